@@ -1,0 +1,113 @@
+//! What the clients of the internal API share.
+
+use crate::{Problem, ProblemKind};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use std::time::Duration;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a call without a body of its own may take: far below what a mail client waits.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a call brought no answer that could be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The service answered that it would not.
+    #[error("{0}")]
+    Problem(#[from] Problem),
+    /// The service could not be reached, hung, or answered something that is no answer.
+    #[error("{}", chain(.0))]
+    Unavailable(#[from] reqwest::Error),
+}
+
+impl ApiError {
+    /// What went wrong, where the service said so.
+    pub fn kind(&self) -> Option<ProblemKind> {
+        match self {
+            Self::Problem(problem) => Some(problem.kind),
+            Self::Unavailable(_) => None,
+        }
+    }
+}
+
+/// reqwest hides the reason ("connection refused") behind "error sending request".
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Where a service listens, and how to be let in.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    base: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Endpoint {
+    /// The service at `base` (such as `http://127.0.0.1:1080`), called with this bearer token.
+    ///
+    /// # Errors
+    /// When the platform gives no HTTP client at all.
+    pub fn new(base: &str, token: Option<&str>) -> Result<Self, ApiError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http })
+    }
+
+    /// A request that may take as long as its body does.
+    pub(crate) fn streaming(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        for segment in path {
+            url.push('/');
+            push_segment(&mut url, segment);
+        }
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// A request that is over soon or has failed.
+    pub(crate) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.streaming(method, path).timeout(CALL_TIMEOUT)
+    }
+}
+
+/// Percent-encodes all but RFC 3986 §2.3 unreserved characters and `@`: an address may hold a `/`.
+fn push_segment(url: &mut String, segment: &str) {
+    for octet in segment.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~@".contains(&octet) {
+            url.push(char::from(octet));
+        } else {
+            url.push_str(&format!("%{octet:02X}"));
+        }
+    }
+}
+
+/// Sends, and turns an error status into the problem it carries.
+pub(crate) async fn send(request: RequestBuilder) -> Result<Response, ApiError> {
+    let response = request.send().await?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let from_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|media_type| media_type.as_bytes().starts_with(crate::PROBLEM_MEDIA_TYPE.as_bytes()));
+    if from_problem {
+        return Err(ApiError::Problem(response.json().await?));
+    }
+    let kind = if status == StatusCode::NOT_FOUND { ProblemKind::NotFound } else { ProblemKind::Internal };
+    Err(ApiError::Problem(Problem::new(kind, format!("answered {status} without saying why"))))
+}

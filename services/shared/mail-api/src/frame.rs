@@ -1,0 +1,56 @@
+//! A JSON head and a message's octets in one request body.
+//!
+//! The head is one line of JSON, ended by LF; everything after it is the message, octet for octet. One
+//! request carries envelope and message together, and the message still streams.
+
+use bytes::{Bytes, BytesMut};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The media type of such a body.
+pub const FRAME_MEDIA_TYPE: &str = "application/vnd.mailtown.frame";
+
+/// The longest head: 1,000 recipients of the longest address fit four times over.
+const HEAD_OCTETS: usize = 2 * 1024 * 1024;
+
+/// A type that may stand at the head of a frame.
+pub trait FrameHead: Serialize + DeserializeOwned {}
+
+impl FrameHead for crate::Submission {}
+impl FrameHead for crate::Settlement {}
+
+/// Why a frame cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The line of JSON is longer than 2 MiB.
+    #[error("the head of the frame is longer than {HEAD_OCTETS} octets")]
+    TooLong,
+    /// The line of JSON does not have the documented form.
+    #[error("the head of the frame: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The head as it travels, its LF included.
+pub fn frame<H: FrameHead>(head: &H) -> Bytes {
+    // A derived Serialize into memory fails only on maps with keys that are no text, of which we have none.
+    #[expect(clippy::expect_used, reason = "see above")]
+    let mut octets = serde_json::to_vec(head).expect("heads are plain data");
+    octets.push(b'\n');
+    Bytes::from(octets)
+}
+
+/// Takes the head off the front of `received`; `None` when it has not all arrived yet. What follows it
+/// stays in `received`.
+///
+/// # Errors
+/// [`FrameError`] when the head is too long or not what `H` expects.
+pub fn split_head<H: FrameHead>(received: &mut BytesMut) -> Result<Option<H>, FrameError> {
+    let window = &received[..received.len().min(HEAD_OCTETS)];
+    match memchr::memchr(b'\n', window) {
+        Some(end) => {
+            let line = received.split_to(end + 1);
+            Ok(Some(serde_json::from_slice(&line)?))
+        }
+        None if received.len() >= HEAD_OCTETS => Err(FrameError::TooLong),
+        None => Ok(None),
+    }
+}

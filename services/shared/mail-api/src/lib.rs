@@ -1,0 +1,20 @@
+//! The internal HTTP contract between the services of a stack (version 1).
+//!
+//! Types that travel, the clients that send them, and the one error body that every service answers with.
+//! Both sides of a call use the same types, so they cannot disagree.
+
+mod client;
+mod dns;
+mod frame;
+mod id;
+mod problem;
+mod store_client;
+mod store_types;
+
+pub use client::{ApiError, Endpoint};
+pub use dns::{DnsClient, MailExchange, RecordType, Records, Resolution, ResolveQuery};
+pub use frame::{FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
+pub use id::MessageId;
+pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
+pub use store_client::{RawMessage, StoreClient};
+pub use store_types::*;

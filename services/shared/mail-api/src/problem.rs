@@ -1,0 +1,151 @@
+//! The one error body of the internal API: problem details (RFC 9457).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The media type of an error body (RFC 9457 §3).
+pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong, as a caller can act on it. It travels as the problem's `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum ProblemKind {
+    /// The bearer token is missing or wrong.
+    #[serde(rename = "urn:mailtown:problem:unauthorized")]
+    Unauthorized,
+    /// The user's name or password is wrong; which of them is never told.
+    #[serde(rename = "urn:mailtown:problem:authentication-failed")]
+    AuthenticationFailed,
+    /// The request does not have the documented form.
+    #[serde(rename = "urn:mailtown:problem:invalid-request")]
+    InvalidRequest,
+    /// The message holds a CR or a LF that is not part of a CRLF.
+    #[serde(rename = "urn:mailtown:problem:bare-line-ending")]
+    BareLineEnding,
+    /// The message is larger than this store takes.
+    #[serde(rename = "urn:mailtown:problem:message-too-large")]
+    MessageTooLarge,
+    /// No such path.
+    #[serde(rename = "urn:mailtown:problem:not-found")]
+    NotFound,
+    /// The path does not take this method.
+    #[serde(rename = "urn:mailtown:problem:method-not-allowed")]
+    MethodNotAllowed,
+    /// No such mailbox here.
+    #[serde(rename = "urn:mailtown:problem:mailbox-unknown")]
+    MailboxUnknown,
+    /// No such message here, or not any more.
+    #[serde(rename = "urn:mailtown:problem:message-unknown")]
+    MessageUnknown,
+    /// The name does not exist (NXDOMAIN).
+    #[serde(rename = "urn:mailtown:problem:name-unknown")]
+    NameUnknown,
+    /// Another session holds the maildrop's lock.
+    #[serde(rename = "urn:mailtown:problem:maildrop-in-use")]
+    MaildropInUse,
+    /// The lease has run out or was never given.
+    #[serde(rename = "urn:mailtown:problem:lease-lost")]
+    LeaseLost,
+    /// The message cannot be read back as it was written; it has been set aside.
+    #[serde(rename = "urn:mailtown:problem:message-damaged")]
+    MessageDamaged,
+    /// Too much is waiting to be written. Try again later.
+    #[serde(rename = "urn:mailtown:problem:overloaded")]
+    Overloaded,
+    /// The storage is full, read-only or failing. Try again later.
+    #[serde(rename = "urn:mailtown:problem:storage-unavailable")]
+    StorageUnavailable,
+    /// A bug; the log of the service tells more.
+    #[serde(rename = "urn:mailtown:problem:internal")]
+    Internal,
+}
+
+impl ProblemKind {
+    /// The HTTP status that goes with it.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::AuthenticationFailed => StatusCode::FORBIDDEN,
+            Self::InvalidRequest | Self::BareLineEnding => StatusCode::BAD_REQUEST,
+            Self::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotFound | Self::MailboxUnknown | Self::MessageUnknown | Self::NameUnknown => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
+            Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "A valid bearer token is required",
+            Self::AuthenticationFailed => "Authentication failed",
+            Self::InvalidRequest => "Invalid request",
+            Self::BareLineEnding => "The message holds a bare CR or LF",
+            Self::MessageTooLarge => "Message too large",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::MailboxUnknown => "No such mailbox",
+            Self::MessageUnknown => "No such message",
+            Self::NameUnknown => "No such name",
+            Self::MaildropInUse => "Another session holds this maildrop",
+            Self::LeaseLost => "The lease has been lost",
+            Self::MessageDamaged => "The message is damaged",
+            Self::Overloaded => "Overloaded, try again later",
+            Self::StorageUnavailable => "Storage unavailable, try again later",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// An error body (RFC 9457 §3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
+#[error("{title}{}{}", if detail.is_empty() { "" } else { ": " }, detail)]
+pub struct Problem {
+    /// What went wrong, for programs.
+    #[serde(rename = "type")]
+    pub kind: ProblemKind,
+    /// What went wrong, for people; the same for every problem of this type.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong this time, for people. Never holds a credential or a part of a message.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem of this kind, with what there is to say of this occurrence (may be empty).
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, title: kind.title().to_owned(), status: kind.status().as_u16(), detail: detail.into() }
+    }
+}
+
+impl From<ProblemKind> for Problem {
+    fn from(kind: ProblemKind) -> Self {
+        Self::new(kind, "")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let kind = self.kind;
+        let mut response = (kind.status(), axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
+        match kind {
+            ProblemKind::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            ProblemKind::Overloaded | ProblemKind::StorageUnavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,198 @@
+//! The calls a gateway makes to its mailbox store.
+
+use crate::{
+    Accepted, ApiError, Claim, ClaimRequest, Endpoint, FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession,
+    MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal, Settlement, Submission,
+    client::send,
+    frame::frame,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use mail_proto::Mailbox;
+use reqwest::{Body, Method, StatusCode, header};
+use std::time::Duration;
+
+/// How long a whole frame, already in memory, may take to be committed.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the store may fall silent while it sends a message.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Calls a mailbox store.
+#[derive(Debug, Clone)]
+pub struct StoreClient {
+    endpoint: Endpoint,
+}
+
+impl StoreClient {
+    /// A client of the store at this endpoint.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// The mailbox, or `None` when there is no such mailbox here.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the store gives no usable answer.
+    pub async fn mailbox(&self, address: &Mailbox) -> Result<Option<MailboxSummary>, ApiError> {
+        let request = self.endpoint.request(Method::GET, &["v1", "mailboxes", &address.to_string()]);
+        match send(request).await {
+            Ok(response) => Ok(Some(response.json().await?)),
+            Err(error) if error.kind() == Some(ProblemKind::MailboxUnknown) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Submits a message that is all in memory.
+    ///
+    /// # Errors
+    /// [`ApiError`]; after [`ApiError::Unavailable`] it is unknown whether the message was committed, and
+    /// the same submission may be repeated.
+    pub async fn submit(&self, submission: &Submission, message: Bytes) -> Result<Accepted, ApiError> {
+        let body = [frame(submission), message].concat();
+        let request = self.endpoint.streaming(Method::POST, &["v1", "messages"]).timeout(COMMIT_TIMEOUT);
+        self.send_frame(request, body.into()).await
+    }
+
+    /// Submits a message that is still arriving. An error from `message` abandons it: nothing is stored.
+    /// The call takes as long as `message` does; bound the time from its end to the answer.
+    ///
+    /// # Errors
+    /// As [`StoreClient::submit`].
+    pub async fn submit_stream<S, E>(&self, submission: &Submission, message: S) -> Result<Accepted, ApiError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let head = frame(submission);
+        let body = Body::wrap_stream(stream::once(async move { Ok(head) }).chain(message));
+        self.send_frame(self.endpoint.streaming(Method::POST, &["v1", "messages"]), body).await
+    }
+
+    async fn send_frame(&self, request: reqwest::RequestBuilder, body: Body) -> Result<Accepted, ApiError> {
+        Ok(send(request.header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE).body(body)).await?.json().await?)
+    }
+
+    /// A message as it was received.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn message(&self, id: MessageId) -> Result<RawMessage, ApiError> {
+        self.raw(&["v1", "messages", &id.to_string(), "raw"]).await
+    }
+
+    /// A message as a reader of this maildrop gets it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn delivered_message(&self, address: &Mailbox, id: MessageId) -> Result<RawMessage, ApiError> {
+        self.raw(&["v1", "mailboxes", &address.to_string(), "messages", &id.to_string(), "raw"]).await
+    }
+
+    async fn raw(&self, path: &[&str]) -> Result<RawMessage, ApiError> {
+        let answer = tokio::time::timeout(READ_TIMEOUT, send(self.endpoint.streaming(Method::GET, path)));
+        match answer.await {
+            Ok(response) => Ok(RawMessage { response: response? }),
+            Err(_) => Err(silent()),
+        }
+    }
+
+    /// Opens and locks a maildrop.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::AuthenticationFailed`] or [`ProblemKind::MaildropInUse`] among others.
+    pub async fn open_session(&self, address: &Mailbox, open: &OpenSession) -> Result<MaildropSession, ApiError> {
+        let request = self.endpoint.request(Method::POST, &["v1", "mailboxes", &address.to_string(), "sessions"]);
+        Ok(send(request.json(open)).await?.json().await?)
+    }
+
+    /// Keeps the lock of a maildrop.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::LeaseLost`] once another may have it.
+    pub async fn renew_session(&self, address: &Mailbox, session: &str, renewal: Renewal) -> Result<(), ApiError> {
+        let path = ["v1", "mailboxes", &address.to_string(), "sessions", session];
+        send(self.endpoint.request(Method::PUT, &path).json(&renewal)).await.map(drop)
+    }
+
+    /// Deletes all of these messages or none, and unlocks the maildrop.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::LeaseLost`] when the lock was lost: nothing is deleted then.
+    pub async fn update_maildrop(
+        &self,
+        address: &Mailbox,
+        session: &str,
+        update: &MaildropUpdate,
+    ) -> Result<(), ApiError> {
+        let path = ["v1", "mailboxes", &address.to_string(), "sessions", session, "update"];
+        send(self.endpoint.request(Method::POST, &path).json(update)).await.map(drop)
+    }
+
+    /// Unlocks a maildrop and deletes nothing.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn close_session(&self, address: &Mailbox, session: &str) -> Result<(), ApiError> {
+        let path = ["v1", "mailboxes", &address.to_string(), "sessions", session];
+        send(self.endpoint.request(Method::DELETE, &path)).await.map(drop)
+    }
+
+    /// Claims queued messages of one domain that are due; `None` when none were within the time asked for.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn claim(&self, claim: ClaimRequest) -> Result<Option<Claim>, ApiError> {
+        let request = self
+            .endpoint
+            .request(Method::POST, &["v1", "queue", "claims"])
+            .timeout(Duration::from_secs(u64::from(claim.wait_seconds)) + READ_TIMEOUT);
+        let response = send(request.json(&claim)).await?;
+        if response.status() == StatusCode::NO_CONTENT { Ok(None) } else { Ok(Some(response.json().await?)) }
+    }
+
+    /// Keeps a claim.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::LeaseLost`] once another may have it.
+    pub async fn renew_claim(&self, lease: &str, renewal: Renewal) -> Result<(), ApiError> {
+        send(self.endpoint.request(Method::PUT, &["v1", "queue", "claims", lease]).json(&renewal)).await.map(drop)
+    }
+
+    /// Says what became of claimed recipients of one message. `failure_message` holds the octets that go
+    /// with [`Settlement::failure_message`], and is empty without one.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::LeaseLost`] when the claim is not ours any more.
+    pub async fn settle(&self, lease: &str, settlement: &Settlement, failure_message: &[u8]) -> Result<(), ApiError> {
+        let body = [&frame(settlement), failure_message].concat();
+        let request = self
+            .endpoint
+            .streaming(Method::POST, &["v1", "queue", "claims", lease, "settlements"])
+            .timeout(COMMIT_TIMEOUT)
+            .header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE);
+        send(request.body(body)).await.map(drop)
+    }
+}
+
+fn silent() -> ApiError {
+    ApiError::Problem(crate::Problem::new(ProblemKind::Overloaded, "the store fell silent"))
+}
+
+/// A message that is being read from the store.
+#[derive(Debug)]
+pub struct RawMessage {
+    response: reqwest::Response,
+}
+
+impl RawMessage {
+    /// The next octets; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the rest cannot be had.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+        match tokio::time::timeout(READ_TIMEOUT, self.response.chunk()).await {
+            Ok(chunk) => Ok(chunk?),
+            Err(_) => Err(silent()),
+        }
+    }
+}

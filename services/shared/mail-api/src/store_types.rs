@@ -1,0 +1,291 @@
+//! What travels to and from the mailbox store.
+
+use crate::MessageId;
+use jiff::Timestamp;
+use mail_proto::{Domain, Mailbox, ReversePath};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A mailbox and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MailboxSummary {
+    /// The mailbox's address.
+    #[schema(value_type = String, example = "usr1@mail.sustech.edu.cn")]
+    pub address: Mailbox,
+    /// How many messages its maildrop holds.
+    pub messages: u64,
+    /// Their octets, added up.
+    pub octets: u64,
+}
+
+/// One page of `GET /v1/mailboxes`, by address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MailboxPage {
+    /// The mailboxes of this page.
+    pub mailboxes: Vec<MailboxSummary>,
+    /// Pass this as `after` to read on; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<String>,
+}
+
+/// A message as it stands in a maildrop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropEntry {
+    /// The message's id, which is also its UIDL.
+    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
+    pub id: MessageId,
+    /// The octets that a reader of this maildrop gets, `Return-Path:` included where there is one.
+    pub octets: u64,
+}
+
+/// One page of `GET /v1/mailboxes/{address}/messages`, in order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropPage {
+    /// The messages of this page.
+    pub messages: Vec<DeliveredMessage>,
+    /// Pass this as `after` to read on; absent on the last page.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<MessageId>,
+}
+
+/// A message in a maildrop, for people who look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveredMessage {
+    /// The message's id, which is also its UIDL.
+    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
+    pub id: MessageId,
+    /// The octets that a reader of this maildrop gets.
+    pub octets: u64,
+    /// The reverse-path it came with, in angle brackets.
+    #[schema(value_type = String, example = "<usr1@mail.sustech.edu.cn>")]
+    pub reverse_path: ReversePath,
+    /// When it was committed.
+    #[schema(value_type = String, format = DateTime)]
+    pub received_at: Timestamp,
+}
+
+/// A message, wherever it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Message {
+    /// The message's id.
+    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
+    pub id: MessageId,
+    /// The octets as received.
+    pub octets: u64,
+    /// The reverse-path it came with, in angle brackets.
+    #[schema(value_type = String, example = "<usr1@mail.sustech.edu.cn>")]
+    pub reverse_path: ReversePath,
+    /// When it was committed.
+    #[schema(value_type = String, format = DateTime)]
+    pub received_at: Timestamp,
+    /// The maildrops that hold it now.
+    #[schema(value_type = Vec<String>)]
+    pub mailboxes: Vec<Mailbox>,
+    /// The recipients it is still queued for.
+    #[schema(value_type = Vec<String>)]
+    pub queued_for: Vec<Mailbox>,
+}
+
+/// An envelope, and the head of the frame that submits a message (`POST /v1/messages`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// Named by the gateway, 1 to 64 octets; a repeat is answered with the first result.
+    #[schema(min_length = 1, max_length = 64)]
+    pub transaction: String,
+    /// Where failure messages go, in angle brackets; `<>` for nowhere.
+    #[schema(value_type = String, example = "<usr1@mail.sustech.edu.cn>")]
+    pub reverse_path: ReversePath,
+    /// At least one. Those with a mailbox here get the message in their maildrop, all others are queued.
+    #[schema(value_type = Vec<String>, min_items = 1)]
+    pub recipients: Vec<Mailbox>,
+}
+
+/// The answer to a submission: it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Accepted {
+    /// The message's id.
+    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
+    pub id: MessageId,
+}
+
+/// Opens a maildrop (`POST /v1/mailboxes/{address}/sessions`).
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenSession {
+    /// The user's password.
+    pub password: String,
+    /// How long the lock lives unless it is renewed.
+    #[schema(minimum = 1, maximum = 3600)]
+    pub lease_seconds: u32,
+}
+
+/// A maildrop, locked, as it stood when it was opened (RFC 1939 §4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropSession {
+    /// Names the lock.
+    pub session: String,
+    /// The messages in order of arrival: the first is number 1.
+    pub messages: Vec<MaildropEntry>,
+}
+
+/// Keeps a lock alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// How long from now the lease lives unless it is renewed again.
+    #[schema(minimum = 1, maximum = 3600)]
+    pub lease_seconds: u32,
+}
+
+/// The UPDATE state (RFC 1939 §6): deletes all of these or none, and unlocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaildropUpdate {
+    /// The messages marked as deleted.
+    #[schema(value_type = Vec<String>)]
+    pub delete: Vec<MessageId>,
+}
+
+/// One recipient of one message, waiting to be relayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueueEntry {
+    /// The message.
+    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
+    pub message: MessageId,
+    /// Where failure messages go, in angle brackets.
+    #[schema(value_type = String)]
+    pub reverse_path: ReversePath,
+    /// Who it is for.
+    #[schema(value_type = String)]
+    pub recipient: Mailbox,
+    /// The octets as received.
+    pub octets: u64,
+    /// When the message was committed.
+    #[schema(value_type = String, format = DateTime)]
+    pub queued_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next; while it is leased, when the lease ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub next_attempt_at: Timestamp,
+    /// Whether a relay worker has it now.
+    pub leased: bool,
+    /// What the last attempt was answered; empty before the first.
+    pub last_reply: String,
+}
+
+/// One page of `GET /v1/queue`, by message and recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuePage {
+    /// The entries of this page.
+    pub entries: Vec<QueueEntry>,
+    /// Pass this as `after` to read on; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<String>,
+}
+
+/// Asks for queued messages that are due (`POST /v1/queue/claims`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRequest {
+    /// How long the claim lives unless it is renewed.
+    #[schema(minimum = 1, maximum = 3600)]
+    pub lease_seconds: u32,
+    /// How long to wait for something to be due.
+    #[schema(maximum = 60)]
+    pub wait_seconds: u32,
+    /// At most so many messages.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub limit: u32,
+}
+
+/// Messages for one domain, leased to one worker. Each attempt is already counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Claim {
+    /// Names the lease.
+    pub lease: String,
+    /// The domain of all the recipients.
+    #[schema(value_type = String)]
+    pub domain: Domain,
+    /// The oldest first.
+    pub messages: Vec<ClaimedMessage>,
+}
+
+/// One message of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClaimedMessage {
+    /// The message.
+    #[schema(value_type = String)]
+    pub id: MessageId,
+    /// Where failure messages go, in angle brackets.
+    #[schema(value_type = String)]
+    pub reverse_path: ReversePath,
+    /// The octets as received.
+    pub octets: u64,
+    /// When the message was committed.
+    #[schema(value_type = String, format = DateTime)]
+    pub queued_at: Timestamp,
+    /// Who it is for, in this domain.
+    pub recipients: Vec<ClaimedRecipient>,
+}
+
+/// One recipient of a claimed message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClaimedRecipient {
+    /// Who it is for.
+    #[schema(value_type = String)]
+    pub mailbox: Mailbox,
+    /// How often it was tried, this time included: 1 at the first.
+    pub attempts: u32,
+}
+
+/// What became of claimed recipients, and the head of the frame that says so
+/// (`POST /v1/queue/claims/{lease}/settlements`). All of it is committed at once, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settlement {
+    /// The message they are recipients of.
+    #[schema(value_type = String)]
+    pub message: MessageId,
+    /// What became of each.
+    #[schema(min_items = 1)]
+    pub outcomes: Vec<RecipientOutcome>,
+    /// The envelope of the failure message, whose octets follow this head; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_message: Option<Submission>,
+}
+
+/// What became of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecipientOutcome {
+    /// Who.
+    #[schema(value_type = String)]
+    pub recipient: Mailbox,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done: the peer has taken it, or nobody wants to hear more of it.
+    Finished,
+    /// To be tried again.
+    Deferred {
+        /// When, from now.
+        retry_after_seconds: u64,
+        /// What the peer, or what stood in its way, said.
+        reply: String,
+    },
+}
+
+/// The answer to `POST /v1/queue/flush`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Flushed {
+    /// How many recipients are due now that were not before.
+    pub entries: u64,
+}

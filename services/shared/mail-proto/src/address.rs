@@ -1,0 +1,451 @@
+//! Mail addresses (RFC 5321 §4.1.2, §4.1.3).
+//!
+//! An address is parsed once and is valid from then on. No constructor lets a CR, a LF or any other
+//! control character through, so neither a command nor a header can be injected by way of an address.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// RFC 5321 §4.5.3.1.1.
+const LOCAL_PART_OCTETS: usize = 64;
+/// RFC 5321 §4.5.3.1.2.
+const DOMAIN_OCTETS: usize = 255;
+/// RFC 5321 §4.5.3.1.3, the angle brackets included.
+const PATH_OCTETS: usize = 256;
+
+/// What is wrong with an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Neither a dot-string nor a quoted string.
+    #[error("invalid local part")]
+    LocalPart,
+    /// Neither a domain name nor an address literal.
+    #[error("invalid domain")]
+    Domain,
+    /// No `@` between local part and domain.
+    #[error("an address has the form local-part@domain")]
+    MissingDomain,
+    /// Not enclosed in angle brackets.
+    #[error("a path is enclosed in angle brackets")]
+    Brackets,
+    /// Longer than RFC 5321 §4.5.3.1 allows.
+    #[error("address too long")]
+    TooLong,
+}
+
+/// A mail domain: a host name, held in lower case, or an address literal such as `[127.0.0.1]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Domain(String);
+
+impl Domain {
+    /// The domain as text, without a final dot.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is an address literal (RFC 5321 §4.1.3).
+    pub fn is_literal(&self) -> bool {
+        self.0.starts_with('[')
+    }
+}
+
+impl FromStr for Domain {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.len() > DOMAIN_OCTETS {
+            return Err(AddressError::TooLong);
+        }
+        let valid = match text.strip_prefix('[') {
+            Some(literal) => literal.strip_suffix(']').is_some_and(is_address_literal),
+            None => text.split('.').all(is_label),
+        };
+        if valid { Ok(Self(text.to_ascii_lowercase())) } else { Err(AddressError::Domain) }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// RFC 5321 §4.1.2 `sub-domain`, at most 63 octets (RFC 1035 §2.3.4).
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+/// The inside of the square brackets: IPv4, `IPv6:…`, or a general `tag:content`.
+fn is_address_literal(literal: &str) -> bool {
+    match literal.split_once(':') {
+        None => literal.parse::<Ipv4Addr>().is_ok(),
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6") => address.parse::<Ipv6Addr>().is_ok(),
+        Some((tag, content)) => {
+            is_label(tag)
+                && !content.is_empty()
+                && content.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'[' | b'\\' | b']'))
+        }
+    }
+}
+
+/// What stands before the `@`, held without quoting. Case-sensitive, except that every spelling of
+/// `postmaster` is the same (RFC 5321 §2.4, §4.5.1).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalPart(String);
+
+impl LocalPart {
+    /// The reserved local part that every server accepts mail for.
+    pub const POSTMASTER: &'static str = "postmaster";
+
+    /// The local part without quotes or backslashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn new(unquoted: String) -> Result<Self, AddressError> {
+        if unquoted.len() > LOCAL_PART_OCTETS {
+            return Err(AddressError::TooLong);
+        }
+        if unquoted.eq_ignore_ascii_case(Self::POSTMASTER) {
+            return Ok(Self(Self::POSTMASTER.to_owned()));
+        }
+        Ok(Self(unquoted))
+    }
+
+    /// Takes a local part off the front of `text`: the rest is answered too.
+    fn take(text: &str) -> Result<(Self, &str), AddressError> {
+        let Some(quoted) = text.strip_prefix('"') else {
+            let end = text.find(|c: char| !is_atext(c) && c != '.').unwrap_or(text.len());
+            let (local, rest) = text.split_at(end);
+            if local.split('.').any(str::is_empty) {
+                return Err(AddressError::LocalPart);
+            }
+            return Ok((Self::new(local.to_owned())?, rest));
+        };
+        let mut local = String::new();
+        let mut characters = quoted.char_indices();
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '"' => return Ok((Self::new(local)?, &quoted[at + 1..])),
+                '\\' => match characters.next() {
+                    Some((_, escaped @ ' '..='~')) => local.push(escaped),
+                    _ => return Err(AddressError::LocalPart),
+                },
+                ' '..='~' => local.push(character),
+                _ => return Err(AddressError::LocalPart),
+            }
+        }
+        Err(AddressError::LocalPart)
+    }
+}
+
+/// RFC 5322 §3.2.3 `atext`.
+fn is_atext(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character)
+}
+
+impl fmt::Display for LocalPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext)) {
+            return f.write_str(&self.0);
+        }
+        f.write_str("\"")?;
+        for character in self.0.chars() {
+            if matches!(character, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{character}")?;
+        }
+        f.write_str("\"")
+    }
+}
+
+/// A mailbox: `local-part@domain` (RFC 5321 §4.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mailbox {
+    local_part: LocalPart,
+    domain: Domain,
+}
+
+impl Mailbox {
+    /// The reserved mailbox of a domain (RFC 5321 §4.5.1).
+    pub fn postmaster(domain: Domain) -> Self {
+        Self { local_part: LocalPart(LocalPart::POSTMASTER.to_owned()), domain }
+    }
+
+    /// What stands before the `@`.
+    pub fn local_part(&self) -> &LocalPart {
+        &self.local_part
+    }
+
+    /// What stands after the `@`.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// Whether this is the reserved mailbox of its domain.
+    pub fn is_postmaster(&self) -> bool {
+        self.local_part.as_str() == LocalPart::POSTMASTER
+    }
+}
+
+impl FromStr for Mailbox {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (local_part, rest) = LocalPart::take(text)?;
+        match rest.strip_prefix('@') {
+            Some(domain) => Ok(Self { local_part, domain: domain.parse()? }),
+            None if rest.is_empty() => Err(AddressError::MissingDomain),
+            None => Err(AddressError::LocalPart),
+        }
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.local_part, self.domain)
+    }
+}
+
+/// Who a message comes from: the argument of MAIL FROM (RFC 5321 §4.1.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ReversePath {
+    /// `<>`: the sender of failure messages, to whom none is ever sent (RFC 5321 §4.5.5).
+    Null,
+    /// The mailbox that failure messages go to.
+    Mailbox(Mailbox),
+}
+
+impl ReversePath {
+    /// The mailbox, unless the path is null.
+    pub fn mailbox(&self) -> Option<&Mailbox> {
+        match self {
+            Self::Null => None,
+            Self::Mailbox(mailbox) => Some(mailbox),
+        }
+    }
+}
+
+impl FromStr for ReversePath {
+    type Err = AddressError;
+
+    /// Parses the form with angle brackets; a source route is dropped (RFC 5321 §4.1.2, appendix C).
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match inside_brackets(text)? {
+            "" => Ok(Self::Null),
+            inside => Ok(Self::Mailbox(without_route(inside)?.parse()?)),
+        }
+    }
+}
+
+impl fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("<>"),
+            Self::Mailbox(mailbox) => write!(f, "<{mailbox}>"),
+        }
+    }
+}
+
+/// Who a message goes to: the argument of RCPT TO (RFC 5321 §4.1.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ForwardPath {
+    /// `<postmaster>` without a domain: this server's own.
+    Postmaster,
+    /// A mailbox, local or not.
+    Mailbox(Mailbox),
+}
+
+impl FromStr for ForwardPath {
+    type Err = AddressError;
+
+    /// Parses the form with angle brackets; a source route is dropped (RFC 5321 §4.1.2, appendix C).
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let inside = inside_brackets(text)?;
+        if inside.eq_ignore_ascii_case(LocalPart::POSTMASTER) {
+            return Ok(Self::Postmaster);
+        }
+        Ok(Self::Mailbox(without_route(inside)?.parse()?))
+    }
+}
+
+impl fmt::Display for ForwardPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postmaster => write!(f, "<{}>", LocalPart::POSTMASTER),
+            Self::Mailbox(mailbox) => write!(f, "<{mailbox}>"),
+        }
+    }
+}
+
+/// Addresses travel as text in every format.
+macro_rules! serde_as_text {
+    ($($type:ty),*) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(|error| serde::de::Error::custom(format_args!("{error}: {text:?}")))
+            }
+        }
+    )*};
+}
+
+serde_as_text!(Domain, Mailbox, ReversePath);
+
+fn inside_brackets(text: &str) -> Result<&str, AddressError> {
+    if text.len() > PATH_OCTETS {
+        return Err(AddressError::TooLong);
+    }
+    text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).ok_or(AddressError::Brackets)
+}
+
+/// Drops `@one,@two:` from the front; the hosts must still be well formed.
+fn without_route(path: &str) -> Result<&str, AddressError> {
+    if !path.starts_with('@') {
+        return Ok(path);
+    }
+    let (route, mailbox) = split_route(path).ok_or(AddressError::Domain)?;
+    for hop in route.split(',') {
+        hop.strip_prefix('@').ok_or(AddressError::Domain)?.parse::<Domain>()?;
+    }
+    Ok(mailbox)
+}
+
+/// Splits at the first `:` outside square brackets: an IPv6 literal has colons of its own.
+fn split_route(path: &str) -> Option<(&str, &str)> {
+    let mut in_literal = false;
+    for (at, character) in path.char_indices() {
+        match character {
+            '[' => in_literal = true,
+            ']' => in_literal = false,
+            ':' if !in_literal => return Some((&path[..at], &path[at + 1..])),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Splits `text` after a path in angle brackets; `>` inside a quoted local part does not end it.
+/// `None` when the path never ends.
+pub(crate) fn split_path(text: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '>' if !quoted => return Some(text.split_at(at + 1)),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn mailboxes() {
+        let table: &[(&str, Result<&str, AddressError>)] = &[
+            ("usr1@mail.sustech.edu.cn", Ok("usr1@mail.sustech.edu.cn")),
+            ("Usr1@Mail.SUSTech.edu.cn", Ok("Usr1@mail.sustech.edu.cn")),
+            ("PostMaster@gmail.com", Ok("postmaster@gmail.com")),
+            ("\"usr1\"@gmail.com", Ok("usr1@gmail.com")),
+            ("\"a b\"@c", Ok("\"a b\"@c")),
+            ("\"a\\\"b\\\\\"@c", Ok("\"a\\\"b\\\\\"@c")),
+            ("\"a@b\"@c", Ok("\"a@b\"@c")),
+            ("\"\"@c", Ok("\"\"@c")),
+            ("a@[127.0.0.1]", Ok("a@[127.0.0.1]")),
+            ("a@[IPv6:::1]", Ok("a@[ipv6:::1]")),
+            ("a@localhost", Ok("a@localhost")),
+            ("a+b/c@x.y", Ok("a+b/c@x.y")),
+            ("a", Err(AddressError::MissingDomain)),
+            ("", Err(AddressError::LocalPart)),
+            ("@c", Err(AddressError::LocalPart)),
+            ("a@", Err(AddressError::Domain)),
+            ("a@b@c", Err(AddressError::Domain)),
+            ("a@c.", Err(AddressError::Domain)),
+            ("a@.c", Err(AddressError::Domain)),
+            ("a@-c", Err(AddressError::Domain)),
+            ("a@c_d", Err(AddressError::Domain)),
+            ("a@[300.0.0.1]", Err(AddressError::Domain)),
+            ("a@[127.0.0.1", Err(AddressError::Domain)),
+            (".a@c", Err(AddressError::LocalPart)),
+            ("a..b@c", Err(AddressError::LocalPart)),
+            ("a b@c", Err(AddressError::LocalPart)),
+            ("\"a\r\nb\"@c", Err(AddressError::LocalPart)),
+            ("\"a@c", Err(AddressError::LocalPart)),
+            ("\"a\\\n\"@c", Err(AddressError::LocalPart)),
+            ("a\r\n@c", Err(AddressError::LocalPart)),
+            ("ü@c", Err(AddressError::LocalPart)),
+            ("a@c\r\n", Err(AddressError::Domain)),
+        ];
+        for (text, expected) in table {
+            let parsed = text.parse::<Mailbox>().map(|mailbox| mailbox.to_string());
+            assert_eq!(parsed, expected.map(str::to_owned), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        let local = "a".repeat(64);
+        assert!(format!("{local}@c").parse::<Mailbox>().is_ok());
+        assert_eq!(format!("{local}a@c").parse::<Mailbox>(), Err(AddressError::TooLong));
+        assert_eq!(format!("a@{}", "b".repeat(64)).parse::<Mailbox>(), Err(AddressError::Domain));
+        assert_eq!(format!("a@{}", "b.".repeat(128)).parse::<Mailbox>(), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!("<>".parse(), Ok(ReversePath::Null));
+        let mailbox: Mailbox = "a@c".parse().unwrap();
+        for path in ["<a@c>", "<@x:a@c>", "<@x,@y.z:a@c>", "<@[IPv6:::1]:a@c>"] {
+            assert_eq!(path.parse(), Ok(ReversePath::Mailbox(mailbox.clone())), "{path}");
+            assert_eq!(path.parse(), Ok(ForwardPath::Mailbox(mailbox.clone())), "{path}");
+        }
+        assert_eq!("<PostMaster>".parse(), Ok(ForwardPath::Postmaster));
+        for path in ["a@c", "<a@c", "<<a@c>>", "<@x,y:a@c>", "<@x>", "<>"] {
+            assert!(path.parse::<ForwardPath>().is_err(), "{path}");
+        }
+        assert_eq!("<postmaster>".parse::<ReversePath>(), Err(AddressError::MissingDomain));
+    }
+
+    #[test]
+    fn a_path_ends_at_the_first_bracket_outside_quotes() {
+        assert_eq!(split_path("<a@b> SIZE=1"), Some(("<a@b>", " SIZE=1")));
+        assert_eq!(split_path("<\"a>b\\\">\"@c>X"), Some(("<\"a>b\\\">\"@c>", "X")));
+        assert_eq!(split_path("<a@b"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn display_parses_back(local in "[ -~]{0,64}", domain in "[a-z0-9]{1,8}(\\.[a-z0-9]{1,8}){0,3}") {
+            let quoted: String = local.chars().flat_map(|c| ['\\', c]).collect();
+            let mailbox: Mailbox = format!("\"{quoted}\"@{domain}").parse().unwrap();
+            prop_assert_eq!(mailbox.to_string().parse::<Mailbox>(), Ok(mailbox));
+        }
+
+        #[test]
+        fn parsing_never_panics_and_never_lets_control_characters_through(text in ".{0,80}") {
+            if let Ok(path) = text.parse::<ForwardPath>() {
+                prop_assert!(!path.to_string().contains(|c: char| c.is_control()));
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Dot-stuffing and unstuffing (RFC 5321 §4.5.2, RFC 1939 §3), for SMTP and POP3, in both directions.
+
+use bytes::{Buf, BytesMut};
+
+/// Where a decoder stands in the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// At the very beginning or after a CRLF: the only place where a dot means something.
+    LineStart,
+    /// After a dot at the start of a line.
+    Dot,
+    /// After a dot and a CR at the start of a line.
+    DotCr,
+    /// After a CR that has been passed on.
+    Cr,
+    Text,
+    /// The final dot has been read.
+    End,
+}
+
+/// Turns what follows `354` (or a multi-line `+OK`) into the message's octets.
+///
+/// Only `CRLF . CRLF` ends a message. A lone CR or LF never ends a line; it is remembered, so that the
+/// server can refuse the message once its real end was read.
+#[derive(Debug)]
+pub struct DotDecoder {
+    position: Position,
+    bare_line_ending: bool,
+}
+
+impl Default for DotDecoder {
+    fn default() -> Self {
+        Self { position: Position::LineStart, bare_line_ending: false }
+    }
+}
+
+impl DotDecoder {
+    /// Moves octets from `input` to `output`; true once the final dot was read. What follows it stays in
+    /// `input`.
+    pub fn decode(&mut self, input: &mut BytesMut, output: &mut Vec<u8>) -> bool {
+        let mut at = 0;
+        while at < input.len() && self.position != Position::End {
+            at += self.step(&input[at..], output);
+        }
+        input.advance(at);
+        self.position == Position::End
+    }
+
+    /// Whether the octets so far hold a CR or a LF that is not part of a CRLF.
+    pub fn has_bare_line_ending(&self) -> bool {
+        self.bare_line_ending
+    }
+
+    /// Handles at least one octet of `rest`; answers how many.
+    fn step(&mut self, rest: &[u8], output: &mut Vec<u8>) -> usize {
+        match (self.position, rest[0]) {
+            (Position::LineStart, b'.') => self.position = Position::Dot,
+            (Position::Dot, b'\r') => self.position = Position::DotCr,
+            (Position::DotCr, b'\n') => self.position = Position::End,
+            (Position::DotCr, _) => {
+                // ".<CR>x": the dot was stuffing and the CR belongs to the text.
+                output.push(b'\r');
+                self.position = Position::Cr;
+                return 0;
+            }
+            (Position::Cr, b'\n') => {
+                output.push(b'\n');
+                self.position = Position::LineStart;
+            }
+            (Position::Cr, _) => {
+                self.bare_line_ending = true;
+                self.position = Position::Text;
+                return 0;
+            }
+            (_, b'\r') => {
+                output.push(b'\r');
+                self.position = Position::Cr;
+            }
+            (_, b'\n') => {
+                output.push(b'\n');
+                self.bare_line_ending = true;
+                self.position = Position::Text;
+            }
+            _ => {
+                let run = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                output.extend_from_slice(&rest[..run]);
+                self.position = Position::Text;
+                return run;
+            }
+        }
+        1
+    }
+}
+
+/// Turns a message's octets into what is sent after `354` or a multi-line `+OK`.
+#[derive(Debug)]
+pub struct DotEncoder {
+    at_line_start: bool,
+    after_cr: bool,
+}
+
+impl Default for DotEncoder {
+    fn default() -> Self {
+        Self { at_line_start: true, after_cr: false }
+    }
+}
+
+impl DotEncoder {
+    /// Appends `octets` to `output`, doubling every dot at the start of a line.
+    pub fn encode(&mut self, octets: &[u8], output: &mut Vec<u8>) {
+        output.reserve(octets.len() + octets.len() / 64);
+        let mut rest = octets;
+        while let Some(&first) = rest.first() {
+            if self.at_line_start && first == b'.' {
+                output.push(b'.');
+            }
+            let Some(line_feed) = memchr::memchr(b'\n', rest) else {
+                output.extend_from_slice(rest);
+                self.at_line_start = false;
+                self.after_cr = rest.ends_with(b"\r");
+                return;
+            };
+            self.at_line_start = if line_feed == 0 { self.after_cr } else { rest[line_feed - 1] == b'\r' };
+            self.after_cr = false;
+            output.extend_from_slice(&rest[..=line_feed]);
+            rest = &rest[line_feed + 1..];
+        }
+    }
+
+    /// Appends the end: the final dot, after a CRLF of its own where the message lacks one.
+    pub fn finish(self, output: &mut Vec<u8>) {
+        if !self.at_line_start {
+            output.extend_from_slice(b"\r\n");
+        }
+        output.extend_from_slice(b".\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The decoded octets, what was left over, whether the end came, and whether a bare CR or LF was seen.
+    fn decode(input: &[u8], chunk: usize) -> (Vec<u8>, Vec<u8>, bool, bool) {
+        let mut decoder = DotDecoder::default();
+        let mut output = Vec::new();
+        let mut pieces = input.chunks(chunk);
+        let mut ended = false;
+        let mut rest = Vec::new();
+        for piece in pieces.by_ref() {
+            let mut buffer = BytesMut::from(piece);
+            ended = decoder.decode(&mut buffer, &mut output);
+            if ended {
+                rest.extend_from_slice(&buffer);
+                break;
+            }
+            assert!(buffer.is_empty());
+        }
+        pieces.for_each(|piece| rest.extend_from_slice(piece));
+        (output, rest, ended, decoder.has_bare_line_ending())
+    }
+
+    #[test]
+    fn the_end_is_crlf_dot_crlf_and_nothing_else() {
+        // (wire, content if it ended, rest, bare line ending)
+        let table: &[(&[u8], Option<&[u8]>, &[u8], bool)] = &[
+            (b".\r\n", Some(b""), b"", false),
+            (b".\r\nQUIT\r\n", Some(b""), b"QUIT\r\n", false),
+            (b"..\r\n.\r\n", Some(b".\r\n"), b"", false),
+            (b".x\r\n.\r\n", Some(b"x\r\n"), b"", false),
+            (b"a\r\n.\r\n", Some(b"a\r\n"), b"", false),
+            (b"a\r\n..b\r\n...\r\n.\r\n", Some(b"a\r\n.b\r\n..\r\n"), b"", false),
+            (b"a\n.\n\r\n.\r\n", Some(b"a\n.\n\r\n"), b"", true),
+            (b"a\n.\r\nb\r\n.\r\n", Some(b"a\n.\r\nb\r\n"), b"", true),
+            (b"a\r.\rb\r\n.\r\n", Some(b"a\r.\rb\r\n"), b"", true),
+            (b"a\r\n.\nb\r\n.\r\n", Some(b"a\r\n\nb\r\n"), b"", true),
+            (b"a\r\n.\rb\r\n.\r\n", Some(b"a\r\n\rb\r\n"), b"", true),
+            (b"a\r\n.\r\r\n.\r\n", Some(b"a\r\n\r\r\n"), b"", true),
+            (b"a\r\n.\0\r\n.\r\n", Some(b"a\r\n\0\r\n"), b"", false),
+            (b"a\r\n\0.\r\n.\r\n", Some(b"a\r\n\0.\r\n"), b"", false),
+            (b"a\r\r\n.\r\n", Some(b"a\r\r\n"), b"", true),
+            (b"a\r\n.", None, b"", false),
+            (b"a.\r\n", None, b"", false),
+        ];
+        for (wire, content, rest, bare) in table {
+            for chunk in 1..=wire.len() {
+                let (output, left, ended, saw_bare) = decode(wire, chunk);
+                assert_eq!(ended, content.is_some(), "{wire:?} in chunks of {chunk}");
+                if let Some(content) = content {
+                    assert_eq!((&output[..], &left[..]), (*content, *rest), "{wire:?} in chunks of {chunk}");
+                }
+                assert_eq!(saw_bare, *bare, "{wire:?} in chunks of {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_without_final_crlf_gets_one_on_the_wire() {
+        let mut wire = Vec::new();
+        let mut encoder = DotEncoder::default();
+        encoder.encode(b".a", &mut wire);
+        encoder.finish(&mut wire);
+        assert_eq!(wire, b"..a\r\n.\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn stuffing_is_undone_at_every_chunk_size(
+            lines in prop::collection::vec("[.a\u{0}]{0,4}", 0..12),
+            encode_chunk in 1usize..20,
+            decode_chunk in 1usize..20,
+        ) {
+            let message: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect();
+            let mut wire = Vec::new();
+            let mut encoder = DotEncoder::default();
+            message.chunks(encode_chunk).for_each(|piece| encoder.encode(piece, &mut wire));
+            encoder.finish(&mut wire);
+            wire.extend_from_slice(b"NOOP\r\n");
+            let (output, rest, ended, bare) = decode(&wire, decode_chunk);
+            prop_assert_eq!((output, &rest[..], ended, bare), (message, &b"NOOP\r\n"[..], true, false));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! SMTP (RFC 5321) and POP3 (RFC 1939) as values and state machines.
+//!
+//! Nothing here opens a socket, reads a clock or draws a random number: bytes and answers go in, replies
+//! and questions come out. The services put a socket on one side and the mailbox store on the other; the
+//! tests put a text file in both places.
+
+pub mod address;
+pub mod dot;
+pub mod line;
+pub mod pop3;
+pub mod smtp;
+
+pub use address::{AddressError, Domain, ForwardPath, LocalPart, Mailbox, ReversePath};

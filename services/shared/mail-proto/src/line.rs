@@ -1,0 +1,142 @@
+//! Bytes into CRLF-terminated lines of bounded length.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Why a line could not be taken.
+///
+/// Each is reported once, as soon as it is known; the decoder then skips to the next CRLF, so the
+/// dialogue stays in step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// The line has more octets than the limit, its CRLF included (RFC 5321 §4.5.3.1.4, RFC 1939 §4).
+    #[error("line too long")]
+    TooLong,
+    /// A LF without a CR before it, which is no line terminator (RFC 5321 §2.3.8).
+    #[error("lines end with CRLF, not with LF alone")]
+    BareLf,
+}
+
+/// Cuts a byte stream into lines.
+///
+/// The caller reads into a buffer and calls [`LineDecoder::decode`] until it answers `None`. At that
+/// point less than the limit is left in the buffer, so memory stays bounded whatever the peer sends.
+#[derive(Debug)]
+pub struct LineDecoder {
+    limit_octets: usize,
+    /// Octets at the front of the buffer in which no LF was found yet.
+    scanned: usize,
+    skipping: bool,
+}
+
+impl LineDecoder {
+    /// A decoder for lines of at most `limit_octets`, their CRLF included.
+    pub fn new(limit_octets: usize) -> Self {
+        Self { limit_octets, scanned: 0, skipping: false }
+    }
+
+    /// Takes the next line off `input`, without its CRLF; `None` when more input is needed.
+    ///
+    /// # Errors
+    /// [`LineError`], once for each line that cannot be taken.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Option<Result<Bytes, LineError>> {
+        if self.skipping && !self.skip(input) {
+            return None;
+        }
+        let Some(offset) = memchr::memchr(b'\n', &input[self.scanned..]) else {
+            return self.incomplete(input);
+        };
+        let line_feed = self.scanned + offset;
+        self.scanned = 0;
+        if line_feed >= self.limit_octets {
+            self.skipping = true;
+            return Some(Err(LineError::TooLong));
+        }
+        if line_feed == 0 || input[line_feed - 1] != b'\r' {
+            input.advance(line_feed + 1);
+            self.skipping = true;
+            return Some(Err(LineError::BareLf));
+        }
+        let mut line = input.split_to(line_feed + 1);
+        line.truncate(line_feed - 1);
+        Some(Ok(line.freeze()))
+    }
+
+    fn incomplete(&mut self, input: &mut BytesMut) -> Option<Result<Bytes, LineError>> {
+        self.scanned = input.len();
+        // A line of exactly the limit still lacks its LF here.
+        if input.len() < self.limit_octets {
+            return None;
+        }
+        self.scanned = 0;
+        self.skipping = true;
+        self.skip(input);
+        Some(Err(LineError::TooLong))
+    }
+
+    /// Drops input up to and including the next CRLF; false when it is not there yet.
+    fn skip(&mut self, input: &mut BytesMut) -> bool {
+        match memchr::memmem::find(input, b"\r\n") {
+            Some(at) => {
+                input.advance(at + 2);
+                self.skipping = false;
+                true
+            }
+            None => {
+                let keep = usize::from(input.last() == Some(&b'\r'));
+                input.advance(input.len() - keep);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(limit: usize, input: &[u8], chunk: usize) -> Vec<Result<Vec<u8>, LineError>> {
+        let mut decoder = LineDecoder::new(limit);
+        let mut buffer = BytesMut::new();
+        let mut lines = Vec::new();
+        for piece in input.chunks(chunk) {
+            buffer.extend_from_slice(piece);
+            while let Some(line) = decoder.decode(&mut buffer) {
+                lines.push(line.map(|line| line.to_vec()));
+            }
+            assert!(buffer.len() < limit, "the buffer stays bounded");
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_at_every_chunk_size() {
+        type Expected = &'static [Result<&'static [u8], LineError>];
+        let table: &[(&[u8], Expected)] = &[
+            (b"NOOP\r\nQUIT\r\n", &[Ok(b"NOOP"), Ok(b"QUIT")]),
+            (b"\r\n\r\n", &[Ok(b""), Ok(b"")]),
+            (b"12345678\r\nok\r\n", &[Ok(b"12345678"), Ok(b"ok")]),
+            (b"123456789\r\nok\r\n", &[Err(LineError::TooLong), Ok(b"ok")]),
+            (b"12345678901234567890\r\nok\r\n", &[Err(LineError::TooLong), Ok(b"ok")]),
+            (b"NOOP\nQUIT\r\nok\r\n", &[Err(LineError::BareLf), Ok(b"ok")]),
+            (b"\n\n\n\r\nok\r\n", &[Err(LineError::BareLf), Ok(b"ok")]),
+            (b"a\rb\r\n", &[Ok(b"a\rb")]),
+            (b"a\r\r\n", &[Ok(b"a\r")]),
+            (b"unfinished", &[Err(LineError::TooLong)]),
+            (b"short", &[]),
+        ];
+        for (input, expected) in table {
+            let expected: Vec<_> = expected.iter().map(|line| line.map(<[u8]>::to_vec)).collect();
+            for chunk in 1..=input.len() {
+                assert_eq!(lines(10, input, chunk), expected, "{input:?} in chunks of {chunk}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn chunking_never_matters(input in prop::collection::vec(prop::sample::select(b"ab\r\n.".to_vec()), 1..60), chunk in 1usize..60) {
+            prop_assert_eq!(lines(12, &input, chunk), lines(12, &input, 1));
+        }
+    }
+}
