@@ -1,0 +1,130 @@
+//! A dialogue over a real stream.
+
+use crate::{Dialogue, Mismatch, Turn, play::Record};
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+/// How long a server may take to answer before it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Dialogue {
+    /// Plays over a fresh connection, sending at most `chunk_octets` in one write (`usize::MAX`: each turn
+    /// whole). Set TCP_NODELAY before, or small chunks are glued together again.
+    ///
+    /// # Errors
+    /// [`Mismatch`], which displays both conversations.
+    ///
+    /// # Panics
+    /// When `chunk_octets` is zero.
+    pub async fn play_over<S>(&self, stream: S, chunk_octets: usize) -> Result<(), Mismatch>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut record = Record::new(self, chunk_octets);
+        let mut connection = Connection { stream, received: Vec::new(), closed: false };
+        for turn in &self.turns {
+            record.client(turn);
+            // A server that has closed already is found out by what it did not send.
+            let _ = connection.send(turn, chunk_octets).await;
+            connection.read_for(turn).await;
+            record.server(turn, &std::mem::take(&mut connection.received), connection.closed)?;
+        }
+        let _ = connection.stream.shutdown().await;
+        connection.read_until(|_| false).await;
+        record.nothing_more(&connection.received)?;
+        if connection.closed { Ok(()) } else { Err(record.mismatch("the server does not close after the client did")) }
+    }
+}
+
+struct Connection<S> {
+    stream: S,
+    received: Vec<u8>,
+    closed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn send(&mut self, turn: &Turn, chunk_octets: usize) -> io::Result<()> {
+        for chunk in turn.client.chunks(chunk_octets) {
+            self.stream.write_all(chunk).await?;
+            self.stream.flush().await?;
+        }
+        if turn.client_closes {
+            self.stream.shutdown().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads as many lines as the turn expects, or everything where the server is to close.
+    async fn read_for(&mut self, turn: &Turn) {
+        let (lines, to_the_end) = (turn.server.len(), turn.server_closes.is_some());
+        self.read_until(|received| !to_the_end && received.windows(2).filter(|pair| pair == b"\r\n").count() >= lines)
+            .await;
+    }
+
+    /// Reads until `enough`, the end of the stream, or the end of patience.
+    async fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool) {
+        let mut buffer = [0; 4096];
+        while !self.closed && !enough(&self.received) {
+            match timeout(PATIENCE, self.stream.read(&mut buffer)).await {
+                Ok(Ok(0) | Err(_)) => self.closed = true,
+                Ok(Ok(octets)) => self.received.extend_from_slice(&buffer[..octets]),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Dialogue;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+
+    /// Greets, answers each line with itself, and closes after `quit` or at the end of input.
+    async fn echo(stream: DuplexStream) {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"hello\r\n").await.unwrap();
+        let mut line = String::new();
+        while line != "quit\r\n" {
+            line.clear();
+            if stream.read_line(&mut line).await.unwrap() == 0 {
+                return;
+            }
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+    }
+
+    async fn play(events: &str, chunk_octets: usize) -> Result<(), String> {
+        let dialogue = Dialogue::parse("f", &format!("# r\n{events}"), &[]).unwrap();
+        let (client, server) = tokio::io::duplex(64);
+        let (result, ()) = tokio::join!(dialogue.play_over(client, chunk_octets), echo(server));
+        result.map_err(|mismatch| mismatch.to_string().lines().next().unwrap().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_keeps_to_the_dialogue() {
+        for chunk_octets in [usize::MAX, 1, 3] {
+            let events = "S: hello\nC: one\nC: two\nS: one\nS: t{…}o\nC: quit\nS: quit\nS-EOF";
+            assert_eq!(play(events, chunk_octets).await, Ok(()));
+            assert_eq!(play("S: hello\nC: one\nS: one\nC-EOF\nS-EOF", chunk_octets).await, Ok(()));
+            assert_eq!(play("S: hello\nC: one\nS: one", chunk_octets).await, Ok(()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_way_to_differ_is_found() {
+        let table = [
+            ("S: hullo", "f:2: the server sent hello\\r\\n"),
+            ("S: hello\nC: x\nS: x\nS: y", "f:5: the server is silent"),
+            ("S: hello\nC: x\nC: y\nS: x", "f:5: after this line the server sent y\\r\\n"),
+            ("S: hello\nC: quit\nS: quit\nS: bye", "f:5: the server closed instead"),
+            ("S: hello\nC: x\nS: x\nS-EOF", "f:5: the server does not close the connection"),
+            ("S: hello\nC-RAW: x\nC-EOF\nS-EOF", "f:5: after this line the server sent x"),
+        ];
+        for (events, expected) in table {
+            assert_eq!(play(events, usize::MAX).await, Err(format!("{expected} (each turn sent whole)")));
+        }
+    }
+}
