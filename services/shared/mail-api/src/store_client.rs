@@ -2,9 +2,7 @@
 
 use crate::{
     Accepted, ApiError, Claim, ClaimRequest, Endpoint, FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession,
-    MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal, Settlement, Submission,
-    client::send,
-    frame::frame,
+    MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal, Settlement, Submission, client::send, frame::frame,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};

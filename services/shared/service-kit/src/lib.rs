@@ -1,1 +1,11 @@
-//! x
+//! What every service needs before it can do its own work: configuration, the zone file, telemetry,
+//! shutdown, an HTTP side door and bounded TCP accept loops.
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod shutdown;
+pub mod tcp;
+pub mod telemetry;
+mod toml_file;
+pub mod zone;

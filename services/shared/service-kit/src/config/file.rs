@@ -1,0 +1,221 @@
+//! The configuration file as it is written.
+
+use super::{
+    ConfigError, Password, Profile, meaning,
+    values::{Port, duration, durations},
+};
+use ipnet::IpNet;
+use mail_proto::{Domain, Mailbox};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) profile: Profile,
+    #[serde(default = "loopback_and_private")]
+    pub(super) trusted_networks: Vec<IpNet>,
+    #[serde(default)]
+    pub(super) require_auth: bool,
+    pub(super) server: BTreeMap<Domain, Server>,
+    #[serde(default)]
+    pub(super) accounts: BTreeMap<Domain, BTreeMap<Mailbox, Password>>,
+    #[serde(default)]
+    pub(super) agent: BTreeMap<Domain, AgentHosts>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) relay: Relay,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub(super) smtp: Port,
+    pub(super) pop: Port,
+    pub(super) store: Option<Port>,
+    pub(super) dns: Option<Port>,
+    pub(super) dns_http: Option<Port>,
+    pub(super) smtp_http: Option<Port>,
+    pub(super) pop_http: Option<Port>,
+    /// Without it, the domains of the accounts.
+    pub(super) domains: Option<BTreeSet<Domain>>,
+    pub(super) require_auth: Option<bool>,
+}
+
+/// The names that the agents of a mail domain look up.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentHosts {
+    /// Where to submit mail.
+    pub smtp: String,
+    /// Where to read it.
+    pub pop: String,
+}
+
+/// `[limits]`: what a client may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The longest SMTP command line in octets, its CRLF included (RFC 5321 §4.5.3.1.4).
+    pub smtp_line_octets: usize,
+    /// The longest POP3 command line in octets, its CRLF included (RFC 2449 §4).
+    pub pop3_line_octets: usize,
+    /// The largest message in octets (RFC 1870).
+    pub message_octets: u64,
+    /// The most recipients of one transaction (RFC 5321 §4.5.3.1.8).
+    pub recipients: usize,
+    /// The most connections of a gateway.
+    pub connections: usize,
+    /// The most connections of a gateway from one address.
+    pub connections_per_peer: usize,
+    /// How long an SMTP client may say nothing (RFC 5321 §4.5.3.2.7).
+    #[serde(deserialize_with = "duration")]
+    pub smtp_idle: Duration,
+    /// How long a POP3 client may say nothing (RFC 1939 §3).
+    #[serde(deserialize_with = "duration")]
+    pub pop3_idle: Duration,
+    /// After so many bad commands the connection is closed.
+    pub bad_commands: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            smtp_line_octets: 2048,
+            pop3_line_octets: 512,
+            message_octets: 25 * 1024 * 1024,
+            recipients: 1000,
+            connections: 1000,
+            connections_per_peer: 100,
+            smtp_idle: Duration::from_secs(5 * 60),
+            pop3_idle: Duration::from_secs(10 * 60),
+            bad_commands: 10,
+        }
+    }
+}
+
+/// `[relay]`: how queued mail is sent on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Relay {
+    /// How long after each failed attempt the next one starts; the last repeats.
+    #[serde(deserialize_with = "durations")]
+    pub retry: Vec<Duration>,
+    /// How long a message is tried before its sender is told that it failed (RFC 5321 §4.5.4.1).
+    #[serde(deserialize_with = "duration")]
+    pub expiry: Duration,
+    /// How long a claimed message stays claimed when its worker dies.
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    /// How many domains one gateway relays to at once.
+    pub workers: usize,
+    /// How long connecting to an exchange may take.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long an exchange may take for a reply, but for the one after the final dot (RFC 5321 §4.5.3.2).
+    #[serde(deserialize_with = "duration")]
+    pub reply_timeout: Duration,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        let [minute, hour] = [60, 60 * 60].map(Duration::from_secs);
+        Self {
+            retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
+            expiry: 24 * hour,
+            lease: minute,
+            workers: 4,
+            connect_timeout: Duration::from_secs(30),
+            reply_timeout: 5 * minute,
+        }
+    }
+}
+
+impl File {
+    /// What no single value can be blamed for.
+    pub(super) fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        if self.server.is_empty() {
+            return Err(meaning(path, "no server; add a [server.\"<name>\"] table".to_owned()));
+        }
+        if self.relay.retry.is_empty() {
+            return Err(meaning(path, "relay.retry is empty; give at least one duration such as \"5s\"".to_owned()));
+        }
+        self.check_limits(path)?;
+        self.check_accounts(path)?;
+        self.check_ports(path)
+    }
+
+    fn check_limits(&self, path: &Path) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        // The least that RFC 5321 §4.5.3.1 and RFC 2449 §4 let a server have.
+        let least = [
+            ("limits.smtp_line_octets", limits.smtp_line_octets as u64, 512),
+            ("limits.pop3_line_octets", limits.pop3_line_octets as u64, 255),
+            ("limits.message_octets", limits.message_octets, 65_536),
+            ("limits.recipients", limits.recipients as u64, 100),
+            ("limits.connections", limits.connections as u64, 1),
+            ("limits.connections_per_peer", limits.connections_per_peer as u64, 1),
+            ("limits.bad_commands", u64::from(limits.bad_commands), 1),
+            ("relay.workers", self.relay.workers as u64, 1),
+        ];
+        match least.into_iter().find(|(_, value, least)| value < least) {
+            Some((key, value, least)) => Err(meaning(path, format!("{key} is {value}; give at least {least}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_accounts(&self, path: &Path) -> Result<(), ConfigError> {
+        for (name, accounts) in &self.accounts {
+            let Some(server) = self.server.get(name) else {
+                return Err(meaning(path, format!("accounts.\"{name}\": no such server; add [server.\"{name}\"]")));
+            };
+            let Some(domains) = &server.domains else { continue };
+            if let Some(address) = accounts.keys().find(|address| !domains.contains(address.domain())) {
+                let domain = address.domain();
+                return Err(meaning(
+                    path,
+                    format!("accounts.\"{name}\".\"{address}\": add \"{domain}\" to server.\"{name}\".domains"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every service of a town is on one machine, so each port has one owner.
+    fn check_ports(&self, path: &Path) -> Result<(), ConfigError> {
+        let mut owners: BTreeMap<Port, String> = BTreeMap::new();
+        for (name, server) in &self.server {
+            let ports = [
+                ("smtp", Some(server.smtp)),
+                ("pop", Some(server.pop)),
+                ("store", server.store),
+                ("dns", server.dns),
+                ("dns_http", server.dns_http),
+                ("smtp_http", server.smtp_http),
+                ("pop_http", server.pop_http),
+            ];
+            for (key, port) in ports.into_iter().filter_map(|(key, port)| Some((key, port?))) {
+                let key = format!("server.\"{name}\".{key}");
+                if let Some(other) = owners.insert(port, key.clone()) {
+                    let port = u16::from(port);
+                    return Err(meaning(path, format!("{other} and {key} are both {port}; give each its own port")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loopback (RFC 1122, RFC 4291), private and unique local networks (RFC 1918, RFC 4193).
+fn loopback_and_private() -> Vec<IpNet> {
+    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
+        .iter()
+        .filter_map(|network| network.parse().ok())
+        .collect()
+}

@@ -1,0 +1,211 @@
+//! `data/config.toml`: one file describes the whole town; each service takes its stack's part.
+
+mod file;
+mod values;
+
+pub use crate::toml_file::FileError as ConfigError;
+pub use file::{AgentHosts, Limits, Relay};
+pub use values::{Password, Profile};
+
+use file::{File, Server};
+use ipnet::IpNet;
+use mail_proto::{Domain, Mailbox};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// The configuration of a town, valid in itself.
+#[derive(Debug, Clone)]
+pub struct Config {
+    path: PathBuf,
+    /// The stacks by server name.
+    stacks: BTreeMap<Domain, Stack>,
+    /// Which names the agents of a mail domain look up.
+    pub agent: BTreeMap<Domain, AgentHosts>,
+}
+
+/// The part of the configuration that concerns one stack.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// The server's name, as it greets.
+    pub name: Domain,
+    /// How the hand-out's and the RFCs' ways are chosen between.
+    pub profile: Profile,
+    /// The mail domains that are local here.
+    pub domains: BTreeSet<Domain>,
+    /// Who has a mailbox here.
+    pub accounts: BTreeMap<Mailbox, Password>,
+    /// Who may submit without authentication.
+    pub trusted_networks: Vec<IpNet>,
+    /// Whether nobody may.
+    pub require_auth: bool,
+    /// What a client may ask for.
+    pub limits: Limits,
+    /// How queued mail is relayed.
+    pub relay: Relay,
+    ports: Server,
+    path: PathBuf,
+}
+
+/// The ports of a stack, by their keys in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortKey {
+    /// SMTP.
+    Smtp,
+    /// POP3.
+    Pop,
+    /// The mailbox store's HTTP API.
+    Store,
+    /// DNS over UDP and TCP.
+    Dns,
+    /// pseudo-dns over HTTP.
+    DnsHttp,
+    /// The SMTP gateway's health and metrics.
+    SmtpHttp,
+    /// The POP3 gateway's health and metrics.
+    PopHttp,
+}
+
+impl PortKey {
+    /// All of them, in the order of the configuration.
+    pub const ALL: [Self; 7] =
+        [Self::Smtp, Self::Pop, Self::Store, Self::Dns, Self::DnsHttp, Self::SmtpHttp, Self::PopHttp];
+
+    /// The key under `[server."<name>"]`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Pop => "pop",
+            Self::Store => "store",
+            Self::Dns => "dns",
+            Self::DnsHttp => "dns_http",
+            Self::SmtpHttp => "smtp_http",
+            Self::PopHttp => "pop_http",
+        }
+    }
+}
+
+impl Stack {
+    /// The port under this key, if the configuration has one.
+    pub fn port(&self, key: PortKey) -> Option<u16> {
+        let port = match key {
+            PortKey::Smtp => Some(self.ports.smtp),
+            PortKey::Pop => Some(self.ports.pop),
+            PortKey::Store => self.ports.store,
+            PortKey::Dns => self.ports.dns,
+            PortKey::DnsHttp => self.ports.dns_http,
+            PortKey::SmtpHttp => self.ports.smtp_http,
+            PortKey::PopHttp => self.ports.pop_http,
+        };
+        port.map(u16::from)
+    }
+
+    /// The port under this key, without which the service cannot run.
+    ///
+    /// # Errors
+    /// Names the key that is missing.
+    pub fn require_port(&self, key: PortKey) -> Result<u16, ConfigError> {
+        self.port(key).ok_or_else(|| {
+            let (name, key) = (&self.name, key.as_str());
+            meaning(&self.path, format!("server.\"{name}\".{key} is missing; add a port from 1 to 65535"))
+        })
+    }
+
+    /// Where this stack was configured, for messages that tell what to change.
+    pub fn config_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether mail for this domain is delivered here.
+    pub fn is_local(&self, domain: &Domain) -> bool {
+        self.domains.contains(domain)
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], one line that names file, key and remedy.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&crate::toml_file::read(path, "config")?, path)
+    }
+
+    /// Checks the text of the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: File = crate::toml_file::parse(text, path)?;
+        file.check(path)?;
+        let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();
+        let config = Self { path: path.to_owned(), stacks, agent: file.agent };
+        config.check_domains()?;
+        Ok(config)
+    }
+
+    /// All stacks, by name.
+    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        self.stacks.values()
+    }
+
+    /// The stack of this name.
+    ///
+    /// # Errors
+    /// Names the stacks that there are.
+    pub fn stack(&self, name: &str) -> Result<&Stack, ConfigError> {
+        let found = name.parse().ok().and_then(|name: Domain| self.stacks.get(&name));
+        found.ok_or_else(|| {
+            let names: Vec<_> = self.stacks.keys().map(Domain::as_str).collect();
+            meaning(&self.path, format!("no [server.\"{name}\"]; the servers are: {}", names.join(", ")))
+        })
+    }
+
+    /// Each mail domain is local to one stack, or mail would be delivered to whoever is asked first.
+    fn check_domains(&self) -> Result<(), ConfigError> {
+        let mut owners: BTreeMap<&Domain, &Domain> = BTreeMap::new();
+        for stack in self.stacks.values() {
+            for domain in &stack.domains {
+                if let Some(other) = owners.insert(domain, &stack.name) {
+                    let name = &stack.name;
+                    return Err(meaning(
+                        &self.path,
+                        format!(
+                            "{domain} is local to both \"{other}\" and \"{name}\"; give its accounts to one server"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
+    let server = &file.server[name];
+    let accounts = file.accounts.get(name).cloned().unwrap_or_default();
+    let domains = match &server.domains {
+        Some(domains) => domains.clone(),
+        None => accounts.keys().map(|address| address.domain().clone()).collect(),
+    };
+    Stack {
+        name: name.clone(),
+        profile: file.profile,
+        domains,
+        accounts,
+        trusted_networks: file.trusted_networks.clone(),
+        require_auth: server.require_auth.unwrap_or(file.require_auth),
+        limits: file.limits.clone(),
+        relay: file.relay.clone(),
+        ports: server.clone(),
+        path: path.to_owned(),
+    }
+}
+
+fn meaning(path: &Path, message: String) -> ConfigError {
+    ConfigError::Meaning { path: path.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests;

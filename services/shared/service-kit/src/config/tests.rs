@@ -1,0 +1,94 @@
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../../../data/config.toml");
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("data/config.toml")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_shipped_file() {
+    let config = parse(SHIPPED).unwrap();
+    let stack = config.stack("exmail.qq.com").unwrap();
+    assert_eq!(stack.profile, Profile::Tutorial);
+    assert_eq!(stack.domains.iter().map(Domain::as_str).collect::<Vec<_>>(), ["mail.sustech.edu.cn"]);
+    assert_eq!(
+        stack.accounts.keys().map(Mailbox::to_string).collect::<Vec<_>>(),
+        ["usr1@mail.sustech.edu.cn", "usr2@mail.sustech.edu.cn"]
+    );
+    let ports = PortKey::ALL.map(|key| stack.port(key).unwrap());
+    assert_eq!(ports, [1025, 3110, 1080, 1053, 1054, 1026, 1111]);
+    assert_eq!(config.agent[&"gmail.com".parse().unwrap()].pop, "pop.gmail.com");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_rfcs() {
+    let config = parse("[server.a]\nsmtp = 1\npop = 2\n").unwrap();
+    let stack = config.stack("A").unwrap();
+    assert_eq!(stack.profile, Profile::Rfc);
+    assert_eq!(stack.limits.message_octets, 26_214_400);
+    assert!(stack.trusted_networks.iter().any(|network| network.contains(&std::net::IpAddr::from([172, 20, 1, 1]))));
+    assert!(!stack.trusted_networks.iter().any(|network| network.contains(&std::net::IpAddr::from([8, 8, 8, 8]))));
+    assert_eq!(
+        stack.require_port(PortKey::Store).unwrap_err().to_string(),
+        "data/config.toml: server.\"a\".store is missing; add a port from 1 to 65535"
+    );
+}
+
+#[test]
+fn every_error_is_one_line_with_file_key_and_remedy() {
+    let server = "[server.a]\nsmtp = 1\npop = 2\n";
+    let table = [
+        (
+            "[server.a]\nsmtpp = 1\n".to_owned(),
+            "data/config.toml:2: server.a.smtpp: unknown field `smtpp`, expected one of `smtp`, `pop`, `store`, `dns`, \
+             `dns_http`, `smtp_http`, `pop_http`, `domains`, `require_auth`",
+        ),
+        (
+            "[server.a]\nsmtp = 70000\n".to_owned(),
+            "data/config.toml:2: server.a.smtp: 70000 is no port; give a number from 1 to 65535",
+        ),
+        (
+            "[server.a]\nsmtp = \"x\"\n".to_owned(),
+            "data/config.toml:2: server.a.smtp: \"x\" is no port; give a number from 1 to 65535",
+        ),
+        ("[server.a]\nsmtp = 1\n".to_owned(), "data/config.toml:1: server.a: missing field `pop`"),
+        (
+            "profile = \"x\"\n".to_owned() + server,
+            "data/config.toml:1: profile: unknown variant `x`, expected `tutorial` or `rfc`",
+        ),
+        (
+            server.to_owned() + "[relay]\nretry = [\"soon\"]\n",
+            "data/config.toml:5: relay.retry: \"soon\" is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\"",
+        ),
+        (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; add [server.\"b\"]"),
+        (
+            server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",
+            "data/config.toml:5: accounts.a.x: an address has the form local-part@domain: \"x\"",
+        ),
+        (
+            "[server.a]\nsmtp = 1\npop = 1\n".to_owned(),
+            "data/config.toml: server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
+        ),
+        ("[server.a\n".to_owned(), "data/config.toml:1: unclosed table, expected `]`"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(parse(&text).err().as_deref(), Some(expected), "{text}");
+    }
+    let two = "[server.a]\nsmtp = 1\npop = 2\n[server.b]\nsmtp = 3\npop = 4\n\
+               [accounts.a]\n\"u@x\" = \"p\"\n[accounts.b]\n\"v@x\" = \"p\"\n";
+    assert_eq!(
+        parse(two).unwrap_err(),
+        "data/config.toml: x is local to both \"a\" and \"b\"; give its accounts to one server"
+    );
+    assert_eq!(
+        Config::load(Path::new("/nowhere/config.toml")).unwrap_err().to_string(),
+        "/nowhere/config.toml: No such file or directory (os error 2); check the path, or name another file with --config"
+    );
+}
+
+#[test]
+fn a_password_is_never_displayed() {
+    let config = parse(SHIPPED).unwrap();
+    assert!(!format!("{config:?}").contains("pass1"));
+}

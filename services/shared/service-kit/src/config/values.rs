@@ -1,0 +1,75 @@
+//! The values that stand in the configuration.
+
+use serde::{Deserialize, Deserializer, de::Error};
+use std::{fmt, num::NonZeroU16, time::Duration};
+
+/// Where the course's hand-out and the RFCs differ, which is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Messages are kept byte for byte, sizes include the closing `.CRLF`, unknown local recipients bounce.
+    Tutorial,
+    /// Trace headers are added (RFC 5321 §4.4), sizes are the messages' own (RFC 1939 §11), unknown local
+    /// recipients are refused at RCPT.
+    #[default]
+    Rfc,
+}
+
+/// A password as configured: plain text, or an argon2 PHC string. Never displayed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// The text as configured.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Password {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// A TCP or UDP port that can be named by others, so not 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Port(NonZeroU16);
+
+impl From<Port> for u16 {
+    fn from(port: Port) -> Self {
+        port.0.get()
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let port = value.as_integer().and_then(|number| u16::try_from(number).ok()).and_then(NonZeroU16::new);
+        port.map(Self)
+            .ok_or_else(|| D::Error::custom(format_args!("{value} is no port; give a number from 1 to 65535")))
+    }
+}
+
+/// Reads `"90s"`, `"1h 30m"` or a list of such.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?)
+}
+
+pub(super) fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    Vec::<String>::deserialize(deserializer)?.iter().map(|text| parse_duration(text)).collect()
+}
+
+fn parse_duration<E: Error>(text: &str) -> Result<Duration, E> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(E::custom(format_args!("{text:?} is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\""))),
+    }
+}

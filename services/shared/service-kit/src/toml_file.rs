@@ -1,0 +1,58 @@
+//! Strict TOML with errors that fit on one line and name file, line and key.
+
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+/// Why a file cannot be used. Displays as one line that names the file and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("{}: {source}; check the path, or name another file with --{option}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The command-line option that names it.
+        option: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its text is not what is expected there.
+    #[error("{}:{line}: {message}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The key, what is wrong with it and what is right.
+        message: String,
+    },
+    /// Each value is well formed, but they do not fit together.
+    #[error("{}: {message}", path.display())]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// The key, what is wrong with it and what to do.
+        message: String,
+    },
+}
+
+/// Reads a file that the user can name with `--option`.
+pub(crate) fn read(path: &Path, option: &'static str) -> Result<String, FileError> {
+    std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), option, source })
+}
+
+/// Parses the text of the file at `path`.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, FileError> {
+    let failure = |error: &toml::de::Error, key: &str| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = text.as_bytes()[..start].iter().filter(|&&octet| octet == b'\n').count() + 1;
+        let what = error.message().replace('\n', " ");
+        let message = if key.is_empty() || key == "." { what } else { format!("{key}: {what}") };
+        FileError::Text { path: path.to_owned(), line, message }
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| failure(&error, ""))?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let key = error.path().to_string();
+        failure(error.inner(), &key)
+    })
+}
