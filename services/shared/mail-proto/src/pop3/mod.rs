@@ -1,1 +1,15 @@
-//! POP3 (RFC 1939).
+//! POP3 (RFC 1939), with CAPA and response codes (RFC 2449, RFC 3206).
+
+pub mod client;
+pub mod command;
+pub mod maildrop;
+pub mod reply;
+pub mod session;
+pub mod top;
+
+pub use client::{InvalidReply, ReplyDecoder, ServerReply, StatusLine};
+pub use command::{Command, CommandError, InvalidText, Password, UserName};
+pub use maildrop::{Maildrop, NoSuchMessage, SizeStyle};
+pub use reply::{Reply, ResponseCode};
+pub use session::{Extent, OpenFailure, ReadFailure, SendMessage, Session, Step, UpdateFailure};
+pub use top::Top;

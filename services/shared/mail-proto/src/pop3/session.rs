@@ -1,0 +1,388 @@
+//! The server's side of a POP3 connection, without the connection (RFC 1939 §3).
+//!
+//! The shell feeds lines in and performs the steps that come out. A step that asks something is answered
+//! with the method it names; the answer is a step again.
+
+use crate::{
+    Mailbox,
+    line::LineError,
+    pop3::{Command, Maildrop, Password, Reply, ResponseCode, SizeStyle, UserName},
+};
+use std::fmt::Display;
+
+/// What the server can do (RFC 2449 §6, RFC 3206), the same in both states.
+const CAPABILITIES: [&str; 8] =
+    ["TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "IMPLEMENTATION mailtown"];
+
+/// What the shell has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step<U> {
+    /// Send this.
+    Reply(Reply),
+    /// Check the password and lock the maildrop; answer with [`Session::opened`].
+    OpenMaildrop {
+        /// Whose maildrop.
+        user: Mailbox,
+        /// The password to check.
+        password: Password,
+    },
+    /// Send a message; answer with [`Session::unreadable`] where it cannot be had at all.
+    SendMessage(SendMessage<U>),
+    /// Delete all of these or none, and unlock the maildrop; answer with [`Session::updated`].
+    Update {
+        /// The messages marked as deleted, often none.
+        delete: Vec<U>,
+    },
+    /// Send this and close the connection. Nothing is deleted by that.
+    Close(Reply),
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendMessage<U> {
+    /// Which.
+    pub uid: U,
+    /// How many octets it has; if it turns out to have another number, it must not look complete.
+    pub octets: u64,
+    /// How much of it.
+    pub extent: Extent,
+    /// What goes before it, once it is at hand.
+    pub reply: Reply,
+}
+
+/// How much of a message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// RETR: all of it.
+    Whole,
+    /// TOP: the headers and so many lines of the body.
+    Top(u64),
+}
+
+/// Why a maildrop was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenFailure {
+    /// Name or password is wrong; which of them is never told.
+    Authentication,
+    /// Another session holds it.
+    InUse,
+    /// The store cannot be asked now.
+    Unavailable,
+}
+
+/// Why a message cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFailure {
+    /// It is not there any more.
+    Gone,
+    /// It cannot be read back as it was written.
+    Damaged,
+    /// The store cannot be asked now.
+    Unavailable,
+}
+
+/// Why nothing was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateFailure {
+    /// The lock was lost, and another session may hold it.
+    LockLost,
+    /// The store gave no answer.
+    Unavailable,
+}
+
+/// The state machine. `U` is a message's unique id.
+#[derive(Debug)]
+pub struct Session<U> {
+    state: State<U>,
+    size_style: SizeStyle,
+    bad_commands_left: u32,
+}
+
+#[derive(Debug)]
+enum State<U> {
+    /// Nobody has logged in. Between USER and PASS there is a name.
+    Authorization(Option<UserName>),
+    Transaction(Maildrop<U>),
+    /// QUIT was given, or the connection is to be closed.
+    Over,
+}
+
+impl<U: Clone + Display> Session<U> {
+    /// A session that closes the connection at the `bad_commands`th command it cannot make sense of.
+    pub fn new(size_style: SizeStyle, bad_commands: u32) -> Self {
+        Self { state: State::Authorization(None), size_style, bad_commands_left: bad_commands }
+    }
+
+    /// What the server says first.
+    pub fn greeting(&self) -> Reply {
+        Reply::ok("POP3 server ready")
+    }
+
+    /// Whether a maildrop is open: its lock must be kept.
+    pub fn holds_maildrop(&self) -> bool {
+        matches!(self.state, State::Transaction(_))
+    }
+
+    /// Takes a line without its CRLF.
+    pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step<U> {
+        let command = match line {
+            Ok(line) => Command::parse(line).map_err(Reply::from),
+            Err(error) => Err(Reply::from(error)),
+        };
+        match (command, &mut self.state) {
+            (Err(reply), _) => self.bad_command(reply),
+            (Ok(command), State::Authorization(_)) => self.authorization(command),
+            (Ok(command), State::Transaction(_)) => self.transaction(command),
+            (Ok(_), State::Over) => Step::Close(Reply::error("session is over")),
+        }
+    }
+
+    /// The answer to [`Step::OpenMaildrop`]: the messages' unique ids and octets in order.
+    pub fn opened(&mut self, outcome: Result<impl IntoIterator<Item = (U, u64)>, OpenFailure>) -> Step<U> {
+        match outcome {
+            Ok(messages) => {
+                self.state = State::Transaction(Maildrop::new(messages, self.size_style));
+                Step::Reply(Reply::ok("user successfully logged on"))
+            }
+            // Guessing passwords is bounded like any other noise.
+            Err(OpenFailure::Authentication) => self.bad_command(authentication_failed()),
+            Err(OpenFailure::InUse) => {
+                Step::Reply(Reply::error_code(ResponseCode::InUse, "another session holds this maildrop"))
+            }
+            Err(OpenFailure::Unavailable) => Step::Reply(unavailable()),
+        }
+    }
+
+    /// The answer to [`Step::SendMessage`] when not even its beginning can be had.
+    pub fn unreadable(&self, failure: ReadFailure) -> Step<U> {
+        Step::Reply(match failure {
+            ReadFailure::Gone => Reply::error("the message is gone"),
+            ReadFailure::Damaged => Reply::error_code(ResponseCode::SysPerm, "the message is damaged"),
+            ReadFailure::Unavailable => unavailable(),
+        })
+    }
+
+    /// The answer to [`Step::Update`].
+    pub fn updated(&mut self, outcome: Result<(), UpdateFailure>) -> Step<U> {
+        self.state = State::Over;
+        Step::Close(match outcome {
+            Ok(()) => Reply::ok(""),
+            Err(UpdateFailure::LockLost) => {
+                Reply::error_code(ResponseCode::SysTemp, "the maildrop's lock was lost, nothing was deleted")
+            }
+            Err(UpdateFailure::Unavailable) => {
+                Reply::error_code(ResponseCode::SysTemp, "the marked messages could not be deleted")
+            }
+        })
+    }
+
+    fn authorization(&mut self, command: Command) -> Step<U> {
+        match command {
+            Command::User(name) => {
+                self.state = State::Authorization(Some(name));
+                Step::Reply(Reply::ok(""))
+            }
+            Command::Pass(password) => self.pass(password),
+            Command::Capa => Step::Reply(capabilities()),
+            Command::Quit => {
+                self.state = State::Over;
+                Step::Close(Reply::ok(""))
+            }
+            _ => self.bad_command(Reply::error("log in first")),
+        }
+    }
+
+    /// PASS uses the name up: after a failure USER comes again (RFC 1939 §7).
+    fn pass(&mut self, password: Password) -> Step<U> {
+        let State::Authorization(Some(name)) = std::mem::replace(&mut self.state, State::Authorization(None)) else {
+            return self.bad_command(Reply::error("USER comes before PASS"));
+        };
+        match name.as_str().parse() {
+            Ok(user) => Step::OpenMaildrop { user, password },
+            // USER has told nothing, so PASS says the same as for any unknown user.
+            Err(_) => self.bad_command(authentication_failed()),
+        }
+    }
+
+    fn transaction(&mut self, command: Command) -> Step<U> {
+        let State::Transaction(maildrop) = &mut self.state else {
+            return self.bad_command(Reply::error("log in first"));
+        };
+        Step::Reply(match command {
+            Command::Stat => Reply::ok(format_args!("{} {}", maildrop.count(), maildrop.size())),
+            Command::List(number) => list(maildrop, number),
+            Command::Uidl(number) => uidl(maildrop, number),
+            Command::Retr(number) => return send(maildrop, number, Extent::Whole),
+            Command::Top { number, lines } => return send(maildrop, number, Extent::Top(lines)),
+            Command::Dele(number) => match maildrop.mark(number) {
+                Ok(()) => Reply::ok(format_args!("message {number} deleted")),
+                Err(error) => Reply::error(error),
+            },
+            Command::Rset => {
+                maildrop.reset();
+                Reply::ok(holds(maildrop))
+            }
+            Command::Noop => Reply::ok(""),
+            Command::Quit => return self.quit(),
+            Command::User(_) | Command::Pass(_) => return self.bad_command(Reply::error("already logged in")),
+            Command::Capa => capabilities(),
+        })
+    }
+
+    fn quit(&mut self) -> Step<U> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Transaction(maildrop) => Step::Update { delete: maildrop.into_marked() },
+            State::Authorization(_) | State::Over => Step::Close(Reply::ok("")),
+        }
+    }
+
+    fn bad_command(&mut self, reply: Reply) -> Step<U> {
+        self.bad_commands_left = self.bad_commands_left.saturating_sub(1);
+        if self.bad_commands_left > 0 {
+            return Step::Reply(reply);
+        }
+        self.state = State::Over;
+        Step::Close(Reply::error("too many bad commands"))
+    }
+}
+
+fn capabilities() -> Reply {
+    Reply::lines("capability list follows", CAPABILITIES)
+}
+
+fn list<U>(maildrop: &Maildrop<U>, number: Option<u64>) -> Reply {
+    match number.map(|number| maildrop.message(number)) {
+        None => {
+            let lines = maildrop.listed().map(|message| format!("{} {}", message.number, message.size));
+            Reply::lines(holds(maildrop), lines)
+        }
+        Some(Ok(message)) => Reply::ok(format_args!("{} {}", message.number, message.size)),
+        Some(Err(error)) => Reply::error(error),
+    }
+}
+
+fn uidl<U: Display>(maildrop: &Maildrop<U>, number: Option<u64>) -> Reply {
+    match number.map(|number| maildrop.message(number)) {
+        None => {
+            let lines = maildrop.listed().map(|message| format!("{} {}", message.number, message.uid));
+            Reply::lines("unique-id listing follows", lines)
+        }
+        Some(Ok(message)) => Reply::ok(format_args!("{} {}", message.number, message.uid)),
+        Some(Err(error)) => Reply::error(error),
+    }
+}
+
+fn send<U: Clone>(maildrop: &Maildrop<U>, number: u64, extent: Extent) -> Step<U> {
+    let message = match maildrop.message(number) {
+        Ok(message) => message,
+        Err(error) => return Step::Reply(Reply::error(error)),
+    };
+    let reply = match extent {
+        Extent::Whole => Reply::ok(format_args!("{} octets", message.size)),
+        Extent::Top(_) => Reply::ok("top of message follows"),
+    };
+    Step::SendMessage(SendMessage { uid: message.uid.clone(), octets: message.octets, extent, reply })
+}
+
+fn holds<U>(maildrop: &Maildrop<U>) -> String {
+    format!("{} messages ({} octets)", maildrop.count(), maildrop.size())
+}
+
+fn authentication_failed() -> Reply {
+    Reply::error_code(ResponseCode::Auth, "wrong user or password")
+}
+
+fn unavailable() -> Reply {
+    Reply::error_code(ResponseCode::SysTemp, "the mailbox store is not available, try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session<&'static str> {
+        Session::new(SizeStyle::Message, 3)
+    }
+
+    fn logged_in() -> Session<&'static str> {
+        let mut session = session();
+        session.opened(Ok([("a", 120), ("b", 200)]));
+        session
+    }
+
+    fn reply(step: Step<&str>) -> String {
+        match step {
+            Step::Reply(reply) => reply.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pass_asks_to_open_the_maildrop_of_the_user_named_before() {
+        let mut session = session();
+        assert_eq!(reply(session.line(Ok(b"USER usr1@mail.sustech.edu.cn"))), "+OK");
+        let user = "usr1@mail.sustech.edu.cn".parse().unwrap();
+        let password = " two words ".parse().unwrap();
+        assert_eq!(session.line(Ok(b"PASS  two words ")), Step::OpenMaildrop { user, password });
+        assert_eq!(
+            reply(session.opened(Err::<[_; 0], _>(OpenFailure::InUse))),
+            "-ERR [IN-USE] another session holds this maildrop"
+        );
+        assert_eq!(reply(session.line(Ok(b"PASS again"))), "-ERR USER comes before PASS");
+        assert!(!session.holds_maildrop());
+    }
+
+    #[test]
+    fn no_question_is_asked_for_a_name_that_is_no_address() {
+        let mut session = session();
+        assert_eq!(reply(session.line(Ok(b"USER nobody"))), "+OK");
+        assert_eq!(reply(session.line(Ok(b"PASS x"))), "-ERR [AUTH] wrong user or password");
+    }
+
+    #[test]
+    fn only_quit_in_transaction_state_deletes() {
+        let mut session = logged_in();
+        assert_eq!(reply(session.line(Ok(b"DELE 2"))), "+OK message 2 deleted");
+        assert_eq!(session.line(Ok(b"QUIT")), Step::Update { delete: vec!["b"] });
+        assert_eq!(session.updated(Ok(())), Step::Close(Reply::ok("")));
+        assert_eq!(session.line(Ok(b"STAT")), Step::Close(Reply::error("session is over")));
+
+        let mut session = self::session();
+        assert_eq!(session.line(Ok(b"QUIT")), Step::Close(Reply::ok("")));
+    }
+
+    #[test]
+    fn a_failed_update_is_told_before_closing() {
+        for failure in [UpdateFailure::LockLost, UpdateFailure::Unavailable] {
+            let mut session = logged_in();
+            session.line(Ok(b"QUIT"));
+            let Step::Close(reply) = session.updated(Err(failure)) else { panic!("stays open") };
+            assert!(reply.to_string().starts_with("-ERR [SYS/TEMP] "), "{reply}");
+        }
+    }
+
+    #[test]
+    fn too_many_bad_commands_close_and_delete_nothing() {
+        let mut session = logged_in();
+        reply(session.line(Ok(b"DELE 1")));
+        assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
+        assert_eq!(reply(session.line(Err(LineError::BareLf))), "-ERR lines end with CRLF, not with LF alone");
+        // An answer about a message is no bad command.
+        assert_eq!(reply(session.line(Ok(b"RETR 9"))), "-ERR no such message");
+        assert_eq!(session.line(Ok(b"USER x@y")), Step::Close(Reply::error("too many bad commands")));
+        assert!(!session.holds_maildrop());
+    }
+
+    #[test]
+    fn messages_are_sent_with_the_octets_they_must_have() {
+        let mut session = Session::new(SizeStyle::WithFinalDot, 3);
+        session.opened(Ok([("a", 120)]));
+        let expected = |extent, reply| Step::SendMessage(SendMessage { uid: "a", octets: 120, extent, reply });
+        assert_eq!(session.line(Ok(b"RETR 1")), expected(Extent::Whole, Reply::ok("123 octets")));
+        assert_eq!(session.line(Ok(b"TOP 1 4")), expected(Extent::Top(4), Reply::ok("top of message follows")));
+        let temporary = "-ERR [SYS/TEMP] the mailbox store is not available, try again later";
+        assert_eq!(reply(session.unreadable(ReadFailure::Unavailable)), temporary);
+        assert_eq!(reply(session.unreadable(ReadFailure::Damaged)), "-ERR [SYS/PERM] the message is damaged");
+        assert_eq!(reply(session.unreadable(ReadFailure::Gone)), "-ERR the message is gone");
+    }
+}
