@@ -1,0 +1,318 @@
+//! The client's side of an SMTP connection, without the connection. The relay and the agent share it.
+
+use super::{BodyType, ClientName, Command, MailParameters, Reply};
+use crate::address::{ForwardPath, Mailbox, ReversePath};
+use std::collections::VecDeque;
+
+/// A message to be sent, but for its octets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Where failure messages go.
+    pub reverse_path: ReversePath,
+    /// Who it is for; at least one.
+    pub recipients: Vec<Mailbox>,
+    /// Its octets, declared where the server takes SIZE (RFC 1870).
+    pub octets: u64,
+}
+
+/// What the server has announced (RFC 5321 §4.1.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// PIPELINING (RFC 2920).
+    pub pipelining: bool,
+    /// SIZE (RFC 1870).
+    pub size: bool,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+}
+
+/// What the client wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Read a reply and feed it to [`Client::reply`].
+    Await,
+    /// Send these octets, then do as with [`Step::Await`].
+    Send(Vec<u8>),
+    /// Send the message through [`DotEncoder`](crate::dot::DotEncoder), its end included, then do as with
+    /// [`Step::Await`]. From here on a connection that breaks leaves the outcome unknown.
+    SendBody,
+    /// The server is ready for [`Client::begin`] or [`Client::quit`].
+    Ready,
+    /// The transaction is over: for each recipient, in their order, the reply that decided. Then as with
+    /// [`Step::Ready`].
+    Finished(Vec<Reply>),
+    /// The server will not talk to us; close the connection.
+    Refused(Reply),
+    /// The server has said goodbye; close the connection.
+    Closed,
+}
+
+/// What a sent command was, so that its reply can be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Mail,
+    /// The recipient's index.
+    Rcpt(usize),
+    Data,
+}
+
+/// A transaction under way.
+#[derive(Debug)]
+struct Progress {
+    /// Sent or to be sent, in order; the first is the one whose reply is awaited.
+    pending: VecDeque<(Pending, Vec<u8>)>,
+    /// For each recipient, the refusal that has decided already.
+    refusals: Vec<Option<Reply>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Ehlo,
+    Helo,
+    Ready,
+    Commands(Progress),
+    /// After the message's final dot.
+    Body(Progress),
+    /// After a RSET, or after the lone dot that ends a DATA nobody wanted.
+    Clearing(Vec<Reply>),
+    Quitting,
+}
+
+/// One connection's protocol state.
+#[derive(Debug)]
+pub struct Client {
+    name: ClientName,
+    extensions: Extensions,
+    state: State,
+}
+
+impl Client {
+    /// A client that has just connected and calls itself `name`. First await the greeting.
+    pub fn new(name: ClientName) -> Self {
+        Self { name, extensions: Extensions::default(), state: State::Greeting }
+    }
+
+    /// What the server has announced.
+    pub fn extensions(&self) -> Extensions {
+        self.extensions
+    }
+
+    /// Starts a transaction. Only after [`Step::Ready`] or [`Step::Finished`].
+    pub fn begin(&mut self, transaction: &Transaction) -> Step {
+        let line = |command: Command| format!("{command}\r\n").into_bytes();
+        let parameters = MailParameters {
+            size_octets: self.extensions.size.then_some(transaction.octets),
+            body: self.extensions.eight_bit_mime.then_some(BodyType::EightBitMime),
+        };
+        let mut pending = VecDeque::with_capacity(transaction.recipients.len() + 2);
+        pending.push_back((Pending::Mail, line(Command::Mail(transaction.reverse_path.clone(), parameters))));
+        for (index, mailbox) in transaction.recipients.iter().enumerate() {
+            pending.push_back((Pending::Rcpt(index), line(Command::Rcpt(ForwardPath::Mailbox(mailbox.clone())))));
+        }
+        pending.push_back((Pending::Data, line(Command::Data)));
+        let progress = Progress { pending, refusals: vec![None; transaction.recipients.len()] };
+        let send = if self.extensions.pipelining { progress.all() } else { progress.first() };
+        self.state = State::Commands(progress);
+        Step::Send(send)
+    }
+
+    /// Says goodbye. Only after [`Step::Ready`] or [`Step::Finished`].
+    pub fn quit(&mut self) -> Step {
+        self.state = State::Quitting;
+        Step::Send(b"QUIT\r\n".to_vec())
+    }
+
+    /// Takes the next reply.
+    pub fn reply(&mut self, reply: Reply) -> Step {
+        match std::mem::replace(&mut self.state, State::Quitting) {
+            State::Greeting if reply.is_positive() => {
+                self.state = State::Ehlo;
+                Step::Send(format!("{}\r\n", Command::Ehlo(self.name.clone())).into_bytes())
+            }
+            State::Ehlo if reply.is_permanent() => {
+                self.state = State::Helo;
+                Step::Send(format!("{}\r\n", Command::Helo(self.name.clone())).into_bytes())
+            }
+            State::Ehlo if reply.is_positive() => {
+                self.extensions = announced(&reply);
+                self.ready(Step::Ready)
+            }
+            State::Helo if reply.is_positive() => self.ready(Step::Ready),
+            State::Greeting | State::Ehlo | State::Helo => Step::Refused(reply),
+            State::Commands(progress) => self.command_reply(progress, reply),
+            State::Body(progress) => {
+                let verdicts = progress.refusals.into_iter().map(|refusal| refusal.unwrap_or_else(|| reply.clone()));
+                let verdicts = verdicts.collect();
+                self.ready(Step::Finished(verdicts))
+            }
+            State::Clearing(verdicts) => self.ready(Step::Finished(verdicts)),
+            State::Ready if reply.code() == 421 => Step::Refused(reply),
+            State::Ready => self.ready(Step::Await),
+            State::Quitting => Step::Closed,
+        }
+    }
+
+    fn ready(&mut self, step: Step) -> Step {
+        self.state = State::Ready;
+        step
+    }
+
+    fn command_reply(&mut self, mut progress: Progress, reply: Reply) -> Step {
+        let Some((answered, _)) = progress.pending.pop_front() else { return Step::Refused(reply) };
+        match answered {
+            Pending::Mail if !reply.is_positive() => progress.refuse_all(&reply),
+            Pending::Rcpt(index) if !reply.is_positive() => {
+                progress.refusals[index].get_or_insert(reply);
+            }
+            Pending::Mail | Pending::Rcpt(_) => {}
+            Pending::Data => return self.data_reply(progress, &reply),
+        }
+        let hopeless = progress.refusals.iter().all(Option::is_some);
+        if self.extensions.pipelining {
+            // Everything was sent: each command gets its reply, whatever the first ones said.
+            self.state = State::Commands(progress);
+            Step::Await
+        } else if hopeless {
+            self.state = State::Clearing(progress.verdicts());
+            Step::Send(b"RSET\r\n".to_vec())
+        } else {
+            let send = progress.first();
+            self.state = State::Commands(progress);
+            Step::Send(send)
+        }
+    }
+
+    fn data_reply(&mut self, mut progress: Progress, reply: &Reply) -> Step {
+        let wanted = progress.refusals.iter().any(Option::is_none);
+        match (reply.code(), wanted) {
+            (354, true) => {
+                self.state = State::Body(progress);
+                Step::SendBody
+            }
+            (354, false) => {
+                // RFC 2920 §3.1: the server waits for a message that nobody is to get.
+                self.state = State::Clearing(progress.verdicts());
+                Step::Send(b".\r\n".to_vec())
+            }
+            _ => {
+                progress.refuse_all(reply);
+                self.state = State::Clearing(progress.verdicts());
+                Step::Send(b"RSET\r\n".to_vec())
+            }
+        }
+    }
+}
+
+impl Progress {
+    fn all(&self) -> Vec<u8> {
+        self.pending.iter().flat_map(|(_, line)| line).copied().collect()
+    }
+
+    fn first(&self) -> Vec<u8> {
+        self.pending.front().map(|(_, line)| line.clone()).unwrap_or_default()
+    }
+
+    fn refuse_all(&mut self, reply: &Reply) {
+        for refusal in &mut self.refusals {
+            refusal.get_or_insert_with(|| reply.clone());
+        }
+    }
+
+    fn verdicts(self) -> Vec<Reply> {
+        self.refusals.into_iter().flatten().collect()
+    }
+}
+
+/// Reads EHLO's reply: the first line is the server's name, each other one an extension.
+fn announced(reply: &Reply) -> Extensions {
+    let mut extensions = Extensions::default();
+    for line in reply.lines().iter().skip(1) {
+        let keyword = line.split(' ').next().unwrap_or_default();
+        match keyword.to_ascii_uppercase().as_str() {
+            "PIPELINING" => extensions.pipelining = true,
+            "SIZE" => extensions.size = true,
+            "8BITMIME" => extensions.eight_bit_mime = true,
+            _ => {}
+        }
+    }
+    extensions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = "250-b HELLO\r\n250-PIPELINING\r\n250-size 1000\r\n250-8BITMIME\r\n250 X\r\n";
+
+    fn reply(wire: &str) -> Reply {
+        let mut reader = super::super::ReplyReader::default();
+        wire.split_terminator("\r\n").find_map(|line| reader.line(line.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn send(text: &str) -> Step {
+        Step::Send(text.as_bytes().to_vec())
+    }
+
+    /// A client that has introduced itself and begun a transaction to these recipients.
+    fn begun(ehlo: &str, recipients: &[&str]) -> (Client, Step) {
+        let mut client = Client::new("a".parse().unwrap());
+        assert_eq!(client.reply(reply("220 b ready")), send("EHLO a\r\n"));
+        assert_eq!(client.reply(reply(ehlo)), Step::Ready);
+        let recipients = recipients.iter().map(|mailbox| mailbox.parse().unwrap()).collect();
+        let step = client.begin(&Transaction { reverse_path: ReversePath::Null, recipients, octets: 7 });
+        (client, step)
+    }
+
+    fn feed(client: &mut Client, replies: &[&str]) -> Vec<Step> {
+        replies.iter().map(|wire| client.reply(reply(wire))).collect()
+    }
+
+    #[test]
+    fn pipelined_with_one_recipient_refused() {
+        let (mut client, step) = begun(FULL, &["x@b", "y@b"]);
+        assert_eq!(step, send("MAIL FROM:<> SIZE=7 BODY=8BITMIME\r\nRCPT TO:<x@b>\r\nRCPT TO:<y@b>\r\nDATA\r\n"));
+        let steps = feed(&mut client, &["250 2.1.0 OK", "550 5.1.1 no", "250 2.1.5 OK", "354 go", "250 2.0.0 OK"]);
+        let finished = Step::Finished(vec![reply("550 5.1.1 no"), reply("250 2.0.0 OK")]);
+        assert_eq!(steps, [Step::Await, Step::Await, Step::Await, Step::SendBody, finished]);
+        assert_eq!(client.quit(), send("QUIT\r\n"));
+        assert_eq!(client.reply(reply("221 bye")), Step::Closed);
+    }
+
+    #[test]
+    fn pipelined_with_all_refused_and_data_taken_all_the_same() {
+        let (mut client, _) = begun(FULL, &["x@b"]);
+        let steps = feed(&mut client, &["250 OK", "550 no", "354 go", "554 nothing"]);
+        let finished = Step::Finished(vec![reply("550 no")]);
+        assert_eq!(steps, [Step::Await, Step::Await, send(".\r\n"), finished]);
+    }
+
+    #[test]
+    fn pipelined_with_the_sender_refused() {
+        let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+        let steps = feed(&mut client, &["552 big", "503 mail", "503 mail", "503 mail", "250 OK"]);
+        let finished = Step::Finished(vec![reply("552 big"), reply("552 big")]);
+        assert_eq!(steps, [Step::Await, Step::Await, Step::Await, send("RSET\r\n"), finished]);
+    }
+
+    #[test]
+    fn one_by_one_without_pipelining() {
+        let mut client = Client::new("a".parse().unwrap());
+        feed(&mut client, &["220 b"]);
+        assert_eq!(feed(&mut client, &["502 what?", "250 b"]), [send("HELO a\r\n"), Step::Ready]);
+        let recipients = vec!["x@b".parse().unwrap()];
+        let transaction = Transaction { reverse_path: ReversePath::Null, recipients, octets: 7 };
+        assert_eq!(client.begin(&transaction), send("MAIL FROM:<>\r\n"));
+        let steps = feed(&mut client, &["250 OK", "450 later", "250 OK"]);
+        assert_eq!(steps, [send("RCPT TO:<x@b>\r\n"), send("RSET\r\n"), Step::Finished(vec![reply("450 later")])]);
+    }
+
+    #[test]
+    fn a_server_that_will_not_talk() {
+        for wire in ["554 no service", "421 later"] {
+            assert_eq!(Client::new("a".parse().unwrap()).reply(reply(wire)), Step::Refused(reply(wire)));
+        }
+        let mut client = Client::new("a".parse().unwrap());
+        assert_eq!(feed(&mut client, &["220 b", "421 later"])[1], Step::Refused(reply("421 later")));
+    }
+}

@@ -1,0 +1,234 @@
+//! Replies (RFC 5321 §4.2) with enhanced status codes (RFC 3463, RFC 2034).
+
+use std::{borrow::Cow, fmt};
+
+/// The most lines of one reply that are kept, and the most octets of a line: a peer may not fill our memory.
+const LINES: usize = 100;
+
+/// The subject and detail of an enhanced status code. The class is the first digit of the reply's code, so
+/// the two cannot disagree.
+pub type Status = (u16, u16);
+
+/// A reply: what a server sends, and what a client has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    code: u16,
+    status: Option<Status>,
+    lines: Vec<Cow<'static, str>>,
+}
+
+impl Reply {
+    /// A reply of one line with an enhanced status code; control characters in `text` become spaces.
+    pub fn new(code: u16, status: Status, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, status: Some(status), lines: vec![printable(text.into())] }
+    }
+
+    /// A reply without an enhanced status code: the greeting, EHLO's and 354 (RFC 2034 §3).
+    pub fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, status: None, lines: vec![printable(text.into())] }
+    }
+
+    /// The same reply with one more line.
+    #[must_use]
+    pub fn line(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.lines.push(printable(text.into()));
+        self
+    }
+
+    /// The three digits.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The enhanced status code as text, such as `5.1.1`; `None` where the reply has none.
+    pub fn enhanced(&self) -> Option<String> {
+        self.status.map(|(subject, detail)| format!("{}.{subject}.{detail}", self.code / 100))
+    }
+
+    /// The lines of text, without codes.
+    pub fn lines(&self) -> &[Cow<'static, str>] {
+        &self.lines
+    }
+
+    /// 2yz: done as asked.
+    pub fn is_positive(&self) -> bool {
+        self.code / 100 == 2
+    }
+
+    /// 4yz: worth another try.
+    pub fn is_transient(&self) -> bool {
+        self.code / 100 == 4
+    }
+
+    /// 5yz: not to be tried again as it was.
+    pub fn is_permanent(&self) -> bool {
+        self.code / 100 == 5
+    }
+
+    /// All of it on one line, for logs and failure messages.
+    pub fn on_one_line(&self) -> String {
+        let enhanced = self.enhanced().map(|status| status + " ").unwrap_or_default();
+        format!("{} {enhanced}{}", self.code, self.lines.join(" "))
+    }
+
+    /// Appends the reply as it travels.
+    pub fn encode(&self, output: &mut Vec<u8>) {
+        output.extend_from_slice(self.to_string().as_bytes());
+    }
+}
+
+/// As it travels, CRLFs included.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.lines.len() - 1;
+        for (index, line) in self.lines.iter().enumerate() {
+            let separator = if index == last { ' ' } else { '-' };
+            write!(f, "{}{separator}", self.code)?;
+            if let Some((subject, detail)) = self.status {
+                write!(f, "{}.{subject}.{detail} ", self.code / 100)?;
+            }
+            write!(f, "{line}\r\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn printable(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text }
+}
+
+/// What a server sent is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// The line does not begin with a code and a separator.
+    #[error("a line that is no SMTP reply")]
+    Syntax,
+    /// The lines of one reply carry different codes.
+    #[error("an SMTP reply with two codes")]
+    Inconsistent,
+}
+
+/// Puts the lines of a reply together.
+#[derive(Debug, Default)]
+pub struct ReplyReader {
+    partial: Option<Reply>,
+}
+
+impl ReplyReader {
+    /// Takes a line without its CRLF; answers the reply once it is complete.
+    ///
+    /// # Errors
+    /// [`ReplyError`]; the connection is of no more use then.
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyError> {
+        let (code, last, text) = split(line)?;
+        let (status, text) = split_status(code, &text);
+        let text = printable(text.to_owned().into());
+        let mut reply = match self.partial.take() {
+            None => Reply { code, status, lines: vec![text] },
+            Some(reply) if reply.code != code => return Err(ReplyError::Inconsistent),
+            Some(reply) if reply.lines.len() == LINES => reply,
+            Some(reply) => reply.line(text),
+        };
+        reply.status = reply.status.or(status);
+        if last {
+            return Ok(Some(reply));
+        }
+        self.partial = Some(reply);
+        Ok(None)
+    }
+}
+
+/// Code, whether this is the last line, and text.
+fn split(line: &[u8]) -> Result<(u16, bool, Cow<'_, str>), ReplyError> {
+    let (code, rest) = line.split_at_checked(3).ok_or(ReplyError::Syntax)?;
+    if !code.iter().all(u8::is_ascii_digit) || !(b'2'..=b'5').contains(&code[0]) {
+        return Err(ReplyError::Syntax);
+    }
+    let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    match rest.split_first() {
+        None => Ok((code, true, "".into())),
+        Some((b' ', text)) => Ok((code, true, String::from_utf8_lossy(text))),
+        Some((b'-', text)) => Ok((code, false, String::from_utf8_lossy(text))),
+        Some(_) => Err(ReplyError::Syntax),
+    }
+}
+
+/// Takes an enhanced status code of the right class off the text.
+fn split_status(code: u16, text: &str) -> (Option<Status>, &str) {
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let mut numbers = first.split('.').map(|number| {
+        let digits = (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+        if digits { number.parse::<u16>().ok() } else { None }
+    });
+    match [numbers.next(), numbers.next(), numbers.next(), numbers.next()] {
+        [Some(Some(class)), Some(Some(subject)), Some(Some(detail)), None] if class == code / 100 => {
+            (Some((subject, detail)), rest)
+        }
+        _ => (None, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(wire: &str) -> Result<Option<Reply>, ReplyError> {
+        let mut reader = ReplyReader::default();
+        let mut reply = None;
+        for line in wire.split_terminator("\r\n") {
+            reply = reader.line(line.as_bytes())?;
+        }
+        Ok(reply)
+    }
+
+    #[test]
+    fn replies_as_they_travel() {
+        assert_eq!(Reply::new(250, (1, 5), "OK").to_string(), "250 2.1.5 OK\r\n");
+        assert_eq!(Reply::plain(250, "a").line("PIPELINING").to_string(), "250-a\r\n250 PIPELINING\r\n");
+        assert_eq!(Reply::new(550, (1, 1), "a\r\n250 OK").to_string(), "550 5.1.1 a  250 OK\r\n");
+    }
+
+    #[test]
+    fn what_peers_send() {
+        let reply = read("550-5.1.1 no\r\n550 5.1.1 such user\r\n").unwrap().unwrap();
+        assert_eq!((reply.code(), reply.enhanced().as_deref()), (550, Some("5.1.1")));
+        assert_eq!(reply.on_one_line(), "550 5.1.1 no such user");
+        assert_eq!(read("250\r\n").unwrap().unwrap().lines(), [""]);
+        assert_eq!(read("550 2.1.1 odd\r\n").unwrap().unwrap().enhanced(), None);
+        assert_eq!(read("250-a\r\n"), Ok(None));
+        assert_eq!(read("250-a\r\n251 b\r\n"), Err(ReplyError::Inconsistent));
+        for wire in ["", "25", "abc hi", "250_x", "150 x", "650 x", "-ERR"] {
+            assert_eq!(read(&format!("{wire}\r\n")), Err(ReplyError::Syntax), "{wire}");
+        }
+    }
+
+    #[test]
+    fn a_reply_without_end_stays_small() {
+        let mut reader = ReplyReader::default();
+        for _ in 0..10_000 {
+            assert_eq!(reader.line(b"250-more"), Ok(None));
+        }
+        assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), LINES);
+    }
+
+    proptest! {
+        #[test]
+        fn display_reads_back(
+            code in 200u16..600,
+            status in prop::option::of((0u16..1000, 0u16..1000)),
+            lines in prop::collection::vec("[!-~][ -~]{0,20}", 1..5),
+        ) {
+            let mut lines = lines.into_iter();
+            let first = lines.next().unwrap();
+            // Without a status, a text that looks like one would read back as one.
+            prop_assume!(status.is_some() || first.bytes().next().is_some_and(|b| !b.is_ascii_digit()));
+            let reply = match status {
+                Some(status) => Reply::new(code, status, first),
+                None => Reply::plain(code, first),
+            };
+            let reply = lines.filter(|line| !line.as_bytes()[0].is_ascii_digit()).fold(reply, Reply::line);
+            prop_assert_eq!(read(&reply.to_string()), Ok(Some(reply)));
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The server's side of an SMTP connection, without the connection.
+
+use super::{ClientName, Command, CommandError, MailParameters, Reply};
+use crate::{
+    address::{Domain, ForwardPath, Mailbox, ReversePath},
+    line::LineError,
+};
+
+/// What a server holds fixed for all its sessions.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// How the server calls itself.
+    pub server_name: Domain,
+    /// The largest message in octets (RFC 1870).
+    pub size_limit_octets: u64,
+    /// The most recipients of one transaction.
+    pub recipient_limit: usize,
+    /// After so many bad commands the connection is closed.
+    pub bad_command_limit: u32,
+}
+
+/// What the reverse-path makes of a transaction. The server's policy decides; the session remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A local user sends mail, to anywhere.
+    Submission,
+    /// Another server delivers mail for local users.
+    Delivery,
+}
+
+/// Everything about a message that is not in the message (RFC 5321 §2.3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// How the client called itself.
+    pub client_name: ClientName,
+    /// Whether it did so with EHLO.
+    pub extended: bool,
+    /// What the policy made of the sender.
+    pub origin: Origin,
+    /// Where failure messages go.
+    pub reverse_path: ReversePath,
+    /// Each once, in the order of the RCPT commands.
+    pub recipients: Vec<Mailbox>,
+}
+
+/// What the session wants done. Each question carries its own context, and is answered by the method that
+/// its variant names; until then the session must not be given the next line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Send this and read on.
+    Reply(Reply),
+    /// Send this and close the connection.
+    Close(Reply),
+    /// May this sender send? Answer with [`Session::sender_checked`].
+    CheckSender(ReversePath),
+    /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
+    CheckRecipient(Origin, ForwardPath),
+    /// Send this (354), then read the message through [`DotDecoder`](crate::dot::DotDecoder) and reply
+    /// according to what became of it. The transaction is over whatever that was.
+    ReceiveBody(Reply, Envelope),
+}
+
+/// How the client introduced itself.
+#[derive(Debug, Clone)]
+struct Peer {
+    name: ClientName,
+    extended: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before HELO or EHLO.
+    Greeted,
+    /// Between transactions.
+    Ready(Peer),
+    /// After MAIL.
+    Mail(Envelope),
+}
+
+/// One connection's protocol state.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    state: State,
+    bad_commands: u32,
+    /// The last MAIL was refused: what a pipelining client had sent along with it is not held against it.
+    mail_refused: bool,
+}
+
+impl Session {
+    /// A session whose client has just connected.
+    pub fn new(config: SessionConfig) -> Self {
+        Self { config, state: State::Greeted, bad_commands: 0, mail_refused: false }
+    }
+
+    /// The first thing to send.
+    pub fn greeting(&self) -> Reply {
+        Reply::plain(220, format!("{} SMTP server ready", self.config.server_name))
+    }
+
+    /// Takes a command line without its CRLF, or the reason why there is none.
+    pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step {
+        match line {
+            Ok(line) => match Command::parse(line) {
+                Ok(command) => self.command(command),
+                Err(error) => self.bad(error.reply()),
+            },
+            Err(LineError::TooLong) => self.bad(Reply::new(500, (5, 6), "line too long")),
+            Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), error.to_string())),
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Step {
+        match command {
+            Command::Helo(name) => self.hello(name, false),
+            Command::Ehlo(name) => self.hello(name, true),
+            Command::Mail(path, parameters) => self.mail(path, parameters),
+            Command::Rcpt(path) => self.rcpt(path),
+            Command::Data => self.data(),
+            Command::Rset => {
+                self.reset();
+                Step::Reply(Reply::new(250, (0, 0), "OK"))
+            }
+            Command::Noop => Step::Reply(Reply::new(250, (0, 0), "OK")),
+            Command::Vrfy(_) => {
+                Step::Reply(Reply::new(252, (5, 0), "cannot verify, but will accept mail and attempt delivery"))
+            }
+            Command::Help => {
+                Step::Reply(Reply::new(214, (0, 0), "HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP (RFC 5321)"))
+            }
+            Command::Quit => Step::Close(Reply::new(221, (0, 0), "Bye")),
+        }
+    }
+
+    fn hello(&mut self, name: ClientName, extended: bool) -> Step {
+        self.state = State::Ready(Peer { name, extended });
+        self.mail_refused = false;
+        let hello = Reply::plain(250, format!("{} HELLO", self.config.server_name));
+        if !extended {
+            return Step::Reply(hello);
+        }
+        let size = format!("SIZE {}", self.config.size_limit_octets);
+        Step::Reply(hello.line("PIPELINING").line(size).line("8BITMIME").line("ENHANCEDSTATUSCODES"))
+    }
+
+    fn mail(&mut self, path: ReversePath, parameters: MailParameters) -> Step {
+        let peer = match &self.state {
+            State::Greeted => return self.bad(hello_first()),
+            State::Mail(_) => return self.bad(Reply::new(503, (5, 1), "a transaction is open; RSET ends it")),
+            State::Ready(peer) => peer,
+        };
+        if parameters != MailParameters::default() && !peer.extended {
+            return self.bad(CommandError::UnknownParameter.reply());
+        }
+        if parameters.size_octets.is_some_and(|octets| octets > self.config.size_limit_octets) {
+            self.mail_refused = true;
+            return Step::Reply(too_large(self.config.size_limit_octets));
+        }
+        Step::CheckSender(path)
+    }
+
+    /// Takes the policy's answer to [`Step::CheckSender`]: what the transaction is, or the refusal.
+    pub fn sender_checked(&mut self, reverse_path: ReversePath, verdict: Result<Origin, Reply>) -> Reply {
+        let origin = match verdict {
+            Ok(origin) => origin,
+            Err(refusal) => {
+                self.mail_refused = true;
+                return refusal;
+            }
+        };
+        self.mail_refused = false;
+        let State::Ready(peer) = &self.state else { return hello_first() };
+        let Peer { name, extended } = peer.clone();
+        let recipients = Vec::new();
+        self.state = State::Mail(Envelope { client_name: name, extended, origin, reverse_path, recipients });
+        Reply::new(250, (1, 0), "OK")
+    }
+
+    fn rcpt(&mut self, path: ForwardPath) -> Step {
+        match &self.state {
+            State::Greeted => self.bad(hello_first()),
+            State::Ready(_) => self.bad_unless_pipelined(mail_first()),
+            State::Mail(envelope) if envelope.recipients.len() >= self.config.recipient_limit => Step::Reply(
+                Reply::new(452, (5, 3), "too many recipients; send to the others in a transaction of their own"),
+            ),
+            State::Mail(envelope) => Step::CheckRecipient(envelope.origin, path),
+        }
+    }
+
+    /// Takes the policy's answer to [`Step::CheckRecipient`]: the mailbox that is meant, or the refusal.
+    pub fn recipient_checked(&mut self, verdict: Result<Mailbox, Reply>) -> Reply {
+        let mailbox = match verdict {
+            Ok(mailbox) => mailbox,
+            Err(refusal) => return refusal,
+        };
+        let State::Mail(envelope) = &mut self.state else { return mail_first() };
+        if !envelope.recipients.contains(&mailbox) {
+            envelope.recipients.push(mailbox);
+        }
+        Reply::new(250, (1, 5), "OK")
+    }
+
+    fn data(&mut self) -> Step {
+        match std::mem::replace(&mut self.state, State::Greeted) {
+            State::Mail(envelope) if envelope.recipients.is_empty() => {
+                self.state = State::Mail(envelope);
+                Step::Reply(Reply::new(554, (5, 1), "no valid recipients"))
+            }
+            State::Mail(envelope) => {
+                let Envelope { client_name: name, extended, .. } = envelope.clone();
+                self.state = State::Ready(Peer { name, extended });
+                Step::ReceiveBody(Reply::plain(354, "Start mail input; end with <CRLF>.<CRLF>"), envelope)
+            }
+            State::Ready(peer) => {
+                self.state = State::Ready(peer);
+                self.bad_unless_pipelined(mail_first())
+            }
+            State::Greeted => self.bad(hello_first()),
+        }
+    }
+
+    /// Forgets the transaction, if there is one.
+    fn reset(&mut self) {
+        self.mail_refused = false;
+        if let State::Mail(Envelope { client_name, extended, .. }) = &self.state {
+            self.state = State::Ready(Peer { name: client_name.clone(), extended: *extended });
+        }
+    }
+
+    fn bad_unless_pipelined(&mut self, reply: Reply) -> Step {
+        if self.mail_refused { Step::Reply(reply) } else { self.bad(reply) }
+    }
+
+    /// Counts a command that breaks the protocol; the one too many ends the session.
+    fn bad(&mut self, reply: Reply) -> Step {
+        self.bad_commands += 1;
+        if self.bad_commands < self.config.bad_command_limit {
+            return Step::Reply(reply);
+        }
+        Step::Close(Reply::new(421, (7, 0), "too many bad commands"))
+    }
+}
+
+/// The reply to a message over the limit, whether it was declared or sent (RFC 1870 §6.1, §6.3).
+pub fn too_large(size_limit_octets: u64) -> Reply {
+    Reply::new(552, (3, 4), format!("message too large; the limit is {size_limit_octets} octets"))
+}
+
+fn hello_first() -> Reply {
+    Reply::new(503, (5, 1), "say EHLO or HELO first")
+}
+
+fn mail_first() -> Reply {
+    Reply::new(503, (5, 1), "say MAIL FROM first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(SessionConfig {
+            server_name: "gmail.com".parse().unwrap(),
+            size_limit_octets: 1000,
+            recipient_limit: 2,
+            bad_command_limit: 3,
+        })
+    }
+
+    /// Plays lines with a policy that allows everything; answers the first line of each reply.
+    fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
+        let answer = |session: &mut Session, line: &&str| match session.line(Ok(line.as_bytes())) {
+            Step::Reply(reply) | Step::Close(reply) => reply,
+            Step::CheckSender(path) => session.sender_checked(path, Ok(Origin::Submission)),
+            Step::CheckRecipient(_, ForwardPath::Mailbox(mailbox)) => session.recipient_checked(Ok(mailbox)),
+            Step::CheckRecipient(_, ForwardPath::Postmaster) => session.recipient_checked(Err(mail_first())),
+            Step::ReceiveBody(reply, _) => reply,
+        };
+        lines.iter().map(|line| answer(session, line).on_one_line()).collect()
+    }
+
+    #[test]
+    fn a_recipient_named_twice_counts_once() {
+        let replies =
+            play(&mut session(), &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<a@B>", "RCPT TO:<c@b>"]);
+        assert_eq!(replies[2..], ["250 2.1.5 OK"; 3]);
+    }
+
+    #[test]
+    fn every_way_out_of_a_transaction_forgets_it() {
+        for end in ["RSET", "EHLO b", "HELO b", "DATA"] {
+            let mut session = session();
+            play(&mut session, &["EHLO a", "MAIL FROM:<a@b>", "RCPT TO:<a@b>", end]);
+            assert_eq!(play(&mut session, &["RCPT TO:<a@b>"]), ["503 5.5.1 say MAIL FROM first"], "{end}");
+            assert_eq!(play(&mut session, &["MAIL FROM:<c@b>"]), ["250 2.1.0 OK"], "{end}");
+        }
+    }
+
+    #[test]
+    fn a_refused_sender_opens_no_transaction() {
+        let mut session = session();
+        play(&mut session, &["EHLO a"]);
+        let refusal = Reply::new(550, (1, 0), "no");
+        assert_eq!(session.sender_checked(ReversePath::Null, Err(refusal.clone())), refusal);
+        // A pipelining client had sent all of this already.
+        assert_eq!(play(&mut session, &["RCPT TO:<a@b>"; 20]), ["503 5.5.1 say MAIL FROM first"; 20]);
+        play(&mut session, &["RSET"]);
+        let replies = play(&mut session, &["RCPT TO:<a@b>"; 3]);
+        assert_eq!(replies[2], "421 4.7.0 too many bad commands");
+    }
+
+    #[test]
+    fn refusals_by_policy_are_no_bad_commands() {
+        let mut session = session();
+        play(&mut session, &["EHLO a", "MAIL FROM:<>"]);
+        for _ in 0..10 {
+            session.recipient_checked(Err(Reply::new(550, (1, 1), "no")));
+        }
+        assert_eq!(play(&mut session, &["NOOP"]), ["250 2.0.0 OK"]);
+    }
+}
