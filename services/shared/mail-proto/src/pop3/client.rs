@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn replies_at_every_chunk_size() {
-        let table: &[(Command, &[u8], &str, &[u8], &[u8])] = &[
+        // Command, what arrives, the first line, the body, what is left.
+        type Row = (Command, &'static [u8], &'static str, &'static [u8], &'static [u8]);
+        let table: &[Row] = &[
             (Command::Noop, b"+OK\r\nrest", "+OK", b"", b"rest"),
             (Command::Retr(1), b"+OK 7 octets\r\na\r\n..\r\n.\r\n+OK", "+OK 7 octets", b"a\r\n.\r\n", b"+OK"),
             (Command::Retr(1), b"-ERR no such message\r\n", "-ERR no such message", b"", b""),

@@ -5,9 +5,6 @@ use std::{
     str::{self, FromStr},
 };
 
-/// The longest command line, CRLF included (RFC 2449 §4 allows 255; some passwords and addresses need more).
-pub const LINE_OCTETS: usize = 512;
-
 /// The text holds what cannot stand in a command: a CR, a LF or a NUL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("control characters cannot be sent")]

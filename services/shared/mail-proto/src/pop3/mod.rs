@@ -6,6 +6,7 @@ pub mod maildrop;
 pub mod reply;
 pub mod session;
 pub mod top;
+pub mod transfer;
 
 pub use client::{InvalidReply, ReplyDecoder, ServerReply, StatusLine};
 pub use command::{Command, CommandError, InvalidText, Password, UserName};
@@ -13,3 +14,4 @@ pub use maildrop::{Maildrop, NoSuchMessage, SizeStyle};
 pub use reply::{Reply, ResponseCode};
 pub use session::{Extent, OpenFailure, ReadFailure, SendMessage, Session, Step, UpdateFailure};
 pub use top::Top;
+pub use transfer::{Transfer, WrongLength};
