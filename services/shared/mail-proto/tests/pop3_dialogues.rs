@@ -1,0 +1,128 @@
+//! Every POP3 dialogue in memory: each turn whole, and octet by octet.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use bytes::BytesMut;
+use dialogue::Peer;
+use mail_proto::{
+    line::LineDecoder,
+    pop3::{OpenFailure, ReadFailure, SendMessage, Session, SizeStyle, Step, Transfer, UpdateFailure},
+};
+
+#[path = "../../../../tests/dialogues/pop3/fixture.rs"]
+mod fixture;
+
+use fixture::{Account, Login, Read, Update};
+
+#[test]
+fn every_dialogue_in_memory() {
+    let dialogues = dialogue::load_directory("../../../tests/dialogues/pop3", &["profile"]).unwrap();
+    for dialogue in dialogues {
+        for chunk_octets in [usize::MAX, 1] {
+            let size_style = match dialogue.setting("profile") {
+                Some("tutorial") => SizeStyle::WithFinalDot,
+                None | Some("rfc") => SizeStyle::Message,
+                Some(other) => panic!("{}: no profile {other}", dialogue.file()),
+            };
+            dialogue.play(&mut Server::new(size_style), chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+        }
+    }
+}
+
+/// A session over the fixture's maildrops, without a socket.
+struct Server {
+    session: Session<String>,
+    decoder: LineDecoder,
+    input: BytesMut,
+    account: Option<&'static Account>,
+    closed: bool,
+}
+
+impl Server {
+    fn new(size_style: SizeStyle) -> Self {
+        let session = Session::new(size_style, 10);
+        Self { session, decoder: LineDecoder::new(512), input: BytesMut::new(), account: None, closed: false }
+    }
+
+    fn perform(&mut self, mut step: Step<String>, output: &mut Vec<u8>) {
+        loop {
+            step = match step {
+                Step::Reply(reply) => return reply.encode(output),
+                Step::Close(reply) => {
+                    self.closed = true;
+                    return reply.encode(output);
+                }
+                Step::OpenMaildrop { user, password } => {
+                    let account = fixture::account_of(&user.to_string());
+                    let outcome = open(account, password.expose());
+                    self.account = account;
+                    self.session.opened(outcome)
+                }
+                Step::SendMessage(message) => match self.send(message, output) {
+                    Ok(()) => return,
+                    Err(failure) => self.session.unreadable(failure),
+                },
+                Step::Update { .. } => self.session.updated(match self.account.unwrap().update {
+                    Update::Commits => Ok(()),
+                    Update::LockLost => Err(UpdateFailure::LockLost),
+                    Update::Unavailable => Err(UpdateFailure::Unavailable),
+                }),
+            };
+        }
+    }
+
+    fn send(&mut self, message: SendMessage<String>, output: &mut Vec<u8>) -> Result<(), ReadFailure> {
+        let index = message.uid.parse::<usize>().unwrap() - 1;
+        let octets = match self.account.unwrap().messages[index].read {
+            Read::Octets(octets) => octets,
+            Read::Gone => return Err(ReadFailure::Gone),
+            Read::Damaged => return Err(ReadFailure::Damaged),
+            Read::Unavailable => return Err(ReadFailure::Unavailable),
+        };
+        message.reply.encode(output);
+        let mut transfer = Transfer::new(message.octets, message.extent);
+        let sent = transfer.piece(octets, output).and_then(|()| transfer.finish(output));
+        self.closed = sent.is_err();
+        Ok(())
+    }
+}
+
+fn open(account: Option<&Account>, password: &str) -> Result<Vec<(String, u64)>, OpenFailure> {
+    let account = account.filter(|account| account.password == password).ok_or(OpenFailure::Authentication)?;
+    match account.login {
+        Login::InUse => Err(OpenFailure::InUse),
+        Login::Unavailable => Err(OpenFailure::Unavailable),
+        Login::Opens => {
+            let uids = (1..).map(|number| format!("{number:013}"));
+            Ok(uids.zip(account.messages).map(|(uid, message)| (uid, message.octets)).collect())
+        }
+    }
+}
+
+impl Peer for Server {
+    fn connect(&mut self) -> Vec<u8> {
+        let mut output = Vec::new();
+        self.session.greeting().encode(&mut output);
+        output
+    }
+
+    fn receive(&mut self, input: &[u8]) -> Vec<u8> {
+        let mut output = Vec::new();
+        self.input.extend_from_slice(input);
+        while !self.closed
+            && let Some(line) = self.decoder.decode(&mut self.input)
+        {
+            let step = self.session.line(line.as_deref().map_err(|error| *error));
+            self.perform(step, &mut output);
+        }
+        output
+    }
+
+    fn end_of_input(&mut self) -> Vec<u8> {
+        self.closed = true;
+        Vec::new()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
