@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+"""The compose town as Docker and the host see it. tests/compose/run starts the town, calls this, and stops the town."""
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "interop"))
+sys.dont_write_bytecode = True  # leave no __pycache__ in the source tree
+import counted  # noqa: E402
+from town import Town, poll  # noqa: E402
+
+USR1 = "usr1@mail.sustech.edu.cn"
+USR2 = "usr2@mail.sustech.edu.cn"
+USR = "usr@gmail.com"
+SERVICES = {f"{stack}-{service}" for stack in ("exmail", "gmail") for service in ("smtp", "pop3", "store", "dns")}
+CONTAINER_USER = 10001
+TOKEN = os.environ["MAILTOWN_TOKEN"]
+PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http")
+
+town = Town(ROOT / "data" / "config.toml", ROOT / "data" / "fdns.toml")
+arguments = None  # set by main()
+
+
+def compose(*words):
+    """Runs `docker compose` on the project under test and returns what it printed."""
+    command = ["docker", "compose", "--project-name", arguments.project, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: {done.stderr}")
+    return done.stdout
+
+
+def containers():
+    """What `docker inspect` says of each container of the project, by the name of its service."""
+    label = f"label=com.docker.compose.project={arguments.project}"
+    ids = subprocess.check_output(["docker", "ps", "--all", "--quiet", "--filter", label], text=True).split()
+    inspected = json.loads(subprocess.check_output(["docker", "inspect", *ids]))
+    return {entry["Config"]["Labels"]["com.docker.compose.service"]: entry for entry in inspected}
+
+
+def wait_until_healthy(*services):
+    """Waits until the health checks of these services say so."""
+
+    def healthy():
+        found = containers()
+        return all(found[service]["State"]["Health"]["Status"] == "healthy" for service in services)
+
+    poll(healthy, 60, f"{services} healthy")
+
+
+def api(stack, path, token=TOKEN, key="store"):
+    """GETs from the HTTP port `key` of a stack; returns status, content type and body."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{town.config['server'][stack][key]}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers.get_content_type(), answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers.get_content_type(), error.read()
+
+
+class ComposeTest(unittest.TestCase):
+    """Starts each test with empty maildrops."""
+
+    def setUp(self):
+        for address in (USR1, USR2, USR):
+            town.empty(address)
+
+    def send(self, sender, recipients, message):
+        with town.smtp(sender) as client:
+            self.assertEqual(client.sendmail(sender, recipients, message), {})
+
+
+class Confinement(unittest.TestCase):
+    """What each container may do."""
+
+    def test_eight_healthy_containers_of_one_image(self):
+        found = containers()
+        self.assertEqual(set(found), SERVICES)
+        self.assertEqual({entry["State"]["Health"]["Status"] for entry in found.values()}, {"healthy"})
+        self.assertEqual(len({entry["Image"] for entry in found.values()}), 1)
+
+    def test_nobody_is_root_or_may_become_it(self):
+        for service, entry in containers().items():
+            with self.subTest(service):
+                self.assertEqual(entry["Config"]["User"], f"{CONTAINER_USER}:{CONTAINER_USER}")
+                self.assertEqual(entry["HostConfig"]["CapDrop"], ["ALL"])
+                self.assertIn("no-new-privileges:true", entry["HostConfig"]["SecurityOpt"])
+                self.assertFalse(entry["HostConfig"]["Privileged"])
+                status = Path(f"/proc/{entry['State']['Pid']}/status")
+                if status.exists():  # not where the engine runs in a machine of its own
+                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                    self.assertEqual(fields["Uid"].split(), [str(CONTAINER_USER)] * 4)
+                    self.assertEqual(int(fields["CapEff"], 16), 0)
+                    self.assertEqual(int(fields["CapBnd"], 16), 0)
+                    self.assertEqual(fields["NoNewPrivs"].strip(), "1")
+
+    def test_only_a_stores_own_volume_can_be_written(self):
+        for service, entry in containers().items():
+            with self.subTest(service):
+                self.assertTrue(entry["HostConfig"]["ReadonlyRootfs"])
+                writable = {mount["Destination"] for mount in entry["Mounts"] if mount["RW"]}
+                self.assertEqual(writable, {"/data"} if service.endswith("-store") else set())
+
+    def test_image_is_empty_but_for_the_binaries(self):
+        image = containers()["exmail-smtp"]["Image"]
+        container = subprocess.check_output(["docker", "create", image, "smtp-gateway"], text=True).strip()
+        try:
+            export = subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE)
+            names = subprocess.check_output(["tar", "--list"], stdin=export.stdout, text=True).split()
+            export.stdout.close()
+            self.assertEqual(export.wait(), 0)
+        finally:
+            subprocess.run(["docker", "rm", container], stdout=subprocess.DEVNULL, check=True)
+        binaries = {"smtp-gateway", "pop3-gateway", "mailbox-store", "pseudo-dns", "agent", "mailtown"}
+        # Docker itself puts /dev, /etc, /proc, /sys and .dockerenv into every container.
+        own = {name for name in names if not re.match(r"(\./)?(dev|etc|proc|sys|\.dockerenv)(/|$)", name)}
+        directories = {"data/", "usr/", "usr/local/", "usr/local/bin/"}
+        self.assertEqual(own, directories | {f"usr/local/bin/{binary}" for binary in binaries})
+
+
+class Ports(unittest.TestCase):
+    """Every port of the configuration answers on loopback, and nowhere else."""
+
+    def ports(self):
+        return [town.config["server"][stack][key] for stack in town.config["server"] for key in PORT_KEYS]
+
+    def test_open_on_loopback(self):
+        for port in self.ports():
+            with self.subTest(port):
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+    def test_refused_on_every_other_address(self):
+        addresses = [word for word in subprocess.check_output(["hostname", "-I"], text=True).split() if ":" not in word]
+        self.assertTrue(addresses, "the project's own bridge gives this host an address")
+        for address in addresses:
+            for port in self.ports():
+                with self.subTest(f"{address}:{port}"), self.assertRaises(ConnectionRefusedError):
+                    socket.create_connection((address, port), timeout=5).close()
+
+    def test_every_service_tells_its_health_without_a_token(self):
+        for stack in town.config["server"]:
+            for key in ("store", "dns_http", "smtp_http", "pop_http"):
+                for path in ("/livez", "/readyz"):
+                    with self.subTest(stack=stack, key=key, path=path):
+                        self.assertEqual(api(stack, path, token=None, key=key)[0], 200)
+
+
+class Names(unittest.TestCase):
+    """Real DNS on the published ports."""
+
+    def dig(self, port, *words):
+        command = ["dig", "@127.0.0.1", "-p", str(port), "+time=5", "+tries=1", *words]
+        return subprocess.check_output(command, text=True, timeout=30)
+
+    def test_mx_over_udp_and_tcp_from_both_stacks(self):
+        for stack in town.config["server"]:
+            port = town.config["server"][stack]["dns"]
+            for transport in ("+notcp", "+tcp"):
+                with self.subTest(stack=stack, transport=transport):
+                    answer = self.dig(port, transport, "+short", "mail.sustech.edu.cn", "MX")
+                    self.assertRegex(answer, r"^\d+ mxbiz1\.qq\.com\.\n$")
+
+    def test_unknown_name_is_nxdomain(self):
+        self.assertIn("status: NXDOMAIN", self.dig(1053, "nowhere.example", "MX"))
+
+    def test_name_without_mx_is_an_empty_answer(self):
+        answer = self.dig(1053, "pop.gmail.com", "MX")
+        self.assertIn("status: NOERROR", answer)
+        self.assertIn("ANSWER: 0", answer)
+
+
+class Agent(ComposeTest):
+    """The tutorial of the README through the agent on the host, its input on a pipe."""
+
+    def agent(self, address, *lines):
+        """What the agent prints, line by line, without its prompts."""
+        command = [arguments.agent, "-e", address, "-p", town.passwords[address]]
+        command += ["--config", str(ROOT / "data" / "config.toml"), "--zone", str(ROOT / "data" / "fdns.toml")]
+        typed = "".join(f"{line}\n" for line in lines)
+        done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertTrue(done.stdout.startswith("[smtp|pop|exit]>>> "), done.stdout)
+        prompts = r"^(?:\[smtp\|pop\|exit\]>>> |\[pop\]>>> |To: |Subject: |Content: )+"
+        printed = [re.sub(prompts, "", line) for line in done.stdout.splitlines()]
+        return [line for line in printed if line]
+
+    LOGGED_IN = ["b'+OK POP3 server ready'", "b'+OK'", "b'+OK user successfully logged on'"]
+
+    def test_tutorial(self):
+        cases = (
+            (USR1, "This is a test emailing myself.", 195, ["VGhpcyBpcyBhIHRlc3QgZW1haWxpbmcgbXlzZWxmLg=="]),
+            (
+                USR2,
+                "This is a test emailing other user in the same domain.",
+                223,
+                ["VGhpcyBpcyBhIHRlc3QgZW1haWxpbmcgb3RoZXIgdXNlciBpbiB0aGUgc2FtZSBkb21haW4u"],
+            ),
+            (
+                USR,
+                "This is a test emailing other user in the different domain.",
+                233,
+                ["VGhpcyBpcyBhIHRlc3QgZW1haWxpbmcgb3RoZXIgdXNlciBpbiB0aGUgZGlmZmVyZW50IGRvbWFp", "bi4="],
+            ),
+        )
+        for recipient, content, octets, encoded in cases:
+            with self.subTest(recipient):
+                self.agent(USR1, "smtp", recipient, "", "Test", content, "exit")
+                town.wait_for_mail(recipient)
+                printed = self.agent(recipient, "pop", "stat", "list", "retr 1", "dele 1", "stat", "quit", "exit")
+                self.assertEqual(
+                    printed,
+                    [
+                        *self.LOGGED_IN,
+                        f"1 messages ({octets} bytes)",
+                        f"[b'1 {octets}']",
+                        "b'Content-Type: text/plain; charset=\"utf-8\"'",
+                        "b'MIME-Version: 1.0'",
+                        "b'Content-Transfer-Encoding: base64'",
+                        "b'Subject: Test'",
+                        f"b'From: {USR1}'",
+                        "b''",
+                        *(f"b'{line}'" for line in encoded),
+                        "b'+OK'",
+                        "0 messages (0 bytes)",
+                        "b'+OK'",
+                    ],
+                )
+
+    def test_empty_maildrop(self):
+        printed = self.agent(USR1, "pop", "stat", "list", "noop", "rset", "quit", "exit")
+        self.assertEqual(printed, [*self.LOGGED_IN, "0 messages (0 bytes)", "[]", "b'+OK'", "b'+OK'", "b'+OK'"])
+
+
+class Api(ComposeTest):
+    """The store's HTTP API on its published port."""
+
+    def test_lists_what_pop3_lists(self):
+        for number in range(3):
+            self.send(USR1, USR1, f"Subject: {number}\n\n")
+        town.wait_for_mail(USR1, 3)
+        status, media_type, body = api("exmail.qq.com", f"/v1/mailboxes/{USR1}/messages")
+        self.assertEqual((status, media_type), (200, "application/json"))
+        with town.maildrop(USR1) as client:
+            uidl = [line.split()[1].decode() for line in client.uidl()[1]]
+            self.assertEqual([message["id"] for message in json.loads(body)["messages"]], uidl)
+        status, media_type, raw = api("exmail.qq.com", f"/v1/messages/{uidl[0]}/raw")
+        self.assertEqual((status, media_type, raw), (200, "message/rfc822", b"Subject: 0\r\n\r\n"))
+
+    def test_refuses_whoever_has_no_token(self):
+        for stack in town.config["server"]:
+            for token in (None, "", "wrong", TOKEN + "x", TOKEN[:-1]):
+                with self.subTest(stack=stack, token=token):
+                    status, media_type, body = api(stack, "/v1/mailboxes", token)
+                    self.assertEqual((status, media_type), (401, "application/problem+json"))
+                    self.assertEqual(json.loads(body)["status"], 401)
+
+
+class Outages(ComposeTest):
+    """Containers stop, are restarted and are replaced; mail stays."""
+
+    def queue(self):
+        return json.loads(api("exmail.qq.com", "/v1/queue")[2])["entries"]
+
+    def test_mail_waits_for_a_peer_that_is_down(self):
+        compose("stop", "gmail-smtp")
+        try:
+            self.send(USR1, [USR, USR2], "Subject: patience\n\n")
+            # Tried at least once, and kept: the name of a stopped container is unknown, which is no failure for good.
+            poll(lambda: any(entry["last_reply"] for entry in self.queue()), 30, "an attempt")
+            self.assertEqual([entry["recipient"] for entry in self.queue()], [USR])
+            self.assertIn(b"Subject: patience", town.wait_for_mail(USR2)[0])
+            with town.maildrop(USR) as client:
+                self.assertEqual(client.stat()[0], 0)
+        finally:
+            compose("start", "gmail-smtp")
+        messages = town.wait_for_mail(USR, 1, seconds=90)
+        self.assertEqual(len(messages), 1)
+        self.assertIn(b"Subject: patience", messages[0])
+        poll(lambda: not self.queue(), 10, "an empty queue")
+        with town.maildrop(USR1) as client:
+            self.assertEqual(client.stat()[0], 0, "no failure message")
+
+    def deliver(self):
+        self.send(USR1, USR, "Subject: kept\n\nthrough all of it\n")
+        town.wait_for_mail(USR)
+        with town.maildrop(USR) as client:
+            return client.uidl()[1], client.retr(1)[1]
+
+    def assert_kept(self, before):
+        wait_until_healthy("gmail-store", "gmail-smtp", "gmail-pop3")
+        with town.maildrop(USR) as client:
+            self.assertEqual((client.uidl()[1], client.retr(1)[1]), before)
+
+    def test_store_restarted(self):
+        before = self.deliver()
+        compose("restart", "gmail-store")
+        self.assert_kept(before)
+        self.send(USR1, USR, "Subject: afterwards\n\n")
+        self.assertEqual(len(town.wait_for_mail(USR, 2, seconds=30)), 2)
+
+    def test_store_killed_and_replaced(self):
+        before = self.deliver()
+        compose("kill", "gmail-store")
+        compose("rm", "--force", "gmail-store")
+        compose("up", "--detach", "--no-build", "--wait", "gmail-store")
+        self.assert_kept(before)
+
+
+class Stop(unittest.TestCase):
+    """Runs last: the town is stopped."""
+
+    def test_logs_tell_no_secret(self):
+        logs = compose("logs", "--no-color")
+        # Words of messages and of passwords that the tests before this one sent.
+        for secret in (TOKEN, "pass1", "pass2", "VGhpcyBpcyBhIHRlc3Q", "through all of it"):
+            self.assertNotIn(secret, logs)
+
+    def test_nobody_has_crashed_and_all_stop_cleanly(self):
+        self.assertEqual({entry["RestartCount"] for entry in containers().values()}, {0})
+        compose("stop")
+        exit_codes = {service: entry["State"]["ExitCode"] for service, entry in containers().items()}
+        self.assertEqual(exit_codes, dict.fromkeys(SERVICES, 0))
+
+
+FULL = (Confinement, Ports, Names, Agent, Api, Outages, Stop)
+# What can differ between two ways of building the same image.
+BRIEF = (Confinement, Agent, Stop)
+
+
+def main():
+    """Reads the arguments and runs the tests."""
+    global arguments
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--project", required=True, help="name of the compose project, which is up")
+    parser.add_argument("--agent", required=True, help="the agent's binary")
+    parser.add_argument("--brief", action="store_true", help="only what can differ between two builds of the image")
+    arguments = parser.parse_args()
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    suite = unittest.TestSuite(load(case) for case in (BRIEF if arguments.brief else FULL))
+    return counted.run(suite, "compose, brief" if arguments.brief else "compose")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
