@@ -1,1 +1,89 @@
-//! smtp-gateway
+//! The SMTP gateway of one mail domain: it receives from agents and from other servers, and relays what is
+//! queued to other servers. Everything durable is in the mailbox store; a gateway may be killed at any
+//! moment and be run in any number.
+
+mod body;
+mod connection;
+mod metrics;
+mod policy;
+mod relay;
+mod trace;
+
+pub use relay::Hosts;
+
+use axum::Router;
+use connection::Gateway;
+use mail_api::{DnsClient, StoreClient};
+use metrics::Metrics;
+use policy::Policy;
+use prometheus_client::registry::Registry;
+use service_kit::{
+    config::Stack,
+    http::{self, HttpService, Token},
+    shutdown::CancellationToken,
+    tcp::{self, ConnectionLimits},
+};
+use std::{io, sync::Arc};
+use tokio::net::TcpListener;
+use utoipa::OpenApi;
+
+/// The reply to a connection over the limit (RFC 5321 §3.8, RFC 3463 §3.4).
+const TOO_MANY_CONNECTIONS: &[u8] = b"421 4.3.2 too many connections, try again later\r\n";
+
+/// What a gateway is part of, and who its neighbours are.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Its stack.
+    pub stack: Stack,
+    /// The stack's mailbox store.
+    pub store: StoreClient,
+    /// The stack's pseudo-dns.
+    pub dns: DnsClient,
+    /// Where the hosts of the zone are.
+    pub hosts: Hosts,
+    /// Guards its HTTP side.
+    pub token: Option<Token>,
+}
+
+/// The sockets of a gateway, already bound.
+#[derive(Debug)]
+pub struct Listeners {
+    /// SMTP.
+    pub smtp: TcpListener,
+    /// Health and metrics.
+    pub http: TcpListener,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "mailtown smtp-gateway", description = "Health and metrics only."))]
+struct Description;
+
+/// Serves until `shutdown`, then finishes what is in flight.
+///
+/// # Errors
+/// When a listener fails for good.
+pub async fn run(config: GatewayConfig, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let relay = relay::run(relay::Context::new(&config, metrics.clone()), shutdown.clone());
+    let http = http::serve(
+        listeners.http,
+        HttpService {
+            api: Router::new(),
+            description: Description::openapi(),
+            metrics: Arc::new(registry),
+            readiness: http::always_ready(),
+            token: config.token,
+        },
+        shutdown.clone(),
+    );
+    let limits = &config.stack.limits;
+    let limits = ConnectionLimits { total: limits.connections, per_peer: limits.connections_per_peer };
+    let policy = Policy::new(config.stack.clone(), config.store.clone());
+    let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, policy, metrics });
+    let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
+        connection::serve(Arc::clone(&gateway), stream, peer, shutdown.clone())
+    });
+    let ((), (), served) = tokio::join!(smtp, relay, http);
+    served
+}

@@ -1,2 +1,37 @@
-//! Entry point.
-fn main() {}
+//! `smtp-gateway`: the SMTP gateway of one mail domain as a process of its own.
+
+use clap::Parser;
+use service_kit::{
+    cli::{self, ServiceArgs},
+    config::PortKey,
+};
+use smtp_gateway::{GatewayConfig, Hosts, Listeners};
+use std::process::ExitCode;
+
+/// Receives mail for one domain over SMTP, and relays queued mail to other servers.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Example:\n  smtp-gateway --name gmail.com --store http://127.0.0.1:2080 --dns http://127.0.0.1:2054")]
+struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The mailbox store's URL [default: the port in the configuration, on this machine]
+    #[arg(long, env = "MAILTOWN_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// The pseudo-dns's URL [default: the port in the configuration, on this machine]
+    #[arg(long, env = "MAILTOWN_DNS", value_name = "URL")]
+    dns: Option<String>,
+    /// Where the hosts of the zone are: all on this machine, or each under its own name
+    #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback")]
+    hosts: Hosts,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::run(&args.service, PortKey::SmtpHttp, async |launch| {
+        let (store, dns) = (launch.store(args.store.as_deref())?, launch.dns(args.dns.as_deref())?);
+        let listeners =
+            Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
+        let config = GatewayConfig { stack: launch.stack, store, dns, hosts: args.hosts, token: launch.token };
+        Ok(smtp_gateway::run(config, listeners, launch.shutdown).await?)
+    })
+}

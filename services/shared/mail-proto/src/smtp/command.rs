@@ -1,7 +1,7 @@
 //! Commands (RFC 5321 §4.1.1).
 
 use super::Reply;
-use crate::address::{AddressError, ForwardPath, ReversePath, split_path};
+use crate::address::{AddressError, Domain, ForwardPath, ReversePath, split_path};
 use std::{fmt, str::FromStr};
 
 /// How a client calls itself in HELO or EHLO. Any host name or literal is taken (RFC 5321 §4.1.4 forbids
@@ -13,6 +13,13 @@ impl ClientName {
     /// The name as given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A server introduces itself by its own name.
+impl From<&Domain> for ClientName {
+    fn from(domain: &Domain) -> Self {
+        Self(domain.to_string())
     }
 }
 

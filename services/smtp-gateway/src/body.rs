@@ -1,0 +1,181 @@
+//! From 354 to the reply after the final dot: the message streams from the client to the store.
+
+use crate::{
+    connection::{Gateway, Socket},
+    policy::unavailable,
+    trace,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use jiff::Timestamp;
+use mail_api::{Accepted, ApiError, Problem, ProblemKind, StoreClient, Submission};
+use mail_proto::{
+    dot::DotDecoder,
+    smtp::{Envelope, Reply, session::too_large},
+};
+use service_kit::config::Profile;
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+/// A message up to this size is sent to the store in one piece, and once more if the store was not there;
+/// a larger one streams.
+const INLINE_OCTETS: usize = 32 * 1024;
+/// How long the store may take to commit a message that has been sent to it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads the message that follows and hands it to the store; answers the reply to its final dot. Whatever
+/// happens, everything up to that dot is read, so that the dialogue stays in step.
+///
+/// # Errors
+/// When the connection breaks before the final dot: nothing is stored then.
+pub(crate) async fn receive(
+    gateway: &Gateway,
+    socket: &mut Socket,
+    envelope: Envelope,
+    peer: SocketAddr,
+) -> io::Result<Reply> {
+    let limit = gateway.stack.limits.message_octets;
+    let mut octets = 0;
+    let mut dots = DotDecoder::default();
+    let mut sink = Sink::new(gateway, envelope, peer);
+    let mut piece = Vec::new();
+    loop {
+        let ended = dots.decode(&mut socket.input, &mut piece);
+        octets += piece.len() as u64;
+        if octets > limit {
+            sink.abandon(too_large(limit)).await;
+        } else if dots.has_bare_line_ending() {
+            sink.abandon(Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF")).await;
+        }
+        sink.write(&mut piece).await;
+        if ended {
+            break;
+        }
+        let read = socket.read().await;
+        if !matches!(read, Ok(1..)) {
+            sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
+            return Err(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    let outcome = sink.finish().await;
+    let counter =
+        if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
+    counter.inc();
+    Ok(match outcome {
+        Ok(accepted) => Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id)),
+        Err(reply) => reply,
+    })
+}
+
+/// Where the message goes while it arrives.
+struct Sink {
+    store: StoreClient,
+    submission: Submission,
+    state: SinkState,
+}
+
+enum SinkState {
+    /// All of it so far.
+    Inline(Vec<u8>),
+    /// It is being sent to the store.
+    Streaming(mpsc::Sender<Result<Bytes, Abandoned>>, JoinHandle<Result<Accepted, ApiError>>),
+    /// Nobody wants it any more.
+    Refused(Reply),
+}
+
+/// Breaks the request to the store off, so that it stores nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the message was abandoned")]
+struct Abandoned;
+
+impl Sink {
+    fn new(gateway: &Gateway, envelope: Envelope, peer: SocketAddr) -> Self {
+        let transaction = uuid::Uuid::now_v7().simple().to_string();
+        let stack = &gateway.stack;
+        let head = match stack.profile {
+            Profile::Tutorial => Vec::new(),
+            Profile::Rfc => {
+                trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()).into_bytes()
+            }
+        };
+        let Envelope { reverse_path, recipients, .. } = envelope;
+        let submission = Submission { transaction, reverse_path, recipients };
+        Self { store: gateway.store.clone(), submission, state: SinkState::Inline(head) }
+    }
+
+    /// Takes the octets of `piece` and leaves it empty.
+    async fn write(&mut self, piece: &mut Vec<u8>) {
+        match &mut self.state {
+            SinkState::Inline(message) => {
+                message.append(piece);
+                if message.len() > INLINE_OCTETS {
+                    let message = std::mem::take(message);
+                    self.stream(message.into()).await;
+                }
+            }
+            SinkState::Streaming(sender, _) => {
+                // A closed channel means that the store has answered already; `finish` will tell what.
+                let _ = sender.send(Ok(std::mem::take(piece).into())).await;
+            }
+            SinkState::Refused(_) => {}
+        }
+        piece.clear();
+    }
+
+    async fn stream(&mut self, first: Bytes) {
+        let (sender, receiver) = mpsc::channel(1);
+        let pieces =
+            stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
+        let (store, submission) = (self.store.clone(), self.submission.clone());
+        let upload = tokio::spawn(async move { store.submit_stream(&submission, pieces).await });
+        let _ = sender.send(Ok(first)).await;
+        self.state = SinkState::Streaming(sender, upload);
+    }
+
+    /// Stores nothing of it; the first reason given stands.
+    async fn abandon(&mut self, reply: Reply) {
+        if matches!(self.state, SinkState::Refused(_)) {
+            return;
+        }
+        if let SinkState::Streaming(sender, _) = std::mem::replace(&mut self.state, SinkState::Refused(reply)) {
+            let _ = sender.send(Err(Abandoned)).await;
+        }
+    }
+
+    /// Waits until the message is durable, or tells why it is not.
+    async fn finish(self) -> Result<Accepted, Reply> {
+        let answer = match self.state {
+            SinkState::Refused(reply) => return Err(reply),
+            SinkState::Inline(message) => submit(&self.store, &self.submission, message.into()).await,
+            SinkState::Streaming(sender, upload) => {
+                drop(sender);
+                match timeout(COMMIT_TIMEOUT, upload).await {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) | Err(_) => {
+                        Err(Problem::new(ProblemKind::Overloaded, "the store did not answer in time").into())
+                    }
+                }
+            }
+        };
+        answer.map_err(|error| refusal(&error))
+    }
+}
+
+/// A connection that breaks leaves it unknown whether the message was committed. The same transaction again
+/// finds out, or commits it.
+async fn submit(store: &StoreClient, submission: &Submission, message: Bytes) -> Result<Accepted, ApiError> {
+    match store.submit(submission, message.clone()).await {
+        Err(ApiError::Unavailable(_)) => store.submit(submission, message).await,
+        answer => answer,
+    }
+}
+
+fn refusal(error: &ApiError) -> Reply {
+    match error.kind() {
+        Some(ProblemKind::BareLineEnding) => Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF"),
+        Some(ProblemKind::MessageTooLarge) => Reply::new(552, (3, 4), "message too large"),
+        Some(ProblemKind::Overloaded) => Reply::new(451, (3, 1), "this server is busy, try again later"),
+        Some(ProblemKind::StorageUnavailable) => Reply::new(452, (3, 1), "insufficient storage, try again later"),
+        _ => unavailable(error),
+    }
+}

@@ -1,0 +1,155 @@
+//! One client's connection: the socket on one side, the session on the other.
+
+use crate::{body, metrics::Metrics, policy::Policy};
+use bytes::BytesMut;
+use mail_api::StoreClient;
+use mail_proto::{
+    line::LineDecoder,
+    smtp::{Reply, Session, SessionConfig, Step},
+};
+use service_kit::{config::Stack, shutdown::CancellationToken};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::timeout,
+};
+use tracing::Instrument;
+
+/// How much is read at once, and how many octets of replies are gathered before they are sent.
+const BUFFER_OCTETS: usize = 16 * 1024;
+
+/// What all connections of a gateway share.
+pub(crate) struct Gateway {
+    pub(crate) stack: Stack,
+    pub(crate) store: StoreClient,
+    pub(crate) policy: Policy,
+    pub(crate) metrics: Metrics,
+}
+
+/// Serves one client until it or we have had enough.
+pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
+    let span = tracing::info_span!("smtp", %peer);
+    async move {
+        gateway.metrics.connections.inc();
+        let socket = Socket {
+            stream,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            idle_limit: gateway.stack.limits.smtp_idle,
+        };
+        if let Err(error) = converse(&gateway, socket, peer, shutdown).await {
+            tracing::debug!(%error, "the connection broke");
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+async fn converse(
+    gateway: &Gateway,
+    mut socket: Socket,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let limits = &gateway.stack.limits;
+    let mut lines = LineDecoder::new(limits.smtp_line_octets);
+    let mut session = Session::new(SessionConfig {
+        server_name: gateway.stack.name.clone(),
+        size_limit_octets: limits.message_octets,
+        recipient_limit: limits.recipients,
+        bad_command_limit: limits.bad_commands,
+    });
+    socket.push(&session.greeting()).await?;
+    loop {
+        while let Some(line) = lines.decode(&mut socket.input) {
+            match session.line(line.as_deref().map_err(|error| *error)) {
+                Step::Reply(reply) => socket.push(&reply).await?,
+                Step::Close(reply) => return socket.close(&reply).await,
+                Step::CheckSender(path) => {
+                    let verdict = gateway.policy.sender(peer.ip(), &path).await;
+                    socket.push(&session.sender_checked(path, verdict)).await?;
+                }
+                Step::CheckRecipient(origin, path) => {
+                    let verdict = gateway.policy.recipient(origin, path).await;
+                    socket.push(&session.recipient_checked(verdict)).await?;
+                }
+                Step::ReceiveBody(go_ahead, envelope) => {
+                    socket.push(&go_ahead).await?;
+                    let reply = body::receive(gateway, &mut socket, envelope, peer).await?;
+                    socket.push(&reply).await?;
+                }
+            }
+        }
+        socket.flush().await?;
+        tokio::select! {
+            read = socket.receive() => match read {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return socket.close(&Reply::new(421, (4, 2), "idle for too long")).await;
+                }
+                Err(error) => return Err(error),
+            },
+            () = shutdown.cancelled() => {
+                return socket.close(&Reply::new(421, (3, 2), "this server is shutting down")).await;
+            }
+        }
+    }
+}
+
+/// The socket with its two buffers. Both stay below a fixed size.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// Received, not yet understood.
+    pub(crate) input: BytesMut,
+    /// Replies that wait for the client to have said all it wants to say (RFC 2920 §3.2).
+    output: Vec<u8>,
+    idle_limit: Duration,
+}
+
+impl Socket {
+    /// Queues a reply.
+    async fn push(&mut self, reply: &Reply) -> io::Result<()> {
+        reply.encode(&mut self.output);
+        if self.output.len() >= BUFFER_OCTETS { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends what is queued, then waits for input; answers how many octets came, 0 at the end.
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+        self.flush().await?;
+        self.receive().await
+    }
+
+    /// Waits for input without holding a buffer for it: most connections are idle most of the time.
+    async fn receive(&mut self) -> io::Result<usize> {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        let ready = async {
+            loop {
+                self.stream.readable().await?;
+                self.input.reserve(BUFFER_OCTETS);
+                match self.stream.try_read_buf(&mut self.input) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
+            }
+        };
+        timeout(self.idle_limit, ready).await?
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            timeout(self.idle_limit, self.stream.write_all(&self.output)).await??;
+            self.output.clear();
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, reply: &Reply) -> io::Result<()> {
+        self.push(reply).await?;
+        self.flush().await?;
+        self.stream.shutdown().await
+    }
+}

@@ -1,0 +1,218 @@
+//! SMTP to an exchange: the socket on one side, the client's state machine on the other.
+
+use super::{Context, route::Exchange};
+use bytes::BytesMut;
+use mail_api::{ApiError, ClaimedMessage, MessageId, ProblemKind, RawMessage};
+use mail_proto::{
+    dot::DotEncoder,
+    line::LineDecoder,
+    smtp::{
+        ClientName, Reply, ReplyReader,
+        client::{Client, Step, Transaction},
+    },
+};
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
+const REPLY_LINE_OCTETS: usize = 4096;
+/// How long the exchange may take over a message after its final dot (RFC 5321 §4.5.3.2.6).
+const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const BUFFER_OCTETS: usize = 16 * 1024;
+
+/// A connection to an exchange that is ready for transactions.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    exchange: Exchange,
+    stream: TcpStream,
+    client: Client,
+    input: BytesMut,
+    lines: LineDecoder,
+    replies: ReplyReader,
+    reply_timeout: Duration,
+}
+
+/// Why a transaction, or the way to one, did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The exchange will not talk to us.
+    #[error("{}", .0.on_one_line())]
+    Refused(Reply),
+    /// The connection failed, hung, or carried what is not SMTP.
+    #[error("{0}")]
+    Connection(#[from] io::Error),
+    /// Our own store failed us.
+    #[error("{0}")]
+    Store(#[from] ApiError),
+}
+
+impl Broken {
+    /// The reply that stands for this in the queue and in failure messages.
+    pub(crate) fn reply(&self, exchange: &Exchange) -> Reply {
+        let Exchange { name, address } = exchange;
+        match self {
+            Self::Refused(reply) => reply.clone(),
+            Self::Connection(error) => Reply::new(451, (4, 1), format!("{name} ({address}): {}", describe(error))),
+            Self::Store(error) if error.kind() == Some(ProblemKind::MessageDamaged) => {
+                Reply::new(554, (3, 0), "the message was damaged while it was queued")
+            }
+            Self::Store(_) => Reply::new(451, (3, 0), "the mailbox store is unavailable"),
+        }
+    }
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl Connection {
+    /// Connects and introduces us.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub(crate) async fn open(context: &Context, exchange: &Exchange) -> Result<Self, Broken> {
+        let relay = &context.stack.relay;
+        let stream = timeout(relay.connect_timeout, TcpStream::connect(&exchange.address))
+            .await
+            .map_err(io::Error::from)??;
+        stream.set_nodelay(true)?;
+        let mut connection = Self {
+            exchange: exchange.clone(),
+            stream,
+            client: Client::new(ClientName::from(&context.stack.name)),
+            input: BytesMut::new(),
+            lines: LineDecoder::new(REPLY_LINE_OCTETS),
+            replies: ReplyReader::default(),
+            reply_timeout: relay.reply_timeout,
+        };
+        loop {
+            let reply = connection.reply(relay.reply_timeout).await?;
+            match connection.client.reply(reply) {
+                Step::Send(octets) => connection.send(&octets).await?,
+                Step::Refused(reply) => return Err(Broken::Refused(reply)),
+                Step::Closed => return Err(connection.closed().into()),
+                Step::Ready | Step::Finished(_) => return Ok(connection),
+                Step::Await | Step::SendBody => {}
+            }
+        }
+    }
+
+    /// Whom this is a connection to.
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Sends one message; answers for each recipient, in their order, the reply that decided.
+    ///
+    /// # Errors
+    /// [`Broken`]; the connection is of no more use then, and nothing is known to be delivered.
+    pub(crate) async fn transact(
+        &mut self,
+        context: &Context,
+        message: &ClaimedMessage,
+    ) -> Result<Vec<Reply>, Broken> {
+        let recipients: Vec<_> = message.recipients.iter().map(|recipient| recipient.mailbox.clone()).collect();
+        if !self.client.extensions().eight_bit_mime && !is_seven_bit(context, message.id).await? {
+            // RFC 6152 §3; we do not convert.
+            let name = &self.exchange.name;
+            let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
+            return Ok(vec![reply; recipients.len()]);
+        }
+        let raw = context.store.message(message.id).await?;
+        let reverse_path = message.reverse_path.clone();
+        let mut step = self.client.begin(&Transaction { reverse_path, recipients, octets: message.octets });
+        let mut raw = Some(raw);
+        let mut patience = self.reply_timeout;
+        loop {
+            match step {
+                Step::Send(octets) => self.send(&octets).await?,
+                Step::SendBody => {
+                    if let Some(raw) = raw.take() {
+                        self.send_body(raw).await?;
+                    }
+                    patience = FINAL_REPLY_TIMEOUT;
+                }
+                Step::Await | Step::Ready => {}
+                Step::Finished(replies) => return Ok(replies),
+                Step::Refused(reply) => return Err(Broken::Refused(reply)),
+                Step::Closed => return Err(self.closed().into()),
+            }
+            let reply = self.reply(patience).await?;
+            step = self.client.reply(reply);
+        }
+    }
+
+    /// Says goodbye; whether the exchange hears it does not matter.
+    pub(crate) async fn quit(mut self) {
+        if let Step::Send(octets) = self.client.quit() {
+            let goodbye = async {
+                self.send(&octets).await?;
+                self.reply(self.reply_timeout).await
+            };
+            let _ = timeout(Duration::from_secs(2), goodbye).await;
+        }
+    }
+
+    /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
+    /// exchange cannot take a part for the whole.
+    async fn send_body(&mut self, mut raw: RawMessage) -> Result<(), Broken> {
+        let mut dots = DotEncoder::default();
+        let mut output = Vec::with_capacity(BUFFER_OCTETS);
+        while let Some(chunk) = raw.chunk().await? {
+            // A chunk is as large as the store pleases; the wire gets it in bounded pieces.
+            for piece in chunk.chunks(BUFFER_OCTETS) {
+                dots.encode(piece, &mut output);
+                if output.len() >= BUFFER_OCTETS {
+                    self.send(&output).await?;
+                    output.clear();
+                }
+            }
+        }
+        dots.finish(&mut output);
+        Ok(self.send(&output).await?)
+    }
+
+    async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        timeout(self.reply_timeout, self.stream.write_all(octets)).await?
+    }
+
+    async fn reply(&mut self, patience: Duration) -> io::Result<Reply> {
+        let read = async {
+            loop {
+                while let Some(line) = self.lines.decode(&mut self.input) {
+                    let line = line.map_err(io::Error::other)?;
+                    if let Some(reply) = self.replies.line(&line).map_err(io::Error::other)? {
+                        return Ok(reply);
+                    }
+                }
+                self.input.reserve(BUFFER_OCTETS);
+                if self.stream.read_buf(&mut self.input).await? == 0 {
+                    return Err(self.closed());
+                }
+            }
+        };
+        timeout(patience, read).await?
+    }
+
+    fn closed(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed")
+    }
+}
+
+async fn is_seven_bit(context: &Context, id: MessageId) -> Result<bool, ApiError> {
+    let mut raw = context.store.message(id).await?;
+    while let Some(chunk) = raw.chunk().await? {
+        if !chunk.is_ascii() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

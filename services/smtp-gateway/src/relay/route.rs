@@ -1,0 +1,98 @@
+//! From a domain to the sockets of its exchanges (RFC 5321 §5.1).
+
+use super::Context;
+use mail_api::{ApiError, MailExchange};
+use mail_proto::{Domain, smtp::Reply};
+use service_kit::config::PortKey;
+
+/// Where the hosts of the zone are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hosts {
+    /// All on this machine.
+    Loopback,
+    /// Each under its own name, as containers on one network are.
+    Names,
+}
+
+/// An exchange that can be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    /// Its name, without a final dot.
+    pub(crate) name: String,
+    /// `host:port`.
+    pub(crate) address: String,
+}
+
+/// The exchanges of `domain`, the most preferred first; never empty.
+///
+/// # Errors
+/// The reply that decides over the recipients: permanent when the answer was no, temporary without one.
+pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<Exchange>, Reply> {
+    if domain.is_literal() {
+        return Err(Reply::new(550, (1, 2), format!("{domain}: mail is not relayed to address literals")));
+    }
+    let records = match context.dns.mail_exchanges(domain).await {
+        Err(error) => return Err(no_answer(domain.as_str(), &error)),
+        Ok(None) => return Err(Reply::new(550, (1, 2), format!("{domain}: no such domain"))),
+        Ok(Some(records)) => records,
+    };
+    if records.iter().any(|record| record.exchange == ".") {
+        return Err(Reply::new(556, (1, 10), format!("{domain} takes no mail (null MX, RFC 7505)")));
+    }
+    if records.is_empty() {
+        // RFC 5321 §5.1: a domain without MX is its own exchange.
+        let implicit = MailExchange { preference: 0, exchange: domain.to_string() };
+        return resolve(context, domain, vec![implicit]).await;
+    }
+    resolve(context, domain, records).await
+}
+
+async fn resolve(context: &Context, domain: &Domain, records: Vec<MailExchange>) -> Result<Vec<Exchange>, Reply> {
+    let mut exchanges = Vec::new();
+    let mut unanswered = None;
+    for record in records {
+        let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
+        match context.dns.ports(&name).await {
+            Ok(ports) => {
+                for port in ports.unwrap_or_default() {
+                    let address = address(context.hosts, &name, &port);
+                    if is_self(context, &port) {
+                        // RFC 5321 §5.1: what is not preferred to ourselves would send the mail in a circle.
+                        let nearer = !exchanges.is_empty();
+                        return if nearer { Ok(exchanges) } else { Err(loops_back(domain, &name)) };
+                    }
+                    exchanges.push(Exchange { name: name.clone(), address });
+                }
+            }
+            Err(error) => unanswered = Some(no_answer(&name, &error)),
+        }
+    }
+    match (exchanges.is_empty(), unanswered) {
+        (false, _) => Ok(exchanges),
+        (true, Some(reply)) => Err(reply),
+        (true, None) => Err(Reply::new(550, (4, 4), format!("{domain}: none of its exchanges has a P record"))),
+    }
+}
+
+/// `port` is on the exchange's own host; `host:port` names another one.
+fn address(hosts: Hosts, name: &str, port: &str) -> String {
+    match hosts {
+        _ if port.contains(':') => port.to_owned(),
+        Hosts::Loopback => format!("127.0.0.1:{port}"),
+        Hosts::Names => format!("{name}:{port}"),
+    }
+}
+
+/// Each port of a town belongs to one server, so a port without a host says which it is.
+fn is_self(context: &Context, port: &str) -> bool {
+    context.stack.port(PortKey::Smtp).is_some_and(|own| port == own.to_string())
+}
+
+fn loops_back(domain: &Domain, exchange: &str) -> Reply {
+    Reply::new(554, (4, 6), format!("mail for {domain} loops back: its exchange {exchange} is this server"))
+}
+
+fn no_answer(name: &str, error: &ApiError) -> Reply {
+    tracing::warn!(name, %error, "pseudo-dns gave no usable answer");
+    Reply::new(451, (4, 3), format!("{name}: the name cannot be looked up now"))
+}

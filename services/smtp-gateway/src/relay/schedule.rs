@@ -1,0 +1,41 @@
+//! When a recipient is tried again, and when not any more.
+
+use service_kit::config::Relay;
+use std::time::Duration;
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another attempt, so long from now.
+    RetryAfter(Duration),
+    /// The message has been tried for long enough (RFC 5321 §4.5.4.1).
+    Expired,
+}
+
+/// What follows the `attempts`-th attempt (from 1) for a message of this age.
+pub(crate) fn next(relay: &Relay, attempts: u32, age: Duration) -> Next {
+    if age >= relay.expiry {
+        return Next::Expired;
+    }
+    let failed_before = attempts.saturating_sub(1) as usize;
+    let pause = relay.retry.get(failed_before).or(relay.retry.last()).copied().unwrap_or(relay.expiry);
+    // The last attempt comes when the time is up, not an hour later.
+    Next::RetryAfter(pause.min(relay.expiry - age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_schedule() {
+        let relay = Relay::default();
+        let after = |attempts, seconds| next(&relay, attempts, Duration::from_secs(seconds));
+        let pauses = [(1, 5), (2, 15), (3, 60), (4, 300), (5, 900), (6, 3600), (7, 3600), (1000, 3600)];
+        for (attempts, seconds) in pauses {
+            assert_eq!(after(attempts, 0), Next::RetryAfter(Duration::from_secs(seconds)), "{attempts}");
+        }
+        assert_eq!(after(30, 86_390), Next::RetryAfter(Duration::from_secs(10)));
+        assert_eq!(after(30, 86_400), Next::Expired);
+    }
+}

@@ -1,0 +1,186 @@
+//! What becomes of a message after an attempt: finished, tried again, or reported as failed.
+
+use super::{
+    Context,
+    bounce::{self, Failure, Report},
+    route::Exchange,
+    schedule::{self, Next},
+};
+use jiff::Timestamp;
+use mail_api::{ClaimedMessage, ClaimedRecipient, Outcome, ProblemKind, RecipientOutcome, Settlement, Submission};
+use mail_proto::{ReversePath, smtp::Reply};
+use std::time::Duration;
+
+/// How much of a failed message's header section is attached to the report.
+const HEADER_OCTETS: usize = 64 * 1024;
+/// How often the store is told, and how long the first pause between is: the message may have been
+/// delivered, and what the store does not learn is sent twice.
+const SETTLE_ATTEMPTS: u32 = 8;
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Settles the messages of one claim.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settler<'a> {
+    context: &'a Context,
+    lease: &'a str,
+}
+
+impl<'a> Settler<'a> {
+    pub(super) fn new(context: &'a Context, lease: &'a str) -> Self {
+        Self { context, lease }
+    }
+
+    /// Settles all of these messages by one reply.
+    pub(super) async fn settle_all(&self, messages: &[ClaimedMessage], reply: &Reply, exchange: Option<&Exchange>) {
+        for message in messages {
+            self.settle(message, vec![reply.clone(); message.recipients.len()], exchange).await;
+        }
+    }
+
+    /// Settles one message by the reply for each of its recipients, which `exchange` gave, or this server.
+    pub(super) async fn settle(&self, message: &ClaimedMessage, replies: Vec<Reply>, exchange: Option<&Exchange>) {
+        let now = Timestamp::now();
+        let mut failures = Vec::new();
+        let mut outcomes = Vec::with_capacity(replies.len());
+        for (recipient, reply) in message.recipients.iter().zip(replies) {
+            let (outcome, failure) = self.judge(message, recipient, reply, now);
+            outcomes.push(RecipientOutcome { recipient: recipient.mailbox.clone(), outcome });
+            failures.extend(failure);
+        }
+        let (failure_message, octets) = match self.report(message, &failures, exchange, now).await {
+            Some((submission, octets)) => (Some(submission), octets),
+            None => (None, Vec::new()),
+        };
+        self.commit(&Settlement { message: message.id, outcomes, failure_message }, &octets).await;
+    }
+
+    /// Gives messages back that were not tried.
+    pub(super) async fn release(&self, messages: &[ClaimedMessage]) {
+        for message in messages {
+            let outcome = || Outcome::Deferred { retry_after_seconds: 0, reply: String::new() };
+            let outcomes = message.recipients.iter();
+            let outcomes = outcomes
+                .map(|recipient| RecipientOutcome { recipient: recipient.mailbox.clone(), outcome: outcome() })
+                .collect();
+            self.commit(&Settlement { message: message.id, outcomes, failure_message: None }, &[]).await;
+        }
+    }
+
+    fn judge(
+        &self,
+        message: &ClaimedMessage,
+        recipient: &ClaimedRecipient,
+        reply: Reply,
+        now: Timestamp,
+    ) -> (Outcome, Option<Failure>) {
+        let metrics = &self.context.metrics;
+        let mailbox = &recipient.mailbox;
+        let (id, said) = (message.id, reply.on_one_line());
+        if reply.is_positive() {
+            metrics.recipients_relayed.inc();
+            tracing::info!(%id, recipient = %mailbox, "relayed");
+            return (Outcome::Finished, None);
+        }
+        let age = Duration::try_from(now.duration_since(message.queued_at)).unwrap_or_default();
+        let next = schedule::next(&self.context.stack.relay, recipient.attempts, age);
+        if let (false, Next::RetryAfter(pause)) = (reply.is_permanent(), next) {
+            metrics.recipients_deferred.inc();
+            tracing::info!(%id, recipient = %mailbox, said, ?pause, "deferred");
+            return (Outcome::Deferred { retry_after_seconds: pause.as_secs(), reply: said }, None);
+        }
+        metrics.recipients_failed.inc();
+        tracing::info!(%id, recipient = %mailbox, said, "failed");
+        let expired = !reply.is_permanent();
+        (Outcome::Finished, Some(Failure { recipient: mailbox.clone(), reply, expired }))
+    }
+
+    /// The failure message, unless nothing failed or nobody is to be told (RFC 5321 §4.5.5).
+    async fn report(
+        &self,
+        message: &ClaimedMessage,
+        failures: &[Failure],
+        exchange: Option<&Exchange>,
+        now: Timestamp,
+    ) -> Option<(Submission, Vec<u8>)> {
+        let sender = message.reverse_path.mailbox().filter(|_| !failures.is_empty())?;
+        let stack = &self.context.stack;
+        let headers = self.headers(message).await;
+        let report = Report {
+            server_name: &stack.name,
+            own_domain: stack.domains.first().unwrap_or(&stack.name),
+            sender,
+            message,
+            headers: &headers,
+            exchange,
+            now,
+        };
+        self.context.metrics.failure_messages.inc();
+        let submission = Submission {
+            transaction: uuid::Uuid::now_v7().simple().to_string(),
+            reverse_path: ReversePath::Null,
+            recipients: vec![sender.clone()],
+        };
+        Some((submission, bounce::compose(&report, failures)))
+    }
+
+    /// The message's header section; what there is of it when it is long or cannot be read.
+    async fn headers(&self, message: &ClaimedMessage) -> Vec<u8> {
+        let mut headers = Vec::new();
+        let Ok(mut raw) = self.context.store.message(message.id).await else { return headers };
+        while let Ok(Some(chunk)) = raw.chunk().await {
+            headers.extend_from_slice(&chunk);
+            if headers.len() > HEADER_OCTETS || memchr::memmem::find(&headers, b"\r\n\r\n").is_some() {
+                break;
+            }
+        }
+        cut_headers(headers)
+    }
+
+    async fn commit(&self, settlement: &Settlement, failure_message: &[u8]) {
+        let mut pause = SETTLE_PAUSE;
+        for attempt in 1..=SETTLE_ATTEMPTS {
+            match self.context.store.settle(self.lease, settlement, failure_message).await {
+                Ok(()) => return,
+                Err(error) if error.kind() == Some(ProblemKind::LeaseLost) || attempt == SETTLE_ATTEMPTS => {
+                    let id = settlement.message;
+                    tracing::warn!(%id, %error, "the outcome could not be recorded; the message may be sent again");
+                    return;
+                }
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause *= 2;
+        }
+    }
+}
+
+/// Cuts at the empty line, or else after the last whole line that fits.
+fn cut_headers(mut message: Vec<u8>) -> Vec<u8> {
+    if message.starts_with(b"\r\n") {
+        return Vec::new();
+    }
+    let end = match memchr::memmem::find(&message, b"\r\n\r\n") {
+        Some(end) => end + 2,
+        None => memchr::memmem::rfind(&message, b"\r\n").map_or(0, |end| end + 2),
+    };
+    message.truncate(end);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_end_at_the_empty_line() {
+        let table: &[(&[u8], &[u8])] = &[
+            (b"A: 1\r\nB: 2\r\n\r\nbody\r\n", b"A: 1\r\nB: 2\r\n"),
+            (b"\r\nbody\r\n", b""),
+            (b"A: 1\r\nB: 2", b"A: 1\r\n"),
+            (b"A: 1\r\n", b"A: 1\r\n"),
+            (b"", b""),
+        ];
+        for (message, headers) in table {
+            assert_eq!(cut_headers(message.to_vec()), headers.to_vec());
+        }
+    }
+}
