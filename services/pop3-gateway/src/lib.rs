@@ -1,1 +1,139 @@
-//! pop3-gateway
+//! pop3-gateway: POP3 (RFC 1939) in front of the mailbox store. It holds nothing durable: kill it, and all
+//! that is lost is connections; the locks of their maildrops run out.
+
+mod connection;
+mod lease;
+mod metrics;
+mod wire;
+
+use axum::Router;
+use mail_api::StoreClient;
+use mail_proto::{Mailbox, pop3::SizeStyle};
+use metrics::Metrics;
+use prometheus_client::registry::Registry;
+use service_kit::{
+    config::{Limits, Profile, Stack},
+    http::{HttpService, Readiness, Token},
+    shutdown::CancellationToken,
+    tcp::ConnectionLimits,
+};
+use std::{io, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use utoipa::OpenApi;
+
+/// What a connection over the limit is told.
+const TOO_MANY_CONNECTIONS: &[u8] = b"-ERR [SYS/TEMP] too many connections, try again later\r\n";
+/// How long the store may take to show that it is there.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a POP3 gateway must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How sizes are told.
+    pub profile: Profile,
+    /// What a client may ask for.
+    pub limits: Limits,
+    /// How long a maildrop stays locked when its gateway dies. It is renewed three times as often.
+    pub lease_seconds: u32,
+    /// A mailbox to ask the store for, to see whether it answers; it need not exist.
+    pub probe: Mailbox,
+    /// The store with the maildrops.
+    pub store: StoreClient,
+    /// Guards the HTTP side; without one, anybody may call.
+    pub token: Option<Token>,
+}
+
+impl Config {
+    /// For the gateway of this stack.
+    pub fn new(stack: &Stack, store: StoreClient, token: Option<Token>) -> Self {
+        Self {
+            profile: stack.profile,
+            limits: stack.limits.clone(),
+            lease_seconds: 60,
+            probe: Mailbox::postmaster(stack.name.clone()),
+            store,
+            token,
+        }
+    }
+
+    fn size_style(&self) -> SizeStyle {
+        match self.profile {
+            Profile::Tutorial => SizeStyle::WithFinalDot,
+            Profile::Rfc => SizeStyle::Message,
+        }
+    }
+}
+
+/// Where a gateway is called.
+#[derive(Debug)]
+pub struct Listeners {
+    /// POP3.
+    pub pop3: TcpListener,
+    /// Health and metrics.
+    pub http: TcpListener,
+}
+
+/// Why a gateway could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The HTTP listener failed for good.
+    #[error("the HTTP listener failed: {0}")]
+    Http(#[from] io::Error),
+}
+
+/// The HTTP side has no routes of its own.
+#[derive(OpenApi)]
+#[openapi(info(title = "pop3-gateway", description = "Health and metrics of a POP3 gateway"))]
+struct Description;
+
+/// What all connections share.
+#[derive(Debug)]
+struct Gateway {
+    config: Config,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+/// Serves POP3 until `shutdown`, then lets commands in flight finish, 10 s at most.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let service = HttpService {
+        api: Router::new(),
+        description: Description::openapi(),
+        metrics: Arc::new(registry),
+        readiness: readiness(&config),
+        token: config.token.clone(),
+    };
+    let limits = ConnectionLimits { total: config.limits.connections, per_peer: config.limits.connections_per_peer };
+    // Whichever way this call ends, no connection outlives it.
+    let _stop = shutdown.clone().drop_guard();
+    let gateway = Arc::new(Gateway { config, metrics, shutdown: shutdown.clone() });
+    let connections =
+        service_kit::tcp::accept(listeners.pop3, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
+            connection::serve(Arc::clone(&gateway), stream, peer)
+        });
+    tokio::try_join!(service_kit::http::serve(listeners.http, service, shutdown.clone()), async {
+        connections.await;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Ready while the store answers.
+fn readiness(config: &Config) -> Readiness {
+    let (store, probe) = (config.store.clone(), config.probe.clone());
+    Arc::new(move || {
+        let (store, probe) = (store.clone(), probe.clone());
+        Box::pin(async move {
+            match tokio::time::timeout(READINESS_TIMEOUT, store.mailbox(&probe)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("the mailbox store: {error}")),
+                Err(_) => Err("the mailbox store does not answer".to_owned()),
+            }
+        })
+    })
+}

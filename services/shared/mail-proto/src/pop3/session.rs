@@ -118,11 +118,6 @@ impl<U: Clone + Display> Session<U> {
         Reply::ok("POP3 server ready")
     }
 
-    /// Whether a maildrop is open: its lock must be kept.
-    pub fn holds_maildrop(&self) -> bool {
-        matches!(self.state, State::Transaction(_))
-    }
-
     /// Takes a line without its CRLF.
     pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step<U> {
         let command = match line {
@@ -329,7 +324,7 @@ mod tests {
             "-ERR [IN-USE] another session holds this maildrop"
         );
         assert_eq!(reply(session.line(Ok(b"PASS again"))), "-ERR USER comes before PASS");
-        assert!(!session.holds_maildrop());
+        assert_eq!(reply(session.line(Ok(b"STAT"))), "-ERR log in first");
     }
 
     #[test]
@@ -370,7 +365,7 @@ mod tests {
         // An answer about a message is no bad command.
         assert_eq!(reply(session.line(Ok(b"RETR 9"))), "-ERR no such message");
         assert_eq!(session.line(Ok(b"USER x@y")), Step::Close(Reply::error("too many bad commands")));
-        assert!(!session.holds_maildrop());
+        assert_eq!(session.line(Ok(b"QUIT")), Step::Close(Reply::error("session is over")));
     }
 
     #[test]

@@ -1,0 +1,235 @@
+//! One client: its socket on one side of the session, the store on the other.
+
+use crate::{
+    Gateway,
+    lease::Lease,
+    wire::{OUTPUT_OCTETS, Wire, WireError},
+};
+use bytes::Bytes;
+use mail_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
+use mail_proto::{
+    Mailbox,
+    pop3::{
+        Extent, OpenFailure, Password, ReadFailure, SendMessage, Session, Step, Transfer, UpdateFailure, WrongLength,
+    },
+};
+use service_kit::shutdown::{CancellationToken, GRACE};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tracing::Instrument;
+
+/// Serves a client until it or we have enough.
+pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr) {
+    let span = tracing::info_span!("pop3", %peer, user = tracing::field::Empty);
+    async {
+        let _open = gateway.metrics.connected();
+        let limits = &gateway.config.limits;
+        let wire = Wire::new(stream, limits.pop3_line_octets, limits.pop3_idle);
+        let session = Session::new(gateway.config.size_style(), limits.bad_commands);
+        let mut connection = Connection { gateway: &gateway, wire, session, lease: None };
+        let end = tokio::select! {
+            end = connection.talk() => end,
+            () = out_of_grace(&gateway.shutdown) => Err(Broken::Cut),
+        };
+        let Connection { mut wire, lease, .. } = connection;
+        // The lock goes first: the client may be back before this socket is closed.
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        match &end {
+            Ok(end) => tracing::debug!(?end, "connection ends"),
+            Err(error) => tracing::info!(%error, "connection ends"),
+        }
+        // What was cut off in the middle of a write must not be begun again.
+        if !matches!(end, Err(Broken::Wire(_) | Broken::Cut)) && wire.flush().await.is_ok() {
+            wire.close().await;
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+/// Just before the accept loop stops waiting, so that there is time to unlock the maildrop.
+async fn out_of_grace(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(GRACE.saturating_sub(Duration::from_secs(1))).await;
+}
+
+/// How a connection comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The session is over.
+    Session,
+    /// The client has gone.
+    Client,
+    /// The service is to stop.
+    Service,
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The rest of a message that was begun cannot be had.
+    #[error("a message broke off: {0}")]
+    Message(#[from] ApiError),
+    #[error(transparent)]
+    Length(#[from] WrongLength),
+    /// The command in flight did not finish in time.
+    #[error("cut off by the shutdown")]
+    Cut,
+}
+
+struct Connection<'a> {
+    gateway: &'a Gateway,
+    wire: Wire,
+    session: Session<MessageId>,
+    /// There while a maildrop is open.
+    lease: Option<Lease>,
+}
+
+impl Connection<'_> {
+    /// Replies wait until there is no command left to carry out: that makes pipelining fast.
+    async fn talk(&mut self) -> Result<End, Broken> {
+        let shutdown = &self.gateway.shutdown;
+        self.session.greeting().encode(&mut self.wire.output);
+        let mut deadline = self.wire.deadline();
+        loop {
+            if let Some(line) = self.wire.buffered_line() {
+                let step = self.session.line(line.as_deref().map_err(|error| *error));
+                if let Some(end) = self.perform(step).await? {
+                    return Ok(end);
+                }
+                self.wire.flush_if_full().await?;
+                deadline = self.wire.deadline();
+            } else {
+                self.wire.flush().await?;
+                tokio::select! {
+                    more = self.wire.read(deadline) => if !more? {
+                        return Ok(End::Client);
+                    },
+                    () = shutdown.cancelled() => return Ok(End::Service),
+                }
+            }
+            if shutdown.is_cancelled() {
+                return Ok(End::Service);
+            }
+        }
+    }
+
+    /// Does what the session asks for until the command is answered.
+    async fn perform(&mut self, mut step: Step<MessageId>) -> Result<Option<End>, Broken> {
+        loop {
+            step = match step {
+                Step::Reply(reply) => {
+                    reply.encode(&mut self.wire.output);
+                    return Ok(None);
+                }
+                Step::Close(reply) => {
+                    reply.encode(&mut self.wire.output);
+                    return Ok(Some(End::Session));
+                }
+                Step::OpenMaildrop { user, password } => {
+                    let outcome = self.open(user, &password).await;
+                    self.gateway.metrics.login(&outcome);
+                    self.session.opened(outcome)
+                }
+                Step::SendMessage(message) => match self.send(message).await? {
+                    Ok(()) => return Ok(None),
+                    Err(failure) => self.session.unreadable(failure),
+                },
+                Step::Update { delete } => {
+                    let outcome = self.update(delete).await;
+                    self.session.updated(outcome)
+                }
+            };
+        }
+    }
+
+    async fn open(&mut self, user: Mailbox, password: &Password) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
+        tracing::Span::current().record("user", tracing::field::display(&user));
+        let (store, lease_seconds) = (&self.gateway.config.store, self.gateway.config.lease_seconds);
+        let request = OpenSession { password: password.expose().to_owned(), lease_seconds };
+        match store.open_session(&user, &request).await {
+            Ok(maildrop) => {
+                tracing::debug!(messages = maildrop.messages.len(), "logged in");
+                self.lease = Some(Lease::keep(store.clone(), user, maildrop.session, lease_seconds));
+                Ok(maildrop.messages.into_iter().map(|message| (message.id, message.octets)).collect())
+            }
+            Err(error) => Err(match error.kind() {
+                Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => OpenFailure::Authentication,
+                Some(ProblemKind::MaildropInUse) => OpenFailure::InUse,
+                _ => {
+                    tracing::warn!(%error, "cannot open a maildrop");
+                    OpenFailure::Unavailable
+                }
+            }),
+        }
+    }
+
+    /// The inner error: nothing of the message was sent.
+    async fn send(&mut self, message: SendMessage<MessageId>) -> Result<Result<(), ReadFailure>, Broken> {
+        let (mut content, first) = match self.begin(message.uid).await {
+            Ok(begun) => begun,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        message.reply.encode(&mut self.wire.output);
+        let mut transfer = Transfer::new(message.octets, message.extent);
+        let mut piece = first;
+        while let Some(octets) = piece {
+            self.send_piece(&octets, &mut transfer).await?;
+            piece = if transfer.is_complete() { None } else { content.chunk().await? };
+        }
+        transfer.finish(&mut self.wire.output)?;
+        if message.extent == Extent::Whole {
+            self.gateway.metrics.retrieved();
+        }
+        Ok(Ok(()))
+    }
+
+    /// The message with its first octets: until they are here, there is still a proper answer to a failure.
+    async fn begin(&self, id: MessageId) -> Result<(RawMessage, Option<Bytes>), ReadFailure> {
+        let Some(lease) = &self.lease else { return Err(ReadFailure::Gone) };
+        let begun = async {
+            let mut content = lease.message(id).await?;
+            let first = content.chunk().await?;
+            Ok((content, first))
+        };
+        begun.await.map_err(|error: ApiError| match error.kind() {
+            Some(ProblemKind::MessageUnknown) => ReadFailure::Gone,
+            Some(ProblemKind::MessageDamaged) => ReadFailure::Damaged,
+            _ => {
+                tracing::warn!(%error, message = %id, "cannot read a message");
+                ReadFailure::Unavailable
+            }
+        })
+    }
+
+    /// Sends what was had from the store, in portions that keep the output small.
+    async fn send_piece(&mut self, octets: &[u8], transfer: &mut Transfer) -> Result<(), Broken> {
+        for portion in octets.chunks(OUTPUT_OCTETS) {
+            let before = self.wire.output.len();
+            transfer.piece(portion, &mut self.wire.output)?;
+            self.gateway.metrics.sent(self.wire.output.len() - before);
+            self.wire.flush_if_full().await?;
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, delete: Vec<MessageId>) -> Result<(), UpdateFailure> {
+        let Some(lease) = self.lease.take() else { return Err(UpdateFailure::LockLost) };
+        let messages = delete.len();
+        match lease.update(delete).await {
+            Ok(()) => {
+                self.gateway.metrics.deleted(messages);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, messages, "cannot delete messages");
+                let lost = error.kind() == Some(ProblemKind::LeaseLost);
+                Err(if lost { UpdateFailure::LockLost } else { UpdateFailure::Unavailable })
+            }
+        }
+    }
+}

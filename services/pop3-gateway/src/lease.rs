@@ -1,0 +1,79 @@
+//! The lock of a maildrop: a lease, kept as long as its session lives.
+
+use mail_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
+use mail_proto::Mailbox;
+use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+/// How long to wait after a renewal that brought no answer.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A maildrop that is locked for us. Dropped, it is not renewed any more and runs out.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    holder: Holder,
+    renewal: AbortOnDropHandle<()>,
+}
+
+/// Who holds which lock.
+#[derive(Debug, Clone)]
+struct Holder {
+    store: StoreClient,
+    mailbox: Mailbox,
+    session: String,
+}
+
+impl Lease {
+    /// Keeps the lock that was given under the name `session`.
+    pub(crate) fn keep(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32) -> Self {
+        let holder = Holder { store, mailbox, session };
+        let renewal = holder.clone().renew_for_ever(Renewal { lease_seconds });
+        Self { holder, renewal: AbortOnDropHandle::new(tokio::spawn(renewal.in_current_span())) }
+    }
+
+    /// Begins to read a message.
+    pub(crate) async fn message(&self, id: MessageId) -> Result<RawMessage, ApiError> {
+        self.holder.store.delivered_message(&self.holder.mailbox, id).await
+    }
+
+    /// Deletes these messages or none, and unlocks the maildrop.
+    pub(crate) async fn update(self, delete: Vec<MessageId>) -> Result<(), ApiError> {
+        let Self { holder, renewal } = self;
+        // A renewal that came after the update would find the lease gone.
+        drop(renewal);
+        holder.store.update_maildrop(&holder.mailbox, &holder.session, &MaildropUpdate { delete }).await
+    }
+
+    /// Unlocks the maildrop and deletes nothing. If that fails, the lease runs out.
+    pub(crate) async fn release(self) {
+        let Self { holder, renewal } = self;
+        drop(renewal);
+        if let Err(error) = holder.store.close_session(&holder.mailbox, &holder.session).await {
+            tracing::warn!(%error, "cannot unlock the maildrop; its lease will run out");
+        }
+    }
+}
+
+impl Holder {
+    /// Renews three times a lease, also while a long message is sent; ends when the lock is lost.
+    async fn renew_for_ever(self, renewal: Renewal) {
+        let interval = Duration::from_secs(u64::from(renewal.lease_seconds)) / 3;
+        let mut pause = interval;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = interval;
+            match self.store.renew_session(&self.mailbox, &self.session, renewal).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == Some(ProblemKind::LeaseLost) => {
+                    tracing::warn!("the maildrop's lock is lost; nothing will be deleted at QUIT");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot renew the maildrop's lock");
+                    pause = interval.min(RETRY);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A socket as lines in and octets out, in bounded memory and bounded time.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mail_proto::line::{LineDecoder, LineError};
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+/// How much is read at a time.
+const READ_OCTETS: usize = 4 * 1024;
+/// How much output waits at most before it is sent, a single reply aside.
+pub(crate) const OUTPUT_OCTETS: usize = 16 * 1024;
+/// How long a client may take to close its side after we have closed ours.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why the connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// The client said nothing, or read nothing, for too long.
+    #[error("idle for too long")]
+    Idle,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One side of a connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+    decoder: LineDecoder,
+    input: BytesMut,
+    /// What waits to be sent. Append, then call [`Wire::flush`] when there is reason to.
+    pub(crate) output: Vec<u8>,
+    idle: Duration,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream, line_octets: usize, idle: Duration) -> Self {
+        let decoder = LineDecoder::new(line_octets);
+        Self { stream, decoder, input: BytesMut::new(), output: Vec::new(), idle }
+    }
+
+    /// The next line, if all of it was read already.
+    pub(crate) fn buffered_line(&mut self) -> Option<Result<Bytes, LineError>> {
+        self.decoder.decode(&mut self.input)
+    }
+
+    /// When a command that is awaited from now on must have come.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.idle
+    }
+
+    /// Reads more; false at the end of the stream. Nothing is lost when the future is dropped.
+    ///
+    /// The deadline is the whole line's: an octet a minute does not move it.
+    pub(crate) async fn read(&mut self, deadline: Instant) -> Result<bool, WireError> {
+        self.input.reserve(READ_OCTETS);
+        let mut input = (&mut self.input).limit(READ_OCTETS);
+        let read = timeout_at(deadline, self.stream.read_buf(&mut input)).await.map_err(|_| WireError::Idle)?;
+        Ok(read? > 0)
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn flush(&mut self) -> Result<(), WireError> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        timeout(self.idle, self.stream.write_all(&self.output)).await.map_err(|_| WireError::Idle)??;
+        self.output.clear();
+        self.output.shrink_to(OUTPUT_OCTETS);
+        Ok(())
+    }
+
+    /// Sends what waits if it is much.
+    pub(crate) async fn flush_if_full(&mut self) -> Result<(), WireError> {
+        if self.output.len() >= OUTPUT_OCTETS { self.flush().await } else { Ok(()) }
+    }
+
+    /// Closes so that the client gets the last reply: to close a socket with unread input is to reset the
+    /// connection, and a reset takes replies on their way with it.
+    pub(crate) async fn close(mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER;
+        self.input.clear();
+        while let Ok(true) = self.read(deadline).await {
+            self.input.clear();
+        }
+    }
+}

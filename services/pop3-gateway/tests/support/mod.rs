@@ -1,0 +1,188 @@
+//! A gateway on port 0 before a scripted mailbox store.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+#[path = "../../../../tests/dialogues/pop3/fixture.rs"]
+pub(crate) mod fixture;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use fixture::{Account, Login, Read, Update};
+use mail_api::{
+    Endpoint, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, StoreClient,
+};
+use pop3_gateway::{Config, Listeners, RunError};
+use service_kit::{
+    config::{Limits, Profile},
+    shutdown::CancellationToken,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// How long anything may take before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+type Contents = Arc<dyn Fn(MessageId) -> Option<Response> + Send + Sync>;
+
+/// A store that answers as the accounts say, and remembers what it was asked.
+#[derive(Clone)]
+pub(crate) struct FakeStore {
+    pub(crate) address: SocketAddr,
+    calls: watch::Sender<Vec<String>>,
+    accounts: &'static [Account],
+    contents: Contents,
+}
+
+impl FakeStore {
+    pub(crate) async fn start(accounts: &'static [Account]) -> Self {
+        Self::with_contents(accounts, |_| None).await
+    }
+
+    /// A message's octets come from `contents` where it answers.
+    pub(crate) async fn with_contents(
+        accounts: &'static [Account],
+        contents: impl Fn(MessageId) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (calls, _) = watch::channel(Vec::new());
+        let store = Self { address: listener.local_addr().unwrap(), calls, accounts, contents: Arc::new(contents) };
+        let routes = Router::new()
+            .route("/v1/mailboxes/{address}", get(|| async { Problem::from(ProblemKind::MailboxUnknown) }))
+            .route("/v1/mailboxes/{address}/sessions", post(open))
+            .route("/v1/mailboxes/{address}/sessions/{session}", put(renew).delete(close))
+            .route("/v1/mailboxes/{address}/sessions/{session}/update", post(update))
+            .route("/v1/mailboxes/{address}/messages/{id}/raw", get(raw))
+            .with_state(store.clone());
+        tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
+        store
+    }
+
+    /// Waits until the calls so far are as `enough` wants them, and answers them.
+    pub(crate) async fn calls(&self, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let mut calls = self.calls.subscribe();
+        match timeout(PATIENCE, calls.wait_for(|calls| enough(calls))).await {
+            Ok(calls) => calls.unwrap().clone(),
+            Err(_) => panic!("the store was called only so: {:?}", self.calls.borrow()),
+        }
+    }
+
+    fn remember(&self, call: String) {
+        self.calls.send_modify(|calls| calls.push(call));
+    }
+
+    fn account(&self, address: &str) -> Option<&'static Account> {
+        self.accounts.iter().find(|account| account.address == address)
+    }
+}
+
+type Answer<T> = Result<T, Problem>;
+
+async fn open(
+    State(store): State<FakeStore>,
+    Path(address): Path<String>,
+    Json(request): Json<OpenSession>,
+) -> Answer<Json<MaildropSession>> {
+    store.remember(format!("open {address}"));
+    let account = store.account(&address).filter(|account| account.password == request.password);
+    let account = account.ok_or(ProblemKind::AuthenticationFailed)?;
+    match account.login {
+        Login::InUse => Err(ProblemKind::MaildropInUse.into()),
+        Login::Unavailable => Err(ProblemKind::Overloaded.into()),
+        Login::Opens => {
+            let ids = (1..).map(MessageId::from_number);
+            let entries = ids.zip(account.messages).map(|(id, message)| MaildropEntry { id, octets: message.octets });
+            Ok(Json(MaildropSession { session: "lock".to_owned(), messages: entries.collect() }))
+        }
+    }
+}
+
+async fn renew(State(store): State<FakeStore>, Path((address, session)): Path<(String, String)>) -> StatusCode {
+    store.remember(format!("renew {address} {session}"));
+    StatusCode::NO_CONTENT
+}
+
+async fn close(State(store): State<FakeStore>, Path((address, session)): Path<(String, String)>) -> StatusCode {
+    store.remember(format!("close {address} {session}"));
+    StatusCode::NO_CONTENT
+}
+
+async fn update(
+    State(store): State<FakeStore>,
+    Path((address, session)): Path<(String, String)>,
+    Json(update): Json<MaildropUpdate>,
+) -> Answer<StatusCode> {
+    let numbers: Vec<_> = update.delete.iter().map(|id| id.number()).collect();
+    store.remember(format!("update {address} {session} {numbers:?}"));
+    match store.account(&address).unwrap().update {
+        Update::Commits => Ok(StatusCode::NO_CONTENT),
+        Update::LockLost => Err(ProblemKind::LeaseLost.into()),
+        Update::Unavailable => Err(ProblemKind::StorageUnavailable.into()),
+    }
+}
+
+async fn raw(State(store): State<FakeStore>, Path((address, id)): Path<(String, MessageId)>) -> Answer<Response> {
+    if let Some(response) = (store.contents)(id) {
+        return Ok(response);
+    }
+    let index = usize::try_from(id.number()).unwrap() - 1;
+    match store.account(&address).unwrap().messages[index].read {
+        Read::Octets(octets) => Ok(Body::from(octets).into_response()),
+        Read::Gone => Err(ProblemKind::MessageUnknown.into()),
+        Read::Damaged => Err(ProblemKind::MessageDamaged.into()),
+        Read::Unavailable => Err(ProblemKind::StorageUnavailable.into()),
+    }
+}
+
+/// A gateway that runs.
+pub(crate) struct RunningGateway {
+    pub(crate) pop3: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), RunError>>,
+}
+
+impl RunningGateway {
+    /// Before the store at this address, with the defaults of profile rfc changed by `change`.
+    pub(crate) async fn start(store: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            profile: Profile::Rfc,
+            limits: Limits::default(),
+            lease_seconds: 60,
+            probe: "postmaster@mail.sustech.edu.cn".parse().unwrap(),
+            store: StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap()),
+            token: None,
+        };
+        change(&mut config);
+        let listeners = Listeners {
+            pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        };
+        let [pop3, http] = [&listeners.pop3, &listeners.http].map(|listener| listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(pop3_gateway::run(config, listeners, shutdown.clone()));
+        Self { pop3, http, shutdown, task }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.pop3).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Stops it and waits until it has stopped.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
