@@ -126,7 +126,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 let (inside, after) = rest.split_once(')').ok_or("`\\(` without `)`")?;
                 let (repeated, count) = inside.rsplit_once('*').ok_or("`\\(text*count)` lacks its `*`")?;
                 let count = count.parse().map_err(|_| format!("`{count}` is no count"))?;
-                octets.extend_from_slice(repeated.repeat(count).as_bytes());
+                octets.extend_from_slice(&unescape(repeated)?.repeat(count));
                 rest = after;
             }
             other => return Err(format!("`\\{other}` is no escape")),
@@ -142,11 +142,11 @@ mod tests {
 
     #[test]
     fn lines_become_turns() {
-        let text = "# rule\n# profile: rfc\n# A note: prose.\n\nS: hello\nC: one\nC-RAW: t\\x77o\\r\\n\\0\\\\\\(ab*2)\n# between\nS: 1\nS:\nC-EOF\nS-EOF\n";
+        let text = "# rule\n# profile: rfc\n# A note: prose.\n\nS: hello\nC: one\nC-RAW: t\\x77o\\r\\n\\0\\\\\\(a\\0*2)\n# between\nS: 1\nS:\nC-EOF\nS-EOF\n";
         let dialogue = parse("f", text, &["profile"]).unwrap();
         assert_eq!((dialogue.rule(), dialogue.setting("profile"), dialogue.setting("x")), ("rule", Some("rfc"), None));
         let clients: Vec<_> = dialogue.turns.iter().map(|turn| (&turn.client[..], turn.client_closes)).collect();
-        assert_eq!(clients, [(&b""[..], false), (b"one\r\ntwo\r\n\0\\abab", false), (b"", true)]);
+        assert_eq!(clients, [(&b""[..], false), (b"one\r\ntwo\r\n\0\\a\0a\0", false), (b"", true)]);
         let servers: Vec<_> = dialogue.turns.iter().map(|turn| (turn.server.len(), turn.server_closes)).collect();
         assert_eq!(servers, [(1, None), (2, None), (0, Some(12))]);
     }

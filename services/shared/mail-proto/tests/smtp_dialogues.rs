@@ -1,0 +1,148 @@
+//! Every SMTP dialogue in memory: each turn whole, and octet by octet.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use bytes::BytesMut;
+use dialogue::Peer;
+use mail_proto::{
+    Domain, ForwardPath, Mailbox, ReversePath,
+    dot::DotDecoder,
+    line::LineDecoder,
+    smtp::{Origin, Reply, Session, SessionConfig, Step, session::too_large},
+};
+
+const LOCAL_DOMAIN: &str = "mail.sustech.edu.cn";
+const SIZE_LIMIT_OCTETS: u64 = 70_000;
+
+#[test]
+fn every_dialogue_in_memory() {
+    for dialogue in dialogue::load_directory("../../../tests/dialogues/smtp", &["profile"]).unwrap() {
+        for chunk_octets in [usize::MAX, 1] {
+            let tutorial = dialogue.setting("profile") != Some("rfc");
+            dialogue.play(&mut Server::new(tutorial), chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+        }
+    }
+}
+
+/// A session with a policy and without a socket or a store.
+struct Server {
+    session: Session,
+    lines: LineDecoder,
+    input: BytesMut,
+    /// The message that is being received, and its octets so far.
+    body: Option<(DotDecoder, Vec<u8>)>,
+    tutorial: bool,
+    closed: bool,
+}
+
+impl Server {
+    fn new(tutorial: bool) -> Self {
+        let session = Session::new(SessionConfig {
+            server_name: "exmail.qq.com".parse().unwrap(),
+            size_limit_octets: SIZE_LIMIT_OCTETS,
+            recipient_limit: 100,
+            bad_command_limit: 10,
+        });
+        let (lines, input) = (LineDecoder::new(2048), BytesMut::new());
+        Self { session, lines, input, body: None, tutorial, closed: false }
+    }
+
+    fn perform(&mut self, step: Step) -> Reply {
+        match step {
+            Step::Reply(reply) => reply,
+            Step::Close(reply) => {
+                self.closed = true;
+                reply
+            }
+            Step::CheckSender(path) => {
+                let verdict = sender(&path);
+                self.session.sender_checked(path, verdict)
+            }
+            Step::CheckRecipient(origin, path) => {
+                let verdict = recipient(origin, path, self.tutorial);
+                self.session.recipient_checked(verdict)
+            }
+            Step::ReceiveBody(go_ahead, _) => {
+                self.body = Some(Default::default());
+                go_ahead
+            }
+        }
+    }
+
+    /// The next reply, once enough has been received for one.
+    fn next(&mut self) -> Option<Reply> {
+        let Some((dots, message)) = &mut self.body else {
+            let line = self.lines.decode(&mut self.input)?;
+            let step = self.session.line(line.as_deref().map_err(|error| *error));
+            return Some(self.perform(step));
+        };
+        if !dots.decode(&mut self.input, message) {
+            return None;
+        }
+        let (dots, message) = self.body.take()?;
+        Some(if message.len() as u64 > SIZE_LIMIT_OCTETS {
+            too_large(SIZE_LIMIT_OCTETS)
+        } else if dots.has_bare_line_ending() {
+            Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF")
+        } else {
+            Reply::new(250, (0, 0), "OK queued as 1")
+        })
+    }
+}
+
+fn is_local(domain: &Domain) -> bool {
+    domain.as_str() == LOCAL_DOMAIN
+}
+
+fn exists(mailbox: &Mailbox) -> bool {
+    matches!(mailbox.local_part().as_str(), "usr1" | "usr2" | "postmaster")
+}
+
+fn sender(path: &ReversePath) -> Result<Origin, Reply> {
+    match path.mailbox() {
+        Some(sender) if is_local(sender.domain()) && exists(sender) => Ok(Origin::Submission),
+        Some(sender) if is_local(sender.domain()) => {
+            Err(Reply::new(550, (1, 0), format!("<{sender}>: no such sender here")))
+        }
+        _ => Ok(Origin::Delivery),
+    }
+}
+
+fn recipient(origin: Origin, path: ForwardPath, tutorial: bool) -> Result<Mailbox, Reply> {
+    let mailbox = match path {
+        ForwardPath::Mailbox(mailbox) => mailbox,
+        ForwardPath::Postmaster => Mailbox::postmaster(LOCAL_DOMAIN.parse().unwrap()),
+    };
+    match (is_local(mailbox.domain()), origin) {
+        (false, Origin::Submission) => Ok(mailbox),
+        (false, Origin::Delivery) => Err(Reply::new(554, (7, 1), format!("<{mailbox}>: relay access denied"))),
+        (true, Origin::Submission) if tutorial => Ok(mailbox),
+        (true, _) if exists(&mailbox) => Ok(mailbox),
+        (true, _) => Err(Reply::new(550, (1, 1), format!("<{mailbox}>: no such mailbox here"))),
+    }
+}
+
+impl Peer for Server {
+    fn connect(&mut self) -> Vec<u8> {
+        self.session.greeting().to_string().into_bytes()
+    }
+
+    fn receive(&mut self, input: &[u8]) -> Vec<u8> {
+        self.input.extend_from_slice(input);
+        let mut output = Vec::new();
+        while !self.closed
+            && let Some(reply) = self.next()
+        {
+            reply.encode(&mut output);
+        }
+        output
+    }
+
+    fn end_of_input(&mut self) -> Vec<u8> {
+        self.closed = true;
+        Vec::new()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
