@@ -73,6 +73,8 @@ def api(stack, path, token=TOKEN, key="store"):
 class ComposeTest(unittest.TestCase):
     """Starts each test with empty maildrops."""
 
+    maxDiff = None
+
     def setUp(self):
         for address in (USR1, USR2, USR):
             town.empty(address)
@@ -136,7 +138,7 @@ class Ports(unittest.TestCase):
     def ports(self):
         return [town.config["server"][stack][key] for stack in town.config["server"] for key in PORT_KEYS]
 
-    def test_open_on_loopback(self):
+    def test_published_on_loopback(self):
         for port in self.ports():
             with self.subTest(port):
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -320,6 +322,8 @@ class Outages(ComposeTest):
 
 class Stop(unittest.TestCase):
     """Runs last: the town is stopped."""
+
+    maxDiff = None
 
     def test_logs_tell_no_secret(self):
         logs = compose("logs", "--no-color")
