@@ -132,6 +132,7 @@ async fn update(
 }
 
 async fn raw(State(store): State<FakeStore>, Path((address, id)): Path<(String, MessageId)>) -> Answer<Response> {
+    store.remember(format!("read {address} {}", id.number()));
     if let Some(response) = (store.contents)(id) {
         return Ok(response);
     }
