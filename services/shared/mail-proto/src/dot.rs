@@ -163,8 +163,9 @@ mod tests {
 
     #[test]
     fn the_end_is_crlf_dot_crlf_and_nothing_else() {
-        // (wire, content if it ended, rest, bare line ending)
-        let table: &[(&[u8], Option<&[u8]>, &[u8], bool)] = &[
+        // Wire, content if it ended, rest, bare line ending.
+        type Row = (&'static [u8], Option<&'static [u8]>, &'static [u8], bool);
+        let table: &[Row] = &[
             (b".\r\n", Some(b""), b"", false),
             (b".\r\nQUIT\r\n", Some(b""), b"QUIT\r\n", false),
             (b"..\r\n.\r\n", Some(b".\r\n"), b"", false),
