@@ -1,1 +1,92 @@
-//! pseudo-dns
+//! pseudo-dns: the town's name server. It answers MX and P queries from the zone file, over HTTP to the
+//! services of its stack and over the DNS protocol to everybody else.
+
+mod http;
+mod metrics;
+mod records;
+mod reload;
+mod wire;
+
+use metrics::Metrics;
+use prometheus_client::registry::Registry;
+use service_kit::{
+    http::{HttpService, Token, always_ready},
+    shutdown::CancellationToken,
+    zone::{Zone, ZoneError},
+};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::watch,
+};
+
+/// How often the zone file is looked at. An edit counts once it was seen unchanged twice.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What a pseudo-dns must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The zone file.
+    pub zone: PathBuf,
+    /// Guards the HTTP API; without one, anybody may call.
+    pub token: Option<Token>,
+}
+
+/// Where it is asked.
+#[derive(Debug)]
+pub struct Listeners {
+    /// `GET /v1/resolve`, health and metrics.
+    pub http: TcpListener,
+    /// DNS over TCP.
+    pub dns_tcp: TcpListener,
+    /// DNS over UDP.
+    pub dns_udp: UdpSocket,
+}
+
+/// Why a pseudo-dns could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The zone file cannot be used as it stands at the start.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
+    /// A listener failed for good.
+    #[error("a listener failed: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// Answers queries until `shutdown`. A zone file that is broken later on is logged, and the zone that was
+/// read last stays in force.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+    let (file, zone) = reload::ZoneFile::open(config.zone)?;
+    tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read");
+    let (publish, zone) = watch::channel(Arc::new(zone));
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let service = HttpService {
+        api: http::api(zone.clone(), metrics.clone()),
+        description: http::description(),
+        metrics: Arc::new(registry),
+        // There is a zone from here on, whatever happens to the file.
+        readiness: always_ready(),
+        token: config.token,
+    };
+    // When one part fails the others are to stop too, but nobody else's.
+    let shutdown = shutdown.child_token();
+    let _stop = shutdown.clone().drop_guard();
+    tokio::try_join!(
+        async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
+        async { Ok(wire::serve(listeners.dns_udp, listeners.dns_tcp, zone, metrics, shutdown.clone()).await?) },
+        async {
+            reload::watch(file, publish, RELOAD_INTERVAL, shutdown.clone()).await;
+            Ok(())
+        },
+    )
+    .map(|_: ((), (), ())| ())
+}
+
+/// The zone in force, as its readers see it.
+type CurrentZone = watch::Receiver<Arc<Zone>>;

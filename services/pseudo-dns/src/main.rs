@@ -1,2 +1,35 @@
-//! Entry point.
-fn main() {}
+//! `pseudo-dns`: starts one from the command line.
+
+use clap::Parser;
+use pseudo_dns::{Config, Listeners};
+use service_kit::{
+    cli::{self, Launch, ServiceArgs},
+    config::PortKey,
+};
+use std::{path::PathBuf, process::ExitCode};
+
+/// The town's name server: MX and P records from the zone file, over HTTP and DNS.
+#[derive(Parser)]
+#[command(version, after_help = "Example:\n  pseudo-dns --name gmail.com\n  dig @127.0.0.1 -p 2053 gmail.com MX")]
+struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The zone file; it is read again when it changes
+    #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml")]
+    zone: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::run(&args.service, PortKey::DnsHttp, |launch| start(launch, args.zone.clone()))
+}
+
+async fn start(launch: Launch, zone: PathBuf) -> anyhow::Result<()> {
+    let listeners = Listeners {
+        http: launch.listen(PortKey::DnsHttp).await?,
+        dns_tcp: launch.listen(PortKey::Dns).await?,
+        dns_udp: launch.listen_udp(PortKey::Dns).await?,
+    };
+    let config = Config { zone, token: launch.token };
+    Ok(pseudo_dns::run(config, listeners, launch.shutdown).await?)
+}

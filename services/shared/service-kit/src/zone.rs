@@ -40,6 +40,15 @@ impl<T> Lookup<T> {
             Self::NameUnknown | Self::NoRecords => None,
         }
     }
+
+    /// The same, with what was found turned into something else.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Self::Found(records) => Lookup::Found(change(records)),
+            Self::NoRecords => Lookup::NoRecords,
+            Self::NameUnknown => Lookup::NameUnknown,
+        }
+    }
 }
 
 /// The records of the town. Names are looked up in any case, with or without their final dot.

@@ -1,0 +1,76 @@
+//! `GET /v1/resolve`: what the services of the stack ask.
+
+use crate::{
+    CurrentZone,
+    metrics::{Metrics, Transport},
+};
+use axum::{
+    Json, Router,
+    extract::{Query, State, rejection::QueryRejection},
+    routing::get,
+};
+use mail_api::{Problem, ProblemKind, RecordType, Records, Resolution, ResolveQuery};
+use service_kit::zone::{Lookup, absolute_name};
+use utoipa::{OpenApi as _, openapi::OpenApi};
+
+#[derive(Clone)]
+struct Resolver {
+    zone: CurrentZone,
+    metrics: Metrics,
+}
+
+pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> Router {
+    Router::new().route("/v1/resolve", get(resolve)).with_state(Resolver { zone, metrics })
+}
+
+pub(crate) fn description() -> OpenApi {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(info(title = "pseudo-dns", description = "MX and P records of the town"), paths(resolve))]
+    struct Description;
+    Description::openapi()
+}
+
+/// The records of one type under a name.
+///
+/// The list is empty when the name exists without any.
+#[utoipa::path(
+    get,
+    path = "/v1/resolve",
+    params(ResolveQuery),
+    responses(
+        (status = 200, description = "The name exists", body = Resolution),
+        (status = 400, description = "`invalid-request`: not a name and a type", body = Problem),
+        (status = 404, description = "`name-unknown`: the name does not exist", body = Problem),
+    )
+)]
+async fn resolve(
+    State(resolver): State<Resolver>,
+    query: Result<Query<ResolveQuery>, QueryRejection>,
+) -> Result<Json<Resolution>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::new(ProblemKind::InvalidRequest, rejection.body_text()))?;
+    // Anything else may be asked for: what cannot be a domain name does not exist.
+    if query.name.is_empty() {
+        return Err(Problem::new(ProblemKind::InvalidRequest, "name is empty"));
+    }
+    let name = absolute_name(&query.name);
+    let zone = resolver.zone.borrow().clone();
+    let (record_type, lookup) = match query.record_type {
+        RecordType::Mx => ("MX", list(zone.mail_exchanges(&name)).map(Records::Mx)),
+        RecordType::P => ("P", list(zone.ports(&name).map(|port| vec![port.to_string()])).map(Records::P)),
+    };
+    let response = if lookup.is_some() { "NOERROR" } else { "NXDOMAIN" };
+    resolver.metrics.count(Transport::http, record_type, response);
+    match lookup {
+        Some(records) => Ok(Json(Resolution { name, records })),
+        None => Err(Problem::new(ProblemKind::NameUnknown, name)),
+    }
+}
+
+/// `None` for a name that does not exist.
+fn list<T>(lookup: Lookup<Vec<T>>) -> Option<Vec<T>> {
+    match lookup {
+        Lookup::Found(records) => Some(records),
+        Lookup::NoRecords => Some(Vec::new()),
+        Lookup::NameUnknown => None,
+    }
+}
