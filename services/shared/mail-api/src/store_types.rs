@@ -87,6 +87,17 @@ pub struct Message {
     pub queued_for: Vec<Mailbox>,
 }
 
+/// One page of `GET /v1/messages`, in order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessagePage {
+    /// The messages of this page.
+    pub messages: Vec<Message>,
+    /// Pass this as `after` to read on; absent on the last page.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<MessageId>,
+}
+
 /// An envelope, and the head of the frame that submits a message (`POST /v1/messages`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
