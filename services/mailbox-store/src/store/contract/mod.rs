@@ -1,0 +1,198 @@
+//! The battery: what [`Store`] promises, as tests that every backend runs.
+//!
+//! A backend's tests expand [`contract_tests!`] with a function that makes a [`Fixture`].
+
+mod maildrops;
+mod queue;
+mod submissions;
+
+pub(crate) use maildrops::*;
+pub(crate) use queue::*;
+pub(crate) use submissions::*;
+
+use super::{Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use mail_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
+use mail_proto::Mailbox;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+/// A store with the accounts `a@local.test` and `b@local.test`, and its time.
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: ManualClock,
+    /// What must outlive the store.
+    pub(crate) _holds: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub(crate) struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    /// 2026-01-01T00:00:00Z.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(1_767_225_600_000)))
+    }
+
+    pub(crate) fn advance(&self, duration: Duration) {
+        self.0.fetch_add(duration.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    pub(crate) fn turn_back(&self, duration: Duration) {
+        self.0.fetch_sub(duration.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let now = Arc::clone(&self.0);
+        Arc::new(move || Timestamp::from_millisecond(now.load(Ordering::SeqCst)).unwrap())
+    }
+}
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+const LIMIT_OCTETS: u64 = 2 * 1024 * 1024;
+
+pub(crate) fn mailbox(address: &str) -> Mailbox {
+    address.parse().unwrap()
+}
+
+pub(crate) fn submission(transaction: &str, recipients: &[&str]) -> Submission {
+    Submission {
+        transaction: transaction.to_owned(),
+        reverse_path: "<sender@local.test>".parse().unwrap(),
+        recipients: recipients.iter().map(|address| mailbox(address)).collect(),
+    }
+}
+
+pub(crate) fn body(octets: &[u8]) -> MessageStream {
+    // In pieces, as from a socket.
+    let chunks: Vec<_> = octets.chunks(50_000).map(|chunk| Ok::<_, String>(Bytes::copy_from_slice(chunk))).collect();
+    MessageStream::new(stream::iter(chunks), LIMIT_OCTETS)
+}
+
+/// Good mail of so many octets, no two of a length alike.
+pub(crate) fn octets(length: usize) -> Vec<u8> {
+    let text = format!("Subject: {length}\r\n\r\n").into_bytes();
+    let mut octets: Vec<u8> = text.iter().copied().chain((0..).map(|n| b'a' + (n % 23) as u8)).take(length).collect();
+    octets.truncate(length.saturating_sub(2));
+    octets.extend_from_slice(b"\r\n");
+    octets
+}
+
+impl Fixture {
+    pub(crate) async fn new(
+        store: Arc<dyn Store>,
+        clock: ManualClock,
+        holds: Box<dyn std::any::Any + Send + Sync>,
+    ) -> Self {
+        store.replace_accounts(vec![account("a@local.test"), account("b@local.test")]).await.unwrap();
+        Self { store, clock, _holds: holds }
+    }
+
+    pub(crate) async fn submit(&self, transaction: &str, recipients: &[&str], octets: &[u8]) -> Result<Submitted> {
+        self.store.submit(submission(transaction, recipients), body(octets)).await
+    }
+
+    /// Submits something new that must succeed.
+    pub(crate) async fn send(&self, transaction: &str, recipients: &[&str]) -> MessageId {
+        let submitted = self.submit(transaction, recipients, b"Subject: x\r\n\r\nx\r\n").await.unwrap();
+        assert!(!submitted.repeated);
+        submitted.id
+    }
+
+    pub(crate) async fn open(&self, address: &str) -> Result<MaildropSession> {
+        self.store.open_maildrop(&mailbox(address), MINUTE).await
+    }
+
+    /// What a session on this maildrop lists.
+    pub(crate) async fn listed(&self, address: &str) -> Vec<MessageId> {
+        let session = self.open(address).await.unwrap();
+        self.store.close_maildrop(&mailbox(address), &session.session).await.unwrap();
+        session.messages.iter().map(|entry| entry.id).collect()
+    }
+
+    async fn delete(&self, address: &str, messages: &[MessageId]) {
+        let session = self.open(address).await.unwrap();
+        self.store.update_maildrop(&mailbox(address), &session.session, messages.to_vec()).await.unwrap();
+    }
+
+    pub(crate) async fn claim(&self) -> Option<Claim> {
+        match self.store.claim(MINUTE, 100).await.unwrap() {
+            ClaimOutcome::Claimed(claim) => Some(claim),
+            ClaimOutcome::NothingDue { .. } => None,
+        }
+    }
+
+    /// The queue as `recipient attempts leased`.
+    pub(crate) async fn queued(&self) -> Vec<String> {
+        let page = self.store.queue(None, 100).await.unwrap();
+        let line = |entry: &mail_api::QueueEntry| format!("{} {} {}", entry.recipient, entry.attempts, entry.leased);
+        page.entries.iter().map(line).collect()
+    }
+
+    pub(crate) async fn raw(&self, id: MessageId) -> Result<Vec<u8>> {
+        read(self.store.raw(id).await?).await
+    }
+
+    async fn delivered(&self, address: &str, id: MessageId) -> Result<Vec<u8>> {
+        read(self.store.delivered_raw(&mailbox(address), id).await?).await
+    }
+}
+
+pub(crate) fn account(address: &str) -> Account {
+    Account { address: mailbox(address), password_hash: Some(format!("hash of {address}")) }
+}
+
+async fn read(message: super::StoredMessage) -> Result<Vec<u8>> {
+    let mut chunks = message.chunks;
+    let mut octets = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        octets.extend_from_slice(&chunk?);
+    }
+    assert_eq!(octets.len() as u64, message.octets, "as announced");
+    Ok(octets)
+}
+
+pub(crate) fn finished(message: MessageId, recipients: &[&str]) -> Settlement {
+    let outcomes = recipients
+        .iter()
+        .map(|recipient| RecipientOutcome { recipient: mailbox(recipient), outcome: Outcome::Finished })
+        .collect();
+    Settlement { message, outcomes, failure_message: None }
+}
+
+fn deferred(message: MessageId, recipient: &str, retry_after_seconds: u64, reply: &str) -> Settlement {
+    let outcome = Outcome::Deferred { retry_after_seconds, reply: reply.to_owned() };
+    let outcomes = vec![RecipientOutcome { recipient: mailbox(recipient), outcome }];
+    Settlement { message, outcomes, failure_message: None }
+}
+
+/// Runs the battery: `contract_tests!(fixture)`, where `async fn fixture() -> Fixture`.
+macro_rules! contract_tests {
+    ($fixture:path) => {
+        contract_tests!($fixture:
+            submission_delivers_and_queues, bodies_come_back_as_they_went, a_repeated_submission_stores_nothing,
+            ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_replaced,
+            a_maildrop_has_one_session, an_update_is_all_or_nothing, a_claim_takes_what_is_due,
+            a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
+            a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
+            many_submit_at_once, a_closed_store_says_so
+        );
+    };
+    ($fixture:path: $($test:ident),*) => {$(
+        #[tokio::test]
+        async fn $test() {
+            $crate::store::contract::$test($fixture().await).await;
+        }
+    )*};
+}
+pub(crate) use contract_tests;

@@ -1,0 +1,85 @@
+//! What can go wrong between a caller and its mail.
+
+use mail_api::{MessageId, Problem, ProblemKind};
+
+/// Why a store did not do what it was asked to. Nothing was changed then, unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No such mailbox.
+    #[error("no such mailbox")]
+    MailboxUnknown,
+    /// No such message, or not any more.
+    #[error("no such message")]
+    MessageUnknown,
+    /// Another session holds the maildrop.
+    #[error("another session holds this maildrop")]
+    MaildropInUse,
+    /// The lock or claim has run out, or was never given.
+    #[error("the lease has been lost")]
+    LeaseLost,
+    /// What was stored cannot be read back. It has been set aside.
+    #[error("message {0} cannot be read back as it was written")]
+    Damaged(MessageId),
+    /// What was asked makes no sense; the text says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// A CR or a LF of the message is not part of a CRLF.
+    #[error("the message holds a CR or a LF that is not part of a CRLF")]
+    BareLineEnding,
+    /// The message has more octets than this.
+    #[error("the message is larger than {limit_octets} octets")]
+    TooLarge {
+        /// The most octets a message may have.
+        limit_octets: u64,
+    },
+    /// More is waiting than will be held in memory. Later it may work.
+    #[error("too much is waiting {0}")]
+    Overloaded(&'static str),
+    /// The storage is full, read-only or failing. Later it may work. A write may yet turn out to have
+    /// happened, which is why submissions can be repeated.
+    #[error("storage unavailable: {0}")]
+    Unavailable(String),
+    /// A bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl StoreError {
+    /// What a caller over HTTP is told.
+    pub fn kind(&self) -> ProblemKind {
+        match self {
+            Self::MailboxUnknown => ProblemKind::MailboxUnknown,
+            Self::MessageUnknown => ProblemKind::MessageUnknown,
+            Self::MaildropInUse => ProblemKind::MaildropInUse,
+            Self::LeaseLost => ProblemKind::LeaseLost,
+            Self::Damaged(_) => ProblemKind::MessageDamaged,
+            Self::Invalid(_) => ProblemKind::InvalidRequest,
+            Self::BareLineEnding => ProblemKind::BareLineEnding,
+            Self::TooLarge { .. } => ProblemKind::MessageTooLarge,
+            Self::Overloaded(_) => ProblemKind::Overloaded,
+            Self::Unavailable(_) => ProblemKind::StorageUnavailable,
+            Self::Internal(_) => ProblemKind::Internal,
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// This is where a failure of the store is logged: every one of them passes here once.
+    fn from(error: StoreError) -> Self {
+        let kind = error.kind();
+        match error {
+            StoreError::Invalid(_) | StoreError::TooLarge { .. } | StoreError::Overloaded(_) => {
+                Self::new(kind, error.to_string())
+            }
+            StoreError::Damaged(_) | StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "cannot serve a request");
+                Self::new(kind, error.to_string())
+            }
+            StoreError::Internal(_) => {
+                tracing::error!(%error, "cannot serve a request");
+                Self::from(kind)
+            }
+            _ => Self::from(kind),
+        }
+    }
+}

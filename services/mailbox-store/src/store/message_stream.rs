@@ -1,0 +1,159 @@
+//! The one door for messages.
+
+use super::{Result, StoreError};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use std::fmt::Display;
+
+/// How much of a refused message is still read, so that its sender gets to see the refusal.
+const DRAINED_OCTETS: u64 = 64 * 1024 * 1024;
+
+/// A message on its way in, checked as it passes: a CR or LF that is not part of a CRLF, or too many octets,
+/// end it with an error.
+///
+/// A [`Store`](super::Store) takes nothing else, so whatever is stored, and hence whatever is relayed, cannot
+/// smuggle a second message past a peer that takes a lone CR or LF for a line ending.
+pub struct MessageStream {
+    source: BoxStream<'static, Result<Bytes, String>>,
+    limit_octets: u64,
+    octets: u64,
+    line_endings: LineEndings,
+    refusal: Option<StoreError>,
+}
+
+impl MessageStream {
+    /// The message that `source` gives, of at most `limit_octets`.
+    pub fn new<S, E>(source: S, limit_octets: u64) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Display,
+    {
+        let source = source.map(|chunk| chunk.map_err(|error| error.to_string())).boxed();
+        Self { source, limit_octets, octets: 0, line_endings: LineEndings::default(), refusal: None }
+    }
+
+    /// The next octets; `None` at the end of a good message.
+    ///
+    /// # Errors
+    /// [`StoreError::BareLineEnding`], [`StoreError::TooLarge`], or [`StoreError::Invalid`] when the source
+    /// broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            match self.source.next().await {
+                Some(Ok(chunk)) => {
+                    self.octets = self.octets.saturating_add(chunk.len() as u64);
+                    if self.refusal.is_none() {
+                        self.refusal = self.check(&chunk).err();
+                    }
+                    match &self.refusal {
+                        None => return Ok(Some(chunk)),
+                        Some(refusal) if self.octets > self.limit_octets.saturating_add(DRAINED_OCTETS) => {
+                            return Err(refusal.clone());
+                        }
+                        Some(_) => {}
+                    }
+                }
+                Some(Err(reason)) => return Err(StoreError::Invalid(format!("the message broke off: {reason}"))),
+                None => {
+                    let ended = if self.line_endings.after_cr { Err(StoreError::BareLineEnding) } else { Ok(None) };
+                    return self.refusal.take().map_or(ended, Err);
+                }
+            }
+        }
+    }
+
+    fn check(&mut self, chunk: &[u8]) -> Result<()> {
+        if self.octets > self.limit_octets {
+            return Err(StoreError::TooLarge { limit_octets: self.limit_octets });
+        }
+        if self.line_endings.admit(chunk) { Ok(()) } else { Err(StoreError::BareLineEnding) }
+    }
+}
+
+/// Sees that CR and LF come only as CRLF, however the message is cut into chunks.
+#[derive(Default)]
+struct LineEndings {
+    after_cr: bool,
+}
+
+impl LineEndings {
+    fn admit(&mut self, chunk: &[u8]) -> bool {
+        let Some(last) = chunk.last() else { return true };
+        let mut line_feeds = 0;
+        for at in memchr::memchr_iter(b'\n', chunk) {
+            let after_cr = if at == 0 { self.after_cr } else { chunk[at - 1] == b'\r' };
+            if !after_cr {
+                return false;
+            }
+            line_feeds += 1;
+        }
+        // Every LF has a CR of its own by now, so a CR is bare exactly when there are more of them. Counting
+        // is much faster than looking at each.
+        let carriage_returns = memchr::memchr_iter(b'\r', chunk).count() + usize::from(self.after_cr);
+        self.after_cr = *last == b'\r';
+        carriage_returns == line_feeds + usize::from(self.after_cr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    async fn read(message: &[u8], chunk_octets: usize, limit_octets: u64) -> Result<Vec<u8>> {
+        let chunks: Vec<_> =
+            message.chunks(chunk_octets).map(|chunk| Ok::<_, String>(Bytes::copy_from_slice(chunk))).collect();
+        let mut message = MessageStream::new(stream::iter(chunks), limit_octets);
+        let mut octets = Vec::new();
+        while let Some(chunk) = message.next().await? {
+            octets.extend_from_slice(&chunk);
+        }
+        Ok(octets)
+    }
+
+    #[tokio::test]
+    async fn cr_and_lf_come_only_together() {
+        let table: &[(&[u8], bool)] = &[
+            (b"", true),
+            (b"a", true),
+            (b"\r\n", true),
+            (b"a\r\n\r\nb\r\n", true),
+            (b"a\r\nb", true),
+            (b"\0\r\n", true),
+            (b"\n", false),
+            (b"\r", false),
+            (b"a\r\nb\r", false),
+            (b"a\nb\r\n", false),
+            (b"a\rb\r\n", false),
+            (b"\r\r\n", false),
+            (b"\r\n\n", false),
+            (b"\n\r", false),
+            (b"a\n.\nb\r\n", false),
+            (b"a\r.\rb\r\n", false),
+        ];
+        for (message, good) in table {
+            let expected = if *good { Ok(message.to_vec()) } else { Err(StoreError::BareLineEnding) };
+            for chunk_octets in 1..=4 {
+                assert_eq!(read(message, chunk_octets, 100).await, expected, "{message:?} by {chunk_octets}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_limit_is_what_still_fits() {
+        assert_eq!(read(b"12345\r\n", 2, 7).await, Ok(b"12345\r\n".to_vec()));
+        assert_eq!(read(b"12345\r\n", 2, 6).await, Err(StoreError::TooLarge { limit_octets: 6 }));
+    }
+
+    #[tokio::test]
+    async fn a_refused_message_is_read_to_its_end() {
+        let mut rest = 3;
+        let source = stream::poll_fn(move |_| {
+            rest -= 1;
+            std::task::Poll::Ready((rest >= 0).then(|| Ok::<_, String>(Bytes::from_static(b"\n"))))
+        });
+        let mut message = MessageStream::new(source, 100);
+        assert_eq!(message.next().await, Err(StoreError::BareLineEnding));
+        assert_eq!(message.octets, 3);
+    }
+}

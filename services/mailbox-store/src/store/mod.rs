@@ -1,0 +1,204 @@
+//! What is durable, behind one trait.
+//!
+//! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
+//! holds every backend to them.
+
+#[cfg(test)]
+pub(crate) mod contract;
+mod error;
+mod message_stream;
+pub mod sqlite;
+
+pub use error::StoreError;
+pub use message_stream::MessageStream;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use mail_api::{
+    Claim, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage,
+    QueuePage, Settlement, Submission,
+};
+use mail_proto::Mailbox;
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// What every call on a store ends in.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Tells the time. Leases are measured with it, so that tests need not wait.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How long a repeated submission is recognised.
+pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How much of what a peer said is kept with a queued recipient, in characters.
+pub const REPLY_CHARACTERS: usize = 1000;
+
+/// A mailbox and how its user logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The mailbox.
+    pub address: Mailbox,
+    /// The password's argon2 hash as a PHC string; without one nobody can log in.
+    pub password_hash: Option<String>,
+}
+
+/// What became of a submission that is durable now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    /// The message's id.
+    pub id: MessageId,
+    /// Whether this was the repeat of an earlier submission.
+    pub repeated: bool,
+}
+
+/// What became of an attempt to claim queued messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// These are the caller's for the time asked for.
+    Claimed(Claim),
+    /// Nothing is due.
+    NothingDue {
+        /// When something will be, as things stand.
+        next_due_at: Option<Timestamp>,
+    },
+}
+
+/// Where a page of the queue begins: after this recipient of this message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePosition {
+    /// The message.
+    pub message: MessageId,
+    /// The recipient, as it was listed.
+    pub recipient: String,
+}
+
+impl fmt::Display for QueuePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.message, self.recipient)
+    }
+}
+
+impl FromStr for QueuePosition {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let position = text.split_once(',').and_then(|(message, recipient)| {
+            Some(Self { message: message.parse().ok()?, recipient: recipient.to_owned() })
+        });
+        position.ok_or_else(|| StoreError::Invalid("no place in the queue; give a page's next_after".to_owned()))
+    }
+}
+
+/// A message on its way out.
+pub struct StoredMessage {
+    /// How many octets `chunks` will give.
+    pub octets: u64,
+    /// The octets, in pieces of bounded size.
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+/// Accounts, messages, maildrops and the outbound queue of one stack.
+///
+/// - **Durable**: a call that changes something returns after the change would survive the machine's loss
+///   of power. A call that fails has changed nothing, except that after [`StoreError::Unavailable`] or an
+///   abandoned call it is unknown whether it did.
+/// - **Atomic**: each call takes effect at once and completely, or not at all: a submission's deliveries and
+///   queue entries, a maildrop's deletions, a settlement and its failure message.
+/// - **Idempotent submission**: a submission's `transaction` names it. A repeat within [`REPEAT_WINDOW`] is
+///   answered with the first one's id and stores nothing, also when the message has been delivered and
+///   deleted in between.
+/// - **Ids** grow: a later submission has a greater id than any earlier one. None is ever used twice, not
+///   after a deletion and not after a restart.
+/// - **Leases**: a maildrop's lock and a queue claim live for the time asked for unless renewed, and end by
+///   themselves when their holder dies. Waiting for one never prolongs it.
+/// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
+///   maildrop entry or queue entry that refers to it.
+/// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
+///   the rest from being listed, claimed or read.
+/// - **Bounded**: what waits to be written is bounded, and beyond that refused with
+///   [`StoreError::Overloaded`]; messages stream in both directions.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Makes these all the accounts there are. The messages of an account that is gone stay, and are there
+    /// again when the account is.
+    async fn replace_accounts(&self, accounts: Vec<Account>) -> Result<()>;
+
+    /// The password hashes of all accounts that have one.
+    async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>>;
+
+    /// The password hash of this account, if there is such an account and it has one.
+    async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>>;
+
+    /// What is in this mailbox, in constant time; [`StoreError::MailboxUnknown`].
+    async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary>;
+
+    /// The mailboxes whose address comes after `after`, at most `limit`.
+    async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage>;
+
+    /// Stores a message: those recipients that have a mailbox here find it in their maildrop, for all others
+    /// it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
+    async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted>;
+
+    /// A message's envelope and whereabouts; [`StoreError::MessageUnknown`].
+    async fn message(&self, id: MessageId) -> Result<Message>;
+
+    /// The messages that came after `after`, at most `limit`.
+    async fn messages(&self, after: MessageId, limit: u32) -> Result<MessagePage>;
+
+    /// A message as it was received.
+    async fn raw(&self, id: MessageId) -> Result<StoredMessage>;
+
+    /// A message as the reader of this maildrop gets it: after a `Return-Path:` line (RFC 5321 §4.4) if the
+    /// store added them when the message was submitted.
+    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage>;
+
+    /// The messages in this maildrop that came after `after`, at most `limit`.
+    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage>;
+
+    /// Locks a maildrop and lists it; [`StoreError::MaildropInUse`] while another session lives.
+    async fn open_maildrop(&self, address: &Mailbox, lease: Duration) -> Result<MaildropSession>;
+
+    /// Prolongs the lock; [`StoreError::LeaseLost`] once it has run out.
+    async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()>;
+
+    /// Deletes all of these from the maildrop and unlocks it; [`StoreError::LeaseLost`] once the lock has run
+    /// out. What is not in the maildrop counts as deleted.
+    async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()>;
+
+    /// Unlocks a maildrop, if this session still holds it.
+    async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()>;
+
+    /// The queue's entries after `after`, by message and recipient, at most `limit`.
+    async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage>;
+
+    /// Leases to the caller up to `limit` messages of the domain that has been due the longest, for those of
+    /// their recipients in this domain that are due. The attempt is counted now, before anybody connects, and
+    /// when the lease runs out the recipients are due again. Does not wait.
+    async fn claim(&self, lease: Duration, limit: u32) -> Result<ClaimOutcome>;
+
+    /// Changes whenever something may have become due earlier than it was; in vain at times.
+    fn queue_changes(&self) -> watch::Receiver<()>;
+
+    /// Prolongs a claim; [`StoreError::LeaseLost`] when nothing of it is left or others have it. A claim that
+    /// ran out and that nobody took is still its holder's: letting it finish is what avoids a duplicate.
+    async fn renew_claim(&self, lease: &str, duration: Duration) -> Result<()>;
+
+    /// Records what became of claimed recipients, and submits the failure message if there is one.
+    /// [`StoreError::LeaseLost`] when any of them is not in this claim.
+    async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()>;
+
+    /// Makes everything due that is not claimed.
+    async fn flush_queue(&self) -> Result<Flushed>;
+
+    /// Fails when nothing can be written.
+    async fn probe(&self) -> Result<()>;
+
+    /// Forgets what is past remembering. To be called every now and then.
+    async fn maintain(&self) -> Result<()>;
+
+    /// Finishes what is being written, and lets go of the storage. Calls fail from then on.
+    async fn close(&self);
+}

@@ -1,0 +1,155 @@
+//! Where bodies are while and after they arrive: small ones in memory and then in the database, large ones in
+//! a file from the start.
+
+use crate::store::{MessageStream, Result, StoreError};
+use bytes::{Bytes, BytesMut};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use tokio::{fs::File, io::AsyncWriteExt};
+
+/// The largest body that is kept in the database. Larger ones would pass through the log and the database
+/// both, and hold up everyone else's commit.
+const IN_DATABASE_OCTETS: usize = 256 * 1024;
+
+/// The directory of large bodies.
+pub(super) struct Bodies {
+    directory: PathBuf,
+}
+
+/// A body that has arrived whole and was found good.
+pub(super) enum ReceivedBody {
+    Memory(Bytes),
+    /// Synced, and found in its directory after a loss of power.
+    File(SpooledFile),
+}
+
+impl ReceivedBody {
+    pub(super) fn octets(&self) -> u64 {
+        match self {
+            Self::Memory(body) => body.len() as u64,
+            Self::File(file) => file.octets,
+        }
+    }
+}
+
+/// A file that is removed again unless it is kept.
+pub(super) struct SpooledFile {
+    pub(super) name: String,
+    path: PathBuf,
+    octets: u64,
+    kept: bool,
+}
+
+impl SpooledFile {
+    /// The file stays: a committed record refers to it.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for SpooledFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove(&self.path);
+        }
+    }
+}
+
+impl Bodies {
+    /// The bodies in this directory, which exists.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Takes in a message. Nothing is left of it when it fails.
+    pub(super) async fn receive(&self, mut message: MessageStream) -> Result<ReceivedBody> {
+        let mut held = BytesMut::new();
+        while let Some(chunk) = message.next().await? {
+            if held.len() + chunk.len() > IN_DATABASE_OCTETS {
+                return Ok(ReceivedBody::File(self.spool(&held, &chunk, message).await?));
+            }
+            held.extend_from_slice(&chunk);
+        }
+        Ok(ReceivedBody::Memory(held.freeze()))
+    }
+
+    async fn spool(&self, held: &[u8], chunk: &[u8], mut rest: MessageStream) -> Result<SpooledFile> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let path = self.path(&name);
+        let mut file = File::create_new(&path).await.map_err(|error| unwritable(&error))?;
+        let mut spooled = SpooledFile { name, path, octets: 0, kept: false };
+        for octets in [held, chunk] {
+            file.write_all(octets).await.map_err(|error| unwritable(&error))?;
+            spooled.octets += octets.len() as u64;
+        }
+        while let Some(chunk) = rest.next().await? {
+            file.write_all(&chunk).await.map_err(|error| unwritable(&error))?;
+            spooled.octets += chunk.len() as u64;
+        }
+        file.sync_all().await.map_err(|error| unwritable(&error))?;
+        let directory = self.directory.clone();
+        let synced = tokio::task::spawn_blocking(move || fs::File::open(directory)?.sync_all()).await;
+        match synced {
+            Ok(synced) => synced.map_err(|error| unwritable(&error))?,
+            Err(error) => return Err(StoreError::Internal(format!("syncing a directory panicked: {error}"))),
+        }
+        Ok(spooled)
+    }
+
+    /// Opens a body that should have so many octets; `None` when it is missing or has not.
+    pub(super) async fn open(&self, name: &str, octets: u64) -> Result<Option<File>> {
+        match File::open(self.path(name)).await {
+            Ok(file) => {
+                let found = file.metadata().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                Ok((found.len() == octets).then_some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Unavailable(format!("cannot read a body: {error}"))),
+        }
+    }
+
+    /// Whether there is a body of this name.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        // When in doubt: reading it will tell.
+        self.path(name).try_exists().unwrap_or(true)
+    }
+
+    /// Removes a body that nothing refers to.
+    pub(super) fn remove(&self, name: &str) {
+        remove(&self.path(name));
+    }
+
+    /// Removes what a crash left behind: every file that `is_referenced` disowns.
+    pub(super) fn remove_orphans(&self, is_referenced: impl Fn(&str) -> rusqlite::Result<bool>) -> Result<u64> {
+        let mut removed = 0;
+        let unreadable = |error: io::Error| StoreError::Unavailable(error.to_string());
+        for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            if let Some(name) = name.to_str()
+                && !is_referenced(name)?
+            {
+                self.remove(name);
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "cannot remove a body; it will be tried at the next start");
+    }
+}
+
+fn unwritable(error: &io::Error) -> StoreError {
+    StoreError::Unavailable(format!("cannot write a body: {error}"))
+}

@@ -1,0 +1,182 @@
+//! Leases on the outbound queue.
+
+use super::{
+    bodies::ReceivedBody,
+    quarantine,
+    submit::{release, submit},
+    values::{Moment, Natural, Parsed, collect, decode, id, key},
+    writer::Unit,
+};
+use crate::store::{ClaimOutcome, REPLY_CHARACTERS, Result, StoreError};
+use mail_api::{Claim, ClaimedMessage, ClaimedRecipient, MessageId, Outcome, RecipientOutcome, Settlement};
+use mail_proto::{Domain, Mailbox};
+use rusqlite::{OptionalExtension, params};
+use std::time::Duration;
+
+/// The longest that an attempt can be put off.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A lease that is being made out.
+struct Lease<'a> {
+    name: &'a str,
+    domain: &'a str,
+    now_ms: i64,
+    ends_at_ms: i64,
+}
+
+pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32) -> Result<ClaimOutcome> {
+    let now_ms = unit.now().as_millisecond();
+    // Goes round again only after it has set aside all that it found.
+    loop {
+        let Some((domain, due_at_ms)) = longest_due(unit)? else {
+            return Ok(ClaimOutcome::NothingDue { next_due_at: None });
+        };
+        if due_at_ms > now_ms {
+            let next_due_at = jiff::Timestamp::from_millisecond(due_at_ms).ok();
+            return Ok(ClaimOutcome::NothingDue { next_due_at });
+        }
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: super::after(now_ms, duration) };
+        let mut messages = Vec::new();
+        for message in due_messages(unit, &lease, limit)? {
+            messages.extend(claim_message(unit, &lease, message)?);
+        }
+        if let (false, Ok(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {
+            messages.sort_by_key(|message| message.id);
+            return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
+        }
+    }
+}
+
+/// The domain that has been due the longest, or will be due first.
+fn longest_due(unit: &Unit<'_>) -> Result<Option<(String, i64)>> {
+    let mut statement = unit.connection.prepare_cached(
+        "SELECT domain, next_attempt_at_ms FROM queue WHERE quarantined_at_ms IS NULL
+         ORDER BY next_attempt_at_ms LIMIT 1",
+    )?;
+    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// Up to `limit` messages that are due for the lease's domain, those first that have been due the longest.
+fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>> {
+    let mut statement = unit.connection.prepare_cached(
+        "SELECT message_id FROM queue
+         WHERE domain = ?1 AND next_attempt_at_ms <= ?2 AND quarantined_at_ms IS NULL
+         ORDER BY next_attempt_at_ms, message_id",
+    )?;
+    let mut messages = Vec::new();
+    let mut rows = statement.query(params![lease.domain, lease.now_ms])?;
+    while messages.len() < limit.max(1) as usize
+        && let Some(row) = rows.next()?
+    {
+        let message = row.get(0)?;
+        // The recipients of one message mostly stand together; where not, claiming twice finds nothing.
+        if messages.last() != Some(&message) {
+            messages.push(message);
+        }
+    }
+    Ok(messages)
+}
+
+/// Leases the due recipients of one message; `None` when none is left that can be decoded.
+fn claim_message(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
+    let Some(mut claimed) = envelope(unit, lease, message)? else { return Ok(None) };
+    let mut statement = unit.connection.prepare_cached(
+        "UPDATE queue SET lease = ?1, attempts = attempts + 1, next_attempt_at_ms = ?2
+         WHERE message_id = ?3 AND domain = ?4 AND next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
+         RETURNING recipient, attempts",
+    )?;
+    let rows = statement
+        .query_map(params![lease.name, lease.ends_at_ms, message, lease.domain, lease.now_ms], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, Natural<u32>>(1)))
+        })?;
+    for (recipient, attempts) in collect(rows)? {
+        match (recipient.parse::<Mailbox>(), attempts) {
+            (Ok(mailbox), Ok(Natural(attempts))) if mailbox.domain().as_str() == lease.domain => {
+                claimed.recipients.push(ClaimedRecipient { mailbox, attempts });
+            }
+            _ => quarantine::queue_entry(unit, message, &recipient, "a recipient that cannot be decoded")?,
+        }
+    }
+    claimed.recipients.sort_by(|one, other| one.mailbox.cmp(&other.mailbox));
+    Ok(Some(claimed).filter(|claimed| !claimed.recipients.is_empty()))
+}
+
+/// The message to be claimed, without recipients yet. One that cannot be read is set aside.
+fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
+    let mut statement = unit.connection.prepare_cached(
+        "SELECT id, reverse_path, octets, received_at_ms, body_file, body IS NULL FROM messages WHERE id = ?1",
+    )?;
+    let found = statement.query_row([message], |row| {
+        decode(row, |row| {
+            let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            let claimed =
+                ClaimedMessage { id: id(row.get(0)?), reverse_path, octets, queued_at, recipients: Vec::new() };
+            Ok((claimed, row.get::<_, Option<String>>(4)?, row.get::<_, bool>(5)?))
+        })
+    });
+    let reason = match found.optional()? {
+        None => "queued, but not among the messages".to_owned(),
+        Some(Err(undecodable)) => undecodable.reason,
+        Some(Ok((_, Some(file), _))) if !unit.bodies.contains(&file) => format!("its body {file} is missing"),
+        Some(Ok((_, None, true))) => "it has no body".to_owned(),
+        Some(Ok(_)) if lease.domain.parse::<Domain>().is_err() => format!("no domain: {:?}", lease.domain),
+        Some(Ok((claimed, ..))) => return Ok(Some(claimed)),
+    };
+    quarantine::message(unit, message, &reason)?;
+    Ok(None)
+}
+
+pub(super) fn renew(unit: &mut Unit<'_>, lease: &str, duration: Duration) -> Result<()> {
+    let ends_at_ms = super::after(unit.now().as_millisecond(), duration);
+    let entries = unit
+        .connection
+        .prepare_cached("UPDATE queue SET next_attempt_at_ms = ?2 WHERE lease = ?1")?
+        .execute(params![lease, ends_at_ms])?;
+    if entries > 0 { Ok(()) } else { Err(StoreError::LeaseLost) }
+}
+
+/// Settles with a failure message's body, if there is one, and as in [`submit`].
+pub(super) fn settle(
+    unit: &mut Unit<'_>,
+    lease: &str,
+    settlement: &Settlement,
+    failure_message: ReceivedBody,
+    adds_return_path: bool,
+) -> Result<()> {
+    for outcome in &settlement.outcomes {
+        settle_recipient(unit, lease, settlement.message, outcome)?;
+    }
+    if let Some(submission) = &settlement.failure_message {
+        submit(unit, submission, failure_message, adds_return_path)?;
+    }
+    release(unit, key(settlement.message))
+}
+
+fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settled: &RecipientOutcome) -> Result<()> {
+    let recipient = settled.recipient.to_string();
+    let entries = match &settled.outcome {
+        Outcome::Finished => unit
+            .connection
+            .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
+            .execute(params![key(message), recipient, lease])?,
+        Outcome::Deferred { retry_after_seconds, reply } => {
+            let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
+            let reply: String = reply.chars().take(REPLY_CHARACTERS).collect();
+            let next_attempt_at_ms = super::after(unit.now().as_millisecond(), wait);
+            unit.connection
+                .prepare_cached(
+                    "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, last_reply = ?5
+                     WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3",
+                )?
+                .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply])?
+        }
+    };
+    if entries == 0 {
+        return Err(StoreError::LeaseLost);
+    }
+    if settled.outcome == Outcome::Finished {
+        unit.effects.queued -= 1;
+    }
+    Ok(())
+}

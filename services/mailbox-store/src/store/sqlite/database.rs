@@ -1,0 +1,87 @@
+//! The database file: how it is opened, and which schema it has.
+
+use super::OpenError;
+use crate::store::StoreError;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::path::Path;
+
+/// The schema this program writes; kept in the file as `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+/// Brings a database from the version of its place in this list to the next one.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql")];
+
+/// More than there are different statements.
+const CACHED_STATEMENTS: usize = 128;
+/// So many pages are written to the log before they are moved to the database, which takes a second fsync
+/// and makes those who wait for the writer wait longer.
+const LOG_PAGES: i64 = 4000;
+/// In KiB. The writer needs the inner pages of every index.
+const WRITER_CACHE_KIB: i64 = 32 * 1024;
+const READER_CACHE_KIB: i64 = 4 * 1024;
+
+/// Opens the database for the writer, and makes it what it should be.
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let mut connection = writer(path).map_err(|error| OpenError::database(path, error))?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Opens a database that is what it should be.
+pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // The log is synced at every commit, so a commit survives a loss of power.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+/// Opens a further connection that can only read.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::database(path, error);
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len());
+    let Some(done) = done else {
+        return Err(OpenError::Newer { path: path.to_owned(), version, known: SCHEMA_VERSION });
+    };
+    if done == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let transaction = connection.transaction().map_err(failed)?;
+    for migration in &MIGRATIONS[done..] {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Self::Unavailable(error.to_string()),
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}

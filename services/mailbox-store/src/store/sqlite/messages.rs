@@ -1,0 +1,125 @@
+//! Messages as such, wherever they stand.
+
+use super::{
+    submit::return_path,
+    values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key},
+};
+use crate::store::{Result, StoreError};
+use mail_api::{Message, MessageId};
+use mail_proto::{Mailbox, ReversePath};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::str::FromStr;
+
+/// Where a message's octets are.
+pub(super) struct Location {
+    pub(super) message: i64,
+    /// As received.
+    pub(super) octets: u64,
+    /// What goes before them.
+    pub(super) prefix: String,
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    Database(Vec<u8>),
+    File(String),
+    /// Neither, which cannot be.
+    Nowhere,
+}
+
+pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Decoded<Message>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, reverse_path, octets, received_at_ms FROM messages WHERE id = ?1")?;
+    let found = statement.query_row([key(id)], |row| decode(row, envelope)).optional()?;
+    match found.ok_or(StoreError::MessageUnknown)? {
+        Ok(message) => with_whereabouts(connection, message).map(Ok),
+        Err(undecodable) => Ok(Err(undecodable)),
+    }
+}
+
+/// The messages after `after`, at most `limit`, and the key to go on from.
+pub(super) fn page(
+    connection: &Connection,
+    after: MessageId,
+    limit: u32,
+) -> Result<(Vec<Decoded<Message>>, Option<MessageId>)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, reverse_path, octets, received_at_ms FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows =
+        collect(statement.query_map(params![key(after), i64::from(limit) + 1], |row| decode(row, envelope))?)?;
+    let next_after = super::next_after(&mut rows, limit, |message| message.id);
+    let messages = rows.into_iter().map(|row| match row {
+        Ok(message) => with_whereabouts(connection, message).map(Ok),
+        Err(undecodable) => Ok(Err(undecodable)),
+    });
+    Ok((messages.collect::<Result<_>>()?, next_after))
+}
+
+fn envelope(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let (Parsed(reverse_path), Natural(octets), Moment(received_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
+    let (mailboxes, queued_for) = (Vec::new(), Vec::new());
+    Ok(Message { id: id(row.get(0)?), octets, reverse_path, received_at, mailboxes, queued_for })
+}
+
+fn with_whereabouts(connection: &Connection, mut message: Message) -> Result<Message> {
+    message.mailboxes = addresses(
+        connection,
+        "SELECT address FROM deliveries WHERE message_id = ?1 AND quarantined_at_ms IS NULL ORDER BY address",
+        message.id,
+    )?;
+    message.queued_for = addresses(
+        connection,
+        "SELECT recipient FROM queue WHERE message_id = ?1 AND quarantined_at_ms IS NULL ORDER BY recipient",
+        message.id,
+    )?;
+    Ok(message)
+}
+
+/// What cannot be decoded is left out here; those who come to claim or read it set it aside.
+fn addresses(connection: &Connection, sql: &str, id: MessageId) -> Result<Vec<Mailbox>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let texts: Vec<String> = collect(statement.query_map([key(id)], |row| row.get(0))?)?;
+    Ok(texts.iter().filter_map(|text| Mailbox::from_str(text).ok()).collect())
+}
+
+/// Where a message is, as it was received.
+pub(super) fn location(connection: &Connection, message: MessageId) -> Result<Decoded<Location>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, octets, body_file, body, reverse_path, adds_return_path FROM messages WHERE id = ?1",
+    )?;
+    let found = statement.query_row([key(message)], |row| {
+        decode(row, |row| {
+            let Natural(octets) = row.get(1)?;
+            let content = match (row.get(2)?, row.get(3)?) {
+                (Some(file), _) => Content::File(file),
+                (None, Some(body)) => Content::Database(body),
+                (None, None) => Content::Nowhere,
+            };
+            let Parsed::<ReversePath>(reverse_path) = row.get(4)?;
+            let prefix = if row.get(5)? { return_path(&reverse_path) } else { String::new() };
+            Ok(Location { message: row.get(0)?, octets, prefix, content })
+        })
+    });
+    found.optional()?.ok_or(StoreError::MessageUnknown)
+}
+
+/// Where a message in a maildrop is.
+pub(super) fn delivered_location(connection: &Connection, address: &str, id: MessageId) -> Result<Decoded<Location>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT quarantined_at_ms IS NOT NULL FROM deliveries WHERE address = ?1 AND message_id = ?2",
+    )?;
+    let quarantined = statement.query_row(params![address, key(id)], |row| row.get(0)).optional()?;
+    match quarantined {
+        None => Err(StoreError::MessageUnknown),
+        Some(true) => Err(StoreError::Damaged(id)),
+        Some(false) => match location(connection, id) {
+            // The maildrop still has it, so it should be there.
+            Err(StoreError::MessageUnknown) => Ok(Err(super::values::Undecodable {
+                message: key(id),
+                reason: "in a maildrop, but not among the messages".to_owned(),
+            })),
+            found => found,
+        },
+    }
+}

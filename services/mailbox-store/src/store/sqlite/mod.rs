@@ -1,0 +1,238 @@
+//! The embedded backend: SQLite for what is small, files for what is large, in a directory of its own.
+//!
+//! ```text
+//! DIR/lock       held while the store is open
+//! DIR/store.db   accounts, messages, maildrops, queue (and -wal, -shm beside it)
+//! DIR/bodies/    the messages that are too large for the database
+//! ```
+
+mod accounts;
+mod bodies;
+mod claims;
+mod database;
+mod maildrop;
+mod maintenance;
+mod messages;
+mod open;
+mod quarantine;
+mod queue;
+mod readers;
+mod reading;
+mod submit;
+#[cfg(test)]
+mod tests;
+mod values;
+mod writer;
+
+pub use open::OpenError;
+
+use super::{
+    Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,
+};
+use crate::metrics::Metrics;
+use async_trait::async_trait;
+use bodies::Bodies;
+use mail_api::{
+    Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
+    Settlement, Submission,
+};
+use mail_proto::Mailbox;
+use messages::Location;
+use readers::Readers;
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use values::Decoded;
+use writer::Writer;
+
+/// How a store is opened.
+pub struct Options {
+    /// Where it keeps everything. Created when it is missing.
+    pub directory: PathBuf,
+    /// Whether messages stored from now on are delivered with a `Return-Path:` line before them.
+    pub adds_return_path: bool,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Counts what happens.
+    pub metrics: Metrics,
+}
+
+/// A store in one directory, which it has to itself.
+pub struct SqliteStore {
+    writer: Arc<Writer>,
+    readers: Arc<Readers>,
+    bodies: Arc<Bodies>,
+    adds_return_path: bool,
+    clock: Clock,
+    queue_changes: watch::Sender<()>,
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn replace_accounts(&self, accounts: Vec<Account>) -> Result<()> {
+        self.writer.write(move |unit| accounts::replace(unit, &accounts)).await
+    }
+
+    async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {
+        self.readers.read(accounts::password_hashes).await
+    }
+
+    async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
+        let address = address.to_string();
+        self.readers.read(move |connection| accounts::password_hash(connection, &address)).await
+    }
+
+    async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {
+        let address = address.clone();
+        self.readers.read(move |connection| accounts::mailbox(connection, address)).await
+    }
+
+    async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage> {
+        let after = after.to_owned();
+        self.readers.read(move |connection| accounts::page(connection, &after, limit)).await
+    }
+
+    async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
+        check(&submission)?;
+        let body = self.bodies.receive(message).await?;
+        let adds_return_path = self.adds_return_path;
+        self.writer.write(move |unit| submit::submit(unit, &submission, body, adds_return_path)).await
+    }
+
+    async fn message(&self, id: MessageId) -> Result<Message> {
+        let found = self.readers.read(move |connection| messages::message(connection, id)).await?;
+        self.decoded(found).await
+    }
+
+    async fn messages(&self, after: MessageId, limit: u32) -> Result<MessagePage> {
+        let page = self.readers.read(move |connection| messages::page(connection, after, limit)).await?;
+        Ok(MessagePage { messages: self.good_ones(page.0).await, next_after: page.1 })
+    }
+
+    async fn raw(&self, id: MessageId) -> Result<StoredMessage> {
+        let found = self.readers.read(move |connection| messages::location(connection, id)).await?;
+        let location = self.decoded(found).await?;
+        self.stream(Location { prefix: String::new(), ..location }).await
+    }
+
+    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
+        let address = address.to_string();
+        let find = move |connection: &_| messages::delivered_location(connection, &address, id);
+        let found = self.readers.read(find).await?;
+        let location = self.decoded(found).await?;
+        self.stream(location).await
+    }
+
+    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
+        let address = address.clone();
+        let page = self.readers.read(move |connection| maildrop::page(connection, &address, after, limit)).await?;
+        Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
+    }
+
+    async fn open_maildrop(&self, address: &Mailbox, lease: Duration) -> Result<MaildropSession> {
+        let (locked, listed) = (address.clone(), address.to_string());
+        let session = self.writer.write(move |unit| maildrop::lock(unit, &locked, lease)).await?;
+        // Listed by a reader, because the writer has no time for a long list. What is in the maildrop stays
+        // there, now that it is locked; what arrives meanwhile is seen one session earlier.
+        match self.readers.read(move |connection| maildrop::entries(connection, &listed)).await {
+            Ok(entries) => Ok(MaildropSession { session, messages: self.good_ones(entries).await }),
+            Err(error) => {
+                // Else the lock ends with its lease.
+                let _ = self.close_maildrop(address, &session).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()> {
+        let (address, session) = (address.to_string(), session.to_owned());
+        self.writer.write(move |unit| maildrop::renew(unit, &address, &session, lease)).await
+    }
+
+    async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
+        let (address, session) = (address.to_string(), session.to_owned());
+        self.writer.write(move |unit| maildrop::update(unit, &address, &session, &delete)).await
+    }
+
+    async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()> {
+        let (address, session) = (address.to_string(), session.to_owned());
+        self.writer.write(move |unit| maildrop::unlock(unit, &address, &session)).await
+    }
+
+    async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
+        let now = (self.clock)();
+        let page = self.readers.read(move |connection| queue::page(connection, after.as_ref(), limit, now)).await?;
+        let next_after = page.next_after.map(|position| position.to_string());
+        Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
+    }
+
+    async fn claim(&self, lease: Duration, limit: u32) -> Result<ClaimOutcome> {
+        self.writer.write(move |unit| claims::claim(unit, lease, limit)).await
+    }
+
+    fn queue_changes(&self) -> watch::Receiver<()> {
+        self.queue_changes.subscribe()
+    }
+
+    async fn renew_claim(&self, lease: &str, duration: Duration) -> Result<()> {
+        let lease = lease.to_owned();
+        self.writer.write(move |unit| claims::renew(unit, &lease, duration)).await
+    }
+
+    async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()> {
+        settlement.failure_message.as_ref().map_or(Ok(()), check)?;
+        let body = self.bodies.receive(failure_message).await?;
+        if settlement.failure_message.is_none() && body.octets() > 0 {
+            return Err(StoreError::Invalid("octets follow, but no failure_message says whose they are".to_owned()));
+        }
+        if settlement.outcomes.is_empty() {
+            return Err(StoreError::Invalid("a settlement has at least one outcome".to_owned()));
+        }
+        let (lease, adds_return_path) = (lease.to_owned(), self.adds_return_path);
+        self.writer.write(move |unit| claims::settle(unit, &lease, &settlement, body, adds_return_path)).await
+    }
+
+    async fn flush_queue(&self) -> Result<Flushed> {
+        self.writer.write(queue::flush).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.writer.write(maintenance::probe).await
+    }
+
+    async fn maintain(&self) -> Result<()> {
+        while self.writer.write(maintenance::forget).await? {}
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close();
+        let writer = Arc::clone(&self.writer);
+        // It has logged what there is to say.
+        let _ = tokio::task::spawn_blocking(move || writer.close()).await;
+    }
+}
+
+fn check(submission: &Submission) -> Result<()> {
+    if !(1..=64).contains(&submission.transaction.len()) {
+        return Err(StoreError::Invalid("a transaction is named with 1 to 64 octets".to_owned()));
+    }
+    if submission.recipients.is_empty() {
+        return Err(StoreError::Invalid("a submission has at least one recipient".to_owned()));
+    }
+    Ok(())
+}
+
+/// The moment `duration` after this one, in milliseconds.
+fn after(now_ms: i64, duration: Duration) -> i64 {
+    now_ms.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Cuts a page that was read with one record too many; answers where to go on if there is more.
+fn next_after<T>(rows: &mut Vec<Decoded<T>>, limit: u32, id: impl Fn(&T) -> MessageId) -> Option<MessageId> {
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    rows.last().filter(|_| more).map(|record| match record {
+        Ok(record) => id(record),
+        Err(undecodable) => values::id(undecodable.message),
+    })
+}

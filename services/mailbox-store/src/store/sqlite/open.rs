@@ -1,0 +1,128 @@
+//! Opening a store's directory.
+
+use super::{
+    Options, SqliteStore,
+    bodies::Bodies,
+    database, queue,
+    readers::Readers,
+    writer::{Desk, Writer},
+};
+use crate::store::StoreError;
+use rusqlite::Connection;
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::watch;
+
+/// Why a store cannot be opened: one line that names what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another store has it.
+    #[error("{} is in use by another mailbox-store; stop it, or choose another directory", path.display())]
+    InUse {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// A file or directory is not accessible.
+    #[error("{}: {error}; choose a directory that can be written to", path.display())]
+    Inaccessible {
+        /// What was accessed.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The database was written by a later version of this program.
+    #[error("{} has schema version {version}, this program knows {known}; use a newer mailbox-store", path.display())]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The version it has.
+        version: i64,
+        /// The latest version that is known.
+        known: i64,
+    },
+    /// The database cannot be used.
+    #[error("{}: {error}", path.display())]
+    Database {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        error: rusqlite::Error,
+    },
+    /// The store was opened but cannot work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(super) fn database(path: &Path, error: rusqlite::Error) -> Self {
+        Self::Database { path: path.to_owned(), error }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store in a directory, and clears away what a crash left there. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let Options { directory, adds_return_path, clock, metrics } = options;
+        let bodies_directory = directory.join("bodies");
+        create(&directory)?;
+        let directory_lock = lock(&directory)?;
+        create(&bodies_directory)?;
+        let path = directory.join("store.db");
+        let connection = database::open(&path)?;
+        // The names of the database and of bodies/ are as durable as what is in them.
+        accessible(&directory, File::open(&directory).and_then(|directory| directory.sync_all()))?;
+
+        let bodies = Arc::new(Bodies::new(bodies_directory));
+        let orphans = bodies.remove_orphans(|name| is_referenced(&connection, name))?;
+        if orphans > 0 {
+            tracing::info!(orphans, "removed bodies that a crash had left behind");
+        }
+        metrics.queue_entries.set(queue::length(&connection)?);
+        let queue_changes = watch::Sender::new(());
+        let desk = Desk {
+            path: path.clone(),
+            connection,
+            directory_lock,
+            bodies: Arc::clone(&bodies),
+            clock: Arc::clone(&clock),
+            metrics,
+            queue_changes: queue_changes.clone(),
+        };
+        let writer = Arc::new(Writer::start(desk)?);
+        Ok(Self { writer, readers: Arc::new(Readers::new(path)), bodies, adds_return_path, clock, queue_changes })
+    }
+}
+
+/// Creates a directory for nobody else's eyes.
+fn create(directory: &Path) -> Result<(), OpenError> {
+    accessible(directory, DirBuilder::new().recursive(true).mode(0o700).create(directory))
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("lock");
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = accessible(&path, opened)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::Inaccessible { path, error }),
+    }
+}
+
+fn accessible<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError> {
+    outcome.map_err(|error| OpenError::Inaccessible { path: path.to_owned(), error })
+}
+
+fn is_referenced(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM messages WHERE body_file = ?1)")?
+        .query_row([name], |row| row.get(0))
+}

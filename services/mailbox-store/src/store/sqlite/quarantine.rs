@@ -1,0 +1,49 @@
+//! Setting aside what cannot be decoded.
+
+use super::{accounts, writer::Unit};
+use crate::store::Result;
+use rusqlite::params;
+
+/// Sets a message aside in every maildrop and in the queue.
+pub(super) fn message(unit: &mut Unit<'_>, message: i64, reason: &str) -> Result<()> {
+    let now_ms = unit.now().as_millisecond();
+    let mut statement = unit.connection.prepare_cached(
+        "UPDATE deliveries SET quarantined_at_ms = ?2 WHERE message_id = ?1 AND quarantined_at_ms IS NULL
+         RETURNING address, octets",
+    )?;
+    let deliveries: Vec<(String, i64)> =
+        super::values::collect(statement.query_map(params![message, now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
+    for (address, octets) in &deliveries {
+        accounts::count_out(unit.connection, address, 1, *octets)?;
+    }
+    let entries = unit
+        .connection
+        .prepare_cached(
+            "UPDATE queue SET quarantined_at_ms = ?2, lease = NULL WHERE message_id = ?1 AND quarantined_at_ms IS NULL",
+        )?
+        .execute(params![message, now_ms])?;
+    unit.effects.queued -= entries as i64;
+    count(unit, message, deliveries.len() + entries, reason);
+    Ok(())
+}
+
+/// Sets aside one recipient of a queued message.
+pub(super) fn queue_entry(unit: &mut Unit<'_>, message: i64, recipient: &str, reason: &str) -> Result<()> {
+    let entries = unit
+        .connection
+        .prepare_cached(
+            "UPDATE queue SET quarantined_at_ms = ?3, lease = NULL
+             WHERE message_id = ?1 AND recipient = ?2 AND quarantined_at_ms IS NULL",
+        )?
+        .execute(params![message, recipient, unit.now().as_millisecond()])?;
+    unit.effects.queued -= entries as i64;
+    count(unit, message, entries, reason);
+    Ok(())
+}
+
+fn count(unit: &mut Unit<'_>, message: i64, records: usize, reason: &str) {
+    if records > 0 {
+        unit.effects.quarantined += records as u64;
+        tracing::error!(message = %super::values::id(message), records, reason, "set aside what cannot be decoded");
+    }
+}

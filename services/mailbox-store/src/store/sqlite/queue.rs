@@ -1,0 +1,73 @@
+//! The outbound queue as those who look see it, and what changes it as a whole.
+
+use super::{
+    values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key},
+    writer::Unit,
+};
+use crate::store::{QueuePosition, Result};
+use jiff::Timestamp;
+use mail_api::{Flushed, MessageId, QueueEntry};
+use rusqlite::{Connection, Row, params};
+
+/// A page of the queue: its entries, and where to go on.
+pub(super) struct Page {
+    pub(super) entries: Vec<Decoded<QueueEntry>>,
+    pub(super) next_after: Option<QueuePosition>,
+}
+
+pub(super) fn page(connection: &Connection, after: Option<&QueuePosition>, limit: u32, now: Timestamp) -> Result<Page> {
+    let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
+    let mut statement = connection.prepare_cached(
+        "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
+             reverse_path, octets, received_at_ms
+         FROM queue LEFT JOIN messages ON id = message_id
+         WHERE (message_id, recipient) > (?1, ?2) AND quarantined_at_ms IS NULL
+         ORDER BY message_id, recipient LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![message, recipient, i64::from(limit) + 1], |row| {
+        let position = QueuePosition { message: id(row.get(0)?), recipient: row.get(1)? };
+        Ok((position, decode(row, |row| entry(row, now))?))
+    })?;
+    let mut rows = collect(rows)?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next_after = rows.last().filter(|_| more).map(|(position, _)| position.clone());
+    Ok(Page { entries: rows.into_iter().map(|(_, entry)| entry).collect(), next_after })
+}
+
+fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {
+    let message: MessageId = id(row.get(0)?);
+    let (Parsed(recipient), Natural(attempts), Moment(next_attempt_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
+    let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(6)?, row.get(7)?, row.get(8)?);
+    let leased = row.get::<_, bool>(4)? && next_attempt_at > now;
+    let last_reply = row.get(5)?;
+    Ok(QueueEntry {
+        message,
+        reverse_path,
+        recipient,
+        octets,
+        queued_at,
+        attempts,
+        next_attempt_at,
+        leased,
+        last_reply,
+    })
+}
+
+/// Makes everything due that is not leased.
+pub(super) fn flush(unit: &mut Unit<'_>) -> Result<Flushed> {
+    let entries = unit
+        .connection
+        .prepare_cached(
+            "UPDATE queue SET next_attempt_at_ms = ?1
+             WHERE next_attempt_at_ms > ?1 AND lease IS NULL AND quarantined_at_ms IS NULL",
+        )?
+        .execute([unit.now().as_millisecond()])?;
+    unit.effects.queue_changed |= entries > 0;
+    Ok(Flushed { entries: entries as u64 })
+}
+
+/// How many entries wait.
+pub(super) fn length(connection: &Connection) -> Result<i64> {
+    Ok(connection.query_row("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", [], |row| row.get(0))?)
+}

@@ -1,0 +1,127 @@
+//! Submission: delivery and queueing in one change. And its reverse, letting go of a message.
+
+use super::{
+    accounts,
+    bodies::ReceivedBody,
+    values::{column, id, key},
+    writer::Unit,
+};
+use crate::store::{Result, Submitted};
+use mail_api::{MessageId, Submission};
+use mail_proto::{Mailbox, ReversePath};
+use rusqlite::{OptionalExtension, params};
+use std::collections::BTreeSet;
+
+/// The line that final delivery puts before a message (RFC 5321 §4.4).
+pub(super) fn return_path(reverse_path: &ReversePath) -> String {
+    format!("Return-Path: {reverse_path}\r\n")
+}
+
+/// Stores a message, unless it is the repeat of one. With `adds_return_path`, maildrops hold it with a
+/// `Return-Path:` line before it.
+pub(super) fn submit(
+    unit: &mut Unit<'_>,
+    submission: &Submission,
+    body: ReceivedBody,
+    adds_return_path: bool,
+) -> Result<Submitted> {
+    if let Some(id) = earlier(unit, &submission.transaction)? {
+        return Ok(Submitted { id, repeated: true });
+    }
+    let id = unit.next_id();
+    let octets = body.octets();
+    unit.connection
+        .prepare_cached("INSERT INTO submissions (message_id, transaction_id) VALUES (?1, ?2)")?
+        .execute(params![key(id), submission.transaction])?;
+    insert(unit, id, submission, body, adds_return_path)?;
+    let delivered_octets = match adds_return_path {
+        true => octets + return_path(&submission.reverse_path).len() as u64,
+        false => octets,
+    };
+    // Each once, however often it was named.
+    for recipient in submission.recipients.iter().collect::<BTreeSet<_>>() {
+        if !deliver(unit, id, recipient, delivered_octets)? {
+            enqueue(unit, id, recipient)?;
+        }
+    }
+    unit.effects.submitted += 1;
+    Ok(Submitted { id, repeated: false })
+}
+
+fn earlier(unit: &Unit<'_>, transaction: &str) -> Result<Option<MessageId>> {
+    let mut statement =
+        unit.connection.prepare_cached("SELECT message_id FROM submissions WHERE transaction_id = ?1")?;
+    Ok(statement.query_row([transaction], |row| row.get(0)).optional()?.map(id))
+}
+
+fn insert(
+    unit: &mut Unit<'_>,
+    id: MessageId,
+    submission: &Submission,
+    body: ReceivedBody,
+    adds_return_path: bool,
+) -> Result<()> {
+    let octets = column(body.octets());
+    let received_at_ms = unit.now().as_millisecond();
+    let (file, memory) = match &body {
+        ReceivedBody::Memory(octets) => (None, Some(&octets[..])),
+        ReceivedBody::File(file) => (Some(&file.name), None),
+    };
+    unit.connection
+        .prepare_cached(
+            "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            key(id),
+            submission.reverse_path.to_string(),
+            octets,
+            received_at_ms,
+            adds_return_path,
+            file,
+            memory
+        ])?;
+    if let ReceivedBody::File(file) = body {
+        unit.effects.kept_files.push(file);
+    }
+    Ok(())
+}
+
+/// Puts a message into a recipient's maildrop; answers whether there is one.
+fn deliver(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<bool> {
+    let address = recipient.to_string();
+    if !accounts::count_in(unit.connection, &address, octets)? {
+        return Ok(false);
+    }
+    unit.connection
+        .prepare_cached("INSERT INTO deliveries (address, message_id, octets) VALUES (?1, ?2, ?3)")?
+        .execute(params![address, key(id), column(octets)])?;
+    unit.effects.delivered += 1;
+    Ok(true)
+}
+
+fn enqueue(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox) -> Result<()> {
+    let due_at_ms = unit.now().as_millisecond();
+    unit.connection
+        .prepare_cached(
+            "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply)
+             VALUES (?1, ?2, ?3, 0, ?4, '')",
+        )?
+        .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms])?;
+    unit.effects.queued += 1;
+    unit.effects.queue_changed = true;
+    Ok(())
+}
+
+/// Lets go of a message if nothing refers to it any more.
+pub(super) fn release(unit: &mut Unit<'_>, message: i64) -> Result<()> {
+    let mut statement = unit.connection.prepare_cached(
+        "DELETE FROM messages WHERE id = ?1
+         AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)
+         AND NOT EXISTS (SELECT 1 FROM queue WHERE message_id = ?1)
+         RETURNING body_file",
+    )?;
+    let files: Vec<Option<String>> = super::values::collect(statement.query_map([message], |row| row.get(0))?)?;
+    unit.effects.removed_files.extend(files.into_iter().flatten());
+    Ok(())
+}

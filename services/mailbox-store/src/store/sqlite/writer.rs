@@ -1,0 +1,312 @@
+//! Group commit: one thread writes, and commits everything that waits at once.
+//!
+//! A commit costs an fsync whether it holds one change or five hundred. While one group is being synced the
+//! next one gathers, so nobody waits longer than for the group before, and a lone change is not delayed.
+
+use super::{
+    bodies::{Bodies, SpooledFile},
+    database,
+};
+use crate::{
+    metrics::Metrics,
+    store::{Clock, Result, StoreError},
+};
+use jiff::Timestamp;
+use mail_api::MessageId;
+use rusqlite::Connection;
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    thread::{self, JoinHandle},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How many changes may wait. Each holds a body of at most 256 KiB.
+const WAITING: usize = 1024;
+/// How many changes are committed together at most: the first should not wait for an endless group.
+const GROUP: usize = 512;
+
+/// 2020-01-01T00:00:00Z, from which ids count.
+const EPOCH_MS: i64 = 1_577_836_800_000;
+/// The bits of an id below the milliseconds.
+const RANDOM_BITS: u32 = 22;
+
+/// Hands changes to the writing thread.
+pub(super) struct Writer {
+    running: RwLock<Option<Running>>,
+    metrics: Metrics,
+}
+
+struct Running {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    thread: JoinHandle<()>,
+}
+
+/// What the writing thread works with.
+pub(super) struct Desk {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    /// Held until the database is closed.
+    pub(super) directory_lock: File,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) queue_changes: watch::Sender<()>,
+}
+
+/// What a change works with.
+pub(super) struct Unit<'group> {
+    pub(super) connection: &'group Connection,
+    pub(super) bodies: &'group Bodies,
+    pub(super) effects: Effects,
+    clock: &'group Clock,
+    last_id: &'group mut i64,
+}
+
+/// What is to happen once a change is durable.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Files that are referred to now. Dropping them would remove them.
+    pub(super) kept_files: Vec<SpooledFile>,
+    /// Names of files that nothing refers to any more.
+    pub(super) removed_files: Vec<String>,
+    /// Something may be due earlier than before.
+    pub(super) queue_changed: bool,
+    pub(super) submitted: u64,
+    pub(super) delivered: u64,
+    pub(super) quarantined: u64,
+    /// By how much the queue has grown.
+    pub(super) queued: i64,
+}
+
+impl Writer {
+    /// Starts the writing thread.
+    pub(super) fn start(desk: Desk) -> Result<Self> {
+        let last_id = desk
+            .connection
+            .query_row("SELECT COALESCE(MAX(message_id), 0) FROM submissions", [], |row| row.get::<_, i64>(0))?;
+        let metrics = desk.metrics.clone();
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let scribe = Scribe { desk, last_id, waiting };
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || scribe.run())
+            .map_err(|error| StoreError::Unavailable(format!("cannot start the writing thread: {error}")))?;
+        Ok(Self { running: RwLock::new(Some(Running { jobs, thread })), metrics })
+    }
+
+    /// Carries out `change` and answers once it is durable. The change happens (or fails) as a whole, also
+    /// when the caller does not wait for it.
+    pub(super) async fn write<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Unit<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.send(Box::new(Change { change: Some(change), outcome: None, answer }))?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Internal("the writing thread ended".to_owned())))
+    }
+
+    fn send(&self, job: Box<dyn Job>) -> Result<()> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = &*running else {
+            return Err(StoreError::Unavailable("the store is closed".to_owned()));
+        };
+        self.metrics.waiting_writes.inc();
+        running.jobs.try_send(job).map_err(|error| {
+            self.metrics.waiting_writes.dec();
+            match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Overloaded("to be written"),
+                mpsc::error::TrySendError::Closed(_) => StoreError::Internal("the writing thread ended".to_owned()),
+            }
+        })
+    }
+
+    /// Commits what is waiting and closes the database. Blocks.
+    pub(super) fn close(&self) {
+        let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { jobs, thread }) = running {
+            drop(jobs);
+            if thread.join().is_err() {
+                tracing::error!("the writing thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Unit<'_> {
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// An id greater than all before. 41 bits of milliseconds last until 2089; the random bits make it
+    /// impossible to tell from two ids how many came between.
+    pub(super) fn next_id(&mut self) -> MessageId {
+        let milliseconds = (self.now().as_millisecond() - EPOCH_MS).clamp(0, (1 << 41) - 1);
+        let random = uuid::Uuid::new_v4().as_u128() as i64 & ((1 << RANDOM_BITS) - 1);
+        *self.last_id = (milliseconds << RANDOM_BITS | random).max(*self.last_id + 1);
+        super::values::id(*self.last_id)
+    }
+}
+
+/// The least key that a message of this moment may have.
+pub(super) fn least_key(moment: Timestamp) -> i64 {
+    (moment.as_millisecond() - EPOCH_MS).clamp(0, (1 << 41) - 1) << RANDOM_BITS
+}
+
+/// A change without its type.
+trait Job: Send {
+    fn run(&mut self, unit: &mut Unit<'_>) -> Result<()>;
+    /// Answers with what `run` came to, unless the commit failed.
+    fn answer(self: Box<Self>, commit: Result<()>);
+}
+
+struct Change<T, F> {
+    change: Option<F>,
+    outcome: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Job for Change<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Unit<'_>) -> Result<T> + Send,
+{
+    fn run(&mut self, unit: &mut Unit<'_>) -> Result<()> {
+        let Some(change) = self.change.take() else { return Ok(()) };
+        // A bug in one change must not end the thread that all others need.
+        let outcome = catch_unwind(AssertUnwindSafe(|| change(unit)))
+            .unwrap_or_else(|_| Err(StoreError::Internal("a change panicked".to_owned())));
+        let status = outcome.as_ref().map(|_| ()).map_err(StoreError::clone);
+        self.outcome = Some(outcome);
+        status
+    }
+
+    fn answer(self: Box<Self>, commit: Result<()>) {
+        let outcome = match (commit, self.outcome) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(StoreError::Internal("a change was not carried out".to_owned())),
+        };
+        // Nobody may be waiting any more.
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// The writing thread.
+struct Scribe {
+    desk: Desk,
+    last_id: i64,
+    waiting: mpsc::Receiver<Box<dyn Job>>,
+}
+
+impl Scribe {
+    fn run(mut self) {
+        while let Some(first) = self.waiting.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(job) = self.waiting.try_recv()
+            {
+                group.push(job);
+            }
+            self.desk.metrics.waiting_writes.dec_by(group.len() as i64);
+            self.desk.metrics.group_changes.observe(group.len() as f64);
+            self.commit(group);
+        }
+        if let Err(error) = self.desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "cannot fold the log into the database; it will be done at the next start");
+        }
+        let Desk { connection, directory_lock, .. } = self.desk;
+        drop(connection);
+        drop(directory_lock);
+    }
+
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        match self.apply(&mut group) {
+            Ok(effects) => {
+                let removed_files = self.publish(effects);
+                group.into_iter().for_each(|job| job.answer(Ok(())));
+                removed_files.iter().for_each(|name| self.desk.bodies.remove(name));
+            }
+            Err(error) => {
+                self.roll_back();
+                group.into_iter().for_each(|job| job.answer(Err(error.clone())));
+            }
+        }
+    }
+
+    /// Carries out a group and commits it. When this fails nothing of it has happened.
+    fn apply(&mut self, group: &mut [Box<dyn Job>]) -> Result<Effects> {
+        let connection = &self.desk.connection;
+        let command = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+        command("BEGIN IMMEDIATE")?;
+        let mut effects = Effects::default();
+        for job in group {
+            command("SAVEPOINT change")?;
+            let mut unit = Unit {
+                connection,
+                bodies: &self.desk.bodies,
+                effects: Effects::default(),
+                clock: &self.desk.clock,
+                last_id: &mut self.last_id,
+            };
+            match job.run(&mut unit) {
+                Ok(()) => effects.absorb(unit.effects),
+                // SQLite gives up the whole transaction after some failures of the storage.
+                Err(error) if connection.is_autocommit() => return Err(error),
+                Err(_) => {
+                    command("ROLLBACK TO change")?;
+                }
+            }
+            command("RELEASE change")?;
+        }
+        command("COMMIT")?;
+        Ok(effects)
+    }
+
+    fn roll_back(&mut self) {
+        if self.desk.connection.is_autocommit() || self.desk.connection.execute_batch("ROLLBACK").is_ok() {
+            return;
+        }
+        // The storage is worse than full. A new connection sees it recover.
+        match database::writer(&self.desk.path) {
+            Ok(connection) => self.desk.connection = connection,
+            Err(error) => tracing::warn!(%error, "cannot open the database anew"),
+        }
+    }
+
+    /// Lets the world know of a commit; answers which files can go.
+    fn publish(&self, effects: Effects) -> Vec<String> {
+        effects.kept_files.into_iter().for_each(SpooledFile::keep);
+        let metrics = &self.desk.metrics;
+        metrics.submitted.inc_by(effects.submitted);
+        metrics.delivered.inc_by(effects.delivered);
+        metrics.quarantined.inc_by(effects.quarantined);
+        metrics.queue_entries.inc_by(effects.queued);
+        if effects.queue_changed {
+            self.desk.queue_changes.send_replace(());
+        }
+        effects.removed_files
+    }
+}
+
+impl Effects {
+    fn absorb(&mut self, other: Self) {
+        self.kept_files.extend(other.kept_files);
+        self.removed_files.extend(other.removed_files);
+        self.queue_changed |= other.queue_changed;
+        self.submitted += other.submitted;
+        self.delivered += other.delivered;
+        self.quarantined += other.quarantined;
+        self.queued += other.queued;
+    }
+}
