@@ -1,1 +1,18 @@
-//! mailbox-store
+//! The mailbox store: everything durable of one stack, behind an HTTP API.
+//!
+//! ```text
+//! api        the routes, each a few lines over the store
+//! logins     passwords, checked slowly once and then from memory
+//! accounts   the configuration's accounts, hashed
+//! store      what is durable, behind one trait; store::sqlite is the embedded backend
+//! ```
+
+pub mod accounts;
+mod api;
+mod logins;
+mod metrics;
+mod service;
+pub mod store;
+
+pub use metrics::Metrics;
+pub use service::{Config, Error, run};

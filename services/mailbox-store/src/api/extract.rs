@@ -1,0 +1,98 @@
+//! axum's extractors, with problem details for what they refuse.
+
+use super::{Api, within};
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    http::request::Parts,
+};
+use mail_api::{MessageId, Problem, ProblemKind};
+use mail_proto::Mailbox;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{str::FromStr, sync::Arc};
+
+/// How many records a page has, unless asked otherwise, and at most.
+const PAGE: u32 = 1000;
+
+/// The variable parts of the path.
+pub(super) struct Path<T>(pub(super) T);
+
+/// The query.
+pub(super) struct Query<T>(pub(super) T);
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, api).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid(rejection.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Api>> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, api).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid(rejection.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        match axum::Json::from_request(request, api).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// Which page of a listing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+impl PageQuery {
+    pub(super) fn limit(&self) -> Result<u32, Problem> {
+        within("limit", self.limit.unwrap_or(PAGE), 1..=PAGE)
+    }
+
+    /// Where the page begins, as text.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_deref().filter(|after| !after.is_empty())
+    }
+
+    /// The message after which the page begins.
+    pub(super) fn after_message(&self) -> Result<MessageId, Problem> {
+        match self.after().map(MessageId::from_str) {
+            None => Ok(MessageId::from_number(0)),
+            Some(Ok(id)) => Ok(id),
+            Some(Err(error)) => Err(invalid(format!("after: {error}"))),
+        }
+    }
+}
+
+/// The mailbox of a path. What is no address is nobody's mailbox.
+pub(super) fn mailbox(address: &str) -> Result<Mailbox, Problem> {
+    address.parse().map_err(|error| Problem::new(ProblemKind::MailboxUnknown, format!("{error}")))
+}
+
+/// The message of a path. What is no id is no message's.
+pub(super) fn message(id: &str) -> Result<MessageId, Problem> {
+    id.parse().map_err(|error| Problem::new(ProblemKind::MessageUnknown, format!("{error}")))
+}
+
+pub(super) fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest, detail)
+}

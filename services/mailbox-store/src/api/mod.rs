@@ -1,0 +1,76 @@
+//! The HTTP API: `mail_api` over a [`Store`].
+
+mod description;
+mod extract;
+mod frames;
+mod mailboxes;
+mod messages;
+mod queue;
+mod raw;
+mod sessions;
+
+pub(crate) use description::description;
+
+use crate::{logins::Logins, store::Store};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post, put},
+};
+use mail_api::{Problem, ProblemKind};
+use service_kit::shutdown::CancellationToken;
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+/// The largest JSON body; only a maildrop's update is larger.
+const JSON_OCTETS: usize = 64 * 1024;
+/// Enough to delete a million messages at once.
+const UPDATE_OCTETS: usize = 32 * 1024 * 1024;
+/// How long leases may be.
+const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
+
+/// What the handlers share.
+pub(crate) struct Api {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) logins: Logins,
+    /// The largest message that is taken in.
+    pub(crate) message_octets: u64,
+    /// Ends those who wait.
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// All routes. Each handler's documentation says what it does; `/v1/openapi.json` says it to machines.
+pub(crate) fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/mailboxes", get(mailboxes::list))
+        .route("/v1/mailboxes/{address}", get(mailboxes::show))
+        .route("/v1/mailboxes/{address}/messages", get(mailboxes::messages))
+        .route("/v1/mailboxes/{address}/messages/{id}/raw", get(mailboxes::raw))
+        .route("/v1/mailboxes/{address}/sessions", post(sessions::open))
+        .route("/v1/mailboxes/{address}/sessions/{session}", put(sessions::renew).delete(sessions::close))
+        .route(
+            "/v1/mailboxes/{address}/sessions/{session}/update",
+            post(sessions::update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)),
+        )
+        .route("/v1/messages", get(messages::list).post(messages::submit))
+        .route("/v1/messages/{id}", get(messages::show))
+        .route("/v1/messages/{id}/raw", get(messages::raw))
+        .route("/v1/queue", get(queue::list))
+        .route("/v1/queue/flush", post(queue::flush))
+        .route("/v1/queue/claims", post(queue::claim))
+        .route("/v1/queue/claims/{lease}", put(queue::renew))
+        .route("/v1/queue/claims/{lease}/settlements", post(queue::settle))
+        .layer(DefaultBodyLimit::max(JSON_OCTETS))
+        .with_state(api)
+}
+
+fn lease(seconds: u32) -> Result<Duration, Problem> {
+    within("lease_seconds", seconds, LEASE_SECONDS).map(|seconds| Duration::from_secs(u64::from(seconds)))
+}
+
+fn within(name: &str, value: u32, range: RangeInclusive<u32>) -> Result<u32, Problem> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (least, most) = range.into_inner();
+    Err(Problem::new(ProblemKind::InvalidRequest, format!("{name} is {value}; give {least} to {most}")))
+}

@@ -1,0 +1,114 @@
+//! The outbound queue: looking at it, and the relay workers' claims.
+
+use super::{
+    Api,
+    extract::{Json, PageQuery, Path, Query},
+    frames, lease, within,
+};
+use crate::store::{ClaimOutcome, QueuePosition};
+use axum::{
+    body::Body,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use mail_api::{Claim, ClaimRequest, Flushed, Problem, QueuePage, Renewal, Settlement};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How long a waiting worker goes without looking: leases of dead workers run out without notice.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What waits to be relayed, by message and recipient.
+#[utoipa::path(
+    get, path = "/v1/queue", tag = "queue",
+    params(
+        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-hjkmnp-tv-z]{13},"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
+    ),
+    responses((status = 200, body = QueuePage)),
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Query(page): Query<PageQuery>,
+) -> Result<axum::Json<QueuePage>, Problem> {
+    let after = page.after().map(str::parse::<QueuePosition>).transpose()?;
+    Ok(axum::Json(api.store.queue(after, page.limit()?).await?))
+}
+
+/// Makes everything due that nobody is trying already.
+#[utoipa::path(post, path = "/v1/queue/flush", tag = "queue", responses((status = 200, body = Flushed)))]
+pub(super) async fn flush(State(api): State<Arc<Api>>) -> Result<axum::Json<Flushed>, Problem> {
+    Ok(axum::Json(api.store.flush_queue().await?))
+}
+
+/// Leases due messages of one domain to a relay worker, or waits until there are some.
+#[utoipa::path(
+    post, path = "/v1/queue/claims", tag = "queue", request_body = ClaimRequest,
+    responses((status = 200, body = Claim), (status = 204, description = "Nothing was due in time")),
+)]
+pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<ClaimRequest>) -> Result<Response, Problem> {
+    let lease = lease(request.lease_seconds)?;
+    let limit = within("limit", request.limit, 1..=1000)?;
+    let wait = within("wait_seconds", request.wait_seconds, 0..=60)?;
+    let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
+    // From before the first look, so that no change falls between looking and waiting.
+    let mut changes = api.store.queue_changes();
+    loop {
+        let next_due_at = match api.store.claim(lease, limit).await? {
+            ClaimOutcome::Claimed(claim) => return Ok(axum::Json(claim).into_response()),
+            ClaimOutcome::NothingDue { next_due_at } => next_due_at,
+        };
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() || api.shutdown.is_cancelled() {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = api.shutdown.cancelled() => {}
+            () = tokio::time::sleep(until(next_due_at).min(remaining)) => {}
+        }
+    }
+}
+
+/// How long until it is worth looking again.
+fn until(next_due_at: Option<Timestamp>) -> Duration {
+    let wait = next_due_at.map(|due_at| Timestamp::now().until(due_at).unwrap_or_default());
+    let milliseconds = wait.and_then(|wait| wait.total(jiff::Unit::Millisecond).ok()).unwrap_or(f64::MAX);
+    // Not at once: by the store's clock it is not due yet.
+    Duration::from_millis(milliseconds.clamp(1.0, LOOK_AGAIN.as_millis() as f64) as u64)
+}
+
+/// Keeps a claim.
+#[utoipa::path(
+    put, path = "/v1/queue/claims/{lease}", tag = "queue",
+    params(("lease" = String, Path)), request_body = Renewal, responses((status = 204)),
+)]
+pub(super) async fn renew(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    Json(renewal): Json<Renewal>,
+) -> Result<StatusCode, Problem> {
+    api.store.renew_claim(&name, lease(renewal.lease_seconds)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Says what became of claimed recipients: a line of JSON (a `Settlement`), ended by LF, then the octets of the
+/// failure message if there is one.
+#[utoipa::path(
+    post, path = "/v1/queue/claims/{lease}/settlements", tag = "queue",
+    params(("lease" = String, Path)),
+    request_body(content = Vec<u8>, content_type = "application/vnd.mailtown.frame",
+        description = "A Settlement as one line of JSON, a LF, then the failure message, if any"),
+    responses((status = 204)),
+)]
+pub(super) async fn settle(
+    State(api): State<Arc<Api>>,
+    Path(lease): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let (settlement, failure_message) = frames::read::<Settlement>(body, api.message_octets).await?;
+    api.store.settle(&lease, settlement, failure_message).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

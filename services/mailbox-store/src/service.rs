@@ -1,0 +1,124 @@
+//! One store, from its start to its end.
+
+use crate::{
+    accounts::{self, AccountError},
+    api::{self, Api},
+    logins::Logins,
+    metrics::Metrics,
+    store::{
+        Store, StoreError,
+        sqlite::{OpenError, Options, SqliteStore},
+    },
+};
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use service_kit::{
+    config::{Profile, Stack},
+    http::{HttpService, Readiness, Token, serve},
+    shutdown::CancellationToken,
+};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// The trace headers that gateways add do not count against the limit of a message (RFC 5321 §4.4).
+const TRACE_OCTETS: u64 = 64 * 1024;
+/// How often what is past remembering is forgotten.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// What a store is to do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The stack whose store it is.
+    pub stack: Stack,
+    /// The directory that it keeps everything in, and has to itself.
+    pub data: PathBuf,
+    /// Guards its API.
+    pub token: Option<Token>,
+}
+
+/// Why a store did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Open(#[from] OpenError),
+    /// An account of the configuration is unusable.
+    #[error("{}: {error}", config.display())]
+    Account {
+        /// The configuration file.
+        config: PathBuf,
+        /// What is wrong.
+        error: AccountError,
+    },
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The listener failed.
+    #[error("cannot serve: {0}")]
+    Serve(#[from] io::Error),
+    /// A bug.
+    #[error("a start-up task panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// Serves the store of a stack until `shutdown`, then finishes what is in flight and closes the database.
+///
+/// # Errors
+/// [`Error`], one line that names what to change.
+pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    let Config { stack, data, token } = config;
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let options = Options {
+        directory: data,
+        adds_return_path: stack.profile == Profile::Rfc,
+        clock: Arc::new(Timestamp::now),
+        metrics: metrics.clone(),
+    };
+    let store: Arc<dyn Store> = Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??);
+    let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
+    let served = async {
+        replace_accounts(&*store, stack).await?;
+        let api =
+            Api { store: Arc::clone(&store), logins: Logins::new(metrics), message_octets, shutdown: shutdown.clone() };
+        let service = HttpService {
+            api: api::routes(Arc::new(api)),
+            description: api::description(),
+            metrics: Arc::new(registry),
+            readiness: readiness(&store),
+            token,
+        };
+        let maintenance = tokio::spawn(maintain(Arc::clone(&store), shutdown.clone()));
+        let served = serve(listener, service, shutdown).await;
+        maintenance.abort();
+        Ok(served?)
+    };
+    let served: Result<(), Error> = served.await;
+    store.close().await;
+    served
+}
+
+async fn replace_accounts(store: &dyn Store, stack: Stack) -> Result<(), Error> {
+    let stored = store.password_hashes().await?;
+    let config = stack.config_path().to_owned();
+    let hashing = tokio::task::spawn_blocking(move || accounts::accounts(&stack.accounts, &stack.domains, &stored));
+    let accounts = hashing.await?.map_err(|error| Error::Account { config, error })?;
+    Ok(store.replace_accounts(accounts).await?)
+}
+
+fn readiness(store: &Arc<dyn Store>) -> Readiness {
+    let store = Arc::clone(store);
+    Arc::new(move || {
+        let store = Arc::clone(&store);
+        Box::pin(async move { store.probe().await.map_err(|error| error.to_string()) })
+    })
+}
+
+async fn maintain(store: Arc<dyn Store>, shutdown: CancellationToken) {
+    let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
+    while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
+        if let Err(error) = store.maintain().await {
+            tracing::warn!(%error, "maintenance failed; it will be tried again");
+        }
+    }
+}
