@@ -58,8 +58,7 @@ pub(crate) async fn receive(
         }
     }
     let outcome = sink.finish().await;
-    let counter =
-        if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
+    let counter = if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
     counter.inc();
     Ok(match outcome {
         Ok(accepted) => Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id)),
@@ -94,9 +93,7 @@ impl Sink {
         let stack = &gateway.stack;
         let head = match stack.profile {
             Profile::Tutorial => Vec::new(),
-            Profile::Rfc => {
-                trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()).into_bytes()
-            }
+            Profile::Rfc => trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()).into_bytes(),
         };
         let Envelope { reverse_path, recipients, .. } = envelope;
         let submission = Submission { transaction, reverse_path, recipients };

@@ -9,11 +9,7 @@ use mail_proto::{
 };
 use service_kit::{config::Stack, shutdown::CancellationToken};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tracing::Instrument;
 
 /// How much is read at once, and how many octets of replies are gathered before they are sent.
@@ -32,12 +28,8 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
     let span = tracing::info_span!("smtp", %peer);
     async move {
         gateway.metrics.connections.inc();
-        let socket = Socket {
-            stream,
-            input: BytesMut::new(),
-            output: Vec::new(),
-            idle_limit: gateway.stack.limits.smtp_idle,
-        };
+        let socket =
+            Socket { stream, input: BytesMut::new(), output: Vec::new(), idle_limit: gateway.stack.limits.smtp_idle };
         if let Err(error) = converse(&gateway, socket, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }

@@ -32,7 +32,7 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"421 4.3.2 too many connections, try again 
 
 /// What a gateway is part of, and who its neighbours are.
 #[derive(Debug, Clone)]
-pub struct GatewayConfig {
+pub struct Config {
     /// Its stack.
     pub stack: Stack,
     /// The stack's mailbox store.
@@ -62,7 +62,7 @@ struct Description;
 ///
 /// # Errors
 /// When a listener fails for good.
-pub async fn run(config: GatewayConfig, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let relay = relay::run(relay::Context::new(&config, metrics.clone()), shutdown.clone());

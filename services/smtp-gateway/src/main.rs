@@ -5,12 +5,15 @@ use service_kit::{
     cli::{self, ServiceArgs},
     config::PortKey,
 };
-use smtp_gateway::{GatewayConfig, Hosts, Listeners};
+use smtp_gateway::{Config, Hosts, Listeners};
 use std::process::ExitCode;
 
 /// Receives mail for one domain over SMTP, and relays queued mail to other servers.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Example:\n  smtp-gateway --name gmail.com --store http://127.0.0.1:2080 --dns http://127.0.0.1:2054")]
+#[command(
+    version,
+    after_help = "Example:\n  smtp-gateway --name gmail.com --store http://127.0.0.1:2080 --dns http://127.0.0.1:2054"
+)]
 struct Args {
     #[command(flatten)]
     service: ServiceArgs,
@@ -31,7 +34,7 @@ fn main() -> ExitCode {
         let (store, dns) = (launch.store(args.store.as_deref())?, launch.dns(args.dns.as_deref())?);
         let listeners =
             Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
-        let config = GatewayConfig { stack: launch.stack, store, dns, hosts: args.hosts, token: launch.token };
+        let config = Config { stack: launch.stack, store, dns, hosts: args.hosts, token: launch.token };
         Ok(smtp_gateway::run(config, listeners, launch.shutdown).await?)
     })
 }

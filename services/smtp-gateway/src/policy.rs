@@ -51,11 +51,7 @@ impl Policy {
         // The hand-out wants a failure message: the recipient is queued, found missing by the relay, and
         // reported like any other.
         let reported_later = origin == Origin::Submission && self.stack.profile == Profile::Tutorial;
-        if reported_later || self.exists(&mailbox).await? {
-            Ok(mailbox)
-        } else {
-            Err(no_such_mailbox(&mailbox))
-        }
+        if reported_later || self.exists(&mailbox).await? { Ok(mailbox) } else { Err(no_such_mailbox(&mailbox)) }
     }
 
     /// The domain that `<postmaster>` alone is in.

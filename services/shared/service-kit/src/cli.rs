@@ -68,7 +68,7 @@ where
     S: FnOnce(Launch) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    telemetry::start("info");
+    telemetry::start();
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime").and_then(
             |runtime| {
@@ -175,7 +175,15 @@ pub fn endpoint(url: &str, token: Option<&Token>) -> Result<Endpoint, ApiError> 
 async fn healthcheck(args: &ServiceArgs, key: PortKey) -> anyhow::Result<()> {
     let port = stack(args)?.require_port(key)?;
     let address = if args.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { args.bind };
-    let url = format!("http://{}/readyz", SocketAddr::new(address, port));
+    ready(SocketAddr::new(address, port)).await
+}
+
+/// Asks the service whose HTTP side is at `address` whether it is ready.
+///
+/// # Errors
+/// Says why it is not.
+pub async fn ready(address: SocketAddr) -> anyhow::Result<()> {
+    let url = format!("http://{address}/readyz");
     let http = reqwest::Client::builder().timeout(HEALTHCHECK_TIMEOUT).no_proxy().build()?;
     let response = http.get(&url).send().await.map_err(io::Error::other).with_context(|| format!("{url} is silent"))?;
     let status = response.status();

@@ -46,7 +46,9 @@ pub(crate) fn compose(report: &Report<'_>, failures: &[Failure]) -> Vec<u8> {
     let ascii = |text: String| MimePart::new("message/delivery-status", text.into_bytes()).transfer_encoding("7bit");
     let encoding = if report.headers.is_ascii() { "7bit" } else { "8bit" };
     let parts = vec![
-        MimePart::new("text/plain", explanation(report, failures)),
+        // Never re-encoded: the peer's words are there to be found.
+        MimePart::new("text/plain; charset=us-ascii", explanation(report, failures).into_bytes())
+            .transfer_encoding("7bit"),
         ascii(delivery_status(report, failures)),
         MimePart::new("text/rfc822-headers", report.headers).transfer_encoding(encoding),
     ];

@@ -80,9 +80,8 @@ impl Connection {
     /// [`Broken`].
     pub(crate) async fn open(context: &Context, exchange: &Exchange) -> Result<Self, Broken> {
         let relay = &context.stack.relay;
-        let stream = timeout(relay.connect_timeout, TcpStream::connect(&exchange.address))
-            .await
-            .map_err(io::Error::from)??;
+        let stream =
+            timeout(relay.connect_timeout, TcpStream::connect(&exchange.address)).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
         let mut connection = Self {
             exchange: exchange.clone(),
@@ -114,11 +113,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no more use then, and nothing is known to be delivered.
-    pub(crate) async fn transact(
-        &mut self,
-        context: &Context,
-        message: &ClaimedMessage,
-    ) -> Result<Vec<Reply>, Broken> {
+    pub(crate) async fn transact(&mut self, context: &Context, message: &ClaimedMessage) -> Result<Vec<Reply>, Broken> {
         let recipients: Vec<_> = message.recipients.iter().map(|recipient| recipient.mailbox.clone()).collect();
         if !self.client.extensions().eight_bit_mime && !is_seven_bit(context, message.id).await? {
             // RFC 6152 §3; we do not convert.

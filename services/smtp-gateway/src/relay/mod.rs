@@ -9,7 +9,7 @@ mod worker;
 
 pub use route::Hosts;
 
-use crate::{GatewayConfig, metrics::Metrics};
+use crate::{Config, metrics::Metrics};
 use mail_api::{DnsClient, StoreClient};
 use service_kit::{config::Stack, shutdown::CancellationToken};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(config: &GatewayConfig, metrics: Metrics) -> Self {
-        let GatewayConfig { stack, store, dns, hosts, .. } = config.clone();
+    pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
+        let Config { stack, store, dns, hosts, .. } = config.clone();
         Self { stack, store, dns, hosts, metrics }
     }
 }

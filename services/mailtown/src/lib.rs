@@ -1,0 +1,181 @@
+//! A whole town of mail servers in one process. Each service runs the very same code as its own binary and
+//! talks to its neighbours over the same internal HTTP API.
+
+pub mod check;
+mod listeners;
+pub mod table;
+
+use anyhow::Context;
+use listeners::StackListeners;
+use mail_api::{DnsClient, StoreClient};
+use service_kit::{
+    cli,
+    config::{Config, PortKey, Stack},
+    http::Token,
+    shutdown::CancellationToken,
+};
+use smtp_gateway::Hosts;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use tokio::task::JoinSet;
+
+/// How long the services may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often they are asked meanwhile.
+const READY_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What a town is made from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The stacks.
+    pub config: Config,
+    /// The zone file that every pseudo-dns serves.
+    pub zone: PathBuf,
+    /// The directory below which each store keeps its data, under its server's name.
+    pub state: PathBuf,
+    /// Guards all HTTP APIs.
+    pub token: Option<Token>,
+}
+
+/// Where a stack of a running town is reached.
+#[derive(Debug, Clone)]
+pub struct StackAddresses {
+    /// The stack.
+    pub stack: Stack,
+    /// An address for each port key, in the order of [`PortKey::ALL`].
+    addresses: [SocketAddr; PortKey::ALL.len()],
+}
+
+impl StackAddresses {
+    /// Where the service of this port key listens.
+    pub fn address(&self, key: PortKey) -> SocketAddr {
+        self.addresses[key as usize]
+    }
+}
+
+/// A running town.
+pub struct Town {
+    stacks: Vec<StackAddresses>,
+    /// Stopped first: they still need the services below.
+    gateways: Layer,
+    /// The stores and the name servers.
+    foundations: Layer,
+}
+
+impl Town {
+    /// Starts every service of every stack, and answers once all are ready.
+    ///
+    /// # Errors
+    /// One line that names what to change. Nothing is left running then.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let mut listening = Vec::new();
+        // All ports first: a town with one of them in use would be half a town.
+        for stack in options.config.stacks() {
+            listening.push((stack.clone(), StackListeners::bind(stack).await?));
+        }
+        let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
+        for (stack, listeners) in listening {
+            town.start_stack(&options, stack, listeners)?;
+        }
+        let stacks = town.stacks.clone();
+        tokio::select! {
+            ready = ready(&stacks) => ready?,
+            error = town.failed() => return Err(error),
+        }
+        Ok(town)
+    }
+
+    /// Where everything is.
+    pub fn stacks(&self) -> &[StackAddresses] {
+        &self.stacks
+    }
+
+    /// Waits until a service ends by itself, which none should; answers why.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.foundations.failed() => error,
+            error = self.gateways.failed() => error,
+        }
+    }
+
+    /// Lets what is in flight finish, first at the gateways, then behind them.
+    ///
+    /// # Errors
+    /// What a service could not finish.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.gateways.stop().await?;
+        self.foundations.stop().await
+    }
+
+    fn start_stack(&mut self, options: &Options, stack: Stack, listeners: StackListeners) -> anyhow::Result<()> {
+        let name = stack.name.to_string();
+        let addresses = StackAddresses { stack: stack.clone(), addresses: listeners.addresses()? };
+        let token = options.token.clone();
+        let neighbour = |key| cli::endpoint(&format!("http://{}", addresses.address(key)), token.as_ref());
+        let store = StoreClient::new(neighbour(PortKey::Store)?);
+        let dns = DnsClient::new(neighbour(PortKey::DnsHttp)?);
+
+        let stop = self.foundations.shutdown.clone();
+        let config =
+            mailbox_store::Config { stack: stack.clone(), data: options.state.join(&name), token: token.clone() };
+        self.foundations
+            .spawn(format!("mailbox-store of {name}"), mailbox_store::run(config, listeners.store, stop.clone()));
+        let config = pseudo_dns::Config { zone: options.zone.clone(), token: token.clone() };
+        self.foundations.spawn(format!("pseudo-dns of {name}"), pseudo_dns::run(config, listeners.dns, stop));
+
+        let stop = self.gateways.shutdown.clone();
+        let config = pop3_gateway::Config::new(&stack, store.clone(), token.clone());
+        self.gateways.spawn(format!("pop3-gateway of {name}"), pop3_gateway::run(config, listeners.pop, stop.clone()));
+        let config = smtp_gateway::Config { stack, store, dns, hosts: Hosts::Loopback, token };
+        self.gateways.spawn(format!("smtp-gateway of {name}"), smtp_gateway::run(config, listeners.smtp, stop));
+        self.stacks.push(addresses);
+        Ok(())
+    }
+}
+
+/// Answers once every service of these stacks says that it is ready.
+async fn ready(stacks: &[StackAddresses]) -> anyhow::Result<()> {
+    let http = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];
+    let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
+    for service in stacks.iter().flat_map(|stack| http.map(|key| stack.address(key))) {
+        while let Err(error) = cli::ready(service).await {
+            if tokio::time::Instant::now() > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    }
+    Ok(())
+}
+
+/// Services that are stopped together.
+#[derive(Default)]
+struct Layer {
+    shutdown: CancellationToken,
+    services: JoinSet<anyhow::Result<()>>,
+}
+
+impl Layer {
+    fn spawn<F, E>(&mut self, service: String, run: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        self.services.spawn(async move { run.await.with_context(|| format!("the {service} failed")) });
+    }
+
+    async fn failed(&mut self) -> anyhow::Error {
+        match self.services.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a service stopped by itself"),
+            Some(Err(panic)) => panic.into(),
+        }
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        while let Some(ended) = self.services.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! The sockets of one stack.
+
+use anyhow::Context;
+use service_kit::config::{PortKey, Stack};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
+use tokio::net::{TcpListener, UdpSocket};
+
+/// The sockets of a stack's four services, bound on loopback.
+pub(crate) struct StackListeners {
+    pub(crate) smtp: smtp_gateway::Listeners,
+    pub(crate) pop: pop3_gateway::Listeners,
+    pub(crate) store: TcpListener,
+    pub(crate) dns: pseudo_dns::Listeners,
+}
+
+impl StackListeners {
+    /// Binds every port of the configuration, and any free one for a key that it lacks.
+    pub(crate) async fn bind(stack: &Stack) -> anyhow::Result<Self> {
+        let dns_tcp = listen(stack, PortKey::Dns).await?;
+        let dns_udp = bind_udp(stack, &dns_tcp).await?;
+        Ok(Self {
+            smtp: smtp_gateway::Listeners {
+                smtp: listen(stack, PortKey::Smtp).await?,
+                http: listen(stack, PortKey::SmtpHttp).await?,
+            },
+            pop: pop3_gateway::Listeners {
+                pop3: listen(stack, PortKey::Pop).await?,
+                http: listen(stack, PortKey::PopHttp).await?,
+            },
+            store: listen(stack, PortKey::Store).await?,
+            dns: pseudo_dns::Listeners { http: listen(stack, PortKey::DnsHttp).await?, dns_tcp, dns_udp },
+        })
+    }
+
+    /// Where they are, in the order of [`PortKey::ALL`].
+    pub(crate) fn addresses(&self) -> io::Result<[SocketAddr; PortKey::ALL.len()]> {
+        Ok([
+            self.smtp.smtp.local_addr()?,
+            self.pop.pop3.local_addr()?,
+            self.store.local_addr()?,
+            self.dns.dns_tcp.local_addr()?,
+            self.dns.http.local_addr()?,
+            self.smtp.http.local_addr()?,
+            self.pop.http.local_addr()?,
+        ])
+    }
+}
+
+async fn listen(stack: &Stack, key: PortKey) -> anyhow::Result<TcpListener> {
+    let port = stack.port(key).unwrap_or(0);
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| cannot_listen(stack, key, "TCP", port))
+}
+
+/// DNS has one port for both transports.
+async fn bind_udp(stack: &Stack, dns_tcp: &TcpListener) -> anyhow::Result<UdpSocket> {
+    let address = dns_tcp.local_addr()?;
+    UdpSocket::bind(address).await.with_context(|| cannot_listen(stack, PortKey::Dns, "UDP", address.port()))
+}
+
+fn cannot_listen(stack: &Stack, key: PortKey, protocol: &str, port: u16) -> String {
+    let (name, key, file) = (&stack.name, key.as_str(), stack.config_path().display());
+    format!(
+        "cannot listen on {protocol} 127.0.0.1:{port} (server.\"{name}\".{key} in {file}): \
+         stop what listens there, or change the port"
+    )
+}

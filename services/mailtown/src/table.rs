@@ -1,0 +1,51 @@
+//! What a person wants to see of a running town.
+
+use crate::StackAddresses;
+use anstyle::{AnsiColor, Style};
+use service_kit::config::PortKey;
+use std::io::{self, Write};
+
+const HEADINGS: [&str; 6] = ["server", "mail domain", "SMTP", "POP3", "store API", "DNS"];
+
+/// Writes where everything is, and how to begin. The caller's stream decides over colours.
+///
+/// # Errors
+/// When the stream fails.
+pub fn write(stacks: &[StackAddresses], output: &mut impl Write) -> io::Result<()> {
+    let rows: Vec<_> = stacks.iter().map(row).collect();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].len()).chain([HEADINGS[column].len()]).max().unwrap_or_default()
+    };
+    let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
+    let bold = Style::new().bold();
+    let line = |output: &mut dyn Write, style: Style, cells: &[String]| {
+        let cells: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(output, "{style}{}{style:#}", cells.join("  ").trim_end())
+    };
+    line(output, bold, &HEADINGS.map(str::to_owned))?;
+    for row in &rows {
+        line(output, Style::new(), row)?;
+    }
+    if let Some(address) = stacks.iter().find_map(|stack| stack.stack.accounts.keys().next()) {
+        let hint = Style::new().fg_color(Some(AnsiColor::Green.into()));
+        writeln!(
+            output,
+            "\nSend and read mail:  {hint}cargo run --release -p agent -- -e {address} -p PASSWORD{hint:#}"
+        )?;
+    }
+    writeln!(output, "Stop with Ctrl-C.")?;
+    output.flush()
+}
+
+fn row(stack: &StackAddresses) -> [String; HEADINGS.len()] {
+    let domains: Vec<_> = stack.stack.domains.iter().map(|domain| domain.as_str()).collect();
+    let address = |key| stack.address(key).to_string();
+    [
+        stack.stack.name.to_string(),
+        domains.join(", "),
+        address(PortKey::Smtp),
+        address(PortKey::Pop),
+        format!("http://{}", address(PortKey::Store)),
+        address(PortKey::Dns),
+    ]
+}
