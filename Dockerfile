@@ -1,4 +1,4 @@
-# One image with every binary of mailtown. `docker compose up --build` builds it from source and needs nothing but Docker.
+# One image with every binary of mailtown. `docker compose up --build` builds it from source, with nothing but Docker.
 #
 # Two ways lead to the same runtime; MAILTOWN_BUILD, which compose passes on as the build target, chooses:
 #   from-source   the default: compiles in a container, dependencies and objects kept in cache mounts
