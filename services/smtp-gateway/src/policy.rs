@@ -6,18 +6,26 @@ use mail_proto::{
     smtp::{Origin, Reply},
 };
 use service_kit::config::{Profile, Stack};
-use std::net::IpAddr;
+use moka::sync::Cache;
+use std::{net::IpAddr, time::Duration};
+
+/// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found
+/// missing by the store, and the relay reports it; one that is added is seen at once.
+const REMEMBERED_MAILBOXES: u64 = 10_000;
+const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
 /// The rules of one stack.
 #[derive(Debug)]
 pub(crate) struct Policy {
     stack: Stack,
     store: StoreClient,
+    known: Cache<Mailbox, ()>,
 }
 
 impl Policy {
     pub(crate) fn new(stack: Stack, store: StoreClient) -> Self {
-        Self { stack, store }
+        let known = Cache::builder().max_capacity(REMEMBERED_MAILBOXES).time_to_live(REMEMBERED_FOR).build();
+        Self { stack, store, known }
     }
 
     /// What a transaction with this reverse-path is, or why there is none.
@@ -60,10 +68,14 @@ impl Policy {
     }
 
     async fn exists(&self, mailbox: &Mailbox) -> Result<bool, Reply> {
-        match self.store.mailbox(mailbox).await {
-            Ok(found) => Ok(found.is_some()),
-            Err(error) => Err(unavailable(&error)),
+        if self.known.contains_key(mailbox) {
+            return Ok(true);
         }
+        let found = self.store.mailbox(mailbox).await.map_err(|error| unavailable(&error))?;
+        if found.is_some() {
+            self.known.insert(mailbox.clone(), ());
+        }
+        Ok(found.is_some())
     }
 }
 
