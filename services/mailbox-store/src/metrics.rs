@@ -19,6 +19,7 @@ pub struct Metrics {
     pub(crate) quarantined: Counter,
     pub(crate) queue_entries: Gauge,
     pub(crate) waiting_writes: Gauge,
+    pub(crate) waiting_claims: Gauge,
     pub(crate) group_changes: Histogram,
     pub(crate) logins: Family<Login, Counter>,
 }
@@ -44,6 +45,7 @@ impl Metrics {
             quarantined: Counter::default(),
             queue_entries: Gauge::default(),
             waiting_writes: Gauge::default(),
+            waiting_claims: Gauge::default(),
             group_changes: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             logins: Family::default(),
         };
@@ -53,6 +55,7 @@ impl Metrics {
         registry.register("quarantined", "Undecodable records set aside", metrics.quarantined.clone());
         registry.register("queue_entries", "Recipients waiting to be relayed", metrics.queue_entries.clone());
         registry.register("waiting_writes", "Changes waiting for the writer", metrics.waiting_writes.clone());
+        registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());
         registry.register("group_changes", "Changes committed together", metrics.group_changes.clone());
         registry.register("logins", "Attempts to log in, by outcome", metrics.logins.clone());
         metrics
@@ -61,5 +64,21 @@ impl Metrics {
     pub(crate) fn count_login(&self, accepted: bool) {
         let outcome = if accepted { LoginOutcome::Accepted } else { LoginOutcome::Refused };
         self.logins.get_or_create(&Login { outcome }).inc();
+    }
+}
+
+/// Counts into a gauge for as long as it lives.
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

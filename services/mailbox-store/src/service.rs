@@ -79,8 +79,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
     let served = async {
         replace_accounts(&*store, stack).await?;
-        let api =
-            Api { store: Arc::clone(&store), logins: Logins::new(metrics), message_octets, shutdown: shutdown.clone() };
+        let api = Api {
+            store: Arc::clone(&store),
+            logins: Logins::new(metrics.clone()),
+            metrics,
+            message_octets,
+            shutdown: shutdown.clone(),
+        };
         let service = HttpService {
             api: api::routes(Arc::new(api)),
             description: api::description(),

@@ -11,7 +11,7 @@ mod sessions;
 
 pub(crate) use description::description;
 
-use crate::{logins::Logins, store::Store};
+use crate::{logins::Logins, metrics::Metrics, store::Store};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -32,6 +32,7 @@ const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
 pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) logins: Logins,
+    pub(crate) metrics: Metrics,
     /// The largest message that is taken in.
     pub(crate) message_octets: u64,
     /// Ends those who wait.

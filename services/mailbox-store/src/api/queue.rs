@@ -5,7 +5,10 @@ use super::{
     extract::{Json, PageQuery, Path, Query},
     frames, lease, within,
 };
-use crate::store::{ClaimOutcome, QueuePosition};
+use crate::{
+    metrics::Counted,
+    store::{ClaimOutcome, QueuePosition},
+};
 use axum::{
     body::Body,
     extract::State,
@@ -64,6 +67,7 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
         if remaining.is_zero() || api.shutdown.is_cancelled() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
+        let _waiting = Counted::new(&api.metrics.waiting_claims);
         tokio::select! {
             _ = changes.changed() => {}
             () = api.shutdown.cancelled() => {}
