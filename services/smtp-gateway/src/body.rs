@@ -2,7 +2,7 @@
 
 use crate::{
     connection::{Gateway, Socket},
-    policy::unavailable,
+    submitter::{Submitter, refusal},
     trace,
 };
 use bytes::Bytes;
@@ -17,8 +17,7 @@ use service_kit::config::Profile;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
-/// A message up to this size is sent to the store in one piece, and once more if the store was not there;
-/// a larger one streams.
+/// A message up to this size is sent to the store in one piece; a larger one streams.
 const INLINE_OCTETS: usize = 32 * 1024;
 /// How long the store may take to commit a message that has been sent to it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,6 +68,7 @@ pub(crate) async fn receive(
 /// Where the message goes while it arrives.
 struct Sink {
     store: StoreClient,
+    submitter: Submitter,
     submission: Submission,
     state: SinkState,
 }
@@ -97,7 +97,8 @@ impl Sink {
         };
         let Envelope { reverse_path, recipients, .. } = envelope;
         let submission = Submission { transaction, reverse_path, recipients };
-        Self { store: gateway.store.clone(), submission, state: SinkState::Inline(head) }
+        let (store, submitter) = (gateway.store.clone(), gateway.submitter.clone());
+        Self { store, submitter, submission, state: SinkState::Inline(head) }
     }
 
     /// Takes the octets of `piece` and leaves it empty.
@@ -143,7 +144,7 @@ impl Sink {
     async fn finish(self) -> Result<Accepted, Reply> {
         let answer = match self.state {
             SinkState::Refused(reply) => return Err(reply),
-            SinkState::Inline(message) => submit(&self.store, &self.submission, message.into()).await,
+            SinkState::Inline(message) => return self.submitter.submit(self.submission, message.into()).await,
             SinkState::Streaming(sender, upload) => {
                 drop(sender);
                 match timeout(COMMIT_TIMEOUT, upload).await {
@@ -155,24 +156,5 @@ impl Sink {
             }
         };
         answer.map_err(|error| refusal(&error))
-    }
-}
-
-/// A connection that breaks leaves it unknown whether the message was committed. The same transaction again
-/// finds out, or commits it.
-async fn submit(store: &StoreClient, submission: &Submission, message: Bytes) -> Result<Accepted, ApiError> {
-    match store.submit(submission, message.clone()).await {
-        Err(ApiError::Unavailable(_)) => store.submit(submission, message).await,
-        answer => answer,
-    }
-}
-
-fn refusal(error: &ApiError) -> Reply {
-    match error.kind() {
-        Some(ProblemKind::BareLineEnding) => Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF"),
-        Some(ProblemKind::MessageTooLarge) => Reply::new(552, (3, 4), "message too large"),
-        Some(ProblemKind::Overloaded) => Reply::new(451, (3, 1), "this server is busy, try again later"),
-        Some(ProblemKind::StorageUnavailable) => Reply::new(452, (3, 1), "insufficient storage, try again later"),
-        _ => unavailable(error),
     }
 }

@@ -1,6 +1,6 @@
 //! One client's connection: the socket on one side, the session on the other.
 
-use crate::{body, metrics::Metrics, policy::Policy};
+use crate::{body, metrics::Metrics, policy::Policy, submitter::Submitter};
 use bytes::BytesMut;
 use mail_api::StoreClient;
 use mail_proto::{
@@ -19,6 +19,7 @@ const BUFFER_OCTETS: usize = 16 * 1024;
 pub(crate) struct Gateway {
     pub(crate) stack: Stack,
     pub(crate) store: StoreClient,
+    pub(crate) submitter: Submitter,
     pub(crate) policy: Policy,
     pub(crate) metrics: Metrics,
 }

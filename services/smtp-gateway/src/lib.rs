@@ -7,6 +7,7 @@ mod connection;
 mod metrics;
 mod policy;
 mod relay;
+mod submitter;
 mod trace;
 
 pub use relay::Hosts;
@@ -24,6 +25,7 @@ use service_kit::{
     tcp::{self, ConnectionLimits},
 };
 use std::{io, sync::Arc};
+use submitter::Submitter;
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
 
@@ -80,7 +82,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let limits = &config.stack.limits;
     let limits = ConnectionLimits { total: limits.connections, per_peer: limits.connections_per_peer };
     let policy = Policy::new(config.stack.clone(), config.store.clone());
-    let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, policy, metrics });
+    let submitter = Submitter::start(config.store.clone());
+    let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
     let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
         connection::serve(Arc::clone(&gateway), stream, peer, shutdown.clone())
     });

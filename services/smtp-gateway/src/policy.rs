@@ -5,8 +5,8 @@ use mail_proto::{
     Domain, ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
 };
-use service_kit::config::{Profile, Stack};
 use moka::sync::Cache;
+use service_kit::config::{Profile, Stack};
 use std::{net::IpAddr, time::Duration};
 
 /// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found

@@ -1,7 +1,7 @@
 //! The API's description for machines.
 
-use super::{mailboxes, messages, queue, sessions};
-use mail_api::{PROBLEM_MEDIA_TYPE, Problem, Settlement, Submission};
+use super::{batches, mailboxes, messages, queue, sessions};
+use mail_api::{BatchItem, PROBLEM_MEDIA_TYPE, Problem, Settlement, Submission};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -22,10 +22,10 @@ pub(crate) fn description() -> Description {
     paths(
         mailboxes::list, mailboxes::show, mailboxes::messages, mailboxes::raw,
         sessions::open, sessions::renew, sessions::update, sessions::close,
-        messages::submit, messages::list, messages::show, messages::raw,
+        messages::submit, batches::submit, messages::list, messages::show, messages::raw,
         queue::list, queue::flush, queue::claim, queue::renew, queue::settle,
     ),
-    components(schemas(Problem, Submission, Settlement)),
+    components(schemas(Problem, Submission, Settlement, BatchItem)),
     modifiers(&Problems, &Bearer),
 )]
 struct StoreApi;

@@ -1,5 +1,6 @@
 //! The HTTP API: `mail_api` over a [`Store`].
 
+mod batches;
 mod description;
 mod extract;
 mod frames;
@@ -25,6 +26,8 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 const JSON_OCTETS: usize = 64 * 1024;
 /// Enough to delete a million messages at once.
 const UPDATE_OCTETS: usize = 32 * 1024 * 1024;
+/// 64 messages of 64 KiB with a thousand recipients each.
+const BATCH_OCTETS: usize = 32 * 1024 * 1024;
 /// How long leases may be.
 const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
 
@@ -53,6 +56,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
             post(sessions::update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)),
         )
         .route("/v1/messages", get(messages::list).post(messages::submit))
+        .route("/v1/messages/batch", post(batches::submit).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/messages/{id}/raw", get(messages::raw))
         .route("/v1/queue", get(queue::list))

@@ -8,6 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// The media type of such a body.
 pub const FRAME_MEDIA_TYPE: &str = "application/vnd.mailtown.frame";
+/// The media type of several frames one after the other, each head telling how long its message is.
+pub const BATCH_MEDIA_TYPE: &str = "application/vnd.mailtown.batch";
 
 /// The longest head: 1,000 recipients of the longest address fit four times over.
 const HEAD_OCTETS: usize = 2 * 1024 * 1024;
@@ -17,6 +19,7 @@ pub trait FrameHead: Serialize + DeserializeOwned {}
 
 impl FrameHead for crate::Submission {}
 impl FrameHead for crate::Settlement {}
+impl FrameHead for crate::BatchItem {}
 
 /// Why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]

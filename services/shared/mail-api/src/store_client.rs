@@ -1,10 +1,11 @@
 //! The calls a gateway makes to its mailbox store.
 
 use crate::{
-    Accepted, ApiError, Claim, ClaimRequest, Endpoint, FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession,
-    MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal, Settlement, Submission, client::send, frame::frame,
+    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, Claim, ClaimRequest, Endpoint, FRAME_MEDIA_TYPE,
+    MailboxSummary, MaildropSession, MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal, Settlement,
+    Submission, client::send, frame::frame,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use mail_proto::Mailbox;
 use reqwest::{Body, Method, StatusCode, header};
@@ -49,6 +50,25 @@ impl StoreClient {
         let body = [frame(submission), message].concat();
         let request = self.endpoint.streaming(Method::POST, &["v1", "messages"]).timeout(COMMIT_TIMEOUT);
         self.send_frame(request, body.into()).await
+    }
+
+    /// Submits messages that are all in memory, each for itself, in one round trip; answers in their order.
+    ///
+    /// # Errors
+    /// As [`StoreClient::submit`], for all of them.
+    pub async fn submit_batch<'a, I>(&self, messages: I) -> Result<Vec<BatchOutcome>, ApiError>
+    where
+        I: IntoIterator<Item = (&'a Submission, &'a Bytes)>,
+    {
+        let mut body = BytesMut::new();
+        for (submission, message) in messages {
+            let item = BatchItem { submission: submission.clone(), octets: message.len() as u64 };
+            body.extend_from_slice(&frame(&item));
+            body.extend_from_slice(message);
+        }
+        let request = self.endpoint.streaming(Method::POST, &["v1", "messages", "batch"]).timeout(COMMIT_TIMEOUT);
+        let request = request.header(header::CONTENT_TYPE, BATCH_MEDIA_TYPE).body(body.freeze());
+        Ok(send(request).await?.json().await?)
     }
 
     /// Submits a message that is still arriving. An error from `message` abandons it: nothing is stored.

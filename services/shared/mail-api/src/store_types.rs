@@ -1,6 +1,6 @@
 //! What travels to and from the mailbox store.
 
-use crate::MessageId;
+use crate::{MessageId, Problem};
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox, ReversePath};
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,26 @@ pub struct Accepted {
     /// The message's id.
     #[schema(value_type = String, example = "06gk2w1s8n4qz")]
     pub id: MessageId,
+}
+
+/// Stands before each message of a batch (`POST /v1/messages/batch`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchItem {
+    /// The envelope.
+    pub submission: Submission,
+    /// How many octets follow this head; then comes the next head, or the end.
+    pub octets: u64,
+}
+
+/// What became of one message of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchOutcome {
+    /// It is durable.
+    Accepted(Accepted),
+    /// It was not taken, for this reason.
+    Refused(Problem),
 }
 
 /// Opens a maildrop (`POST /v1/mailboxes/{address}/sessions`).

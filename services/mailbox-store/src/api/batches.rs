@@ -1,0 +1,86 @@
+//! Several messages in one request: what a gateway has waiting while the batch before is being committed.
+
+use super::{Api, extract::invalid};
+use crate::store::MessageStream;
+use axum::{
+    Json,
+    extract::{State, rejection::BytesRejection},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{future::join_all, stream};
+use mail_api::{Accepted, BatchItem, BatchOutcome, Problem, split_head};
+use std::{convert::Infallible, sync::Arc};
+
+/// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
+/// on. Answers in their order; all that are accepted are durable then.
+#[utoipa::path(
+    post, path = "/v1/messages/batch", tag = "messages",
+    request_body(content = Vec<u8>, content_type = "application/vnd.mailtown.batch",
+        description = "For each message a BatchItem as one line of JSON, a LF, then its octets"),
+    responses((status = 200, body = Vec<BatchOutcome>)),
+)]
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Vec<BatchOutcome>>, Problem> {
+    let messages = parse(body.map_err(|rejection| invalid(rejection.body_text()))?)?;
+    // All at once, so that the store commits them at once.
+    Ok(Json(join_all(messages.into_iter().map(|(item, message)| submit_one(&api, item, message))).await))
+}
+
+async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {
+    let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets);
+    match api.store.submit(item.submission, message).await {
+        Ok(submitted) => BatchOutcome::Accepted(Accepted { id: submitted.id }),
+        Err(error) => BatchOutcome::Refused(error.into()),
+    }
+}
+
+/// Nothing is submitted of a batch that is not well formed to its end.
+fn parse(body: Bytes) -> Result<Vec<(BatchItem, Bytes)>, Problem> {
+    let mut rest = BytesMut::from(body);
+    let mut messages = Vec::new();
+    while !rest.is_empty() {
+        let item: BatchItem = match split_head(&mut rest) {
+            Ok(Some(item)) => item,
+            Ok(None) => return Err(invalid("the batch ends within a head, which a LF ends")),
+            Err(error) => return Err(invalid(error.to_string())),
+        };
+        let octets = usize::try_from(item.octets).ok().filter(|&octets| octets <= rest.len());
+        let octets = octets.ok_or_else(|| invalid("the batch ends before its last message does"))?;
+        messages.push((item, rest.split_to(octets).freeze()));
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_api::Submission;
+
+    fn frame(transaction: &str, octets: u64, message: &str) -> Vec<u8> {
+        let submission = Submission {
+            transaction: transaction.to_owned(),
+            reverse_path: mail_proto::ReversePath::Null,
+            recipients: vec!["a@b".parse().unwrap()],
+        };
+        [&mail_api::frame(&BatchItem { submission, octets })[..], message.as_bytes()].concat()
+    }
+
+    #[test]
+    fn messages_are_told_apart_by_their_lengths() {
+        let body = [frame("1", 3, "a\r\n"), frame("2", 0, ""), frame("3", 5, "{\n}\r\n")].concat();
+        let parsed = parse(body.into()).unwrap();
+        let parsed: Vec<_> =
+            parsed.iter().map(|(item, message)| (item.submission.transaction.as_str(), &message[..])).collect();
+        assert_eq!(parsed, [("1", &b"a\r\n"[..]), ("2", b""), ("3", b"{\n}\r\n")]);
+    }
+
+    #[test]
+    fn half_a_batch_is_none() {
+        for body in [frame("1", 4, "a\r\n"), frame("1", u64::MAX, "a\r\n"), b"{}\n".to_vec(), b"{".to_vec()] {
+            let body = [frame("0", 0, ""), body].concat();
+            assert!(parse(body.clone().into()).is_err(), "{body:?}");
+        }
+    }
+}
