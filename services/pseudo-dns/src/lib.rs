@@ -50,7 +50,7 @@ pub enum RunError {
     #[error(transparent)]
     Zone(#[from] ZoneError),
     /// A listener failed for good.
-    #[error("a listener failed: {0}")]
+    #[error("a listener failed")]
     Listener(#[from] io::Error),
 }
 

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("{}: {source}; check the path, or name another file with --{option}", path.display())]
+    #[error("{}: {reason}; check the path, or name another file with --{option}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The command-line option that names it.
         option: &'static str,
-        /// Why.
-        source: std::io::Error,
+        /// Why. Not named `source`: the text tells it already, and would tell it twice in a chain.
+        reason: std::io::Error,
     },
     /// Its text is not what is expected there.
     #[error("{}:{line}: {message}", path.display())]
@@ -38,7 +38,7 @@ pub enum FileError {
 
 /// Reads a file that the user can name with `--option`.
 pub(crate) fn read(path: &Path, option: &'static str) -> Result<String, FileError> {
-    std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), option, source })
+    std::fs::read_to_string(path).map_err(|reason| FileError::Read { path: path.to_owned(), option, reason })
 }
 
 /// Parses the text of the file at `path`.

@@ -65,8 +65,8 @@ impl Zone {
     /// # Errors
     /// [`ZoneError`], one line that names file, line, key and remedy.
     pub fn load(path: &Path) -> Result<Self, ZoneError> {
-        let read = std::fs::read(path);
-        Self::from_octets(&read.map_err(|source| unreadable(path, source))?, path)
+        let octets = std::fs::read(path).map_err(|reason| unreadable(path, reason))?;
+        Self::from_octets(&octets, path)
     }
 
     /// Checks the text of the zone file at `path`.
@@ -133,8 +133,8 @@ pub fn absolute_name(name: &str) -> String {
 }
 
 /// The zone file at `path` could not be read.
-pub fn unreadable(path: &Path, source: io::Error) -> ZoneError {
-    ZoneError::Read { path: path.to_owned(), option: "zone", source }
+pub fn unreadable(path: &Path, reason: io::Error) -> ZoneError {
+    ZoneError::Read { path: path.to_owned(), option: "zone", reason }
 }
 
 fn existing_names(

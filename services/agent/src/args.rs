@@ -1,0 +1,74 @@
+//! The command line.
+
+use mail_proto::Mailbox;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  agent -e usr1@mail.sustech.edu.cn -p pass1
+  echo Hello | agent -e usr1@mail.sustech.edu.cn send --to usr@gmail.com --subject Greeting
+  agent -e usr@gmail.com -p pass fetch --keep
+
+In the dialogue, mail marked by dele is deleted by quit only: the end of the input deletes nothing.";
+
+/// The mail client of mailtown: reads commands, or does one thing and ends
+// No `Debug`: there is a password inside.
+#[derive(clap::Parser)]
+#[command(name = "agent", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Who you are
+    #[arg(short = 'e', long = "email", env = "MAILTOWN_EMAIL", value_name = "ADDRESS")]
+    pub address: Mailbox,
+    /// Your password, asked for when needed (better set in the environment: others can see command lines)
+    #[arg(short, long, env = "MAILTOWN_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// The name of the SMTP server, in place of the configuration's
+    #[arg(long, value_name = "NAME")]
+    pub smtp: Option<String>,
+    /// The name of the POP3 server, in place of the configuration's
+    #[arg(long, value_name = "NAME")]
+    pub pop: Option<String>,
+    /// The configuration file
+    #[arg(long, env = "MAILTOWN_CONFIG", default_value = "data/config.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// The zone file, read where no pseudo-dns answers
+    #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml", value_name = "FILE")]
+    pub zone: PathBuf,
+    /// The pseudo-dns to ask, in place of the configuration's
+    #[arg(long, value_name = "HOST:PORT")]
+    pub dns: Option<String>,
+    /// Instead of the dialogue:
+    #[command(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// What can be done without a dialogue.
+#[derive(Debug, clap::Subcommand)]
+pub enum Action {
+    /// Send a message whose text is read from the standard input
+    Send(Send),
+    /// Print the messages of your maildrop as an mbox, and delete them
+    Fetch(Fetch),
+}
+
+/// The flags of `send`.
+#[derive(Debug, clap::Args)]
+pub struct Send {
+    /// A recipient; repeat it for more
+    #[arg(long, required = true, value_name = "ADDRESS")]
+    pub to: Vec<Mailbox>,
+    /// What it is about
+    #[arg(long, default_value = "")]
+    pub subject: String,
+}
+
+/// The flags of `fetch`.
+#[derive(Debug, clap::Args)]
+pub struct Fetch {
+    /// Leave the messages in the maildrop
+    #[arg(long)]
+    pub keep: bool,
+    /// Write each message, octet for octet, to a file <uid>.eml there instead of printing it
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}

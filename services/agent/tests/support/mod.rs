@@ -1,0 +1,115 @@
+//! The agent's binary on a pipe, and servers that follow a script.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// What takes longer will never happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Plays each script against one connection. `S:` lines are sent; `C:` lines must arrive, all of them.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    playing: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) fn start(scripts: &'static [&'static str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let playing = thread::spawn(move || {
+            for script in scripts {
+                play(listener.accept().unwrap().0, script);
+            }
+        });
+        Self { port, playing }
+    }
+
+    /// Ends the test unless every script was played to its end.
+    pub(crate) fn finish(self) {
+        self.playing.join().unwrap();
+    }
+}
+
+fn play(mut stream: TcpStream, script: &str) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    for line in script.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
+        match line.split_at(2) {
+            ("S:", text) => {
+                stream.write_all(format!("{}\r\n", text.strip_prefix(' ').unwrap_or(text)).as_bytes()).unwrap()
+            }
+            ("C:", text) => {
+                let mut received = String::new();
+                reader.read_line(&mut received).unwrap();
+                assert_eq!(received, format!("{}\r\n", text.strip_prefix(' ').unwrap_or(text)), "{script}");
+            }
+            _ => panic!("{line}"),
+        }
+    }
+}
+
+/// A configuration and a zone file with these ports, in a directory of their own.
+pub(crate) struct Town {
+    pub(crate) directory: TempDir,
+}
+
+impl Town {
+    pub(crate) fn new(smtp: u16, pop: u16) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = r#"
+            [server."exmail.qq.com"]
+            smtp = 1025
+            pop = 3110
+            [agent."mail.sustech.edu.cn"]
+            smtp = "smtp.exmail.qq.com"
+            pop = "pop.exmail.qq.com"
+        "#;
+        fs::write(directory.path().join("config.toml"), config).unwrap();
+        let zone =
+            format!("[MX]\n[P]\n\"smtp.exmail.qq.com.\" = \"{smtp}\"\n\"pop.exmail.qq.com.\" = \"localhost:{pop}\"\n");
+        fs::write(directory.path().join("fdns.toml"), zone).unwrap();
+        Self { directory }
+    }
+
+    /// Runs `agent -e usr1@… <arguments>` and feeds it `input`: exit code, standard output, standard error.
+    pub(crate) fn agent(&self, arguments: &str, input: impl AsRef<[u8]>) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
+        for variable in ["EMAIL", "PASSWORD", "CONFIG", "ZONE"] {
+            command.env_remove(format!("MAILTOWN_{variable}"));
+        }
+        let mut agent = command
+            .args(["-e", "usr1@mail.sustech.edu.cn", "--config", "config.toml", "--zone", "fdns.toml"])
+            .args(arguments.split_whitespace())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may end before it has read everything.
+        let _ = agent.stdin.take().unwrap().write_all(input.as_ref());
+        let output = agent.wait_with_output().unwrap();
+        let text = |octets| String::from_utf8(octets).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// The dialogue, which always ends well: what it printed.
+    pub(crate) fn dialogue(&self, input: &str) -> String {
+        let (code, output, errors) = self.agent("-p pass1", input);
+        assert_eq!((code, errors.as_str()), (0, ""), "{output}");
+        output
+    }
+}
+
+/// A port where nobody listens.
+pub(crate) fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
