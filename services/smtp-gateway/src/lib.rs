@@ -2,6 +2,7 @@
 //! queued to other servers. Everything durable is in the mailbox store; a gateway may be killed at any
 //! moment and be run in any number.
 
+mod batcher;
 mod body;
 mod connection;
 mod metrics;
@@ -82,7 +83,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let limits = &config.stack.limits;
     let limits = ConnectionLimits { total: limits.connections, per_peer: limits.connections_per_peer };
     let policy = Policy::new(config.stack.clone(), config.store.clone());
-    let submitter = Submitter::start(config.store.clone());
+    let submitter = Submitter::new(config.store.clone());
     let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
     let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
         connection::serve(Arc::clone(&gateway), stream, peer, shutdown.clone())

@@ -1,6 +1,10 @@
-//! Several messages in one request: what a gateway has waiting while the batch before is being committed.
+//! Several messages or settlements in one request: what a gateway has waiting while the batch before is being
+//! committed. All go to the store at once, so that it commits them at once.
 
-use super::{Api, extract::invalid};
+use super::{
+    Api,
+    extract::{self, invalid},
+};
 use crate::store::MessageStream;
 use axum::{
     Json,
@@ -8,7 +12,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
-use mail_api::{Accepted, BatchItem, BatchOutcome, Problem, split_head};
+use mail_api::{Accepted, BatchItem, BatchOutcome, ClaimSettlement, Problem, SettlementOutcome, split_head};
 use std::{convert::Infallible, sync::Arc};
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
@@ -26,6 +30,28 @@ pub(super) async fn submit(
     let messages = parse(body.map_err(|rejection| invalid(rejection.body_text()))?)?;
     // All at once, so that the store commits them at once.
     Ok(Json(join_all(messages.into_iter().map(|(item, message)| submit_one(&api, item, message))).await))
+}
+
+/// Settles several messages of claims, each for itself. None may have a failure message.
+#[utoipa::path(
+    post, path = "/v1/queue/settlements", tag = "queue", request_body = Vec<ClaimSettlement>,
+    responses((status = 200, body = Vec<SettlementOutcome>)),
+)]
+pub(super) async fn settle(
+    State(api): State<Arc<Api>>,
+    extract::Json(settlements): extract::Json<Vec<ClaimSettlement>>,
+) -> Json<Vec<SettlementOutcome>> {
+    Json(join_all(settlements.into_iter().map(|settlement| settle_one(&api, settlement))).await)
+}
+
+async fn settle_one(api: &Api, ClaimSettlement { lease, settlement }: ClaimSettlement) -> SettlementOutcome {
+    if settlement.failure_message.is_some() {
+        return SettlementOutcome::Refused(invalid("a failure message goes with a settlement of its own"));
+    }
+    match api.store.settle(&lease, settlement, MessageStream::empty()).await {
+        Ok(()) => SettlementOutcome::Settled,
+        Err(error) => SettlementOutcome::Refused(error.into()),
+    }
 }
 
 async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {

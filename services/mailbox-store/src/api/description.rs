@@ -23,7 +23,7 @@ pub(crate) fn description() -> Description {
         mailboxes::list, mailboxes::show, mailboxes::messages, mailboxes::raw,
         sessions::open, sessions::renew, sessions::update, sessions::close,
         messages::submit, batches::submit, messages::list, messages::show, messages::raw,
-        queue::list, queue::flush, queue::claim, queue::renew, queue::settle,
+        queue::list, queue::flush, queue::claim, queue::renew, queue::settle, batches::settle,
     ),
     components(schemas(Problem, Submission, Settlement, BatchItem)),
     modifiers(&Problems, &Bearer),

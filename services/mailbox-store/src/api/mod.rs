@@ -64,6 +64,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/queue/claims", post(queue::claim))
         .route("/v1/queue/claims/{lease}", put(queue::renew))
         .route("/v1/queue/claims/{lease}/settlements", post(queue::settle))
+        .route("/v1/queue/settlements", post(batches::settle).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
         .layer(DefaultBodyLimit::max(JSON_OCTETS))
         .with_state(api)
 }

@@ -32,6 +32,11 @@ impl MessageStream {
         Self { source, limit_octets, octets: 0, line_endings: LineEndings::default(), refusal: None }
     }
 
+    /// No octets.
+    pub fn empty() -> Self {
+        Self::new(futures_util::stream::empty::<Result<Bytes, String>>(), 0)
+    }
+
     /// The next octets; `None` at the end of a good message.
     ///
     /// # Errors

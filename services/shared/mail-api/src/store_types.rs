@@ -288,6 +288,26 @@ pub struct Settlement {
     pub failure_message: Option<Submission>,
 }
 
+/// A settlement without a failure message, among others (`POST /v1/queue/settlements`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimSettlement {
+    /// The claim.
+    pub lease: String,
+    /// What became of its recipients.
+    pub settlement: Settlement,
+}
+
+/// What became of one settlement among others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SettlementOutcome {
+    /// It is durable.
+    Settled,
+    /// It was not taken, for this reason.
+    Refused(Problem),
+}
+
 /// What became of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecipientOutcome {

@@ -23,12 +23,15 @@ pub(crate) struct Context {
     dns: DnsClient,
     hosts: Hosts,
     metrics: Metrics,
+    settlements: settle::Settlements,
 }
 
 impl Context {
+    /// Starts what the workers share.
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
         let Config { stack, store, dns, hosts, .. } = config.clone();
-        Self { stack, store, dns, hosts, metrics }
+        let settlements = settle::settlements(store.clone());
+        Self { stack, store, dns, hosts, metrics, settlements }
     }
 }
 

@@ -6,8 +6,12 @@ use super::{
     route::Exchange,
     schedule::{self, Next},
 };
+use crate::batcher::Batcher;
 use jiff::Timestamp;
-use mail_api::{ClaimedMessage, ClaimedRecipient, Outcome, ProblemKind, RecipientOutcome, Settlement, Submission};
+use mail_api::{
+    ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Outcome, Problem, ProblemKind, RecipientOutcome,
+    Settlement, SettlementOutcome, StoreClient, Submission,
+};
 use mail_proto::{ReversePath, smtp::Reply};
 use std::time::Duration;
 
@@ -51,7 +55,7 @@ impl<'a> Settler<'a> {
             Some((submission, octets)) => (Some(submission), octets),
             None => (None, Vec::new()),
         };
-        self.commit(&Settlement { message: message.id, outcomes, failure_message }, &octets).await;
+        self.commit(Settlement { message: message.id, outcomes, failure_message }, octets).await;
     }
 
     /// Gives messages back that were not tried.
@@ -62,7 +66,7 @@ impl<'a> Settler<'a> {
             let outcomes = outcomes
                 .map(|recipient| RecipientOutcome { recipient: recipient.mailbox.clone(), outcome: outcome() })
                 .collect();
-            self.commit(&Settlement { message: message.id, outcomes, failure_message: None }, &[]).await;
+            self.commit(Settlement { message: message.id, outcomes, failure_message: None }, Vec::new()).await;
         }
     }
 
@@ -136,10 +140,10 @@ impl<'a> Settler<'a> {
         cut_headers(headers)
     }
 
-    async fn commit(&self, settlement: &Settlement, failure_message: &[u8]) {
+    async fn commit(&self, settlement: Settlement, failure_message: Vec<u8>) {
         let mut pause = SETTLE_PAUSE;
         for attempt in 1..=SETTLE_ATTEMPTS {
-            match self.context.store.settle(self.lease, settlement, failure_message).await {
+            match self.attempt(&settlement, &failure_message).await {
                 Ok(()) => return,
                 Err(error) if error.kind() == Some(ProblemKind::LeaseLost) || attempt == SETTLE_ATTEMPTS => {
                     let id = settlement.message;
@@ -151,6 +155,34 @@ impl<'a> Settler<'a> {
             pause *= 2;
         }
     }
+
+    async fn attempt(&self, settlement: &Settlement, failure_message: &[u8]) -> Result<(), ApiError> {
+        if settlement.failure_message.is_some() {
+            return self.context.store.settle(self.lease, settlement, failure_message).await;
+        }
+        let settlement = ClaimSettlement { lease: self.lease.to_owned(), settlement: settlement.clone() };
+        match self.context.settlements.request(settlement).await {
+            Some(SettlementOutcome::Settled) => Ok(()),
+            Some(SettlementOutcome::Refused(problem)) => Err(problem.into()),
+            None => Err(Problem::new(ProblemKind::Overloaded, "the store did not answer").into()),
+        }
+    }
+}
+
+/// Settlements without a failure message, on their way to the store.
+pub(super) type Settlements = Batcher<ClaimSettlement, SettlementOutcome>;
+
+/// Starts sending settlements.
+pub(super) fn settlements(store: StoreClient) -> Settlements {
+    Batcher::start(move |settlements: Vec<_>| {
+        let store = store.clone();
+        async move {
+            store.settle_batch(&settlements).await.unwrap_or_else(|error| {
+                let problem = Problem::new(ProblemKind::Overloaded, error.to_string());
+                settlements.iter().map(|_| SettlementOutcome::Refused(problem.clone())).collect()
+            })
+        }
+    })
 }
 
 /// Cuts at the empty line, or else after the last whole line that fits.

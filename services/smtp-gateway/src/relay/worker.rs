@@ -7,6 +7,7 @@ use super::{
     settle::Settler,
 };
 use crate::policy::no_such_mailbox;
+use futures_util::{FutureExt, future};
 use mail_api::{Claim, ClaimRequest, ClaimedMessage, ProblemKind, Renewal};
 use mail_proto::smtp::Reply;
 use service_kit::shutdown::CancellationToken;
@@ -112,10 +113,13 @@ async fn send(
 ) {
     let mut kept: Option<Connection> = None;
     let mut breaks = 0;
+    // The outcome of one message is recorded while the next one is being sent.
+    let mut settling = future::ready(()).boxed();
     for (index, message) in messages.iter().enumerate() {
         if shutdown.is_cancelled() {
+            settling.await;
             settler.release(&messages[index..]).await;
-            break;
+            return goodbye(kept).await;
         }
         let connection = match kept.take() {
             Some(connection) => Ok(connection),
@@ -123,12 +127,17 @@ async fn send(
         };
         let mut connection = match connection {
             Ok(connection) => connection,
-            Err((reply, exchange)) => return settler.settle_all(&messages[index..], &reply, Some(exchange)).await,
+            Err((reply, exchange)) => {
+                settling.await;
+                return settler.settle_all(&messages[index..], &reply, Some(exchange)).await;
+            }
         };
         let exchange = connection.exchange().clone();
-        match connection.transact(context, message).await {
+        let (sent, ()) = tokio::join!(connection.transact(context, message), settling);
+        settling = future::ready(()).boxed();
+        match sent {
             Ok(replies) => {
-                settler.settle(message, replies, Some(&exchange)).await;
+                settling = async move { settler.settle(message, replies, Some(&exchange)).await }.boxed();
                 kept = Some(connection);
             }
             Err(broken) => {
@@ -142,7 +151,12 @@ async fn send(
             }
         }
     }
-    if let Some(connection) = kept {
+    settling.await;
+    goodbye(kept).await;
+}
+
+async fn goodbye(connection: Option<Connection>) {
+    if let Some(connection) = connection {
         connection.quit().await;
     }
 }

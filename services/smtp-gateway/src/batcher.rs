@@ -1,0 +1,103 @@
+//! Small requests to the store, several in one round trip when several are waiting.
+//!
+//! The store commits everything that waits at once; this does the same for the way there. A request that
+//! comes alone is sent at once. While [`BATCHES`] are under way the next one gathers.
+
+use std::{fmt, future::Future, sync::Arc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// How many batches are under way at most.
+const BATCHES: usize = 2;
+/// How many requests a batch has at most.
+const BATCH_REQUESTS: usize = 64;
+
+/// Sends requests of one kind. Cheap to clone; ends with its last clone.
+pub(crate) struct Batcher<Q, A> {
+    waiting: mpsc::Sender<Pending<Q, A>>,
+}
+
+type Pending<Q, A> = (Q, oneshot::Sender<A>);
+
+impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
+    /// Sends each batch with `send`, which answers for each request in their order.
+    pub(crate) fn start<S, F>(send: S) -> Self
+    where
+        S: Fn(Vec<Q>) -> F + Send + 'static,
+        F: Future<Output = Vec<A>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(BATCH_REQUESTS);
+        tokio::spawn(gather(receiver, send));
+        Self { waiting: sender }
+    }
+
+    /// The answer to this request; `None` when the batch it was in got none.
+    pub(crate) async fn request(&self, request: Q) -> Option<A> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.send((request, answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+async fn gather<Q, A, S, F>(mut waiting: mpsc::Receiver<Pending<Q, A>>, send: S)
+where
+    A: Send + 'static,
+    S: Fn(Vec<Q>) -> F,
+    F: Future<Output = Vec<A>> + Send + 'static,
+{
+    let free = Arc::new(Semaphore::new(BATCHES));
+    while let Ok(under_way) = Arc::clone(&free).acquire_owned().await {
+        let mut batch = Vec::new();
+        if waiting.recv_many(&mut batch, BATCH_REQUESTS).await == 0 {
+            return;
+        }
+        let (requests, askers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let answers = send(requests);
+        tokio::spawn(async move {
+            for (asker, answer) in askers.into_iter().zip(answers.await) {
+                // Who asked may be gone.
+                let _ = asker.send(answer);
+            }
+            drop(under_way);
+        });
+    }
+}
+
+impl<Q, A> Clone for Batcher<Q, A> {
+    fn clone(&self) -> Self {
+        Self { waiting: self.waiting.clone() }
+    }
+}
+
+impl<Q, A> fmt::Debug for Batcher<Q, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Batcher")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+    use std::sync::Mutex;
+
+    #[tokio::test]
+    async fn what_comes_meanwhile_goes_together() {
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&sizes);
+        let batcher = Batcher::start(move |requests: Vec<usize>| {
+            seen.lock().unwrap().push(requests.len());
+            async move { requests.into_iter().map(|request| request * 2).collect() }
+        });
+        let answers = join_all((0..100).map(|request| batcher.request(request))).await;
+        assert_eq!(answers, (0..100).map(|request| Some(request * 2)).collect::<Vec<_>>());
+        let sizes = sizes.lock().unwrap();
+        assert!(sizes.len() < 20, "{sizes:?}");
+        assert!(sizes.iter().all(|&size| size <= BATCH_REQUESTS), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_comes_is_known() {
+        let batcher = Batcher::start(|_: Vec<()>| async { Vec::<()>::new() });
+        assert_eq!(batcher.request(()).await, None);
+    }
+}
