@@ -1,12 +1,14 @@
 //! The store over HTTP, as its gateways and its administrators use it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot do its part fails")]
+
 mod support;
 
 use bytes::Bytes;
 use futures_util::stream;
 use mail_api::{
-    Accepted, ApiError, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage, MaildropUpdate, Message, MessageId, MessagePage,
-    OpenSession, Outcome, ProblemKind, QueuePage, RawMessage, RecipientOutcome, Renewal, Settlement,
+    Accepted, ApiError, BatchOutcome, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage, MaildropUpdate, Message, MessageId,
+    MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage, RecipientOutcome, Renewal, Settlement,
 };
 use reqwest::{Method, StatusCode};
 use std::{fs, time::Duration};
@@ -74,6 +76,20 @@ async fn a_new_message_is_201_and_a_repeat_200() {
         let request = server.request(Method::POST, "/v1/messages").header("content-type", FRAME_MEDIA_TYPE);
         assert_eq!(request.body(frame).send().await.unwrap().status(), status);
     }
+}
+
+#[tokio::test]
+async fn each_message_of_a_batch_stands_for_itself() {
+    let server = Server::start().await;
+    let submissions = ["1", "2", "1"].map(|transaction| submission(transaction, &["a@local.test"]));
+    let bodies = [&b"S: 1\r\n"[..], b"bare\n", b"S: 1\r\n"].map(Bytes::from_static);
+    let outcomes = server.client.submit_batch(submissions.iter().zip(&bodies)).await.unwrap();
+    let [BatchOutcome::Accepted(first), BatchOutcome::Refused(refused), BatchOutcome::Accepted(repeat)] = &outcomes[..]
+    else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!((first, refused.kind), (repeat, ProblemKind::BareLineEnding));
+    assert_eq!(server.client.mailbox(&mailbox("a@local.test")).await.unwrap().unwrap().messages, 1);
 }
 
 #[tokio::test]
@@ -280,6 +296,7 @@ async fn whatever_comes_is_answered_with_a_problem() {
         ("GET", "/v1/mailboxes?limit=1&limit=2", "", InvalidRequest),
         ("GET", "/v1/mailboxes?colour=red", "", InvalidRequest),
         ("GET", "/v1/messages?after=%00", "", InvalidRequest),
+        ("GET", "/v1/messages?after=", "", InvalidRequest),
         ("GET", "/v1/queue?after=x", "", InvalidRequest),
         ("GET", &format!("/v1/messages/{no_id}"), "", MessageUnknown),
         ("GET", &format!("/v1/messages/{no_message}"), "", MessageUnknown),
@@ -379,6 +396,7 @@ async fn the_api_describes_itself() {
             "post /v1/mailboxes/{address}/sessions",
             "post /v1/mailboxes/{address}/sessions/{session}/update",
             "post /v1/messages",
+            "post /v1/messages/batch",
             "post /v1/queue/claims",
             "post /v1/queue/claims/{lease}/settlements",
             "post /v1/queue/flush",

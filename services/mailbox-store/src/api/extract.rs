@@ -70,7 +70,7 @@ impl PageQuery {
 
     /// Where the page begins, as text.
     pub(super) fn after(&self) -> Option<&str> {
-        self.after.as_deref().filter(|after| !after.is_empty())
+        self.after.as_deref()
     }
 
     /// The message after which the page begins.

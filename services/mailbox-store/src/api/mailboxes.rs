@@ -43,7 +43,7 @@ pub(super) async fn show(
     get, path = "/v1/mailboxes/{address}/messages", tag = "mailboxes",
     params(
         ("address" = String, Path, example = "usr1@mail.sustech.edu.cn"),
-        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-hjkmnp-tv-z]{13}$"),
+        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
     responses((status = 200, body = MaildropPage)),

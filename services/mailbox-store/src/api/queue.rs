@@ -27,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[utoipa::path(
     get, path = "/v1/queue", tag = "queue",
     params(
-        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-hjkmnp-tv-z]{13},"),
+        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12},"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
     responses((status = 200, body = QueuePage)),

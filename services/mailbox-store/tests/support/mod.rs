@@ -1,5 +1,7 @@
 //! A store that runs as it does in a town, on a port of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
 use mail_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Error, run};
