@@ -6,7 +6,9 @@
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+mod ids;
 mod message_stream;
+mod records;
 pub mod sqlite;
 
 pub use error::StoreError;

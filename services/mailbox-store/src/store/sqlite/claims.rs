@@ -7,7 +7,7 @@ use super::{
     values::{Moment, Natural, Parsed, collect, decode, id, key},
     writer::Unit,
 };
-use crate::store::{ClaimOutcome, REPLY_CHARACTERS, Result, StoreError};
+use crate::store::{ClaimOutcome, REPLY_CHARACTERS, Result, StoreError, records::later_ms};
 use mail_api::{Claim, ClaimedMessage, ClaimedRecipient, MessageId, Outcome, RecipientOutcome, Settlement};
 use mail_proto::{Domain, Mailbox};
 use rusqlite::{OptionalExtension, params};
@@ -36,7 +36,7 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32) -> Resu
             return Ok(ClaimOutcome::NothingDue { next_due_at });
         }
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: super::after(now_ms, duration) };
+        let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: later_ms(now_ms, duration) };
         let mut messages = Vec::new();
         for message in due_messages(unit, &lease, limit)? {
             messages.extend(claim_message(unit, &lease, message)?);
@@ -128,7 +128,7 @@ fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Opti
 }
 
 pub(super) fn renew(unit: &mut Unit<'_>, lease: &str, duration: Duration) -> Result<()> {
-    let ends_at_ms = super::after(unit.now().as_millisecond(), duration);
+    let ends_at_ms = later_ms(unit.now().as_millisecond(), duration);
     let entries = unit
         .connection
         .prepare_cached("UPDATE queue SET next_attempt_at_ms = ?2 WHERE lease = ?1")?
@@ -163,7 +163,7 @@ fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settle
         Outcome::Deferred { retry_after_seconds, reply } => {
             let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
             let reply: String = reply.chars().take(REPLY_CHARACTERS).collect();
-            let next_attempt_at_ms = super::after(unit.now().as_millisecond(), wait);
+            let next_attempt_at_ms = later_ms(unit.now().as_millisecond(), wait);
             unit.connection
                 .prepare_cached(
                     "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, last_reply = ?5

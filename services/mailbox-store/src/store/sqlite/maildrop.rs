@@ -6,7 +6,10 @@ use super::{
     values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key},
     writer::Unit,
 };
-use crate::store::{Result, StoreError};
+use crate::store::{
+    Result, StoreError,
+    records::{later_ms, next_after},
+};
 use mail_api::{DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -23,7 +26,7 @@ pub(super) fn lock(unit: &mut Unit<'_>, address: &Mailbox, lease: Duration) -> R
             "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES (?1, ?2, ?3)
              ON CONFLICT (address) DO UPDATE SET session = ?2, expires_at_ms = ?3 WHERE expires_at_ms <= ?4",
         )?
-        .execute(params![address.to_string(), session, super::after(now_ms, lease), now_ms])?;
+        .execute(params![address.to_string(), session, later_ms(now_ms, lease), now_ms])?;
     if locked == 1 { Ok(session) } else { Err(StoreError::MaildropInUse) }
 }
 
@@ -34,7 +37,7 @@ pub(super) fn renew(unit: &mut Unit<'_>, address: &str, session: &str, lease: Du
         .prepare_cached(
             "UPDATE maildrop_locks SET expires_at_ms = ?3 WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?4",
         )?
-        .execute(params![address, session, super::after(now_ms, lease), now_ms])?;
+        .execute(params![address, session, later_ms(now_ms, lease), now_ms])?;
     if renewed == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
@@ -105,6 +108,6 @@ pub(super) fn page(
         })
     })?;
     let mut rows = collect(rows)?;
-    let next_after = super::next_after(&mut rows, limit, |message| message.id);
+    let next_after = next_after(&mut rows, limit, |message| message.id);
     Ok((rows, next_after))
 }

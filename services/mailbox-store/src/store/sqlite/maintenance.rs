@@ -1,7 +1,7 @@
 //! Housekeeping.
 
-use super::writer::{Unit, least_key};
-use crate::store::{REPEAT_WINDOW, Result};
+use super::writer::Unit;
+use crate::store::{REPEAT_WINDOW, Result, ids::least_key};
 
 /// How many submissions are forgotten in one change, so that nobody waits long for it.
 const FORGOTTEN: i64 = 1000;

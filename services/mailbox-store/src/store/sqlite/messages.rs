@@ -1,10 +1,10 @@
 //! Messages as such, wherever they stand.
 
-use super::{
-    submit::return_path,
-    values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key},
+use super::values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key};
+use crate::store::{
+    Result, StoreError,
+    records::{next_after, return_path},
 };
-use crate::store::{Result, StoreError};
 use mail_api::{Message, MessageId};
 use mail_proto::{Mailbox, ReversePath};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -48,7 +48,7 @@ pub(super) fn page(
     )?;
     let mut rows =
         collect(statement.query_map(params![key(after), i64::from(limit) + 1], |row| decode(row, envelope))?)?;
-    let next_after = super::next_after(&mut rows, limit, |message| message.id);
+    let next_after = next_after(&mut rows, limit, |message| message.id);
     let messages = rows.into_iter().map(|row| match row {
         Ok(message) => with_whereabouts(connection, message).map(Ok),
         Err(undecodable) => Ok(Err(undecodable)),

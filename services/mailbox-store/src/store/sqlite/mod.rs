@@ -28,6 +28,7 @@ pub use open::OpenError;
 
 use super::{
     Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,
+    records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -41,7 +42,6 @@ use messages::Location;
 use readers::Readers;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use values::Decoded;
 use writer::Writer;
 
 /// How a store is opened.
@@ -210,29 +210,4 @@ impl Store for SqliteStore {
         // It has logged what there is to say.
         let _ = tokio::task::spawn_blocking(move || writer.close()).await;
     }
-}
-
-fn check(submission: &Submission) -> Result<()> {
-    if !(1..=64).contains(&submission.transaction.len()) {
-        return Err(StoreError::Invalid("a transaction is named with 1 to 64 octets".to_owned()));
-    }
-    if submission.recipients.is_empty() {
-        return Err(StoreError::Invalid("a submission has at least one recipient".to_owned()));
-    }
-    Ok(())
-}
-
-/// The moment `duration` after this one, in milliseconds.
-fn after(now_ms: i64, duration: Duration) -> i64 {
-    now_ms.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Cuts a page that was read with one record too many; answers where to go on if there is more.
-fn next_after<T>(rows: &mut Vec<Decoded<T>>, limit: u32, id: impl Fn(&T) -> MessageId) -> Option<MessageId> {
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    rows.last().filter(|_| more).map(|record| match record {
-        Ok(record) => id(record),
-        Err(undecodable) => values::id(undecodable.message),
-    })
 }

@@ -6,16 +6,11 @@ use super::{
     values::{column, id, key},
     writer::Unit,
 };
-use crate::store::{Result, Submitted};
+use crate::store::{Result, Submitted, records::return_path};
 use mail_api::{MessageId, Submission};
-use mail_proto::{Mailbox, ReversePath};
+use mail_proto::Mailbox;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeSet;
-
-/// The line that final delivery puts before a message (RFC 5321 §4.4).
-pub(super) fn return_path(reverse_path: &ReversePath) -> String {
-    format!("Return-Path: {reverse_path}\r\n")
-}
 
 /// Stores a message, unless it is the repeat of one. With `adds_return_path`, maildrops hold it with a
 /// `Return-Path:` line before it.

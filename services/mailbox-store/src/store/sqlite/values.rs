@@ -1,28 +1,14 @@
 //! Between columns and values.
 
+pub(super) use crate::store::records::{Decoded, Undecodable, column, id, key, partition};
+
 use crate::store::Result;
 use jiff::Timestamp;
-use mail_api::MessageId;
 use rusqlite::{
     Row, ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 use std::{fmt::Display, str::FromStr};
-
-/// The id as a key. Ids of this store fit; one that a caller made up and that does not names no message.
-pub(super) fn key(id: MessageId) -> i64 {
-    i64::try_from(id.number()).unwrap_or(i64::MAX)
-}
-
-/// The id behind a key.
-pub(super) fn id(key: i64) -> MessageId {
-    MessageId::from_number(key.unsigned_abs())
-}
-
-/// Octets as a column holds them.
-pub(super) fn column(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
 
 /// A column whose text is parsed, or whose number must be in range; what else stands there is undecodable.
 pub(super) struct Parsed<T>(pub(super) T);
@@ -60,16 +46,6 @@ impl<T: TryFrom<i64>> FromSql for Natural<T> {
     }
 }
 
-/// A record, or the key of one that cannot be decoded.
-pub(super) type Decoded<T> = std::result::Result<T, Undecodable>;
-
-/// A record that cannot be decoded.
-#[derive(Debug)]
-pub(super) struct Undecodable {
-    pub(super) message: i64,
-    pub(super) reason: String,
-}
-
 /// Decodes a row of which the first column is a message's key: a column that makes no sense is the record's
 /// own fault, anything else is the database's.
 pub(super) fn decode<T>(
@@ -85,18 +61,6 @@ pub(super) fn decode<T>(
         ) => Ok(Err(Undecodable { message: row.get(0)?, reason: error.to_string() })),
         Err(error) => Err(error),
     }
-}
-
-/// Parts what could be decoded from what could not.
-pub(super) fn partition<T>(records: impl IntoIterator<Item = Decoded<T>>) -> (Vec<T>, Vec<Undecodable>) {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for record in records {
-        match record {
-            Ok(record) => good.push(record),
-            Err(undecodable) => bad.push(undecodable),
-        }
-    }
-    (good, bad)
 }
 
 /// Collects what a query gives.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, StoreError},
+    store::{Clock, Result, StoreError, ids},
 };
 use jiff::Timestamp;
 use mail_api::MessageId;
@@ -27,11 +27,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 const WAITING: usize = 1024;
 /// How many changes are committed together at most: the first should not wait for an endless group.
 const GROUP: usize = 512;
-
-/// 2020-01-01T00:00:00Z, from which ids count.
-const EPOCH_MS: i64 = 1_577_836_800_000;
-/// The bits of an id below the milliseconds.
-const RANDOM_BITS: u32 = 22;
 
 /// Hands changes to the writing thread.
 pub(super) struct Writer {
@@ -148,19 +143,11 @@ impl Unit<'_> {
         (self.clock)()
     }
 
-    /// An id greater than all before. 41 bits of milliseconds last until 2089; the random bits make it
-    /// impossible to tell from two ids how many came between.
+    /// An id greater than all before.
     pub(super) fn next_id(&mut self) -> MessageId {
-        let milliseconds = (self.now().as_millisecond() - EPOCH_MS).clamp(0, (1 << 41) - 1);
-        let random = uuid::Uuid::new_v4().as_u128() as i64 & ((1 << RANDOM_BITS) - 1);
-        *self.last_id = (milliseconds << RANDOM_BITS | random).max(*self.last_id + 1);
+        *self.last_id = ids::next_key(*self.last_id, self.now());
         super::values::id(*self.last_id)
     }
-}
-
-/// The least key that a message of this moment may have.
-pub(super) fn least_key(moment: Timestamp) -> i64 {
-    (moment.as_millisecond() - EPOCH_MS).clamp(0, (1 << 41) - 1) << RANDOM_BITS
 }
 
 /// A change without its type.

@@ -1,0 +1,78 @@
+//! What the backends' records have in common.
+
+use super::{Result, StoreError};
+use mail_api::{MessageId, Submission};
+use mail_proto::ReversePath;
+use std::time::Duration;
+
+/// The id as a key. Ids of this store fit; one that a caller made up and that does not names no message.
+pub(super) fn key(id: MessageId) -> i64 {
+    i64::try_from(id.number()).unwrap_or(i64::MAX)
+}
+
+/// The id behind a key.
+pub(super) fn id(key: i64) -> MessageId {
+    MessageId::from_number(key.unsigned_abs())
+}
+
+/// Octets as a column holds them.
+pub(super) fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The moment `duration` after this one, in milliseconds.
+pub(super) fn later_ms(now_ms: i64, duration: Duration) -> i64 {
+    now_ms.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The line that final delivery puts before a message (RFC 5321 §4.4).
+pub(super) fn return_path(reverse_path: &ReversePath) -> String {
+    format!("Return-Path: {reverse_path}\r\n")
+}
+
+/// Refuses a submission that makes no sense.
+pub(super) fn check(submission: &Submission) -> Result<()> {
+    if !(1..=64).contains(&submission.transaction.len()) {
+        return Err(StoreError::Invalid("a transaction is named with 1 to 64 octets".to_owned()));
+    }
+    if submission.recipients.is_empty() {
+        return Err(StoreError::Invalid("a submission has at least one recipient".to_owned()));
+    }
+    Ok(())
+}
+
+/// A record, or the key of one that cannot be decoded.
+pub(super) type Decoded<T> = std::result::Result<T, Undecodable>;
+
+/// A record that cannot be decoded.
+#[derive(Debug, Clone)]
+pub(super) struct Undecodable {
+    pub(super) message: i64,
+    pub(super) reason: String,
+}
+
+/// Parts what could be decoded from what could not.
+pub(super) fn partition<T>(records: impl IntoIterator<Item = Decoded<T>>) -> (Vec<T>, Vec<Undecodable>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for record in records {
+        match record {
+            Ok(record) => good.push(record),
+            Err(undecodable) => bad.push(undecodable),
+        }
+    }
+    (good, bad)
+}
+
+/// Cuts a page that was read with one record too many; answers where to go on if there is more.
+pub(super) fn next_after<T>(
+    rows: &mut Vec<Decoded<T>>,
+    limit: u32,
+    id_of: impl Fn(&T) -> MessageId,
+) -> Option<MessageId> {
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    rows.last().filter(|_| more).map(|record| match record {
+        Ok(record) => id_of(record),
+        Err(undecodable) => id(undecodable.message),
+    })
+}
