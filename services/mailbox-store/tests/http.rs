@@ -400,6 +400,7 @@ async fn the_api_describes_itself() {
             "post /v1/queue/claims",
             "post /v1/queue/claims/{lease}/settlements",
             "post /v1/queue/flush",
+            "post /v1/queue/settlements",
             "put /v1/mailboxes/{address}/sessions/{session}",
             "put /v1/queue/claims/{lease}",
         ]
