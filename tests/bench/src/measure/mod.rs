@@ -1,0 +1,111 @@
+//! The measurements.
+
+mod accept;
+mod growth;
+mod idle;
+mod rounds;
+mod start;
+
+pub(crate) use accept::{Accept, AcceptRow, delivered};
+pub(crate) use growth::{Growth, GrowthStep};
+pub(crate) use idle::Idle;
+pub(crate) use start::Start;
+
+use crate::{
+    args::{Args, Measure, Scale},
+    machine::Machine,
+    peers::Peers,
+    ports::Ports,
+    process::Binaries,
+    progress::Progress,
+    town::{Shape, Town},
+};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Results {
+    /// Where.
+    pub(crate) machine: Machine,
+    /// What mailtown was compared with.
+    pub(crate) peers: Vec<String>,
+    /// What it was not compared with, and what would change that.
+    pub(crate) missing: Vec<String>,
+    /// How much was measured.
+    pub(crate) scale: Scale,
+    /// Each is absent when it was not asked for.
+    pub(crate) start: Option<Start>,
+    pub(crate) idle: Option<Idle>,
+    pub(crate) smtp_accept: Option<Accept>,
+    pub(crate) relay: Option<Accept>,
+    pub(crate) growth: Option<Growth>,
+}
+
+/// What all measurements need.
+pub(crate) struct Bench<'a> {
+    args: &'a Args,
+    binaries: Binaries,
+    state: PathBuf,
+    scale: Scale,
+    ports: Ports,
+    machine: Machine,
+    progress: Progress,
+}
+
+impl<'a> Bench<'a> {
+    /// Measures in the directory `state`.
+    ///
+    /// # Errors
+    /// When the machine cannot be described.
+    pub(crate) fn new(args: &'a Args, binaries: Binaries, state: &Path, scale: Scale) -> anyhow::Result<Self> {
+        let progress = Progress::new();
+        progress.begin("looking at the machine");
+        let machine = Machine::describe(state)?;
+        Ok(Self { args, binaries, state: state.to_owned(), scale, ports: Ports::default(), machine, progress })
+    }
+
+    /// Measures whatever was asked for.
+    ///
+    /// # Errors
+    /// When any system fails under the load: there is no result then.
+    pub(crate) async fn measure_all(self) -> anyhow::Result<Results> {
+        let wants = |measure| self.args.wants(measure);
+        let start = if wants(Measure::Start) { Some(start::measure(&self).await?) } else { None };
+        let idle = if wants(Measure::Idle) { Some(idle::measure(&self).await?) } else { None };
+        let mut peers = Peers::none();
+        let (mut smtp_accept, mut relay) = (None, None);
+        if wants(Measure::SmtpAccept) || wants(Measure::Relay) {
+            self.progress.begin("starting the systems");
+            peers = self.peers()?;
+            let town = self.town("town", Shape::LOADED)?;
+            if wants(Measure::SmtpAccept) {
+                smtp_accept = Some(accept::measure(&self, &town, &peers).await?);
+            }
+            if wants(Measure::Relay) {
+                relay = Some(accept::measure_relay(&self, &town, &peers).await?);
+            }
+        }
+        let (versions, missing) = (std::mem::take(&mut peers.versions), std::mem::take(&mut peers.missing));
+        drop(peers);
+        let growth = if wants(Measure::Growth) { Some(growth::measure(&self).await?) } else { None };
+        self.progress.end();
+        let Self { machine, scale, .. } = self;
+        Ok(Results { machine, peers: versions, missing, scale, start, idle, smtp_accept, relay, growth })
+    }
+
+    fn peers(&self) -> anyhow::Result<Peers> {
+        if self.args.no_peers {
+            return Ok(Peers::none());
+        }
+        let peers = Peers::start(&self.state, &self.ports, self.args.dovecot_format)?;
+        for missing in &peers.missing {
+            self.progress.say(missing);
+        }
+        Ok(peers)
+    }
+
+    fn town(&self, name: &str, shape: Shape) -> anyhow::Result<Town> {
+        Town::new(self.state.join(name), &self.ports, shape, &self.binaries)
+    }
+}

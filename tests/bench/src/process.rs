@@ -1,0 +1,175 @@
+//! Processes that the benchmark starts, watches and stops, by their own ids.
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    env,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a process may take to start to listen, and to stop once it was told to.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(2);
+/// How much of a log is shown when a process fails.
+const LOG_LINES: usize = 10;
+
+/// A running process. It is stopped when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    stop: Option<Command>,
+}
+
+impl Process {
+    /// Starts a command, with its standard error in the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(crate) fn start(name: &str, command: &mut Command, log: PathBuf) -> anyhow::Result<Self> {
+        Self::start_with(name, command, log, Stdio::null())
+    }
+
+    /// As [`Process::start`], for a process that says a line once it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(crate) fn start_speaking(name: &str, command: &mut Command, log: PathBuf) -> anyhow::Result<Self> {
+        Self::start_with(name, command, log, Stdio::piped())
+    }
+
+    fn start_with(name: &str, command: &mut Command, log: PathBuf, stdout: Stdio) -> anyhow::Result<Self> {
+        let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("{name} cannot be started ({})", command.get_program().display()))?;
+        Ok(Self { name: name.to_owned(), child, log, stop: None })
+    }
+
+    /// The same process, which `stop` will ask to end.
+    pub(crate) fn stopped_by(mut self, stop: Command) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Waits for the first line on its standard output.
+    ///
+    /// # Errors
+    /// When the process ends without one.
+    pub(crate) fn first_line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        if let Some(stdout) = self.child.stdout.as_mut() {
+            BufReader::with_capacity(1, stdout).read_line(&mut line)?;
+        }
+        if line.is_empty() { Err(self.failure("ended at its start")) } else { Ok(line) }
+    }
+
+    /// Waits until somebody listens at this address.
+    ///
+    /// # Errors
+    /// When the process ends, or takes too long.
+    pub(crate) fn await_listening(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.failure(&format!("ended with {status}")));
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(self.failure(&format!("does not listen on {address}")));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// The memory it has resident, in KiB.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+        Ok(number.parse()?)
+    }
+
+    fn failure(&self, what: &str) -> anyhow::Error {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        anyhow::anyhow!("{} {what}\n{tail}", self.name)
+    }
+
+    fn ended(&mut self) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            thread::sleep(POLL);
+        }
+        false
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        match &mut self.stop {
+            Some(stop) => drop(stop.stdout(Stdio::null()).stderr(Stdio::null()).status()),
+            None => {
+                if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
+        }
+        if !self.ended() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Our own programs, in release builds.
+#[derive(Debug)]
+pub(crate) struct Binaries {
+    directory: PathBuf,
+}
+
+impl Binaries {
+    /// Builds what is to be measured, with the profile of this program, beside it.
+    ///
+    /// # Errors
+    /// When it does not compile.
+    pub(crate) fn build() -> anyhow::Result<Self> {
+        anyhow::ensure!(!cfg!(debug_assertions), "measure release builds: cargo run --release -p town-bench");
+        let directory = env::current_exe()?.parent().map(Path::to_owned).context("this program is nowhere")?;
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--release", "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
+        build.args(["-p", "mailtown", "-p", "smtp-gateway", "-p", "mailbox-store"]);
+        // `target/release` is below the directory that cargo calls its target.
+        build.env("CARGO_TARGET_DIR", directory.parent().unwrap_or(&directory));
+        let status = build.status().context("cargo cannot be started")?;
+        anyhow::ensure!(status.success(), "mailtown does not compile");
+        Ok(Self { directory })
+    }
+
+    /// One of them.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        Command::new(self.directory.join(name))
+    }
+}

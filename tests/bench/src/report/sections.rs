@@ -1,0 +1,160 @@
+//! The tables of a report, one for each measurement.
+
+use super::table::{Cell, Table};
+use crate::{
+    args::Scale,
+    measure::{Accept, AcceptRow, Growth, Idle, Results, Start, delivered},
+    statistics::Summary,
+};
+
+/// What each measurement is to reach.
+mod aim {
+    pub(super) const OVER_PEER: f64 = 15.0;
+    pub(super) const RELAY_OVER_PEER: f64 = 12.0;
+    pub(super) const OF_SINK: f64 = 0.6;
+    /// At these numbers of connections.
+    pub(super) const OF_SINK_AT: [usize; 2] = [10, 50];
+    pub(super) const OF_EMPTY: f64 = 0.9;
+    pub(super) const IDLE_KIB: f64 = 10.0;
+    pub(super) const START_MS: f64 = 300.0;
+    pub(super) const RESIDENT_MIB: f64 = 100.0;
+}
+
+/// The tables of what was measured.
+pub(super) fn all(results: &Results) -> Vec<Table> {
+    let scale = &results.scale;
+    let tables = [
+        results.start.as_ref().map(start),
+        results.idle.as_ref().map(idle),
+        results.smtp_accept.as_ref().map(|accept| smtp_accept(accept, scale)),
+        results.relay.as_ref().map(|accept| relay(accept, scale)),
+        results.growth.as_ref().map(growth),
+    ];
+    tables.into_iter().flatten().collect()
+}
+
+fn start(start: &Start) -> Table {
+    let row = |what: &str, measured: Summary, aim: f64, decimals: usize| {
+        vec![
+            Cell::new(what),
+            Cell::number(Some(measured.median), decimals).judged(Some(measured.median <= aim)),
+            Cell::number(Some(measured.min), decimals),
+            Cell::number(Some(measured.max), decimals),
+            Cell::new(format!("<= {aim}")),
+        ]
+    };
+    Table {
+        title: "start: a town of two stacks".to_owned(),
+        headings: vec!["", "median", "min", "max", "aim"],
+        rows: vec![
+            row("first start to ready, ms", start.first_ms, aim::START_MS, 0),
+            row("next start to ready, ms", start.again_ms, aim::START_MS, 0),
+            row("resident memory, MiB", start.resident_mib, aim::RESIDENT_MIB, 1),
+        ],
+    }
+}
+
+fn idle(idle: &Idle) -> Table {
+    let each = idle.kib_each();
+    let row = vec![
+        Cell::new(idle.connections.to_string()),
+        Cell::new(idle.before_kib.to_string()),
+        Cell::new(idle.with_kib.to_string()),
+        Cell::number(Some(each), 2).judged(Some(each <= aim::IDLE_KIB)),
+        Cell::new(format!("<= {}", aim::IDLE_KIB)),
+    ];
+    Table {
+        title: "idle: SMTP connections that have said EHLO, resident memory of smtp-gateway in KiB".to_owned(),
+        headings: vec!["connections", "before", "with them", "each", "aim"],
+        rows: vec![row],
+    }
+}
+
+fn smtp_accept(accept: &Accept, scale: &Scale) -> Table {
+    let row = |row: &AcceptRow| {
+        let mut cells = rates(row, aim::OVER_PEER);
+        let of_sink = row.of_sink();
+        let judged = aim::OF_SINK_AT.contains(&row.connections);
+        cells.push(Cell::number(median(&row.sink, |rate| Some(rate.accepted)), 0));
+        cells.push(ratio(of_sink, judged.then_some(aim::OF_SINK)));
+        cells
+    };
+    let mut headings = RATES.to_vec();
+    headings.extend(["smtp-sink/s", "of it (min)"]);
+    Table {
+        title: format!(
+            "smtp_accept: {} octets to a durable maildrop, messages/s; aims {} x Postfix and Dovecot delivered, {} of smtp-sink",
+            scale.message_octets,
+            aim::OVER_PEER,
+            aim::OF_SINK
+        ),
+        headings,
+        rows: accept.rows.iter().map(row).collect(),
+    }
+}
+
+fn relay(accept: &Accept, scale: &Scale) -> Table {
+    Table {
+        title: format!(
+            "relay: {} octets across two servers to a durable maildrop, messages/s; aim {} x Postfix, Postfix and Dovecot",
+            scale.message_octets,
+            aim::RELAY_OVER_PEER
+        ),
+        headings: RATES.to_vec(),
+        rows: accept.rows.iter().map(|row| rates(row, aim::RELAY_OVER_PEER)).collect(),
+    }
+}
+
+const RATES: [&str; 8] =
+    ["connections", "mailtown/s", "accepted/s", "median ms", "p99 ms", "peer accepted/s", "delivered/s", "x (min)"];
+
+fn rates(row: &AcceptRow, aim: f64) -> Vec<Cell> {
+    let over_peer = row.over_peer();
+    vec![
+        Cell::new(row.connections.to_string()),
+        Cell::number(median(&row.town, delivered), 0),
+        Cell::number(median(&row.town, |rate| Some(rate.accepted)), 0),
+        Cell::number(median(&row.town, |rate| Some(rate.median_ms)), 1),
+        Cell::number(median(&row.town, |rate| Some(rate.p99_ms)), 1),
+        Cell::number(median(&row.peer, |rate| Some(rate.accepted)), 0),
+        Cell::number(median(&row.peer, delivered), 0),
+        ratio(over_peer, Some(aim)),
+    ]
+}
+
+fn growth(growth: &Growth) -> Table {
+    let row = |step: &crate::measure::GrowthStep| {
+        vec![
+            Cell::new(step.stored.to_string()),
+            Cell::number(Summary::of(step.rates.iter().copied()).map(|rates| rates.median), 0),
+            Cell::number(Summary::of(step.empty_rates.iter().copied()).map(|rates| rates.median), 0),
+            ratio(step.of_empty(), Some(aim::OF_EMPTY)),
+            Cell::number(Some(step.login_ms.median), 1),
+            Cell::number(Some(step.full_login_ms.median), 1),
+            Cell::new(step.full_maildrop.to_string()),
+        ]
+    };
+    let cut = if growth.cut_short { " (cut short)" } else { "" };
+    Table {
+        title: format!(
+            "growth{cut}: messages/s and POP3 login beside an empty store; aim {} of its rate",
+            aim::OF_EMPTY
+        ),
+        headings: vec!["stored", "rate/s", "empty/s", "of it (min)", "login ms", "full login ms", "messages in it"],
+        rows: growth.steps.iter().map(row).collect(),
+    }
+}
+
+fn median<T>(values: &[T], value: fn(&T) -> Option<f64>) -> Option<f64> {
+    Summary::of(values.iter().filter_map(value)).map(|summary| summary.median)
+}
+
+/// The median of ratios, and the least of them.
+fn ratio(ratio: Option<Summary>, aim: Option<f64>) -> Cell {
+    match ratio {
+        None => Cell::new("-"),
+        Some(Summary { min, median, .. }) => {
+            Cell::new(format!("{median:.2} ({min:.2})")).judged(aim.map(|aim| median >= aim))
+        }
+    }
+}
