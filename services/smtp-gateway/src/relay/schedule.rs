@@ -6,7 +6,7 @@ use std::time::Duration;
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another attempt, so long from now.
+    /// Another attempt, so many whole seconds from now.
     RetryAfter(Duration),
     /// The message has been tried for long enough (RFC 5321 §4.5.4.1).
     Expired,
@@ -20,7 +20,9 @@ pub(crate) fn next(relay: &Relay, attempts: u32, age: Duration) -> Next {
     let failed_before = attempts.saturating_sub(1) as usize;
     let pause = relay.retry.get(failed_before).or(relay.retry.last()).copied().unwrap_or(relay.expiry);
     // The last attempt comes when the time is up, not an hour later.
-    Next::RetryAfter(pause.min(relay.expiry - age))
+    let pause = pause.min(relay.expiry - age);
+    // The queue counts in seconds. Rounded down, the last one of a message's life would be full of attempts.
+    Next::RetryAfter(Duration::from_secs(pause.as_millis().div_ceil(1000) as u64))
 }
 
 #[cfg(test)]
@@ -37,5 +39,14 @@ mod tests {
         }
         assert_eq!(after(30, 86_390), Next::RetryAfter(Duration::from_secs(10)));
         assert_eq!(after(30, 86_400), Next::Expired);
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_a_second() {
+        let relay = Relay { retry: vec![Duration::from_millis(1200)], ..Relay::default() };
+        let after = |age| next(&relay, 1, age);
+        assert_eq!(after(Duration::ZERO), Next::RetryAfter(Duration::from_secs(2)));
+        let almost_over = relay.expiry - Duration::from_millis(1);
+        assert_eq!(after(almost_over), Next::RetryAfter(Duration::from_secs(1)));
     }
 }
