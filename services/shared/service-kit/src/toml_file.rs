@@ -1,6 +1,7 @@
 //! Strict TOML with errors that fit on one line and name file, line and key.
 
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 use std::path::{Path, PathBuf};
 
 /// Why a file cannot be used. Displays as one line that names the file and what to change.
@@ -47,12 +48,24 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, F
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text.as_bytes()[..start].iter().filter(|&&octet| octet == b'\n').count() + 1;
         let what = error.message().replace('\n', " ");
-        let message = if key.is_empty() || key == "." { what } else { format!("{key}: {what}") };
+        let message = if key.is_empty() { what } else { format!("{key}: {what}") };
         FileError::Text { path: path.to_owned(), line, message }
     };
     let document = toml::Deserializer::parse(text).map_err(|error| failure(&error, ""))?;
     serde_path_to_error::deserialize(document).map_err(|error| {
-        let key = error.path().to_string();
-        failure(error.inner(), &key)
+        let segments: String = error.path().iter().map(dotted).collect();
+        failure(error.inner(), segments.trim_start_matches('.'))
     })
+}
+
+/// A part of a key as TOML writes it: a server's name has dots of its own, and is quoted.
+fn dotted(segment: &Segment) -> String {
+    let is_bare = |key: &str| key.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet));
+    match segment {
+        Segment::Map { key } if is_bare(key) => format!(".{key}"),
+        Segment::Map { key } => format!(".\"{key}\""),
+        Segment::Seq { index } => format!("[{index}]"),
+        Segment::Enum { variant } => format!(".{variant}"),
+        Segment::Unknown => String::new(),
+    }
 }

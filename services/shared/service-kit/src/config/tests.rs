@@ -49,8 +49,8 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             "data/config.toml:2: server.a.smtp: 70000 is no port; give a number from 1 to 65535",
         ),
         (
-            "[server.a]\nsmtp = \"x\"\n".to_owned(),
-            "data/config.toml:2: server.a.smtp: \"x\" is no port; give a number from 1 to 65535",
+            "[server.\"a.b\"]\nsmtp = \"x\"\n".to_owned(),
+            "data/config.toml:2: server.\"a.b\".smtp: \"x\" is no port; give a number from 1 to 65535",
         ),
         ("[server.a]\nsmtp = 1\n".to_owned(), "data/config.toml:1: server.a: missing field `pop`"),
         (
