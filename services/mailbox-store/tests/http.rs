@@ -200,11 +200,11 @@ async fn a_login_tells_nothing_but_whether_it_is_right() {
 #[tokio::test]
 async fn the_queue_is_claimed_settled_and_flushed() {
     let server = Server::start().await;
-    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 0, limit: 10 };
-    assert_eq!(server.client.claim(request).await.unwrap(), None);
+    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 0, limit: 10, except: Vec::new() };
+    assert_eq!(server.client.claim(&request).await.unwrap(), None);
     // A worker that waits is told at once.
-    let (client, patient) = (server.client.clone(), ClaimRequest { wait_seconds: 60, ..request });
-    let waiting = tokio::spawn(async move { client.claim(patient).await });
+    let (client, patient) = (server.client.clone(), ClaimRequest { wait_seconds: 60, ..request.clone() });
+    let waiting = tokio::spawn(async move { client.claim(&patient).await });
     server.until_metric("mailtown_store_waiting_claims", "1").await;
     let recipients = ["x@far.test", "y@far.test"];
     let sent = server.client.submit(&submission("t", &recipients), Bytes::from_static(MAIL)).await;
@@ -229,11 +229,11 @@ async fn the_queue_is_claimed_settled_and_flushed() {
     let queue: QueuePage = server.get("/v1/queue").await.json().await.unwrap();
     let [entry] = &queue.entries[..] else { panic!("{queue:?}") };
     assert_eq!((entry.recipient.clone(), entry.attempts, &entry.last_reply), (mailbox("y@far.test"), 1, &reply));
-    assert_eq!(server.client.claim(request).await.unwrap(), None);
+    assert_eq!(server.client.claim(&request).await.unwrap(), None);
 
     let flushed = server.request(Method::POST, "/v1/queue/flush").send().await.unwrap();
     assert_eq!(flushed.text().await.unwrap(), "{\"entries\":1}");
-    let again = server.client.claim(request).await.unwrap().unwrap();
+    let again = server.client.claim(&request).await.unwrap().unwrap();
     assert_eq!(again.messages[0].recipients[0].attempts, 2);
     assert_eq!(server.metric("mailtown_store_queue_entries").await, "1");
 }
@@ -241,9 +241,9 @@ async fn the_queue_is_claimed_settled_and_flushed() {
 #[tokio::test]
 async fn a_waiting_worker_does_not_hold_up_the_end() {
     let server = Server::start().await;
-    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 60, limit: 10 };
+    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 60, limit: 10, except: Vec::new() };
     let client = server.client.clone();
-    let waiting = tokio::spawn(async move { client.claim(request).await });
+    let waiting = tokio::spawn(async move { client.claim(&request).await });
     server.until_metric("mailtown_store_waiting_claims", "1").await;
     tokio::time::timeout(Duration::from_secs(8), server.stop()).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), None);

@@ -59,7 +59,7 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
     // From before the first look, so that no change falls between looking and waiting.
     let mut changes = api.store.queue_changes();
     loop {
-        let next_due_at = match api.store.claim(lease, limit).await? {
+        let next_due_at = match api.store.claim(lease, limit, request.except.clone()).await? {
             ClaimOutcome::Claimed(claim) => return Ok(axum::Json(claim).into_response()),
             ClaimOutcome::NothingDue { next_due_at } => next_due_at,
         };

@@ -22,7 +22,7 @@ use mail_api::{
     Claim, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage,
     QueuePage, Settlement, Submission,
 };
-use mail_proto::Mailbox;
+use mail_proto::{Domain, Mailbox};
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -176,10 +176,10 @@ pub trait Store: Send + Sync {
     /// The queue's entries after `after`, by message and recipient, at most `limit`.
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage>;
 
-    /// Leases to the caller up to `limit` messages of the domain that has been due the longest, for those of
-    /// their recipients in this domain that are due. The attempt is counted now, before anybody connects, and
+    /// Leases to the caller up to `limit` messages of the domain that has been due the longest, but for the
+    /// domains in `except`, for those of their recipients in this domain that are due. The attempt is counted now, before anybody connects, and
     /// when the lease runs out the recipients are due again. Does not wait.
-    async fn claim(&self, lease: Duration, limit: u32) -> Result<ClaimOutcome>;
+    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome>;
 
     /// Changes whenever something may have become due earlier than it was; in vain at times.
     fn queue_changes(&self) -> watch::Receiver<()>;

@@ -159,12 +159,12 @@ impl StoreClient {
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn claim(&self, claim: ClaimRequest) -> Result<Option<Claim>, ApiError> {
+    pub async fn claim(&self, claim: &ClaimRequest) -> Result<Option<Claim>, ApiError> {
         let request = self
             .endpoint
             .request(Method::POST, &["v1", "queue", "claims"])
             .timeout(Duration::from_secs(u64::from(claim.wait_seconds)) + READ_TIMEOUT);
-        let response = send(request.json(&claim)).await?;
+        let response = send(request.json(claim)).await?;
         if response.status() == StatusCode::NO_CONTENT { Ok(None) } else { Ok(Some(response.json().await?)) }
     }
 

@@ -16,6 +16,25 @@ pub struct MailboxSummary {
     pub messages: u64,
     /// Their octets, added up.
     pub octets: u64,
+    /// The most messages that it may hold; absent when there is no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_messages: Option<u64>,
+    /// The most octets that it may hold; absent when there is no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_octets: Option<u64>,
+}
+
+impl MailboxSummary {
+    /// Whether one more message of so many octets fits in now.
+    pub fn has_room_for(&self, octets: u64) -> bool {
+        self.quota_messages.is_none_or(|quota| self.messages < quota)
+            && self.quota_octets.is_none_or(|quota| self.octets.saturating_add(octets) <= quota)
+    }
+
+    /// Whether a message of so many octets would fit in if there were nothing else.
+    pub fn could_hold(&self, octets: u64) -> bool {
+        self.quota_messages != Some(0) && self.quota_octets.is_none_or(|quota| octets <= quota)
+    }
 }
 
 /// One page of `GET /v1/mailboxes`, by address.
@@ -218,7 +237,7 @@ pub struct QueuePage {
 }
 
 /// Asks for queued messages that are due (`POST /v1/queue/claims`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// How long the claim lives unless it is renewed.
@@ -230,6 +249,10 @@ pub struct ClaimRequest {
     /// At most so many messages.
     #[schema(minimum = 1, maximum = 1000)]
     pub limit: u32,
+    /// Not of these domains: the worker has enough to do for them.
+    #[schema(value_type = Vec<String>)]
+    #[serde(default)]
+    pub except: Vec<Domain>,
 }
 
 /// Messages for one domain, leased to one worker. Each attempt is already counted.
@@ -330,6 +353,14 @@ pub enum Outcome {
         /// When, from now.
         retry_after_seconds: u64,
         /// What the peer, or what stood in its way, said.
+        reply: String,
+    },
+    /// To be put into the recipient's maildrop, which is here; to be tried again if that is full by now or
+    /// does not exist any more.
+    DeliverHere {
+        /// When it is tried again, from now.
+        retry_after_seconds: u64,
+        /// Why it had to be tried again.
         reply: String,
     },
 }

@@ -2,18 +2,18 @@
 
 mod bounce;
 mod deliver;
+mod dispatch;
 mod route;
 mod schedule;
 mod settle;
 mod worker;
 
+pub(crate) use dispatch::run;
 pub use route::Hosts;
 
 use crate::{Config, metrics::Metrics};
 use mail_api::{DnsClient, StoreClient};
-use service_kit::{config::Stack, shutdown::CancellationToken};
-use std::sync::Arc;
-use tokio::task::JoinSet;
+use service_kit::config::Stack;
 
 /// What all relay workers of a gateway share.
 #[derive(Debug, Clone)]
@@ -33,15 +33,4 @@ impl Context {
         let settlements = settle::settlements(store.clone());
         Self { stack, store, dns, hosts, metrics, settlements }
     }
-}
-
-/// Relays until `shutdown`, then finishes the transactions under way.
-pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let workers = context.stack.relay.workers;
-    let context = Arc::new(context);
-    let mut tasks = JoinSet::new();
-    for _ in 0..workers {
-        tasks.spawn(worker::run(Arc::clone(&context), shutdown.clone()));
-    }
-    tasks.join_all().await;
 }

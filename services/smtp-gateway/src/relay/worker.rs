@@ -1,4 +1,4 @@
-//! One relay worker: claims the messages for one domain, and sees each to its end under the lease.
+//! One claim: messages for one domain, each seen to its end under the lease.
 
 use super::{
     Context,
@@ -8,66 +8,24 @@ use super::{
 };
 use crate::policy::no_such_mailbox;
 use futures_util::{FutureExt, future};
-use mail_api::{Claim, ClaimRequest, ClaimedMessage, ProblemKind, Renewal};
+use mail_api::{Claim, ClaimedMessage, ProblemKind, Renewal};
 use mail_proto::smtp::Reply;
 use service_kit::shutdown::CancellationToken;
-use std::{sync::Arc, time::Duration};
-use tracing::Instrument;
+use std::time::Duration;
 
-/// How long a claim waits at the store for something to do.
-const CLAIM_WAIT_SECONDS: u32 = 20;
-/// How many messages are claimed at once: they share one connection.
-const CLAIM_MESSAGES: u32 = 100;
 /// After so many broken connections the rest of a claim waits for its next attempt.
 const BREAKS: usize = 2;
-/// How long to wait after a store that did not answer, at first and at most.
-const STORE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-
-/// Works until `shutdown`; a transaction under way is finished first.
-pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
-    let request = ClaimRequest {
-        lease_seconds: lease_seconds(&context),
-        wait_seconds: CLAIM_WAIT_SECONDS,
-        limit: CLAIM_MESSAGES,
-    };
-    let mut pause = STORE_PAUSE[0];
-    loop {
-        let claimed = tokio::select! {
-            () = shutdown.cancelled() => return,
-            claimed = context.store.claim(request) => claimed,
-        };
-        match claimed {
-            Ok(claim) => {
-                pause = STORE_PAUSE[0];
-                if let Some(claim) = claim {
-                    let span = tracing::info_span!("relay", domain = %claim.domain);
-                    work(&context, claim, &shutdown).instrument(span).await;
-                }
-            }
-            Err(error) => {
-                if pause == STORE_PAUSE[0] {
-                    tracing::warn!(%error, "the queue cannot be read; trying on");
-                }
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
-                pause = (pause * 2).min(STORE_PAUSE[1]);
-            }
-        }
-    }
-}
-
-fn lease_seconds(context: &Context) -> u32 {
-    u32::try_from(context.stack.relay.lease.as_secs()).unwrap_or(u32::MAX).clamp(1, 3600)
-}
-
 /// Works on a claim for as long as it is ours.
-async fn work(context: &Context, claim: Claim, shutdown: &CancellationToken) {
+pub(super) async fn work(context: &Context, claim: Claim, shutdown: &CancellationToken) {
     tokio::select! {
         () = relay(context, &claim, shutdown) => {}
         () = keep(context, &claim.lease) => tracing::warn!("the lease was lost; another worker goes on"),
     }
+}
+
+/// How long a claim lives unless it is renewed.
+pub(super) fn lease_seconds(context: &Context) -> u32 {
+    u32::try_from(context.stack.relay.lease.as_secs()).unwrap_or(u32::MAX).clamp(1, 3600)
 }
 
 /// Renews the lease; answers when it is lost.

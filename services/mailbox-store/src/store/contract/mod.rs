@@ -126,7 +126,7 @@ impl Fixture {
     }
 
     pub(crate) async fn claim(&self) -> Option<Claim> {
-        match self.store.claim(MINUTE, 100).await.unwrap() {
+        match self.store.claim(MINUTE, 100, Vec::new()).await.unwrap() {
             ClaimOutcome::Claimed(claim) => Some(claim),
             ClaimOutcome::NothingDue { .. } => None,
         }

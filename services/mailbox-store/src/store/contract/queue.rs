@@ -2,15 +2,19 @@
 
 use super::*;
 
+fn other_ends_at(fixture: &Fixture) -> Option<Timestamp> {
+    Some((fixture.clock.clock())() + MINUTE)
+}
+
 /// A claim takes one domain's due messages, those first that have been due the longest, and counts the attempt.
 pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
-    assert_eq!(fixture.store.claim(MINUTE, 9).await, Ok(ClaimOutcome::NothingDue { next_due_at: None }));
+    assert_eq!(fixture.store.claim(MINUTE, 9, Vec::new()).await, Ok(ClaimOutcome::NothingDue { next_due_at: None }));
     let first = fixture.send("1", &["y@far.test", "x@far.test", "z@other.test", "a@local.test"]).await;
     fixture.clock.advance(SECOND);
     let second = fixture.send("2", &["x@far.test"]).await;
     let third = fixture.send("3", &["x@far.test"]).await;
 
-    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 2).await.unwrap() else { panic!() };
+    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 2, Vec::new()).await.unwrap() else { panic!() };
     assert_eq!(claim.domain.as_str(), "far.test");
     let claimed: Vec<_> = claim.messages.iter().map(|message| message.id).collect();
     assert_eq!(claimed, [first, second]);
@@ -20,13 +24,20 @@ pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
     assert_eq!(claim.messages[0].reverse_path.to_string(), "<sender@local.test>");
     assert_eq!(claim.messages[1].queued_at, (fixture.clock.clock())());
 
-    // The rest can be claimed beside it.
-    let other = fixture.claim().await.unwrap();
+    // The rest can be claimed beside it, or but for what the caller has enough of.
+    let far = || vec!["far.test".parse().unwrap()];
+    let ClaimOutcome::Claimed(other) = fixture.store.claim(MINUTE, 9, far()).await.unwrap() else { panic!() };
+    assert_eq!(
+        fixture.store.claim(MINUTE, 9, far()).await,
+        Ok(ClaimOutcome::NothingDue { next_due_at: other_ends_at(&fixture) })
+    );
     assert_eq!((other.domain.as_str(), other.messages[0].id), ("other.test", first));
     let rest = fixture.claim().await.unwrap();
     assert_eq!((rest.domain.as_str(), rest.messages[0].id), ("far.test", third));
     assert_ne!(rest.lease, claim.lease);
-    let ClaimOutcome::NothingDue { next_due_at } = fixture.store.claim(MINUTE, 9).await.unwrap() else { panic!() };
+    let ClaimOutcome::NothingDue { next_due_at } = fixture.store.claim(MINUTE, 9, Vec::new()).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(next_due_at, Some((fixture.clock.clock())() + MINUTE));
     assert_eq!(
         fixture.queued().await,

@@ -24,11 +24,13 @@ struct Lease<'a> {
     ends_at_ms: i64,
 }
 
-pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32) -> Result<ClaimOutcome> {
+pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except: &[Domain]) -> Result<ClaimOutcome> {
     let now_ms = unit.now().as_millisecond();
+    // A domain has no character that JSON would have to escape, and SQLite takes a list in no other way.
+    let except = format!("[{}]", except.iter().map(|domain| format!("\"{domain}\"")).collect::<Vec<_>>().join(","));
     // Goes round again only after it has set aside all that it found.
     loop {
-        let Some((domain, due_at_ms)) = longest_due(unit)? else {
+        let Some((domain, due_at_ms)) = longest_due(unit, &except)? else {
             return Ok(ClaimOutcome::NothingDue { next_due_at: None });
         };
         if due_at_ms > now_ms {
@@ -48,13 +50,14 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32) -> Resu
     }
 }
 
-/// The domain that has been due the longest, or will be due first.
-fn longest_due(unit: &Unit<'_>) -> Result<Option<(String, i64)>> {
+/// The domain that has been due the longest, or will be due first, but for those of a JSON array.
+fn longest_due(unit: &Unit<'_>, except: &str) -> Result<Option<(String, i64)>> {
     let mut statement = unit.connection.prepare_cached(
-        "SELECT domain, next_attempt_at_ms FROM queue WHERE quarantined_at_ms IS NULL
+        "SELECT domain, next_attempt_at_ms FROM queue
+         WHERE quarantined_at_ms IS NULL AND domain NOT IN (SELECT value FROM json_each(?1))
          ORDER BY next_attempt_at_ms LIMIT 1",
     )?;
-    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    Ok(statement.query_row([except], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 /// Up to `limit` messages that are due for the lease's domain, those first that have been due the longest.

@@ -37,7 +37,7 @@ use mail_api::{
     Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
     Settlement, Submission,
 };
-use mail_proto::Mailbox;
+use mail_proto::{Domain, Mailbox};
 use messages::Location;
 use readers::Readers;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -165,8 +165,8 @@ impl Store for SqliteStore {
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
     }
 
-    async fn claim(&self, lease: Duration, limit: u32) -> Result<ClaimOutcome> {
-        self.writer.write(move |unit| claims::claim(unit, lease, limit)).await
+    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome> {
+        self.writer.write(move |unit| claims::claim(unit, lease, limit, &except)).await
     }
 
     fn queue_changes(&self) -> watch::Receiver<()> {

@@ -57,7 +57,7 @@ CREATE TABLE queue (
     quarantined_at_ms INTEGER,
     PRIMARY KEY (message_id, recipient)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX queue_by_time ON queue (next_attempt_at_ms) WHERE quarantined_at_ms IS NULL;
+CREATE INDEX queue_by_time ON queue (next_attempt_at_ms, domain) WHERE quarantined_at_ms IS NULL;
 CREATE INDEX queue_by_domain ON queue (domain, next_attempt_at_ms, message_id) WHERE quarantined_at_ms IS NULL;
 CREATE INDEX queue_by_lease ON queue (lease) WHERE lease IS NOT NULL;
 

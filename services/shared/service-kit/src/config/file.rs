@@ -1,8 +1,8 @@
 //! The configuration file as it is written.
 
 use super::{
-    ConfigError, Password, Profile, meaning,
-    values::{Port, duration, durations},
+    ConfigError, Password, Profile, Quota, meaning,
+    values::{Port, duration, durations, optional_duration},
 };
 use ipnet::IpNet;
 use mail_proto::{Domain, Mailbox};
@@ -31,6 +31,13 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) relay: Relay,
+    /// For every account but those that `quotas` names.
+    #[serde(default)]
+    pub(super) quota: Quota,
+    #[serde(default)]
+    pub(super) quotas: BTreeMap<Mailbox, Quota>,
+    #[serde(default)]
+    pub(super) retention: Retention,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -113,8 +120,10 @@ pub struct Relay {
     /// How long a claimed message stays claimed when its worker dies.
     #[serde(deserialize_with = "duration")]
     pub lease: Duration,
-    /// How many domains one gateway relays to at once.
-    pub workers: usize,
+    /// The most connections to other servers that a gateway has at once.
+    pub connections: usize,
+    /// The most of them to one domain, so that one that hangs leaves some for the others.
+    pub connections_per_domain: usize,
     /// How long connecting to an exchange may take.
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
@@ -130,11 +139,21 @@ impl Default for Relay {
             retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
             expiry: 24 * hour,
             lease: minute,
-            workers: 4,
+            connections: 64,
+            connections_per_domain: 16,
             connect_timeout: Duration::from_secs(30),
             reply_timeout: 5 * minute,
         }
     }
+}
+
+/// `[retention]`: how long mail is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// How long a message stays in a maildrop; for ever without.
+    #[serde(deserialize_with = "optional_duration")]
+    pub messages: Option<Duration>,
 }
 
 impl File {
@@ -148,6 +167,7 @@ impl File {
         }
         self.check_limits(path)?;
         self.check_accounts(path)?;
+        self.check_quotas(path)?;
         self.check_ports(path)
     }
 
@@ -162,7 +182,8 @@ impl File {
             ("limits.connections", limits.connections as u64, 1),
             ("limits.connections_per_peer", limits.connections_per_peer as u64, 1),
             ("limits.bad_commands", u64::from(limits.bad_commands), 1),
-            ("relay.workers", self.relay.workers as u64, 1),
+            ("relay.connections", self.relay.connections as u64, 1),
+            ("relay.connections_per_domain", self.relay.connections_per_domain as u64, 1),
         ];
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(meaning(path, format!("{key} is {value}; give at least {least}"))),
@@ -185,6 +206,17 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    fn check_quotas(&self, path: &Path) -> Result<(), ConfigError> {
+        let has_account = |address| self.accounts.values().any(|accounts| accounts.contains_key(address));
+        match self.quotas.keys().find(|address| !has_account(address)) {
+            Some(address) => {
+                let message = format!("quotas.\"{address}\": no such account; add it to an [accounts] table");
+                Err(meaning(path, message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Every service of a town is on one machine, so each port has one owner.

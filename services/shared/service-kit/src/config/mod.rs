@@ -4,8 +4,8 @@ mod file;
 mod values;
 
 pub use crate::toml_file::FileError as ConfigError;
-pub use file::{AgentHosts, Limits, Relay};
-pub use values::{Password, Profile};
+pub use file::{AgentHosts, Limits, Relay, Retention};
+pub use values::{Password, Profile, Quota};
 
 use file::{File, Server};
 use ipnet::IpNet;
@@ -44,6 +44,10 @@ pub struct Stack {
     pub limits: Limits,
     /// How queued mail is relayed.
     pub relay: Relay,
+    /// How long mail is kept.
+    pub retention: Retention,
+    quota: Quota,
+    quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
     path: PathBuf,
 }
@@ -115,6 +119,18 @@ impl Stack {
     /// Where this stack was configured, for messages that tell what to change.
     pub fn config_path(&self) -> &Path {
         &self.path
+    }
+
+    /// The most that this mailbox may hold: what `quotas` says of it, or else `quota`. One without an account,
+    /// such as the postmaster that every domain has, is not limited.
+    pub fn quota(&self, address: &Mailbox) -> Quota {
+        let default = if self.accounts.contains_key(address) { self.quota } else { Quota::default() };
+        self.quotas.get(address).copied().unwrap_or(default)
+    }
+
+    /// Whether any mailbox is limited.
+    pub fn has_quotas(&self) -> bool {
+        self.accounts.keys().any(|address| self.quota(address) != Quota::default())
     }
 
     /// Whether mail for this domain is delivered here.
@@ -198,6 +214,9 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         require_auth: server.require_auth.unwrap_or(file.require_auth),
         limits: file.limits.clone(),
         relay: file.relay.clone(),
+        retention: file.retention.clone(),
+        quota: file.quota,
+        quotas: file.quotas.clone(),
         ports: server.clone(),
         path: path.to_owned(),
     }

@@ -88,6 +88,36 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
 }
 
 #[test]
+fn quotas_are_the_defaults_unless_an_account_has_its_own() {
+    let accounts = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n\"v@x\" = \"p\"\n";
+    let quotas = "[quota]\nmessages = 10\noctets = 1000\n[quotas]\n\"v@x\" = { octets = 5 }\n";
+    let config = parse(&format!("{accounts}{quotas}[retention]\nmessages = \"30d\"\n")).unwrap();
+    let stack = config.stack("a").unwrap();
+    let quota = |address: &str| stack.quota(&address.parse().unwrap());
+    assert_eq!(quota("u@x"), Quota { messages: Some(10), octets: Some(1000) });
+    assert_eq!(quota("v@x"), Quota { messages: None, octets: Some(5) });
+    assert_eq!(quota("postmaster@x"), Quota::default());
+    assert!(stack.has_quotas());
+    assert_eq!(stack.retention.messages, Some(std::time::Duration::from_secs(30 * 24 * 3600)));
+
+    let config = parse(accounts).unwrap();
+    let stack = config.stack("a").unwrap();
+    assert_eq!((stack.has_quotas(), stack.retention.messages), (false, None));
+
+    let table = [
+        ("[quotas]\n\"w@x\" = { octets = 5 }\n", ": quotas.\"w@x\": no such account; add it to an [accounts] table"),
+        ("[quota]\nbytes = 5\n", ":8: quota.bytes: unknown field `bytes`, expected `messages` or `octets`"),
+        (
+            "[retention]\nmessages = \"0s\"\n",
+            ":8: retention.messages: \"0s\" is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\"",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(parse(&format!("{accounts}{text}")).unwrap_err(), format!("data/config.toml{expected}"));
+    }
+}
+
+#[test]
 fn a_password_is_never_displayed() {
     let config = parse(SHIPPED).unwrap();
     assert!(!format!("{config:?}").contains("pass1"));

@@ -39,6 +39,16 @@ impl fmt::Debug for Password {
     }
 }
 
+/// The most that a mailbox may hold. An absent key is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// In messages.
+    pub messages: Option<u64>,
+    /// In octets, as POP3 lists them.
+    pub octets: Option<u64>,
+}
+
 /// A TCP or UDP port that can be named by others, so not 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Port(NonZeroU16);
@@ -61,6 +71,10 @@ impl<'de> Deserialize<'de> for Port {
 /// Reads `"90s"`, `"1h 30m"` or a list of such.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?)
+}
+
+pub(super) fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 pub(super) fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
