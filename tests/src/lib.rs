@@ -1,1 +1,55 @@
-//! tests
+//! What the system tests are made of: whole towns, in this process ([`TestTown`]) or as processes that can be
+//! killed ([`ProcessTown`]), clients that talk to them, and peers that misbehave as told ([`FakePeer`]).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+pub mod binaries;
+mod peer;
+mod plan;
+mod pop3;
+mod ports;
+mod processes;
+mod site;
+mod smtp;
+mod town;
+
+pub use peer::{Answer, FakePeer, Line, polite};
+pub use plan::Plan;
+pub use pop3::Pop3Client;
+pub use ports::PortBlock;
+pub use processes::{ProcessTown, Service};
+pub use site::{Site, TOKEN};
+pub use smtp::SmtpClient;
+pub use town::TestTown;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should be there soon.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a condition outside our reach is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The server of `mail.sustech.edu.cn`.
+pub const EXMAIL: &str = "exmail.qq.com";
+/// The server of `gmail.com`.
+pub const GMAIL: &str = "gmail.com";
+/// A user of [`EXMAIL`].
+pub const USR1: &str = "usr1@mail.sustech.edu.cn";
+/// Another user of [`EXMAIL`].
+pub const USR2: &str = "usr2@mail.sustech.edu.cn";
+/// The user of [`GMAIL`].
+pub const USR: &str = "usr@gmail.com";
+
+/// The first value that `look` finds.
+///
+/// # Panics
+/// When there is none within `limit`; says `what` was awaited.
+pub async fn eventually<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}

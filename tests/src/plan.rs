@@ -1,0 +1,142 @@
+//! What a town under test is to be like.
+
+use crate::{EXMAIL, GMAIL, PortBlock, Site, USR, USR1, USR2};
+use service_kit::config::PortKey;
+use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
+
+/// The default town's two stacks and three users on ports of their own, with changes.
+#[derive(Debug)]
+pub struct Plan {
+    ports: PortBlock,
+    profile: &'static str,
+    limits: String,
+    relay: String,
+    mx: BTreeMap<String, String>,
+    p: BTreeMap<String, String>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let ports = PortBlock::find();
+        let mut plan = Self {
+            ports,
+            profile: "tutorial",
+            limits: String::new(),
+            relay: String::new(),
+            mx: BTreeMap::new(),
+            p: BTreeMap::new(),
+        };
+        for (server, exchange) in [(EXMAIL, "mxbiz1.qq.com"), (GMAIL, "gmail-smtp-in.l.google.com")] {
+            let [smtp, pop] = [PortKey::Smtp, PortKey::Pop].map(|key| plan.port(server, key));
+            plan = plan.p(exchange, smtp).p(&format!("smtp.{server}"), smtp).p(&format!("pop.{server}"), pop);
+        }
+        plan.mx("mail.sustech.edu.cn", "\"mxbiz1.qq.com.\"").mx("gmail.com", "\"gmail-smtp-in.l.google.com.\"")
+    }
+}
+
+impl Plan {
+    /// In profile `rfc` instead of `tutorial`.
+    #[must_use]
+    pub fn rfc(mut self) -> Self {
+        self.profile = "rfc";
+        self
+    }
+
+    /// Adds lines of TOML to `[limits]`.
+    #[must_use]
+    pub fn limits(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.limits, "{lines}");
+        self
+    }
+
+    /// Adds lines of TOML to `[relay]`.
+    #[must_use]
+    pub fn relay(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.relay, "{lines}");
+        self
+    }
+
+    /// Sets the MX of a domain to a value in TOML.
+    #[must_use]
+    pub fn mx(mut self, domain: &str, value: &str) -> Self {
+        self.mx.insert(domain.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets the P of a name.
+    #[must_use]
+    pub fn p(mut self, name: &str, port: u16) -> Self {
+        self.p.insert(name.to_owned(), format!("\"{port}\""));
+        self
+    }
+
+    /// Makes a domain its own exchange (RFC 5321 §5.1), on this port.
+    #[must_use]
+    pub fn peer(self, domain: &str, port: u16) -> Self {
+        self.p(domain, port)
+    }
+
+    /// The port of a service.
+    pub fn port(&self, server: &str, key: PortKey) -> u16 {
+        self.ports.port(index(server, key))
+    }
+
+    /// A port on which nobody listens.
+    pub fn silent_port(&self) -> u16 {
+        self.ports.port(PortBlock::PORTS - 1)
+    }
+
+    /// The text of `config.toml`.
+    pub fn config(&self) -> String {
+        let mut text = format!("profile = \"{}\"\n[limits]\n{}[relay]\n{}", self.profile, self.limits, self.relay);
+        for server in [EXMAIL, GMAIL] {
+            let _ = writeln!(text, "[server.\"{server}\"]");
+            for key in PortKey::ALL {
+                let _ = writeln!(text, "{} = {}", key.as_str(), self.port(server, key));
+            }
+        }
+        let _ = writeln!(text, "[accounts.\"{EXMAIL}\"]\n\"{USR1}\" = \"pass1\"\n\"{USR2}\" = \"pass2\"");
+        let _ = writeln!(text, "[accounts.\"{GMAIL}\"]\n\"{USR}\" = \"pass\"");
+        for (domain, server) in [("mail.sustech.edu.cn", EXMAIL), ("gmail.com", GMAIL)] {
+            let _ = writeln!(text, "[agent.\"{domain}\"]\nsmtp = \"smtp.{server}\"\npop = \"pop.{server}\"");
+        }
+        text
+    }
+
+    /// The text of `fdns.toml`.
+    pub fn zone(&self) -> String {
+        let mut text = String::new();
+        for (table, records) in [("MX", &self.mx), ("P", &self.p)] {
+            let _ = writeln!(text, "[{table}]");
+            for (name, value) in records {
+                let _ = writeln!(text, "\"{name}.\" = {value}");
+            }
+        }
+        text
+    }
+
+    /// Writes both files into a new directory.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn write(self) -> Site {
+        let directory = tempfile::Builder::new().prefix("mailtown-test-").tempdir().unwrap();
+        let write = |name: &str, text: String| -> PathBuf {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let (config, zone) = (write("config.toml", self.config()), write("fdns.toml", self.zone()));
+        Site::new(directory, config, zone, self.ports)
+    }
+}
+
+/// Where a service's port stands in the block.
+pub(crate) fn index(server: &str, key: PortKey) -> u16 {
+    let stack = match server {
+        EXMAIL => 0,
+        GMAIL => 1,
+        _ => panic!("no server {server}"),
+    };
+    (stack * PortKey::ALL.len() + key as usize) as u16
+}

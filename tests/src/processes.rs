@@ -1,0 +1,158 @@
+//! A town of eight processes, each of which can be killed and started again.
+
+use crate::{EXMAIL, GMAIL, PATIENCE, Plan, Site, TOKEN, binaries, eventually};
+use service_kit::{cli, config::PortKey};
+use std::{
+    fs::{self, File},
+    ops::Deref,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+};
+use tokio::process::{Child, Command};
+
+/// One of the eight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// Its binary.
+    pub binary: &'static str,
+    /// Its stack.
+    pub server: &'static str,
+}
+
+impl Service {
+    /// All of a town, in an order in which they can be started.
+    pub const ALL: [Self; 8] = [
+        Self { binary: "mailbox-store", server: EXMAIL },
+        Self { binary: "mailbox-store", server: GMAIL },
+        Self { binary: "pseudo-dns", server: EXMAIL },
+        Self { binary: "pseudo-dns", server: GMAIL },
+        Self { binary: "pop3-gateway", server: EXMAIL },
+        Self { binary: "pop3-gateway", server: GMAIL },
+        Self { binary: "smtp-gateway", server: EXMAIL },
+        Self { binary: "smtp-gateway", server: GMAIL },
+    ];
+
+    /// The port key of its HTTP side.
+    pub fn http(self) -> PortKey {
+        match self.binary {
+            "mailbox-store" => PortKey::Store,
+            "pseudo-dns" => PortKey::DnsHttp,
+            "pop3-gateway" => PortKey::PopHttp,
+            _ => PortKey::SmtpHttp,
+        }
+    }
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|&service| service == self).unwrap()
+    }
+}
+
+/// A town of processes; they are killed when it is dropped.
+#[derive(Debug)]
+pub struct ProcessTown {
+    site: Site,
+    processes: [Option<Child>; Service::ALL.len()],
+}
+
+impl ProcessTown {
+    /// Starts a town, and answers once all of it is ready.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn start(plan: Plan) -> Self {
+        let mut town = Self { site: plan.write(), processes: Default::default() };
+        for service in Service::ALL {
+            town.spawn(service);
+        }
+        for service in Service::ALL {
+            town.ready(service).await;
+        }
+        town
+    }
+
+    /// Starts a service again, and answers once it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn restart(&mut self, service: Service) {
+        self.spawn(service);
+        self.ready(service).await;
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn kill(&mut self, service: Service) {
+        let mut process = self.processes[service.index()].take().expect("it runs");
+        process.kill().await.unwrap();
+    }
+
+    /// SIGTERM, after which the service has the time to finish; see [`ProcessTown::ended`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn terminate(&self, service: Service) {
+        let process = self.processes[service.index()].as_ref().and_then(Child::id).expect("it runs");
+        let process = rustix::process::Pid::from_raw(process.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// How a service has ended, once it has.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(&mut self, service: Service) -> ExitStatus {
+        let mut process = self.processes[service.index()].take().expect("it runs");
+        tokio::time::timeout(PATIENCE, process.wait()).await.expect("it should have ended").unwrap()
+    }
+
+    fn spawn(&mut self, service: Service) {
+        let log = File::options().append(true).create(true).open(self.log(service)).unwrap();
+        let mut command = Command::new(binaries::path(service.binary));
+        command.args(["--name", service.server, "--config"]).arg(self.config());
+        match service.binary {
+            "mailbox-store" => command.arg("--data").arg(self.state().join(service.server)),
+            "pseudo-dns" => command.arg("--zone").arg(self.zone()),
+            _ => &mut command,
+        };
+        command.env("MAILTOWN_TOKEN", TOKEN).current_dir(self.directory()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.processes[service.index()] = Some(command.spawn().unwrap());
+    }
+
+    async fn ready(&mut self, service: Service) {
+        let address = self.address(service.server, service.http());
+        let Self { site: _, processes } = self;
+        let process = processes[service.index()].as_mut().expect("it runs");
+        eventually(&format!("{service:?} is ready"), PATIENCE, async || {
+            assert_eq!(process.try_wait().unwrap(), None, "{service:?} has ended");
+            cli::ready(address).await.ok()
+        })
+        .await;
+    }
+
+    fn log(&self, service: Service) -> PathBuf {
+        self.directory().join(format!("{}.{}.log", service.binary, service.server))
+    }
+}
+
+impl Deref for ProcessTown {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Drop for ProcessTown {
+    /// What the services have logged helps to understand why a test failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for service in Service::ALL {
+                let log = fs::read_to_string(self.log(service)).unwrap_or_default();
+                eprintln!("--- {} of {}\n{log}", service.binary, service.server);
+            }
+        }
+    }
+}

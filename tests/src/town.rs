@@ -1,0 +1,42 @@
+//! A town in the process of its test.
+
+use crate::{Plan, Site, TOKEN};
+use mailtown::{Options, Town};
+use service_kit::{config::Config, http::Token};
+use std::ops::Deref;
+
+/// A town that runs in this process until it is dropped.
+pub struct TestTown {
+    site: Site,
+    town: Town,
+}
+
+impl TestTown {
+    /// Starts a town.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn start(plan: Plan) -> Self {
+        let site = plan.write();
+        let config = Config::load(site.config()).unwrap();
+        let token = Some(Token::from(TOKEN));
+        let options = Options { config, zone: site.zone().to_owned(), state: site.state(), token };
+        Self { town: Town::start(options).await.unwrap(), site }
+    }
+
+    /// Lets what is in flight finish, and stops.
+    ///
+    /// # Panics
+    /// When a service has failed.
+    pub async fn stop(self) {
+        self.town.stop().await.unwrap();
+    }
+}
+
+impl Deref for TestTown {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}

@@ -1,0 +1,109 @@
+//! Clients that are too many, too slow, or gone.
+
+use std::{fs, time::Duration};
+use tokio::time::Instant;
+use town_tests::{EXMAIL, PATIENCE, Plan, SmtpClient, TestTown, USR1, USR2, eventually};
+
+#[tokio::test]
+async fn connections_over_the_limit_are_told_so() {
+    let town = TestTown::start(Plan::default().limits("connections_per_peer = 2")).await;
+    let first = town.smtp(EXMAIL).await;
+    let second = town.smtp(EXMAIL).await;
+    let mut third = town.smtp(EXMAIL).await;
+    assert_eq!(third.greeting, "421 4.3.2 too many connections, try again later");
+    assert_eq!(third.rest().await.unwrap(), "");
+    drop(first);
+    eventually("a place among the connections", PATIENCE, async || {
+        let client = town.smtp(EXMAIL).await;
+        (client.greeting == "220 exmail.qq.com SMTP server ready").then_some(())
+    })
+    .await;
+    drop(second);
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_client_is_sent_away() {
+    let town = TestTown::start(Plan::default().limits("smtp_idle = \"200ms\"")).await;
+    let mut client = town.smtp(EXMAIL).await;
+    assert_eq!(client.rest().await.unwrap(), "421 4.4.2 idle for too long\r\n");
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_in_the_middle_of_a_message_leaves_nothing() {
+    let town = TestTown::start(Plan::default().limits("smtp_idle = \"200ms\"")).await;
+    let mut client = in_the_middle_of_a_message(&town, 10).await;
+    client.rest().await.unwrap();
+    assert_only_the_marker_is_there(&town).await;
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_client_is_served_as_long_as_it_goes_on() {
+    let town = TestTown::start(Plan::default().limits("smtp_idle = \"500ms\"")).await;
+    let mut client = town.smtp(EXMAIL).await;
+    let message = "Subject: slow\r\n\r\noctet by octet\r\n";
+    let dialogue = [
+        ("EHLO laptop\r\n", "250"),
+        ("MAIL FROM:<usr1@mail.sustech.edu.cn>\r\n", "250 2.1.0 OK"),
+        ("RCPT TO:<usr2@mail.sustech.edu.cn>\r\n", "250 2.1.5 OK"),
+        ("DATA\r\n", "354"),
+        (message, ""),
+        (".\r\n", "250 2.0.0 OK queued as "),
+    ];
+    let started = Instant::now();
+    // The pace of the client is what this is about.
+    let mut pace = tokio::time::interval(Duration::from_millis(6));
+    for (text, reply) in dialogue {
+        for octet in text.as_bytes().chunks(1) {
+            pace.tick().await;
+            client.write(octet).await.unwrap();
+        }
+        if !reply.is_empty() {
+            let answer = client.reply().await.unwrap();
+            assert!(answer.starts_with(reply), "{answer}");
+        }
+    }
+    assert!(started.elapsed() > Duration::from_millis(500), "too fast to show anything: {:?}", started.elapsed());
+    assert_eq!(town.mail_of(USR2, 1).await, [message.as_bytes()]);
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_in_the_middle_of_a_message_leaves_nothing() {
+    // Small enough to wait at the gateway; on its way to the store; on its way to a file there.
+    for octets in [10, 100_000, 1_000_000] {
+        let town = TestTown::start(Plan::default()).await;
+        drop(in_the_middle_of_a_message(&town, octets).await);
+        assert_only_the_marker_is_there(&town).await;
+        eventually("no file left behind", PATIENCE, async || (body_files(&town) == 0).then_some(())).await;
+        town.stop().await;
+    }
+}
+
+/// A client that has sent the beginning of a message.
+async fn in_the_middle_of_a_message(town: &TestTown, octets: usize) -> SmtpClient {
+    let mut client = town.smtp(EXMAIL).await;
+    client.hello().await;
+    for line in [format!("MAIL FROM:<{USR1}>"), format!("RCPT TO:<{USR2}>"), "DATA".to_owned()] {
+        client.command(&line).await.unwrap();
+    }
+    client.write(b"Subject: half\r\n\r\n").await.unwrap();
+    client.write(&vec![b'x'; octets]).await.unwrap();
+    client
+}
+
+/// What comes later is there, and nothing else.
+async fn assert_only_the_marker_is_there(town: &TestTown) {
+    let marker = b"Subject: marker\r\n\r\n";
+    let id = town.send(USR1, &[USR2], marker).await;
+    assert_eq!(town.mail_of(USR2, 1).await, [marker]);
+    let ids: Vec<_> = town.messages(EXMAIL).await.messages.iter().map(|message| message.id.to_string()).collect();
+    assert_eq!(ids, [id]);
+}
+
+/// The bodies that the store has in files of their own.
+fn body_files(town: &TestTown) -> usize {
+    fs::read_dir(town.state().join(EXMAIL).join("bodies")).unwrap().count()
+}

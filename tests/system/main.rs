@@ -1,0 +1,14 @@
+//! Whole towns, seen from outside. Each test has a town of its own; see the harness in `tests/src`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli;
+mod dialogues;
+mod failure_messages;
+mod faults;
+mod http_api;
+mod interop;
+mod kill;
+mod limits;
+mod mail_flow;
+mod relay;
+mod tutorial;
