@@ -3,7 +3,8 @@
 # Two ways lead to the same runtime; MAILTOWN_BUILD, which compose passes on as the build target, chooses:
 #   from-source   the default: compiles in a container, dependencies and objects kept in cache mounts
 #   prebuilt      copies what the host compiled, in seconds and without pulling any image:
-#                   RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target x86_64-unknown-linux-gnu
+#                   RUSTFLAGS="-C target-feature=+crt-static" \
+#                     cargo build --release --target x86_64-unknown-linux-gnu
 #                   MAILTOWN_BUILD=prebuilt docker compose up --build
 # Without a `# syntax=` line, heredocs and `COPY --link`, so that it builds where no registry can be reached.
 
@@ -16,7 +17,8 @@ RUN --mount=type=cache,id=mailtown-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=mailtown-target,target=/src/target \
     set -eu; \
     host="$(rustc --print host-tuple)"; \
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bins --target "$host"; \
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$host" \
+        -p smtp-gateway -p pop3-gateway -p mailbox-store -p pseudo-dns -p agent -p mailtown; \
     mkdir /binaries; \
     for binary in smtp-gateway pop3-gateway mailbox-store pseudo-dns agent mailtown; do \
         cp "target/$host/release/$binary" /binaries/; \
