@@ -6,7 +6,7 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use mail_proto::{Domain, Mailbox};
-use service_kit::config::Password;
+use service_kit::config::{Password, Quota};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     thread,
@@ -65,7 +65,7 @@ pub fn accounts(
     let mut accounts = hashed?.concat();
     let postmasters = domains.iter().cloned().map(Mailbox::postmaster);
     let implicit = postmasters.filter(|address| !configured.contains_key(address));
-    accounts.extend(implicit.map(|address| Account { address, password_hash: None }));
+    accounts.extend(implicit.map(|address| Account { address, password_hash: None, quota: Quota::default() }));
     Ok(accounts)
 }
 
@@ -85,7 +85,7 @@ fn account(address: &Mailbox, password: &Password, stored: &HashMap<Mailbox, Str
                 .to_string(),
         }
     };
-    Ok(Account { address: address.clone(), password_hash: Some(hash) })
+    Ok(Account { address: address.clone(), password_hash: Some(hash), quota: Quota::default() })
 }
 
 /// Whether this is the password that was hashed. Takes tens of milliseconds, as it should.

@@ -17,6 +17,7 @@ pub struct Metrics {
     pub(crate) submitted: Counter,
     pub(crate) delivered: Counter,
     pub(crate) quarantined: Counter,
+    pub(crate) expired: Counter,
     pub(crate) queue_entries: Gauge,
     pub(crate) waiting_writes: Gauge,
     pub(crate) waiting_claims: Gauge,
@@ -43,6 +44,7 @@ impl Metrics {
             submitted: Counter::default(),
             delivered: Counter::default(),
             quarantined: Counter::default(),
+            expired: Counter::default(),
             queue_entries: Gauge::default(),
             waiting_writes: Gauge::default(),
             waiting_claims: Gauge::default(),
@@ -53,6 +55,7 @@ impl Metrics {
         registry.register("messages_submitted", "Messages stored, repeats not counted", metrics.submitted.clone());
         registry.register("deliveries", "Messages put into maildrops", metrics.delivered.clone());
         registry.register("quarantined", "Undecodable records set aside", metrics.quarantined.clone());
+        registry.register("expired", "Maildrop entries deleted for their age", metrics.expired.clone());
         registry.register("queue_entries", "Recipients waiting to be relayed", metrics.queue_entries.clone());
         registry.register("waiting_writes", "Changes waiting for the writer", metrics.waiting_writes.clone());
         registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());

@@ -13,7 +13,7 @@ use crate::{
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::{Profile, Stack},
+    config::{Profile, Retention, Stack},
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
 };
@@ -77,6 +77,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let store: Arc<dyn Store> = Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??);
     let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
+    let retention = stack.retention.clone();
     let served = async {
         replace_accounts(&*store, stack).await?;
         let api = Api {
@@ -93,7 +94,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             readiness: readiness(&store),
             token,
         };
-        let maintenance = tokio::spawn(maintain(Arc::clone(&store), shutdown.clone()));
+        let maintenance = tokio::spawn(maintain(Arc::clone(&store), retention, shutdown.clone()));
         let served = serve(listener, service, shutdown).await;
         maintenance.abort();
         Ok(served?)
@@ -106,7 +107,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 async fn replace_accounts(store: &dyn Store, stack: Stack) -> Result<(), Error> {
     let stored = store.password_hashes().await?;
     let config = stack.config_path().to_owned();
-    let hashing = tokio::task::spawn_blocking(move || accounts::accounts(&stack.accounts, &stack.domains, &stored));
+    let hashing = tokio::task::spawn_blocking(move || {
+        let mut accounts = accounts::accounts(&stack.accounts, &stack.domains, &stored)?;
+        accounts.iter_mut().for_each(|account| account.quota = stack.quota(&account.address));
+        Ok(accounts)
+    });
     let accounts = hashing.await?.map_err(|error| Error::Account { config, error })?;
     Ok(store.replace_accounts(accounts).await?)
 }
@@ -119,10 +124,16 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
     })
 }
 
-async fn maintain(store: Arc<dyn Store>, shutdown: CancellationToken) {
+async fn maintain(store: Arc<dyn Store>, retention: Retention, shutdown: CancellationToken) {
     let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
     while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
-        if let Err(error) = store.maintain().await {
+        let maintained = async {
+            if let Some(age) = retention.messages {
+                store.expire(age).await?;
+            }
+            store.maintain().await
+        };
+        if let Err(error) = maintained.await {
             tracing::warn!(%error, "maintenance failed; it will be tried again");
         }
     }

@@ -3,6 +3,7 @@
 //! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
 //! holds every backend to them.
 
+mod checksum;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
@@ -23,6 +24,7 @@ use mail_api::{
     QueuePage, Settlement, Submission,
 };
 use mail_proto::{Domain, Mailbox};
+use service_kit::config::Quota;
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -45,6 +47,8 @@ pub struct Account {
     pub address: Mailbox,
     /// The password's argon2 hash as a PHC string; without one nobody can log in.
     pub password_hash: Option<String>,
+    /// The most that it may hold.
+    pub quota: Quota,
 }
 
 /// What became of a submission that is durable now.
@@ -118,6 +122,10 @@ pub struct StoredMessage {
 ///   themselves when their holder dies. Waiting for one never prolongs it.
 /// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
 ///   maildrop entry or queue entry that refers to it.
+/// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
+///   reply that says so; who claims it may have it put into the maildrop ([`mail_api::Outcome::DeliverHere`])
+///   once there is.
+/// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
 /// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
 ///   the rest from being listed, claimed or read.
 /// - **Bounded**: what waits to be written is bounded, and beyond that refused with
@@ -140,8 +148,8 @@ pub trait Store: Send + Sync {
     /// The mailboxes whose address comes after `after`, at most `limit`.
     async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage>;
 
-    /// Stores a message: those recipients that have a mailbox here find it in their maildrop, for all others
-    /// it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
+    /// Stores a message: those recipients that have a mailbox with room here find it in their maildrop, for all
+    /// others it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted>;
 
     /// A message's envelope and whereabouts; [`StoreError::MessageUnknown`].
@@ -197,6 +205,9 @@ pub trait Store: Send + Sync {
 
     /// Fails when nothing can be written.
     async fn probe(&self) -> Result<()>;
+
+    /// Deletes from the maildrops what was received longer ago than this, but not under the eyes of a session.
+    async fn expire(&self, age: Duration) -> Result<()>;
 
     /// Forgets what is past remembering. To be called every now and then.
     async fn maintain(&self) -> Result<()>;

@@ -25,6 +25,9 @@ pub(super) fn later_ms(now_ms: i64, duration: Duration) -> i64 {
     now_ms.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// What the queue says of a recipient whose mailbox was full when the message came (RFC 3463 §3.3).
+pub(super) const MAILBOX_FULL: &str = "452 4.2.2 mailbox full";
+
 /// The line that final delivery puts before a message (RFC 5321 §4.4).
 pub(super) fn return_path(reverse_path: &ReversePath) -> String {
     format!("Return-Path: {reverse_path}\r\n")

@@ -6,7 +6,7 @@ use super::*;
 pub(crate) async fn accounts_are_replaced(fixture: Fixture) {
     let id = fixture.send("t", &["a@local.test"]).await;
     let (a, b, c) = (mailbox("a@local.test"), mailbox("b@local.test"), mailbox("c@local.test"));
-    let without_password = Account { address: c.clone(), password_hash: None };
+    let without_password = Account { address: c.clone(), password_hash: None, quota: Quota::default() };
     fixture.store.replace_accounts(vec![account("b@local.test"), without_password]).await.unwrap();
     assert_eq!(fixture.store.mailbox(&a).await, Err(StoreError::MailboxUnknown));
     assert_eq!(fixture.open("a@local.test").await, Err(StoreError::MailboxUnknown));

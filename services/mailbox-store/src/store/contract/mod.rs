@@ -16,6 +16,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use mail_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
 use mail_proto::Mailbox;
+use service_kit::config::Quota;
 use std::{
     sync::{
         Arc,
@@ -149,7 +150,7 @@ impl Fixture {
 }
 
 pub(crate) fn account(address: &str) -> Account {
-    Account { address: mailbox(address), password_hash: Some(format!("hash of {address}")) }
+    Account { address: mailbox(address), password_hash: Some(format!("hash of {address}")), quota: Quota::default() }
 }
 
 async fn read(message: super::StoredMessage) -> Result<Vec<u8>> {

@@ -7,7 +7,7 @@ use super::{
 use crate::store::{Account, Result, StoreError};
 use mail_api::{MailboxPage, MailboxSummary};
 use mail_proto::Mailbox;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<()> {
@@ -15,19 +15,21 @@ pub(super) fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<()> {
         collect(unit.connection.prepare("SELECT address FROM accounts")?.query_map([], |row| row.get(0))?)?
             .into_iter()
             .collect();
-    for Account { address, password_hash } in accounts {
+    for Account { address, password_hash, quota } in accounts {
         let address = address.to_string();
         let existed = gone.remove(&address);
         let sql = if existed {
             // Nothing is written when nothing changes.
-            "UPDATE accounts SET password_hash = ?2 WHERE address = ?1 AND password_hash IS NOT ?2"
+            "UPDATE accounts SET password_hash = ?2, quota_messages = ?3, quota_octets = ?4
+             WHERE address = ?1 AND (password_hash, quota_messages, quota_octets) IS NOT (?2, ?3, ?4)"
         } else {
             // Messages of an account that was gone for a while are still there.
-            "INSERT INTO accounts (address, password_hash, messages, octets)
-             SELECT ?1, ?2, COUNT(*), COALESCE(SUM(octets), 0)
+            "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
+             SELECT ?1, ?2, ?3, ?4, COUNT(*), COALESCE(SUM(octets), 0)
              FROM deliveries WHERE address = ?1 AND quarantined_at_ms IS NULL"
         };
-        unit.connection.prepare_cached(sql)?.execute(params![address, password_hash])?;
+        let (quota_messages, quota_octets) = (quota.messages.map(column), quota.octets.map(column));
+        unit.connection.prepare_cached(sql)?.execute(params![address, password_hash, quota_messages, quota_octets])?;
     }
     for address in gone {
         unit.connection.prepare_cached("DELETE FROM accounts WHERE address = ?1")?.execute([address])?;
@@ -48,25 +50,21 @@ pub(super) fn password_hash(connection: &Connection, address: &str) -> Result<Op
 }
 
 pub(super) fn mailbox(connection: &Connection, address: Mailbox) -> Result<MailboxSummary> {
-    let mut statement = connection.prepare_cached("SELECT messages, octets FROM accounts WHERE address = ?1")?;
-    let (Natural(messages), Natural(octets)) = statement
-        .query_row([address.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .ok_or(StoreError::MailboxUnknown)?;
-    Ok(MailboxSummary { address, messages, octets })
+    let mut statement = connection.prepare_cached(
+        "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts WHERE address = ?1",
+    )?;
+    let found = statement.query_row([address.to_string()], |row| summary(row, address)).optional()?;
+    found.ok_or(StoreError::MailboxUnknown)
 }
 
 pub(super) fn page(connection: &Connection, after: &str, limit: u32) -> Result<MailboxPage> {
     let mut statement = connection.prepare_cached(
-        "SELECT address, messages, octets FROM accounts WHERE address > ?1 ORDER BY address LIMIT ?2",
+        "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts
+         WHERE address > ?1 ORDER BY address LIMIT ?2",
     )?;
     let rows = statement.query_map(params![after, i64::from(limit) + 1], |row| {
         let address: String = row.get(0)?;
-        let summary = |Parsed(address)| -> rusqlite::Result<_> {
-            let (Natural(messages), Natural(octets)) = (row.get(1)?, row.get(2)?);
-            Ok(MailboxSummary { address, messages, octets })
-        };
-        Ok((address, row.get(0).and_then(summary)))
+        Ok((address, row.get(0).and_then(|Parsed(address)| summary(row, address))))
     })?;
     let mut rows = collect(rows)?;
     let more = rows.len() > limit as usize;
@@ -83,10 +81,21 @@ pub(super) fn page(connection: &Connection, after: &str, limit: u32) -> Result<M
     Ok(MailboxPage { mailboxes, next_after })
 }
 
-/// Counts a message into a mailbox; answers whether there is such a mailbox.
+/// The mailbox of this address, from a row of its address, sums and quotas.
+fn summary(row: &Row<'_>, address: Mailbox) -> rusqlite::Result<MailboxSummary> {
+    let (Natural(messages), Natural(octets)) = (row.get(1)?, row.get(2)?);
+    let quota = |column| row.get(column).map(|quota: Option<Natural<u64>>| quota.map(|Natural(quota)| quota));
+    let (quota_messages, quota_octets) = (quota(3)?, quota(4)?);
+    Ok(MailboxSummary { address, messages, octets, quota_messages, quota_octets })
+}
+
+/// Counts a message into a mailbox; answers whether there is such a mailbox and room in it.
 pub(super) fn count_in(connection: &Connection, address: &str, octets: u64) -> Result<bool> {
-    let mut statement = connection
-        .prepare_cached("UPDATE accounts SET messages = messages + 1, octets = octets + ?2 WHERE address = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "UPDATE accounts SET messages = messages + 1, octets = octets + ?2
+         WHERE address = ?1 AND (quota_messages IS NULL OR messages < quota_messages)
+         AND (quota_octets IS NULL OR octets + ?2 <= quota_octets)",
+    )?;
     Ok(statement.execute(params![address, column(octets)])? == 1)
 }
 

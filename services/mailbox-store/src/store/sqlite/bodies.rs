@@ -1,7 +1,10 @@
 //! Where bodies are while and after they arrive: small ones in memory and then in the database, large ones in
 //! a file from the start.
 
-use crate::store::{MessageStream, Result, StoreError};
+use crate::store::{
+    MessageStream, Result, StoreError,
+    checksum::{Checksum, Checksummer},
+};
 use bytes::{Bytes, BytesMut};
 use std::{
     fs, io,
@@ -19,7 +22,12 @@ pub(super) struct Bodies {
 }
 
 /// A body that has arrived whole and was found good.
-pub(super) enum ReceivedBody {
+pub(super) struct ReceivedBody {
+    pub(super) content: ReceivedContent,
+    pub(super) checksum: Checksum,
+}
+
+pub(super) enum ReceivedContent {
     Memory(Bytes),
     /// Synced, and found in its directory after a loss of power.
     File(SpooledFile),
@@ -27,9 +35,9 @@ pub(super) enum ReceivedBody {
 
 impl ReceivedBody {
     pub(super) fn octets(&self) -> u64 {
-        match self {
-            Self::Memory(body) => body.len() as u64,
-            Self::File(file) => file.octets,
+        match &self.content {
+            ReceivedContent::Memory(body) => body.len() as u64,
+            ReceivedContent::File(file) => file.octets,
         }
     }
 }
@@ -68,24 +76,27 @@ impl Bodies {
         let mut held = BytesMut::new();
         while let Some(chunk) = message.next().await? {
             if held.len() + chunk.len() > IN_DATABASE_OCTETS {
-                return Ok(ReceivedBody::File(self.spool(&held, &chunk, message).await?));
+                return self.spool(&held, &chunk, message).await;
             }
             held.extend_from_slice(&chunk);
         }
-        Ok(ReceivedBody::Memory(held.freeze()))
+        Ok(ReceivedBody { checksum: Checksum::of(&held), content: ReceivedContent::Memory(held.freeze()) })
     }
 
-    async fn spool(&self, held: &[u8], chunk: &[u8], mut rest: MessageStream) -> Result<SpooledFile> {
+    async fn spool(&self, held: &[u8], chunk: &[u8], mut rest: MessageStream) -> Result<ReceivedBody> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let path = self.path(&name);
         let mut file = File::create_new(&path).await.map_err(|error| unwritable(&error))?;
         let mut spooled = SpooledFile { name, path, octets: 0, kept: false };
+        let mut checksummer = Checksummer::default();
         for octets in [held, chunk] {
             file.write_all(octets).await.map_err(|error| unwritable(&error))?;
+            checksummer.update(octets);
             spooled.octets += octets.len() as u64;
         }
         while let Some(chunk) = rest.next().await? {
             file.write_all(&chunk).await.map_err(|error| unwritable(&error))?;
+            checksummer.update(&chunk);
             spooled.octets += chunk.len() as u64;
         }
         file.sync_all().await.map_err(|error| unwritable(&error))?;
@@ -95,7 +106,7 @@ impl Bodies {
             Ok(synced) => synced.map_err(|error| unwritable(&error))?,
             Err(error) => return Err(StoreError::Internal(format!("syncing a directory panicked: {error}"))),
         }
-        Ok(spooled)
+        Ok(ReceivedBody { checksum: checksummer.checksum(), content: ReceivedContent::File(spooled) })
     }
 
     /// Opens a body that should have so many octets; `None` when it is missing or has not.

@@ -6,9 +6,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 1;
-/// Brings a database from the version of its place in this list to the next one.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql")];
+const SCHEMA_VERSION: i64 = 2;
+/// Each brings a database from the version of its place in this list to the next one. One that was released is
+/// never changed.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// More than there are different statements.
 const CACHED_STATEMENTS: usize = 128;
@@ -54,15 +56,17 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let Some(done) = done else {
         return Err(OpenError::Newer { path: path.to_owned(), version, known: SCHEMA_VERSION });
     };
-    if done == MIGRATIONS.len() {
-        return Ok(());
-    }
-    let transaction = connection.transaction().map_err(failed)?;
-    for migration in &MIGRATIONS[done..] {
+    // What fails or is killed in between goes on from the last version that was reached.
+    for (migration, version) in MIGRATIONS.iter().zip(1..).skip(done) {
+        let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(migration).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", version).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        if done > 0 {
+            tracing::info!(path = %path.display(), version, "brought the database to a newer schema");
+        }
     }
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
-    transaction.commit().map_err(failed)
+    Ok(())
 }
 
 impl From<rusqlite::Error> for StoreError {

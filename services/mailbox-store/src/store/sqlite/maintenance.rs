@@ -1,8 +1,13 @@
 //! Housekeeping.
 
-use super::writer::Unit;
+use super::{accounts, submit::release, values::collect, writer::Unit};
 use crate::store::{REPEAT_WINDOW, Result, ids::least_key};
+use jiff::Timestamp;
+use rusqlite::params;
+use std::time::Duration;
 
+/// How many maildrop entries expire in one change.
+const EXPIRED: i64 = 500;
 /// How many submissions are forgotten in one change, so that nobody waits long for it.
 const FORGOTTEN: i64 = 1000;
 
@@ -32,4 +37,32 @@ pub(super) fn forget(unit: &mut Unit<'_>) -> Result<bool> {
         )?
         .execute([least_key(now - REPEAT_WINDOW), FORGOTTEN])?;
     Ok(forgotten as i64 == FORGOTTEN)
+}
+
+/// Deletes some maildrop entries that are older than `age`; answers whether there may be more. Maildrops that
+/// are open wait: their sessions count on what they were told is there.
+pub(super) fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool> {
+    let now = unit.now();
+    // An id tells when its message came, or a moment later, so nothing goes too early.
+    let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));
+    let mut statement = unit.connection.prepare_cached(
+        "DELETE FROM deliveries WHERE (address, message_id) IN (
+             SELECT address, message_id FROM deliveries
+             WHERE message_id < ?1
+             AND address NOT IN (SELECT address FROM maildrop_locks WHERE expires_at_ms > ?2)
+             ORDER BY message_id LIMIT ?3
+         ) RETURNING address, message_id, octets, quarantined_at_ms IS NULL",
+    )?;
+    let expired: Vec<(String, i64, i64, bool)> =
+        collect(statement.query_map(params![oldest, now.as_millisecond(), EXPIRED], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?)?;
+    for (address, message, octets, is_counted) in &expired {
+        if *is_counted {
+            accounts::count_out(unit.connection, address, 1, *octets)?;
+        }
+        release(unit, *message)?;
+    }
+    unit.effects.expired += expired.len() as u64;
+    Ok(expired.len() as i64 == EXPIRED)
 }

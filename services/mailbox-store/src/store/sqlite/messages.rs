@@ -3,6 +3,7 @@
 use super::values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key};
 use crate::store::{
     Result, StoreError,
+    checksum::{Checksum, Expected},
     records::{next_after, return_path},
 };
 use mail_api::{Message, MessageId};
@@ -13,8 +14,8 @@ use std::str::FromStr;
 /// Where a message's octets are.
 pub(super) struct Location {
     pub(super) message: i64,
-    /// As received.
-    pub(super) octets: u64,
+    /// Of the octets as received.
+    pub(super) expected: Expected,
     /// What goes before them.
     pub(super) prefix: String,
     pub(super) content: Content,
@@ -86,7 +87,7 @@ fn addresses(connection: &Connection, sql: &str, id: MessageId) -> Result<Vec<Ma
 /// Where a message is, as it was received.
 pub(super) fn location(connection: &Connection, message: MessageId) -> Result<Decoded<Location>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, octets, body_file, body, reverse_path, adds_return_path FROM messages WHERE id = ?1",
+        "SELECT id, octets, body_file, body, reverse_path, adds_return_path, checksum FROM messages WHERE id = ?1",
     )?;
     let found = statement.query_row([key(message)], |row| {
         decode(row, |row| {
@@ -98,10 +99,26 @@ pub(super) fn location(connection: &Connection, message: MessageId) -> Result<De
             };
             let Parsed::<ReversePath>(reverse_path) = row.get(4)?;
             let prefix = if row.get(5)? { return_path(&reverse_path) } else { String::new() };
-            Ok(Location { message: row.get(0)?, octets, prefix, content })
+            let checksum: Option<[u8; 16]> = row.get(6)?;
+            let expected = Expected { octets, checksum: checksum.map(Checksum::from_bytes) };
+            Ok(Location { message: row.get(0)?, expected, prefix, content })
         })
     });
     found.optional()?.ok_or(StoreError::MessageUnknown)
+}
+
+/// How long a message is in a maildrop; `None` when it cannot be told.
+pub(super) fn delivered_octets(connection: &Connection, message: MessageId) -> Result<Option<u64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, octets, adds_return_path, reverse_path FROM messages WHERE id = ?1")?;
+    let found = statement.query_row([key(message)], |row| {
+        decode(row, |row| {
+            let (Natural(octets), adds_return_path, Parsed::<ReversePath>(reverse_path)) =
+                (row.get::<_, Natural<u64>>(1)?, row.get(2)?, row.get(3)?);
+            Ok(octets + if adds_return_path { return_path(&reverse_path).len() as u64 } else { 0 })
+        })
+    });
+    Ok(found.optional()?.and_then(Decoded::ok))
 }
 
 /// Where a message in a maildrop is.

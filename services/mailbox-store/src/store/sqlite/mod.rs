@@ -199,6 +199,11 @@ impl Store for SqliteStore {
         self.writer.write(maintenance::probe).await
     }
 
+    async fn expire(&self, age: Duration) -> Result<()> {
+        while self.writer.write(move |unit| maintenance::expire(unit, age)).await? {}
+        Ok(())
+    }
+
     async fn maintain(&self) -> Result<()> {
         while self.writer.write(maintenance::forget).await? {}
         Ok(())

@@ -5,10 +5,12 @@ use super::{
     messages::{self, Content, Location},
     quarantine,
     values::{self, Decoded, Undecodable, partition},
+    writer::Writer,
 };
-use crate::store::{Result, StoreError, StoredMessage};
+use crate::store::{Result, StoreError, StoredMessage, checksum::verified};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use std::sync::Arc;
 use tokio_util::io::ReaderStream;
 
 /// A large message leaves in pieces of this size.
@@ -19,48 +21,42 @@ impl SqliteStore {
     pub(super) async fn decoded<T>(&self, found: Decoded<T>) -> Result<T> {
         match found {
             Ok(record) => Ok(record),
-            Err(undecodable) => Err(self.set_aside(undecodable).await),
+            Err(Undecodable { message, reason }) => Err(set_aside(&self.writer, message, reason).await),
         }
     }
 
     /// The records that could be decoded. The others are set aside.
     pub(super) async fn good_ones<T>(&self, records: Vec<Decoded<T>>) -> Vec<T> {
         let (good, bad) = partition(records);
-        for undecodable in bad {
-            self.set_aside(undecodable).await;
+        for Undecodable { message, reason } in bad {
+            set_aside(&self.writer, message, reason).await;
         }
         good
     }
 
-    async fn set_aside(&self, Undecodable { message, reason }: Undecodable) -> StoreError {
-        let damaged = StoreError::Damaged(values::id(message));
-        match self.writer.write(move |unit| quarantine::message(unit, message, &reason)).await {
-            Ok(()) => damaged,
-            Err(error) => error,
-        }
-    }
-
     /// The octets at this location.
     pub(super) async fn stream(&self, location: Location) -> Result<StoredMessage> {
-        let Location { message, octets, prefix, content } = location;
+        let Location { message, expected, prefix, content } = location;
         let prefix = Bytes::from(prefix);
-        let total_octets = prefix.len() as u64 + octets;
+        let octets = prefix.len() as u64 + expected.octets;
         let chunks = match content {
-            Content::Database(body) if body.len() as u64 == octets => {
-                stream::iter([Ok(prefix), Ok(Bytes::from(body))]).boxed()
-            }
-            Content::File(name) => match self.bodies.open(&name, octets).await? {
+            Content::Database(body) => match expected.find_fault(&body) {
+                None => stream::iter([Ok(prefix), Ok(Bytes::from(body))]).boxed(),
+                Some(fault) => return Err(self.damaged(message, fault).await),
+            },
+            Content::File(name) => match self.bodies.open(&name, expected.octets).await? {
                 Some(file) => {
                     let chunks = ReaderStream::with_capacity(file, CHUNK_OCTETS)
                         .map(|chunk| chunk.map_err(|error| StoreError::Unavailable(error.to_string())));
-                    stream::once(async { Ok(prefix) }).chain(chunks).boxed()
+                    let writer = Arc::clone(&self.writer);
+                    let damaged = async move |fault: &'static str| set_aside(&writer, message, fault.to_owned()).await;
+                    stream::once(async { Ok(prefix) }).chain(verified(chunks, expected, damaged)).boxed()
                 }
                 None => return Err(self.missing(message, name).await),
             },
-            Content::Database(_) => return Err(self.damaged(message, "its body has another length").await),
             Content::Nowhere => return Err(self.damaged(message, "it has no body").await),
         };
-        Ok(StoredMessage { octets: total_octets, chunks })
+        Ok(StoredMessage { octets, chunks })
     }
 
     /// A body may have gone because its message was deleted a moment ago; that is no damage.
@@ -72,6 +68,13 @@ impl SqliteStore {
     }
 
     async fn damaged(&self, message: i64, reason: &str) -> StoreError {
-        self.set_aside(Undecodable { message, reason: reason.to_owned() }).await
+        set_aside(&self.writer, message, reason.to_owned()).await
+    }
+}
+
+async fn set_aside(writer: &Writer, message: i64, reason: String) -> StoreError {
+    match writer.write(move |unit| quarantine::message(unit, message, &reason)).await {
+        Ok(()) => StoreError::Damaged(values::id(message)),
+        Err(error) => error,
     }
 }

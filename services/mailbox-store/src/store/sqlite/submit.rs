@@ -2,11 +2,14 @@
 
 use super::{
     accounts,
-    bodies::ReceivedBody,
+    bodies::{ReceivedBody, ReceivedContent},
     values::{column, id, key},
     writer::Unit,
 };
-use crate::store::{Result, Submitted, records::return_path};
+use crate::store::{
+    Result, Submitted,
+    records::{MAILBOX_FULL, return_path},
+};
 use mail_api::{MessageId, Submission};
 use mail_proto::Mailbox;
 use rusqlite::{OptionalExtension, params};
@@ -58,14 +61,16 @@ fn insert(
 ) -> Result<()> {
     let octets = column(body.octets());
     let received_at_ms = unit.now().as_millisecond();
-    let (file, memory) = match &body {
-        ReceivedBody::Memory(octets) => (None, Some(&octets[..])),
-        ReceivedBody::File(file) => (Some(&file.name), None),
+    let ReceivedBody { content, checksum } = body;
+    let (file, memory) = match &content {
+        ReceivedContent::Memory(octets) => (None, Some(&octets[..])),
+        ReceivedContent::File(file) => (Some(&file.name), None),
     };
     unit.connection
         .prepare_cached(
-            "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO messages
+                 (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             key(id),
@@ -74,16 +79,17 @@ fn insert(
             received_at_ms,
             adds_return_path,
             file,
-            memory
+            memory,
+            checksum.to_bytes()
         ])?;
-    if let ReceivedBody::File(file) = body {
+    if let ReceivedContent::File(file) = content {
         unit.effects.kept_files.push(file);
     }
     Ok(())
 }
 
-/// Puts a message into a recipient's maildrop; answers whether there is one.
-fn deliver(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<bool> {
+/// Puts a message into a recipient's maildrop; answers whether there is one, with room in it.
+pub(super) fn deliver(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<bool> {
     let address = recipient.to_string();
     if !accounts::count_in(unit.connection, &address, octets)? {
         return Ok(false);
@@ -100,9 +106,9 @@ fn enqueue(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox) -> Result<()
     unit.connection
         .prepare_cached(
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply)
-             VALUES (?1, ?2, ?3, 0, ?4, '')",
+             SELECT ?1, ?2, ?3, 0, ?4, iif(EXISTS (SELECT 1 FROM accounts WHERE address = ?2), ?5, '')",
         )?
-        .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms])?;
+        .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms, MAILBOX_FULL])?;
     unit.effects.queued += 1;
     unit.effects.queue_changed = true;
     Ok(())

@@ -72,6 +72,7 @@ pub(super) struct Effects {
     pub(super) submitted: u64,
     pub(super) delivered: u64,
     pub(super) quarantined: u64,
+    pub(super) expired: u64,
     /// By how much the queue has grown.
     pub(super) queued: i64,
 }
@@ -278,6 +279,7 @@ impl Scribe {
         metrics.submitted.inc_by(effects.submitted);
         metrics.delivered.inc_by(effects.delivered);
         metrics.quarantined.inc_by(effects.quarantined);
+        metrics.expired.inc_by(effects.expired);
         metrics.queue_entries.inc_by(effects.queued);
         if effects.queue_changed {
             self.desk.queue_changes.send_replace(());
@@ -294,6 +296,7 @@ impl Effects {
         self.submitted += other.submitted;
         self.delivered += other.delivered;
         self.quarantined += other.quarantined;
+        self.expired += other.expired;
         self.queued += other.queued;
     }
 }
