@@ -142,5 +142,5 @@ async fn killed_stores_lose_nothing() {
     assert!(survive(&Vec::from_iter(killed)).await <= MOST_IN_FLIGHT);
 }
 
-/// Two kills, at each of which the relay workers of both servers have one message each in flight.
-const MOST_IN_FLIGHT: usize = 2 * 2 * 4;
+/// Two kills; at each, four relay workers of both servers have one message on its way and one to be settled.
+const MOST_IN_FLIGHT: usize = 2 * 4 * 2 * 2;
