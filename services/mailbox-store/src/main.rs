@@ -1,5 +1,6 @@
 //! `mailbox-store`: everything durable of one stack.
 
+use anyhow::Context;
 use clap::Parser;
 use mailbox_store::{Config, run};
 use service_kit::{
@@ -20,14 +21,19 @@ struct Args {
     /// The directory to keep everything in [default: .mailtown/<NAME>]
     #[arg(long, env = "MAILTOWN_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Keep everything in this PostgreSQL database instead, which other stores of the stack may share
+    #[arg(long, env = "MAILTOWN_DATABASE", hide_env_values = true, value_name = "URL")]
+    database: Option<String>,
 }
 
 fn main() -> ExitCode {
-    let Args { service, data } = Args::parse();
+    let Args { service, data, database } = Args::parse();
     cli::run(&service, PortKey::Store, async |launch| {
         let listener = launch.listen(PortKey::Store).await?;
         let data = data.unwrap_or_else(|| PathBuf::from(".mailtown").join(launch.stack.name.as_str()));
-        let config = Config { stack: launch.stack, data, token: launch.token };
+        let database = database.filter(|url| !url.is_empty()).map(|url| url.parse()).transpose();
+        let database = database.context("--database (MAILTOWN_DATABASE)")?;
+        let config = Config { stack: launch.stack, data, database, token: launch.token };
         Ok(run(config, listener, launch.shutdown).await?)
     })
 }

@@ -6,8 +6,9 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        Store, StoreError,
-        sqlite::{OpenError, Options, SqliteStore},
+        Clock, Store, StoreError,
+        postgres::{self, DatabaseUrl, PostgresStore},
+        sqlite::{self, SqliteStore},
     },
 };
 use jiff::Timestamp;
@@ -30,8 +31,10 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 pub struct Config {
     /// The stack whose store it is.
     pub stack: Stack,
-    /// The directory that it keeps everything in, and has to itself.
+    /// The directory that it keeps everything in, and has to itself. With a `database`, only what is on its way there.
     pub data: PathBuf,
+    /// The PostgreSQL database that it keeps everything in instead, with other stores of the stack.
+    pub database: Option<DatabaseUrl>,
     /// Guards its API.
     pub token: Option<Token>,
 }
@@ -41,7 +44,10 @@ pub struct Config {
 pub enum Error {
     /// The directory cannot be opened.
     #[error("cannot open the store: {0}")]
-    Open(#[from] OpenError),
+    Open(#[from] sqlite::OpenError),
+    /// The database cannot be used.
+    #[error("cannot open the store: {0}")]
+    Database(#[from] postgres::OpenError),
     /// An account of the configuration is unusable.
     #[error("{}: {error}", config.display())]
     Account {
@@ -66,16 +72,10 @@ pub enum Error {
 /// # Errors
 /// [`Error`], one line that names what to change.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    let Config { stack, data, token } = config;
+    let Config { stack, data, database, token } = config;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let options = Options {
-        directory: data,
-        adds_return_path: stack.profile == Profile::Rfc,
-        clock: Arc::new(Timestamp::now),
-        metrics: metrics.clone(),
-    };
-    let store: Arc<dyn Store> = Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??);
+    let store = open(&stack, data, database, metrics.clone()).await?;
     let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
     let retention = stack.retention.clone();
     let served = async {
@@ -102,6 +102,23 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let served: Result<(), Error> = served.await;
     store.close().await;
     served
+}
+
+async fn open(
+    stack: &Stack,
+    data: PathBuf,
+    database: Option<DatabaseUrl>,
+    metrics: Metrics,
+) -> Result<Arc<dyn Store>, Error> {
+    let adds_return_path = stack.profile == Profile::Rfc;
+    let clock: Clock = Arc::new(Timestamp::now);
+    if let Some(database) = database {
+        let stack = stack.name.to_string();
+        let options = postgres::Options { database, stack, spool: data, adds_return_path, clock, metrics };
+        return Ok(Arc::new(PostgresStore::open(options).await?));
+    }
+    let options = sqlite::Options { directory: data, adds_return_path, clock, metrics };
+    Ok(Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??))
 }
 
 async fn replace_accounts(store: &dyn Store, stack: Stack) -> Result<(), Error> {

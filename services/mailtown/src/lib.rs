@@ -115,8 +115,8 @@ impl Town {
         let dns = DnsClient::new(neighbour(PortKey::DnsHttp)?);
 
         let stop = self.foundations.shutdown.clone();
-        let config =
-            mailbox_store::Config { stack: stack.clone(), data: options.state.join(&name), token: token.clone() };
+        let (data, database) = (options.state.join(&name), None);
+        let config = mailbox_store::Config { stack: stack.clone(), data, database, token: token.clone() };
         self.foundations
             .spawn(format!("mailbox-store of {name}"), mailbox_store::run(config, listeners.store, stop.clone()));
         let config = pseudo_dns::Config { zone: options.zone.clone(), token: token.clone() };

@@ -9,6 +9,7 @@ pub(crate) mod contract;
 mod error;
 mod ids;
 mod message_stream;
+pub mod postgres;
 mod records;
 pub mod sqlite;
 
@@ -117,7 +118,8 @@ pub struct StoredMessage {
 ///   answered with the first one's id and stores nothing, also when the message has been delivered and
 ///   deleted in between.
 /// - **Ids** grow: a later submission has a greater id than any earlier one. None is ever used twice, not
-///   after a deletion and not after a restart.
+///   after a deletion and not after a restart. Where several stores share a database this holds for each of them;
+///   across them, ids are in the order of their clocks.
 /// - **Leases**: a maildrop's lock and a queue claim live for the time asked for unless renewed, and end by
 ///   themselves when their holder dies. Waiting for one never prolongs it.
 /// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last

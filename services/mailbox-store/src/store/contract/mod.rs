@@ -177,7 +177,7 @@ fn deferred(message: MessageId, recipient: &str, retry_after_seconds: u64, reply
     Settlement { message, outcomes, failure_message: None }
 }
 
-/// Runs the battery: `contract_tests!(fixture)`, where `async fn fixture() -> Fixture`.
+/// Runs the battery: `contract_tests!(fixture)`, where `async fn fixture() -> Fixture`, or `Option<Fixture>`.
 macro_rules! contract_tests {
     ($fixture:path) => {
         contract_tests!($fixture:
@@ -192,7 +192,11 @@ macro_rules! contract_tests {
     ($fixture:path: $($test:ident),*) => {$(
         #[tokio::test]
         async fn $test() {
-            $crate::store::contract::$test($fixture().await).await;
+            // A backend that needs what this machine lacks has no fixture.
+            let fixture: Option<$crate::store::contract::Fixture> = $fixture().await.into();
+            if let Some(fixture) = fixture {
+                $crate::store::contract::$test(fixture).await;
+            }
         }
     )*};
 }

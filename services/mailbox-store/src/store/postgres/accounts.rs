@@ -1,0 +1,144 @@
+//! Accounts, and the mailboxes they make.
+
+use super::{
+    database::Unit,
+    failure::Failure,
+    values::{Natural, Parsed},
+};
+use crate::store::{Account, StoreError, records::column};
+use futures_util::future::try_join_all;
+use mail_api::{MailboxPage, MailboxSummary};
+use mail_proto::Mailbox;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tokio_postgres::Row;
+
+/// How many statements travel together at most.
+const TOGETHER: usize = 500;
+
+/// What an account is configured to be: hash, then quotas.
+type Configured = (Option<String>, Option<i64>, Option<i64>);
+
+pub(super) async fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<(), Failure> {
+    let rows = unit.query("SELECT address, password_hash, quota_messages, quota_octets FROM accounts", &[]).await?;
+    let stored = rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))));
+    let mut stored: HashMap<String, Configured> = stored.collect::<Result<_, tokio_postgres::Error>>()?;
+    // In order, as everyone who changes several accounts.
+    let accounts: BTreeMap<String, Configured> = accounts.iter().map(configured).collect();
+    // Nothing is written when nothing changes.
+    let changed: Vec<_> =
+        accounts.iter().filter(|(address, account)| stored.remove(*address).as_ref() != Some(*account)).collect();
+    // Messages of an account that was gone for a while are still there.
+    let upsert = "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
+         SELECT $1::text, $2::text, $3::bigint, $4::bigint, COUNT(*), COALESCE(SUM(octets), 0)::bigint
+         FROM deliveries WHERE address = $1 AND quarantined_at_ms IS NULL
+         ON CONFLICT (address) DO UPDATE SET password_hash = EXCLUDED.password_hash,
+             quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets";
+    unit.prepare(upsert).await?;
+    for some in changed.chunks(TOGETHER) {
+        let unit = &*unit;
+        try_join_all(some.iter().map(|(address, (hash, quota_messages, quota_octets))| async move {
+            unit.execute(upsert, &[address, hash, quota_messages, quota_octets]).await
+        }))
+        .await?;
+    }
+    let mut gone: Vec<String> = stored.into_keys().collect();
+    gone.sort();
+    unit.execute("DELETE FROM accounts WHERE address = ANY($1)", &[&gone]).await?;
+    Ok(())
+}
+
+fn configured(account: &Account) -> (String, Configured) {
+    let Account { address, password_hash, quota } = account;
+    (address.to_string(), (password_hash.clone(), quota.messages.map(column), quota.octets.map(column)))
+}
+
+pub(super) async fn password_hashes(unit: &mut Unit<'_>) -> Result<HashMap<Mailbox, String>, Failure> {
+    let rows = unit.query("SELECT address, password_hash FROM accounts WHERE password_hash IS NOT NULL", &[]).await?;
+    let accounts = rows.iter().map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get(1)?)));
+    let accounts: Vec<(String, String)> = accounts.collect::<Result<_, tokio_postgres::Error>>()?;
+    Ok(accounts.into_iter().filter_map(|(address, hash)| Some((address.parse().ok()?, hash))).collect())
+}
+
+pub(super) async fn password_hash(unit: &mut Unit<'_>, address: &str) -> Result<Option<String>, Failure> {
+    let row = unit.query_one("SELECT password_hash FROM accounts WHERE address = $1", &[&address]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+}
+
+pub(super) async fn mailbox(unit: &Unit<'_>, address: &Mailbox) -> Result<MailboxSummary, Failure> {
+    let select = "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts WHERE address = $1";
+    let row = unit.query_one(select, &[&address.to_string()]).await?.ok_or(StoreError::MailboxUnknown)?;
+    Ok(summary(&row)?)
+}
+
+pub(super) async fn page(unit: &mut Unit<'_>, after: &str, limit: u32) -> Result<MailboxPage, Failure> {
+    let select = "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts
+         WHERE address > $1 ORDER BY address LIMIT $2";
+    let mut rows = unit.query(select, &[&after, &(i64::from(limit) + 1)]).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next_after = rows.last().filter(|_| more).map(|row| row.try_get(0)).transpose()?;
+    let mut mailboxes = Vec::new();
+    for row in rows {
+        match summary(&row) {
+            Ok(summary) => mailboxes.push(summary),
+            // Accounts come from the configuration, so there is nothing to quarantine.
+            Err(error) => tracing::error!(%error, "an account cannot be decoded"),
+        }
+    }
+    Ok(MailboxPage { mailboxes, next_after })
+}
+
+fn summary(row: &Row) -> Result<MailboxSummary, tokio_postgres::Error> {
+    let (Parsed(address), Natural(messages), Natural(octets)) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let quota = |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Natural<u64>>>(column)?.map(|of| of.0));
+    Ok(MailboxSummary { address, messages, octets, quota_messages: quota(3)?, quota_octets: quota(4)? })
+}
+
+/// So many messages and octets.
+pub(super) type Count = (i64, i64);
+
+/// Counts messages and octets into mailboxes; answers which of the addresses are mailboxes here that have room for
+/// all of it. Those stay until the transaction ends.
+pub(super) async fn count_in<'a>(
+    unit: &Unit<'_>,
+    counts: &BTreeMap<&'a str, Count>,
+) -> Result<HashSet<&'a str>, Failure> {
+    let update = "UPDATE accounts SET messages = messages + $2, octets = octets + $3
+         WHERE address = $1 AND (quota_messages IS NULL OR messages + $2 <= quota_messages)
+         AND (quota_octets IS NULL OR octets + $3 <= quota_octets)";
+    count(unit, update, counts).await
+}
+
+/// Counts messages out of mailboxes, which need not exist any more.
+pub(super) async fn count_out(unit: &Unit<'_>, counts: &BTreeMap<&str, Count>) -> Result<(), Failure> {
+    let update = "UPDATE accounts SET messages = messages - $2, octets = octets - $3 WHERE address = $1";
+    count(unit, update, counts).await.map(drop)
+}
+
+/// Which of these addresses are mailboxes here.
+pub(super) async fn existing(unit: &Unit<'_>, addresses: &[&str]) -> Result<HashSet<String>, Failure> {
+    let rows = unit.query("SELECT address FROM accounts WHERE address = ANY($1)", &[&addresses]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// One by one and in order, lest two stores lock the same accounts crosswise.
+async fn count<'a>(
+    unit: &Unit<'_>,
+    update: &'static str,
+    counts: &BTreeMap<&'a str, Count>,
+) -> Result<HashSet<&'a str>, Failure> {
+    unit.prepare(update).await?;
+    let mut counted = HashSet::new();
+    let counts: Vec<_> = counts.iter().collect();
+    for some in counts.chunks(TOGETHER) {
+        let counting = some.iter().map(|(address, (messages, octets))| async move {
+            unit.execute(update, &[*address, messages, octets]).await
+        });
+        for ((address, _), accounts) in some.iter().zip(try_join_all(counting).await?) {
+            if accounts == 1 {
+                counted.insert(**address);
+            }
+        }
+    }
+    Ok(counted)
+}

@@ -1,0 +1,255 @@
+//! Leases on the outbound queue. Whoever claims takes what nobody else is claiming at the moment, and waits for nobody.
+
+use super::{
+    database::Unit,
+    failure::Failure,
+    messages, quarantine,
+    submit::{Incoming, deliver_here, release, submit},
+    values::Natural,
+};
+use crate::store::{
+    ClaimOutcome, REPLY_CHARACTERS, StoreError,
+    records::{id, key, later_ms},
+};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use mail_api::{Claim, ClaimedMessage, ClaimedRecipient, Outcome, RecipientOutcome, Settlement};
+use mail_proto::{Domain, Mailbox};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// The longest that an attempt can be put off.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// How often to look for further messages, when those found have more than one recipient each.
+const LOOKS: u32 = 8;
+/// How many statements travel together at most.
+const TOGETHER: usize = 500;
+
+/// A lease that is being made out.
+struct Lease<'a> {
+    name: &'a str,
+    domain: &'a str,
+    now_ms: i64,
+    ends_at_ms: i64,
+}
+
+/// A recipient that was claimed just now.
+struct Taken {
+    recipient: String,
+    attempts: Option<u32>,
+}
+
+pub(super) async fn claim(
+    unit: &mut Unit<'_>,
+    duration: Duration,
+    limit: u32,
+    except: &[Domain],
+) -> Result<ClaimOutcome, Failure> {
+    let now_ms = unit.now_ms();
+    // And those of which others are claiming everything, or nothing could be decoded.
+    let mut passed: Vec<String> = except.iter().map(|domain| domain.as_str().to_owned()).collect();
+    loop {
+        let Some((domain, due_at_ms)) = longest_due(unit, &passed).await? else {
+            return Ok(ClaimOutcome::NothingDue { next_due_at: None });
+        };
+        if due_at_ms > now_ms {
+            let next_due_at = Timestamp::from_millisecond(due_at_ms).ok();
+            return Ok(ClaimOutcome::NothingDue { next_due_at });
+        }
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: later_ms(now_ms, duration) };
+        let messages = take(unit, &lease, limit).await?;
+        match domain.parse::<Domain>() {
+            Ok(domain) if !messages.is_empty() => {
+                return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
+            }
+            _ => passed.push(domain),
+        }
+    }
+}
+
+/// The domain that has been due the longest, or will be due first.
+async fn longest_due(unit: &Unit<'_>, passed: &[String]) -> Result<Option<(String, i64)>, Failure> {
+    let select = "SELECT domain, next_attempt_at_ms FROM queue
+         WHERE quarantined_at_ms IS NULL AND domain <> ALL($1) ORDER BY next_attempt_at_ms LIMIT 1";
+    let row = unit.query_one(select, &[&passed]).await?;
+    Ok(row.map(|row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?)
+}
+
+/// Leases messages of the lease's domain, by id. Those that cannot be read are set aside.
+async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<ClaimedMessage>, Failure> {
+    let keys = due_messages(unit, lease, limit).await?;
+    let taken = take_recipients(unit, lease, &keys).await?;
+    let envelopes = messages::envelopes(unit, &keys).await?;
+    let mut claimed = Vec::new();
+    for (message, taken) in taken {
+        let reason = match messages::required(&envelopes, message) {
+            Ok(envelope) if envelope.has_body && lease.domain.parse::<Domain>().is_ok() => {
+                let recipients = recipients(unit, lease, message, taken).await?;
+                if !recipients.is_empty() {
+                    let messages::Envelope { reverse_path, octets, received_at, .. } = envelope;
+                    let id = id(message);
+                    claimed.push(ClaimedMessage { id, reverse_path, octets, queued_at: received_at, recipients });
+                }
+                continue;
+            }
+            Ok(envelope) if !envelope.has_body => "it has no body".to_owned(),
+            Ok(_) => format!("no domain: {:?}", lease.domain),
+            Err(undecodable) => undecodable.reason,
+        };
+        quarantine::message(unit, message, &reason).await?;
+    }
+    Ok(claimed)
+}
+
+/// Up to `limit` messages that are due, those first that have been due the longest. One recipient of each is locked.
+async fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>, Failure> {
+    let select = "SELECT message_id FROM queue
+         WHERE domain = $1 AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND message_id <> ALL($3)
+         ORDER BY next_attempt_at_ms, message_id LIMIT $4 FOR UPDATE SKIP LOCKED";
+    let (mut messages, limit): (Vec<i64>, _) = (Vec::new(), limit.max(1) as usize);
+    for _ in 0..LOOKS {
+        let wanted = limit - messages.len();
+        let found = unit.query(select, &[&lease.domain, &lease.now_ms, &messages, &(wanted as i64)]).await?;
+        for row in &found {
+            let message = row.try_get(0)?;
+            if !messages.contains(&message) {
+                messages.push(message);
+            }
+        }
+        if found.len() < wanted || messages.len() == limit {
+            break;
+        }
+    }
+    Ok(messages)
+}
+
+/// Leases the due recipients of these messages, but those that another is claiming.
+async fn take_recipients(
+    unit: &Unit<'_>,
+    lease: &Lease<'_>,
+    messages: &[i64],
+) -> Result<BTreeMap<i64, Vec<Taken>>, Failure> {
+    // First locked and then updated, because an update would wait for who is claiming them.
+    let select = "SELECT message_id, recipient FROM queue
+         WHERE domain = $1 AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND message_id = ANY($3)
+         FOR UPDATE SKIP LOCKED";
+    let (mut keys, mut recipients): (Vec<i64>, Vec<String>) = (Vec::new(), Vec::new());
+    for row in unit.query(select, &[&lease.domain, &lease.now_ms, &messages]).await? {
+        keys.push(row.try_get(0)?);
+        recipients.push(row.try_get(1)?);
+    }
+    let update = "UPDATE queue SET lease = $1, attempts = attempts + 1, next_attempt_at_ms = $2
+         FROM unnest($4::bigint[], $5::text[]) AS taken (message_id, recipient)
+         WHERE queue.domain = $3 AND queue.message_id = taken.message_id AND queue.recipient = taken.recipient
+         RETURNING queue.message_id, queue.recipient, attempts";
+    let rows = unit.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
+    let mut taken: BTreeMap<i64, Vec<Taken>> = BTreeMap::new();
+    for row in rows {
+        let attempts = row.try_get::<_, Natural<u32>>(2).ok().map(|Natural(attempts)| attempts);
+        taken.entry(row.try_get(0)?).or_default().push(Taken { recipient: row.try_get(1)?, attempts });
+    }
+    Ok(taken)
+}
+
+/// Those of the recipients that can be decoded. The others are set aside.
+async fn recipients(
+    unit: &mut Unit<'_>,
+    lease: &Lease<'_>,
+    message: i64,
+    taken: Vec<Taken>,
+) -> Result<Vec<ClaimedRecipient>, Failure> {
+    let mut recipients = Vec::with_capacity(taken.len());
+    for Taken { recipient, attempts } in taken {
+        match (recipient.parse::<Mailbox>(), attempts) {
+            (Ok(mailbox), Some(attempts)) if mailbox.domain().as_str() == lease.domain => {
+                recipients.push(ClaimedRecipient { mailbox, attempts });
+            }
+            _ => quarantine::queue_entry(unit, lease.domain, message, &recipient).await?,
+        }
+    }
+    recipients.sort_by(|one, other| one.mailbox.cmp(&other.mailbox));
+    Ok(recipients)
+}
+
+pub(super) async fn renew(unit: &mut Unit<'_>, lease: &str, duration: Duration) -> Result<(), Failure> {
+    let ends_at_ms = later_ms(unit.now_ms(), duration);
+    let update = "UPDATE queue SET next_attempt_at_ms = $2 WHERE lease = $1";
+    if unit.execute(update, &[&lease, &ends_at_ms]).await? > 0 { Ok(()) } else { Err(StoreError::LeaseLost.into()) }
+}
+
+/// Settles, with a failure message if there is one.
+pub(super) async fn settle(
+    unit: &mut Unit<'_>,
+    lease: &str,
+    settlement: &Settlement,
+    failure_message: &[Incoming],
+) -> Result<(), Failure> {
+    let message = key(settlement.message);
+    let mut finished = 0;
+    let is_local = |settled: &&RecipientOutcome| matches!(settled.outcome, Outcome::DeliverHere { .. });
+    let (local, remote): (Vec<_>, Vec<_>) = settlement.outcomes.iter().partition(is_local);
+    for outcomes in remote.chunks(TOGETHER) {
+        let unit = &*unit;
+        let settling = outcomes.iter().map(|outcome| settle_recipient(unit, lease, message, outcome));
+        if try_join_all(settling).await?.contains(&0) {
+            return Err(StoreError::LeaseLost.into());
+        }
+        finished += outcomes.iter().filter(|settled| settled.outcome == Outcome::Finished).count() as i64;
+    }
+    unit.effects.queued -= finished;
+    if finished > 0 {
+        release(unit, &BTreeSet::from([message]), finished).await?;
+    }
+    for settled in local {
+        settle_here(unit, lease, message, settled).await?;
+    }
+    submit(unit, failure_message).await.map(drop)
+}
+
+/// Delivers to a recipient here; the maildrop holds the message from then on instead of the queue.
+async fn settle_here(
+    unit: &mut Unit<'_>,
+    lease: &str,
+    message: i64,
+    settled: &RecipientOutcome,
+) -> Result<(), Failure> {
+    // While it is deferred for the time being, nobody else delivers it.
+    if settle_recipient(unit, lease, message, settled).await? == 0 {
+        return Err(StoreError::LeaseLost.into());
+    }
+    if deliver_here(unit, message, &settled.recipient).await? {
+        let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
+        let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
+        unit.execute(delete, &[&domain, &message, &recipient]).await?;
+        unit.effects.queued -= 1;
+    }
+    Ok(())
+}
+
+/// Answers how many entries were concerned: none if the lease is lost.
+async fn settle_recipient(
+    unit: &Unit<'_>,
+    lease: &str,
+    message: i64,
+    settled: &RecipientOutcome,
+) -> Result<u64, Failure> {
+    let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
+    match &settled.outcome {
+        Outcome::Finished => {
+            let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
+            unit.execute(delete, &[&domain, &message, &recipient, &lease]).await
+        }
+        Outcome::Deferred { retry_after_seconds, reply } | Outcome::DeliverHere { retry_after_seconds, reply } => {
+            let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
+            // PostgreSQL holds no NUL, which a peer may well send.
+            let reply: String = reply.chars().take(REPLY_CHARACTERS).filter(|character| *character != '\0').collect();
+            let update = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $5, last_reply = $6
+                 WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
+            let next_attempt_at_ms = later_ms(unit.now_ms(), wait);
+            unit.execute(update, &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply]).await
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Transactions that give way to one another, and are tried again.
+
+use super::{
+    failure::Failure,
+    pool::{Loan, Parameters, Pool, Session},
+};
+use crate::{
+    metrics::Metrics,
+    store::{Clock, Result, ids},
+};
+use futures_util::{future::BoxFuture, join};
+use jiff::Timestamp;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+use tokio_postgres::Row;
+
+/// How often something is tried while others are in its way.
+const ATTEMPTS: u32 = 10;
+
+/// A database, shared with other stores.
+pub(super) struct Database {
+    pool: Pool,
+    clock: Clock,
+    metrics: Metrics,
+    queue_changes: watch::Sender<()>,
+    /// The last id that this store gave.
+    last_key: Mutex<i64>,
+}
+
+/// What a query or a change works with.
+pub(super) struct Unit<'database> {
+    database: &'database Database,
+    session: &'database Session,
+    pub(super) effects: Effects,
+}
+
+/// What is to happen once a change is durable.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Something may be due earlier than before.
+    pub(super) queue_changed: bool,
+    pub(super) submitted: u64,
+    pub(super) delivered: u64,
+    pub(super) quarantined: u64,
+    pub(super) expired: u64,
+    /// By how much the queue has grown.
+    pub(super) queued: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Query,
+    Change,
+}
+
+impl Database {
+    pub(super) fn new(pool: Pool, clock: Clock, metrics: Metrics) -> Self {
+        Self { pool, clock, metrics, queue_changes: watch::Sender::new(()), last_key: Mutex::new(0) }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn queue_changes(&self) -> &watch::Sender<()> {
+        &self.queue_changes
+    }
+
+    /// Ids are greater than this one from now on.
+    pub(super) fn start_after(&self, key: i64) {
+        let mut last = self.last_key.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = key.max(*last);
+    }
+
+    /// Ends all calls but those that are being carried out.
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+
+    /// Carries out `query`, which changes nothing and may see changes between its statements.
+    pub(super) async fn read<A, T, F>(&self, arguments: &A, query: F) -> Result<T>
+    where
+        A: Sync + ?Sized,
+        T: Send,
+        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+    {
+        self.carry_out(Kind::Query, arguments, query).await
+    }
+
+    /// Carries out `change` as one transaction and answers once it is durable. It may be carried out several times
+    /// in vain before.
+    pub(super) async fn write<A, T, F>(&self, arguments: &A, change: F) -> Result<T>
+    where
+        A: Sync + ?Sized,
+        T: Send,
+        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+    {
+        self.carry_out(Kind::Change, arguments, change).await
+    }
+
+    /// Carries out a statement outside of any transaction, once.
+    pub(super) async fn command(&self, sql: &str) -> Result<(), Failure> {
+        let loan = self.pool.borrow().await?;
+        let outcome = loan.session().command(sql).await;
+        if outcome.as_ref().err().is_none_or(Failure::spares_connection) {
+            loan.give_back();
+        }
+        outcome
+    }
+
+    async fn carry_out<A, T, F>(&self, kind: Kind, arguments: &A, work: F) -> Result<T>
+    where
+        A: Sync + ?Sized,
+        T: Send,
+        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+    {
+        let mut attempt = 1;
+        loop {
+            let loan = self.pool.borrow().await?;
+            let outcome = match kind {
+                Kind::Query => self.query(loan, arguments, &work).await,
+                Kind::Change => self.change(loan, arguments, &work).await,
+            };
+            match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(failure) if attempt < ATTEMPTS && failure.may_pass() => {
+                    tracing::debug!(?failure, attempt, "a transaction is tried again");
+                    tokio::time::sleep(pause(attempt)).await;
+                    attempt += 1;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    async fn query<A, T, F>(&self, loan: Loan<'_>, arguments: &A, query: &F) -> Result<T, Failure>
+    where
+        A: Sync + ?Sized,
+        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+    {
+        let mut unit = Unit { database: self, session: loan.session(), effects: Effects::default() };
+        let outcome = query(&mut unit, arguments).await;
+        if outcome.as_ref().err().is_none_or(Failure::spares_connection) {
+            loan.give_back();
+        }
+        outcome
+    }
+
+    async fn change<A, T, F>(&self, loan: Loan<'_>, arguments: &A, change: &F) -> Result<T, Failure>
+    where
+        A: Sync + ?Sized,
+        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+    {
+        let session = loan.session();
+        let mut unit = Unit { database: self, session, effects: Effects::default() };
+        // Polled in this order, so the first statement follows without waiting for an answer.
+        let (begun, outcome) = join!(session.command("BEGIN"), change(&mut unit, arguments));
+        let effects = unit.effects;
+        match begun.and(outcome) {
+            Ok(answer) => {
+                session.command("COMMIT").await.map_err(Failure::while_committing)?;
+                loan.give_back();
+                self.publish(&effects);
+                Ok(answer)
+            }
+            Err(failure) => {
+                if failure.spares_connection() && session.command("ROLLBACK").await.is_ok() {
+                    loan.give_back();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Lets the world know of a commit.
+    fn publish(&self, effects: &Effects) {
+        self.metrics.submitted.inc_by(effects.submitted);
+        self.metrics.delivered.inc_by(effects.delivered);
+        self.metrics.quarantined.inc_by(effects.quarantined);
+        self.metrics.expired.inc_by(effects.expired);
+        self.metrics.queue_entries.inc_by(effects.queued);
+        if effects.queue_changed {
+            self.queue_changes.send_replace(());
+        }
+    }
+}
+
+impl Unit<'_> {
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.database.now()
+    }
+
+    /// The time in milliseconds.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now().as_millisecond()
+    }
+
+    /// A key that this store has never given, greater than all it gave.
+    pub(super) fn next_key(&self) -> i64 {
+        let mut last = self.database.last_key.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = ids::next_key(*last, self.database.now());
+        *last
+    }
+
+    /// As [`Session::query`].
+    pub(super) async fn query(&self, sql: &'static str, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        self.session.query(sql, parameters).await
+    }
+
+    /// The first row that a query gives.
+    pub(super) async fn query_one(
+        &self,
+        sql: &'static str,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>, Failure> {
+        Ok(self.session.query(sql, parameters).await?.into_iter().next())
+    }
+
+    /// As [`Session::execute`].
+    pub(super) async fn execute(&self, sql: &'static str, parameters: Parameters<'_>) -> Result<u64, Failure> {
+        self.session.execute(sql, parameters).await
+    }
+
+    /// Makes sure that the statement is sent at once when it is polled.
+    pub(super) async fn prepare(&self, sql: &'static str) -> Result<(), Failure> {
+        self.session.statement(sql).await.map(drop)
+    }
+}
+
+impl Failure {
+    fn while_committing(self) -> Self {
+        match self {
+            Self::Database(error) => Self::Commit(error),
+            other => other,
+        }
+    }
+}
+
+/// Some milliseconds, more and more, and not the same for everyone.
+fn pause(attempt: u32) -> Duration {
+    let most_us = 1000 << attempt.min(6);
+    Duration::from_micros(500 + u64::from(uuid::Uuid::new_v4().as_fields().0) % most_us)
+}

@@ -1,0 +1,123 @@
+//! Maildrops: listing, locking, and the UPDATE state.
+
+use super::{
+    accounts,
+    database::Unit,
+    failure::Failure,
+    messages::{self, Page},
+    submit::release,
+    values::{Natural, decode},
+};
+use crate::store::{
+    StoreError,
+    records::{Decoded, id, key, later_ms, next_after},
+};
+use mail_api::{DeliveredMessage, MaildropEntry, MessageId};
+use mail_proto::Mailbox;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// A maildrop that is locked, and what is in it.
+pub(super) struct Locked {
+    pub(super) session: String,
+    pub(super) entries: Vec<Decoded<MaildropEntry>>,
+}
+
+/// Locks a maildrop and lists it.
+pub(super) async fn open(unit: &mut Unit<'_>, address: &Mailbox, lease: Duration) -> Result<Locked, Failure> {
+    accounts::mailbox(unit, address).await?;
+    let address = address.to_string();
+    let session = lock(unit, &address, lease).await?.ok_or(StoreError::MaildropInUse)?;
+    // Sees what the session before has deleted: its lock went in the same commit.
+    let entries = entries(unit, &address).await?;
+    Ok(Locked { session, entries })
+}
+
+/// Locks a maildrop; answers the session, or `None` while another has it.
+pub(super) async fn lock(unit: &Unit<'_>, address: &str, lease: Duration) -> Result<Option<String>, Failure> {
+    let now_ms = unit.now_ms();
+    let session = uuid::Uuid::new_v4().simple().to_string();
+    let lock = "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES ($1, $2, $3)
+         ON CONFLICT (address) DO UPDATE SET session = EXCLUDED.session, expires_at_ms = EXCLUDED.expires_at_ms
+         WHERE maildrop_locks.expires_at_ms <= $4";
+    let locked = unit.execute(lock, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
+    Ok((locked == 1).then_some(session))
+}
+
+pub(super) async fn renew(unit: &mut Unit<'_>, address: &str, session: &str, lease: Duration) -> Result<(), Failure> {
+    let now_ms = unit.now_ms();
+    let update =
+        "UPDATE maildrop_locks SET expires_at_ms = $3 WHERE address = $1 AND session = $2 AND expires_at_ms > $4";
+    let renewed = unit.execute(update, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
+    if renewed == 1 { Ok(()) } else { Err(StoreError::LeaseLost.into()) }
+}
+
+pub(super) async fn update(
+    unit: &mut Unit<'_>,
+    address: &str,
+    session: &str,
+    delete: &[MessageId],
+) -> Result<(), Failure> {
+    let unlock = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2 AND expires_at_ms > $3";
+    if unit.execute(unlock, &[&address, &session, &unit.now_ms()]).await? == 0 {
+        return Err(StoreError::LeaseLost.into());
+    }
+    let keys: Vec<i64> = delete.iter().copied().map(key).collect();
+    let delete = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
+         RETURNING message_id, octets";
+    let (mut deleted, mut octets) = (BTreeSet::new(), 0);
+    for row in unit.query(delete, &[&address, &keys]).await? {
+        deleted.insert(row.try_get::<_, i64>(0)?);
+        octets += row.try_get::<_, i64>(1)?;
+    }
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    release(unit, &deleted, 1).await?;
+    accounts::count_out(unit, &BTreeMap::from([(address, (deleted.len() as i64, octets))])).await
+}
+
+pub(super) async fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Result<(), Failure> {
+    let delete = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2";
+    unit.execute(delete, &[&address, &session]).await.map(drop)
+}
+
+/// Everything in a maildrop, in order of arrival.
+async fn entries(unit: &Unit<'_>, address: &str) -> Result<Vec<Decoded<MaildropEntry>>, Failure> {
+    let select = "SELECT message_id, octets FROM deliveries WHERE address = $1 AND quarantined_at_ms IS NULL
+         ORDER BY message_id";
+    let mut entries = Vec::new();
+    for row in unit.query(select, &[&address]).await? {
+        let message = row.try_get(0)?;
+        entries.push(decode(&row, message, |row| {
+            let Natural(octets) = row.try_get(1)?;
+            Ok(MaildropEntry { id: id(message), octets })
+        }));
+    }
+    Ok(entries)
+}
+
+/// The messages of a maildrop after `after`, at most `limit`, and the id to go on from.
+pub(super) async fn page(
+    unit: &mut Unit<'_>,
+    address: &Mailbox,
+    after: MessageId,
+    limit: u32,
+) -> Result<Page<DeliveredMessage>, Failure> {
+    accounts::mailbox(unit, address).await?;
+    let select = "SELECT message_id, octets FROM deliveries
+         WHERE address = $1 AND message_id > $2 AND quarantined_at_ms IS NULL ORDER BY message_id LIMIT $3";
+    let rows = unit.query(select, &[&address.to_string(), &key(after), &(i64::from(limit) + 1)]).await?;
+    let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let envelopes = messages::envelopes(unit, &keys).await?;
+    let delivered = |(row, message): (&tokio_postgres::Row, i64)| {
+        let messages::Envelope { reverse_path, received_at, .. } = messages::required(&envelopes, message)?;
+        let Natural(octets) = decode(row, message, |row| row.try_get(1))?;
+        Ok(DeliveredMessage { id: id(message), octets, reverse_path, received_at })
+    };
+    let mut delivered: Vec<_> = rows.iter().zip(keys).map(delivered).collect();
+    let next_after = next_after(&mut delivered, limit, |message: &DeliveredMessage| message.id);
+    Ok((delivered, next_after))
+}

@@ -1,0 +1,292 @@
+//! The backend for more than one machine: a PostgreSQL database, or one that speaks like it, that any number of
+//! stores share as equals. Each stack has a database of its own.
+//!
+//! - Statements are those that PostgreSQL, CockroachDB, YugabyteDB and Citus all take. Whatever gives way to another
+//!   transaction is tried again.
+//! - Leases are measured by the stores' own clocks, which should agree to within a second.
+//! - Others' changes to the queue are seen within half a second while somebody waits for them.
+
+mod accounts;
+mod bodies;
+mod claims;
+mod database;
+mod failure;
+mod group;
+mod maildrop;
+mod maintenance;
+mod messages;
+mod open;
+mod pool;
+mod quarantine;
+mod queue;
+mod submit;
+#[cfg(test)]
+mod tests;
+mod url;
+mod values;
+mod watch;
+
+pub use open::OpenError;
+pub use url::{DatabaseUrl, InvalidDatabaseUrl};
+
+use super::{
+    Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,
+    checksum::verified,
+    records::{self, Decoded, Undecodable, check, partition},
+};
+use crate::metrics::Metrics;
+use async_trait::async_trait;
+use bodies::ReceivedContent;
+use bytes::Bytes;
+use database::Database;
+use futures_util::{FutureExt, StreamExt, stream};
+use group::{Submitter, submit_all};
+use mail_api::{
+    Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
+    Settlement, Submission,
+};
+use mail_proto::{Domain, Mailbox};
+use messages::Location;
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use submit::Incoming;
+use tokio::{sync::watch::Receiver, task::AbortHandle};
+
+/// How a store is opened.
+pub struct Options {
+    /// The database.
+    pub database: DatabaseUrl,
+    /// The name of the stack whose mail it holds.
+    pub stack: String,
+    /// Where large messages wait until they have arrived whole. Nothing durable is kept there.
+    pub spool: PathBuf,
+    /// Whether messages stored from now on are delivered with a `Return-Path:` line before them.
+    pub adds_return_path: bool,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Counts what happens.
+    pub metrics: Metrics,
+}
+
+/// One of the stores on a database.
+pub struct PostgresStore {
+    database: Arc<Database>,
+    submitter: Submitter,
+    spool: PathBuf,
+    adds_return_path: bool,
+    watch: AbortHandle,
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn replace_accounts(&self, accounts: Vec<Account>) -> Result<()> {
+        self.database.write(&accounts, |unit, accounts| accounts::replace(unit, accounts).boxed()).await
+    }
+
+    async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {
+        self.database.read(&(), |unit, ()| accounts::password_hashes(unit).boxed()).await
+    }
+
+    async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
+        let address = address.to_string();
+        self.database.read(&address, |unit, address| accounts::password_hash(unit, address).boxed()).await
+    }
+
+    async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {
+        self.database.read(address, |unit, address| accounts::mailbox(unit, address).boxed()).await
+    }
+
+    async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage> {
+        self.database.read(after, |unit, after| accounts::page(unit, after, limit).boxed()).await
+    }
+
+    async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
+        check(&submission)?;
+        let body = bodies::receive(&self.spool, message).await?;
+        let incoming = Incoming { submission, body, adds_return_path: self.adds_return_path };
+        match incoming.body.content {
+            ReceivedContent::Memory(_) => self.submitter.submit(incoming).await,
+            // Nobody else should wait for its many pieces.
+            ReceivedContent::File(_) => Ok(submit_all(&self.database, &[incoming]).await?[0]),
+        }
+    }
+
+    async fn message(&self, id: MessageId) -> Result<Message> {
+        let found = self.database.read(&id, |unit, id| messages::message(unit, *id).boxed()).await?;
+        self.decoded(found).await
+    }
+
+    async fn messages(&self, after: MessageId, limit: u32) -> Result<MessagePage> {
+        let page = self.database.read(&after, |unit, after| messages::page(unit, *after, limit).boxed()).await?;
+        Ok(MessagePage { messages: self.good_ones(page.0).await, next_after: page.1 })
+    }
+
+    async fn raw(&self, id: MessageId) -> Result<StoredMessage> {
+        let found = self.database.read(&id, |unit, id| messages::location(unit, *id).boxed()).await?;
+        let location = self.decoded(found).await?;
+        self.stream(Location { prefix: String::new(), ..location }).await
+    }
+
+    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
+        let address = address.to_string();
+        let find =
+            self.database.read(&address, |unit, address| messages::delivered_location(unit, address, id).boxed());
+        let found = find.await?;
+        let location = self.decoded(found).await?;
+        self.stream(location).await
+    }
+
+    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
+        let page = self.database.read(address, |unit, address| maildrop::page(unit, address, after, limit).boxed());
+        let page = page.await?;
+        Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
+    }
+
+    async fn open_maildrop(&self, address: &Mailbox, lease: Duration) -> Result<MaildropSession> {
+        let open = self.database.write(address, |unit, address| maildrop::open(unit, address, lease).boxed());
+        let maildrop::Locked { session, entries } = open.await?;
+        Ok(MaildropSession { session, messages: self.good_ones(entries).await })
+    }
+
+    async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()> {
+        let renew = (address.to_string(), session);
+        self.database
+            .write(&renew, |unit, (address, session)| maildrop::renew(unit, address, session, lease).boxed())
+            .await
+    }
+
+    async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
+        let update = (address.to_string(), session, delete);
+        self.database
+            .write(&update, |unit, (address, session, delete)| maildrop::update(unit, address, session, delete).boxed())
+            .await
+    }
+
+    async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()> {
+        let close = (address.to_string(), session);
+        self.database.write(&close, |unit, (address, session)| maildrop::unlock(unit, address, session).boxed()).await
+    }
+
+    async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
+        let page = self.database.read(&after, |unit, after| queue::page(unit, after.as_ref(), limit).boxed()).await?;
+        let next_after = page.next_after.map(|position| position.to_string());
+        Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
+    }
+
+    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome> {
+        self.database.write(&except, |unit, except| claims::claim(unit, lease, limit, except).boxed()).await
+    }
+
+    fn queue_changes(&self) -> Receiver<()> {
+        self.database.queue_changes().subscribe()
+    }
+
+    async fn renew_claim(&self, lease: &str, duration: Duration) -> Result<()> {
+        self.database.write(lease, |unit, lease| claims::renew(unit, lease, duration).boxed()).await
+    }
+
+    async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()> {
+        settlement.failure_message.as_ref().map_or(Ok(()), check)?;
+        let body = bodies::receive(&self.spool, failure_message).await?;
+        if settlement.failure_message.is_none() && body.octets() > 0 {
+            return Err(StoreError::Invalid("octets follow, but no failure_message says whose they are".to_owned()));
+        }
+        if settlement.outcomes.is_empty() {
+            return Err(StoreError::Invalid("a settlement has at least one outcome".to_owned()));
+        }
+        let adds_return_path = self.adds_return_path;
+        let submission = settlement.failure_message.clone();
+        let failure_message: Vec<_> =
+            submission.map(|submission| Incoming { submission, body, adds_return_path }).into_iter().collect();
+        let settle = (lease, settlement, failure_message);
+        self.database
+            .write(&settle, |unit, (lease, settlement, failure_message)| {
+                claims::settle(unit, lease, settlement, failure_message).boxed()
+            })
+            .await
+    }
+
+    async fn flush_queue(&self) -> Result<Flushed> {
+        self.database.write(&(), |unit, ()| queue::flush(unit).boxed()).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.database.write(&(), |unit, ()| maintenance::probe(unit).boxed()).await
+    }
+
+    async fn expire(&self, age: Duration) -> Result<()> {
+        while self.database.write(&age, |unit, age| maintenance::expire(unit, *age).boxed()).await? {}
+        Ok(())
+    }
+
+    async fn maintain(&self) -> Result<()> {
+        while self.database.write(&(), |unit, ()| maintenance::forget(unit).boxed()).await? {}
+        // Others have been at it, too.
+        let length = self.database.read(&(), |unit, ()| queue::length(unit).boxed()).await?;
+        self.database.metrics().queue_entries.set(length);
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.watch.abort();
+        self.submitter.close().await;
+        self.database.close();
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl PostgresStore {
+    /// The record, or else [`StoreError::Damaged`] after it was set aside.
+    async fn decoded<T>(&self, found: Decoded<T>) -> Result<T> {
+        match found {
+            Ok(record) => Ok(record),
+            Err(undecodable) => Err(set_aside(&self.database, undecodable).await),
+        }
+    }
+
+    /// The records that could be decoded. The others are set aside.
+    async fn good_ones<T>(&self, records: Vec<Decoded<T>>) -> Vec<T> {
+        let (good, bad) = partition(records);
+        for undecodable in bad {
+            set_aside(&self.database, undecodable).await;
+        }
+        good
+    }
+
+    /// The octets at this location.
+    async fn stream(&self, location: Location) -> Result<StoredMessage> {
+        let Location { message, expected, prefix, first_piece } = location;
+        let octets = prefix.len() as u64 + expected.octets;
+        let prefix = stream::iter([Ok(Bytes::from(prefix))]);
+        let chunks = if first_piece.len() as u64 == expected.octets {
+            if let Some(fault) = expected.find_fault(&first_piece) {
+                let undecodable = Undecodable { message, reason: fault.to_owned() };
+                return Err(set_aside(&self.database, undecodable).await);
+            }
+            prefix.chain(stream::iter([Ok(first_piece)])).boxed()
+        } else {
+            let rest = bodies::pieces(Arc::clone(&self.database), message, 1, expected.octets);
+            let pieces = stream::iter([Ok(first_piece)]).chain(rest);
+            let database = Arc::clone(&self.database);
+            let damaged = async move |fault: &'static str| {
+                set_aside(&database, Undecodable { message, reason: fault.to_owned() }).await
+            };
+            prefix.chain(verified(pieces, expected, damaged)).boxed()
+        };
+        Ok(StoredMessage { octets, chunks })
+    }
+}
+
+async fn set_aside(database: &Database, undecodable: Undecodable) -> StoreError {
+    let set_aside = database.write(&undecodable, |unit, Undecodable { message, reason }| {
+        quarantine::message(unit, *message, reason).boxed()
+    });
+    match set_aside.await {
+        Ok(()) => StoreError::Damaged(records::id(undecodable.message)),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,208 @@
+//! Opening a store on a database, and giving the database its schema.
+
+use super::{
+    Options, PostgresStore,
+    database::{Database, Unit},
+    failure::Failure,
+    group::Submitter,
+    maintenance,
+    pool::Pool,
+    queue,
+    url::{DatabaseUrl, InvalidDatabaseUrl},
+    watch,
+};
+use crate::store::StoreError;
+use futures_util::FutureExt;
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use tokio_postgres::error::SqlState;
+
+/// The schema this program writes; kept in the database's table `properties`.
+const SCHEMA_VERSION: i64 = 1;
+/// Brings a database from the version of its place in this list to the next one.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql")];
+
+/// What is known of the database as a whole, by name.
+const PROPERTIES: &str = "CREATE TABLE IF NOT EXISTS properties (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
+
+/// How often to try to create what others are creating, too.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a store cannot be opened: one line that names what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// This is no database.
+    #[error(transparent)]
+    Url(#[from] InvalidDatabaseUrl),
+    /// The database cannot be used.
+    #[error("{url}: {error}; start the database, or correct --database (MAILTOWN_DATABASE)")]
+    Unusable {
+        /// The database, without its password.
+        url: DatabaseUrl,
+        /// What it said.
+        error: StoreError,
+    },
+    /// The database was written by a later version of this program.
+    #[error("{url} has schema version {version}, this program knows {SCHEMA_VERSION}; use a newer mailbox-store")]
+    Newer {
+        /// The database, without its password.
+        url: DatabaseUrl,
+        /// The version it has.
+        version: String,
+    },
+    /// The database holds the mail of another stack.
+    #[error("{url} holds the mail of {stack}; give every stack a database of its own")]
+    Foreign {
+        /// The database, without its password.
+        url: DatabaseUrl,
+        /// Whose it is.
+        stack: String,
+    },
+    /// The directory cannot be created.
+    #[error("{}: {error}; choose a directory that can be written to", path.display())]
+    Inaccessible {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// What a database says of itself.
+#[derive(Default)]
+struct Properties {
+    version: String,
+    stack: Option<String>,
+}
+
+impl PostgresStore {
+    /// Opens a store on a database, which others may be using and opening at the same time.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let Options { database: url, stack, spool, adds_return_path, clock, metrics } = options;
+        fs::create_dir_all(&spool).map_err(|error| OpenError::Inaccessible { path: spool.clone(), error })?;
+        let database = Arc::new(Database::new(Pool::new(url.config().clone()), clock, metrics));
+        let unusable = |error| OpenError::Unusable { url: url.clone(), error };
+
+        let properties = prepared(&database).await.map_err(unusable)?;
+        let version = properties.version.parse().ok().filter(|version| (0..=SCHEMA_VERSION).contains(version));
+        let Some(version) = version else {
+            return Err(OpenError::Newer { url, version: properties.version });
+        };
+        if let Some(other) = properties.stack.filter(|other| *other != stack) {
+            return Err(OpenError::Foreign { url, stack: other });
+        }
+        migrate(&database, version).await.map_err(unusable)?;
+        // Others may have been faster with this, too.
+        if let Some(other) = claim(&database, &stack).await.map_err(unusable)?.filter(|other| *other != stack) {
+            return Err(OpenError::Foreign { url, stack: other });
+        }
+        let greatest = database.read(&(), |unit, ()| maintenance::greatest_key(unit).boxed()).await;
+        database.start_after(greatest.map_err(unusable)?.unwrap_or_default());
+        let length = database.read(&(), |unit, ()| queue::length(unit).boxed()).await.map_err(unusable)?;
+        database.metrics().queue_entries.set(length);
+        let watch = tokio::spawn(watch::watch(Arc::clone(&database))).abort_handle();
+        let submitter = Submitter::start(Arc::clone(&database));
+        Ok(Self { database, submitter, spool, adds_return_path, watch })
+    }
+}
+
+/// The database's properties, after the table for them was created if need be.
+async fn prepared(database: &Database) -> Result<Properties, StoreError> {
+    // Nothing is created that is there: not everyone may create.
+    let known = database.read(&(), |unit, ()| properties(unit).boxed()).await?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    create(database, PROPERTIES).await?;
+    Ok(database.read(&(), |unit, ()| properties(unit).boxed()).await?.unwrap_or_default())
+}
+
+/// `None` when there is no table of them.
+async fn properties(unit: &mut Unit<'_>) -> Result<Option<Properties>, Failure> {
+    let mut properties = Properties { version: "0".to_owned(), stack: None };
+    let rows = match unit.query("SELECT name, value FROM properties", &[]).await {
+        Err(Failure::Database(error)) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(None),
+        rows => rows?,
+    };
+    for row in rows {
+        match row.try_get(0)? {
+            "schema_version" => properties.version = row.try_get(1)?,
+            "stack" => properties.stack = Some(row.try_get(1)?),
+            _ => {}
+        }
+    }
+    Ok(Some(properties))
+}
+
+async fn migrate(database: &Database, from: i64) -> Result<(), StoreError> {
+    for (version, migration) in (1..).zip(MIGRATIONS).skip(from as usize) {
+        for statement in statements(migration) {
+            create(database, statement).await?;
+        }
+        let value = i64::to_string(&version);
+        database.write(&value, |unit, value| set_version(unit, value).boxed()).await?;
+    }
+    Ok(())
+}
+
+/// The statements of a migration, one by one: not every database changes its schema within a transaction.
+fn statements(migration: &'static str) -> impl Iterator<Item = &'static str> {
+    migration.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+}
+
+/// Creates something if it is not there. Two who do so at the same time may get in each other's way.
+async fn create(database: &Database, statement: &'static str) -> Result<(), StoreError> {
+    let mut attempt = 1;
+    loop {
+        match database.command(statement).await {
+            Ok(()) => return Ok(()),
+            Err(failure) if attempt < ATTEMPTS && is_race(&failure) => {
+                attempt += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+fn is_race(failure: &Failure) -> bool {
+    match failure {
+        Failure::Database(error) => match error.code() {
+            Some(code) => {
+                matches!(
+                    *code,
+                    SqlState::UNIQUE_VIOLATION
+                    | SqlState::DUPLICATE_TABLE
+                    | SqlState::DUPLICATE_OBJECT
+                    // "tuple concurrently updated"
+                    | SqlState::INTERNAL_ERROR
+                ) || failure.may_pass()
+            }
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+async fn set_version(unit: &mut Unit<'_>, version: &str) -> Result<(), Failure> {
+    let upsert = "INSERT INTO properties (name, value) VALUES ('schema_version', $1)
+         ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
+    unit.execute(upsert, &[&version]).await.map(drop)
+}
+
+/// Takes the database for a stack unless it is taken; answers whose it is.
+async fn claim(database: &Database, stack: &str) -> Result<Option<String>, StoreError> {
+    database
+        .write(stack, |unit, stack| {
+            async move {
+                let insert = "INSERT INTO properties (name, value) VALUES ('stack', $1) ON CONFLICT (name) DO NOTHING";
+                unit.execute(insert, &[&stack]).await?;
+                Ok(properties(unit).await?.and_then(|properties| properties.stack))
+            }
+            .boxed()
+        })
+        .await
+}

@@ -1,0 +1,169 @@
+//! Connections, a few of them, lent to those who need one.
+
+use super::failure::Failure;
+use crate::store::StoreError;
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+use tokio_postgres::{Client, Config, NoTls, Row, SimpleQueryMessage, Statement, types::ToSql};
+
+/// How many connections a store has at most.
+const CONNECTIONS: usize = 16;
+/// How long to wait for one of them.
+const TURN: Duration = Duration::from_secs(5);
+/// How long opening one may take, once its machine has taken the call.
+const OPENING: Duration = Duration::from_secs(5);
+/// How long a statement may take before its connection is given up. A little longer than the database itself gives it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What the database is told about it: nobody's lock outlives its store for long.
+const SETTINGS: &str = "SET statement_timeout = 15000; SET idle_in_transaction_session_timeout = 30000";
+
+/// The values of a statement's parameters.
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Lends connections.
+pub(super) struct Pool {
+    config: Config,
+    idle: Mutex<Vec<Session>>,
+    permits: Semaphore,
+}
+
+/// A connection, with the statements that it knows already.
+pub(super) struct Session {
+    client: Client,
+    statements: Mutex<HashMap<&'static str, Statement>>,
+}
+
+/// A connection on loan. Unless it is given back it is closed: whoever drops it may have been interrupted anywhere.
+pub(super) struct Loan<'pool> {
+    session: Session,
+    pool: &'pool Pool,
+    _permit: SemaphorePermit<'pool>,
+}
+
+impl Pool {
+    /// Connections are opened when they are needed.
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, idle: Mutex::default(), permits: Semaphore::new(CONNECTIONS) }
+    }
+
+    /// A connection that is open, as far as anyone can tell.
+    pub(super) async fn borrow(&self) -> Result<Loan<'_>, Failure> {
+        let permit = match timeout(TURN, self.permits.acquire()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_closed)) => return Err(StoreError::Unavailable("the store is closed".to_owned()).into()),
+            Err(_elapsed) => return Err(StoreError::Overloaded("for the database").into()),
+        };
+        let session = match self.idle_session() {
+            Some(session) => session,
+            None => Session::open(&self.config).await?,
+        };
+        Ok(Loan { session, pool: self, _permit: permit })
+    }
+
+    /// Ends lending and closes what is idle.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle().clear();
+    }
+
+    fn idle_session(&self) -> Option<Session> {
+        let mut idle = self.idle();
+        idle.retain(|session| !session.client.is_closed());
+        idle.pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loan<'_> {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Lets others have the connection, on which no transaction is open.
+    pub(super) fn give_back(self) {
+        if !self.pool.permits.is_closed() {
+            self.pool.idle().push(self.session);
+        }
+    }
+}
+
+impl Session {
+    async fn open(config: &Config) -> Result<Self, Failure> {
+        let opening = async {
+            let (client, connection) = config.connect(NoTls).await?;
+            // What it fails with reaches those who wait for an answer. It ends with the client.
+            tokio::spawn(connection);
+            client.batch_execute(SETTINGS).await?;
+            if setting(&client, "SHOW synchronous_commit").await?.as_deref() == Some("off") {
+                // Durable is durable, whatever else this database is for.
+                client.batch_execute("SET synchronous_commit = on").await?;
+            }
+            Ok(Self { client, statements: Mutex::default() })
+        };
+        match timeout(OPENING, opening).await {
+            // Not tried again by itself: who asks next tries.
+            Ok(opened) => opened.map_err(|error: tokio_postgres::Error| {
+                let reason = format!("cannot connect to the database: {}", super::failure::describe(&error));
+                StoreError::Unavailable(reason).into()
+            }),
+            Err(_elapsed) => Err(StoreError::Unavailable("the database greets nobody".to_owned()).into()),
+        }
+    }
+
+    /// What a query gives. Statements that are polled one after the other travel together.
+    pub(super) async fn query(&self, sql: &'static str, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        let statement = self.statement(sql).await?;
+        patiently(self.client.query(&statement, parameters)).await
+    }
+
+    /// How many rows a statement concerned.
+    pub(super) async fn execute(&self, sql: &'static str, parameters: Parameters<'_>) -> Result<u64, Failure> {
+        let statement = self.statement(sql).await?;
+        patiently(self.client.execute(&statement, parameters)).await
+    }
+
+    /// Statements without parameters or answers.
+    pub(super) async fn command(&self, sql: &str) -> Result<(), Failure> {
+        patiently(self.client.batch_execute(sql)).await
+    }
+
+    /// Prepares a statement, so that from now on it is sent at once.
+    pub(super) async fn statement(&self, sql: &'static str) -> Result<Statement, Failure> {
+        if let Some(statement) = self.statements().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = patiently(self.client.prepare(sql)).await?;
+        self.statements().insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    fn statements(&self) -> MutexGuard<'_, HashMap<&'static str, Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn patiently<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answered) => Ok(answered?),
+        Err(_elapsed) => Err(Failure::Silence),
+    }
+}
+
+async fn setting(client: &Client, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {
+    let messages = client.simple_query(sql).await?;
+    Ok(messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
+}

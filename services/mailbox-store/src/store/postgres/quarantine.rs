@@ -1,0 +1,46 @@
+//! Setting aside what cannot be decoded.
+
+use super::{accounts, database::Unit, failure::Failure};
+use crate::store::records;
+use std::collections::BTreeMap;
+
+/// Sets a message aside in every maildrop and in the queue.
+pub(super) async fn message(unit: &mut Unit<'_>, message: i64, reason: &str) -> Result<(), Failure> {
+    let now_ms = unit.now_ms();
+    let deliveries = "UPDATE deliveries SET quarantined_at_ms = $2
+         WHERE message_id = $1 AND quarantined_at_ms IS NULL RETURNING address, octets";
+    let deliveries = unit.query(deliveries, &[&message, &now_ms]).await?;
+    let queue = "UPDATE queue SET quarantined_at_ms = $2, lease = NULL
+         WHERE message_id = $1 AND quarantined_at_ms IS NULL";
+    let entries = unit.execute(queue, &[&message, &now_ms]).await?;
+    let mut counts = BTreeMap::new();
+    for row in &deliveries {
+        counts.insert(row.try_get(0)?, (1, row.try_get(1)?));
+    }
+    accounts::count_out(unit, &counts).await?;
+    unit.effects.queued -= entries as i64;
+    count(unit, message, deliveries.len() as u64 + entries, reason);
+    Ok(())
+}
+
+/// Sets aside one recipient of a queued message.
+pub(super) async fn queue_entry(
+    unit: &mut Unit<'_>,
+    domain: &str,
+    message: i64,
+    recipient: &str,
+) -> Result<(), Failure> {
+    let update = "UPDATE queue SET quarantined_at_ms = $4, lease = NULL
+         WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND quarantined_at_ms IS NULL";
+    let entries = unit.execute(update, &[&domain, &message, &recipient, &unit.now_ms()]).await?;
+    unit.effects.queued -= entries as i64;
+    count(unit, message, entries, "a recipient that cannot be decoded");
+    Ok(())
+}
+
+fn count(unit: &mut Unit<'_>, message: i64, records: u64, reason: &str) {
+    if records > 0 {
+        unit.effects.quarantined += records;
+        tracing::error!(message = %records::id(message), records, reason, "set aside what cannot be decoded");
+    }
+}

@@ -1,0 +1,84 @@
+//! The outbound queue as those who look see it, and what changes it as a whole.
+
+use super::{
+    database::Unit,
+    failure::Failure,
+    messages::{self, Envelope},
+    values::{Moment, Natural, Parsed, decode},
+};
+use crate::store::{
+    QueuePosition,
+    records::{Decoded, id, key},
+};
+use jiff::Timestamp;
+use mail_api::{Flushed, QueueEntry};
+use tokio_postgres::Row;
+
+/// A page of the queue: its entries, and where to go on.
+pub(super) struct Page {
+    pub(super) entries: Vec<Decoded<QueueEntry>>,
+    pub(super) next_after: Option<QueuePosition>,
+}
+
+pub(super) async fn page(unit: &mut Unit<'_>, after: Option<&QueuePosition>, limit: u32) -> Result<Page, Failure> {
+    let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
+    let select = "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply
+         FROM queue WHERE (message_id, recipient) > ($1, $2) AND quarantined_at_ms IS NULL
+         ORDER BY message_id, recipient LIMIT $3";
+    let mut rows = unit.query(select, &[&message, &recipient, &(i64::from(limit) + 1)]).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let envelopes = messages::envelopes(unit, &keys).await?;
+    let next_after = match rows.last().filter(|_| more) {
+        Some(last) => Some(QueuePosition { message: id(last.try_get(0)?), recipient: last.try_get(1)? }),
+        None => None,
+    };
+    let now = unit.now();
+    let entry = |(row, message): (&Row, i64)| {
+        let envelope = messages::required(&envelopes, message)?;
+        decode(row, message, |row| entry(row, message, envelope, now))
+    };
+    Ok(Page { entries: rows.iter().zip(keys).map(entry).collect(), next_after })
+}
+
+fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<QueueEntry, tokio_postgres::Error> {
+    let Envelope { reverse_path, octets, received_at, .. } = envelope;
+    let (Parsed(recipient), Natural(attempts), Moment(next_attempt_at)) =
+        (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+    let leased = row.try_get::<_, bool>(4)? && next_attempt_at > now;
+    let last_reply = row.try_get(5)?;
+    Ok(QueueEntry {
+        message: id(message),
+        reverse_path,
+        recipient,
+        octets,
+        queued_at: received_at,
+        attempts,
+        next_attempt_at,
+        leased,
+        last_reply,
+    })
+}
+
+/// Makes everything due that is not leased.
+pub(super) async fn flush(unit: &mut Unit<'_>) -> Result<Flushed, Failure> {
+    let update = "UPDATE queue SET next_attempt_at_ms = $1
+         WHERE next_attempt_at_ms > $1 AND lease IS NULL AND quarantined_at_ms IS NULL";
+    let entries = unit.execute(update, &[&unit.now_ms()]).await?;
+    unit.effects.queue_changed |= entries > 0;
+    Ok(Flushed { entries })
+}
+
+/// How many entries wait.
+pub(super) async fn length(unit: &mut Unit<'_>) -> Result<i64, Failure> {
+    let row = unit.query_one("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", &[]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+/// When something is due next, in milliseconds.
+pub(super) async fn next_due_ms(unit: &mut Unit<'_>) -> Result<Option<i64>, Failure> {
+    let select = "SELECT next_attempt_at_ms FROM queue WHERE quarantined_at_ms IS NULL
+         ORDER BY next_attempt_at_ms LIMIT 1";
+    Ok(unit.query_one(select, &[]).await?.map(|row| row.try_get(0)).transpose()?)
+}

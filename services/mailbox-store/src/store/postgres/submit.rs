@@ -1,0 +1,275 @@
+//! Submission: delivery and queueing of many messages at once. And its reverse, letting go of messages.
+
+use super::{
+    accounts,
+    bodies::{ReceivedBody, ReceivedContent, insert_spool},
+    database::Unit,
+    failure::Failure,
+    messages,
+    pool::Parameters,
+};
+use crate::store::{
+    Submitted,
+    records::{MAILBOX_FULL, column, id, return_path},
+};
+use futures_util::try_join;
+use mail_api::Submission;
+use mail_proto::Mailbox;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// A submission whose message has arrived.
+pub(super) struct Incoming {
+    pub(super) submission: Submission,
+    pub(super) body: ReceivedBody,
+    /// Whether maildrops hold it with a `Return-Path:` line before it.
+    pub(super) adds_return_path: bool,
+}
+
+/// One that is not the repeat of another.
+struct Fresh<'a> {
+    key: i64,
+    incoming: &'a Incoming,
+    /// Each once, however often it was named.
+    recipients: BTreeMap<String, &'a Mailbox>,
+}
+
+impl Fresh<'_> {
+    fn octets(&self) -> i64 {
+        column(self.incoming.body.octets())
+    }
+
+    fn delivered_octets(&self) -> i64 {
+        match self.incoming.adds_return_path {
+            true => self.octets() + return_path(&self.incoming.submission.reverse_path).len() as i64,
+            false => self.octets(),
+        }
+    }
+}
+
+/// Stores messages, but those that are repeats. The number of statements does not depend on how many they are.
+pub(super) async fn submit(unit: &mut Unit<'_>, all: &[Incoming]) -> Result<Vec<Submitted>, Failure> {
+    let (answers, fresh) = admit(unit, all).await?;
+    if fresh.is_empty() {
+        return Ok(answers);
+    }
+    for message in &fresh {
+        if let ReceivedContent::File(spool) = &message.incoming.body.content {
+            insert_spool(unit, message.key, spool).await?;
+        }
+    }
+    // The accounts come last: others wait for them until the commit.
+    let (_, _, room) = try_join!(insert_messages(unit, &fresh), insert_bodies(unit, &fresh), count_in(unit, &fresh))?;
+    let (delivered, queued) = try_join!(deliver(unit, &fresh, &room), enqueue(unit, &fresh, &room))?;
+    unit.effects.submitted += fresh.len() as u64;
+    unit.effects.delivered += delivered;
+    unit.effects.queued += queued as i64;
+    unit.effects.queue_changed |= queued > 0;
+    Ok(answers)
+}
+
+/// Tells repeats from new messages; the latter get their ids.
+async fn admit<'a>(unit: &Unit<'_>, all: &'a [Incoming]) -> Result<(Vec<Submitted>, Vec<Fresh<'a>>), Failure> {
+    let mut keys: BTreeMap<&str, i64> = BTreeMap::new();
+    for incoming in all {
+        keys.entry(&incoming.submission.transaction).or_insert_with(|| unit.next_key());
+    }
+    // In order, lest two stores that are sent the same ones wait for each other.
+    let transactions: Vec<&str> = keys.keys().copied().collect();
+    let candidates: Vec<i64> = keys.values().copied().collect();
+    let insert = "INSERT INTO submissions (transaction_id, message_id)
+         SELECT * FROM unnest($1::text[], $2::bigint[])
+         ON CONFLICT (transaction_id) DO NOTHING RETURNING transaction_id";
+    let rows = unit.query(insert, &[&transactions, &candidates]).await?;
+    let mut new: HashSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let earlier = earlier(unit, transactions.iter().copied().filter(|name| !new.contains(*name)).collect()).await?;
+
+    let (mut answers, mut fresh) = (Vec::with_capacity(all.len()), Vec::new());
+    for incoming in all {
+        let transaction = incoming.submission.transaction.as_str();
+        // Of several with one name the first is new.
+        let repeated = !new.remove(transaction);
+        let Some(&key) = earlier.get(transaction).or(keys.get(transaction)) else { continue };
+        answers.push(Submitted { id: id(key), repeated });
+        if !repeated {
+            let recipients = incoming.submission.recipients.iter();
+            let recipients = recipients.map(|recipient| (recipient.to_string(), recipient)).collect();
+            fresh.push(Fresh { key, incoming, recipients });
+        }
+    }
+    Ok((answers, fresh))
+}
+
+/// The keys of submissions that were there before.
+async fn earlier(unit: &Unit<'_>, transactions: Vec<&str>) -> Result<HashMap<String, i64>, Failure> {
+    if transactions.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let select = "SELECT transaction_id, message_id FROM submissions WHERE transaction_id = ANY($1)";
+    let rows = unit.query(select, &[&transactions]).await?;
+    let found: HashMap<String, i64> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?;
+    if found.len() < transactions.len() {
+        return Err(Failure::Conflict("a submission was forgotten while it was repeated"));
+    }
+    Ok(found)
+}
+
+async fn insert_messages(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
+    let received_at_ms = unit.now_ms();
+    let keys: Vec<i64> = fresh.iter().map(|message| message.key).collect();
+    let reverse_paths: Vec<String> =
+        fresh.iter().map(|message| message.incoming.submission.reverse_path.to_string()).collect();
+    let octets: Vec<i64> = fresh.iter().map(Fresh::octets).collect();
+    let adds_return_path: Vec<bool> = fresh.iter().map(|message| message.incoming.adds_return_path).collect();
+    let checksums: Vec<[u8; 16]> = fresh.iter().map(|message| message.incoming.body.checksum.to_bytes()).collect();
+    let checksums: Vec<&[u8]> = checksums.iter().map(|checksum| &checksum[..]).collect();
+    let holders: Vec<i64> = fresh.iter().map(|message| message.recipients.len() as i64).collect();
+    let insert = "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders)
+         SELECT id, reverse_path, octets, $7, adds_return_path, checksum, holders
+         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bigint[])
+             AS fresh (id, reverse_path, octets, adds_return_path, checksum, holders)
+         ON CONFLICT (id) DO NOTHING";
+    let columns: Parameters<'_> =
+        &[&keys, &reverse_paths, &octets, &adds_return_path, &checksums, &holders, &received_at_ms];
+    let inserted = unit.execute(insert, columns).await?;
+    if inserted < fresh.len() as u64 {
+        return Err(Failure::Conflict("another store drew the same message id in the same millisecond"));
+    }
+    Ok(())
+}
+
+/// The bodies that are in memory.
+async fn insert_bodies(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
+    let (mut keys, mut bodies) = (Vec::new(), Vec::new());
+    for message in fresh {
+        if let ReceivedContent::Memory(octets) = &message.incoming.body.content {
+            keys.push(message.key);
+            bodies.push(&octets[..]);
+        }
+    }
+    if !keys.is_empty() {
+        let insert = "INSERT INTO bodies (message_id, piece, octets)
+             SELECT message_id, 0, octets FROM unnest($1::bigint[], $2::bytea[]) AS fresh (message_id, octets)";
+        unit.execute(insert, &[&keys, &bodies]).await?;
+    }
+    Ok(())
+}
+
+/// Which recipients of which messages can have them.
+struct Room<'a> {
+    /// For everything.
+    ample: HashSet<&'a str>,
+    /// Each for itself.
+    single: HashSet<(&'a str, i64)>,
+    /// Mailboxes that have no room for something.
+    full: HashSet<String>,
+}
+
+impl Room<'_> {
+    fn is_for(&self, address: &str, message: i64) -> bool {
+        self.ample.contains(address) || self.single.contains(&(address, message))
+    }
+}
+
+/// Counts the messages into mailboxes, as far as their quotas go.
+async fn count_in<'a>(unit: &Unit<'_>, fresh: &'a [Fresh<'_>]) -> Result<Room<'a>, Failure> {
+    let mut counts: BTreeMap<&str, accounts::Count> = BTreeMap::new();
+    for message in fresh {
+        for address in message.recipients.keys() {
+            let (messages, octets) = counts.entry(address).or_default();
+            *messages += 1;
+            *octets += message.delivered_octets();
+        }
+    }
+    let ample = accounts::count_in(unit, &counts).await?;
+    let others: Vec<&str> = counts.keys().copied().filter(|address| !ample.contains(address)).collect();
+    let mut room = Room { ample, single: HashSet::new(), full: HashSet::new() };
+    if others.is_empty() {
+        return Ok(room);
+    }
+    room.full = accounts::existing(unit, &others).await?;
+    for message in fresh {
+        for address in message.recipients.keys().filter(|address| room.full.contains(*address)) {
+            // What came together may fit in part.
+            let count = BTreeMap::from([(address.as_str(), (1, message.delivered_octets()))]);
+            if counts[address.as_str()].0 > 1 && !accounts::count_in(unit, &count).await?.is_empty() {
+                room.single.insert((address, message.key));
+            }
+        }
+    }
+    Ok(room)
+}
+
+/// Puts messages into the maildrops of those who have one with room in it; answers how often.
+async fn deliver(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
+    let (mut addresses, mut keys, mut octets) = (Vec::new(), Vec::new(), Vec::new());
+    for message in fresh {
+        for address in message.recipients.keys().filter(|address| room.is_for(address, message.key)) {
+            addresses.push(address.as_str());
+            keys.push(message.key);
+            octets.push(message.delivered_octets());
+        }
+    }
+    if addresses.is_empty() {
+        return Ok(0);
+    }
+    let insert = "INSERT INTO deliveries (address, message_id, octets)
+         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
+    unit.execute(insert, &[&addresses, &keys, &octets]).await
+}
+
+/// Queues messages for all others; answers how often.
+async fn enqueue(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
+    let (mut domains, mut keys, mut recipients, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for message in fresh {
+        let others = message.recipients.iter().filter(|(address, _)| !room.is_for(address, message.key));
+        for (address, mailbox) in others {
+            domains.push(mailbox.domain().as_str());
+            keys.push(message.key);
+            recipients.push(address.as_str());
+            replies.push(if room.full.contains(address) { MAILBOX_FULL } else { "" });
+        }
+    }
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let insert = "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, last_reply)
+         SELECT domain, message_id, recipient, 0, $5, last_reply
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
+             AS fresh (domain, message_id, recipient, last_reply)";
+    unit.execute(insert, &[&domains, &keys, &recipients, &replies, &unit.now_ms()]).await
+}
+
+/// Puts a message that is queued for this recipient into their maildrop after all; answers whether there was room in
+/// it.
+pub(super) async fn deliver_here(unit: &mut Unit<'_>, message: i64, recipient: &Mailbox) -> Result<bool, Failure> {
+    let Some(octets) = messages::delivered_octets(unit, message).await? else { return Ok(false) };
+    let address = recipient.to_string();
+    if accounts::count_in(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?.is_empty() {
+        return Ok(false);
+    }
+    let insert = "INSERT INTO deliveries (address, message_id, octets) VALUES ($1, $2, $3)";
+    unit.execute(insert, &[&address, &message, &octets]).await?;
+    unit.effects.delivered += 1;
+    Ok(true)
+}
+
+/// Takes these messages, each in this many places, from those who hold them. Who lets go last removes it.
+pub(super) async fn release(unit: &Unit<'_>, messages: &BTreeSet<i64>, places: i64) -> Result<(), Failure> {
+    let keys: Vec<i64> = messages.iter().copied().collect();
+    let update = "UPDATE messages SET holders = holders - $2 WHERE id = ANY($1) RETURNING id, holders";
+    let mut abandoned = Vec::new();
+    for row in unit.query(update, &[&keys, &places]).await? {
+        if row.try_get::<_, i64>(1)? <= 0 {
+            abandoned.push(row.try_get::<_, i64>(0)?);
+        }
+    }
+    if !abandoned.is_empty() {
+        let keys: Parameters<'_> = &[&abandoned];
+        try_join!(
+            unit.execute("DELETE FROM messages WHERE id = ANY($1)", keys),
+            unit.execute("DELETE FROM bodies WHERE message_id = ANY($1)", keys),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Databases that are not there, not ours, or not there any more.
+
+use super::*;
+use crate::store::{contract::MINUTE, postgres::OpenError};
+use std::time::{Duration, Instant};
+
+async fn refusal(options: Options) -> String {
+    let error: OpenError = PostgresStore::open(options).await.err().unwrap();
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named_without_its_password() {
+    let url = "postgres://mailtown:s3cret@127.0.0.1:1/gmail".to_owned();
+    let said = refusal(Town::on(url).options()).await;
+    let expected = "postgres://mailtown@127.0.0.1:1/gmail: storage unavailable: cannot connect to the database: error \
+         connecting to server: Connection refused (os error 111); start the database, or correct --database \
+         (MAILTOWN_DATABASE)";
+    assert_eq!(said, expected);
+    let Some(server) = Server::shared() else { return };
+    for (url, reason) in [
+        (server.url("nowhere"), "database \"nowhere\" does not exist (3D000)"),
+        (server.url("postgres").replace("s3cret", "wrong"), "password authentication failed"),
+    ] {
+        let said = refusal(Town::on(url).options()).await;
+        assert!(said.contains(reason) && !said.contains("s3cret") && !said.contains("wrong@"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let Some(town) = Town::new().await else { return };
+    town.store().await.close().await;
+    let newer = "UPDATE properties SET value = '9' WHERE name = 'schema_version'";
+    town.stranger().await.batch_execute(newer).await.unwrap();
+    let url: crate::store::postgres::DatabaseUrl = town.url.parse().unwrap();
+    let expected = format!("{url} has schema version 9, this program knows 1; use a newer mailbox-store");
+    assert_eq!(refusal(town.options()).await, expected);
+}
+
+#[tokio::test]
+async fn a_database_belongs_to_one_stack() {
+    let Some(town) = Town::new().await else { return };
+    town.store().await.close().await;
+    let url: crate::store::postgres::DatabaseUrl = town.url.parse().unwrap();
+    let other = Options { stack: "other.test".to_owned(), ..town.options() };
+    let expected = format!("{url} holds the mail of local.test; give every stack a database of its own");
+    assert_eq!(refusal(other).await, expected);
+}
+
+/// A schema that was created by half is completed.
+#[tokio::test]
+async fn a_start_that_was_interrupted_is_repeated() {
+    let Some(town) = Town::new().await else { return };
+    let accounts = include_str!("../schema.sql").split(";\n").next().unwrap();
+    let half = format!("CREATE TABLE properties (name TEXT PRIMARY KEY, value TEXT NOT NULL); {accounts}");
+    town.stranger().await.batch_execute(&half).await.unwrap();
+    let fixture = town.fixture().await;
+    fixture.send("t", &["a@local.test", "x@far.test"]).await;
+}
+
+/// Durable means durable also where the database is set up to be fast.
+#[tokio::test]
+async fn commits_wait_for_the_disk() {
+    let Some(town) = Town::new().await else { return };
+    let shown = |row: tokio_postgres::Row| row.get::<_, String>(0);
+    let stranger = town.stranger().await;
+    assert_eq!(shown(stranger.query_one("SHOW synchronous_commit", &[]).await.unwrap()), "off");
+    let store = town.store().await;
+    let setting = store.database.read(&(), |unit, ()| Box::pin(unit.query("SHOW synchronous_commit", &[]))).await;
+    assert_eq!(setting.unwrap().into_iter().map(shown).collect::<Vec<_>>(), ["on"]);
+}
+
+/// Connections that the database has ended are replaced, and nobody notices.
+#[tokio::test]
+async fn lost_connections_are_replaced() {
+    let Some(town) = Town::new().await else { return };
+    let fixture = town.fixture().await;
+    let stranger = town.stranger().await;
+    for n in 0..20 {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        stranger.execute(end, &[]).await.unwrap();
+        fixture.send(&format!("{n}"), &["a@local.test"]).await;
+        assert_eq!(fixture.listed("a@local.test").await.len(), n + 1);
+    }
+}
+
+/// While the database is away every call says so at once; when it is back all go on, and nothing is missing.
+#[tokio::test]
+async fn a_database_that_is_away_is_a_temporary_failure() {
+    let Some(server) = Server::start() else { return };
+    let town = Town::on(server.new_database().await);
+    let fixture = town.fixture().await;
+    let before = fixture.submit("before", &["a@local.test", "x@far.test"], &octets(300_000)).await.unwrap().id;
+    server.stop();
+    let started = Instant::now();
+    let large = octets(300_000);
+    for message in [&b"S: x\r\n"[..], &large] {
+        let submitted = fixture.submit("during", &["a@local.test"], message).await;
+        assert!(matches!(submitted, Err(StoreError::Unavailable(_))), "{submitted:?}");
+    }
+    let claimed = fixture.store.claim(MINUTE, 9, Vec::new()).await;
+    assert!(matches!(claimed, Err(StoreError::Unavailable(_))), "{claimed:?}");
+    assert!(matches!(fixture.raw(before).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(fixture.store.probe().await, Err(StoreError::Unavailable(_))));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    server.start_again();
+    fixture.store.probe().await.unwrap();
+    let during = fixture.submit("during", &["a@local.test"], b"S: x\r\n").await.unwrap();
+    assert!(!during.repeated);
+    assert_eq!(fixture.listed("a@local.test").await, [before, during.id]);
+    assert_eq!(fixture.raw(before).await.unwrap(), octets(300_000));
+    assert_eq!(fixture.claim().await.unwrap().messages[0].id, before);
+}
