@@ -23,7 +23,8 @@ const OPENING: Duration = Duration::from_secs(5);
 /// How long a statement may take before its connection is given up. A little longer than the database itself gives it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What the database is told about it: nobody's lock outlives its store for long.
-const SETTINGS: &str = "SET statement_timeout = 15000; SET idle_in_transaction_session_timeout = 30000";
+const SETTINGS: &str = "SET statement_timeout = 15000; SET idle_in_transaction_session_timeout = 30000;
+    SET client_min_messages = warning";
 
 /// The values of a statement's parameters.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
