@@ -1,10 +1,11 @@
 //! The machine, as far as it explains the results.
 
+use crate::statistics::Summary;
 use anyhow::Context;
 use serde::Serialize;
 use std::{
     fs::{self, File, Permissions},
-    io::Write,
+    io::{self, Seek, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
     thread,
@@ -26,8 +27,10 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// The file system that queues and maildrops are on.
     pub(crate) file_system: String,
-    /// How many milliseconds it takes to make 4 KiB durable there.
+    /// How many milliseconds it takes there to make 4 KiB durable that were appended to a file.
     pub(crate) fsync_ms: f64,
+    /// The same where they overwrite what was there, as in a write-ahead log.
+    pub(crate) fsync_overwriting_ms: f64,
     /// How many processes wanted to run in the minute before: beyond 0.5, others disturb.
     pub(crate) load_before: f64,
 }
@@ -39,6 +42,7 @@ impl Machine {
     /// When nothing can be written there.
     pub(crate) fn describe(state: &Path) -> anyhow::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let (fsync_ms, fsync_overwriting_ms) = fsync_ms(state)?;
         let cpu_info = read("/proc/cpuinfo");
         let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         Ok(Self {
@@ -46,7 +50,8 @@ impl Machine {
             processors: thread::available_parallelism().map_or(1, usize::from),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             file_system: file_system(&read("/proc/self/mounts"), &state.canonicalize()?),
-            fsync_ms: fsync_ms(state)?,
+            fsync_ms,
+            fsync_overwriting_ms,
             load_before: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
         })
     }
@@ -75,18 +80,27 @@ fn file_system(mounts: &str, path: &Path) -> String {
     above.max_by_key(|(point, _)| point.len()).map_or("unknown", |(_, name)| name).to_owned()
 }
 
-fn fsync_ms(directory: &Path) -> anyhow::Result<f64> {
+/// Appending, then overwriting.
+fn fsync_ms(directory: &Path) -> anyhow::Result<(f64, f64)> {
     let path = directory.join("fsync");
     let mut file = File::create(&path)?;
+    let appending = synced_writes(&mut file, File::sync_all)?;
+    file.rewind()?;
+    let overwriting = synced_writes(&mut file, File::sync_data)?;
+    fs::remove_file(path)?;
+    Ok((appending, overwriting))
+}
+
+/// The median time of a write made durable, in milliseconds.
+fn synced_writes(file: &mut File, sync: fn(&File) -> io::Result<()>) -> anyhow::Result<f64> {
     let mut milliseconds = Vec::new();
     for _ in 0..FSYNCS {
         file.write_all(&[0; 4096])?;
         let begun = Instant::now();
-        file.sync_all()?;
+        sync(file)?;
         milliseconds.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    fs::remove_file(path)?;
-    Ok(crate::statistics::Summary::of(milliseconds).context("no fsync")?.median)
+    Ok(Summary::of(milliseconds).context("no write")?.median)
 }
 
 #[cfg(test)]

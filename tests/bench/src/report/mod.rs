@@ -18,12 +18,13 @@ pub(crate) fn write(results: &Results, directory: &Path) -> anyhow::Result<()> {
     let machine = &results.machine;
     writeln!(
         output,
-        "{} × {}, Linux {}, {}, fsync {:.1} ms, load {:.1}{}",
+        "{} × {}, Linux {}, {}, fsync {:.1} ms (overwriting {:.1} ms), load {:.1}{}",
         machine.processors,
         machine.processor,
         machine.kernel,
         machine.file_system,
         machine.fsync_ms,
+        machine.fsync_overwriting_ms,
         machine.load_before,
         results.peers.iter().map(|peer| format!(", {peer}")).collect::<String>(),
     )?;
