@@ -64,7 +64,7 @@ async fn converse(
                     socket.push(&session.sender_checked(path, verdict)).await?;
                 }
                 Step::CheckRecipient(origin, path) => {
-                    let verdict = gateway.policy.recipient(origin, path).await;
+                    let verdict = gateway.policy.recipient(origin, path, session.declared_octets()).await;
                     socket.push(&session.recipient_checked(verdict)).await?;
                 }
                 Step::ReceiveBody(go_ahead, envelope) => {

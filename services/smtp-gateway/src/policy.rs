@@ -1,6 +1,6 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
-use mail_api::{ApiError, StoreClient};
+use mail_api::{ApiError, MailboxSummary, StoreClient};
 use mail_proto::{
     Domain, ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
@@ -10,7 +10,8 @@ use service_kit::config::{Profile, Stack};
 use std::{net::IpAddr, time::Duration};
 
 /// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found
-/// missing by the store, and the relay reports it; one that is added is seen at once.
+/// missing by the store, and the relay reports it; one that is added is seen at once. One with a quota is
+/// remembered only while there is plenty of room in it; the store sees to the rest.
 const REMEMBERED_MAILBOXES: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
@@ -19,7 +20,8 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 pub(crate) struct Policy {
     stack: Stack,
     store: StoreClient,
-    known: Cache<Mailbox, ()>,
+    /// How many octets there was room for in each.
+    known: Cache<Mailbox, u64>,
 }
 
 impl Policy {
@@ -37,15 +39,21 @@ impl Policy {
         if self.stack.require_auth || !trusted {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
-        if self.exists(sender).await? {
+        if self.known.contains_key(sender) || self.look_up(sender).await?.is_some() {
             Ok(Origin::Submission)
         } else {
             Err(Reply::new(550, (1, 0), format!("<{sender}>: no such sender here")))
         }
     }
 
-    /// The mailbox that is meant, or why mail to it is not taken.
-    pub(crate) async fn recipient(&self, origin: Origin, path: ForwardPath) -> Result<Mailbox, Reply> {
+    /// The mailbox that is meant, or why mail to it is not taken: a message of `declared_octets`, where the
+    /// client has said how long it will be.
+    pub(crate) async fn recipient(
+        &self,
+        origin: Origin,
+        path: ForwardPath,
+        declared_octets: Option<u64>,
+    ) -> Result<Mailbox, Reply> {
         let mailbox = match path {
             ForwardPath::Mailbox(mailbox) => mailbox,
             ForwardPath::Postmaster => Mailbox::postmaster(self.own_domain()),
@@ -59,7 +67,19 @@ impl Policy {
         // The hand-out wants a failure message: the recipient is queued, found missing by the relay, and
         // reported like any other.
         let reported_later = origin == Origin::Submission && self.stack.profile == Profile::Tutorial;
-        if reported_later || self.exists(&mailbox).await? { Ok(mailbox) } else { Err(no_such_mailbox(&mailbox)) }
+        if reported_later && !self.stack.has_quotas() {
+            return Ok(mailbox);
+        }
+        // Every message has an octet.
+        let octets = declared_octets.unwrap_or(1);
+        if self.known.get(&mailbox).is_some_and(|room| octets <= room) {
+            return Ok(mailbox);
+        }
+        match self.look_up(&mailbox).await? {
+            Some(summary) => no_room(&summary, octets).map_or(Ok(mailbox), Err),
+            None if reported_later => Ok(mailbox),
+            None => Err(no_such_mailbox(&mailbox)),
+        }
     }
 
     /// The domain that `<postmaster>` alone is in.
@@ -67,16 +87,37 @@ impl Policy {
         self.stack.domains.first().unwrap_or(&self.stack.name).clone()
     }
 
-    async fn exists(&self, mailbox: &Mailbox) -> Result<bool, Reply> {
-        if self.known.contains_key(mailbox) {
-            return Ok(true);
-        }
+    async fn look_up(&self, mailbox: &Mailbox) -> Result<Option<MailboxSummary>, Reply> {
         let found = self.store.mailbox(mailbox).await.map_err(|error| unavailable(&error))?;
-        if found.is_some() {
-            self.known.insert(mailbox.clone(), ());
+        match found.as_ref().and_then(plenty_of_room) {
+            Some(room) => self.known.insert(mailbox.clone(), room),
+            None => self.known.invalidate(mailbox),
         }
-        Ok(found.is_some())
+        Ok(found)
     }
+}
+
+/// How many octets there is room for in a mailbox of which at most half is taken.
+fn plenty_of_room(summary: &MailboxSummary) -> Option<u64> {
+    let messages_left = summary.quota_messages.map_or(u64::MAX, |quota| quota.saturating_sub(summary.messages));
+    let octets_left = summary.quota_octets.map_or(u64::MAX, |quota| quota.saturating_sub(summary.octets));
+    let is_plenty = messages_left > summary.messages && octets_left > summary.octets;
+    is_plenty.then_some(octets_left)
+}
+
+/// The reply when a message of so many octets does not fit into a mailbox: never, or not now (RFC 3463 §3.3).
+pub(crate) fn no_room(summary: &MailboxSummary, octets: u64) -> Option<Reply> {
+    let mailbox = &summary.address;
+    if !summary.could_hold(octets) {
+        let text = format!("<{mailbox}>: a message of {octets} octets is more than this mailbox may hold");
+        return Some(Reply::new(552, (2, 2), text));
+    }
+    if summary.has_room_for(octets) { None } else { Some(mailbox_full(mailbox)) }
+}
+
+/// The temporary reply about a mailbox that has no room now.
+pub(crate) fn mailbox_full(mailbox: &Mailbox) -> Reply {
+    Reply::new(452, (2, 2), format!("<{mailbox}>: mailbox full, try again later"))
 }
 
 /// The reply about a local recipient without a mailbox.
@@ -88,4 +129,40 @@ pub(crate) fn no_such_mailbox(mailbox: &Mailbox) -> Reply {
 pub(crate) fn unavailable(error: &ApiError) -> Reply {
     tracing::warn!(%error, "the mailbox store gave no usable answer");
     Reply::new(451, (3, 0), "a part of this server is unavailable, try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(messages: u64, octets: u64, quota_messages: Option<u64>, quota_octets: Option<u64>) -> MailboxSummary {
+        MailboxSummary { address: "u@a.test".parse().unwrap(), messages, octets, quota_messages, quota_octets }
+    }
+
+    #[test]
+    fn room_is_there_or_comes_later_or_never() {
+        let full = Some("452 4.2.2 <u@a.test>: mailbox full, try again later");
+        let never = Some("552 5.2.2 <u@a.test>: a message of 10 octets is more than this mailbox may hold");
+        let table = [
+            (summary(1000, 1000, None, None), None),
+            (summary(1, 90, Some(2), Some(100)), None),
+            (summary(2, 0, Some(2), None), full),
+            (summary(1, 91, Some(2), Some(100)), full),
+            (summary(0, 0, Some(0), None), never),
+            (summary(0, 0, None, Some(9)), never),
+        ];
+        for (summary, expected) in table {
+            let reply = no_room(&summary, 10).map(|reply| reply.on_one_line());
+            assert_eq!(reply.as_deref(), expected, "{summary:?}");
+        }
+    }
+
+    #[test]
+    fn only_plenty_of_room_is_remembered() {
+        assert_eq!(plenty_of_room(&summary(9, 9, None, None)), Some(u64::MAX));
+        assert_eq!(plenty_of_room(&summary(4, 40, Some(10), Some(100))), Some(60));
+        assert_eq!(plenty_of_room(&summary(5, 40, Some(10), Some(100))), None);
+        assert_eq!(plenty_of_room(&summary(4, 50, Some(10), Some(100))), None);
+        assert_eq!(plenty_of_room(&summary(4, 200, Some(10), Some(100))), None);
+    }
 }

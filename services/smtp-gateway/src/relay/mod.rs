@@ -3,6 +3,7 @@
 mod bounce;
 mod deliver;
 mod dispatch;
+mod here;
 mod route;
 mod schedule;
 mod settle;

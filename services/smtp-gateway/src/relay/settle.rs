@@ -6,7 +6,7 @@ use super::{
     route::Exchange,
     schedule::{self, Next},
 };
-use crate::batcher::Batcher;
+use crate::{batcher::Batcher, policy::mailbox_full};
 use jiff::Timestamp;
 use mail_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Outcome, Problem, ProblemKind, RecipientOutcome,
@@ -41,13 +41,17 @@ impl<'a> Settler<'a> {
         }
     }
 
-    /// Settles one message by the reply for each of its recipients, which `exchange` gave, or this server.
+    /// Settles one message by the reply for each of its recipients, which `exchange` gave, or this server: a
+    /// positive one of its own is about a mailbox here.
     pub(super) async fn settle(&self, message: &ClaimedMessage, replies: Vec<Reply>, exchange: Option<&Exchange>) {
         let now = Timestamp::now();
         let mut failures = Vec::new();
         let mut outcomes = Vec::with_capacity(replies.len());
         for (recipient, reply) in message.recipients.iter().zip(replies) {
-            let (outcome, failure) = self.judge(message, recipient, reply, now);
+            let (outcome, failure) = match exchange {
+                None if reply.is_positive() => (self.deliver_here(message, recipient, now), None),
+                _ => self.judge(message, recipient, reply, now),
+            };
             outcomes.push(RecipientOutcome { recipient: recipient.mailbox.clone(), outcome });
             failures.extend(failure);
         }
@@ -70,6 +74,18 @@ impl<'a> Settler<'a> {
         }
     }
 
+    /// Should the mailbox be full again by then, the message goes on waiting; it fails when that is looked at
+    /// the next time, if it is to.
+    fn deliver_here(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, now: Timestamp) -> Outcome {
+        tracing::info!(id = %message.id, recipient = %recipient.mailbox, "delivered here after all");
+        let pause = match schedule::next(&self.context.stack.relay, recipient.attempts, age(message, now)) {
+            Next::RetryAfter(pause) => pause,
+            Next::Expired => Duration::ZERO,
+        };
+        let reply = mailbox_full(&recipient.mailbox).on_one_line();
+        Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }
+    }
+
     fn judge(
         &self,
         message: &ClaimedMessage,
@@ -85,8 +101,7 @@ impl<'a> Settler<'a> {
             tracing::info!(%id, recipient = %mailbox, "relayed");
             return (Outcome::Finished, None);
         }
-        let age = Duration::try_from(now.duration_since(message.queued_at)).unwrap_or_default();
-        let next = schedule::next(&self.context.stack.relay, recipient.attempts, age);
+        let next = schedule::next(&self.context.stack.relay, recipient.attempts, age(message, now));
         if let (false, Next::RetryAfter(pause)) = (reply.is_permanent(), next) {
             metrics.recipients_deferred.inc();
             tracing::info!(%id, recipient = %mailbox, said, ?pause, "deferred");
@@ -167,6 +182,10 @@ impl<'a> Settler<'a> {
             None => Err(Problem::new(ProblemKind::Overloaded, "the store did not answer").into()),
         }
     }
+}
+
+fn age(message: &ClaimedMessage, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(message.queued_at)).unwrap_or_default()
 }
 
 /// Settlements without a failure message, on their way to the store.

@@ -3,10 +3,10 @@
 use super::{
     Context,
     deliver::Connection,
+    here,
     route::{self, Exchange},
     settle::Settler,
 };
-use crate::policy::no_such_mailbox;
 use futures_util::{FutureExt, future};
 use mail_api::{Claim, ClaimedMessage, ProblemKind, Renewal};
 use mail_proto::smtp::Reply;
@@ -48,11 +48,7 @@ async fn relay(context: &Context, claim: &Claim, shutdown: &CancellationToken) {
     let settler = Settler::new(context, &claim.lease);
     let messages = claim.messages.as_slice();
     if context.stack.is_local(&claim.domain) {
-        for message in messages {
-            let refusals = message.recipients.iter().map(|recipient| no_such_mailbox(&recipient.mailbox)).collect();
-            settler.settle(message, refusals, None).await;
-        }
-        return;
+        return here::deliver(context, &settler, messages).await;
     }
     match route::exchanges(context, &claim.domain).await {
         Ok(exchanges) => send(context, &settler, messages, &exchanges, shutdown).await,

@@ -85,12 +85,14 @@ pub struct Session {
     bad_commands: u32,
     /// The last MAIL was refused: what a pipelining client had sent along with it is not held against it.
     mail_refused: bool,
+    /// What the last MAIL declared with SIZE (RFC 1870 §3).
+    declared_octets: Option<u64>,
 }
 
 impl Session {
     /// A session whose client has just connected.
     pub fn new(config: SessionConfig) -> Self {
-        Self { config, state: State::Greeted, bad_commands: 0, mail_refused: false }
+        Self { config, state: State::Greeted, bad_commands: 0, mail_refused: false, declared_octets: None }
     }
 
     /// The first thing to send.
@@ -156,7 +158,13 @@ impl Session {
             self.mail_refused = true;
             return Step::Reply(too_large(self.config.size_limit_octets));
         }
+        self.declared_octets = parameters.size_octets;
         Step::CheckSender(path)
+    }
+
+    /// How long the message of this transaction will be, if its MAIL command has said so (RFC 1870 §3).
+    pub fn declared_octets(&self) -> Option<u64> {
+        self.declared_octets
     }
 
     /// Takes the policy's answer to [`Step::CheckSender`]: what the transaction is, or the refusal.
