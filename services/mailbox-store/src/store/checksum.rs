@@ -107,7 +107,7 @@ mod tests {
         let chunks: Vec<_> = body.chunks(chunk_octets).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         let damaged = async |reason: &'static str| StoreError::Internal(reason.to_owned());
         let mut read = Vec::new();
-        let mut verified = pin!(verified(stream::iter(chunks), expected, |reason| damaged(reason)));
+        let mut verified = pin!(verified(stream::iter(chunks), expected, damaged));
         while let Some(chunk) = verified.next().await {
             match chunk {
                 Ok(chunk) => read.extend_from_slice(&chunk),

@@ -2,10 +2,12 @@
 //!
 //! A backend's tests expand [`contract_tests!`] with a function that makes a [`Fixture`].
 
+mod lifecycle;
 mod maildrops;
 mod queue;
 mod submissions;
 
+pub(crate) use lifecycle::*;
 pub(crate) use maildrops::*;
 pub(crate) use queue::*;
 pub(crate) use submissions::*;
@@ -186,7 +188,8 @@ macro_rules! contract_tests {
             a_maildrop_has_one_session, an_update_is_all_or_nothing, a_claim_takes_what_is_due,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
-            many_submit_at_once, a_closed_store_says_so
+            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, old_mail_expires,
+            a_closed_store_says_so
         );
     };
     ($fixture:path: $($test:ident),*) => {$(

@@ -1,10 +1,12 @@
 //! The battery on SQLite, and what is this backend's own.
 
+mod lifecycle;
+
 use super::{OpenError, Options, SqliteStore, writer::Unit};
 use crate::{
     metrics::Metrics,
     store::{
-        Store, StoreError,
+        Store, StoreError, StoredMessage,
         contract::{Fixture, ManualClock, body, contract_tests, finished, mailbox, octets, submission},
     },
 };
@@ -166,10 +168,10 @@ async fn a_newer_schema_is_refused() {
     let directory = TempDir::new().unwrap();
     let clock = ManualClock::new();
     open(directory.path(), &clock, false).unwrap().close().await;
-    tamper(directory.path(), "PRAGMA user_version = 2");
+    tamper(directory.path(), "PRAGMA user_version = 3");
     let error = open(directory.path(), &clock, false).err().unwrap();
     let path = directory.path().join("store.db");
-    let expected = "has schema version 2, this program knows 1; use a newer mailbox-store";
+    let expected = "has schema version 3, this program knows 2; use a newer mailbox-store";
     assert_eq!(error.to_string(), format!("{} {expected}", path.display()));
 }
 

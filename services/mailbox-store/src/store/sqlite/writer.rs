@@ -180,13 +180,16 @@ where
     }
 
     fn answer(self: Box<Self>, commit: Result<()>) {
-        let outcome = match (commit, self.outcome) {
+        let Self { change, outcome, answer } = *self;
+        // What it holds is gone by the time that anybody hears of its failure: an upload's file, above all.
+        drop(change);
+        let outcome = match (commit, outcome) {
             (Err(error), _) => Err(error),
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => Err(StoreError::Internal("a change was not carried out".to_owned())),
         };
         // Nobody may be waiting any more.
-        let _ = self.answer.send(outcome);
+        let _ = answer.send(outcome);
     }
 }
 

@@ -1,0 +1,79 @@
+//! Quotas and retention.
+
+use super::*;
+
+fn limited(address: &str, messages: Option<u64>, octets: Option<u64>) -> Account {
+    Account { quota: Quota { messages, octets }, ..account(address) }
+}
+
+fn deliver_here(message: MessageId, recipient: &str) -> Settlement {
+    let outcome = Outcome::DeliverHere { retry_after_seconds: 60, reply: "452 4.2.2 still full".to_owned() };
+    let outcomes = vec![RecipientOutcome { recipient: mailbox(recipient), outcome }];
+    Settlement { message, outcomes, failure_message: None }
+}
+
+/// A full mailbox takes nothing more; what came meanwhile waits in the queue, and is delivered once there is room.
+pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
+    let (a, b) = (mailbox("a@local.test"), mailbox("b@local.test"));
+    let accounts = |messages, octets| vec![limited("a@local.test", messages, octets), account("b@local.test")];
+    fixture.store.replace_accounts(accounts(Some(2), None)).await.unwrap();
+    let first = fixture.send("1", &["a@local.test"]).await;
+    let second = fixture.send("2", &["a@local.test"]).await;
+    let third = fixture.send("3", &["a@local.test", "b@local.test"]).await;
+    assert_eq!(fixture.listed("a@local.test").await, [first, second]);
+    assert_eq!(fixture.listed("b@local.test").await, [third]);
+    let summary = fixture.store.mailbox(&a).await.unwrap();
+    assert_eq!((summary.messages, summary.quota_messages, summary.quota_octets), (2, Some(2), None));
+    let unlimited = fixture.store.mailbox(&b).await.unwrap();
+    assert_eq!((unlimited.quota_messages, unlimited.quota_octets), (None, None));
+    assert_eq!(fixture.store.mailboxes("", 9).await.unwrap().mailboxes, [summary, unlimited]);
+    let queue = fixture.store.queue(None, 9).await.unwrap().entries;
+    assert_eq!(queue.iter().map(|entry| entry.last_reply.as_str()).collect::<Vec<_>>(), ["452 4.2.2 mailbox full"]);
+
+    // Still no room.
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!((claim.domain.as_str(), claim.messages[0].id), ("local.test", third));
+    fixture.store.settle(&claim.lease, deliver_here(third, "a@local.test"), body(b"")).await.unwrap();
+    assert_eq!(fixture.queued().await, ["a@local.test 1 false"]);
+    assert_eq!(fixture.store.queue(None, 9).await.unwrap().entries[0].last_reply, "452 4.2.2 still full");
+    assert_eq!(fixture.claim().await, None);
+
+    fixture.delete("a@local.test", &[first]).await;
+    fixture.clock.advance(MINUTE);
+    let claim = fixture.claim().await.unwrap();
+    let stranger = fixture.store.settle("not the lease", deliver_here(third, "a@local.test"), body(b"")).await;
+    assert_eq!(stranger, Err(StoreError::LeaseLost));
+    fixture.store.settle(&claim.lease, deliver_here(third, "a@local.test"), body(b"")).await.unwrap();
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+    assert_eq!(fixture.listed("a@local.test").await, [second, third]);
+    assert_eq!(fixture.delivered("a@local.test", third).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
+
+    // Octets are limited like messages, and a limit that is gone limits nothing.
+    fixture.store.replace_accounts(accounts(None, Some(3 * 17 - 1))).await.unwrap();
+    let fourth = fixture.send("4", &["a@local.test"]).await;
+    assert_eq!(fixture.listed("a@local.test").await, [second, third]);
+    fixture.store.replace_accounts(accounts(None, None)).await.unwrap();
+    let fifth = fixture.send("5", &["a@local.test"]).await;
+    assert_eq!(fixture.listed("a@local.test").await, [second, third, fifth]);
+    let claim = fixture.claim().await.unwrap();
+    fixture.store.settle(&claim.lease, deliver_here(fourth, "a@local.test"), body(b"")).await.unwrap();
+    assert_eq!(fixture.listed("a@local.test").await, [second, third, fourth, fifth]);
+    let summary = fixture.store.mailbox(&a).await.unwrap();
+    assert_eq!((summary.messages, summary.octets), (4, 4 * 17));
+}
+
+/// Maildrops lose what is old. The queue does not, and neither do others who have the message.
+pub(crate) async fn old_mail_expires(fixture: Fixture) {
+    let old = fixture.send("old", &["a@local.test"]).await;
+    let queued = fixture.send("queued", &["a@local.test", "x@far.test"]).await;
+    fixture.clock.advance(2 * HOUR);
+    let new = fixture.send("new", &["a@local.test"]).await;
+    fixture.store.expire(3 * HOUR).await.unwrap();
+    assert_eq!(fixture.listed("a@local.test").await, [old, queued, new]);
+    fixture.store.expire(HOUR).await.unwrap();
+    assert_eq!(fixture.listed("a@local.test").await, [new]);
+    assert_eq!(fixture.raw(old).await, Err(StoreError::MessageUnknown));
+    assert_eq!(fixture.raw(queued).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
+    let summary = fixture.store.mailbox(&mailbox("a@local.test")).await.unwrap();
+    assert_eq!((summary.messages, summary.octets), (1, 17));
+}
