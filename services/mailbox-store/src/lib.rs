@@ -3,11 +3,13 @@
 //! ```text
 //! api        the routes, each a few lines over the store
 //! logins     passwords, checked slowly once and then from memory
+//! admin      backup, restore, check, export, import
 //! accounts   the configuration's accounts, hashed
 //! store      what is durable, behind one trait; store::sqlite is the embedded backend
 //! ```
 
 pub mod accounts;
+pub mod admin;
 mod api;
 mod logins;
 mod metrics;

@@ -2,7 +2,11 @@
 
 use anyhow::Context;
 use clap::Parser;
-use mailbox_store::{Config, run};
+use mailbox_store::{
+    Config,
+    admin::{self, Command},
+    run,
+};
 use service_kit::{
     cli::{self, ServiceArgs},
     config::PortKey,
@@ -17,7 +21,7 @@ use std::{path::PathBuf, process::ExitCode};
 )]
 struct Args {
     #[command(flatten)]
-    service: ServiceArgs,
+    service: ServiceArgs<Command>,
     /// The directory to keep everything in [default: .mailtown/<NAME>]
     #[arg(long, env = "MAILTOWN_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -28,11 +32,15 @@ struct Args {
 
 fn main() -> ExitCode {
     let Args { service, data, database } = Args::parse();
+    let (service, command) = Command::split(service);
+    let database = database.filter(|url| !url.is_empty());
+    if let Some(command) = command {
+        return cli::exit_code(command.run(&service, data, database.is_some()));
+    }
     cli::run(&service, PortKey::Store, async |launch| {
         let listener = launch.listen(PortKey::Store).await?;
-        let data = data.unwrap_or_else(|| PathBuf::from(".mailtown").join(launch.stack.name.as_str()));
-        let database = database.filter(|url| !url.is_empty()).map(|url| url.parse()).transpose();
-        let database = database.context("--database (MAILTOWN_DATABASE)")?;
+        let data = admin::directory(data, &launch.stack);
+        let database = database.map(|url| url.parse()).transpose().context("--database (MAILTOWN_DATABASE)")?;
         let config = Config { stack: launch.stack, data, database, token: launch.token };
         Ok(run(config, listener, launch.shutdown).await?)
     })

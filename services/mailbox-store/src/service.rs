@@ -121,7 +121,7 @@ async fn open(
     Ok(Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??))
 }
 
-async fn replace_accounts(store: &dyn Store, stack: Stack) -> Result<(), Error> {
+pub(crate) async fn replace_accounts(store: &dyn Store, stack: Stack) -> Result<(), Error> {
     let stored = store.password_hashes().await?;
     let config = stack.config_path().to_owned();
     let hashing = tokio::task::spawn_blocking(move || {

@@ -1,6 +1,7 @@
 //! A store that runs as it does in a town, on a port of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![allow(dead_code, reason = "not every file of tests needs all of it")]
 
 use mail_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
 use mail_proto::Mailbox;

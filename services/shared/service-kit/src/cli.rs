@@ -21,9 +21,9 @@ use tokio::net::{TcpListener, UdpSocket};
 /// How long a health check waits for its answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The flags of every service.
+/// The flags of every service, and the subcommands of this one.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ServiceArgs {
+pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
     /// The server whose stack this is: the <NAME> of a [server."<NAME>"] in the configuration
     #[arg(long, env = "MAILTOWN_NAME")]
     pub name: String,
@@ -38,7 +38,37 @@ pub struct ServiceArgs {
     pub token: Option<String>,
     /// Instead of running the service:
     #[command(subcommand)]
-    pub command: Option<ServiceCommand>,
+    pub command: Option<C>,
+}
+
+impl<C: clap::Subcommand> ServiceArgs<C> {
+    /// The same flags with another subcommand.
+    pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
+        let Self { name, config, bind, token, command: _ } = self;
+        ServiceArgs { name, config, bind, token, command }
+    }
+
+    /// The stack that they name.
+    ///
+    /// # Errors
+    /// One line that names file, key and remedy.
+    pub fn stack(&self) -> Result<Stack, ConfigError> {
+        Config::load(&self.config)?.stack(&self.name).cloned()
+    }
+
+    /// What guards the internal API.
+    pub fn token(&self) -> Option<Token> {
+        self.token.as_deref().filter(|token| !token.is_empty()).map(Token::from)
+    }
+
+    /// Where a service of this stack is reached on this machine.
+    ///
+    /// # Errors
+    /// When the configuration does not say.
+    pub fn neighbour(&self, stack: &Stack, key: PortKey) -> Result<SocketAddr, ConfigError> {
+        let host = if self.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.bind };
+        Ok(SocketAddr::new(host, stack.require_port(key)?))
+    }
 }
 
 /// What a service's binary does besides serving.
@@ -95,17 +125,13 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 fn launch(args: &ServiceArgs) -> anyhow::Result<Launch> {
-    let stack = stack(args)?;
-    let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
+    let stack = args.stack()?;
+    let token = args.token();
     if token.is_none() && !args.bind.is_loopback() {
         let bind = args.bind;
         anyhow::bail!("refusing to listen on {bind} without a token; set MAILTOWN_TOKEN, or bind to 127.0.0.1");
     }
     Ok(Launch { stack, token, shutdown: shutdown::on_signal()?, bind: args.bind })
-}
-
-fn stack(args: &ServiceArgs) -> Result<Stack, ConfigError> {
-    Config::load(&args.config)?.stack(&args.name).cloned()
 }
 
 impl Launch {
@@ -173,9 +199,7 @@ pub fn endpoint(url: &str, token: Option<&Token>) -> Result<Endpoint, ApiError> 
 }
 
 async fn healthcheck(args: &ServiceArgs, key: PortKey) -> anyhow::Result<()> {
-    let port = stack(args)?.require_port(key)?;
-    let address = if args.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { args.bind };
-    ready(SocketAddr::new(address, port)).await
+    ready(args.neighbour(&args.stack()?, key)?).await
 }
 
 /// Asks the service whose HTTP side is at `address` whether it is ready.

@@ -49,6 +49,16 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Makes sure that a database has the schema that this program writes.
+pub(super) fn require_current(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    match version.map_err(|error| OpenError::database(path, error))? {
+        SCHEMA_VERSION => Ok(()),
+        version @ 0..SCHEMA_VERSION => Err(OpenError::Older { path: path.to_owned(), version }),
+        version => Err(OpenError::Newer { path: path.to_owned(), version, known: SCHEMA_VERSION }),
+    }
+}
+
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::database(path, error);
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;

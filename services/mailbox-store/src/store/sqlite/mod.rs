@@ -7,7 +7,9 @@
 //! ```
 
 mod accounts;
+pub(crate) mod backup;
 mod bodies;
+pub(crate) mod check;
 mod claims;
 mod database;
 mod maildrop;
@@ -18,6 +20,7 @@ mod quarantine;
 mod queue;
 mod readers;
 mod reading;
+pub(crate) mod snapshot;
 mod submit;
 #[cfg(test)]
 mod tests;

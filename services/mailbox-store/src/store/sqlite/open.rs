@@ -35,6 +35,22 @@ pub enum OpenError {
         /// What the system said.
         error: io::Error,
     },
+    /// There is no store.
+    #[error("{}: {error}; name the directory of a store with --data", path.display())]
+    Missing {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The database was written by an earlier version of this program, and not opened by this one yet.
+    #[error("{} has schema version {version}; start mailbox-store on it once", path.display())]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The version it has.
+        version: i64,
+    },
     /// The database was written by a later version of this program.
     #[error("{} has schema version {version}, this program knows {known}; use a newer mailbox-store", path.display())]
     Newer {
@@ -102,11 +118,11 @@ impl SqliteStore {
 }
 
 /// Creates a directory for nobody else's eyes.
-fn create(directory: &Path) -> Result<(), OpenError> {
+pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
     accessible(directory, DirBuilder::new().recursive(true).mode(0o700).create(directory))
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("lock");
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = accessible(&path, opened)?;

@@ -1,0 +1,269 @@
+//! Mail from elsewhere into a maildrop, through the same door as all mail.
+
+use super::mbox::{self, FoundMessage, network_lines};
+use crate::{
+    metrics::Metrics,
+    service,
+    store::{
+        MessageStream, Store,
+        sqlite::{OpenError, Options, SqliteStore},
+    },
+};
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use futures_util::stream;
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use mail_api::{StoreClient, Submission};
+use mail_proto::{Mailbox, ReversePath};
+use prometheus_client::registry::Registry;
+use service_kit::{
+    cli::{self, ServiceArgs},
+    config::{PortKey, Profile, Stack},
+};
+use std::{
+    convert::Infallible,
+    fs::{self, File},
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::runtime::Runtime;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Puts the mail of `source` into the maildrop of `mailbox`: through the running store, or else into the one in
+/// `directory`. What cannot be taken is named, and left out.
+pub(super) fn import(
+    args: &ServiceArgs,
+    stack: Stack,
+    directory: Option<PathBuf>,
+    mailbox: &Mailbox,
+    source: &Path,
+    progress: &ProgressBar,
+) -> anyhow::Result<()> {
+    let limit_octets = usize::try_from(stack.limits.message_octets).unwrap_or(usize::MAX);
+    let source = Source::open(source)?;
+    progress.set_length(source.count(limit_octets)?);
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let target = runtime.block_on(Target::open(args, stack, directory, mailbox))?;
+    let (mut imported, mut refused) = (0_u64, 0_u64);
+    let mut repetitions = Xxh3::new();
+    let outcome = source.each(limit_octets, |number, message| {
+        progress.inc(1);
+        match runtime.block_on(target.submit(mailbox, number, message, limit_octets, &mut repetitions)) {
+            Ok(()) => imported += 1,
+            Err(Refusal::Message(reason)) => {
+                refused += 1;
+                progress.suspend(|| eprintln!("left out: message {number}: {reason}"));
+            }
+            Err(Refusal::Store(error)) => return Err(error),
+        }
+        Ok(())
+    });
+    runtime.block_on(target.close());
+    outcome.with_context(|| format!("imported {imported} messages, then failed; try the same again"))?;
+    println!("imported {imported} messages into {mailbox}");
+    ensure!(refused == 0, "{refused} messages were left out");
+    Ok(())
+}
+
+enum Source {
+    Mbox(PathBuf),
+    /// Its files, in the order of their names, which is that of their arrival.
+    Maildir(Vec<PathBuf>),
+}
+
+impl Source {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let cannot_read = || format!("cannot read {}; name an mbox file or a Maildir directory", path.display());
+        if !fs::metadata(path).with_context(cannot_read)?.is_dir() {
+            return Ok(Self::Mbox(path.to_owned()));
+        }
+        let mut files = Vec::new();
+        for part in ["cur", "new"] {
+            for entry in fs::read_dir(path.join(part)).with_context(cannot_read)? {
+                files.push(entry.with_context(cannot_read)?.path());
+            }
+        }
+        files.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
+        Ok(Self::Maildir(files))
+    }
+
+    fn count(&self, limit_octets: usize) -> anyhow::Result<u64> {
+        let mut messages = 0;
+        match self {
+            Self::Mbox(_) => self.each(limit_octets, |number, _| {
+                messages = number;
+                Ok(())
+            })?,
+            Self::Maildir(files) => messages = files.len() as u64,
+        }
+        Ok(messages)
+    }
+
+    /// Gives each message to `take`, counted from 1.
+    fn each(
+        &self,
+        limit_octets: usize,
+        mut take: impl FnMut(u64, FoundMessage) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut number = 0;
+        let mut counted = |message| {
+            number += 1;
+            take(number, message)
+        };
+        match self {
+            Self::Mbox(path) => {
+                let cannot_read = || format!("cannot read {}", path.display());
+                let mut file = BufReader::new(File::open(path).with_context(cannot_read)?);
+                mbox::read(&mut file, limit_octets, counted).with_context(cannot_read)
+            }
+            Self::Maildir(files) => files.iter().try_for_each(|path| {
+                let octets = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                counted(FoundMessage { sender: None, octets })
+            }),
+        }
+    }
+}
+
+/// Why a message was not taken.
+enum Refusal {
+    /// It is to blame itself.
+    Message(String),
+    /// The others would not fare better.
+    Store(anyhow::Error),
+}
+
+enum Target {
+    /// A store is at work in the directory: it is asked.
+    Running(StoreClient),
+    /// None is.
+    Opened(SqliteStore),
+}
+
+impl Target {
+    async fn open(
+        args: &ServiceArgs,
+        stack: Stack,
+        directory: Option<PathBuf>,
+        mailbox: &Mailbox,
+    ) -> anyhow::Result<Self> {
+        let address = args.neighbour(&stack, PortKey::Store)?;
+        let config = stack.config_path().to_owned();
+        let opened = directory.map(|directory| open_directory(&stack, directory));
+        let (target, exists) = match opened {
+            Some(Ok(store)) => {
+                service::replace_accounts(&store, stack).await?;
+                let exists = store.mailbox(mailbox).await.is_ok();
+                (Self::Opened(store), exists)
+            }
+            None | Some(Err(OpenError::InUse { .. })) => {
+                let client = StoreClient::new(cli::endpoint(&format!("http://{address}"), args.token().as_ref())?);
+                let found = client.mailbox(mailbox).await;
+                let found = found.with_context(|| format!("the running store at {address} cannot be used"))?;
+                (Self::Running(client), found.is_some())
+            }
+            Some(Err(error)) => return Err(error.into()),
+        };
+        if !exists {
+            target.close().await;
+            bail!("no mailbox {mailbox} here; add it to the accounts in {}", config.display());
+        }
+        Ok(target)
+    }
+
+    async fn submit(
+        &self,
+        mailbox: &Mailbox,
+        number: u64,
+        message: FoundMessage,
+        limit_octets: usize,
+        digest: &mut Xxh3,
+    ) -> Result<(), Refusal> {
+        if message.octets.len() > limit_octets {
+            return Err(Refusal::Message(format!("it is larger than {limit_octets} octets")));
+        }
+        let (returned, body) = split_return_path(&message.octets);
+        let sender = returned.or(message.sender).unwrap_or_default();
+        let octets = network_lines(body);
+        // Names this message of this import, so that a repeat is known for one.
+        digest.reset();
+        digest.update(format!("{mailbox} {number} {sender}\n").as_bytes());
+        digest.update(&octets);
+        let submission = Submission {
+            transaction: format!("import-{:032x}", digest.digest128()),
+            reverse_path: format!("<{sender}>").parse().unwrap_or(ReversePath::Null),
+            recipients: vec![mailbox.clone()],
+        };
+        match self {
+            Self::Running(client) => match client.submit(&submission, octets.into()).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(refusal(error.kind().map(|kind| kind.status().as_u16()), error.into())),
+            },
+            Self::Opened(store) => {
+                let stream = stream::iter([Ok::<_, Infallible>(Bytes::from(octets))]);
+                match store.submit(submission, MessageStream::new(stream, limit_octets as u64)).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(refusal(Some(error.kind().status().as_u16()), error.into())),
+                }
+            }
+        }
+    }
+
+    async fn close(&self) {
+        if let Self::Opened(store) = self {
+            store.close().await;
+        }
+    }
+}
+
+fn open_directory(stack: &Stack, directory: PathBuf) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(Options {
+        directory,
+        adds_return_path: stack.profile == Profile::Rfc,
+        clock: Arc::new(Timestamp::now),
+        metrics: Metrics::new(&mut Registry::default()),
+    })
+}
+
+/// What was refused as a request is the message's own fault; but not when it is the token that is missing.
+fn refusal(status: Option<u16>, error: anyhow::Error) -> Refusal {
+    match status {
+        Some(400 | 413) => Refusal::Message(format!("{error:#}")),
+        _ => Refusal::Store(error),
+    }
+}
+
+/// The reverse-path that final delivery has put before a message (RFC 5321 §4.4), and what follows it: the
+/// store puts its own there.
+fn split_return_path(message: &[u8]) -> (Option<String>, &[u8]) {
+    let end = message.iter().position(|octet| *octet == b'\n').map_or(message.len(), |end| end + 1);
+    let line = String::from_utf8_lossy(&message[..end]);
+    let is_folded = matches!(message.get(end), Some(b' ' | b'\t'));
+    let Some((name, path)) = line.split_once(':').filter(|_| !is_folded) else { return (None, message) };
+    let path = path.trim().strip_prefix('<').and_then(|path| path.strip_suffix('>'));
+    match path {
+        Some(path) if name.eq_ignore_ascii_case("return-path") => (Some(path.to_owned()), &message[end..]),
+        _ => (None, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_return_path_becomes_the_envelope() {
+        let table: &[(&str, Option<&str>, &str)] = &[
+            ("Return-Path: <u@a.test>\nSubject: x\n", Some("u@a.test"), "Subject: x\n"),
+            ("return-path:<>\r\n\r\n", Some(""), "\r\n"),
+            ("Return-Path: u@a.test\nS: x\n", None, "Return-Path: u@a.test\nS: x\n"),
+            ("Return-Path: <u@a.test>\n folded\n", None, "Return-Path: <u@a.test>\n folded\n"),
+            ("Subject: <u@a.test>\n", None, "Subject: <u@a.test>\n"),
+            ("", None, ""),
+        ];
+        for (message, path, rest) in table {
+            assert_eq!(split_return_path(message.as_bytes()), (path.map(str::to_owned), rest.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is done to a store besides running it: backup, restore, check, export, import.
+
+mod export;
+mod import;
+mod mbox;
+
+use crate::store::sqlite::{backup, check};
+use anyhow::ensure;
+use indicatif::{ProgressBar, ProgressStyle};
+use mail_proto::Mailbox;
+use service_kit::{
+    cli::{ServiceArgs, ServiceCommand},
+    config::Stack,
+};
+use std::path::{Path, PathBuf};
+
+/// The subcommands of `mailbox-store`.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Those of every service.
+    #[command(flatten)]
+    Service(ServiceCommand),
+    /// Its own.
+    #[command(flatten)]
+    Admin(AdminCommand),
+}
+
+/// What is done to a store besides running it.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum AdminCommand {
+    /// Back up the store to one file, while it is running or not
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com backup gmail-2026-01-01.tar")]
+    Backup {
+        /// The file to write, which must not exist
+        file: PathBuf,
+    },
+    /// Put a backup into an empty data directory
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com --data /srv/new restore gmail-2026-01-01.tar")]
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
+    /// Check every page, reference, sum and checksum of the store, while it is running or not
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com check\n\nExits with 1 when something is wrong.")]
+    Check,
+    /// Write maildrops to mbox files or Maildir directories, while the store is running or not
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com export --format maildir mail/\n\n\
+        Writes DIRECTORY/ADDRESS.mbox (mboxrd) or DIRECTORY/ADDRESS/{cur,new,tmp} for each mailbox.")]
+    Export {
+        /// How to write them
+        #[arg(long, value_enum, default_value_t = Format::Mbox)]
+        format: Format,
+        /// Only this mailbox; can be repeated [default: all]
+        #[arg(long = "mailbox", value_name = "ADDRESS")]
+        mailboxes: Vec<Mailbox>,
+        /// The directory to write to
+        directory: PathBuf,
+    },
+    /// Put the mail of an mbox file or a Maildir directory into a maildrop
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com import --mailbox usr@gmail.com old.mbox\n\n\
+        Repeating the same import within a day stores nothing twice, so it can simply be tried again.")]
+    Import {
+        /// Whose maildrop
+        #[arg(long, value_name = "ADDRESS")]
+        mailbox: Mailbox,
+        /// The mbox file (mboxrd, mboxo) or Maildir directory
+        source: PathBuf,
+    },
+}
+
+/// How exported mail is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One file a mailbox, lines that begin with "From " quoted as mboxrd does
+    Mbox,
+    /// One directory a mailbox, one file a message
+    Maildir,
+}
+
+impl Command {
+    /// Parts what every service does from what only a store does.
+    pub fn split(args: ServiceArgs<Self>) -> (ServiceArgs, Option<AdminCommand>) {
+        let (service, admin) = match args.command.clone() {
+            Some(Self::Service(command)) => (Some(command), None),
+            Some(Self::Admin(command)) => (None, Some(command)),
+            None => (None, None),
+        };
+        (args.with_command(service), admin)
+    }
+}
+
+/// Where a stack's store keeps everything unless `data` says otherwise.
+pub fn directory(data: Option<PathBuf>, stack: &Stack) -> PathBuf {
+    data.unwrap_or_else(|| PathBuf::from(".mailtown").join(stack.name.as_str()))
+}
+
+impl AdminCommand {
+    /// Carries it out, on a store in a directory unless `in_database`. Blocks.
+    ///
+    /// # Errors
+    /// One line that names what is wrong and what to do.
+    pub fn run(self, args: &ServiceArgs, data: Option<PathBuf>, in_database: bool) -> anyhow::Result<()> {
+        let stack = args.stack()?;
+        ensure!(
+            !in_database || matches!(self, Self::Import { .. }),
+            "this works on a store in a directory; for one in PostgreSQL use pg_dump and pg_restore, \
+             or leave --database (MAILTOWN_DATABASE) out"
+        );
+        let directory = directory(data, &stack);
+        match self {
+            Self::Backup { file } => {
+                backup::backup(&directory, &file, &progress("files"))?;
+                println!("backed up {} to {}", directory.display(), file.display());
+                Ok(())
+            }
+            Self::Restore { file } => {
+                let report = backup::restore(&directory, &file, &progress("messages"))?;
+                println!("restored {} to {}", file.display(), directory.display());
+                print(&directory, report)
+            }
+            Self::Check => print(&directory, check::check(&directory, &progress("messages"))?),
+            Self::Export { format, mailboxes, directory: target } => {
+                export::export(&directory, &target, format, &mailboxes, &progress("messages"))
+            }
+            Self::Import { mailbox, source } => {
+                let directory = Some(directory).filter(|_| !in_database);
+                import::import(args, stack, directory, &mailbox, &source, &progress("messages"))
+            }
+        }
+    }
+}
+
+/// A progress bar on standard error, if that is a terminal.
+fn progress(what: &'static str) -> ProgressBar {
+    let template = format!("{{bar:40}} {{pos}} of {{len}} {what}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
+}
+
+/// Prints what a check has found.
+fn print(directory: &Path, report: check::Report) -> anyhow::Result<()> {
+    for note in &report.notes {
+        println!("note: {note}");
+    }
+    for finding in &report.findings {
+        println!("finding: {finding}");
+    }
+    let counts = report.counts.iter().map(|(what, count)| (*what, *count));
+    for (what, count) in counts.chain([("findings", report.findings.len() as u64)]) {
+        println!("{what:<18}{count:>12}");
+    }
+    let findings = report.findings.len();
+    ensure!(findings == 0, "{} has {findings} findings; restore a backup, or go on without", directory.display());
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! What grows old, fills up or rots: checksums, migrations, free space.
+
+use super::*;
+use crate::store::contract::{HOUR, MINUTE};
+use crate::store::sqlite::{backup, check};
+use futures_util::StreamExt;
+use std::{fs::OpenOptions, io::Write as _, os::unix::fs::FileExt};
+
+/// One octet of each body is changed: nobody gets them whole, and the rest goes on.
+#[tokio::test]
+async fn a_changed_body_is_noticed_and_set_aside() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let metrics = Metrics::new(&mut Registry::default());
+    let clock = ManualClock::new();
+    let options =
+        Options { directory: path.clone(), adds_return_path: true, clock: clock.clock(), metrics: metrics.clone() };
+    let store = Arc::new(SqliteStore::open(options).unwrap());
+    let fixture = Fixture::new(store, clock, Box::new(directory)).await;
+    let small = fixture.send("small", &["a@local.test", "x@far.test"]).await;
+    let large = fixture.submit("large", &["a@local.test"], &octets(700_000)).await.unwrap().id;
+    let good = fixture.submit("good", &["a@local.test"], &octets(600_000)).await.unwrap().id;
+    let sql = format!("UPDATE messages SET body = X'{}' WHERE id = {}", "78".repeat(17), small.number());
+    tamper(&path, &sql);
+    for entry in fs::read_dir(path.join("bodies")).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::metadata(&path).unwrap().len() == 700_000 {
+            OpenOptions::new().write(true).open(path).unwrap().write_all_at(b"!", 650_000).unwrap();
+        }
+    }
+    assert_eq!(fixture.raw(small).await, Err(StoreError::Damaged(small)));
+    let StoredMessage { octets: announced, mut chunks } =
+        fixture.store.delivered_raw(&mailbox("a@local.test"), large).await.unwrap();
+    let mut read = 0;
+    let error = loop {
+        match chunks.next().await.unwrap() {
+            Ok(chunk) => read += chunk.len() as u64,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, StoreError::Damaged(large));
+    assert!(read < announced, "{read} of {announced}");
+    assert!(chunks.next().await.is_none());
+    // Three records: two deliveries and a queue entry.
+    assert_eq!(metrics.quarantined.get(), 3);
+    assert_eq!(fixture.listed("a@local.test").await, [good]);
+    assert_eq!(fixture.raw(good).await.unwrap(), octets(600_000));
+    assert_eq!(fixture.claim().await, None);
+}
+
+#[tokio::test]
+async fn a_database_of_version_1_is_brought_up_to_date() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    fs::create_dir(path.join("bodies")).unwrap();
+    fs::File::create(path.join("bodies/large")).unwrap().write_all(&octets(300_000)).unwrap();
+    Connection::open(path.join("store.db")).unwrap().execute_batch(include_str!("v1.sql")).unwrap();
+
+    let fixture = in_directory(directory, false).await;
+    let [small, large] = [101, 102].map(MessageId::from_number);
+    assert_eq!(fixture.listed("a@local.test").await, [small, large]);
+    assert_eq!(fixture.raw(small).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
+    assert_eq!(fixture.raw(large).await.unwrap(), octets(300_000));
+    assert!(fixture.submit("second", &["a@local.test"], b"\r\n").await.unwrap().repeated);
+    assert_eq!(fixture.queued().await, ["x@far.test 3 false"]);
+    let new = fixture.send("third", &["a@local.test"]).await;
+    assert!(new > large);
+    fixture.store.close().await;
+
+    let connection = Connection::open(path.join("store.db")).unwrap();
+    let mut checksums = connection.prepare("SELECT checksum IS NULL FROM messages ORDER BY id").unwrap();
+    let unverified: Vec<bool> = checksums.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(unverified, [true, true, false]);
+    let schema = |connection: &Connection| -> Vec<String> {
+        let mut statement = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").unwrap();
+        let mut schema: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        schema.iter_mut().for_each(|sql| sql.retain(|character| !character.is_whitespace()));
+        schema.sort();
+        schema
+    };
+    let fresh = TempDir::new().unwrap();
+    open(fresh.path(), &fixture.clock, false).unwrap().close().await;
+    assert_eq!(schema(&connection), schema(&Connection::open(fresh.path().join("store.db")).unwrap()));
+}
+
+/// Pages that deleted mail leaves are used again; the file never shrinks, and does not grow either.
+#[tokio::test]
+async fn the_space_of_deleted_mail_is_used_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let mut sizes = Vec::new();
+    for round in 0..4 {
+        for number in 0..30 {
+            let octets = if number % 10 == 0 { octets(300_000) } else { octets(50_000) };
+            fixture.submit(&format!("{round}-{number}"), &["a@local.test"], &octets).await.unwrap();
+        }
+        fixture.clock.advance(2 * HOUR);
+        fixture.store.expire(HOUR).await.unwrap();
+        fixture.store.probe().await.unwrap();
+        assert_eq!(body_files(&path), 0);
+        let connection = Connection::open(path.join("store.db")).unwrap();
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        sizes.push(fs::metadata(path.join("store.db")).unwrap().len());
+    }
+    let slack = 16 * 4096;
+    assert!(sizes[0] > 27 * 50_000, "{sizes:?}");
+    assert!(sizes[3] <= sizes[0] + slack, "{sizes:?}");
+}
+
+#[tokio::test]
+async fn an_open_maildrop_does_not_expire() {
+    let fixture = fixture().await;
+    let old = fixture.send("old", &["a@local.test"]).await;
+    fixture.clock.advance(2 * HOUR);
+    let session = fixture.open("a@local.test").await.unwrap().session;
+    fixture.store.expire(HOUR).await.unwrap();
+    assert_eq!(fixture.raw(old).await.unwrap().len(), 17);
+    fixture.clock.advance(MINUTE);
+    fixture.store.expire(HOUR).await.unwrap();
+    assert_eq!(fixture.raw(old).await, Err(StoreError::MessageUnknown));
+    let late = fixture.store.update_maildrop(&mailbox("a@local.test"), &session, vec![old]).await;
+    assert_eq!(late, Err(StoreError::LeaseLost));
+}
+
+/// A message that is deleted while its body waits to be backed up is as deleted in the backup.
+#[tokio::test]
+async fn a_backup_forgets_what_is_deleted_under_its_hands() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let kept = fixture.submit("kept", &["a@local.test"], &octets(300_000)).await.unwrap().id;
+    let deleted = fixture.submit("deleted", &["a@local.test", "b@local.test"], &octets(400_000)).await.unwrap().id;
+    let outside = TempDir::new().unwrap();
+    let copy = backup::copy_database(&path, &outside.path().join("store.db")).unwrap();
+    for address in ["a@local.test", "b@local.test"] {
+        let session = fixture.open(address).await.unwrap().session;
+        fixture.store.update_maildrop(&mailbox(address), &session, vec![deleted]).await.unwrap();
+    }
+    fixture.store.probe().await.unwrap();
+    let mut archive = tar::Builder::new(fs::File::create(outside.path().join("tar")).unwrap());
+    let progress = indicatif::ProgressBar::hidden();
+    let gone = backup::add_bodies(&path, &copy, &mut archive, &progress).unwrap();
+    assert_eq!(gone, [deleted.number() as i64]);
+    backup::forget(&copy, &gone).unwrap();
+    drop(copy);
+    fs::create_dir(outside.path().join("bodies")).unwrap();
+    for entry in fs::read_dir(path.join("bodies")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), outside.path().join("bodies").join(entry.file_name())).unwrap();
+    }
+    let report = check::check(outside.path(), &progress).unwrap();
+    assert_eq!((report.findings, report.notes), (Vec::<String>::new(), Vec::<String>::new()));
+    let restored = in_directory(outside, false).await;
+    assert_eq!(restored.listed("a@local.test").await, [kept]);
+    assert_eq!(restored.listed("b@local.test").await, []);
+}

@@ -1,0 +1,308 @@
+//! Backup, restore, check, export and import as an administrator runs them: the real binary, beside a store that
+//! runs and without one.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot do its part fails")]
+
+mod support;
+
+use bytes::Bytes;
+use mail_api::{ApiError, MaildropUpdate, MessageId, OpenSession, ProblemKind};
+use rusqlite::Connection;
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use support::{Server, TOKEN, mailbox, submission};
+use tempfile::TempDir;
+
+const MAIL: &[u8] = b"Subject: x\r\n\r\nFrom here\r\n.\r\n";
+
+/// A directory with a configuration, for the binary.
+struct Admin {
+    directory: TempDir,
+}
+
+impl Admin {
+    fn new(port: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let config = format!(
+            "[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = {port}\n[accounts.\"local.test\"]\n\
+             \"a@local.test\" = \"pass a\"\n\"b@local.test\" = \"pass b\"\n"
+        );
+        fs::write(directory.path().join("config.toml"), config).unwrap();
+        Self { directory }
+    }
+
+    fn of(server: &Server) -> Self {
+        Self::new(server.url.rsplit_once(':').unwrap().1)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn run(&self, data: &Path, command: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_mailbox-store"))
+            .current_dir(self.directory.path())
+            .args(["--name", "local.test", "--config", "config.toml", "--data"])
+            .arg(data)
+            .args(command)
+            .env("MAILTOWN_TOKEN", TOKEN)
+            .output()
+            .unwrap()
+    }
+
+    /// What it prints when it succeeds.
+    fn succeed(&self, data: &Path, command: &[&str]) -> String {
+        let output = self.run(data, command);
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{command:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it prints on both when it fails.
+    fn fail(&self, data: &Path, command: &[&str]) -> (String, String) {
+        let output = self.run(data, command);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn large(octets: usize) -> Vec<u8> {
+    let mut body: Vec<u8> = (0..octets - 2).map(|n| b'a' + (n % 19) as u8).collect();
+    body.extend_from_slice(b"\r\n");
+    body
+}
+
+async fn submit(server: &Server, transaction: &str, recipients: &[&str], octets: &[u8]) -> MessageId {
+    server.client.submit(&submission(transaction, recipients), Bytes::copy_from_slice(octets)).await.unwrap().id
+}
+
+async fn read(server: &Server, address: &str, id: MessageId) -> Result<Vec<u8>, ApiError> {
+    let mut message = server.client.delivered_message(&mailbox(address), id).await?;
+    let mut octets = Vec::new();
+    while let Some(chunk) = message.chunk().await? {
+        octets.extend_from_slice(&chunk);
+    }
+    Ok(octets)
+}
+
+async fn listed(server: &Server, address: &str) -> Vec<MessageId> {
+    let password = format!("pass {}", &address[..1]);
+    let open = OpenSession { password, lease_seconds: 60 };
+    let session = server.client.open_session(&mailbox(address), &open).await.unwrap();
+    server.client.close_session(&mailbox(address), &session.session).await.unwrap();
+    session.messages.iter().map(|entry| entry.id).collect()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// Backed up while mail comes and goes; restored elsewhere, with the same uids.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_store_is_whole() {
+    let server = Server::start().await;
+    let admin = Arc::new(Admin::of(&server));
+    let small = submit(&server, "small", &["a@local.test", "x@far.test"], MAIL).await;
+    let big = submit(&server, "big", &["a@local.test", "b@local.test"], &large(700_000)).await;
+    for number in 0..20 {
+        submit(&server, &format!("ballast {number}"), &["postmaster@local.test"], &large(1_000_000)).await;
+    }
+    // From now on the login is fast.
+    listed(&server, "b@local.test").await;
+    let done = Arc::new(AtomicBool::new(false));
+    let data = server.data.path().to_owned();
+    let backing_up = tokio::task::spawn_blocking({
+        let (admin, done, data) = (Arc::clone(&admin), Arc::clone(&done), data.clone());
+        move || {
+            for number in 0..3 {
+                admin.succeed(&data, &["backup", &format!("{number}.tar")]);
+            }
+            done.store(true, Ordering::SeqCst);
+        }
+    });
+    let mut number = 0;
+    while !done.load(Ordering::SeqCst) {
+        number += 1;
+        let body = large(300_000 + number);
+        let id = submit(&server, &format!("churn {number}"), &["b@local.test"], &body).await;
+        let open = OpenSession { password: "pass b".to_owned(), lease_seconds: 60 };
+        let session = server.client.open_session(&mailbox("b@local.test"), &open).await.unwrap();
+        let update = MaildropUpdate { delete: vec![id] };
+        server.client.update_maildrop(&mailbox("b@local.test"), &session.session, &update).await.unwrap();
+    }
+    backing_up.await.unwrap();
+    assert!(number > 1, "nothing came and went meanwhile");
+    server.stop().await;
+    for number in 0..3 {
+        let restored = TempDir::new().unwrap();
+        let file = format!("{number}.tar");
+        let said = admin.succeed(restored.path(), &["restore", &file]);
+        assert!(said.ends_with("findings                     0\n"), "{said}");
+        let server = Server::start_in(restored, "\"a@local.test\" = \"pass a\"\n\"b@local.test\" = \"pass b\"").await;
+        assert_eq!(listed(&server, "a@local.test").await, [small, big]);
+        assert_eq!(listed(&server, "b@local.test").await.first(), Some(&big));
+        let delivered = read(&server, "a@local.test", big).await.unwrap();
+        assert!(delivered.ends_with(&large(700_000)));
+        assert_eq!(server.metric("mailtown_store_queue_entries").await, "1");
+        assert!(submit(&server, "new", &["a@local.test"], MAIL).await > big);
+        server.stop().await;
+    }
+    let mut left: Vec<_> =
+        fs::read_dir(admin.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["0.tar", "1.tar", "2.tar", "config.toml"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_backed_up_or_restored_says_why() {
+    let server = Server::start().await;
+    submit(&server, "big", &["a@local.test"], &large(700_000)).await;
+    let data = server.stop().await;
+    let admin = Admin::new("3");
+    let file = admin.path("b.tar");
+    admin.succeed(data.path(), &["backup", "b.tar"]);
+    let (_, said) = admin.fail(data.path(), &["backup", "b.tar"]);
+    assert_eq!(said, "error: b.tar exists; choose another name, or remove it\n");
+    let (_, said) = admin.fail(data.path(), &["restore", "b.tar"]);
+    let expected = "has a store already; choose an empty directory with --data";
+    assert_eq!(said, format!("error: {} {expected}\n", data.path().display()));
+    let nowhere = admin.path("nowhere");
+    let (_, said) = admin.fail(&nowhere, &["backup", "c.tar"]);
+    let expected = "No such file or directory (os error 2); name the directory of a store with --data";
+    assert_eq!(said, format!("error: {}/store.db: {expected}\n", nowhere.display()));
+    // Cut short, it is no backup, and leaves nothing behind that would keep a whole one out.
+    let octets = fs::read(&file).unwrap();
+    for length in [0, 600, 300_000, octets.len() - 20_000] {
+        fs::write(admin.path("short.tar"), &octets[..length]).unwrap();
+        let target = admin.path("restored");
+        let (_, said) = admin.fail(&target, &["restore", "short.tar"]);
+        assert!(said.starts_with("error: short.tar cannot be restored: it "), "{length}: {said}");
+        assert!(!target.join("store.db").exists());
+        assert_eq!(fs::read_dir(target.join("bodies")).unwrap().count(), 0);
+    }
+    admin.succeed(&admin.path("restored"), &["restore", "b.tar"]);
+}
+
+/// Everything that only a damaged disk or a bug would do is found, in a store that is stopped and in one that runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_what_is_wrong() {
+    let server = Server::start().await;
+    let good = submit(&server, "good", &["a@local.test", "x@far.test"], MAIL).await;
+    let changed = submit(&server, "changed", &["a@local.test"], MAIL).await;
+    let rotten = submit(&server, "rotten", &["a@local.test"], &large(700_000)).await;
+    let missing = submit(&server, "missing", &["a@local.test"], &large(500_000)).await;
+    let lost = submit(&server, "lost", &["b@local.test"], MAIL).await;
+    let forgotten = submit(&server, "forgotten", &["b@local.test"], MAIL).await;
+    let admin = Admin::of(&server);
+    let data = server.data.path().to_owned();
+    let clean = admin.succeed(&data, &["check"]);
+    let expected = "accounts                     3\nmessages                     6\nmaildrop entries             6\n\
+                    queue entries                1\nchecksums right              6\nwithout checksum             0\n\
+                    body files                   2\norphan files                 0\nfindings                     0\n";
+    assert_eq!(clean, expected);
+
+    let database = Connection::open(data.join("store.db")).unwrap();
+    let tamper = |sql: &str, id: MessageId| assert_eq!(database.execute(sql, [id.number() as i64]).unwrap(), 1);
+    tamper("UPDATE messages SET body = CAST('s' || substr(CAST(body AS TEXT), 2) AS BLOB) WHERE id = ?1", changed);
+    tamper("DELETE FROM messages WHERE id = ?1", lost);
+    tamper("DELETE FROM deliveries WHERE message_id = ?1", forgotten);
+    let path = |octets: u64| {
+        let entries = fs::read_dir(data.join("bodies")).unwrap().map(|entry| entry.unwrap().path());
+        entries.into_iter().find(|path| fs::metadata(path).unwrap().len() == octets).unwrap()
+    };
+    let rotten_file = path(700_000);
+    OpenOptions::new().write(true).open(&rotten_file).unwrap().write_all_at(b"!", 699_000).unwrap();
+    let missing_file = path(500_000);
+    fs::remove_file(&missing_file).unwrap();
+    fs::write(data.join("bodies/orphan"), b"left behind").unwrap();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+
+    let mut findings = vec![
+        format!("finding: {lost}: in the maildrop of b@local.test, but not among the messages"),
+        format!("finding: {forgotten}: neither in a maildrop nor queued"),
+        "finding: b@local.test: counts 2 messages of 120 octets, has 1 of 60".to_owned(),
+        format!("finding: {changed}: its body has another checksum"),
+        format!("finding: {rotten}: its body has another checksum (bodies/{})", name(&rotten_file)),
+        format!(
+            "finding: {missing}: its body bodies/{} cannot be read: No such file or directory (os error 2)",
+            name(&missing_file)
+        ),
+    ];
+    let (said, error) = admin.fail(&data, &["check"]);
+    assert_eq!(said.lines().filter(|line| line.starts_with("finding")).take(6).collect::<Vec<_>>(), findings);
+    // The file may be arriving; that is for the store to know.
+    assert!(!said.contains("orphan: "), "{said}");
+    let expected = format!("error: {} has 6 findings; restore a backup, or go on without\n", data.display());
+    assert_eq!(error, expected);
+    assert!(read(&server, "a@local.test", good).await.unwrap().ends_with(MAIL));
+    let damaged = read(&server, "a@local.test", changed).await.unwrap_err();
+    assert_eq!(damaged.kind(), Some(ProblemKind::MessageDamaged));
+    assert!(read(&server, "a@local.test", rotten).await.is_err());
+
+    drop(database);
+    let data = server.stop().await;
+    let (said, _) = blocking(move || admin.fail(data.path(), &["check"])).await;
+    let orphan = "note: bodies/orphan: nothing refers to it; left by a crash; the store removes it when it starts";
+    let set_aside = "note: 2 maildrop entries were set aside because they could not be read";
+    findings.extend([orphan.to_owned(), set_aside.to_owned()]);
+    findings.iter().for_each(|finding| assert!(said.contains(&format!("{finding}\n")), "{finding} in {said}"));
+}
+
+/// Out as mbox and as Maildir, and in again, into a store that runs and into one that does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_out_and_comes_in_again() {
+    let server = Server::start().await;
+    let bodies = [MAIL.to_vec(), large(300_000), b"Subject: y\r\n\r\n>From\r\nFrom me\r\n\r\n".to_vec()];
+    for (number, body) in bodies.iter().enumerate() {
+        submit(&server, &number.to_string(), &["a@local.test"], body).await;
+    }
+    let admin = Admin::of(&server);
+    let data = server.data.path().to_owned();
+    let said = admin.succeed(&data, &["export", "mail"]);
+    assert_eq!(said, "exported 3 messages of 3 mailboxes to mail\n");
+    let mbox = fs::read_to_string(admin.path("mail/a@local.test.mbox")).unwrap();
+    assert!(mbox.starts_with("From sender@far.test "), "{mbox}");
+    assert!(mbox.contains("\nReturn-Path: <sender@far.test>\nSubject: x\n\n>From here\n.\n\nFrom "), "{mbox}");
+    assert!(mbox.ends_with("\nSubject: y\n\n>From\n>From me\n\n\n"), "{mbox}");
+    assert_eq!(fs::read_to_string(admin.path("mail/b@local.test.mbox")).unwrap(), "");
+    let said = admin.succeed(&data, &["export", "--format", "maildir", "--mailbox", "a@local.test", "maildirs"]);
+    assert_eq!(said, "exported 3 messages of 1 mailboxes to maildirs\n");
+    assert_eq!(fs::read_dir(admin.path("maildirs/a@local.test/new")).unwrap().count(), 3);
+    let (_, said) = admin.fail(&data, &["export", "mail"]);
+    assert!(said.starts_with("error: cannot create mail/a@local.test.mbox; choose an empty directory: "), "{said}");
+
+    // Into the running store, twice the same: nothing doubles.
+    for _ in 0..2 {
+        let said = admin.succeed(&data, &["import", "--mailbox", "b@local.test", "mail/a@local.test.mbox"]);
+        assert_eq!(said, "imported 3 messages into b@local.test\n");
+    }
+    let imported = listed(&server, "b@local.test").await;
+    assert_eq!(imported.len(), 3);
+    for (id, body) in imported.iter().zip(&bodies) {
+        let expected = [b"Return-Path: <sender@far.test>\r\n", &body[..]].concat();
+        assert_eq!(read(&server, "b@local.test", *id).await.unwrap(), expected);
+    }
+    let (_, said) = admin.fail(&data, &["import", "--mailbox", "c@local.test", "mail/a@local.test.mbox"]);
+    assert_eq!(said, "error: no mailbox c@local.test here; add it to the accounts in config.toml\n");
+
+    // And into one that is stopped, from a Maildir with a message that nobody takes.
+    let data = server.stop().await;
+    fs::write(admin.path("maildirs/a@local.test/cur/0.bad"), b"a bare CR\r in the middle\n").unwrap();
+    let (said, error) = admin.fail(data.path(), &["import", "--mailbox", "b@local.test", "maildirs/a@local.test"]);
+    assert_eq!(said, "imported 3 messages into b@local.test\n");
+    let reason = "the message holds a CR or a LF that is not part of a CRLF";
+    assert_eq!(error, format!("left out: message 1: {reason}\nerror: 1 messages were left out\n"));
+    let server = Server::start_in(data, "\"a@local.test\" = \"pass a\"\n\"b@local.test\" = \"pass b\"").await;
+    assert_eq!(listed(&server, "b@local.test").await.len(), 6);
+    let clean = admin.succeed(server.data.path(), &["check"]);
+    assert!(clean.ends_with("findings                     0\n"), "{clean}");
+    server.stop().await;
+}
