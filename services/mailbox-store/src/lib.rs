@@ -11,10 +11,12 @@
 pub mod accounts;
 pub mod admin;
 mod api;
+mod args;
 mod logins;
 mod metrics;
 mod service;
 pub mod store;
 
+pub use args::Args;
 pub use metrics::Metrics;
 pub use service::{Config, Error, run};

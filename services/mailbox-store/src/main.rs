@@ -1,47 +1,9 @@
 //! `mailbox-store`: everything durable of one stack.
 
-use anyhow::Context;
 use clap::Parser;
-use mailbox_store::{
-    Config,
-    admin::{self, Command},
-    run,
-};
-use service_kit::{
-    cli::{self, ServiceArgs},
-    config::PortKey,
-};
-use std::{path::PathBuf, process::ExitCode};
-
-/// Keeps the accounts, messages, maildrops and outbound queue of one stack.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Example:\n  mailbox-store --name gmail.com --config data/config.toml --data /var/lib/mailtown"
-)]
-struct Args {
-    #[command(flatten)]
-    service: ServiceArgs<Command>,
-    /// The directory to keep everything in [default: .mailtown/<NAME>]
-    #[arg(long, env = "MAILTOWN_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Keep everything in this PostgreSQL database instead, which other stores of the stack may share
-    #[arg(long, env = "MAILTOWN_DATABASE", hide_env_values = true, value_name = "URL")]
-    database: Option<String>,
-}
+use mailbox_store::Args;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Args { service, data, database } = Args::parse();
-    let (service, command) = Command::split(service);
-    let database = database.filter(|url| !url.is_empty());
-    if let Some(command) = command {
-        return cli::exit_code(command.run(&service, data, database.is_some()));
-    }
-    cli::run(&service, PortKey::Store, async |launch| {
-        let listener = launch.listen(PortKey::Store).await?;
-        let data = admin::directory(data, &launch.stack);
-        let database = database.map(|url| url.parse()).transpose().context("--database (MAILTOWN_DATABASE)")?;
-        let config = Config { stack: launch.stack, data, database, token: launch.token };
-        Ok(run(config, listener, launch.shutdown).await?)
-    })
+    Args::parse().run()
 }

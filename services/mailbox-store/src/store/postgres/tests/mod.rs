@@ -240,7 +240,7 @@ async fn quotas_hold_whatever_comes_together() {
 
 /// Old mail goes, but not under the eyes of a session.
 #[tokio::test]
-async fn old_mail_expires() {
+async fn old_mail_expires_for_every_store() {
     let Some(town) = Town::new().await else { return };
     let fixture = town.fixture().await;
     let old = fixture.send("old", &["a@local.test", "b@local.test", "x@far.test"]).await;
