@@ -87,6 +87,9 @@ pub struct Limits {
     /// How long a POP3 client may say nothing (RFC 1939 §3).
     #[serde(deserialize_with = "duration")]
     pub pop3_idle: Duration,
+    /// How long a maildrop stays locked when its gateway dies.
+    #[serde(deserialize_with = "duration")]
+    pub pop3_lease: Duration,
     /// After so many bad commands the connection is closed.
     pub bad_commands: u32,
 }
@@ -102,6 +105,7 @@ impl Default for Limits {
             connections_per_peer: 100,
             smtp_idle: Duration::from_secs(5 * 60),
             pop3_idle: Duration::from_secs(10 * 60),
+            pop3_lease: Duration::from_secs(60),
             bad_commands: 10,
         }
     }
