@@ -82,9 +82,10 @@ impl ProcessTown {
     /// `kill -9`.
     ///
     /// # Panics
-    /// When it does not run.
+    /// When it does not run, or has ended by itself.
     pub async fn kill(&mut self, service: Service) {
         let mut process = self.processes[service.index()].take().expect("it runs");
+        assert_eq!(process.try_wait().unwrap(), None, "{service:?} has ended by itself");
         process.kill().await.unwrap();
     }
 
@@ -107,7 +108,11 @@ impl ProcessTown {
         tokio::time::timeout(PATIENCE, process.wait()).await.expect("it should have ended").unwrap()
     }
 
-    fn spawn(&mut self, service: Service) {
+    /// Starts a service, and does not wait for it.
+    ///
+    /// # Panics
+    /// When its program cannot be run.
+    pub fn spawn(&mut self, service: Service) {
         let log = File::options().append(true).create(true).open(self.log(service)).unwrap();
         let mut command = Command::new(binaries::path(service.binary));
         command.args(["--name", service.server, "--config"]).arg(self.config());
@@ -121,7 +126,11 @@ impl ProcessTown {
         self.processes[service.index()] = Some(command.spawn().unwrap());
     }
 
-    async fn ready(&mut self, service: Service) {
+    /// Waits until a service is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn ready(&mut self, service: Service) {
         let address = self.address(service.server, service.http());
         let Self { site: _, processes } = self;
         let process = processes[service.index()].as_mut().expect("it runs");

@@ -1,0 +1,161 @@
+//! The crash campaign: a town of processes under load, of which a random one is killed every moment.
+//!
+//! At its end each message that was acknowledged has been seen by a reader or is still in its maildrop, once;
+//! what a reader has deleted did not come back; and the stores are sound. A relay whose connection is cut behind
+//! the final dot must send again, so relayed mail may come twice; each such copy must have a kill that explains it.
+//!
+//! `MAILTOWN_KILLS` is how often (30 unless told), `MAILTOWN_SEED` what decides which service is killed when.
+
+mod ledger;
+mod reader;
+mod sender;
+
+use ledger::{Kill, Ledger};
+use reader::Reader;
+use service_kit::config::PortKey;
+use std::{
+    env,
+    hash::{BuildHasher, RandomState},
+    ops::RangeInclusive,
+    process::Command,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+use tokio::{task::JoinSet, time::sleep};
+use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Service, USR, USR1, USR2, binaries, eventually};
+
+/// How often something is killed unless `MAILTOWN_KILLS` says otherwise.
+const KILLS: u64 = 30;
+/// How long a town may run between two kills, in milliseconds.
+const PAUSE_MS: RangeInclusive<u64> = 50..=300;
+/// How many connections a server relays over at once.
+const RELAY_CONNECTIONS: usize = 2;
+/// What a killed relay held is free again after so long.
+const RELAY_LEASE: Duration = Duration::from_secs(2);
+/// At a kill each connection of both servers has one message on its way and one that is yet to be settled.
+const MOST_IN_FLIGHT: usize = 2 * RELAY_CONNECTIONS * 2;
+/// How long a message that waits in a queue may take, on average: far longer than it does.
+const RELAY_TIME: Duration = Duration::from_millis(20);
+
+/// Who sends to whom, over so many connections each.
+const CONNECTIONS_EACH: usize = 4;
+const CORRESPONDENCE: [(&str, &str, &[&str]); 6] = [
+    (EXMAIL, USR1, &[USR1, USR]),
+    (EXMAIL, USR2, &[USR1, USR2]),
+    (EXMAIL, USR1, &[USR]),
+    (EXMAIL, USR2, &[USR1, USR2, USR]),
+    (GMAIL, USR, &[USR1, USR2]),
+    (GMAIL, USR, &[USR, USR2]),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn campaign() {
+    let kills = setting("MAILTOWN_KILLS").unwrap_or(KILLS);
+    let seed = setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    eprintln!("MAILTOWN_KILLS={kills} MAILTOWN_SEED={seed}");
+    let lease = RELAY_LEASE.as_secs();
+    let relay = format!("retry = [\"100ms\"]\nlease = \"{lease}s\"\nconnections_per_domain = {RELAY_CONNECTIONS}");
+    let plan = Plan::default().relay(&relay).limits("pop3_lease = \"1s\"");
+    let mut town = ProcessTown::start(plan).await;
+
+    let ledger = Arc::new(Ledger::default());
+    let (senders_stop, readers_stop): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+    let mut senders = JoinSet::new();
+    for (server, sender, recipients) in CORRESPONDENCE.repeat(CONNECTIONS_EACH) {
+        let address = town.address(server, PortKey::Smtp);
+        let correspondent = sender::Sender { address, sender, recipients, ledger: Arc::clone(&ledger) };
+        senders.spawn(correspondent.send_until(Arc::clone(&senders_stop)));
+    }
+    let mut readers = JoinSet::new();
+    for (server, user, password) in [(EXMAIL, USR1, "pass1"), (EXMAIL, USR2, "pass2"), (GMAIL, USR, "pass")] {
+        let reader = Reader::new(town.address(server, PortKey::Pop), (user, password), Arc::clone(&ledger));
+        readers.spawn(reader.read_until(Arc::clone(&readers_stop)));
+    }
+
+    let killed = rage(&mut town, kills, seed, &ledger).await;
+    senders_stop.store(true, Ordering::Relaxed);
+    for sender in senders.join_all().await {
+        assert!(sender > 0, "a connection's messages were never acknowledged");
+    }
+    for service in Service::ALL {
+        town.ready(service).await;
+    }
+    drained(&town, PATIENCE + RELAY_TIME * ledger.len() as u32).await;
+    readers_stop.store(true, Ordering::Relaxed);
+    let mut maildrops = Vec::new();
+    for reader in readers.join_all().await {
+        maildrops.push(reader.finish().await);
+    }
+    for server in [EXMAIL, GMAIL] {
+        sound(&mut town, server).await;
+    }
+    let verdict = ledger.judge(&maildrops, &killed);
+    eprintln!("MAILTOWN_SEED={seed}: {verdict}");
+    assert!(verdict.faults.is_empty(), "{} faults, such as {:#?}", verdict.faults.len(), verdict.some_faults());
+    assert!(verdict.acknowledged as u64 >= kills, "hardly anything was acknowledged");
+    let culprits = killed.iter().filter(|kill| kill.may_repeat_mail()).count();
+    assert!(verdict.repeated <= MOST_IN_FLIGHT * culprits, "more copies than can have been in flight");
+}
+
+/// Kills services and starts them again at once, ready or not.
+async fn rage(town: &mut ProcessTown, kills: u64, seed: u64, ledger: &Ledger) -> Vec<Kill> {
+    let mut random = Random(seed);
+    let mut killed = Vec::new();
+    for number in 1..=kills {
+        sleep(Duration::from_millis(random.within(PAUSE_MS))).await;
+        let service = Service::ALL[random.within(0..=Service::ALL.len() as u64 - 1) as usize];
+        killed.push(Kill { at: SystemTime::now(), service });
+        town.kill(service).await;
+        town.spawn(service);
+        if number.is_multiple_of(100) {
+            eprintln!("{number} kills, {} messages", ledger.len());
+        }
+    }
+    killed
+}
+
+async fn drained(town: &ProcessTown, limit: Duration) {
+    for server in [EXMAIL, GMAIL] {
+        eventually(&format!("an empty queue at {server}"), limit, async || {
+            town.queue(server).await.is_empty().then_some(())
+        })
+        .await;
+    }
+}
+
+/// Stops a store, and looks for damage.
+async fn sound(town: &mut ProcessTown, server: &'static str) {
+    let service = Service { binary: "mailbox-store", server };
+    town.terminate(service);
+    assert!(town.ended(service).await.success(), "the store of {server} should have stopped");
+    let data = town.state().join(server);
+    let store = || Command::new(binaries::path("mailbox-store"));
+    if store().args(["help", "check"]).output().unwrap().status.success() {
+        let mut check = store();
+        check.args(["--name", server, "--config"]).arg(town.config()).arg("--data").arg(data).arg("check");
+        let output = check.output().unwrap();
+        assert!(output.status.success(), "{server}: {output:?}");
+    } else {
+        let database = rusqlite::Connection::open(data.join("store.db")).unwrap();
+        let found: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, "ok", "{server}");
+    }
+}
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}; give a number")))
+}
+
+/// SplitMix64: a seed gives the same campaign wherever and whenever it is run.
+struct Random(u64);
+
+impl Random {
+    fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        range.start() + (mixed ^ (mixed >> 31)) % (range.end() - range.start() + 1)
+    }
+}
