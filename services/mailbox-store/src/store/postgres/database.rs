@@ -12,13 +12,13 @@ use futures_util::{future::BoxFuture, join};
 use jiff::Timestamp;
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
-/// How often something is tried while others are in its way.
-const ATTEMPTS: u32 = 10;
+/// How long something is tried while others are in its way. At least twice.
+const PERSISTENCE: Duration = Duration::from_secs(10);
 
 /// A database, shared with other stores.
 pub(super) struct Database {
@@ -121,7 +121,7 @@ impl Database {
         T: Send,
         F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
-        let mut attempt = 1;
+        let (started, mut attempt) = (Instant::now(), 1);
         loop {
             let loan = self.pool.borrow().await?;
             let outcome = match kind {
@@ -130,7 +130,7 @@ impl Database {
             };
             match outcome {
                 Ok(answer) => return Ok(answer),
-                Err(failure) if attempt < ATTEMPTS && failure.may_pass() => {
+                Err(failure) if failure.may_pass() && (attempt == 1 || started.elapsed() < PERSISTENCE) => {
                     tracing::debug!(?failure, attempt, "a transaction is tried again");
                     tokio::time::sleep(pause(attempt)).await;
                     attempt += 1;
@@ -246,6 +246,6 @@ impl Failure {
 
 /// Some milliseconds, more and more, and not the same for everyone.
 fn pause(attempt: u32) -> Duration {
-    let most_us = 1000 << attempt.min(6);
+    let most_us = 1000 << attempt.min(7);
     Duration::from_micros(500 + u64::from(uuid::Uuid::new_v4().as_fields().0) % most_us)
 }

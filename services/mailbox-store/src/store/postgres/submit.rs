@@ -34,6 +34,10 @@ struct Fresh<'a> {
 }
 
 impl Fresh<'_> {
+    fn is_large(&self) -> bool {
+        matches!(self.incoming.body.content, ReceivedContent::File(_))
+    }
+
     fn octets(&self) -> i64 {
         column(self.incoming.body.octets())
     }
@@ -52,13 +56,15 @@ pub(super) async fn submit(unit: &mut Unit<'_>, all: &[Incoming]) -> Result<Vec<
     if fresh.is_empty() {
         return Ok(answers);
     }
-    for message in &fresh {
-        if let ReceivedContent::File(spool) = &message.incoming.body.content {
-            insert_spool(unit, message.key, spool).await?;
-        }
-    }
-    // The accounts come last: others wait for them until the commit.
-    let (_, _, room) = try_join!(insert_messages(unit, &fresh), insert_bodies(unit, &fresh), count_in(unit, &fresh))?;
+    // The messages come first, because they find out who else has drawn their ids. The accounts come last: others wait
+    // for them until the commit.
+    let room = if fresh.iter().any(Fresh::is_large) {
+        insert_messages(unit, &fresh).await?;
+        insert_large_bodies(unit, &fresh).await?;
+        try_join!(insert_bodies(unit, &fresh), count_in(unit, &fresh))?.1
+    } else {
+        try_join!(insert_messages(unit, &fresh), insert_bodies(unit, &fresh), count_in(unit, &fresh))?.2
+    };
     let (delivered, queued) = try_join!(deliver(unit, &fresh, &room), enqueue(unit, &fresh, &room))?;
     unit.effects.submitted += fresh.len() as u64;
     unit.effects.delivered += delivered;
@@ -134,6 +140,16 @@ async fn insert_messages(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Fai
     let inserted = unit.execute(insert, columns).await?;
     if inserted < fresh.len() as u64 {
         return Err(Failure::Conflict("another store drew the same message id in the same millisecond"));
+    }
+    Ok(())
+}
+
+/// The bodies that are in files.
+async fn insert_large_bodies(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
+    for message in fresh {
+        if let ReceivedContent::File(spool) = &message.incoming.body.content {
+            insert_spool(unit, message.key, spool).await?;
+        }
     }
     Ok(())
 }

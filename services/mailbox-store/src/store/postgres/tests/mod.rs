@@ -21,10 +21,21 @@ use tempfile::TempDir;
 
 contract_tests!(fixture);
 
+/// The battery once more, where every transaction is as if it were alone, and some are told to try again.
+mod serializable {
+    use super::*;
+
+    contract_tests!(fixture);
+
+    async fn fixture() -> Option<Fixture> {
+        let town = Town::new().await?;
+        town.serialize().await;
+        Some(town.into_fixture().await)
+    }
+}
+
 async fn fixture() -> Option<Fixture> {
-    let town = Town::new().await?;
-    let store = town.store().await;
-    Some(Fixture::new(store, town.clock.clone(), Box::new(town)).await)
+    Some(Town::new().await?.into_fixture().await)
 }
 
 /// A database of its own, and what its stores share.
@@ -62,6 +73,20 @@ impl Town {
     /// One more store, with the battery's accounts.
     async fn fixture(&self) -> Fixture {
         Fixture::new(self.store().await, self.clock.clone(), Box::new(())).await
+    }
+
+    /// The battery's store and accounts.
+    async fn into_fixture(self) -> Fixture {
+        let store = self.store().await;
+        Fixture::new(store, self.clock.clone(), Box::new(self)).await
+    }
+
+    /// From now on transactions are isolated as CockroachDB does it.
+    async fn serialize(&self) {
+        let stranger = self.stranger().await;
+        let database: String = stranger.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
+        let isolate = format!("ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'");
+        stranger.batch_execute(&isolate).await.unwrap();
     }
 
     /// A connection of somebody else's.

@@ -6,10 +6,42 @@ use futures_util::future::{join_all, try_join_all};
 use mail_api::Claim;
 use std::{collections::BTreeMap, time::Duration};
 
+/// Runs these with databases that isolate transactions as PostgreSQL does by default, and as its kin does.
+macro_rules! at_every_isolation {
+    ($($test:ident),* $(,)?) => {
+        mod read_committed {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(town) = super::Town::new().await {
+                    super::$test(town).await;
+                }
+            })*
+        }
+        mod serializable {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(town) = super::Town::new().await {
+                    town.serialize().await;
+                    super::$test(town).await;
+                }
+            })*
+        }
+    };
+}
+
+at_every_isolation!(
+    all_start_at_once_on_an_empty_database,
+    no_message_is_claimed_twice,
+    a_maildrop_has_one_session_everywhere,
+    the_others_take_over_from_a_dead_store,
+    a_submission_repeated_elsewhere_stores_nothing,
+    a_message_goes_with_the_last_of_those_who_have_it,
+    others_changes_are_noticed,
+    no_id_is_given_twice,
+);
+
 /// Stores that start at the same moment on an empty database all start.
-#[tokio::test]
-async fn all_start_at_once_on_an_empty_database() {
-    let Some(town) = Town::new().await else { return };
+async fn all_start_at_once_on_an_empty_database(town: Town) {
     let stores = join_all((0..8).map(|_| PostgresStore::open(town.options()))).await;
     let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
     let accounts = || vec![account("a@local.test"), account("b@local.test")];
@@ -20,9 +52,7 @@ async fn all_start_at_once_on_an_empty_database() {
 }
 
 /// However many workers of however many stores claim: every recipient is claimed, once.
-#[tokio::test]
-async fn no_message_is_claimed_twice() {
-    let Some(town) = Town::new().await else { return };
+async fn no_message_is_claimed_twice(town: Town) {
     let fixtures = [town.fixture().await, town.fixture().await, town.fixture().await];
     let mut expected = BTreeMap::new();
     let submitting = (0..120).map(|n| {
@@ -65,9 +95,7 @@ async fn no_message_is_claimed_twice() {
 }
 
 /// One session a maildrop, whichever stores are asked for one.
-#[tokio::test]
-async fn a_maildrop_has_one_session_everywhere() {
-    let Some(town) = Town::new().await else { return };
+async fn a_maildrop_has_one_session_everywhere(town: Town) {
     let fixtures = [town.fixture().await, town.fixture().await];
     for _ in 0..5 {
         let opened = join_all((0..10).map(|n| fixtures[n % 2].open("a@local.test"))).await;
@@ -81,9 +109,7 @@ async fn a_maildrop_has_one_session_everywhere() {
 }
 
 /// What a dead store held is everyone's once its leases have run out, and not before.
-#[tokio::test]
-async fn the_others_take_over_from_a_dead_store() {
-    let Some(town) = Town::new().await else { return };
+async fn the_others_take_over_from_a_dead_store(town: Town) {
     let (dead, heir) = (town.fixture().await, town.fixture().await);
     let id = dead.send("1", &["a@local.test", "x@far.test"]).await;
     let claim = dead.claim().await.unwrap();
@@ -102,9 +128,7 @@ async fn the_others_take_over_from_a_dead_store() {
 }
 
 /// A transaction that two stores are sent at the same time is one message.
-#[tokio::test]
-async fn a_submission_repeated_elsewhere_stores_nothing() {
-    let Some(town) = Town::new().await else { return };
+async fn a_submission_repeated_elsewhere_stores_nothing(town: Town) {
     let fixtures = [town.fixture().await, town.fixture().await];
     // In opposite orders, so that their groups overlap crosswise.
     let submitting = (0..200).map(|n| {
@@ -132,9 +156,7 @@ async fn a_submission_repeated_elsewhere_stores_nothing() {
 }
 
 /// Those who let go of a shared message last do so at the same time, and it is gone.
-#[tokio::test]
-async fn a_message_goes_with_the_last_of_those_who_have_it() {
-    let Some(town) = Town::new().await else { return };
+async fn a_message_goes_with_the_last_of_those_who_have_it(town: Town) {
     let fixtures = [town.fixture().await, town.fixture().await];
     let addresses = ["a@local.test", "b@local.test"];
     let mut ids = Vec::new();
@@ -163,9 +185,7 @@ async fn a_message_goes_with_the_last_of_those_who_have_it() {
 }
 
 /// Whoever waits for work learns of what another store has queued.
-#[tokio::test]
-async fn others_changes_are_noticed() {
-    let Some(town) = Town::new().await else { return };
+async fn others_changes_are_noticed(town: Town) {
     let (one, other) = (town.fixture().await, town.fixture().await);
     let mut changes = one.store.queue_changes();
     other.send("1", &["x@far.test"]).await;
@@ -173,19 +193,18 @@ async fn others_changes_are_noticed() {
     assert!(one.claim().await.is_some());
 }
 
-/// When two stores draw the same id one of them draws again.
-#[tokio::test]
-async fn no_id_is_given_twice() {
-    let Some(town) = Town::new().await else { return };
-    let stores = [town.store().await, town.store().await];
+/// When stores draw the same id all but one draw again, whatever they store.
+async fn no_id_is_given_twice(town: Town) {
     let last = i64::MAX / 2;
+    // Before there is anything to start after.
+    let stores = [town.store().await, town.store().await, town.store().await];
+    stores[0].replace_accounts(vec![account("a@local.test")]).await.unwrap();
     let mut ids = Vec::new();
-    for (n, store) in stores.iter().enumerate() {
-        store.replace_accounts(vec![account("a@local.test")]).await.unwrap();
-        // Far in the future, so that both go on counting from here.
+    for (store, length) in stores.iter().zip([100, 300_000, 100]) {
+        // Far in the future, so that all go on counting from here.
         store.database.start_after(last);
-        let submitted = store.submit(submission(&format!("{n}"), &["a@local.test"]), body(b"\r\n")).await.unwrap();
-        ids.push(submitted.id.number());
+        let submission = submission(&format!("{}", ids.len()), &["a@local.test"]);
+        ids.push(store.submit(submission, body(&octets(length))).await.unwrap().id.number());
     }
-    assert_eq!(ids, [last as u64 + 1, last as u64 + 2]);
+    assert_eq!(ids, [1, 2, 3].map(|n| last as u64 + n));
 }
