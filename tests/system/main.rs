@@ -11,5 +11,6 @@ mod interop;
 mod kill;
 mod limits;
 mod mail_flow;
+mod quotas;
 mod relay;
 mod tutorial;

@@ -14,6 +14,9 @@ use std::{net::IpAddr, time::Duration};
 /// remembered only while there is plenty of room in it; the store sees to the rest.
 const REMEMBERED_MAILBOXES: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+/// What is left of a quota when there is plenty of room: more than mostly arrives in that time.
+const PLENTY_MESSAGES: u64 = 1000;
+const PLENTY_OCTETS: u64 = 100 * 1024 * 1024;
 
 /// The rules of one stack.
 #[derive(Debug)]
@@ -97,12 +100,11 @@ impl Policy {
     }
 }
 
-/// How many octets there is room for in a mailbox of which at most half is taken.
+/// How many octets there is room for in a mailbox that will not be full soon.
 fn plenty_of_room(summary: &MailboxSummary) -> Option<u64> {
     let messages_left = summary.quota_messages.map_or(u64::MAX, |quota| quota.saturating_sub(summary.messages));
     let octets_left = summary.quota_octets.map_or(u64::MAX, |quota| quota.saturating_sub(summary.octets));
-    let is_plenty = messages_left > summary.messages && octets_left > summary.octets;
-    is_plenty.then_some(octets_left)
+    (messages_left >= PLENTY_MESSAGES && octets_left >= PLENTY_OCTETS).then_some(octets_left)
 }
 
 /// The reply when a message of so many octets does not fit into a mailbox: never, or not now (RFC 3463 §3.3).
@@ -160,9 +162,10 @@ mod tests {
     #[test]
     fn only_plenty_of_room_is_remembered() {
         assert_eq!(plenty_of_room(&summary(9, 9, None, None)), Some(u64::MAX));
-        assert_eq!(plenty_of_room(&summary(4, 40, Some(10), Some(100))), Some(60));
-        assert_eq!(plenty_of_room(&summary(5, 40, Some(10), Some(100))), None);
-        assert_eq!(plenty_of_room(&summary(4, 50, Some(10), Some(100))), None);
-        assert_eq!(plenty_of_room(&summary(4, 200, Some(10), Some(100))), None);
+        let octets = PLENTY_OCTETS;
+        assert_eq!(plenty_of_room(&summary(1, 1, Some(1001), Some(octets + 1))), Some(octets));
+        assert_eq!(plenty_of_room(&summary(2, 1, Some(1001), Some(octets + 1))), None);
+        assert_eq!(plenty_of_room(&summary(1, 2, Some(1001), Some(octets + 1))), None);
+        assert_eq!(plenty_of_room(&summary(9000, 0, Some(1001), None)), None);
     }
 }

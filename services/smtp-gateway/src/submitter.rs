@@ -61,3 +61,24 @@ pub(crate) fn refusal(error: &ApiError) -> Reply {
         _ => unavailable(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_api::Problem;
+
+    #[test]
+    fn every_failure_of_the_storage_is_temporary_and_the_message_s_own_fault_is_not() {
+        let table = [
+            (ProblemKind::StorageUnavailable, "452 4.3.1 insufficient storage, try again later"),
+            (ProblemKind::Overloaded, "451 4.3.1 this server is busy, try again later"),
+            (ProblemKind::Internal, "451 4.3.0 a part of this server is unavailable, try again later"),
+            (ProblemKind::Unauthorized, "451 4.3.0 a part of this server is unavailable, try again later"),
+            (ProblemKind::BareLineEnding, "554 5.6.0 the message has a CR or LF outside a CRLF"),
+            (ProblemKind::MessageTooLarge, "552 5.3.4 message too large"),
+        ];
+        for (kind, reply) in table {
+            assert_eq!(refusal(&Problem::from(kind).into()).on_one_line(), reply);
+        }
+    }
+}
