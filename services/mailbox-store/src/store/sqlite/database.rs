@@ -28,7 +28,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Opens a database that is what it should be.
+/// Opens a database that is what it should be. There is no `auto_vacuum`: pages that deleted mail leaves are used
+/// again before the file grows, and moving pages to make it shrink would cost every commit.
 pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

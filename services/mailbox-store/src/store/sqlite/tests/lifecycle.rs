@@ -155,3 +155,21 @@ async fn a_backup_forgets_what_is_deleted_under_its_hands() {
     assert_eq!(restored.listed("a@local.test").await, [kept]);
     assert_eq!(restored.listed("b@local.test").await, []);
 }
+
+/// A check reads what a crash has left in the log, changes nothing, and takes an upload's remains for what they are.
+#[tokio::test]
+async fn a_check_after_a_crash_is_clean() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, true).await;
+    let small = fixture.send("small", &["a@local.test", "x@far.test"]).await;
+    let large = fixture.submit("large", &["a@local.test"], &octets(300_000)).await.unwrap().id;
+    let copy = crash(&path);
+    fs::write(copy.path().join("bodies/left-behind"), b"half a message").unwrap();
+    let report = check::check(copy.path(), &indicatif::ProgressBar::hidden()).unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+    assert_eq!(report.notes.len(), 1, "{report:?}");
+    assert!(report.counts.contains(&("checksums right", 2)), "{report:?}");
+    let after = in_directory(copy, true).await;
+    assert_eq!(after.listed("a@local.test").await, [small, large]);
+}
