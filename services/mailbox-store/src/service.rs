@@ -46,7 +46,7 @@ pub enum Error {
     #[error("cannot open the store: {0}")]
     Open(#[from] sqlite::OpenError),
     /// The database cannot be used.
-    #[error("cannot open the store: {0}")]
+    #[error(transparent)]
     Database(#[from] postgres::OpenError),
     /// An account of the configuration is unusable.
     #[error("{}: {error}", config.display())]
