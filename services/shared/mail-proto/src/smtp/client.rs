@@ -83,6 +83,7 @@ enum State {
 #[derive(Debug)]
 pub struct Client {
     name: ClientName,
+    server_name: String,
     extensions: Extensions,
     state: State,
 }
@@ -90,7 +91,12 @@ pub struct Client {
 impl Client {
     /// A client that has just connected and calls itself `name`. First await the greeting.
     pub fn new(name: ClientName) -> Self {
-        Self { name, extensions: Extensions::default(), state: State::Greeting }
+        Self { name, server_name: String::new(), extensions: Extensions::default(), state: State::Greeting }
+    }
+
+    /// How the server calls itself in its reply to EHLO or HELO (RFC 5321 §4.1.1.1); empty before that.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
     }
 
     /// What the server has announced.
@@ -136,10 +142,15 @@ impl Client {
             }
             State::Ehlo if reply.is_positive() => {
                 self.extensions = announced(&reply);
-                self.ready(Step::Ready)
+                self.introduced(&reply)
             }
-            State::Helo if reply.is_positive() => self.ready(Step::Ready),
+            State::Helo if reply.is_positive() => self.introduced(&reply),
             State::Greeting | State::Ehlo | State::Helo => Step::Refused(reply),
+            // RFC 5321 §3.8: the server is about to close, whatever it was asked.
+            State::Commands(progress) if reply.code() == 421 => {
+                self.state = State::Commands(progress);
+                Step::Refused(reply)
+            }
             State::Commands(progress) => self.command_reply(progress, reply),
             State::Body(progress) => {
                 let verdicts = progress.refusals.into_iter().map(|refusal| refusal.unwrap_or_else(|| reply.clone()));
@@ -147,10 +158,28 @@ impl Client {
                 self.ready(Step::Finished(verdicts))
             }
             State::Clearing(verdicts) => self.ready(Step::Finished(verdicts)),
-            State::Ready if reply.code() == 421 => Step::Refused(reply),
-            State::Ready => self.ready(Step::Await),
+            // Nothing was asked: from here on no reply could be told from another.
+            State::Ready => Step::Refused(reply),
             State::Quitting => Step::Closed,
         }
+    }
+
+    /// Ends a transaction whose connection is lost: for each recipient, in their order, the reply that the
+    /// server had decided by, or else `reply`. `None` when no transaction is under way.
+    pub fn give_up(&mut self, reply: &Reply) -> Option<Vec<Reply>> {
+        match std::mem::replace(&mut self.state, State::Quitting) {
+            State::Commands(mut progress) | State::Body(mut progress) => {
+                progress.refuse_all(reply);
+                Some(progress.verdicts())
+            }
+            State::Clearing(verdicts) => Some(verdicts),
+            _ => None,
+        }
+    }
+
+    fn introduced(&mut self, reply: &Reply) -> Step {
+        self.server_name = reply.lines()[0].split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        self.ready(Step::Ready)
     }
 
     fn ready(&mut self, step: Step) -> Step {
@@ -166,7 +195,7 @@ impl Client {
                 progress.refusals[index].get_or_insert(reply);
             }
             Pending::Mail | Pending::Rcpt(_) => {}
-            Pending::Data => return self.data_reply(progress, &reply),
+            Pending::Data => return self.data_reply(progress, reply),
         }
         let hopeless = progress.refusals.iter().all(Option::is_some);
         if self.extensions.pipelining {
@@ -183,24 +212,25 @@ impl Client {
         }
     }
 
-    fn data_reply(&mut self, mut progress: Progress, reply: &Reply) -> Step {
+    fn data_reply(&mut self, mut progress: Progress, reply: Reply) -> Step {
         let wanted = progress.refusals.iter().any(Option::is_none);
-        match (reply.code(), wanted) {
-            (354, true) => {
-                self.state = State::Body(progress);
-                Step::SendBody
-            }
-            (354, false) => {
-                // RFC 2920 §3.1: the server waits for a message that nobody is to get.
-                self.state = State::Clearing(progress.verdicts());
-                Step::Send(b".\r\n".to_vec())
-            }
-            _ => {
-                progress.refuse_all(reply);
-                self.state = State::Clearing(progress.verdicts());
-                Step::Send(b"RSET\r\n".to_vec())
-            }
+        if reply.code() == 354 && wanted {
+            self.state = State::Body(progress);
+            return Step::SendBody;
         }
+        if reply.code() == 354 {
+            // RFC 2920 §3.1: the server waits for a message that nobody is to get.
+            self.state = State::Clearing(progress.verdicts());
+            return Step::Send(b".\r\n".to_vec());
+        }
+        if !reply.is_transient() && !reply.is_permanent() {
+            // Neither "go on" nor a refusal: nothing was sent, so nothing can have been taken.
+            self.state = State::Commands(progress);
+            return Step::Refused(Reply::new(451, (5, 0), format!("DATA was answered with {}", reply.on_one_line())));
+        }
+        progress.refuse_all(&reply);
+        self.state = State::Clearing(progress.verdicts());
+        Step::Send(b"RSET\r\n".to_vec())
     }
 }
 
@@ -305,6 +335,39 @@ mod tests {
         assert_eq!(client.begin(&transaction), send("MAIL FROM:<>\r\n"));
         let steps = feed(&mut client, &["250 OK", "450 later", "250 OK"]);
         assert_eq!(steps, [send("RCPT TO:<x@b>\r\n"), send("RSET\r\n"), Step::Finished(vec![reply("450 later")])]);
+    }
+
+    #[test]
+    fn data_answered_with_success_has_delivered_nothing() {
+        let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+        let steps = feed(&mut client, &["250 OK", "250 OK", "550 no", "250 OK"]);
+        let odd = Reply::new(451, (5, 0), "DATA was answered with 250 OK");
+        assert_eq!(steps[3], Step::Refused(odd.clone()));
+        assert_eq!(client.give_up(&odd), Some(vec![odd, reply("550 no")]));
+    }
+
+    #[test]
+    fn what_was_decided_stands_when_the_connection_is_lost() {
+        let lost = reply("451 lost");
+        let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+        feed(&mut client, &["250 OK", "550 no", "250 OK", "354 go"]);
+        assert_eq!(client.give_up(&lost), Some(vec![reply("550 no"), lost.clone()]));
+        let (mut client, _) = begun(FULL, &["x@b"]);
+        feed(&mut client, &["552 big"]);
+        assert_eq!(client.give_up(&lost), Some(vec![reply("552 big")]));
+        let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+        let goodbye = reply("421 going down");
+        assert_eq!(feed(&mut client, &["250 OK", "421 going down"])[1], Step::Refused(goodbye.clone()));
+        assert_eq!(client.give_up(&goodbye), Some(vec![goodbye.clone(), goodbye]));
+        assert_eq!(client.give_up(&lost), None);
+    }
+
+    #[test]
+    fn a_reply_that_nothing_asked_for_ends_the_connection() {
+        let mut client = Client::new("a".parse().unwrap());
+        feed(&mut client, &["220 b", "250-B.example hello\r\n250 X"]);
+        assert_eq!(client.server_name(), "b.example");
+        assert_eq!(client.reply(reply("250 early")), Step::Refused(reply("250 early")));
     }
 
     #[test]

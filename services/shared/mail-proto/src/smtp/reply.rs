@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, fmt};
 
-/// The most lines of one reply that are kept, and the most octets of a line: a peer may not fill our memory.
+/// The most lines and octets of one reply that are kept: a peer may not fill our memory.
 const LINES: usize = 100;
+const TEXT_OCTETS: usize = 8 * 1024;
 
 /// The subject and detail of an enhanced status code. The class is the first digit of the reply's code, so
 /// the two cannot disagree.
@@ -48,6 +49,10 @@ impl Reply {
     /// The lines of text, without codes.
     pub fn lines(&self) -> &[Cow<'static, str>] {
         &self.lines
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines.len() == LINES || self.lines.iter().map(|line| line.len()).sum::<usize>() >= TEXT_OCTETS
     }
 
     /// 2yz: done as asked.
@@ -126,7 +131,7 @@ impl ReplyReader {
         let mut reply = match self.partial.take() {
             None => Reply { code, status, lines: vec![text] },
             Some(reply) if reply.code != code => return Err(ReplyError::Inconsistent),
-            Some(reply) if reply.lines.len() == LINES => reply,
+            Some(reply) if reply.is_full() => reply,
             Some(reply) => reply.line(text),
         };
         reply.status = reply.status.or(status);
@@ -210,6 +215,11 @@ mod tests {
             assert_eq!(reader.line(b"250-more"), Ok(None));
         }
         assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), LINES);
+        let long = ["250-", &"x".repeat(TEXT_OCTETS - 1)].concat();
+        for _ in 0..10 {
+            assert_eq!(reader.line(long.as_bytes()), Ok(None));
+        }
+        assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), 2);
     }
 
     proptest! {
