@@ -15,10 +15,16 @@ use mail_proto::{
 };
 use service_kit::config::Profile;
 use std::{io, net::SocketAddr, time::Duration};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 /// A message up to this size is sent to the store in one piece; a larger one streams.
 const INLINE_OCTETS: usize = 32 * 1024;
+/// The least that a client sends of a message, in octets, in the time that it may be idle; or all that is left.
+const PACE_OCTETS: usize = 1024;
 /// How long the store may take to commit a message that has been sent to it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -38,6 +44,7 @@ pub(crate) async fn receive(
     let mut dots = DotDecoder::default();
     let mut sink = Sink::new(gateway, envelope, peer);
     let mut piece = Vec::new();
+    let mut pace = Pace { deadline: socket.deadline(), octets: 0 };
     loop {
         let ended = dots.decode(&mut socket.input, &mut piece);
         octets += piece.len() as u64;
@@ -50,11 +57,12 @@ pub(crate) async fn receive(
         if ended {
             break;
         }
-        let read = socket.read().await;
+        let read = socket.read(pace.deadline).await;
         if !matches!(read, Ok(1..)) {
             sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
             return Err(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
         }
+        pace.keep(socket, read.unwrap_or_default());
     }
     let outcome = sink.finish().await;
     let counter = if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
@@ -63,6 +71,21 @@ pub(crate) async fn receive(
         Ok(accepted) => Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id)),
         Err(reply) => reply,
     })
+}
+
+/// Sees that a client sends at least [`PACE_OCTETS`] in the time that it may be idle.
+struct Pace {
+    deadline: Instant,
+    octets: usize,
+}
+
+impl Pace {
+    fn keep(&mut self, socket: &Socket, octets: usize) {
+        self.octets += octets;
+        if self.octets >= PACE_OCTETS {
+            *self = Self { deadline: socket.deadline(), octets: 0 };
+        }
+    }
 }
 
 /// Where the message goes while it arrives.

@@ -9,7 +9,11 @@ use mail_proto::{
 };
 use service_kit::{config::Stack, shutdown::CancellationToken};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
 use tracing::Instrument;
 
 /// How much is read at once, and how many octets of replies are gathered before they are sent.
@@ -54,6 +58,8 @@ async fn converse(
         bad_command_limit: limits.bad_commands,
     });
     socket.push(&session.greeting()).await?;
+    // For a whole line: an octet now and then does not keep a connection open.
+    let mut deadline = socket.deadline();
     loop {
         while let Some(line) = lines.decode(&mut socket.input) {
             match session.line(line.as_deref().map_err(|error| *error)) {
@@ -73,10 +79,11 @@ async fn converse(
                     socket.push(&reply).await?;
                 }
             }
+            deadline = socket.deadline();
         }
         socket.flush().await?;
         tokio::select! {
-            read = socket.receive() => match read {
+            read = socket.receive(deadline) => match read {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -108,19 +115,24 @@ impl Socket {
         if self.output.len() >= BUFFER_OCTETS { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends what is queued, then waits for input; answers how many octets came, 0 at the end.
-    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+    /// Sends what is queued, then waits for input until `deadline`; answers how many octets came, 0 at the end.
+    pub(crate) async fn read(&mut self, deadline: Instant) -> io::Result<usize> {
         self.flush().await?;
-        self.receive().await
+        self.receive(deadline).await
+    }
+
+    /// When a client that starts now to say what it has to say must have said it.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.idle_limit
     }
 
     /// Waits for input without holding a buffer for it: most connections are idle most of the time.
-    async fn receive(&mut self) -> io::Result<usize> {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+    async fn receive(&mut self, deadline: Instant) -> io::Result<usize> {
         let ready = async {
             loop {
+                if self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
                 self.stream.readable().await?;
                 self.input.reserve(BUFFER_OCTETS);
                 match self.stream.try_read_buf(&mut self.input) {
@@ -129,7 +141,7 @@ impl Socket {
                 }
             }
         };
-        timeout(self.idle_limit, ready).await?
+        timeout_at(deadline, ready).await?
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -23,6 +23,10 @@ use tokio::time::Instant;
 /// How long a waiting worker goes without looking: leases of dead workers run out without notice.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a failure message may be, however small the messages are that this store takes: a thousand
+/// recipients, each with what their server said.
+const FAILURE_MESSAGE_OCTETS: u64 = 4 * 1024 * 1024;
+
 /// What waits to be relayed, by message and recipient.
 #[utoipa::path(
     get, path = "/v1/queue", tag = "queue",
@@ -112,7 +116,8 @@ pub(super) async fn settle(
     Path(lease): Path<String>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let (settlement, failure_message) = frames::read::<Settlement>(body, api.message_octets).await?;
+    let limit_octets = api.message_octets.max(FAILURE_MESSAGE_OCTETS);
+    let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets).await?;
     api.store.settle(&lease, settlement, failure_message).await?;
     Ok(StatusCode::NO_CONTENT)
 }

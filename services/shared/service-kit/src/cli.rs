@@ -183,7 +183,11 @@ impl Launch {
 
     fn endpoint(&self, url: Option<&str>, key: PortKey) -> anyhow::Result<Endpoint> {
         let url = match url {
-            Some(url) => url.to_owned(),
+            Some(url) => {
+                let http = url.starts_with("http://");
+                anyhow::ensure!(http, "\"{url}\" is no URL of a service; give one such as http://127.0.0.1:1080");
+                url.to_owned()
+            }
             None => format!("http://127.0.0.1:{}", self.stack.require_port(key)?),
         };
         Ok(endpoint(&url, self.token.as_ref())?)

@@ -22,6 +22,8 @@ use tokio::{
 const REPLY_LINE_OCTETS: usize = 4096;
 /// How long the exchange may take over a message after its final dot (RFC 5321 §4.5.3.2.6).
 const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// How long an exchange that has closed the connection may take over its last reply.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 const BUFFER_OCTETS: usize = 16 * 1024;
 
 /// A connection to an exchange that is ready for transactions.
@@ -48,9 +50,26 @@ pub(crate) enum Broken {
     /// Our own store failed us.
     #[error("{0}")]
     Store(#[from] ApiError),
+    /// The exchange is this very server.
+    #[error("the exchange calls itself {0}, as this server does")]
+    OurselvesAs(String),
+}
+
+/// A transaction that broke.
+#[derive(Debug)]
+pub(crate) struct BrokenTransaction {
+    /// Why.
+    pub(crate) broken: Broken,
+    /// For each recipient, in their order, what decided: the exchange before it broke, or the break.
+    pub(crate) replies: Vec<Reply>,
 }
 
 impl Broken {
+    /// Whether the words are the exchange's own.
+    pub(crate) fn is_said_by_exchange(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
     /// The reply that stands for this in the queue and in failure messages.
     pub(crate) fn reply(&self, exchange: &Exchange) -> Reply {
         let Exchange { name, address } = exchange;
@@ -61,6 +80,9 @@ impl Broken {
                 Reply::new(554, (3, 0), "the message was damaged while it was queued")
             }
             Self::Store(_) => Reply::new(451, (3, 0), "the mailbox store is unavailable"),
+            Self::OurselvesAs(_) => {
+                Reply::new(554, (4, 6), format!("mail loops back: {name} ({address}) is this server"))
+            }
         }
     }
 }
@@ -98,7 +120,7 @@ impl Connection {
                 Step::Send(octets) => connection.send(&octets).await?,
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Closed => return Err(connection.closed().into()),
-                Step::Ready | Step::Finished(_) => return Ok(connection),
+                Step::Ready | Step::Finished(_) => return connection.checked(context),
                 Step::Await | Step::SendBody => {}
             }
         }
@@ -109,11 +131,36 @@ impl Connection {
         &self.exchange
     }
 
+    /// Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
+    fn checked(self, context: &Context) -> Result<Self, Broken> {
+        let server_name = self.client.server_name();
+        if server_name == context.stack.name.as_str() {
+            return Err(Broken::OurselvesAs(server_name.to_owned()));
+        }
+        Ok(self)
+    }
+
     /// Sends one message; answers for each recipient, in their order, the reply that decided.
     ///
     /// # Errors
-    /// [`Broken`]; the connection is of no more use then, and nothing is known to be delivered.
-    pub(crate) async fn transact(&mut self, context: &Context, message: &ClaimedMessage) -> Result<Vec<Reply>, Broken> {
+    /// [`BrokenTransaction`]; the connection is of no more use then.
+    pub(crate) async fn transact(
+        &mut self,
+        context: &Context,
+        message: &ClaimedMessage,
+    ) -> Result<Vec<Reply>, BrokenTransaction> {
+        match self.try_transact(context, message).await {
+            Ok(replies) => Ok(replies),
+            Err(broken) => {
+                let reply = broken.reply(&self.exchange);
+                let replies = self.client.give_up(&reply);
+                let replies = replies.unwrap_or_else(|| vec![reply; message.recipients.len()]);
+                Err(BrokenTransaction { broken, replies })
+            }
+        }
+    }
+
+    async fn try_transact(&mut self, context: &Context, message: &ClaimedMessage) -> Result<Vec<Reply>, Broken> {
         let recipients: Vec<_> = message.recipients.iter().map(|recipient| recipient.mailbox.clone()).collect();
         if !self.client.extensions().eight_bit_mime && !is_seven_bit(context, message.id).await? {
             // RFC 6152 §3; we do not convert.
@@ -121,27 +168,41 @@ impl Connection {
             let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
             return Ok(vec![reply; recipients.len()]);
         }
-        let raw = context.store.message(message.id).await?;
+        let mut raw = Some(context.store.message(message.id).await?);
         let reverse_path = message.reverse_path.clone();
         let mut step = self.client.begin(&Transaction { reverse_path, recipients, octets: message.octets });
-        let mut raw = Some(raw);
         let mut patience = self.reply_timeout;
         loop {
-            match step {
-                Step::Send(octets) => self.send(&octets).await?,
+            let sent = match step {
+                Step::Send(octets) => self.send(&octets).await.map_err(Broken::from),
                 Step::SendBody => {
-                    if let Some(raw) = raw.take() {
-                        self.send_body(raw).await?;
-                    }
                     patience = FINAL_REPLY_TIMEOUT;
+                    match raw.take() {
+                        Some(raw) => self.send_body(raw).await,
+                        None => Ok(()),
+                    }
                 }
-                Step::Await | Step::Ready => {}
+                Step::Await | Step::Ready => Ok(()),
                 Step::Finished(replies) => return Ok(replies),
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Closed => return Err(self.closed().into()),
-            }
-            let reply = self.reply(patience).await?;
+            };
+            let reply = match sent {
+                Ok(()) => self.reply(patience).await?,
+                Err(broken) => return Err(self.last_words(broken).await),
+            };
             step = self.client.reply(reply);
+        }
+    }
+
+    /// An exchange that stops listening may have said why.
+    async fn last_words(&mut self, broken: Broken) -> Broken {
+        match &broken {
+            Broken::Connection(_) => match self.reply(LAST_WORDS_TIMEOUT).await {
+                Ok(reply) if !reply.is_positive() => Broken::Refused(reply),
+                _ => broken,
+            },
+            _ => broken,
         }
     }
 
@@ -159,6 +220,10 @@ impl Connection {
     /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
     /// exchange cannot take a part for the whole.
     async fn send_body(&mut self, mut raw: RawMessage) -> Result<(), Broken> {
+        if !self.input.is_empty() {
+            // A reply to a message that was not sent yet: no later one could be told from it.
+            return Err(io::Error::other("the exchange replied before it was asked").into());
+        }
         let mut dots = DotEncoder::default();
         let mut output = Vec::with_capacity(BUFFER_OCTETS);
         while let Some(chunk) = raw.chunk().await? {

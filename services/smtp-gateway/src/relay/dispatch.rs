@@ -3,7 +3,7 @@
 use super::{Context, worker};
 use mail_api::{Claim, ClaimRequest};
 use mail_proto::Domain;
-use service_kit::shutdown::CancellationToken;
+use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -22,11 +22,12 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(200);
 /// How long to wait after a store that did not answer, at first and at most.
 const STORE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
-/// Relays until `shutdown`, then finishes the transactions under way.
+/// Relays until `shutdown`, then finishes the transactions under way, [`GRACE`] at most.
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let context = Arc::new(context);
     let under_way = Arc::new(UnderWay::default());
     let tasks = TaskTracker::new();
+    let cut_off = CancellationToken::new();
     let mut pause = STORE_PAUSE[0];
     while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &under_way)).await {
         match claimed {
@@ -35,7 +36,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
                 let Some(claim) = claim else { continue };
                 let span = tracing::info_span!("relay", domain = %claim.domain);
                 let task = relay(Arc::clone(&context), under_way.begin(&claim.domain), claim, shutdown.clone());
-                tasks.spawn(task.instrument(span));
+                tasks.spawn(cut_off.clone().run_until_cancelled_owned(task.instrument(span)));
             }
             Err(error) => {
                 if pause == STORE_PAUSE[0] {
@@ -47,7 +48,12 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
         }
     }
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+        // What they hold is claimed again when their leases run out.
+        tracing::warn!(transactions = tasks.len(), "cut off transactions that did not finish in time");
+        cut_off.cancel();
+        tasks.wait().await;
+    }
 }
 
 async fn relay(context: Arc<Context>, place: Place, claim: Claim, shutdown: CancellationToken) {

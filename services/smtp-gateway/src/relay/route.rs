@@ -47,7 +47,9 @@ pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<
     resolve(context, domain, records).await
 }
 
-async fn resolve(context: &Context, domain: &Domain, records: Vec<MailExchange>) -> Result<Vec<Exchange>, Reply> {
+async fn resolve(context: &Context, domain: &Domain, mut records: Vec<MailExchange>) -> Result<Vec<Exchange>, Reply> {
+    // Those of one preference in a new order each time, which spreads the load (RFC 5321 §5.1).
+    records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
     let mut unanswered = None;
     for record in records {
@@ -55,23 +57,31 @@ async fn resolve(context: &Context, domain: &Domain, records: Vec<MailExchange>)
         match context.dns.ports(&name).await {
             Ok(ports) => {
                 for port in ports.unwrap_or_default() {
-                    let address = address(context.hosts, &name, &port);
                     if is_self(context, &port) {
-                        // RFC 5321 §5.1: what is not preferred to ourselves would send the mail in a circle.
-                        let nearer = !exchanges.is_empty();
-                        return if nearer { Ok(exchanges) } else { Err(loops_back(domain, &name)) };
+                        // What is not preferred to ourselves would send the mail in a circle.
+                        exchanges.retain(|(preference, _)| *preference < record.preference);
+                        return decide(exchanges, unanswered, || loops_back(domain, &name));
                     }
-                    exchanges.push(Exchange { name: name.clone(), address });
+                    let address = address(context.hosts, &name, &port);
+                    exchanges.push((record.preference, Exchange { name: name.clone(), address }));
                 }
             }
             Err(error) => unanswered = Some(no_answer(&name, &error)),
         }
     }
-    match (exchanges.is_empty(), unanswered) {
-        (false, _) => Ok(exchanges),
-        (true, Some(reply)) => Err(reply),
-        (true, None) => Err(Reply::new(550, (4, 4), format!("{domain}: none of its exchanges has a P record"))),
+    decide(exchanges, unanswered, || Reply::new(550, (4, 4), format!("{domain}: none of its exchanges has a P record")))
+}
+
+/// The exchanges that there are; without any, it is over only when every look-up was answered.
+fn decide(
+    exchanges: Vec<(u16, Exchange)>,
+    unanswered: Option<Reply>,
+    over: impl FnOnce() -> Reply,
+) -> Result<Vec<Exchange>, Reply> {
+    if exchanges.is_empty() {
+        return Err(unanswered.unwrap_or_else(over));
     }
+    Ok(exchanges.into_iter().map(|(_, exchange)| exchange).collect())
 }
 
 /// `port` is on the exchange's own host; `host:port` names another one.

@@ -22,6 +22,9 @@ const HEADER_OCTETS: usize = 64 * 1024;
 const SETTLE_ATTEMPTS: u32 = 8;
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
+/// How much of a reply is kept in the queue.
+const SAID_CHARACTERS: usize = 1000;
+
 /// Settles the messages of one claim.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settler<'a> {
@@ -95,7 +98,7 @@ impl<'a> Settler<'a> {
     ) -> (Outcome, Option<Failure>) {
         let metrics = &self.context.metrics;
         let mailbox = &recipient.mailbox;
-        let (id, said) = (message.id, reply.on_one_line());
+        let (id, said) = (message.id, reply.on_one_line().chars().take(SAID_CHARACTERS).collect::<String>());
         if reply.is_positive() {
             metrics.recipients_relayed.inc();
             tracing::info!(%id, recipient = %mailbox, "relayed");
@@ -155,19 +158,30 @@ impl<'a> Settler<'a> {
         cut_headers(headers)
     }
 
-    async fn commit(&self, settlement: Settlement, failure_message: Vec<u8>) {
+    async fn commit(&self, mut settlement: Settlement, failure_message: Vec<u8>) {
         let mut pause = SETTLE_PAUSE;
         for attempt in 1..=SETTLE_ATTEMPTS {
-            match self.attempt(&settlement, &failure_message).await {
-                Ok(()) => return,
-                Err(error) if error.kind() == Some(ProblemKind::LeaseLost) || attempt == SETTLE_ATTEMPTS => {
-                    let id = settlement.message;
-                    tracing::warn!(%id, %error, "the outcome could not be recorded; the message may be sent again");
-                    return;
+            let Err(error) = self.attempt(&settlement, &failure_message).await else { return };
+            let id = settlement.message;
+            match error.kind() {
+                Some(ProblemKind::LeaseLost) => {}
+                Some(ProblemKind::MessageTooLarge | ProblemKind::BareLineEnding | ProblemKind::InvalidRequest)
+                    if settlement.failure_message.is_some() =>
+                {
+                    // A report that cannot be stored must not have those who got the message get it again.
+                    tracing::error!(%id, %error, "the failure message cannot be stored; its sender is not told");
+                    settlement.failure_message = None;
+                    continue;
                 }
-                Err(_) => tokio::time::sleep(pause).await,
+                _ if attempt < SETTLE_ATTEMPTS => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                    continue;
+                }
+                _ => {}
             }
-            pause *= 2;
+            tracing::warn!(%id, %error, "the outcome could not be recorded; the message may be sent again");
+            return;
         }
     }
 

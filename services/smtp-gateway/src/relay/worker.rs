@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    deliver::Connection,
+    deliver::{BrokenTransaction, Connection},
     here,
     route::{self, Exchange},
     settle::Settler,
@@ -81,9 +81,9 @@ async fn send(
         };
         let mut connection = match connection {
             Ok(connection) => connection,
-            Err((reply, exchange)) => {
+            Err(refusal) => {
                 settling.await;
-                return settler.settle_all(&messages[index..], &reply, Some(exchange)).await;
+                return settler.settle_all(&messages[index..], &refusal.reply, refusal.said_by).await;
             }
         };
         let exchange = connection.exchange().clone();
@@ -94,13 +94,13 @@ async fn send(
                 settling = async move { settler.settle(message, replies, Some(&exchange)).await }.boxed();
                 kept = Some(connection);
             }
-            Err(broken) => {
-                let reply = broken.reply(&exchange);
+            Err(BrokenTransaction { broken, replies }) => {
+                let said_by = Some(&exchange).filter(|_| broken.is_said_by_exchange());
+                settler.settle(message, replies, said_by).await;
                 breaks += 1;
-                let hit = if breaks < BREAKS { &messages[index..=index] } else { &messages[index..] };
-                settler.settle_all(hit, &reply, Some(&exchange)).await;
                 if breaks == BREAKS {
-                    return;
+                    let reply = broken.reply(&exchange);
+                    return settler.settle_all(&messages[index + 1..], &reply, said_by).await;
                 }
             }
         }
@@ -115,18 +115,30 @@ async fn goodbye(connection: Option<Connection>) {
     }
 }
 
-/// A connection to the first exchange that talks to us; else the last refusal, and whose it was. There is
-/// always at least one exchange.
-async fn connect<'a>(context: &Context, exchanges: &'a [Exchange]) -> Result<Connection, (Reply, &'a Exchange)> {
-    let mut refusal = (Reply::new(451, (4, 4), "no exchange to connect to"), &exchanges[0]);
+/// Why no exchange can be used.
+struct Refusal<'a> {
+    reply: Reply,
+    /// Whose words they are, if not ours.
+    said_by: Option<&'a Exchange>,
+}
+
+/// A connection to the first exchange that talks to us. It is over for good only when every exchange said so:
+/// one that is down may be up again (RFC 5321 §5.1).
+async fn connect<'a>(context: &Context, exchanges: &'a [Exchange]) -> Result<Connection, Refusal<'a>> {
+    let mut refusal: Option<Refusal<'_>> = None;
     for exchange in exchanges {
         match Connection::open(context, exchange).await {
             Ok(connection) => return Ok(connection),
             Err(broken) => {
                 tracing::info!(exchange = exchange.name, %broken, "the exchange cannot be used");
-                refusal = (broken.reply(exchange), exchange);
+                let said_by = Some(exchange).filter(|_| broken.is_said_by_exchange());
+                let found = Refusal { reply: broken.reply(exchange), said_by };
+                if refusal.as_ref().is_none_or(|earlier| earlier.reply.is_permanent()) {
+                    refusal = Some(found);
+                }
             }
         }
     }
-    Err(refusal)
+    let nobody = || Refusal { reply: Reply::new(451, (4, 4), "no exchange to connect to"), said_by: None };
+    Err(refusal.unwrap_or_else(nobody))
 }
