@@ -70,6 +70,13 @@ impl Plan {
         self
     }
 
+    /// Sets the P of a name to `host:port`.
+    #[must_use]
+    pub fn p_elsewhere(mut self, name: &str, address: &str) -> Self {
+        self.p.insert(name.to_owned(), format!("\"{address}\""));
+        self
+    }
+
     /// Makes a domain its own exchange (RFC 5321 §5.1), on this port.
     #[must_use]
     pub fn peer(self, domain: &str, port: u16) -> Self {

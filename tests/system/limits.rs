@@ -31,6 +31,28 @@ async fn a_silent_client_is_sent_away() {
 }
 
 #[tokio::test]
+async fn an_octet_now_and_then_keeps_no_connection_open() {
+    let town = TestTown::start(Plan::default().limits("smtp_idle = \"300ms\"")).await;
+    for message in [false, true] {
+        let mut client = if message { in_the_middle_of_a_message(&town, 10).await } else { town.smtp(EXMAIL).await };
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        // The server stops listening long before that.
+        let refused = async {
+            for _ in 0..1000 {
+                pace.tick().await;
+                if client.write(b"N").await.is_err() {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(tokio::time::timeout(PATIENCE, refused).await.unwrap_or(false), "in a message: {message}");
+    }
+    assert_only_the_marker_is_there(&town).await;
+    town.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_falls_silent_in_the_middle_of_a_message_leaves_nothing() {
     let town = TestTown::start(Plan::default().limits("smtp_idle = \"200ms\"")).await;
     let mut client = in_the_middle_of_a_message(&town, 10).await;

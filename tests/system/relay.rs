@@ -159,3 +159,80 @@ async fn a_slow_peer_does_not_keep_mail_from_others() {
     town.send(USR1, &[USR], b"Subject: quick\r\n\r\n").await;
     assert_eq!(town.mail_of(USR, 1).await, [b"Subject: quick\r\n\r\n"]);
 }
+
+#[tokio::test]
+async fn data_that_is_answered_with_success_delivers_nothing() {
+    let peer = FakePeer::start(at_first("DATA", "250 2.0.0 fine".into())).await;
+    let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1s\"]")).await;
+    town.send(USR1, &["a@peer.example"], b"Subject: kept\r\n\r\n").await;
+    let entry = town.deferred(EXMAIL).await;
+    assert_eq!(entry.last_reply, "451 4.5.0 DATA was answered with 250 2.0.0 fine");
+    let transcript = peer.heard("S: 250 2.0.0 taken", 1).await;
+    assert!(transcript.contains(&"C: Subject: kept".to_owned()), "{transcript:?}");
+    town.drained(EXMAIL).await;
+}
+
+#[tokio::test]
+async fn what_a_peer_decides_before_it_hangs_up_stands() {
+    let peer = FakePeer::start(|line| match line.text {
+        "RCPT TO:<no@peer.example>" => "550 5.1.1 never heard of".into(),
+        "." => Answer::Close,
+        _ => polite(line),
+    })
+    .await;
+    let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1h\"]")).await;
+    town.send(USR1, &["yes@peer.example", "no@peer.example"], b"Subject: cut\r\n\r\n").await;
+    let [report] = &town.mail_of(USR1, 1).await[..] else { panic!("more than one failure message") };
+    assert!(String::from_utf8_lossy(report).contains("550 5.1.1 never heard of"));
+    let entry = town.deferred(EXMAIL).await;
+    assert_eq!(entry.recipient.to_string(), "yes@peer.example");
+    assert!(entry.last_reply.ends_with(": the connection was closed"), "{}", entry.last_reply);
+}
+
+#[tokio::test]
+async fn a_goodbye_is_quoted() {
+    let peer = FakePeer::start(at_first("RCPT", "421 4.3.2 closing for the night".into())).await;
+    let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1h\"]")).await;
+    town.send(USR1, &["a@peer.example"], b"Subject: late\r\n\r\n").await;
+    assert_eq!(town.deferred(EXMAIL).await.last_reply, "421 4.3.2 closing for the night");
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_down_is_more_hopeful_than_one_that_refuses() {
+    let peer = FakePeer::start(|_| "554 5.3.2 no mail here".into()).await;
+    let plan = Plan::default().relay("retry = [\"1h\"]");
+    let silent = plan.silent_port();
+    let exchanges =
+        "[{ preference = 10, exchange = \"one.example.\" }, { preference = 20, exchange = \"two.example.\" }]";
+    let plan = plan.mx("peer.example", exchanges).p("one.example", silent).p("two.example", peer.port());
+    let town = TestTown::start(plan).await;
+    town.send(USR1, &["a@peer.example"], b"Subject: hope\r\n\r\n").await;
+    let entry = town.deferred(EXMAIL).await;
+    assert_eq!(entry.last_reply, format!("451 4.4.1 one.example (127.0.0.1:{silent}): connection refused"));
+    peer.heard("S: 554 5.3.2 no mail here", 1).await;
+}
+
+#[tokio::test]
+async fn mail_to_ourselves_under_another_name_does_not_go_round() {
+    let plan = Plan::default();
+    let address = format!("127.0.0.1:{}", plan.port(EXMAIL, PortKey::Smtp));
+    let town = TestTown::start(plan.p_elsewhere("mirror.example", &address)).await;
+    town.send(USR1, &["a@mirror.example"], b"Subject: round\r\n\r\n").await;
+    let [report] = &town.mail_of(USR1, 1).await[..] else { panic!("more than one failure message") };
+    let words = format!("554 5.4.6 mail loops back: mirror.example ({address}) is this server");
+    assert!(String::from_utf8_lossy(report).contains(&words), "{}", String::from_utf8_lossy(report));
+    town.drained(EXMAIL).await;
+}
+
+#[tokio::test]
+async fn a_hanging_peer_does_not_keep_a_gateway_from_ending() {
+    let gateway = Service { binary: "smtp-gateway", server: EXMAIL };
+    let peer = FakePeer::start(|line| if line.text == "." { Answer::Hang } else { polite(line) }).await;
+    let mut town = ProcessTown::start(Plan::default().peer("peer.example", peer.port())).await;
+    town.send(USR1, &["a@peer.example"], b"Subject: hang\r\n\r\n").await;
+    peer.heard("C: .", 1).await;
+    town.terminate(gateway);
+    // Within the harness's patience, which is a small part of the ten minutes that the peer may take.
+    assert_eq!(town.ended(gateway).await.code(), Some(0));
+    assert_eq!(town.queue(EXMAIL).await.len(), 1);
+}
