@@ -4,6 +4,15 @@ use crate::{batcher::Batcher, policy::unavailable};
 use bytes::Bytes;
 use mail_api::{Accepted, ApiError, BatchOutcome, ProblemKind, StoreClient, Submission};
 use mail_proto::smtp::Reply;
+use std::time::{Duration, Instant};
+
+/// How long to wait before each repeat of a batch that got no answer: a store that was killed is back within
+/// a second or so.
+const REPEAT_PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(1000)];
+
+/// A store that took longer than this to fail is not repeated to: the client waits.
+const REPEAT_WITHIN: Duration = Duration::from_secs(20);
 
 /// Submits messages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -29,12 +38,17 @@ impl Submitter {
 
 async fn submit(store: &StoreClient, messages: &[(Submission, Bytes)]) -> Vec<Result<Accepted, Reply>> {
     let batch = || messages.iter().map(|(submission, message)| (submission, message));
-    let answer = match store.submit_batch(batch()).await {
+    let started = Instant::now();
+    let mut answer = store.submit_batch(batch()).await;
+    for pause in REPEAT_PAUSES {
+        if !matches!(answer, Err(ApiError::Unavailable(_))) || started.elapsed() > REPEAT_WITHIN {
+            break;
+        }
         // A connection that breaks leaves it unknown what was committed. The same transactions again find
-        // out, or commit it.
-        Err(ApiError::Unavailable(_)) => store.submit_batch(batch()).await,
-        answer => answer,
-    };
+        // out, or commit it: the client is spared a 451 after which it would send a duplicate.
+        tokio::time::sleep(pause).await;
+        answer = store.submit_batch(batch()).await;
+    }
     match answer {
         Ok(outcomes) => outcomes.into_iter().map(outcome).collect(),
         Err(error) => {
