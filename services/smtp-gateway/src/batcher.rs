@@ -1,13 +1,12 @@
 //! Small requests to the store, several in one round trip when several are waiting.
 //!
 //! The store commits everything that waits at once; this does the same for the way there. A request that
-//! comes alone is sent at once. While [`BATCHES`] are under way the next one gathers.
+//! comes alone is sent at once. While a batch is under way the next one gathers; a second one beside it would
+//! only make both smaller.
 
-use std::{fmt, future::Future, sync::Arc};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use std::{fmt, future::Future};
+use tokio::sync::{mpsc, oneshot};
 
-/// How many batches are under way at most.
-const BATCHES: usize = 2;
 /// How many requests a batch has at most.
 const BATCH_REQUESTS: usize = 64;
 
@@ -40,25 +39,19 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 
 async fn gather<Q, A, S, F>(mut waiting: mpsc::Receiver<Pending<Q, A>>, send: S)
 where
-    A: Send + 'static,
     S: Fn(Vec<Q>) -> F,
-    F: Future<Output = Vec<A>> + Send + 'static,
+    F: Future<Output = Vec<A>>,
 {
-    let free = Arc::new(Semaphore::new(BATCHES));
-    while let Ok(under_way) = Arc::clone(&free).acquire_owned().await {
+    loop {
         let mut batch = Vec::new();
         if waiting.recv_many(&mut batch, BATCH_REQUESTS).await == 0 {
             return;
         }
         let (requests, askers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let answers = send(requests);
-        tokio::spawn(async move {
-            for (asker, answer) in askers.into_iter().zip(answers.await) {
-                // Who asked may be gone.
-                let _ = asker.send(answer);
-            }
-            drop(under_way);
-        });
+        for (asker, answer) in askers.into_iter().zip(send(requests).await) {
+            // Who asked may be gone.
+            let _ = asker.send(answer);
+        }
     }
 }
 
@@ -78,7 +71,7 @@ impl<Q, A> fmt::Debug for Batcher<Q, A> {
 mod tests {
     use super::*;
     use futures_util::future::join_all;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     #[tokio::test]
     async fn what_comes_meanwhile_goes_together() {
