@@ -12,7 +12,7 @@ use std::{env, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 /// What installs all of them on Debian and its kin.
 const INSTALL: &str = "apt-get install --no-install-recommends postfix dovecot-core dovecot-lmtpd dovecot-pop3d";
-/// How many messages a Postfix delivers at once: beyond this, two processors got slower.
+/// How many messages a Postfix delivers at once: ten for each processor.
 const CONCURRENCY: usize = 20;
 /// The users of the peers' mail domain.
 const USERS: usize = 8;
