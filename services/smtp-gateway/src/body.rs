@@ -2,7 +2,7 @@
 
 use crate::{
     connection::{Gateway, Socket},
-    submitter::{Submitter, refusal},
+    submitter::{Submitter, bare_line_ending, refusal},
     trace,
 };
 use bytes::Bytes;
@@ -51,7 +51,7 @@ pub(crate) async fn receive(
         if octets > limit {
             sink.abandon(too_large(limit)).await;
         } else if dots.has_bare_line_ending() {
-            sink.abandon(Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF")).await;
+            sink.abandon(bare_line_ending()).await;
         }
         sink.write(&mut piece).await;
         if ended {

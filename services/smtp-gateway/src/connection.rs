@@ -49,14 +49,8 @@ async fn converse(
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let limits = &gateway.stack.limits;
-    let mut lines = LineDecoder::new(limits.smtp_line_octets);
-    let mut session = Session::new(SessionConfig {
-        server_name: gateway.stack.name.clone(),
-        size_limit_octets: limits.message_octets,
-        recipient_limit: limits.recipients,
-        bad_command_limit: limits.bad_commands,
-    });
+    let mut lines = LineDecoder::new(gateway.stack.limits.smtp_line_octets);
+    let mut session = Session::new(session_config(&gateway.stack));
     socket.push(&session.greeting()).await?;
     // For a whole line: an octet now and then does not keep a connection open.
     let mut deadline = socket.deadline();
@@ -95,6 +89,15 @@ async fn converse(
                 return socket.close(&Reply::new(421, (3, 2), "this server is shutting down")).await;
             }
         }
+    }
+}
+
+fn session_config(stack: &Stack) -> SessionConfig {
+    SessionConfig {
+        server_name: stack.name.clone(),
+        size_limit_octets: stack.limits.message_octets,
+        recipient_limit: stack.limits.recipients,
+        bad_command_limit: stack.limits.bad_commands,
     }
 }
 

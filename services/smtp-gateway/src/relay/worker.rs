@@ -15,6 +15,7 @@ use std::time::Duration;
 
 /// After so many broken connections the rest of a claim waits for its next attempt.
 const BREAKS: usize = 2;
+
 /// Works on a claim for as long as it is ours.
 pub(super) async fn work(context: &Context, claim: Claim, shutdown: &CancellationToken) {
     tokio::select! {
