@@ -43,6 +43,13 @@ pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
     let claim = fixture.claim().await.unwrap();
     let stranger = fixture.store.settle("not the lease", deliver_here(third, "a@local.test"), body(b"")).await;
     assert_eq!(stranger, Err(StoreError::LeaseLost));
+    // Nobody gets it twice, be it one who has it already or one who is named twice.
+    let mut twice = deliver_here(third, "a@local.test");
+    twice.outcomes.push(twice.outcomes[0].clone());
+    for settlement in [deliver_here(third, "b@local.test"), twice] {
+        assert_eq!(fixture.store.settle(&claim.lease, settlement, body(b"")).await, Err(StoreError::LeaseLost));
+    }
+    assert_eq!(fixture.listed("a@local.test").await, [second]);
     fixture.store.settle(&claim.lease, deliver_here(third, "a@local.test"), body(b"")).await.unwrap();
     assert_eq!(fixture.queued().await, Vec::<String>::new());
     assert_eq!(fixture.listed("a@local.test").await, [second, third]);

@@ -158,15 +158,12 @@ pub(super) fn settle(
 
 fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settled: &RecipientOutcome) -> Result<()> {
     let recipient = settled.recipient.to_string();
-    let delivered = match &settled.outcome {
-        Outcome::DeliverHere { .. } => deliver_here(unit, message, &settled.recipient)?,
-        Outcome::Finished | Outcome::Deferred { .. } => false,
-    };
-    let finished = delivered || settled.outcome == Outcome::Finished;
     let entries = match &settled.outcome {
-        Outcome::Deferred { retry_after_seconds, reply } | Outcome::DeliverHere { retry_after_seconds, reply }
-            if !finished =>
-        {
+        Outcome::Finished => unit
+            .connection
+            .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
+            .execute(params![key(message), recipient, lease])?,
+        Outcome::Deferred { retry_after_seconds, reply } | Outcome::DeliverHere { retry_after_seconds, reply } => {
             let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
             let reply: String = reply.chars().take(REPLY_CHARACTERS).collect();
             let next_attempt_at_ms = later_ms(unit.now().as_millisecond(), wait);
@@ -177,22 +174,27 @@ fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settle
                 )?
                 .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply])?
         }
-        _ => unit
-            .connection
-            .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
-            .execute(params![key(message), recipient, lease])?,
     };
     if entries == 0 {
         return Err(StoreError::LeaseLost);
     }
-    if finished {
-        unit.effects.queued -= 1;
+    match &settled.outcome {
+        Outcome::Finished => unit.effects.queued -= 1,
+        Outcome::Deferred { .. } => {}
+        // Only now is it known that the claim holds, and that this outcome is the recipient's first.
+        Outcome::DeliverHere { .. } => deliver_here(unit, message, &settled.recipient)?,
     }
     Ok(())
 }
 
-/// Puts a queued message into a maildrop after all; answers whether there was room in it.
-fn deliver_here(unit: &mut Unit<'_>, message: MessageId, recipient: &Mailbox) -> Result<bool> {
+/// Puts a queued message into a maildrop after all if there is room in it.
+fn deliver_here(unit: &mut Unit<'_>, message: MessageId, recipient: &Mailbox) -> Result<()> {
     let found = messages::delivered_octets(unit.connection, message)?;
-    found.map_or(Ok(false), |octets| deliver(unit, message, recipient, octets))
+    if found.map_or(Ok(false), |octets| deliver(unit, message, recipient, octets))? {
+        unit.connection
+            .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2")?
+            .execute(params![key(message), recipient.to_string()])?;
+        unit.effects.queued -= 1;
+    }
+    Ok(())
 }
