@@ -7,11 +7,12 @@ mod support;
 use bytes::Bytes;
 use futures_util::stream;
 use mail_api::{
-    Accepted, ApiError, BatchOutcome, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage, MaildropUpdate, Message, MessageId,
-    MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage, RecipientOutcome, Renewal, Settlement,
+    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchOutcome, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage, MaildropUpdate,
+    Message, MessageId, MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage, RecipientOutcome,
+    Renewal, Settlement,
 };
 use reqwest::{Method, StatusCode};
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 use support::{Server, configured, mailbox, problem, submission};
 use tempfile::TempDir;
 use tokio::{
@@ -21,6 +22,33 @@ use tokio::{
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
 const RETURN_PATH: &[u8] = b"Return-Path: <sender@far.test>\r\n";
+
+/// What the store can be asked, as its description has it.
+const OPERATIONS: [&str; 23] = [
+    "delete /v1/mailboxes/{address}/sessions/{session}",
+    "get /livez",
+    "get /metrics",
+    "get /readyz",
+    "get /v1/mailboxes",
+    "get /v1/mailboxes/{address}",
+    "get /v1/mailboxes/{address}/messages",
+    "get /v1/mailboxes/{address}/messages/{id}/raw",
+    "get /v1/messages",
+    "get /v1/messages/{id}",
+    "get /v1/messages/{id}/raw",
+    "get /v1/openapi.json",
+    "get /v1/queue",
+    "post /v1/mailboxes/{address}/sessions",
+    "post /v1/mailboxes/{address}/sessions/{session}/update",
+    "post /v1/messages",
+    "post /v1/messages/batch",
+    "post /v1/queue/claims",
+    "post /v1/queue/claims/{lease}/settlements",
+    "post /v1/queue/flush",
+    "post /v1/queue/settlements",
+    "put /v1/mailboxes/{address}/sessions/{session}",
+    "put /v1/queue/claims/{lease}",
+];
 
 fn kind<T: std::fmt::Debug>(outcome: Result<T, ApiError>) -> ProblemKind {
     outcome.unwrap_err().kind().expect("a problem")
@@ -303,6 +331,7 @@ async fn whatever_comes_is_answered_with_a_problem() {
         ("GET", &format!("/v1/messages/{no_message}/raw"), "", MessageUnknown),
         ("GET", &format!("/v1/mailboxes/a@local.test/messages/{no_message}/raw"), "", MessageUnknown),
         ("DELETE", "/v1/messages", "", MethodNotAllowed),
+        ("DELETE", "/livez", "", MethodNotAllowed),
         ("POST", "/v1/messages", "", InvalidRequest),
         ("POST", "/v1/messages", "\n", InvalidRequest),
         ("POST", "/v1/messages", "{}\n", InvalidRequest),
@@ -335,17 +364,34 @@ async fn whatever_comes_is_answered_with_a_problem() {
         ("POST", "/v1/mailboxes/a@local.test/sessions", "{\"password\":1,\"lease_seconds\":1}", InvalidRequest),
     ];
     for (method, path, body, expected) in table {
-        let request = server.request(method.parse().unwrap(), path).header("content-type", "application/json");
+        let frame = *path == "/v1/messages" || path.ends_with("/claims/x/settlements");
+        let media_type = if frame { FRAME_MEDIA_TYPE } else { "application/json" };
+        let request = server.request(method.parse().unwrap(), path).header("content-type", media_type);
         let answer = request.body((*body).to_owned()).send().await.unwrap();
         assert_eq!(problem(answer).await, *expected, "{method} {path} {body}");
     }
-    let huge = vec![b'x'; 3 * 1024 * 1024];
-    let endless_head = server.request(Method::POST, "/v1/messages").body(huge.clone()).send().await;
-    if let Ok(answer) = endless_head {
+    let endless_head = server.request(Method::POST, "/v1/messages").header("content-type", FRAME_MEDIA_TYPE);
+    if let Ok(answer) = endless_head.body(vec![b'x'; 3 * 1024 * 1024]).send().await {
         assert_eq!(problem(answer).await, InvalidRequest);
     }
-    let no_json = server.request(Method::POST, "/v1/queue/claims").body("{}").send().await.unwrap();
-    assert_eq!(problem(no_json).await, InvalidRequest);
+}
+
+#[tokio::test]
+async fn a_body_of_another_kind_or_size_is_refused() {
+    let server = Server::start().await;
+    for path in ["/v1/messages", "/v1/messages/batch", "/v1/queue/claims", "/v1/queue/claims/x/settlements"] {
+        for media_type in ["", "text/plain", "application/vnd.mailtown", "application/octet-stream"] {
+            let request = server.request(Method::POST, path).header("content-type", media_type).body("{}\n");
+            let kind = problem(request.send().await.unwrap()).await;
+            assert_eq!(kind, ProblemKind::UnsupportedMediaType, "{path} {media_type:?}");
+        }
+    }
+    let long = format!("{{\"password\":\"{}\",\"lease_seconds\":60}}", "x".repeat(64 * 1024));
+    let request = server.request(Method::POST, "/v1/mailboxes/a@local.test/sessions");
+    let answer = request.header("content-type", "application/json").body(long).send().await.unwrap();
+    assert_eq!(problem(answer).await, ProblemKind::RequestTooLarge);
+    let batch = server.request(Method::POST, "/v1/messages/batch").header("content-type", BATCH_MEDIA_TYPE);
+    assert_eq!(problem(batch.send().await.unwrap()).await, ProblemKind::InvalidRequest);
 }
 
 /// Not HTTP at all, or a body shorter than announced.
@@ -353,8 +399,7 @@ async fn whatever_comes_is_answered_with_a_problem() {
 async fn garbage_on_the_wire_harms_nobody() {
     let server = Server::start().await;
     let address = server.url.strip_prefix("http://").unwrap();
-    let announced =
-        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\ncontent-length: 9000\r\n\r\n{";
+    let announced = "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\ncontent-type: application/vnd.mailtown.frame\r\ncontent-length: 9000\r\n\r\n{";
     for garbage in [&b"\0\xff\xfe\r\n\r\n"[..], b"GET /%%% HTTP/1.1\r\n\r\n", announced.as_bytes()] {
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(garbage).await.unwrap();
@@ -366,50 +411,36 @@ async fn garbage_on_the_wire_harms_nobody() {
     assert_eq!(server.get("/readyz").await.status(), StatusCode::OK);
 }
 
-/// The description holds every route, and says that each may answer with a problem.
+/// The description holds every route, names it once, and says what each of its answers is.
 #[tokio::test]
 async fn the_api_describes_itself() {
     let server = Server::start().await;
     let description: serde_json::Value = server.get("/v1/openapi.json").await.json().await.unwrap();
-    let paths = description["paths"].as_object().unwrap();
     let mut operations = Vec::new();
-    for (path, methods) in paths {
+    let mut ids = BTreeSet::new();
+    for (path, methods) in description["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let problem = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
-            assert_eq!(problem, "#/components/schemas/Problem", "{method} {path}");
             operations.push(format!("{method} {path}"));
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                assert!(!response["description"].as_str().unwrap().is_empty(), "{method} {path} {status}");
+                let problem = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                let is_problem = problem == "#/components/schemas/Problem";
+                assert_eq!(is_problem, status.as_str() >= "400" && path != "/readyz", "{method} {path} {status}");
+            }
         }
     }
     operations.sort();
-    assert_eq!(
-        operations,
-        [
-            "delete /v1/mailboxes/{address}/sessions/{session}",
-            "get /v1/mailboxes",
-            "get /v1/mailboxes/{address}",
-            "get /v1/mailboxes/{address}/messages",
-            "get /v1/mailboxes/{address}/messages/{id}/raw",
-            "get /v1/messages",
-            "get /v1/messages/{id}",
-            "get /v1/messages/{id}/raw",
-            "get /v1/queue",
-            "post /v1/mailboxes/{address}/sessions",
-            "post /v1/mailboxes/{address}/sessions/{session}/update",
-            "post /v1/messages",
-            "post /v1/messages/batch",
-            "post /v1/queue/claims",
-            "post /v1/queue/claims/{lease}/settlements",
-            "post /v1/queue/flush",
-            "post /v1/queue/settlements",
-            "put /v1/mailboxes/{address}/sessions/{session}",
-            "put /v1/queue/claims/{lease}",
-        ]
-    );
+    assert_eq!(operations, OPERATIONS);
     let schemas = description["components"]["schemas"].as_object().unwrap();
     let text = description.to_string();
     for reference in text.split("#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();
         assert!(schemas.contains_key(name), "{name}");
+    }
+    for link in text.split("\"operationId\":\"").skip(1) {
+        let id = link.split('"').next().unwrap();
+        assert!(ids.contains(id), "{id}");
     }
 }
 

@@ -25,7 +25,11 @@ pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> Router {
 
 pub(crate) fn description() -> OpenApi {
     #[derive(utoipa::OpenApi)]
-    #[openapi(info(title = "pseudo-dns", description = "MX and P records of the town"), paths(resolve))]
+    #[openapi(
+        info(title = "pseudo-dns", description = "MX and P records of the town"),
+        paths(resolve),
+        components(schemas(RecordType))
+    )]
     struct Description;
     Description::openapi()
 }
@@ -39,8 +43,7 @@ pub(crate) fn description() -> OpenApi {
     params(ResolveQuery),
     responses(
         (status = 200, description = "The name exists", body = Resolution),
-        (status = 400, description = "`invalid-request`: not a name and a type", body = Problem),
-        (status = 404, description = "`name-unknown`: the name does not exist", body = Problem),
+        (status = 404, description = "The name does not exist"),
     )
 )]
 async fn resolve(

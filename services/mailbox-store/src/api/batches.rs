@@ -6,36 +6,36 @@ use super::{
     extract::{self, invalid},
 };
 use crate::store::MessageStream;
-use axum::{
-    Json,
-    extract::{State, rejection::BytesRejection},
-};
+use axum::{Json, extract::State};
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
-use mail_api::{Accepted, BatchItem, BatchOutcome, ClaimSettlement, Problem, SettlementOutcome, split_head};
+use mail_api::{
+    Accepted, BatchItem, BatchOutcome, ClaimSettlement, Problem, Settlement, SettlementOutcome, split_head, text,
+};
 use std::{convert::Infallible, sync::Arc};
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
 /// on. Answers in their order; all that are accepted are durable then.
 #[utoipa::path(
-    post, path = "/v1/messages/batch", tag = "messages",
-    request_body(content = Vec<u8>, content_type = "application/vnd.mailtown.batch",
+    post, path = "/v1/messages/batch", operation_id = "submit_messages", tag = "messages",
+    request_body(content = text::Octets, content_type = "application/vnd.mailtown.batch",
         description = "For each message a BatchItem as one line of JSON, a LF, then its octets"),
-    responses((status = 200, body = Vec<BatchOutcome>)),
+    responses((status = 200, description = "What became of each", body = Vec<BatchOutcome>)),
 )]
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
-    body: Result<Bytes, BytesRejection>,
+    extract::Batch(octets): extract::Batch,
 ) -> Result<Json<Vec<BatchOutcome>>, Problem> {
-    let messages = parse(body.map_err(|rejection| invalid(rejection.body_text()))?)?;
+    let messages = parse(octets)?;
     // All at once, so that the store commits them at once.
     Ok(Json(join_all(messages.into_iter().map(|(item, message)| submit_one(&api, item, message))).await))
 }
 
-/// Settles several messages of claims, each for itself. None may have a failure message.
+/// Settles several messages of claims, each for itself. Those with a failure message are settled by themselves.
 #[utoipa::path(
-    post, path = "/v1/queue/settlements", tag = "queue", request_body = Vec<ClaimSettlement>,
-    responses((status = 200, body = Vec<SettlementOutcome>)),
+    post, path = "/v1/queue/settlements", operation_id = "settle_messages", tag = "queue",
+    request_body = Vec<ClaimSettlement>,
+    responses((status = 200, description = "What became of each", body = Vec<SettlementOutcome>)),
 )]
 pub(super) async fn settle(
     State(api): State<Arc<Api>>,
@@ -44,10 +44,8 @@ pub(super) async fn settle(
     Json(join_all(settlements.into_iter().map(|settlement| settle_one(&api, settlement))).await)
 }
 
-async fn settle_one(api: &Api, ClaimSettlement { lease, settlement }: ClaimSettlement) -> SettlementOutcome {
-    if settlement.failure_message.is_some() {
-        return SettlementOutcome::Refused(invalid("a failure message goes with a settlement of its own"));
-    }
+async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: ClaimSettlement) -> SettlementOutcome {
+    let settlement = Settlement { message, outcomes, failure_message: None };
     match api.store.settle(&lease, settlement, MessageStream::empty()).await {
         Ok(()) => SettlementOutcome::Settled,
         Err(error) => SettlementOutcome::Refused(error.into()),
@@ -62,8 +60,11 @@ async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome 
     }
 }
 
-/// Nothing is submitted of a batch that is not well formed to its end.
+/// Nothing is submitted of a batch that is empty or not well formed to its end.
 fn parse(body: Bytes) -> Result<Vec<(BatchItem, Bytes)>, Problem> {
+    if body.is_empty() {
+        return Err(invalid("the batch is empty"));
+    }
     let mut rest = BytesMut::from(body);
     let mut messages = Vec::new();
     while !rest.is_empty() {

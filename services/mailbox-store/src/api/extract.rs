@@ -2,10 +2,11 @@
 
 use super::{Api, within};
 use axum::{
+    body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Request},
-    http::request::Parts,
+    http::{StatusCode, header, request::Parts},
 };
-use mail_api::{MessageId, Problem, ProblemKind};
+use mail_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Problem, ProblemKind};
 use mail_proto::Mailbox;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{str::FromStr, sync::Arc};
@@ -50,9 +51,44 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         match axum::Json::from_request(request, api).await {
             Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(invalid(rejection.body_text())),
+            Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
         }
     }
+}
+
+/// The octets of a frame, still arriving.
+pub(super) struct Frame(pub(super) Body);
+
+impl FromRequest<Arc<Api>> for Frame {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _api: &Arc<Api>) -> Result<Self, Problem> {
+        expect_media_type(&request, FRAME_MEDIA_TYPE)?;
+        Ok(Self(request.into_body()))
+    }
+}
+
+/// The octets of a batch.
+pub(super) struct Batch(pub(super) Bytes);
+
+impl FromRequest<Arc<Api>> for Batch {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        expect_media_type(&request, BATCH_MEDIA_TYPE)?;
+        match Bytes::from_request(request, api).await {
+            Ok(octets) => Ok(Self(octets)),
+            Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
+        }
+    }
+}
+
+fn expect_media_type(request: &Request, expected: &str) -> Result<(), Problem> {
+    let media_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if media_type.eq_ignore_ascii_case(expected.as_bytes()) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, format!("send {expected}")))
 }
 
 /// Which page of a listing.
@@ -91,6 +127,16 @@ pub(super) fn mailbox(address: &str) -> Result<Mailbox, Problem> {
 /// The message of a path. What is no id is no message's.
 pub(super) fn message(id: &str) -> Result<MessageId, Problem> {
     id.parse().map_err(|error| Problem::new(ProblemKind::MessageUnknown, format!("{error}")))
+}
+
+/// The problem behind a status that axum refuses a body with.
+fn refused(status: StatusCode, detail: String) -> Problem {
+    let kind = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemKind::UnsupportedMediaType,
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::RequestTooLarge,
+        _ => ProblemKind::InvalidRequest,
+    };
+    Problem::new(kind, detail)
 }
 
 pub(super) fn invalid(detail: impl Into<String>) -> Problem {

@@ -6,17 +6,20 @@ use super::{
 };
 use crate::store::StoredMessage;
 use axum::{Json, extract::State};
-use mail_api::{MailboxPage, MailboxSummary, MaildropPage, Problem};
+use mail_api::{MailboxPage, MailboxSummary, MaildropPage, MessageId, Problem, text};
 use std::sync::Arc;
 
 /// The mailboxes here, by address.
 #[utoipa::path(
-    get, path = "/v1/mailboxes", tag = "mailboxes",
+    get, path = "/v1/mailboxes", operation_id = "list_mailboxes", tag = "mailboxes",
     params(
         ("after" = Option<String>, Query, description = "The last page's next_after"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
-    responses((status = 200, body = MailboxPage)),
+    responses((status = 200, description = "A page of mailboxes", body = MailboxPage, links(
+        ("mailbox" = (operation_id = "show_mailbox", parameters(("address" = "$response.body#/mailboxes/0/address")))),
+        ("maildrop" = (operation_id = "list_maildrop", parameters(("address" = "$response.body#/mailboxes/0/address")))),
+    ))),
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -27,9 +30,12 @@ pub(super) async fn list(
 
 /// Whether there is such a mailbox, and how full it is.
 #[utoipa::path(
-    get, path = "/v1/mailboxes/{address}", tag = "mailboxes",
-    params(("address" = String, Path, example = "usr1@mail.sustech.edu.cn")),
-    responses((status = 200, body = MailboxSummary)),
+    get, path = "/v1/mailboxes/{address}", operation_id = "show_mailbox", tag = "mailboxes",
+    params(("address" = text::Mailbox, Path)),
+    responses(
+        (status = 200, description = "There is", body = MailboxSummary),
+        (status = 404, description = "There is not"),
+    ),
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -40,13 +46,19 @@ pub(super) async fn show(
 
 /// The messages in a maildrop, in order of arrival: what POP3 lists.
 #[utoipa::path(
-    get, path = "/v1/mailboxes/{address}/messages", tag = "mailboxes",
+    get, path = "/v1/mailboxes/{address}/messages", operation_id = "list_maildrop", tag = "mailboxes",
     params(
-        ("address" = String, Path, example = "usr1@mail.sustech.edu.cn"),
-        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
+        ("address" = text::Mailbox, Path),
+        ("after" = Option<MessageId>, Query, description = "The last page's next_after"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
-    responses((status = 200, body = MaildropPage)),
+    responses(
+        (status = 200, description = "A page of messages", body = MaildropPage, links(("raw" = (
+            operation_id = "read_delivered",
+            parameters(("address" = "$request.path.address"), ("id" = "$response.body#/messages/0/id")),
+        )))),
+        (status = 404, description = "No such mailbox"),
+    ),
 )]
 pub(super) async fn messages(
     State(api): State<Arc<Api>>,
@@ -59,9 +71,13 @@ pub(super) async fn messages(
 
 /// A message as the reader of this maildrop gets it.
 #[utoipa::path(
-    get, path = "/v1/mailboxes/{address}/messages/{id}/raw", tag = "mailboxes",
-    params(("address" = String, Path), ("id" = String, Path, example = "06gk2w1s8n4qz")),
-    responses((status = 200, body = Vec<u8>, content_type = "message/rfc822")),
+    get, path = "/v1/mailboxes/{address}/messages/{id}/raw", operation_id = "read_delivered", tag = "mailboxes",
+    params(("address" = text::Mailbox, Path), ("id" = MessageId, Path)),
+    responses(
+        (status = 200, description = "The message", body = text::Octets, content_type = "message/rfc822"),
+        (status = 404, description = "No such mailbox, or no such message in it"),
+        (status = 500, description = "The message is damaged"),
+    ),
 )]
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,

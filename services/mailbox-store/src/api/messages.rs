@@ -2,25 +2,31 @@
 
 use super::{
     Api,
-    extract::{PageQuery, Path, Query, message},
+    extract::{Frame, PageQuery, Path, Query, message},
     frames,
 };
 use crate::store::StoredMessage;
-use axum::{Json, body::Body, extract::State, http::StatusCode};
-use mail_api::{Accepted, Message, MessagePage, Problem, Submission};
+use axum::{Json, extract::State, http::StatusCode};
+use mail_api::{Accepted, Message, MessageId, MessagePage, Problem, Submission, text};
 use std::sync::Arc;
 
 /// Submits a message: a line of JSON (a `Submission`), ended by LF, then the message's octets.
 #[utoipa::path(
-    post, path = "/v1/messages", tag = "messages",
-    request_body(content = Vec<u8>, content_type = "application/vnd.mailtown.frame",
+    post, path = "/v1/messages", operation_id = "submit_message", tag = "messages",
+    request_body(content = text::Octets, content_type = "application/vnd.mailtown.frame",
         description = "A Submission as one line of JSON, a LF, then the message, in which CR and LF come only as CRLF"),
     responses(
-        (status = 201, body = Accepted, description = "The message is durable"),
+        (status = 201, body = Accepted, description = "The message is durable", links(
+            ("message" = (operation_id = "show_message", parameters(("id" = "$response.body#/id")))),
+            ("raw" = (operation_id = "read_message", parameters(("id" = "$response.body#/id")))),
+        )),
         (status = 200, body = Accepted, description = "It was so already: a repeat of the same transaction"),
     ),
 )]
-pub(super) async fn submit(State(api): State<Arc<Api>>, body: Body) -> Result<(StatusCode, Json<Accepted>), Problem> {
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    Frame(body): Frame,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let (submission, message) = frames::read::<Submission>(body, api.message_octets).await?;
     let submitted = api.store.submit(submission, message).await?;
     let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
@@ -29,12 +35,15 @@ pub(super) async fn submit(State(api): State<Arc<Api>>, body: Body) -> Result<(S
 
 /// The messages here, in order of arrival.
 #[utoipa::path(
-    get, path = "/v1/messages", tag = "messages",
+    get, path = "/v1/messages", operation_id = "list_messages", tag = "messages",
     params(
-        ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
+        ("after" = Option<MessageId>, Query, description = "The last page's next_after"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
-    responses((status = 200, body = MessagePage)),
+    responses((status = 200, description = "A page of messages", body = MessagePage, links(
+        ("message" = (operation_id = "show_message", parameters(("id" = "$response.body#/messages/0/id")))),
+        ("raw" = (operation_id = "read_message", parameters(("id" = "$response.body#/messages/0/id")))),
+    ))),
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -45,9 +54,13 @@ pub(super) async fn list(
 
 /// A message's envelope, and where it is.
 #[utoipa::path(
-    get, path = "/v1/messages/{id}", tag = "messages",
-    params(("id" = String, Path, example = "06gk2w1s8n4qz")),
-    responses((status = 200, body = Message)),
+    get, path = "/v1/messages/{id}", operation_id = "show_message", tag = "messages",
+    params(("id" = MessageId, Path)),
+    responses(
+        (status = 200, description = "The message", body = Message),
+        (status = 404, description = "No such message, or not any more"),
+        (status = 500, description = "The message is damaged"),
+    ),
 )]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Message>, Problem> {
     Ok(Json(api.store.message(message(&id)?).await?))
@@ -55,9 +68,13 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
 
 /// A message as it was received.
 #[utoipa::path(
-    get, path = "/v1/messages/{id}/raw", tag = "messages",
-    params(("id" = String, Path, example = "06gk2w1s8n4qz")),
-    responses((status = 200, body = Vec<u8>, content_type = "message/rfc822")),
+    get, path = "/v1/messages/{id}/raw", operation_id = "read_message", tag = "messages",
+    params(("id" = MessageId, Path)),
+    responses(
+        (status = 200, description = "The message", body = text::Octets, content_type = "message/rfc822"),
+        (status = 404, description = "No such message, or not any more"),
+        (status = 500, description = "The message is damaged"),
+    ),
 )]
 pub(super) async fn raw(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StoredMessage, Problem> {
     Ok(api.store.raw(message(&id)?).await?)

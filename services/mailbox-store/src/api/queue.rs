@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    extract::{Json, PageQuery, Path, Query},
+    extract::{Frame, Json, PageQuery, Path, Query},
     frames, lease, within,
 };
 use crate::{
@@ -10,13 +10,12 @@ use crate::{
     store::{ClaimOutcome, QueuePosition},
 };
 use axum::{
-    body::Body,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use mail_api::{Claim, ClaimRequest, Flushed, Problem, QueuePage, Renewal, Settlement};
+use mail_api::{Claim, ClaimRequest, Flushed, Problem, QueuePage, Renewal, Settlement, text};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -29,12 +28,12 @@ const FAILURE_MESSAGE_OCTETS: u64 = 4 * 1024 * 1024;
 
 /// What waits to be relayed, by message and recipient.
 #[utoipa::path(
-    get, path = "/v1/queue", tag = "queue",
+    get, path = "/v1/queue", operation_id = "list_queue", tag = "queue",
     params(
         ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12},"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
-    responses((status = 200, body = QueuePage)),
+    responses((status = 200, description = "A page of the queue", body = QueuePage)),
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -45,15 +44,24 @@ pub(super) async fn list(
 }
 
 /// Makes everything due that nobody is trying already.
-#[utoipa::path(post, path = "/v1/queue/flush", tag = "queue", responses((status = 200, body = Flushed)))]
+#[utoipa::path(
+    post, path = "/v1/queue/flush", operation_id = "flush_queue", tag = "queue",
+    responses((status = 200, description = "Done", body = Flushed)),
+)]
 pub(super) async fn flush(State(api): State<Arc<Api>>) -> Result<axum::Json<Flushed>, Problem> {
     Ok(axum::Json(api.store.flush_queue().await?))
 }
 
 /// Leases due messages of one domain to a relay worker, or waits until there are some.
 #[utoipa::path(
-    post, path = "/v1/queue/claims", tag = "queue", request_body = ClaimRequest,
-    responses((status = 200, body = Claim), (status = 204, description = "Nothing was due in time")),
+    post, path = "/v1/queue/claims", operation_id = "claim_messages", tag = "queue", request_body = ClaimRequest,
+    responses(
+        (status = 200, description = "What was due", body = Claim, links(
+            ("renew" = (operation_id = "renew_claim", parameters(("lease" = "$response.body#/lease")))),
+            ("settle" = (operation_id = "settle_message", parameters(("lease" = "$response.body#/lease")))),
+        )),
+        (status = 204, description = "Nothing was due in time"),
+    ),
 )]
 pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<ClaimRequest>) -> Result<Response, Problem> {
     let lease = lease(request.lease_seconds)?;
@@ -90,8 +98,9 @@ fn until(next_due_at: Option<Timestamp>) -> Duration {
 
 /// Keeps a claim.
 #[utoipa::path(
-    put, path = "/v1/queue/claims/{lease}", tag = "queue",
-    params(("lease" = String, Path)), request_body = Renewal, responses((status = 204)),
+    put, path = "/v1/queue/claims/{lease}", operation_id = "renew_claim", tag = "queue",
+    params(("lease" = String, Path)), request_body = Renewal,
+    responses((status = 204, description = "The claim lives on"), (status = 409, description = "The claim has been lost")),
 )]
 pub(super) async fn renew(
     State(api): State<Arc<Api>>,
@@ -105,16 +114,19 @@ pub(super) async fn renew(
 /// Says what became of claimed recipients: a line of JSON (a `Settlement`), ended by LF, then the octets of the
 /// failure message if there is one.
 #[utoipa::path(
-    post, path = "/v1/queue/claims/{lease}/settlements", tag = "queue",
+    post, path = "/v1/queue/claims/{lease}/settlements", operation_id = "settle_message", tag = "queue",
     params(("lease" = String, Path)),
-    request_body(content = Vec<u8>, content_type = "application/vnd.mailtown.frame",
+    request_body(content = text::Octets, content_type = "application/vnd.mailtown.frame",
         description = "A Settlement as one line of JSON, a LF, then the failure message, if any"),
-    responses((status = 204)),
+    responses(
+        (status = 204, description = "It is durable"),
+        (status = 409, description = "The claim has been lost, or has no such recipients"),
+    ),
 )]
 pub(super) async fn settle(
     State(api): State<Arc<Api>>,
     Path(lease): Path<String>,
-    body: Body,
+    Frame(body): Frame,
 ) -> Result<StatusCode, Problem> {
     let limit_octets = api.message_octets.max(FAILURE_MESSAGE_OCTETS);
     let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets).await?;

@@ -6,15 +6,27 @@ use super::{
     lease,
 };
 use axum::{extract::State, http::StatusCode};
-use mail_api::{MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal};
+use mail_api::{MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal, text};
 use std::sync::Arc;
 
 /// Logs in, locks the maildrop and lists it.
 #[utoipa::path(
-    post, path = "/v1/mailboxes/{address}/sessions", tag = "sessions",
-    params(("address" = String, Path, example = "usr1@mail.sustech.edu.cn")),
+    post, path = "/v1/mailboxes/{address}/sessions", operation_id = "open_session", tag = "sessions",
+    params(("address" = text::Mailbox, Path)),
     request_body = OpenSession,
-    responses((status = 201, body = MaildropSession)),
+    responses(
+        (status = 201, description = "The maildrop is locked", body = MaildropSession, links(
+            ("renew" = (operation_id = "renew_session",
+                parameters(("address" = "$request.path.address"), ("session" = "$response.body#/session")))),
+            ("update" = (operation_id = "update_maildrop",
+                parameters(("address" = "$request.path.address"), ("session" = "$response.body#/session")))),
+            ("close" = (operation_id = "close_session",
+                parameters(("address" = "$request.path.address"), ("session" = "$response.body#/session")))),
+        )),
+        (status = 403, description = "No such mailbox, or another password"),
+        (status = 404, description = "The mailbox has just been removed"),
+        (status = 409, description = "Another session holds this maildrop"),
+    ),
 )]
 pub(super) async fn open(
     State(api): State<Arc<Api>>,
@@ -32,10 +44,14 @@ pub(super) async fn open(
 
 /// Keeps the lock.
 #[utoipa::path(
-    put, path = "/v1/mailboxes/{address}/sessions/{session}", tag = "sessions",
-    params(("address" = String, Path), ("session" = String, Path)),
+    put, path = "/v1/mailboxes/{address}/sessions/{session}", operation_id = "renew_session", tag = "sessions",
+    params(("address" = text::Mailbox, Path), ("session" = String, Path)),
     request_body = Renewal,
-    responses((status = 204)),
+    responses(
+        (status = 204, description = "The lock lives on"),
+        (status = 404, description = "No such mailbox"),
+        (status = 409, description = "The lock has been lost"),
+    ),
 )]
 pub(super) async fn renew(
     State(api): State<Arc<Api>>,
@@ -48,10 +64,14 @@ pub(super) async fn renew(
 
 /// Deletes all of these messages or none, and unlocks.
 #[utoipa::path(
-    post, path = "/v1/mailboxes/{address}/sessions/{session}/update", tag = "sessions",
-    params(("address" = String, Path), ("session" = String, Path)),
+    post, path = "/v1/mailboxes/{address}/sessions/{session}/update", operation_id = "update_maildrop", tag = "sessions",
+    params(("address" = text::Mailbox, Path), ("session" = String, Path)),
     request_body = MaildropUpdate,
-    responses((status = 204)),
+    responses(
+        (status = 204, description = "Deleted and unlocked"),
+        (status = 404, description = "No such mailbox"),
+        (status = 409, description = "The lock has been lost; nothing is deleted"),
+    ),
 )]
 pub(super) async fn update(
     State(api): State<Arc<Api>>,
@@ -64,9 +84,9 @@ pub(super) async fn update(
 
 /// Unlocks, and deletes nothing. Succeeds also when there is nothing to unlock.
 #[utoipa::path(
-    delete, path = "/v1/mailboxes/{address}/sessions/{session}", tag = "sessions",
-    params(("address" = String, Path), ("session" = String, Path)),
-    responses((status = 204)),
+    delete, path = "/v1/mailboxes/{address}/sessions/{session}", operation_id = "close_session", tag = "sessions",
+    params(("address" = text::Mailbox, Path), ("session" = String, Path)),
+    responses((status = 204, description = "This session holds no lock"), (status = 404, description = "No such mailbox")),
 )]
 pub(super) async fn close(
     State(api): State<Arc<Api>>,

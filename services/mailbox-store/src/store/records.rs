@@ -35,8 +35,8 @@ pub(super) fn return_path(reverse_path: &ReversePath) -> String {
 
 /// Refuses a submission that makes no sense.
 pub(super) fn check(submission: &Submission) -> Result<()> {
-    if !(1..=64).contains(&submission.transaction.len()) {
-        return Err(StoreError::Invalid("a transaction is named with 1 to 64 octets".to_owned()));
+    if !Submission::is_transaction(&submission.transaction) {
+        return Err(StoreError::Invalid(Submission::TRANSACTION_RULE.to_owned()));
     }
     if submission.recipients.is_empty() {
         return Err(StoreError::Invalid("a submission has at least one recipient".to_owned()));

@@ -22,6 +22,7 @@ pub enum RecordType {
 #[into_params(parameter_in = Query)]
 pub struct ResolveQuery {
     /// A domain name, with or without its final dot, in any case.
+    #[param(min_length = 1, example = "gmail.com.")]
     pub name: String,
     /// Which records.
     #[serde(rename = "type")]

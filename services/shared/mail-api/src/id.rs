@@ -1,11 +1,17 @@
 //! The name of a message.
 
 use std::{fmt, str::FromStr};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
 
 /// Crockford's base 32 in lower case: no i, l, o or u to misread.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 13 digits of 5 bits hold 64 bits.
 const DIGITS: usize = 13;
+/// What a message id looks like, for descriptions. The first digit of 13 has no more than 4 bits.
+const MESSAGE_ID_PATTERN: &str = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$";
 
 /// Names a message for ever: in `queued as <id>`, in UIDL, in the store's API. Opaque and never reused.
 ///
@@ -67,6 +73,15 @@ impl<'de> serde::Deserialize<'de> for MessageId {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+impl PartialSchema for MessageId {
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(MESSAGE_ID_PATTERN));
+        schema.examples(["06gk2w1s8n4qz"]).description(Some("Names a message for ever; opaque.")).into()
+    }
+}
+
+impl ToSchema for MessageId {}
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,13 @@
 
 mod client;
 mod dns;
+mod fields;
 mod frame;
 mod id;
 mod problem;
 mod store_client;
 mod store_types;
+pub mod text;
 
 pub use client::{ApiError, Endpoint};
 pub use dns::{DnsClient, MailExchange, RecordType, Records, Resolution, ResolveQuery};

@@ -22,6 +22,12 @@ pub enum ProblemKind {
     /// The request does not have the documented form.
     #[serde(rename = "urn:mailtown:problem:invalid-request")]
     InvalidRequest,
+    /// The body is not of the media type that the path takes.
+    #[serde(rename = "urn:mailtown:problem:unsupported-media-type")]
+    UnsupportedMediaType,
+    /// The body is larger than any that the path takes.
+    #[serde(rename = "urn:mailtown:problem:request-too-large")]
+    RequestTooLarge,
     /// The message holds a CR or a LF that is not part of a CRLF.
     #[serde(rename = "urn:mailtown:problem:bare-line-ending")]
     BareLineEnding,
@@ -70,7 +76,8 @@ impl ProblemKind {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::AuthenticationFailed => StatusCode::FORBIDDEN,
             Self::InvalidRequest | Self::BareLineEnding => StatusCode::BAD_REQUEST,
-            Self::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MessageTooLarge | Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound | Self::MailboxUnknown | Self::MessageUnknown | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
@@ -80,11 +87,14 @@ impl ProblemKind {
         }
     }
 
-    fn title(self) -> &'static str {
+    /// What went wrong, for people.
+    pub fn title(self) -> &'static str {
         match self {
             Self::Unauthorized => "A valid bearer token is required",
             Self::AuthenticationFailed => "Authentication failed",
             Self::InvalidRequest => "Invalid request",
+            Self::UnsupportedMediaType => "Unsupported media type",
+            Self::RequestTooLarge => "Request too large",
             Self::BareLineEnding => "The message holds a bare CR or LF",
             Self::MessageTooLarge => "Message too large",
             Self::NotFound => "Not found",

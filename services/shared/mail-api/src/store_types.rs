@@ -1,6 +1,6 @@
 //! What travels to and from the mailbox store.
 
-use crate::{MessageId, Problem};
+use crate::{MessageId, Problem, fields, text};
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox, ReversePath};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MailboxSummary {
     /// The mailbox's address.
-    #[schema(value_type = String, example = "usr1@mail.sustech.edu.cn")]
+    #[schema(value_type = text::Mailbox)]
     pub address: Mailbox,
     /// How many messages its maildrop holds.
     pub messages: u64,
@@ -51,7 +51,6 @@ pub struct MailboxPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MaildropEntry {
     /// The message's id, which is also its UIDL.
-    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
     pub id: MessageId,
     /// The octets that a reader of this maildrop gets, `Return-Path:` included where there is one.
     pub octets: u64,
@@ -63,7 +62,6 @@ pub struct MaildropPage {
     /// The messages of this page.
     pub messages: Vec<DeliveredMessage>,
     /// Pass this as `after` to read on; absent on the last page.
-    #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_after: Option<MessageId>,
 }
@@ -72,12 +70,11 @@ pub struct MaildropPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveredMessage {
     /// The message's id, which is also its UIDL.
-    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
     pub id: MessageId,
     /// The octets that a reader of this maildrop gets.
     pub octets: u64,
     /// The reverse-path it came with, in angle brackets.
-    #[schema(value_type = String, example = "<usr1@mail.sustech.edu.cn>")]
+    #[schema(value_type = text::ReversePath)]
     pub reverse_path: ReversePath,
     /// When it was committed.
     #[schema(value_type = String, format = DateTime)]
@@ -88,21 +85,20 @@ pub struct DeliveredMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     /// The message's id.
-    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
     pub id: MessageId,
     /// The octets as received.
     pub octets: u64,
     /// The reverse-path it came with, in angle brackets.
-    #[schema(value_type = String, example = "<usr1@mail.sustech.edu.cn>")]
+    #[schema(value_type = text::ReversePath)]
     pub reverse_path: ReversePath,
     /// When it was committed.
     #[schema(value_type = String, format = DateTime)]
     pub received_at: Timestamp,
     /// The maildrops that hold it now.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<text::Mailbox>)]
     pub mailboxes: Vec<Mailbox>,
     /// The recipients it is still queued for.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<text::Mailbox>)]
     pub queued_for: Vec<Mailbox>,
 }
 
@@ -112,7 +108,6 @@ pub struct MessagePage {
     /// The messages of this page.
     pub messages: Vec<Message>,
     /// Pass this as `after` to read on; absent on the last page.
-    #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_after: Option<MessageId>,
 }
@@ -121,22 +116,33 @@ pub struct MessagePage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
-    /// Named by the gateway, 1 to 64 octets; a repeat is answered with the first result.
-    #[schema(min_length = 1, max_length = 64)]
+    /// Named by the gateway with 1 to 64 visible ASCII characters; a repeat is answered with the first result.
+    #[schema(pattern = "^[!-~]{1,64}$")]
+    #[serde(deserialize_with = "fields::transaction")]
     pub transaction: String,
     /// Where failure messages go, in angle brackets; `<>` for nowhere.
-    #[schema(value_type = String, example = "<usr1@mail.sustech.edu.cn>")]
+    #[schema(value_type = text::ReversePath)]
     pub reverse_path: ReversePath,
     /// At least one. Those with a mailbox here get the message in their maildrop, all others are queued.
-    #[schema(value_type = Vec<String>, min_items = 1)]
+    #[schema(value_type = Vec<text::Mailbox>, min_items = 1)]
+    #[serde(deserialize_with = "fields::at_least_one")]
     pub recipients: Vec<Mailbox>,
+}
+
+impl Submission {
+    /// What a transaction may be called, for people.
+    pub const TRANSACTION_RULE: &str = "a transaction is named with 1 to 64 visible ASCII characters";
+
+    /// Whether a transaction may be called so.
+    pub fn is_transaction(text: &str) -> bool {
+        (1..=64).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_graphic())
+    }
 }
 
 /// The answer to a submission: it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {
     /// The message's id.
-    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
     pub id: MessageId,
 }
 
@@ -147,6 +153,7 @@ pub struct BatchItem {
     /// The envelope.
     pub submission: Submission,
     /// How many octets follow this head; then comes the next head, or the end.
+    #[serde(deserialize_with = "fields::whole_number")]
     pub octets: u64,
 }
 
@@ -165,9 +172,11 @@ pub enum BatchOutcome {
 #[serde(deny_unknown_fields)]
 pub struct OpenSession {
     /// The user's password.
+    #[schema(format = Password)]
     pub password: String,
     /// How long the lock lives unless it is renewed.
     #[schema(minimum = 1, maximum = 3600)]
+    #[serde(deserialize_with = "fields::whole_number")]
     pub lease_seconds: u32,
 }
 
@@ -186,6 +195,7 @@ pub struct MaildropSession {
 pub struct Renewal {
     /// How long from now the lease lives unless it is renewed again.
     #[schema(minimum = 1, maximum = 3600)]
+    #[serde(deserialize_with = "fields::whole_number")]
     pub lease_seconds: u32,
 }
 
@@ -194,7 +204,6 @@ pub struct Renewal {
 #[serde(deny_unknown_fields)]
 pub struct MaildropUpdate {
     /// The messages marked as deleted.
-    #[schema(value_type = Vec<String>)]
     pub delete: Vec<MessageId>,
 }
 
@@ -202,13 +211,12 @@ pub struct MaildropUpdate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QueueEntry {
     /// The message.
-    #[schema(value_type = String, example = "06gk2w1s8n4qz")]
     pub message: MessageId,
     /// Where failure messages go, in angle brackets.
-    #[schema(value_type = String)]
+    #[schema(value_type = text::ReversePath)]
     pub reverse_path: ReversePath,
     /// Who it is for.
-    #[schema(value_type = String)]
+    #[schema(value_type = text::Mailbox)]
     pub recipient: Mailbox,
     /// The octets as received.
     pub octets: u64,
@@ -242,15 +250,18 @@ pub struct QueuePage {
 pub struct ClaimRequest {
     /// How long the claim lives unless it is renewed.
     #[schema(minimum = 1, maximum = 3600)]
+    #[serde(deserialize_with = "fields::whole_number")]
     pub lease_seconds: u32,
     /// How long to wait for something to be due.
     #[schema(maximum = 60)]
+    #[serde(deserialize_with = "fields::whole_number")]
     pub wait_seconds: u32,
     /// At most so many messages.
     #[schema(minimum = 1, maximum = 1000)]
+    #[serde(deserialize_with = "fields::whole_number")]
     pub limit: u32,
     /// Not of these domains: the worker has enough to do for them.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<text::Domain>)]
     #[serde(default)]
     pub except: Vec<Domain>,
 }
@@ -261,7 +272,7 @@ pub struct Claim {
     /// Names the lease.
     pub lease: String,
     /// The domain of all the recipients.
-    #[schema(value_type = String)]
+    #[schema(value_type = text::Domain)]
     pub domain: Domain,
     /// The oldest first.
     pub messages: Vec<ClaimedMessage>,
@@ -271,10 +282,9 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClaimedMessage {
     /// The message.
-    #[schema(value_type = String)]
     pub id: MessageId,
     /// Where failure messages go, in angle brackets.
-    #[schema(value_type = String)]
+    #[schema(value_type = text::ReversePath)]
     pub reverse_path: ReversePath,
     /// The octets as received.
     pub octets: u64,
@@ -289,7 +299,7 @@ pub struct ClaimedMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClaimedRecipient {
     /// Who it is for.
-    #[schema(value_type = String)]
+    #[schema(value_type = text::Mailbox)]
     pub mailbox: Mailbox,
     /// How often it was tried, this time included: 1 at the first.
     pub attempts: u32,
@@ -301,10 +311,10 @@ pub struct ClaimedRecipient {
 #[serde(deny_unknown_fields)]
 pub struct Settlement {
     /// The message they are recipients of.
-    #[schema(value_type = String)]
     pub message: MessageId,
     /// What became of each.
     #[schema(min_items = 1)]
+    #[serde(deserialize_with = "fields::at_least_one")]
     pub outcomes: Vec<RecipientOutcome>,
     /// The envelope of the failure message, whose octets follow this head; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -317,8 +327,12 @@ pub struct Settlement {
 pub struct ClaimSettlement {
     /// The claim.
     pub lease: String,
-    /// What became of its recipients.
-    pub settlement: Settlement,
+    /// The message they are recipients of.
+    pub message: MessageId,
+    /// What became of each.
+    #[schema(min_items = 1)]
+    #[serde(deserialize_with = "fields::at_least_one")]
+    pub outcomes: Vec<RecipientOutcome>,
 }
 
 /// What became of one settlement among others.
@@ -335,7 +349,7 @@ pub enum SettlementOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecipientOutcome {
     /// Who.
-    #[schema(value_type = String)]
+    #[schema(value_type = text::Mailbox)]
     pub recipient: Mailbox,
     /// What became of it.
     #[serde(flatten)]
@@ -351,6 +365,7 @@ pub enum Outcome {
     /// To be tried again.
     Deferred {
         /// When, from now.
+        #[serde(deserialize_with = "fields::whole_number")]
         retry_after_seconds: u64,
         /// What the peer, or what stood in its way, said.
         reply: String,
@@ -359,6 +374,7 @@ pub enum Outcome {
     /// does not exist any more.
     DeliverHere {
         /// When it is tried again, from now.
+        #[serde(deserialize_with = "fields::whole_number")]
         retry_after_seconds: u64,
         /// Why it had to be tried again.
         reply: String,

@@ -1,6 +1,9 @@
 //! The HTTP side of a service: health, metrics, description, and its API behind the bearer token.
 
-use crate::shutdown::{CancellationToken, GRACE};
+use crate::{
+    description,
+    shutdown::{CancellationToken, GRACE},
+};
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -89,18 +92,28 @@ pub async fn serve(listener: TcpListener, service: HttpService, shutdown: Cancel
 
 /// All the routes of a service, for those who serve them in another way.
 pub fn router(service: HttpService) -> Router {
-    let description = Json(service.description);
+    let description = Arc::new(description::complete(service.description));
     let api = service
         .api
-        .route("/v1/openapi.json", get(|| async { description }))
-        .method_not_allowed_fallback(|| async { Problem::from(ProblemKind::MethodNotAllowed) })
+        .route("/v1/openapi.json", get(openapi_json).with_state(description))
+        .method_not_allowed_fallback(method_not_allowed)
         .fallback(|| async { Problem::from(ProblemKind::NotFound) })
         .layer(middleware::from_fn_with_state(service.token, guard));
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(service.readiness))
         .route("/metrics", get(metrics).with_state(service.metrics))
+        .method_not_allowed_fallback(method_not_allowed)
         .merge(api)
+}
+
+/// This description.
+#[utoipa::path(
+    get, path = "/v1/openapi.json", tag = "description",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+pub(crate) async fn openapi_json(State(description): State<Arc<OpenApi>>) -> Json<OpenApi> {
+    Json(OpenApi::clone(&description))
 }
 
 async fn guard(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
@@ -113,14 +126,40 @@ async fn guard(State(token): State<Option<Token>>, request: Request, next: Next)
     if admitted { next.run(request).await } else { Problem::from(ProblemKind::Unauthorized).into_response() }
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> Response {
+async fn method_not_allowed() -> Problem {
+    ProblemKind::MethodNotAllowed.into()
+}
+
+/// Whether the service runs.
+#[utoipa::path(
+    get, path = "/livez", tag = "health", security(()),
+    responses((status = 200, description = "It runs", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the service can do its work now.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses(
+        (status = 200, description = "It can", body = String, content_type = "text/plain"),
+        (status = 503, description = "It cannot, for this reason", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn readyz(State(readiness): State<Readiness>) -> Response {
     match readiness().await {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }
 }
 
-async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+/// The service's counters.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health", security(()),
+    responses((status = 200, description = "OpenMetrics 1.0", body = String, content_type = METRICS_MEDIA_TYPE)),
+)]
+pub(crate) async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, METRICS_MEDIA_TYPE)], text).into_response(),

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod description;
 pub mod http;
 pub mod shutdown;
 pub mod tcp;

@@ -189,7 +189,8 @@ impl<'a> Settler<'a> {
         if settlement.failure_message.is_some() {
             return self.context.store.settle(self.lease, settlement, failure_message).await;
         }
-        let settlement = ClaimSettlement { lease: self.lease.to_owned(), settlement: settlement.clone() };
+        let (lease, message, outcomes) = (self.lease.to_owned(), settlement.message, settlement.outcomes.clone());
+        let settlement = ClaimSettlement { lease, message, outcomes };
         match self.context.settlements.request(settlement).await {
             Some(SettlementOutcome::Settled) => Ok(()),
             Some(SettlementOutcome::Refused(problem)) => Err(problem.into()),

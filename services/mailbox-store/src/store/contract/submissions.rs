@@ -61,7 +61,7 @@ pub(crate) async fn ids_grow_and_are_never_reused(fixture: Fixture) {
         last = id;
     }
     fixture.clock.turn_back(31 * HOUR);
-    let id = fixture.send("back in time", &["a@local.test"]).await;
+    let id = fixture.send("back-in-time", &["a@local.test"]).await;
     assert!(id > last, "{id} {last}");
     // Two days have passed since; now it is a new one.
     fixture.clock.advance(60 * HOUR);
