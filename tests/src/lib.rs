@@ -1,22 +1,28 @@
 //! What the system tests are made of: whole towns, in this process ([`TestTown`]) or as processes that can be
-//! killed ([`ProcessTown`]), clients that talk to them, and peers that misbehave as told ([`FakePeer`]).
+//! killed ([`ProcessTown`]), clients that talk to them, and peers and disks that misbehave as told ([`FakePeer`],
+//! [`ForgetfulDisk`]).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 pub mod binaries;
+mod disk;
 mod peer;
 mod plan;
 mod pop3;
 mod ports;
 mod processes;
+mod random;
 mod site;
 mod smtp;
 mod town;
 
+pub use disk::{ForgetfulDisk, Operation};
 pub use peer::{Answer, FakePeer, Line, polite};
 pub use plan::Plan;
 pub use pop3::Pop3Client;
 pub use ports::PortBlock;
 pub use processes::{ProcessTown, Service};
+pub use random::Random;
+pub use rustix::io::Errno;
 pub use site::{Site, TOKEN};
 pub use smtp::SmtpClient;
 pub use town::TestTown;

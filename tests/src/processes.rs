@@ -1,8 +1,9 @@
 //! A town of eight processes, each of which can be killed and started again.
 
-use crate::{EXMAIL, GMAIL, PATIENCE, Plan, Site, TOKEN, binaries, eventually};
+use crate::{EXMAIL, ForgetfulDisk, GMAIL, PATIENCE, Plan, Site, TOKEN, binaries, eventually};
 use service_kit::{cli, config::PortKey};
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     ops::Deref,
     path::PathBuf,
@@ -52,6 +53,7 @@ impl Service {
 pub struct ProcessTown {
     site: Site,
     processes: [Option<Child>; Service::ALL.len()],
+    disks: BTreeMap<&'static str, ForgetfulDisk>,
 }
 
 impl ProcessTown {
@@ -60,7 +62,22 @@ impl ProcessTown {
     /// # Panics
     /// When that fails.
     pub async fn start(plan: Plan) -> Self {
-        let mut town = Self { site: plan.write(), processes: Default::default() };
+        Self::start_on(plan, |_| BTreeMap::new()).await
+    }
+
+    /// As [`ProcessTown::start`], with each store on a [`ForgetfulDisk`].
+    ///
+    /// # Panics
+    /// As [`ProcessTown::start`].
+    pub async fn start_on_forgetful_disks(plan: Plan) -> Self {
+        let disk = |site: &Site, server| (server, ForgetfulDisk::new(&site.state().join(server)));
+        Self::start_on(plan, |site| [EXMAIL, GMAIL].map(|server| disk(site, server)).into()).await
+    }
+
+    async fn start_on(plan: Plan, disks: impl FnOnce(&Site) -> BTreeMap<&'static str, ForgetfulDisk>) -> Self {
+        let site = plan.write();
+        let disks = disks(&site);
+        let mut town = Self { site, processes: Default::default(), disks };
         for service in Service::ALL {
             town.spawn(service);
         }
@@ -87,6 +104,14 @@ impl ProcessTown {
         let mut process = self.processes[service.index()].take().expect("it runs");
         assert_eq!(process.try_wait().unwrap(), None, "{service:?} has ended by itself");
         process.kill().await.unwrap();
+    }
+
+    /// The disk of a server's store.
+    ///
+    /// # Panics
+    /// When it is a usual one.
+    pub fn disk(&self, server: &str) -> &ForgetfulDisk {
+        &self.disks[server]
     }
 
     /// SIGTERM, after which the service has the time to finish; see [`ProcessTown::ended`].
@@ -117,7 +142,12 @@ impl ProcessTown {
         let mut command = Command::new(binaries::path(service.binary));
         command.args(["--name", service.server, "--config"]).arg(self.config());
         match service.binary {
-            "mailbox-store" => command.arg("--data").arg(self.state().join(service.server)),
+            "mailbox-store" => {
+                if let Some(disk) = self.disks.get(service.server) {
+                    disk.put_under(&mut command);
+                }
+                command.arg("--data").arg(self.state().join(service.server))
+            }
             "pseudo-dns" => command.arg("--zone").arg(self.zone()),
             _ => &mut command,
         };
@@ -132,7 +162,7 @@ impl ProcessTown {
     /// When it does not become ready.
     pub async fn ready(&mut self, service: Service) {
         let address = self.address(service.server, service.http());
-        let Self { site: _, processes } = self;
+        let Self { processes, .. } = self;
         let process = processes[service.index()].as_mut().expect("it runs");
         eventually(&format!("{service:?} is ready"), PATIENCE, async || {
             assert_eq!(process.try_wait().unwrap(), None, "{service:?} has ended");
