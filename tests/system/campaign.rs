@@ -10,7 +10,7 @@ mod ledger;
 mod reader;
 mod sender;
 
-use ledger::{Kill, Ledger};
+pub(crate) use ledger::{Kill, Ledger, Verdict};
 use reader::Reader;
 use service_kit::config::PortKey;
 use std::{
@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{task::JoinSet, time::sleep};
-use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Service, USR, USR1, USR2, binaries, eventually};
+use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Random, Service, USR, USR1, USR2, binaries, eventually};
 
 /// How often something is killed unless `MAILTOWN_KILLS` says otherwise.
 const KILLS: u64 = 30;
@@ -53,11 +53,25 @@ async fn campaign() {
     let kills = setting("MAILTOWN_KILLS").unwrap_or(KILLS);
     let seed = setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     eprintln!("MAILTOWN_KILLS={kills} MAILTOWN_SEED={seed}");
+    let town = ProcessTown::start(plan()).await;
+    let verdict = survive(town, async |town, ledger| rage(town, kills, seed, ledger).await).await;
+    eprintln!("MAILTOWN_SEED={seed}: {verdict}");
+    verdict.assert_faultless();
+    assert!(verdict.acknowledged as u64 >= kills, "hardly anything was acknowledged");
+}
+
+/// A town whose relays try again at once.
+pub(crate) fn plan() -> Plan {
     let lease = RELAY_LEASE.as_secs();
     let relay = format!("retry = [\"100ms\"]\nlease = \"{lease}s\"\nconnections_per_domain = {RELAY_CONNECTIONS}");
-    let plan = Plan::default().relay(&relay).limits("pop3_lease = \"1s\"");
-    let mut town = ProcessTown::start(plan).await;
+    Plan::default().relay(&relay).limits("pop3_lease = \"1s\"")
+}
 
+/// Has mail sent and read in a town for as long as `rage` does there what it answers with, and accounts for it all.
+pub(crate) async fn survive(
+    mut town: ProcessTown,
+    rage: impl AsyncFnOnce(&mut ProcessTown, &Ledger) -> Vec<Kill>,
+) -> Verdict {
     let ledger = Arc::new(Ledger::default());
     let (senders_stop, readers_stop): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
     let mut senders = JoinSet::new();
@@ -72,7 +86,7 @@ async fn campaign() {
         readers.spawn(reader.read_until(Arc::clone(&readers_stop)));
     }
 
-    let killed = rage(&mut town, kills, seed, &ledger).await;
+    let killed = rage(&mut town, &ledger).await;
     senders_stop.store(true, Ordering::Relaxed);
     for sender in senders.join_all().await {
         assert!(sender > 0, "a connection's messages were never acknowledged");
@@ -87,14 +101,10 @@ async fn campaign() {
         maildrops.push(reader.finish().await);
     }
     for server in [EXMAIL, GMAIL] {
-        sound(&mut town, server).await;
+        town.kill(Service { binary: "mailbox-store", server }).await;
+        sound(&town, server);
     }
-    let verdict = ledger.judge(&maildrops, &killed);
-    eprintln!("MAILTOWN_SEED={seed}: {verdict}");
-    assert!(verdict.faults.is_empty(), "{} faults, such as {:#?}", verdict.faults.len(), verdict.some_faults());
-    assert!(verdict.acknowledged as u64 >= kills, "hardly anything was acknowledged");
-    let culprits = killed.iter().filter(|kill| kill.may_repeat_mail()).count();
-    assert!(verdict.repeated <= MOST_IN_FLIGHT * culprits, "more copies than can have been in flight");
+    ledger.judge(&maildrops, &killed)
 }
 
 /// Kills services and starts them again at once, ready or not.
@@ -123,9 +133,8 @@ async fn drained(town: &ProcessTown, limit: Duration) {
     }
 }
 
-/// Kills a store, and looks for damage in what it leaves.
-async fn sound(town: &mut ProcessTown, server: &'static str) {
-    town.kill(Service { binary: "mailbox-store", server }).await;
+/// Looks for damage in a store that is not running.
+pub(crate) fn sound(town: &ProcessTown, server: &str) {
     let mut check = Command::new(binaries::path("mailbox-store"));
     check.args(["--name", server, "--config"]).arg(town.config()).arg("--data").arg(town.state().join(server));
     let output = check.arg("check").output().unwrap();
@@ -133,19 +142,7 @@ async fn sound(town: &mut ProcessTown, server: &'static str) {
 }
 
 /// A number from the environment.
-fn setting(name: &str) -> Option<u64> {
+pub(crate) fn setting(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}; give a number")))
-}
-
-/// SplitMix64: a seed gives the same campaign wherever and whenever it is run.
-struct Random(u64);
-
-impl Random {
-    fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        range.start() + (mixed ^ (mixed >> 31)) % (range.end() - range.start() + 1)
-    }
 }

@@ -11,6 +11,7 @@ mod interop;
 mod kill;
 mod limits;
 mod mail_flow;
+mod power;
 mod quotas;
 mod relay;
 mod tutorial;

@@ -1,6 +1,6 @@
 //! What was sent, and whether it arrived as it should have.
 
-use super::{RELAY_LEASE, reader::Maildrop};
+use super::{MOST_IN_FLIGHT, RELAY_LEASE, reader::Maildrop};
 use mail_api::MessageId;
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,9 @@ const ID_RANDOM_BITS: u32 = 22;
 const MOST_UNREAD: usize = 5_000;
 
 /// A service's end.
-pub(super) struct Kill {
-    pub(super) at: SystemTime,
-    pub(super) service: Service,
+pub(crate) struct Kill {
+    pub(crate) at: SystemTime,
+    pub(crate) service: Service,
 }
 
 impl Kill {
@@ -34,7 +34,7 @@ impl Kill {
 
 /// All messages that were begun, by their numbers.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     messages: Mutex<Vec<Message>>,
     /// Copies that were acknowledged, and copies that were read.
     owed: AtomicUsize,
@@ -49,21 +49,23 @@ struct Message {
 
 /// The numbers of a campaign, and what should not have been.
 #[derive(Default)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     kills: BTreeMap<&'static str, usize>,
-    pub(super) acknowledged: usize,
+    /// Kills after which relayed mail may come again.
+    culprits: usize,
+    pub(crate) acknowledged: usize,
     /// Neither refused nor acknowledged, as far as its client knows; and those that arrived nevertheless.
     unacknowledged: [usize; 2],
     copies: usize,
     /// Copies of relayed mail beyond the first, and whose kill explains how many of them.
-    pub(super) repeated: usize,
+    repeated: usize,
     explained: BTreeMap<&'static str, usize>,
     deleted: usize,
     uncertain: usize,
     left: usize,
     /// POP3 sessions that came to their end, and others.
     sessions: [usize; 2],
-    pub(super) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Ledger {
@@ -92,13 +94,14 @@ impl Ledger {
     }
 
     /// How many were begun.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.messages.lock().unwrap().len()
     }
 
     /// Compares what was sent with what was read and what is left.
     pub(super) fn judge(&self, maildrops: &[Maildrop], kills: &[Kill]) -> Verdict {
-        let mut verdict = Verdict::default();
+        let culprits = kills.iter().filter(|kill| kill.may_repeat_mail()).count();
+        let mut verdict = Verdict { culprits, ..Verdict::default() };
         for kill in kills {
             *verdict.kills.entry(kill.service.binary).or_default() += 1;
         }
@@ -121,9 +124,13 @@ impl Ledger {
 }
 
 impl Verdict {
-    /// Some of the faults, from all over them: all may be too many to read.
-    pub(super) fn some_faults(&self) -> Vec<&String> {
-        self.faults.iter().step_by(self.faults.len() / 20 + 1).collect()
+    /// Panics when there was a fault, or when more relayed mail came again than can have been in flight.
+    pub(crate) fn assert_faultless(&self) {
+        // From all over them: all may be too many to read.
+        let some: Vec<_> = self.faults.iter().step_by(self.faults.len() / 20 + 1).collect();
+        assert!(some.is_empty(), "{} faults, such as {some:#?}", self.faults.len());
+        let most = MOST_IN_FLIGHT * self.culprits;
+        assert!(self.repeated <= most, "{} copies too many, but at most {most} were in flight", self.repeated);
     }
 
     fn take(&mut self, maildrop: &Maildrop) {
