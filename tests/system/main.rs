@@ -14,4 +14,5 @@ mod mail_flow;
 mod power;
 mod quotas;
 mod relay;
+mod storage;
 mod tutorial;

@@ -1,0 +1,189 @@
+//! Storage that is full, read-only or failing, under the whole of a server: temporary answers only, nothing that was
+//! acknowledged is lost, and once the storage is well so is the server, without a restart.
+
+use crate::campaign::{Kill, Ledger, plan, setting, sound, survive};
+use mail_api::OpenSession;
+use mail_proto::pop3::Command;
+use reqwest::{Method, Response, StatusCode};
+use service_kit::config::PortKey;
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher, RandomState},
+    io,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
+use tokio::time::sleep;
+use town_tests::{
+    EXMAIL, Errno, GMAIL, Operation, PATIENCE, Plan, Pop3Client, ProcessTown, Random, Service, SmtpClient, TOKEN, USR1,
+    USR2, eventually,
+};
+
+/// What a client hears after the final dot.
+const FULL: &str = "after the dot: 452 4.3.1 insufficient storage, try again later";
+
+const STORE: Service = Service { binary: "mailbox-store", server: EXMAIL };
+
+/// Kept in the database, streamed into it, and kept as a file.
+const SIZES: [usize; 3] = [100, 100_000, 400_000];
+
+/// What is wrong, which operations fail because of it, and how.
+const FAULTS: [(&str, &[Operation], Errno); 7] = [
+    ("the disk is full", &[Operation::Write], Errno::NOSPC),
+    ("the disk is full, for new files too", &[Operation::Write, Operation::Name], Errno::NOSPC),
+    ("the quota is used up", &[Operation::Write], Errno::DQUOT),
+    ("the file system has become read-only", &[Operation::Write, Operation::Name], Errno::ROFS),
+    ("octets cannot be written", &[Operation::Write], Errno::IO),
+    ("octets cannot be synced", &[Operation::Sync], Errno::IO),
+    ("the disk is gone", &[Operation::Write, Operation::Sync, Operation::Name, Operation::Read], Errno::IO),
+];
+
+/// A server with such storage, and what it has acknowledged.
+struct Patient {
+    town: ProcessTown,
+    acknowledged: BTreeSet<String>,
+}
+
+#[tokio::test]
+async fn failing_storage_is_a_temporary_answer_and_is_seen_to_recover() {
+    let town = ProcessTown::start_on_forgetful_disks(Plan::default().limits("pop3_lease = \"1s\"")).await;
+    let mut patient = Patient { town, acknowledged: BTreeSet::new() };
+    for (what, operations, error) in FAULTS {
+        eprintln!("{what}");
+        let mut client = patient.town.smtp(EXMAIL).await;
+        client.hello().await;
+        patient.accepts(&mut client, &format!("before {what}")).await;
+        let mut reader = patient.town.pop3(USR2).await;
+        reader.command(Command::Dele(1)).await.unwrap();
+
+        patient.town.disk(EXMAIL).fail(operations, error);
+        patient.refuses(&mut client, what).await;
+        let refusal = reader.command(Command::Quit).await.unwrap_err().to_string();
+        assert!(refusal.starts_with("[SYS/TEMP] "), "{what}: QUIT: {refusal}");
+
+        patient.town.disk(EXMAIL).mend();
+        patient.accepts(&mut client, &format!("after {what}")).await;
+        assert_eq!(client.command("QUIT").await.unwrap(), "221 2.0.0 Bye");
+        assert_eq!(patient.ready().await, StatusCode::OK, "{what}");
+        // What was refused is nowhere, and what a QUIT could not delete is still there.
+        patient.has_all(what).await;
+        patient.town.kill(STORE).await;
+        patient.town.disk(EXMAIL).forget();
+        sound(&patient.town, EXMAIL);
+        patient.town.restart(STORE).await;
+        patient.has_all(&format!("power cut after {what}")).await;
+    }
+}
+
+impl Patient {
+    /// Messages of every size are taken, small ones first.
+    async fn accepts(&mut self, client: &mut SmtpClient, what: &str) {
+        for size in SIZES {
+            let message = message(what, size);
+            client.send(USR1, &[USR2], message.as_bytes()).await.unwrap();
+            self.acknowledged.insert(message);
+        }
+    }
+
+    /// Whatever is asked has a temporary answer, over SMTP, POP3 and HTTP, and the SMTP client stays in step.
+    async fn refuses(&self, client: &mut SmtpClient, what: &str) {
+        for size in SIZES {
+            let refusal = client.send(USR1, &[USR2], message("refused", size).as_bytes()).await.unwrap_err();
+            assert_eq!(refusal.to_string(), FULL, "{what}, {size} octets");
+            assert_eq!(client.command("NOOP").await.unwrap(), "250 2.0.0 OK", "{what}");
+        }
+        let refusal = self.log_in(USR1, "pass1").await.unwrap_err().to_string();
+        assert_eq!(refusal, "[SYS/TEMP] the mailbox store is not available, try again later", "{what}");
+        let refusal = self.open_maildrop().await;
+        assert_eq!(refusal.status(), StatusCode::INSUFFICIENT_STORAGE, "{what}");
+        assert_eq!(refusal.headers()["retry-after"], "1", "{what}");
+        assert_eq!(self.ready().await, StatusCode::SERVICE_UNAVAILABLE, "{what}");
+        let alive = self.town.call(Method::GET, EXMAIL, PortKey::Store, "/livez").await;
+        assert_eq!(alive.status(), StatusCode::OK, "{what}");
+    }
+
+    async fn ready(&self) -> StatusCode {
+        self.town.call(Method::GET, EXMAIL, PortKey::Store, "/readyz").await.status()
+    }
+
+    async fn open_maildrop(&self) -> Response {
+        let url = format!("http://{}/v1/mailboxes/{USR1}/sessions", self.town.address(EXMAIL, PortKey::Store));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = OpenSession { password: "pass1".to_owned(), lease_seconds: 1 };
+        client.post(url).bearer_auth(TOKEN).json(&request).send().await.unwrap()
+    }
+
+    async fn log_in(&self, user: &str, password: &str) -> io::Result<Pop3Client> {
+        let mut client = Pop3Client::connect(self.town.address(EXMAIL, PortKey::Pop)).await?;
+        client.log_in(user, password).await?;
+        Ok(client)
+    }
+
+    /// The maildrop holds what was acknowledged, each once and unchanged, and nothing else.
+    async fn has_all(&self, what: &str) {
+        // The lock of a session whose QUIT failed runs out.
+        let log_in = async || self.log_in(USR2, "pass2").await.ok();
+        let mut client = eventually("a maildrop that is not locked", PATIENCE, log_in).await;
+        let mut found = Vec::new();
+        for number in 1..=client.stat().await.0 {
+            found.push(String::from_utf8(client.retr(number).await).unwrap());
+        }
+        client.quit().await;
+        let subjects: Vec<_> = found.iter().filter_map(|message| message.lines().next()).collect();
+        assert_eq!(found.len(), self.acknowledged.len(), "{what}: {subjects:?}");
+        assert!(found.iter().all(|message| self.acknowledged.contains(message)), "{what}: {subjects:?}");
+    }
+}
+
+fn message(what: &str, octets: usize) -> String {
+    let line = format!("{octets} octets, sent while all was well: {what}\r\n");
+    format!("Subject: {octets} {what}\r\n\r\n{}", line.repeat(octets / line.len()))
+}
+
+/// How long the storage may be well, and how long not, in milliseconds.
+const SPELL_MS: RangeInclusive<u64> = 10..=150;
+/// How often it fails unless `MAILTOWN_FAULTS` says otherwise.
+const SPELLS: u64 = 25;
+/// So many times in a hundred the power is cut when the storage is well again.
+const CUTS_PERCENT: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_failing_storage_loses_nothing() {
+    let spells = setting("MAILTOWN_FAULTS").unwrap_or(SPELLS);
+    let seed = setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    eprintln!("MAILTOWN_FAULTS={spells} MAILTOWN_SEED={seed}");
+    let town = ProcessTown::start_on_forgetful_disks(plan()).await;
+    let verdict = survive(town, async |town, ledger| fail(town, ledger, spells, Random(seed)).await).await;
+    eprintln!("MAILTOWN_SEED={seed}: {verdict}");
+    verdict.assert_faultless();
+    assert!(verdict.acknowledged as u64 >= spells, "hardly anything was acknowledged");
+}
+
+/// Makes a random storage fail in a random way, time and again. A store that cannot write is as one that is killed:
+/// what was relayed meanwhile cannot be recorded, and is relayed again.
+async fn fail(town: &mut ProcessTown, ledger: &Ledger, spells: u64, mut random: Random) -> Vec<Kill> {
+    let mut spoiled = Vec::new();
+    for number in 1..=spells {
+        sleep(Duration::from_millis(random.within(SPELL_MS))).await;
+        let server = if random.percent(50) { EXMAIL } else { GMAIL };
+        let (_, operations, error) = FAULTS[random.within(0..=FAULTS.len() as u64 - 1) as usize];
+        let service = Service { binary: "mailbox-store", server };
+        town.disk(server).fail(operations, error);
+        spoiled.push(Kill { at: SystemTime::now(), service });
+        sleep(Duration::from_millis(random.within(SPELL_MS))).await;
+        spoiled.push(Kill { at: SystemTime::now(), service });
+        if random.percent(CUTS_PERCENT) {
+            town.kill(service).await;
+            town.disk(server).forget_some(&mut random);
+            sound(town, server);
+            town.disk(server).mend();
+            town.restart(service).await;
+        } else {
+            town.disk(server).mend();
+        }
+        if number.is_multiple_of(100) {
+            eprintln!("{number} faults, {} messages", ledger.len());
+        }
+    }
+    spoiled
+}
