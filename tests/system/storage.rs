@@ -24,8 +24,8 @@ const FULL: &str = "after the dot: 452 4.3.1 insufficient storage, try again lat
 
 const STORE: Service = Service { binary: "mailbox-store", server: EXMAIL };
 
-/// Kept in the database, streamed into it, and kept as a file.
-const SIZES: [usize; 3] = [100, 100_000, 400_000];
+/// Sent to the store in one piece, streamed, and kept as a file; this one is refused long before it has arrived.
+const SIZES: [usize; 3] = [100, 100_000, 1_000_000];
 
 /// What is wrong, which operations fail because of it, and how.
 const FAULTS: [(&str, &[Operation], Errno); 7] = [
@@ -53,8 +53,12 @@ async fn failing_storage_is_a_temporary_answer_and_is_seen_to_recover() {
         let mut client = patient.town.smtp(EXMAIL).await;
         client.hello().await;
         patient.accepts(&mut client, &format!("before {what}")).await;
-        let mut reader = patient.town.pop3(USR2).await;
-        reader.command(Command::Dele(1)).await.unwrap();
+        // The lock of the last session, which could not be undone, runs out.
+        let log_in = async || patient.log_in(USR2, "pass2").await.ok();
+        let mut reader = eventually("a maildrop that is not locked", PATIENCE, log_in).await;
+        for number in 1..=SIZES.len() as u64 {
+            reader.command(Command::Dele(number)).await.unwrap();
+        }
 
         patient.town.disk(EXMAIL).fail(operations, error);
         patient.refuses(&mut client, what).await;
@@ -121,14 +125,16 @@ impl Patient {
 
     /// The maildrop holds what was acknowledged, each once and unchanged, and nothing else.
     async fn has_all(&self, what: &str) {
-        // The lock of a session whose QUIT failed runs out.
-        let log_in = async || self.log_in(USR2, "pass2").await.ok();
-        let mut client = eventually("a maildrop that is not locked", PATIENCE, log_in).await;
+        let store = self.town.store(EXMAIL);
         let mut found = Vec::new();
-        for number in 1..=client.stat().await.0 {
-            found.push(String::from_utf8(client.retr(number).await).unwrap());
+        for entry in self.town.listing(USR2).await.messages {
+            let mut message = store.delivered_message(&USR2.parse().unwrap(), entry.id).await.unwrap();
+            let mut octets = Vec::new();
+            while let Some(chunk) = message.chunk().await.unwrap() {
+                octets.extend_from_slice(&chunk);
+            }
+            found.push(String::from_utf8(octets).unwrap());
         }
-        client.quit().await;
         let subjects: Vec<_> = found.iter().filter_map(|message| message.lines().next()).collect();
         assert_eq!(found.len(), self.acknowledged.len(), "{what}: {subjects:?}");
         assert!(found.iter().all(|message| self.acknowledged.contains(message)), "{what}: {subjects:?}");

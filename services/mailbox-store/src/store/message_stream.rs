@@ -28,7 +28,7 @@ impl MessageStream {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Display,
     {
-        let source = source.map(|chunk| chunk.map_err(|error| error.to_string())).boxed();
+        let source = source.map(|chunk| chunk.map_err(|error| error.to_string())).fuse().boxed();
         Self { source, limit_octets, octets: 0, line_endings: LineEndings::default(), refusal: None }
     }
 
@@ -65,6 +65,12 @@ impl MessageStream {
                 }
             }
         }
+    }
+
+    /// Reads what is left of a message that cannot be kept, as of every refused one; answers why it is refused.
+    pub async fn refuse(mut self, refusal: StoreError) -> StoreError {
+        self.refusal = Some(refusal.clone());
+        self.next().await.err().unwrap_or(refusal)
     }
 
     fn check(&mut self, chunk: &[u8]) -> Result<()> {
@@ -148,6 +154,33 @@ mod tests {
     async fn the_limit_is_what_still_fits() {
         assert_eq!(read(b"12345\r\n", 2, 7).await, Ok(b"12345\r\n".to_vec()));
         assert_eq!(read(b"12345\r\n", 2, 6).await, Err(StoreError::TooLarge { limit_octets: 6 }));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_kept_is_read_to_its_end() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let source = stream::unfold(receiver, |mut chunks| async { chunks.recv().await.map(|chunk| (chunk, chunks)) });
+        let message = MessageStream::new(source, 100);
+        let refusal = StoreError::Unavailable("the disk is full".to_owned());
+        let refused = tokio::spawn({
+            let refusal = refusal.clone();
+            async move { message.refuse(refusal).await }
+        });
+        for _ in 0..10 {
+            sender.send(Ok::<_, String>(Bytes::from_static(b"a line\r\n"))).await.unwrap();
+        }
+        drop(sender);
+        assert_eq!(refused.await.unwrap(), refusal);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_has_arrived_whole_can_still_be_refused() {
+        let source =
+            stream::unfold(Some("text\r\n"), async |text| text.map(|text| (Ok::<_, String>(text.into()), None)));
+        let mut message = MessageStream::new(source, 100);
+        while message.next().await.unwrap().is_some() {}
+        let refusal = StoreError::Unavailable("it cannot be synced".to_owned());
+        assert_eq!(message.refuse(refusal.clone()).await, refusal);
     }
 
     #[tokio::test]

@@ -62,14 +62,17 @@ pub(super) async fn receive(directory: &Path, mut message: MessageStream) -> Res
     let mut held = BytesMut::new();
     while let Some(chunk) = message.next().await? {
         if held.len() + chunk.len() > PIECE_OCTETS {
-            return spool(directory.to_owned(), &held, &chunk, message).await;
+            return match spool(directory.to_owned(), &held, &chunk, &mut message).await {
+                Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
+                received => received,
+            };
         }
         held.extend_from_slice(&chunk);
     }
     Ok(ReceivedBody { checksum: Checksum::of(&held), content: ReceivedContent::Memory(held.freeze()) })
 }
 
-async fn spool(directory: PathBuf, held: &[u8], chunk: &[u8], mut rest: MessageStream) -> Result<ReceivedBody> {
+async fn spool(directory: PathBuf, held: &[u8], chunk: &[u8], rest: &mut MessageStream) -> Result<ReceivedBody> {
     let file = Arc::new(blocking(move || tempfile::tempfile_in(directory)).await?);
     let mut writer = tokio::fs::File::from_std(file.try_clone().map_err(unusable)?);
     let (mut octets, mut checksummer) = (0, Checksummer::default());

@@ -76,14 +76,17 @@ impl Bodies {
         let mut held = BytesMut::new();
         while let Some(chunk) = message.next().await? {
             if held.len() + chunk.len() > IN_DATABASE_OCTETS {
-                return self.spool(&held, &chunk, message).await;
+                return match self.spool(&held, &chunk, &mut message).await {
+                    Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
+                    received => received,
+                };
             }
             held.extend_from_slice(&chunk);
         }
         Ok(ReceivedBody { checksum: Checksum::of(&held), content: ReceivedContent::Memory(held.freeze()) })
     }
 
-    async fn spool(&self, held: &[u8], chunk: &[u8], mut rest: MessageStream) -> Result<ReceivedBody> {
+    async fn spool(&self, held: &[u8], chunk: &[u8], rest: &mut MessageStream) -> Result<ReceivedBody> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let path = self.path(&name);
         let mut file = File::create_new(&path).await.map_err(|error| unwritable(&error))?;
