@@ -151,11 +151,15 @@ impl ForgetfulDisk {
         let [inodes, names] = ["inodes", "names"].map(|directory| self.image.join(directory));
         fs::create_dir_all(&inodes).unwrap();
         fs::create_dir_all(&names).unwrap();
-        for name in files(&self.live) {
-            let file = self.live.join(&name);
-            let inode = file.metadata().unwrap().ino();
-            fs::copy(&file, inodes.join(inode.to_string())).unwrap();
-            self.name(inode, &names.join(&name));
+        for path in paths(&self.live) {
+            let (live, kept) = (self.live.join(&path), names.join(&path));
+            if live.is_dir() {
+                fs::create_dir(kept).unwrap();
+                continue;
+            }
+            let inode = live.metadata().unwrap().ino();
+            fs::copy(&live, inodes.join(inode.to_string())).unwrap();
+            self.name(inode, &kept);
         }
     }
 }
@@ -189,14 +193,17 @@ impl Early {
 
 /// All files of a directory, by their paths in it.
 fn files(directory: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+    paths(directory).into_iter().filter(|path| directory.join(path).is_file()).collect()
+}
+
+/// All files and directories of a directory, by their paths in it, each after what it is in.
+fn paths(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let name = PathBuf::from(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            found.extend(files(&entry.path()).iter().map(|below| name.join(below)));
-        } else {
-            found.insert(name);
-        }
+        let below = if entry.file_type().unwrap().is_dir() { paths(&entry.path()) } else { Vec::new() };
+        found.push(name.clone());
+        found.extend(below.iter().map(|below| name.join(below)));
     }
     found
 }

@@ -106,6 +106,11 @@ impl ProcessTown {
         process.kill().await.unwrap();
     }
 
+    /// The directory of a server's store: one that the store makes itself, on its disk.
+    pub fn data(&self, server: &str) -> PathBuf {
+        self.state().join(server).join("data")
+    }
+
     /// The disk of a server's store.
     ///
     /// # Panics
@@ -146,7 +151,7 @@ impl ProcessTown {
                 if let Some(disk) = self.disks.get(service.server) {
                     disk.put_under(&mut command);
                 }
-                command.arg("--data").arg(self.state().join(service.server))
+                command.arg("--data").arg(self.data(service.server))
             }
             "pseudo-dns" => command.arg("--zone").arg(self.zone()),
             _ => &mut command,

@@ -136,7 +136,7 @@ async fn drained(town: &ProcessTown, limit: Duration) {
 /// Looks for damage in a store that is not running.
 pub(crate) fn sound(town: &ProcessTown, server: &str) {
     let mut check = Command::new(binaries::path("mailbox-store"));
-    check.args(["--name", server, "--config"]).arg(town.config()).arg("--data").arg(town.state().join(server));
+    check.args(["--name", server, "--config"]).arg(town.config()).arg("--data").arg(town.data(server));
     let output = check.arg("check").output().unwrap();
     assert!(output.status.success(), "{server}: {output:?}");
 }

@@ -15,7 +15,7 @@ use town_tests::{EXMAIL, ForgetfulDisk, GMAIL, ProcessTown, Random, Service};
 /// How often the power is cut unless `MAILTOWN_CUTS` says otherwise.
 const CUTS: u64 = 12;
 /// How long the power may be there between two cuts, in milliseconds: at times too short for a store to be ready.
-const PAUSE_MS: RangeInclusive<u64> = 20..=500;
+const PAUSE_MS: RangeInclusive<u64> = 20..=1000;
 /// After how many cuts a store that does not sync must have been found out.
 const CUTS_WITHOUT_SYNC: u64 = 4;
 

@@ -204,7 +204,8 @@ static void remove_missing_names(const char *directory, const char *names) {
 static void sync_directory(const char *directory, const char *below_live) {
     char names[2 * PATH_MAX];
     snprintf(names, sizeof names, "%s/names%s", image, below_live);
-    if (mkdir(names, 0700) != 0 && errno != EEXIST) die(names);
+    /* A directory whose own name is not synced is lost, and all that is in it. */
+    if (access(names, F_OK) != 0) return;
     DIR *listing = opendir(directory);
     if (!listing) die(directory);
     for (struct dirent *entry; (entry = readdir(listing));) {

@@ -62,6 +62,22 @@ async fn octets_need_a_sync_and_names_another() {
 }
 
 #[tokio::test]
+async fn a_directory_needs_a_name_as_well() {
+    let bench = Bench::new();
+    let live = bench.disk.live.display();
+    for directory in ["named", "nameless"] {
+        assert!(bench.run(&format!("mkdir {live}/{directory}")).await);
+        if directory == "named" {
+            assert!(bench.run(&format!("sync {live}")).await);
+        }
+        assert!(bench.write(&format!("{directory}/file"), 0, "text", true).await);
+        assert!(bench.run(&format!("sync {live}/{directory}")).await);
+    }
+    bench.disk.forget();
+    assert_eq!(bench.left(), [pair("named/file", "text")]);
+}
+
+#[tokio::test]
 async fn what_is_removed_comes_back_unless_its_directory_is_synced() {
     let bench = Bench::new();
     let live = bench.disk.live.display();

@@ -13,7 +13,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     sync::Arc,
 };
 use tokio::sync::watch;
@@ -93,8 +93,8 @@ impl SqliteStore {
         create(&bodies_directory)?;
         let path = directory.join("store.db");
         let connection = database::open(&path)?;
-        // The names of the database and of bodies/ are as durable as what is in them.
-        accessible(&directory, File::open(&directory).and_then(|directory| directory.sync_all()))?;
+        // The name of the database is as durable as what is in it.
+        sync(&directory)?;
 
         let bodies = Arc::new(Bodies::new(bodies_directory));
         let orphans = bodies.remove_orphans(|name| is_referenced(&connection, name))?;
@@ -117,9 +117,20 @@ impl SqliteStore {
     }
 }
 
-/// Creates a directory for nobody else's eyes.
+/// Creates a directory for nobody else's eyes. Its name is durable: else a loss of power may take it, with all that is
+/// synced in it.
 pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
-    accessible(directory, DirBuilder::new().recursive(true).mode(0o700).create(directory))
+    let directory = accessible(directory, path::absolute(directory))?;
+    let missing: Vec<_> = directory.ancestors().take_while(|ancestor| !ancestor.is_dir()).collect();
+    accessible(&directory, DirBuilder::new().recursive(true).mode(0o700).create(&directory))?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        sync(parent)?;
+    }
+    Ok(())
+}
+
+fn sync(directory: &Path) -> Result<(), OpenError> {
+    accessible(directory, File::open(directory).and_then(|directory| directory.sync_all()))
 }
 
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
