@@ -6,7 +6,8 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     ops::Deref,
-    path::PathBuf,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
 use tokio::process::{Child, Command};
@@ -70,8 +71,21 @@ impl ProcessTown {
     /// # Panics
     /// As [`ProcessTown::start`].
     pub async fn start_on_forgetful_disks(plan: Plan) -> Self {
-        let disk = |site: &Site, server| (server, ForgetfulDisk::new(&site.state().join(server)));
+        let disk = |site: &Site, server| (server, ForgetfulDisk::new(&site.disk(server)));
         Self::start_on(plan, |site| [EXMAIL, GMAIL].map(|server| disk(site, server)).into()).await
+    }
+
+    /// As [`ProcessTown::start`], with a server's store on the file system that has this directory.
+    ///
+    /// # Panics
+    /// As [`ProcessTown::start`].
+    pub async fn start_with_disk(plan: Plan, server: &str, directory: &Path) -> Self {
+        let link = |site: &Site| {
+            fs::create_dir(site.state()).unwrap();
+            symlink(directory, site.disk(server)).unwrap();
+            BTreeMap::new()
+        };
+        Self::start_on(plan, link).await
     }
 
     async fn start_on(plan: Plan, disks: impl FnOnce(&Site) -> BTreeMap<&'static str, ForgetfulDisk>) -> Self {
@@ -108,7 +122,7 @@ impl ProcessTown {
 
     /// The directory of a server's store: one that the store makes itself, on its disk.
     pub fn data(&self, server: &str) -> PathBuf {
-        self.state().join(server).join("data")
+        self.site.disk(server).join("data")
     }
 
     /// The disk of a server's store.
@@ -117,6 +131,14 @@ impl ProcessTown {
     /// When it is a usual one.
     pub fn disk(&self, server: &str) -> &ForgetfulDisk {
         &self.disks[server]
+    }
+
+    /// What a service has logged.
+    ///
+    /// # Panics
+    /// When it never ran.
+    pub fn logged(&self, service: Service) -> String {
+        fs::read_to_string(self.log(service)).unwrap()
     }
 
     /// SIGTERM, after which the service has the time to finish; see [`ProcessTown::ended`].

@@ -51,6 +51,11 @@ impl Site {
         self.directory().join("state")
     }
 
+    /// The directory below which a server that is a process of its own has its store.
+    pub(crate) fn disk(&self, server: &str) -> PathBuf {
+        self.state().join(server)
+    }
+
     /// Where a service listens, or will.
     pub fn address(&self, server: &str, key: PortKey) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.port(plan::index(server, key))).into()

@@ -1,6 +1,8 @@
 //! Storage that is full, read-only or failing, under the whole of a server: temporary answers only, nothing that was
 //! acknowledged is lost, and once the storage is well so is the server, without a restart.
 
+mod small_disk;
+
 use crate::campaign::{Kill, Ledger, plan, setting, sound, survive};
 use mail_api::OpenSession;
 use mail_proto::pop3::Command;
