@@ -5,11 +5,11 @@
 //! logins     passwords, checked slowly once and then from memory
 //! admin      backup, restore, check, export, import
 //! accounts   the configuration's accounts, hashed
-//! store      what is durable, behind one trait; store::sqlite is the embedded backend
+//! store      what is durable, behind one trait, with two backends; and a store as a whole: snapshot, copy, check
 //! ```
 
 pub mod accounts;
-pub mod admin;
+mod admin;
 mod api;
 mod args;
 mod logins;

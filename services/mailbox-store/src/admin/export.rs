@@ -1,54 +1,145 @@
 //! Maildrops as mbox files or Maildir directories.
 
 use super::{Format, mbox};
-use crate::store::sqlite::snapshot::{ExportedMessage, Snapshot};
+use crate::store::{
+    records::{id, return_path},
+    snapshot::{self, DeliveryRecord, MessageRecord, Snapshot, VerifiedBody},
+};
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
-use mail_proto::Mailbox;
+use jiff::Timestamp;
+use mail_api::MessageId;
+use mail_proto::{Mailbox, ReversePath};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
-/// Writes the maildrops of the store in `directory` below `target`, all unless `mailboxes` names some. What
-/// cannot be read is named, and left out.
+/// How many messages are read together.
+const TOGETHER: usize = 50;
+
+/// A message of a maildrop, as its reader gets it.
+pub(super) struct ExportedMessage {
+    pub(super) id: MessageId,
+    pub(super) reverse_path: ReversePath,
+    pub(super) received_at: Timestamp,
+    pub(super) octets: Vec<u8>,
+}
+
+/// Writes the maildrops of a store below `target`, all unless `mailboxes` names some. What cannot be read is named,
+/// and left out.
 pub(super) fn export(
-    directory: &Path,
+    store: &mut dyn Snapshot,
     target: &Path,
     format: Format,
     mailboxes: &[Mailbox],
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let snapshot = Snapshot::open(directory)?;
-    let known = snapshot.maildrops()?;
-    let wanted: Vec<String> = match mailboxes {
-        [] => known,
+    let wanted = match mailboxes {
+        [] => addresses(store)?,
         some => some.iter().map(Mailbox::to_string).collect(),
     };
-    progress.set_length(snapshot.maildrop_entries()?);
-    let (mut written, mut damaged) = (0_u64, 0_u64);
+    progress.set_length(store.counts()?.deliveries);
+    let mut export = Export { store, progress, written: 0, damaged: 0 };
     for address in &wanted {
         let mut writer = Writer::create(target, address, format)?;
-        let outcome = snapshot.each_message(address, |message| {
-            progress.inc(1);
-            match message {
-                Ok(message) => {
-                    written += 1;
-                    writer.write(&message)
-                }
-                Err(reason) => {
-                    damaged += 1;
-                    progress.suspend(|| eprintln!("left out: {address}: {reason}"));
-                    Ok(())
-                }
-            }
-        });
+        let outcome = export.maildrop(address, &mut writer);
         outcome.and_then(|()| writer.finish()).with_context(|| format!("cannot write below {}", target.display()))?;
     }
+    let Export { written, damaged, .. } = export;
     println!("exported {written} messages of {} mailboxes to {}", wanted.len(), target.display());
     ensure!(damaged == 0, "{damaged} messages could not be read; mailbox-store check tells more");
     Ok(())
+}
+
+/// The addresses that have a maildrop, or mail left from when they had one.
+fn addresses(store: &mut dyn Snapshot) -> snapshot::Result<BTreeSet<String>> {
+    let mut addresses = BTreeSet::new();
+    snapshot::each_batch(
+        |after| store.accounts(after),
+        |mut batch| {
+            addresses.extend(batch.iter().map(|account| account.address.clone()));
+            Ok(batch.pop())
+        },
+    )?;
+    let mut batch = store.deliveries(None)?;
+    while !batch.is_empty() {
+        let address = batch.swap_remove(0).address;
+        batch = store.deliveries(Some(&boundary(&address, i64::MAX)))?;
+        addresses.insert(address);
+    }
+    Ok(addresses)
+}
+
+/// What stands before or behind all deliveries of a maildrop.
+fn boundary(address: &str, message: i64) -> DeliveryRecord {
+    DeliveryRecord { address: address.to_owned(), message, octets: 0, quarantined_at_ms: None }
+}
+
+struct Export<'a> {
+    store: &'a mut dyn Snapshot,
+    progress: &'a ProgressBar,
+    written: u64,
+    damaged: u64,
+}
+
+impl Export<'_> {
+    /// Writes a maildrop in the order of arrival.
+    fn maildrop(&mut self, address: &str, writer: &mut Writer) -> anyhow::Result<()> {
+        let mut last = boundary(address, i64::MIN);
+        loop {
+            let mut batch = self.store.deliveries(Some(&last))?;
+            batch.retain(|delivery| delivery.address == address);
+            let Some(delivery) = batch.last() else { return Ok(()) };
+            last = delivery.clone();
+            batch.retain(|delivery| delivery.quarantined_at_ms.is_none());
+            let keys: Vec<i64> = batch.iter().map(|delivery| delivery.message).collect();
+            for keys in keys.chunks(TOGETHER) {
+                self.messages(address, keys, writer)?;
+            }
+        }
+    }
+
+    fn messages(&mut self, address: &str, keys: &[i64], writer: &mut Writer) -> anyhow::Result<()> {
+        let messages = self.store.messages(keys)?;
+        for key in keys {
+            self.progress.inc(1);
+            let read = match messages.iter().find(|message| message.key == *key) {
+                Some(message) => self.read(message)?,
+                None => Err("in a maildrop, but not among the messages".to_owned()),
+            };
+            match read {
+                Ok(Some(message)) => {
+                    writer.write(&message)?;
+                    self.written += 1;
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    self.damaged += 1;
+                    self.progress.suspend(|| eprintln!("left out: {address}: {}: {reason}", id(*key)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A message, or what is wrong with it; `None` when it has been deleted meanwhile.
+    fn read(&mut self, message: &MessageRecord) -> anyhow::Result<Result<Option<ExportedMessage>, String>> {
+        let Some(mut body) = VerifiedBody::new(self.store.body(message.key)?) else { return Ok(Ok(None)) };
+        let Ok(reverse_path) = message.reverse_path.parse::<ReversePath>() else {
+            return Ok(Err(format!("{:?} is no reverse-path", message.reverse_path)));
+        };
+        let Ok(received_at) = Timestamp::from_millisecond(message.received_at_ms) else {
+            return Ok(Err(format!("{} is no time", message.received_at_ms)));
+        };
+        let prefix = if message.adds_return_path { return_path(&reverse_path) } else { String::new() };
+        let mut octets = prefix.into_bytes();
+        body.read_to_end(&mut octets)?;
+        let exported = ExportedMessage { id: id(message.key), reverse_path, received_at, octets };
+        Ok(body.fault(message).map_or(Ok(Some(exported)), Err))
+    }
 }
 
 enum Writer {

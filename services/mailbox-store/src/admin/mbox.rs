@@ -1,7 +1,7 @@
 //! The mbox format (RFC 4155), quoted as mboxrd does: every line of `From `, with any number of `>` before it,
 //! gets one more `>`. That can be undone without loss.
 
-use crate::store::sqlite::snapshot::ExportedMessage;
+use super::export::ExportedMessage;
 use std::{
     borrow::Cow,
     io::{self, BufRead, Write},

@@ -1,10 +1,11 @@
 //! What is done to a store besides running it: backup, restore, check, export, import.
 
+mod copies;
 mod export;
 mod import;
 mod mbox;
 
-use crate::store::sqlite::{backup, check};
+use crate::store::{check, sqlite::SqliteSnapshot};
 use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
 use mail_proto::Mailbox;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// The subcommands of `mailbox-store`.
 #[derive(Debug, Clone, clap::Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Those of every service.
     #[command(flatten)]
     Service(ServiceCommand),
@@ -27,20 +28,21 @@ pub enum Command {
 
 /// What is done to a store besides running it.
 #[derive(Debug, Clone, clap::Subcommand)]
-pub enum AdminCommand {
+pub(crate) enum AdminCommand {
     /// Back up the store to one file, while it is running or not
-    #[command(after_help = "Example:\n  mailbox-store --name gmail.com backup gmail-2026-01-01.tar")]
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com backup gmail-2026-01-01.db\n\n\
+        A backup is an SQLite database with everything in it.")]
     Backup {
         /// The file to write, which must not exist
         file: PathBuf,
     },
     /// Put a backup into an empty data directory
-    #[command(after_help = "Example:\n  mailbox-store --name gmail.com --data /srv/new restore gmail-2026-01-01.tar")]
+    #[command(after_help = "Example:\n  mailbox-store --name gmail.com --data /srv/new restore gmail-2026-01-01.db")]
     Restore {
         /// The backup
         file: PathBuf,
     },
-    /// Check every page, reference, sum and checksum of the store, while it is running or not
+    /// Check every reference, sum and checksum of the store, while it is running or not
     #[command(after_help = "Example:\n  mailbox-store --name gmail.com check\n\nExits with 1 when something is wrong.")]
     Check,
     /// Write maildrops to mbox files or Maildir directories, while the store is running or not
@@ -70,7 +72,7 @@ pub enum AdminCommand {
 
 /// How exported mail is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// One file a mailbox, lines that begin with "From " quoted as mboxrd does
     Mbox,
     /// One directory a mailbox, one file a message
@@ -79,7 +81,7 @@ pub enum Format {
 
 impl Command {
     /// Parts what every service does from what only a store does.
-    pub fn split(args: ServiceArgs<Self>) -> (ServiceArgs, Option<AdminCommand>) {
+    pub(crate) fn split(args: ServiceArgs<Self>) -> (ServiceArgs, Option<AdminCommand>) {
         let (service, admin) = match args.command.clone() {
             Some(Self::Service(command)) => (Some(command), None),
             Some(Self::Admin(command)) => (None, Some(command)),
@@ -90,7 +92,7 @@ impl Command {
 }
 
 /// Where a stack's store keeps everything unless `data` says otherwise.
-pub fn directory(data: Option<PathBuf>, stack: &Stack) -> PathBuf {
+pub(crate) fn directory(data: Option<PathBuf>, stack: &Stack) -> PathBuf {
     data.unwrap_or_else(|| PathBuf::from(".mailtown").join(stack.name.as_str()))
 }
 
@@ -99,7 +101,7 @@ impl AdminCommand {
     ///
     /// # Errors
     /// One line that names what is wrong and what to do.
-    pub fn run(self, args: &ServiceArgs, data: Option<PathBuf>, in_database: bool) -> anyhow::Result<()> {
+    pub(crate) fn run(self, args: &ServiceArgs, data: Option<PathBuf>, in_database: bool) -> anyhow::Result<()> {
         let stack = args.stack()?;
         ensure!(
             !in_database || matches!(self, Self::Import { .. }),
@@ -108,19 +110,12 @@ impl AdminCommand {
         );
         let directory = directory(data, &stack);
         match self {
-            Self::Backup { file } => {
-                backup::backup(&directory, &file, &progress("files"))?;
-                println!("backed up {} to {}", directory.display(), file.display());
-                Ok(())
-            }
-            Self::Restore { file } => {
-                let report = backup::restore(&directory, &file, &progress("messages"))?;
-                println!("restored {} to {}", file.display(), directory.display());
-                print(&directory, report)
-            }
-            Self::Check => print(&directory, check::check(&directory, &progress("messages"))?),
+            Self::Backup { file } => copies::backup(&directory, &file),
+            Self::Restore { file } => copies::restore(&directory, &file),
+            Self::Check => check(&directory),
             Self::Export { format, mailboxes, directory: target } => {
-                export::export(&directory, &target, format, &mailboxes, &progress("messages"))
+                let mut snapshot = SqliteSnapshot::of_directory(&directory)?;
+                export::export(&mut snapshot, &target, format, &mailboxes, &progress("messages"))
             }
             Self::Import { mailbox, source } => {
                 let directory = Some(directory).filter(|_| !in_database);
@@ -137,8 +132,9 @@ fn progress(what: &'static str) -> ProgressBar {
     ProgressBar::new(0).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
 }
 
-/// Prints what a check has found.
-fn print(directory: &Path, report: check::Report) -> anyhow::Result<()> {
+/// Checks the store in a directory, and prints what was found.
+fn check(directory: &Path) -> anyhow::Result<()> {
+    let report = check::check(&mut SqliteSnapshot::of_directory(directory)?, &progress("messages"))?;
     for note in &report.notes {
         println!("note: {note}");
     }

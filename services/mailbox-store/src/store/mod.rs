@@ -3,14 +3,17 @@
 //! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
 //! holds every backend to them.
 
+pub(crate) mod check;
 mod checksum;
 #[cfg(test)]
 pub(crate) mod contract;
+pub(crate) mod copy;
 mod error;
 mod ids;
 mod message_stream;
 pub mod postgres;
-mod records;
+pub(crate) mod records;
+pub(crate) mod snapshot;
 pub mod sqlite;
 
 pub use error::StoreError;

@@ -11,7 +11,7 @@ pub(super) fn key(id: MessageId) -> i64 {
 }
 
 /// The id behind a key.
-pub(super) fn id(key: i64) -> MessageId {
+pub(crate) fn id(key: i64) -> MessageId {
     MessageId::from_number(key.unsigned_abs())
 }
 
@@ -29,7 +29,7 @@ pub(super) fn later_ms(now_ms: i64, duration: Duration) -> i64 {
 pub(super) const MAILBOX_FULL: &str = "452 4.2.2 mailbox full";
 
 /// The line that final delivery puts before a message (RFC 5321 §4.4).
-pub(super) fn return_path(reverse_path: &ReversePath) -> String {
+pub(crate) fn return_path(reverse_path: &ReversePath) -> String {
     format!("Return-Path: {reverse_path}\r\n")
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![allow(dead_code, reason = "not every file of tests needs all of it")]
 
+pub(crate) mod admin;
+
 use mail_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Error, run};
@@ -31,10 +33,15 @@ impl Server {
     }
 
     pub(crate) async fn start_in(data: TempDir, accounts: &str) -> Self {
+        let config = configured(data.path(), accounts);
+        Self::run(config, data).await
+    }
+
+    async fn run(config: Config, data: TempDir) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(run(configured(data.path(), accounts), listener, shutdown.clone()));
+        let running = tokio::spawn(run(config, listener, shutdown.clone()));
         let client = StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap());
         Self { url, client, data, shutdown, running }
     }

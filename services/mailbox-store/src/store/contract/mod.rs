@@ -6,11 +6,13 @@ mod lifecycle;
 mod maildrops;
 mod queue;
 mod submissions;
+mod whole;
 
 pub(crate) use lifecycle::*;
 pub(crate) use maildrops::*;
 pub(crate) use queue::*;
 pub(crate) use submissions::*;
+pub(crate) use whole::*;
 
 use super::{Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
 use bytes::Bytes;

@@ -14,7 +14,7 @@ use tokio::{fs::File, io::AsyncWriteExt};
 
 /// The largest body that is kept in the database. Larger ones would pass through the log and the database
 /// both, and hold up everyone else's commit.
-const IN_DATABASE_OCTETS: usize = 256 * 1024;
+pub(super) const IN_DATABASE_OCTETS: usize = 256 * 1024;
 
 /// The directory of large bodies.
 pub(super) struct Bodies {

@@ -12,6 +12,9 @@ const SCHEMA_VERSION: i64 = 2;
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
     [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
+/// A backup's `application_id`: "mail".
+const BACKUP: i64 = 0x6d61_696c;
+
 /// More than there are different statements.
 const CACHED_STATEMENTS: usize = 128;
 /// So many pages are written to the log before they are moved to the database, which takes a second fsync
@@ -40,6 +43,32 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
+}
+
+/// Creates a database that is nobody's until it is whole, and begins to fill it.
+pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::database(path, error);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    let configure = |connection: &Connection| {
+        connection.pragma_update(None, "journal_mode", "OFF")?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+    };
+    configure(&connection).map_err(failed)?;
+    migrate(&mut connection, path)?;
+    connection.execute_batch("BEGIN").map_err(failed)?;
+    Ok(connection)
+}
+
+/// Says in the file what it is, for this program and for `file(1)`.
+pub(super) fn mark_backup(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", BACKUP)
+}
+
+/// Whether a file is a backup, and whole.
+pub(super) fn is_backup(connection: &Connection) -> rusqlite::Result<bool> {
+    // What is shorter than it says cannot even answer this.
+    Ok(connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? == BACKUP)
 }
 
 /// Opens a further connection that can only read.

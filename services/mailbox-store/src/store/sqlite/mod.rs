@@ -4,14 +4,14 @@
 //! DIR/lock       held while the store is open
 //! DIR/store.db   accounts, messages, maildrops, queue (and -wal, -shm beside it)
 //! DIR/bodies/    the messages that are too large for the database
+//! DIR/store.db.incoming    a copy of another store that is not whole yet
 //! ```
 
 mod accounts;
-pub(crate) mod backup;
 mod bodies;
-pub(crate) mod check;
 mod claims;
 mod database;
+mod destination;
 mod maildrop;
 mod maintenance;
 mod messages;
@@ -20,14 +20,16 @@ mod quarantine;
 mod queue;
 mod readers;
 mod reading;
-pub(crate) mod snapshot;
+mod snapshot;
 mod submit;
 #[cfg(test)]
 mod tests;
 mod values;
 mod writer;
 
+pub(crate) use destination::SqliteDestination;
 pub use open::OpenError;
+pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
     Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,

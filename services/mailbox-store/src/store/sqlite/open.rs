@@ -43,6 +43,41 @@ pub enum OpenError {
         /// What the system said.
         error: io::Error,
     },
+    /// A copy of another store was not finished.
+    #[error(
+        "{}: an interrupted restore has left this; repeat it, or remove this file and bodies/ beside it",
+        path.display()
+    )]
+    Incomplete {
+        /// What is left.
+        path: PathBuf,
+    },
+    /// There is a store where a new one is to be.
+    #[error("{} has a store already; choose an empty directory", path.display())]
+    Occupied {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// There is a file where a backup is to be.
+    #[error("{} exists; choose another name, or remove it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A backup cannot be read.
+    #[error("cannot read {}: {error}; check the path", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file is no backup.
+    #[error("{} is no backup of a mailbox-store, or not a whole one; use another", path.display())]
+    NoBackup {
+        /// The file.
+        path: PathBuf,
+    },
     /// The database was written by an earlier version of this program, and not opened by this one yet.
     #[error("{} has schema version {version}; start mailbox-store on it once", path.display())]
     Older {
@@ -90,6 +125,7 @@ impl SqliteStore {
         let bodies_directory = directory.join("bodies");
         create(&directory)?;
         let directory_lock = lock(&directory)?;
+        refuse_incomplete(&directory)?;
         create(&bodies_directory)?;
         let path = directory.join("store.db");
         let connection = database::open(&path)?;
@@ -117,6 +153,15 @@ impl SqliteStore {
     }
 }
 
+/// The database of a store that is not whole yet.
+pub(super) const INCOMPLETE: &str = "store.db.incoming";
+
+/// Refuses a directory where a store was to come, and did not.
+pub(super) fn refuse_incomplete(directory: &Path) -> Result<(), OpenError> {
+    let path = directory.join(INCOMPLETE);
+    if path.exists() { Err(OpenError::Incomplete { path }) } else { Ok(()) }
+}
+
 /// Creates a directory for nobody else's eyes. Its name is durable: else a loss of power may take it, with all that is
 /// synced in it.
 pub(super) fn create(directory: &Path) -> Result<(), OpenError> {
@@ -133,18 +178,23 @@ fn sync(directory: &Path) -> Result<(), OpenError> {
     accessible(directory, File::open(directory).and_then(|directory| directory.sync_all()))
 }
 
+/// Holds a directory for oneself, as a running store does.
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
-    let path = directory.join("lock");
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = accessible(&path, opened)?;
+    lock_file(&directory.join("lock"), directory)
+}
+
+/// Holds a file, so that nobody else uses what it stands for.
+pub(super) fn lock_file(path: &Path, subject: &Path) -> Result<File, OpenError> {
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = accessible(path, opened)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: directory.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(OpenError::Inaccessible { path, error }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: subject.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::Inaccessible { path: path.to_owned(), error }),
     }
 }
 
-fn accessible<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError> {
+pub(super) fn accessible<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError> {
     outcome.map_err(|error| OpenError::Inaccessible { path: path.to_owned(), error })
 }
 

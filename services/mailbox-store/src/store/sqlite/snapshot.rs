@@ -1,85 +1,271 @@
-//! A store as it stands at one moment, for those who only look: beside a running store, or without one.
+//! A store in a directory, or a backup, as it stands at one moment: beside a running store, or without one.
 
-use super::{
-    database, maildrop,
-    messages::{self, Content, Location},
-    open::OpenError,
-    values::{self, Undecodable, key},
+use super::{database, open::OpenError};
+use crate::store::snapshot::{
+    AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, QueueRecord, RECORDS, Result,
+    Snapshot, SubmissionRecord,
 };
-use crate::store::{
-    StoreError,
-    checksum::{Checksummer, Expected, OTHER_CHECKSUM, OTHER_LENGTH},
-};
-use jiff::Timestamp;
-use mail_api::{Message, MessageId};
-use mail_proto::ReversePath;
-use rusqlite::Connection;
+use rusqlite::{Connection, Params, Row, params};
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
-/// What is read of a file at once.
-const CHUNK_OCTETS: usize = 64 * 1024;
+/// A file that nothing refers to and that nobody has written to for so long is not on its way in.
+const UPLOAD: Duration = Duration::from_secs(60 * 60);
 
-/// A read-only view of a store's directory. What happens to the store afterwards does not show in it, but
-/// large bodies that the store lets go of are gone.
-pub(crate) struct Snapshot {
-    pub(super) connection: Connection,
-    pub(super) database: PathBuf,
-    pub(super) bodies: PathBuf,
-    /// Whether a store is at work here.
-    pub(crate) is_running: bool,
+/// A read-only view. What happens to the store afterwards does not show in it, but large bodies that the store lets go
+/// of are gone.
+pub(crate) struct SqliteSnapshot {
+    connection: Connection,
+    database: PathBuf,
+    /// A backup has all bodies in its database.
+    bodies: Option<Bodies>,
 }
 
-impl Snapshot {
+struct Bodies {
+    directory: PathBuf,
+    /// The files that were there before the moment: one that came later may be referred to by what does not show.
+    files: BTreeSet<String>,
+    /// Whether a store is at work here.
+    is_running: bool,
+}
+
+impl SqliteSnapshot {
     /// Opens the store in this directory.
     ///
     /// # Errors
     /// [`OpenError`], also when the database has not the schema that this program writes.
-    pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn of_directory(directory: &Path) -> Result<Self, OpenError> {
+        super::open::refuse_incomplete(directory)?;
         let database = directory.join("store.db");
-        let inaccessible = |error| OpenError::Missing { path: database.clone(), error };
-        fs::metadata(&database).map_err(inaccessible)?;
-        let connection = Self::connect(&database)?;
-        Ok(Self { connection, bodies: directory.join("bodies"), is_running: is_running(directory), database })
+        let missing = |error| OpenError::Missing { path: database.clone(), error };
+        fs::metadata(&database).map_err(missing)?;
+        let is_running = is_running(directory);
+        let directory = directory.join("bodies");
+        let bodies = Bodies { files: file_names(&directory), directory, is_running };
+        Ok(Self { connection: connect(&database)?, database, bodies: Some(bodies) })
     }
 
-    fn connect(database: &Path) -> Result<Connection, OpenError> {
-        let failed = |error| OpenError::database(database, error);
-        let connection = database::reader(database).map_err(failed)?;
-        database::require_current(&connection, database)?;
-        // From the first look on, everything is seen as of one moment.
-        connection.execute_batch("BEGIN; SELECT COUNT(*) FROM probe").map_err(failed)?;
-        Ok(connection)
+    /// Opens a backup.
+    ///
+    /// # Errors
+    /// [`OpenError`], also when the file is none.
+    pub(crate) fn of_backup(file: &Path) -> Result<Self, OpenError> {
+        let unreadable = |error| OpenError::Unreadable { path: file.to_owned(), error };
+        File::open(file).map_err(unreadable)?;
+        // Whatever cannot say so is none.
+        if !database::reader(file).and_then(|opened| database::is_backup(&opened)).unwrap_or(false) {
+            return Err(OpenError::NoBackup { path: file.to_owned() });
+        }
+        Ok(Self { connection: connect(file)?, database: file.to_owned(), bodies: None })
+    }
+
+    fn query<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        record: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, OpenError> {
+        let rows =
+            || self.connection.prepare_cached(sql)?.query_map(parameters, record)?.collect::<rusqlite::Result<_>>();
+        rows().map_err(|error| self.failed(error))
+    }
+
+    fn count(&self, table: &str) -> Result<u64, OpenError> {
+        let count = self.connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+        count.map(i64::unsigned_abs).map_err(|error| self.failed(error))
     }
 
     /// Whether the store has this message now, and not only at the moment of this snapshot.
-    pub(super) fn is_still_there(&self, message: i64) -> Result<bool, OpenError> {
-        let exists = |connection: &Connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ?1)";
-            connection.query_row(sql, [message], |row| row.get(0))
-        };
-        Self::connect(&self.database)
-            .and_then(|now| exists(&now).map_err(|error| OpenError::database(&self.database, error)))
+    fn is_still_there(&self, message: i64) -> Result<bool, OpenError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ?1)";
+        let exists = connect(&self.database)?.query_row(sql, [message], |row| row.get(0));
+        exists.map_err(|error| self.failed(error))
     }
 
-    /// The octets at this location, or what is wrong with them.
-    pub(super) fn read(&self, location: Location) -> Result<Vec<u8>, Undecodable> {
-        let Location { message, expected, prefix, content } = location;
-        let undecodable = |reason: String| Undecodable { message, reason };
-        let body = match content {
-            Content::Database(body) => body,
-            Content::File(name) => fs::read(self.bodies.join(&name))
-                .map_err(|error| undecodable(format!("its body bodies/{name} cannot be read: {error}")))?,
-            Content::Nowhere => return Err(undecodable("it has no body".to_owned())),
+    fn body_in_file(&self, message: i64, name: &str) -> Result<Body<'static>, OpenError> {
+        let directory = self.bodies.as_ref().map(|bodies| bodies.directory.join(name));
+        let opened = match directory {
+            Some(path) => File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))),
+            None => Err(io::ErrorKind::NotFound.into()),
         };
-        match expected.find_fault(&body) {
-            None => Ok([prefix.into_bytes(), body].concat()),
-            Some(fault) => Err(undecodable(fault.to_owned())),
+        match opened {
+            Ok((octets, file)) => {
+                let content = Box::new(file);
+                Ok(Body::Found { content, octets, file: Some(format!("bodies/{name}")) })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_still_there(message)? => Ok(Body::Gone),
+            Err(error) => Ok(Body::Missing(format!("its body bodies/{name} cannot be read: {error}"))),
         }
     }
+
+    fn body_in_database(&self, message: i64) -> Result<Body<'_>, OpenError> {
+        let opened = self.connection.blob_open("main", "messages", "body", message, true);
+        let blob = opened.map_err(|error| self.failed(error))?;
+        Ok(Body::Found { octets: blob.len() as u64, content: Box::new(blob), file: None })
+    }
+
+    fn inspect_files(&self, bodies: &Bodies, inspection: &mut Inspection) -> Result<(), OpenError> {
+        let mut orphans = 0;
+        for name in &bodies.files {
+            let sql = "SELECT 1 FROM messages WHERE body_file = ?1";
+            if self.query(sql, [name], |_| Ok(()))?.is_empty() && !bodies.is_in_transit(name) {
+                orphans += 1;
+                let when = match bodies.is_running {
+                    true => "will be removed when the store starts",
+                    false => "left by a crash; the store removes it when it starts",
+                };
+                inspection.notes.push(format!("bodies/{name}: nothing refers to it; {when}"));
+            }
+        }
+        inspection.counts.push(("body files", bodies.files.len() as u64));
+        inspection.counts.push(("orphan files", orphans));
+        Ok(())
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> OpenError {
+        OpenError::database(&self.database, error)
+    }
+}
+
+impl Snapshot for SqliteSnapshot {
+    fn counts(&mut self) -> Result<Counts> {
+        Ok(Counts {
+            accounts: self.count("accounts")?,
+            messages: self.count("messages")?,
+            submissions: self.count("submissions")?,
+            deliveries: self.count("deliveries")?,
+            queue: self.count("queue")?,
+        })
+    }
+
+    fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>> {
+        let sql = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets FROM accounts
+             WHERE ?1 IS NULL OR address > ?1 ORDER BY address LIMIT ?2";
+        let after = after.map(|account| &account.address);
+        Ok(self.query(sql, params![after, RECORDS], |row| {
+            Ok(AccountRecord {
+                address: text(row, 0)?,
+                password_hash: optional_text(row, 1)?,
+                messages: row.get(2)?,
+                octets: row.get(3)?,
+                quota_messages: row.get(4)?,
+                quota_octets: row.get(5)?,
+            })
+        })?)
+    }
+
+    fn message_keys(&mut self, after: Option<&i64>) -> Result<Vec<i64>> {
+        let sql = "SELECT id FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2";
+        Ok(self.query(sql, params![after.unwrap_or(&i64::MIN), MESSAGES], |row| row.get(0))?)
+    }
+
+    fn messages(&mut self, keys: &[i64]) -> Result<Vec<MessageRecord>> {
+        let sql = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum,
+                 (SELECT COUNT(*) FROM deliveries WHERE message_id = id)
+                 + (SELECT COUNT(*) FROM queue WHERE message_id = id)
+             FROM messages WHERE id = ?1";
+        let mut messages = Vec::with_capacity(keys.len());
+        for key in keys {
+            messages.extend(self.query(sql, [key], |row| {
+                Ok(MessageRecord {
+                    key: row.get(0)?,
+                    reverse_path: text(row, 1)?,
+                    octets: row.get(2)?,
+                    received_at_ms: row.get(3)?,
+                    adds_return_path: row.get(4)?,
+                    checksum: row.get(5)?,
+                    holders: row.get(6)?,
+                })
+            })?);
+        }
+        Ok(messages)
+    }
+
+    fn body(&mut self, message: i64) -> Result<Body<'_>> {
+        let sql = "SELECT body_file, body IS NOT NULL FROM messages WHERE id = ?1";
+        let place = self.query(sql, [message], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?)))?;
+        Ok(match place.into_iter().next() {
+            Some((Some(name), _)) => self.body_in_file(message, &name)?,
+            Some((None, true)) => self.body_in_database(message)?,
+            _ => Body::Missing("it has no body".to_owned()),
+        })
+    }
+
+    fn submissions(&mut self, after: Option<&SubmissionRecord>) -> Result<Vec<SubmissionRecord>> {
+        let sql = "SELECT transaction_id, message_id FROM submissions
+             WHERE ?1 IS NULL OR transaction_id > ?1 ORDER BY transaction_id LIMIT ?2";
+        let after = after.map(|submission| &submission.transaction);
+        Ok(self.query(sql, params![after, RECORDS], |row| {
+            Ok(SubmissionRecord { transaction: text(row, 0)?, message: row.get(1)? })
+        })?)
+    }
+
+    fn deliveries(&mut self, after: Option<&DeliveryRecord>) -> Result<Vec<DeliveryRecord>> {
+        let sql = "SELECT address, message_id, octets, quarantined_at_ms FROM deliveries
+             WHERE (address, message_id) > (?1, ?2) ORDER BY address, message_id LIMIT ?3";
+        let (address, message) = after.map_or(("", i64::MIN), |delivery| (&delivery.address, delivery.message));
+        Ok(self.query(sql, params![address, message, RECORDS], |row| {
+            Ok(DeliveryRecord {
+                address: text(row, 0)?,
+                message: row.get(1)?,
+                octets: row.get(2)?,
+                quarantined_at_ms: row.get(3)?,
+            })
+        })?)
+    }
+
+    fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
+        let sql = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
+                 quarantined_at_ms
+             FROM queue WHERE (message_id, recipient) > (?1, ?2) ORDER BY message_id, recipient LIMIT ?3";
+        let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
+        Ok(self.query(sql, params![message, recipient, RECORDS], |row| {
+            Ok(QueueRecord {
+                message: row.get(0)?,
+                recipient: text(row, 1)?,
+                domain: text(row, 2)?,
+                attempts: row.get(3)?,
+                next_attempt_at_ms: row.get(4)?,
+                lease: optional_text(row, 5)?,
+                last_reply: text(row, 6)?,
+                quarantined_at_ms: row.get(7)?,
+            })
+        })?)
+    }
+
+    fn inspect(&mut self) -> Result<Inspection> {
+        let mut inspection = Inspection::default();
+        let pages = self.query("PRAGMA integrity_check", [], |row| text(row, 0))?;
+        let faults = pages.iter().filter(|page| *page != "ok");
+        inspection.findings.extend(faults.map(|fault| format!("store.db: {fault}")));
+        if let Some(bodies) = &self.bodies {
+            self.inspect_files(bodies, &mut inspection)?;
+        }
+        Ok(inspection)
+    }
+}
+
+impl Bodies {
+    /// Whether a file without a message may just be arriving, or has just been removed.
+    fn is_in_transit(&self, name: &str) -> bool {
+        let Ok(metadata) = fs::metadata(self.directory.join(name)) else { return true };
+        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        self.is_running && age.is_none_or(|age| age < UPLOAD)
+    }
+}
+
+fn connect(database: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::database(database, error);
+    let connection = database::reader(database).map_err(failed)?;
+    database::require_current(&connection, database)?;
+    // From the first look on, everything is seen as of one moment.
+    connection.execute_batch("BEGIN; SELECT COUNT(*) FROM probe").map_err(failed)?;
+    Ok(connection)
 }
 
 fn is_running(directory: &Path) -> bool {
@@ -87,68 +273,16 @@ fn is_running(directory: &Path) -> bool {
     matches!(locked, Ok(Err(TryLockError::WouldBlock)))
 }
 
-/// What is wrong with a body's file, if anything, read in bounded memory.
-pub(super) fn find_fault_of_file(mut file: impl Read, expected: Expected) -> io::Result<Option<&'static str>> {
-    let mut checksummer = Checksummer::default();
-    let mut chunk = vec![0; CHUNK_OCTETS];
-    let mut octets = 0;
-    loop {
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            break;
-        }
-        octets += read as u64;
-        checksummer.update(&chunk[..read]);
-    }
-    if octets != expected.octets {
-        return Ok(Some(OTHER_LENGTH));
-    }
-    Ok(expected.checksum.filter(|checksum| *checksum != checksummer.checksum()).map(|_| OTHER_CHECKSUM))
+fn file_names(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// A message of a maildrop, as its reader gets it.
-#[derive(Debug)]
-pub(crate) struct ExportedMessage {
-    pub(crate) id: MessageId,
-    pub(crate) reverse_path: ReversePath,
-    pub(crate) received_at: Timestamp,
-    pub(crate) octets: Vec<u8>,
+/// A column's text, also where it is none.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }
 
-impl Snapshot {
-    /// The addresses that have a maildrop, or mail left from when they had one.
-    pub(crate) fn maildrops(&self) -> Result<Vec<String>, OpenError> {
-        let sql = "SELECT address FROM accounts UNION SELECT DISTINCT address FROM deliveries ORDER BY address";
-        let addresses = || -> rusqlite::Result<Vec<String>> {
-            self.connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
-        };
-        addresses().map_err(|error| OpenError::database(&self.database, error))
-    }
-
-    /// How many messages all maildrops hold.
-    pub(crate) fn maildrop_entries(&self) -> Result<u64, OpenError> {
-        let sql = "SELECT COUNT(*) FROM deliveries WHERE quarantined_at_ms IS NULL";
-        let count = self.connection.query_row(sql, [], |row| row.get(0).map(i64::unsigned_abs));
-        count.map_err(|error| OpenError::database(&self.database, error))
-    }
-
-    /// Gives each message of a maildrop to `take`, in order of arrival, or why it cannot be read.
-    pub(crate) fn each_message(
-        &self,
-        address: &str,
-        mut take: impl FnMut(Result<ExportedMessage, String>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        for entry in maildrop::entries(&self.connection, address)? {
-            let read = entry.and_then(|entry| {
-                let whole = messages::message(&self.connection, entry.id);
-                let location = messages::delivered_location(&self.connection, address, entry.id);
-                let failed = |reason: StoreError| Undecodable { message: key(entry.id), reason: reason.to_string() };
-                let (message, location) = (whole.map_err(failed)??, location.map_err(failed)??);
-                let Message { id, reverse_path, received_at, .. } = message;
-                Ok(ExportedMessage { id, reverse_path, received_at, octets: self.read(location)? })
-            });
-            take(read.map_err(|undecodable| format!("{}: {}", values::id(undecodable.message), undecodable.reason)))?;
-        }
-        Ok(())
-    }
+fn optional_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(row.get_ref(column)?.as_bytes_or_null()?.map(|octets| String::from_utf8_lossy(octets).into_owned()))
 }

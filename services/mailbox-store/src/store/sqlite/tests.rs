@@ -1,5 +1,6 @@
 //! The battery on SQLite, and what is this backend's own.
 
+mod copies;
 mod lifecycle;
 
 use super::{OpenError, Options, SqliteStore, writer::Unit};

@@ -1,0 +1,175 @@
+//! Copying a store as a whole: backup and restore are each a snapshot and a destination.
+
+use super::{
+    records,
+    snapshot::{
+        AccountRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot, SubmissionRecord, VerifiedBody,
+        each_batch,
+    },
+};
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use std::collections::{HashMap, HashSet};
+
+/// Where a copy goes. Until it is finished no store takes it for one; when it is dropped before, nothing is left of
+/// it, or else it is refused and can be begun anew. All calls block.
+pub(crate) trait Destination {
+    /// Takes a message, and reads its body to the end.
+    fn message(&mut self, message: &MessageRecord, body: &mut VerifiedBody<'_>) -> Result<()>;
+
+    fn submissions(&mut self, submissions: &[SubmissionRecord]) -> Result<()>;
+
+    fn deliveries(&mut self, deliveries: &[DeliveryRecord]) -> Result<()>;
+
+    fn queue(&mut self, entries: &[QueueRecord]) -> Result<()>;
+
+    fn accounts(&mut self, accounts: &[AccountRecord]) -> Result<()>;
+
+    /// Makes a store of it, durably.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Copies everything but the locks of maildrops, whose sessions end with their store. A message whose body is damaged
+/// is set aside in the copy, in every maildrop and in the queue; answers why, for each that was not set aside before.
+/// Mailboxes are counted anew.
+pub(crate) fn copy(
+    source: &mut dyn Snapshot,
+    destination: &mut dyn Destination,
+    progress: &ProgressBar,
+) -> Result<Vec<String>> {
+    let counts = source.counts()?;
+    progress.set_length(counts.messages + counts.submissions + counts.deliveries + counts.queue + counts.accounts);
+    let mut copy = Copy { source, destination, progress, gone: HashSet::new(), damage: Damage::default() };
+    copy.messages()?;
+    copy.submissions()?;
+    let sums = copy.deliveries()?;
+    copy.queue()?;
+    copy.accounts(&sums)?;
+    Ok(copy.damage.reported)
+}
+
+struct Copy<'a> {
+    source: &'a mut dyn Snapshot,
+    destination: &'a mut dyn Destination,
+    progress: &'a ProgressBar,
+    /// Messages that the store has let go of meanwhile.
+    gone: HashSet<i64>,
+    damage: Damage,
+}
+
+/// How many messages and octets a maildrop holds.
+type Sums = HashMap<String, (i64, i64)>;
+
+impl Copy<'_> {
+    fn messages(&mut self) -> Result<()> {
+        let mut last = None;
+        loop {
+            let keys = self.source.message_keys(last.as_ref())?;
+            last = keys.last().copied();
+            if last.is_none() {
+                return Ok(());
+            }
+            for message in self.source.messages(&keys)? {
+                self.progress.inc(1);
+                let Some(mut body) = VerifiedBody::new(self.source.body(message.key)?) else {
+                    self.gone.insert(message.key);
+                    continue;
+                };
+                self.destination.message(&message, &mut body)?;
+                if let Some(fault) = body.fault(&message) {
+                    self.damage.faults.insert(message.key, fault);
+                }
+            }
+        }
+    }
+
+    fn submissions(&mut self) -> Result<()> {
+        let Self { source, destination, progress, .. } = self;
+        each_batch(
+            |after| source.submissions(after),
+            |mut batch| {
+                destination.submissions(&batch)?;
+                progress.inc(batch.len() as u64);
+                Ok(batch.pop())
+            },
+        )
+    }
+
+    fn deliveries(&mut self) -> Result<Sums> {
+        let Self { source, destination, progress, gone, damage } = self;
+        let mut sums = Sums::new();
+        each_batch(
+            |after| source.deliveries(after),
+            |mut batch| {
+                progress.inc(batch.len() as u64);
+                let last = batch.last().cloned();
+                batch.retain(|delivery| !gone.contains(&delivery.message));
+                for delivery in &mut batch {
+                    damage.set_aside(delivery.message, &mut delivery.quarantined_at_ms);
+                    if delivery.quarantined_at_ms.is_none() {
+                        let (messages, octets) = sums.entry(delivery.address.clone()).or_default();
+                        *messages += 1;
+                        *octets += delivery.octets;
+                    }
+                }
+                destination.deliveries(&batch)?;
+                Ok(last)
+            },
+        )?;
+        Ok(sums)
+    }
+
+    fn queue(&mut self) -> Result<()> {
+        let Self { source, destination, progress, gone, damage } = self;
+        each_batch(
+            |after| source.queue(after),
+            |mut batch| {
+                progress.inc(batch.len() as u64);
+                let last = batch.last().cloned();
+                batch.retain(|entry| !gone.contains(&entry.message));
+                for entry in &mut batch {
+                    if damage.set_aside(entry.message, &mut entry.quarantined_at_ms) {
+                        entry.lease = None;
+                    }
+                }
+                destination.queue(&batch)?;
+                Ok(last)
+            },
+        )
+    }
+
+    fn accounts(&mut self, sums: &Sums) -> Result<()> {
+        let Self { source, destination, progress, .. } = self;
+        each_batch(
+            |after| source.accounts(after),
+            |mut batch| {
+                progress.inc(batch.len() as u64);
+                for account in &mut batch {
+                    (account.messages, account.octets) = sums.get(&account.address).copied().unwrap_or_default();
+                }
+                destination.accounts(&batch)?;
+                Ok(batch.pop())
+            },
+        )
+    }
+}
+
+/// Bodies that are not what they should be.
+#[derive(Default)]
+struct Damage {
+    faults: HashMap<i64, String>,
+    told: HashSet<i64>,
+    reported: Vec<String>,
+}
+
+impl Damage {
+    /// Sets a record of this message aside if need be; answers whether it did.
+    fn set_aside(&mut self, message: i64, quarantined_at_ms: &mut Option<i64>) -> bool {
+        let Some(fault) = self.faults.get(&message).filter(|_| quarantined_at_ms.is_none()) else { return false };
+        *quarantined_at_ms = Some(Timestamp::now().as_millisecond());
+        if self.told.insert(message) {
+            self.reported.push(format!("{}: {fault}", records::id(message)));
+        }
+        true
+    }
+}

@@ -1,0 +1,177 @@
+//! A store as a whole: backed up, restored, checked.
+
+use super::*;
+use crate::store::{
+    check::check,
+    contract::{columns, dump, fill, furnish, goes_on},
+    copy::Destination,
+    snapshot::{Snapshot, SnapshotError},
+    sqlite::{SqliteDestination, SqliteSnapshot},
+};
+use indicatif::ProgressBar;
+
+fn snapshot(directory: &Path) -> SqliteSnapshot {
+    SqliteSnapshot::of_directory(directory).unwrap()
+}
+
+fn findings(store: &mut dyn Snapshot) -> Vec<String> {
+    check(store, &ProgressBar::hidden()).unwrap().findings
+}
+
+/// A running store, into a backup, into a directory: every record is the same, and it goes on.
+#[tokio::test]
+async fn a_backup_is_the_store() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, true).await;
+    let messages = furnish(&fixture).await;
+    fixture.store.probe().await.unwrap();
+    let expected = dump(&mut snapshot(&path));
+    let elsewhere = TempDir::new().unwrap();
+    let file = elsewhere.path().join("backup");
+    assert_eq!(fill(&mut snapshot(&path), Box::new(SqliteDestination::backup(&file).unwrap())), Vec::<String>::new());
+    let mut backup = SqliteSnapshot::of_backup(&file).unwrap();
+    assert_eq!(dump(&mut backup), expected);
+    assert_eq!(findings(&mut backup), Vec::<String>::new());
+    let restored = elsewhere.path().join("restored");
+    fill(&mut backup, Box::new(SqliteDestination::directory(&restored).unwrap()));
+    assert_eq!(dump(&mut snapshot(&restored)), expected);
+    assert_eq!(columns(&restored), columns(&path));
+    assert_eq!(findings(&mut snapshot(&restored)), Vec::<String>::new());
+    assert_eq!(body_files(&restored), body_files(&path));
+    goes_on(&open(&restored, &fixture.clock, true).unwrap(), &messages).await;
+}
+
+/// A message that is deleted while its body waits to be copied is as deleted in the copy.
+#[tokio::test]
+async fn a_copy_forgets_what_is_deleted_under_its_hands() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let kept = fixture.submit("kept", &["a@local.test"], &octets(300_000)).await.unwrap().id;
+    let recipients = ["a@local.test", "b@local.test"];
+    let deleted = fixture.submit("deleted", &recipients, &octets(400_000)).await.unwrap().id;
+    let mut source = snapshot(&path);
+    for address in recipients {
+        let session = fixture.open(address).await.unwrap().session;
+        fixture.store.update_maildrop(&mailbox(address), &session, vec![deleted]).await.unwrap();
+    }
+    fixture.store.probe().await.unwrap();
+    assert_eq!(findings(&mut source), Vec::<String>::new());
+    let copy = TempDir::new().unwrap();
+    fill(&mut source, Box::new(SqliteDestination::directory(copy.path()).unwrap()));
+    assert_eq!(findings(&mut snapshot(copy.path())), Vec::<String>::new());
+    let copy = in_directory(copy, false).await;
+    assert_eq!(copy.listed("a@local.test").await, [kept]);
+    assert_eq!(copy.listed("b@local.test").await, []);
+}
+
+/// Damage is set aside in the copy and told; what is well is copied.
+#[tokio::test]
+async fn damage_is_set_aside_in_the_copy() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let changed = fixture.send("changed", &["a@local.test", "x@far.test"]).await;
+    let shorter = fixture.submit("shorter", &["a@local.test"], &octets(300_000)).await.unwrap().id;
+    let missing = fixture.submit("missing", &["b@local.test"], &octets(400_000)).await.unwrap().id;
+    let none = fixture.send("none", &["b@local.test"]).await;
+    let good = fixture.send("good", &["a@local.test", "x@far.test"]).await;
+    let number = |message: MessageId| message.number();
+    tamper(&path, &format!("UPDATE messages SET body = zeroblob(17) WHERE id = {}", number(changed)));
+    tamper(&path, &format!("UPDATE messages SET body = NULL WHERE id = {}", number(none)));
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path.join("bodies")).unwrap().map(Result::unwrap) {
+        match entry.metadata().unwrap().len() {
+            300_000 => fs::write(entry.path(), b"short").unwrap(),
+            _ => fs::remove_file(entry.path()).unwrap(),
+        }
+        files.push((entry.metadata().is_ok(), entry.file_name().into_string().unwrap()));
+    }
+    files.sort();
+    let expected = [
+        format!("{changed}: its body has another checksum"),
+        format!("{shorter}: its body has another length (bodies/{})", files[1].1),
+        format!("{missing}: its body bodies/{} cannot be read: No such file or directory (os error 2)", files[0].1),
+        format!("{none}: it has no body"),
+    ];
+    let copy = TempDir::new().unwrap();
+    let told = fill(&mut snapshot(&path), Box::new(SqliteDestination::directory(copy.path()).unwrap()));
+    // By maildrop.
+    assert_eq!(told, expected);
+    let copied = copy.path().to_owned();
+    let again = TempDir::new().unwrap();
+    let told = fill(&mut snapshot(&copied), Box::new(SqliteDestination::directory(again.path()).unwrap()));
+    assert_eq!(told, Vec::<String>::new(), "it is known already");
+    assert_eq!(dump(&mut snapshot(again.path())), dump(&mut snapshot(&copied)));
+    let copy = in_directory(copy, false).await;
+    assert_eq!(copy.listed("a@local.test").await, [good]);
+    assert_eq!(copy.listed("b@local.test").await, []);
+    assert_eq!(copy.queued().await, ["x@far.test 0 false"]);
+    assert_eq!(copy.raw(good).await.unwrap().len(), 17);
+}
+
+/// What is not finished is no store, and can be begun anew.
+#[tokio::test]
+async fn an_interrupted_copy_is_refused_and_begun_anew() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    fixture.submit("large", &["a@local.test"], &octets(300_000)).await.unwrap();
+    let expected = dump(&mut snapshot(&path));
+    let target = TempDir::new().unwrap();
+    // As a kill leaves it.
+    let mut interrupted = SqliteDestination::directory(target.path()).unwrap();
+    crate::store::copy::copy(&mut snapshot(&path), &mut interrupted, &ProgressBar::hidden()).unwrap();
+    assert_eq!(body_files(target.path()), 1);
+    let in_use = SqliteDestination::directory(target.path()).err().unwrap().to_string();
+    assert!(in_use.contains("is in use by another mailbox-store"), "{in_use}");
+    let remains = TempDir::new().unwrap();
+    fs::create_dir(remains.path().join("bodies")).unwrap();
+    fs::write(remains.path().join("bodies/partial"), b"x").unwrap();
+    fs::copy(target.path().join("store.db.incoming"), remains.path().join("store.db.incoming")).unwrap();
+    drop(interrupted);
+    // As an error leaves it.
+    assert_eq!(body_files(target.path()), 0);
+    open(target.path(), &fixture.clock, false).unwrap();
+
+    let refused = open(remains.path(), &fixture.clock, false).err().unwrap();
+    assert!(matches!(refused, OpenError::Incomplete { .. }), "{refused}");
+    let refused = SqliteSnapshot::of_directory(remains.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Incomplete { .. }), "{refused}");
+    fill(&mut snapshot(&path), Box::new(SqliteDestination::directory(remains.path()).unwrap()));
+    assert_eq!(dump(&mut snapshot(remains.path())), expected);
+    assert_eq!(body_files(remains.path()), 1);
+    open(remains.path(), &fixture.clock, false).unwrap();
+}
+
+/// Neither a store nor bodies that somebody else has put there are overwritten.
+#[tokio::test]
+async fn what_is_there_is_not_overwritten() {
+    let fixture = fixture().await;
+    let occupied = TempDir::new().unwrap();
+    fs::create_dir(occupied.path().join("bodies")).unwrap();
+    fs::write(occupied.path().join("bodies/precious"), b"x").unwrap();
+    let refused = SqliteDestination::directory(occupied.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Occupied { .. }), "{refused}");
+    assert_eq!(body_files(occupied.path()), 1);
+    let store = TempDir::new().unwrap();
+    open(store.path(), &fixture.clock, false).unwrap().close().await;
+    let refused = SqliteDestination::directory(store.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Occupied { .. }), "{refused}");
+    // Two backups do not get in each other's way.
+    let file = store.path().join("twice");
+    let first = Box::new(SqliteDestination::backup(&file).unwrap());
+    let second = SqliteDestination::backup(&file).err().unwrap();
+    assert!(matches!(second, OpenError::InUse { .. }), "{second}");
+    fill(&mut snapshot(store.path()), first);
+    let third = SqliteDestination::backup(&file).err().unwrap();
+    assert!(matches!(third, OpenError::Exists { .. }), "{third}");
+    // Nor is a backup of a later version taken for one of this.
+    let file = store.path().join("backup");
+    let backup: Box<dyn Destination> = Box::new(SqliteDestination::backup(&file).unwrap());
+    fill(&mut snapshot(store.path()), backup);
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let refused = SnapshotError::from(SqliteSnapshot::of_backup(&file).err().unwrap()).to_string();
+    assert!(refused.ends_with("has schema version 99, this program knows 2; use a newer mailbox-store"), "{refused}");
+}
