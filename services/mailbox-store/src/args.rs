@@ -35,15 +35,15 @@ impl Args {
     pub fn run(self) -> ExitCode {
         let Self { service, data, database } = self;
         let (service, command) = Command::split(service);
-        let database = database.filter(|url| !url.is_empty());
+        let database = database.filter(|url| !url.is_empty()).map(|url| url.parse()).transpose();
+        let database = database.context("--database (MAILTOWN_DATABASE)");
         if let Some(command) = command {
-            return cli::exit_code(command.run(&service, data, database.is_some()));
+            return cli::exit_code(database.and_then(|database| command.run(&service, data, database)));
         }
         cli::run(&service, PortKey::Store, async |launch| {
             let listener = launch.listen(PortKey::Store).await?;
             let data = admin::directory(data, &launch.stack);
-            let database = database.map(|url| url.parse()).transpose().context("--database (MAILTOWN_DATABASE)")?;
-            let config = Config { stack: launch.stack, data, database, token: launch.token };
+            let config = Config { stack: launch.stack, data, database: database?, token: launch.token };
             Ok(run(config, listener, launch.shutdown).await?)
         })
     }

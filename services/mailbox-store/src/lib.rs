@@ -3,7 +3,7 @@
 //! ```text
 //! api        the routes, each a few lines over the store
 //! logins     passwords, checked slowly once and then from memory
-//! admin      backup, restore, check, export, import
+//! admin      backup, restore, check, export, import, move-backend
 //! accounts   the configuration's accounts, hashed
 //! store      what is durable, behind one trait, with two backends; and a store as a whole: snapshot, copy, check
 //! ```

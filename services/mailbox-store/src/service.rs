@@ -104,7 +104,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     served
 }
 
-async fn open(
+pub(crate) async fn open(
     stack: &Stack,
     data: PathBuf,
     database: Option<DatabaseUrl>,

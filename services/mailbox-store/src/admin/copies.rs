@@ -1,32 +1,51 @@
 //! A store as a whole, from one place to another.
 
-use super::{check, progress};
+use super::{Subject, check, progress};
 use crate::store::{
-    copy::{Destination, copy},
+    copy::{Destination, copy, fingerprint},
+    place::Place,
     sqlite::{SqliteDestination, SqliteSnapshot},
 };
 use anyhow::ensure;
 use std::path::Path;
 
 /// Backs up the store, which may be running, to a new file.
-pub(super) fn backup(directory: &Path, file: &Path) -> anyhow::Result<()> {
+pub(super) fn backup(subject: &Subject, file: &Path) -> anyhow::Result<()> {
     let mut destination = Box::new(SqliteDestination::backup(file)?);
-    let mut source = SqliteSnapshot::of_directory(directory)?;
-    let damaged = copy(&mut source, &mut *destination, &progress("records"))?;
+    let mut source = subject.place.snapshot(subject.name())?;
+    let damaged = copy(&mut *source, &mut *destination, &progress("records"))?;
     destination.finish()?;
-    println!("backed up {} to {}", directory.display(), file.display());
+    println!("backed up {} to {}", subject.place, file.display());
     report(&damaged)
 }
 
-/// Fills an empty directory from a backup, and checks what is there then.
-pub(super) fn restore(directory: &Path, file: &Path) -> anyhow::Result<()> {
+/// Fills an empty place from a backup, and checks what is there then.
+pub(super) fn restore(subject: &Subject, file: &Path) -> anyhow::Result<()> {
     let mut source = SqliteSnapshot::of_backup(file)?;
-    let mut destination = Box::new(SqliteDestination::directory(directory)?);
+    let mut destination = subject.place.destination(subject.name())?;
     let damaged = copy(&mut source, &mut *destination, &progress("records"))?;
     destination.finish()?;
-    println!("restored {} to {}", file.display(), directory.display());
+    println!("restored {} to {}", file.display(), subject.place);
     let reported = report(&damaged);
-    check(directory).and(reported)
+    check(&subject.place, subject.name()).and(reported)
+}
+
+/// Fills an empty place from a store that nobody uses meanwhile, and checks what is there then.
+pub(super) fn move_backend(subject: &Subject, to: &Place) -> anyhow::Result<()> {
+    let Subject { place, .. } = subject;
+    let (mut source, lock) = place.unused_snapshot(subject.name())?;
+    let mut destination = to.destination(subject.name())?;
+    let damaged = copy(&mut *source, &mut *destination, &progress("records"))?;
+    if lock.is_none() {
+        // Whoever came unseen since the snapshot has mail that the copy lacks.
+        let now = fingerprint(&mut *place.snapshot(subject.name())?)?;
+        let is_unchanged = now == fingerprint(&mut *source)?;
+        ensure!(is_unchanged, "{place} has changed meanwhile; stop all of its stores, and repeat this");
+    }
+    destination.finish()?;
+    println!("moved {place} to {to}; start the stores on that, then remove {place}");
+    let reported = report(&damaged);
+    check(to, subject.name()).and(reported)
 }
 
 /// Prints which messages were found damaged and set aside in the copy.

@@ -1,28 +1,28 @@
 //! Mail from elsewhere into a maildrop, through the same door as all mail.
 
-use super::mbox::{self, FoundMessage, network_lines};
+use super::{
+    Subject,
+    mbox::{self, FoundMessage, network_lines},
+};
 use crate::{
     metrics::Metrics,
     service,
-    store::{
-        MessageStream, Store,
-        sqlite::{OpenError, Options, SqliteStore},
-    },
+    store::{MessageStream, Store, place::Place, sqlite::OpenError},
 };
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;
 use indicatif::ProgressBar;
-use jiff::Timestamp;
 use mail_api::{StoreClient, Submission};
 use mail_proto::{Mailbox, ReversePath};
 use prometheus_client::registry::Registry;
 use service_kit::{
     cli::{self, ServiceArgs},
-    config::{PortKey, Profile, Stack},
+    config::PortKey,
 };
 use std::{
     convert::Infallible,
+    env,
     fs::{self, File},
     io::BufReader,
     path::{Path, PathBuf},
@@ -31,21 +31,20 @@ use std::{
 use tokio::runtime::Runtime;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Puts the mail of `source` into the maildrop of `mailbox`: through the running store, or else into the one in
-/// `directory`. What cannot be taken is named, and left out.
+/// Puts the mail of `source` into the maildrop of `mailbox`: through the running store where it has a directory to
+/// itself, and otherwise as one more store. What cannot be taken is named, and left out.
 pub(super) fn import(
     args: &ServiceArgs,
-    stack: Stack,
-    directory: Option<PathBuf>,
+    subject: Subject,
     mailbox: &Mailbox,
     source: &Path,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let limit_octets = usize::try_from(stack.limits.message_octets).unwrap_or(usize::MAX);
+    let limit_octets = usize::try_from(subject.stack.limits.message_octets).unwrap_or(usize::MAX);
     let source = Source::open(source)?;
     progress.set_length(source.count(limit_octets)?);
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let target = runtime.block_on(Target::open(args, stack, directory, mailbox))?;
+    let target = runtime.block_on(Target::open(args, subject, mailbox))?;
     let (mut imported, mut refused) = (0_u64, 0_u64);
     let mut repetitions = Xxh3::new();
     let outcome = source.each(limit_octets, |number, message| {
@@ -137,33 +136,35 @@ enum Refusal {
 enum Target {
     /// A store is at work in the directory: it is asked.
     Running(StoreClient),
-    /// None is.
-    Opened(SqliteStore),
+    /// None is, or it does not mind.
+    Opened(Arc<dyn Store>),
 }
 
 impl Target {
-    async fn open(
-        args: &ServiceArgs,
-        stack: Stack,
-        directory: Option<PathBuf>,
-        mailbox: &Mailbox,
-    ) -> anyhow::Result<Self> {
-        let address = args.neighbour(&stack, PortKey::Store)?;
+    async fn open(args: &ServiceArgs, subject: Subject, mailbox: &Mailbox) -> anyhow::Result<Self> {
+        let Subject { stack, place } = subject;
+        let address = args.neighbour(&stack, PortKey::Store);
         let config = stack.config_path().to_owned();
-        let opened = directory.map(|directory| open_directory(&stack, directory));
+        // Only what arrives is held outside the database.
+        let (data, database) = match place {
+            Place::Directory(directory) => (directory, None),
+            Place::Database(url) => (env::temp_dir(), Some(url)),
+        };
+        let opened = service::open(&stack, data, database, Metrics::new(&mut Registry::default())).await;
         let (target, exists) = match opened {
-            Some(Ok(store)) => {
-                service::replace_accounts(&store, stack).await?;
+            Ok(store) => {
+                service::replace_accounts(&*store, stack).await?;
                 let exists = store.mailbox(mailbox).await.is_ok();
                 (Self::Opened(store), exists)
             }
-            None | Some(Err(OpenError::InUse { .. })) => {
+            Err(service::Error::Open(OpenError::InUse { .. })) => {
+                let address = address?;
                 let client = StoreClient::new(cli::endpoint(&format!("http://{address}"), args.token().as_ref())?);
                 let found = client.mailbox(mailbox).await;
                 let found = found.with_context(|| format!("the running store at {address} cannot be used"))?;
                 (Self::Running(client), found.is_some())
             }
-            Some(Err(error)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
         };
         if !exists {
             target.close().await;
@@ -215,15 +216,6 @@ impl Target {
             store.close().await;
         }
     }
-}
-
-fn open_directory(stack: &Stack, directory: PathBuf) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(Options {
-        directory,
-        adds_return_path: stack.profile == Profile::Rfc,
-        clock: Arc::new(Timestamp::now),
-        metrics: Metrics::new(&mut Registry::default()),
-    })
 }
 
 /// What was refused as a request is the message's own fault; but not when it is the token that is missing.

@@ -1,19 +1,19 @@
-//! What is done to a store besides running it: backup, restore, check, export, import.
+//! What is done to a store besides running it: backup, restore, check, export, import, move-backend.
 
 mod copies;
 mod export;
 mod import;
 mod mbox;
 
-use crate::store::{check, sqlite::SqliteSnapshot};
-use anyhow::ensure;
+use crate::store::{check, place::Place, postgres::DatabaseUrl};
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mail_proto::Mailbox;
 use service_kit::{
     cli::{ServiceArgs, ServiceCommand},
     config::Stack,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The subcommands of `mailbox-store`.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -31,13 +31,16 @@ pub(crate) enum Command {
 pub(crate) enum AdminCommand {
     /// Back up the store to one file, while it is running or not
     #[command(after_help = "Example:\n  mailbox-store --name gmail.com backup gmail-2026-01-01.db\n\n\
-        A backup is an SQLite database with everything in it.")]
+        A backup is an SQLite database with everything in it, whatever the store keeps its mail in.")]
     Backup {
         /// The file to write, which must not exist
         file: PathBuf,
     },
-    /// Put a backup into an empty data directory
-    #[command(after_help = "Example:\n  mailbox-store --name gmail.com --data /srv/new restore gmail-2026-01-01.db")]
+    /// Put a backup into an empty data directory or database
+    #[command(
+        after_help = "Example:\n  mailbox-store --name gmail.com --data /srv/new restore gmail-2026-01-01.db\n\n\
+        What was backed up from SQLite can be restored into PostgreSQL, and the other way round."
+    )]
     Restore {
         /// The backup
         file: PathBuf,
@@ -68,6 +71,17 @@ pub(crate) enum AdminCommand {
         /// The mbox file (mboxrd, mboxo) or Maildir directory
         source: PathBuf,
     },
+    /// Move the stopped store from SQLite to PostgreSQL, or the other way round
+    #[command(after_help = "Example:\n  \
+        mailbox-store --name gmail.com move-backend --to postgres://user:password@host:5432/gmail\n  \
+        mailbox-store --name gmail.com --database postgres://user:password@host:5432/gmail move-backend --to /srv/mail\
+        \n\nThe store that --data or --database names is copied, checked, and left as it was: remove it when the new \
+        one is\nin use. What is interrupted can be repeated.")]
+    MoveBackend {
+        /// The directory or the URL of the database, which must be empty
+        #[arg(long, env = "MAILTOWN_TO", hide_env_values = true, value_name = "DIR|URL")]
+        to: String,
+    },
 }
 
 /// How exported mail is written.
@@ -96,31 +110,45 @@ pub(crate) fn directory(data: Option<PathBuf>, stack: &Stack) -> PathBuf {
     data.unwrap_or_else(|| PathBuf::from(".mailtown").join(stack.name.as_str()))
 }
 
+/// The store that an administrator works on, which need not be running.
+pub(crate) struct Subject {
+    pub(crate) stack: Stack,
+    pub(crate) place: Place,
+}
+
+impl Subject {
+    fn name(&self) -> &str {
+        self.stack.name.as_str()
+    }
+}
+
 impl AdminCommand {
-    /// Carries it out, on a store in a directory unless `in_database`. Blocks.
+    /// Carries it out on the store in `database`, or else in `data`. Blocks.
     ///
     /// # Errors
     /// One line that names what is wrong and what to do.
-    pub(crate) fn run(self, args: &ServiceArgs, data: Option<PathBuf>, in_database: bool) -> anyhow::Result<()> {
+    pub(crate) fn run(
+        self,
+        args: &ServiceArgs,
+        data: Option<PathBuf>,
+        database: Option<DatabaseUrl>,
+    ) -> anyhow::Result<()> {
         let stack = args.stack()?;
-        ensure!(
-            !in_database || matches!(self, Self::Import { .. }),
-            "this works on a store in a directory; for one in PostgreSQL use pg_dump and pg_restore, \
-             or leave --database (MAILTOWN_DATABASE) out"
-        );
-        let directory = directory(data, &stack);
+        let place = database.map_or_else(|| Place::Directory(directory(data, &stack)), Place::Database);
+        let subject = Subject { stack, place };
         match self {
-            Self::Backup { file } => copies::backup(&directory, &file),
-            Self::Restore { file } => copies::restore(&directory, &file),
-            Self::Check => check(&directory),
-            Self::Export { format, mailboxes, directory: target } => {
-                let mut snapshot = SqliteSnapshot::of_directory(&directory)?;
-                export::export(&mut snapshot, &target, format, &mailboxes, &progress("messages"))
+            Self::Backup { file } => copies::backup(&subject, &file),
+            Self::Restore { file } => copies::restore(&subject, &file),
+            Self::MoveBackend { to } => {
+                let to = to.parse().context("--to (MAILTOWN_TO)")?;
+                copies::move_backend(&subject, &to)
             }
-            Self::Import { mailbox, source } => {
-                let directory = Some(directory).filter(|_| !in_database);
-                import::import(args, stack, directory, &mailbox, &source, &progress("messages"))
+            Self::Check => check(&subject.place, subject.name()),
+            Self::Export { format, mailboxes, directory } => {
+                let mut snapshot = subject.place.snapshot(subject.name())?;
+                export::export(&mut *snapshot, &directory, format, &mailboxes, &progress("messages"))
             }
+            Self::Import { mailbox, source } => import::import(args, subject, &mailbox, &source, &progress("messages")),
         }
     }
 }
@@ -132,9 +160,9 @@ fn progress(what: &'static str) -> ProgressBar {
     ProgressBar::new(0).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
 }
 
-/// Checks the store in a directory, and prints what was found.
-fn check(directory: &Path) -> anyhow::Result<()> {
-    let report = check::check(&mut SqliteSnapshot::of_directory(directory)?, &progress("messages"))?;
+/// Checks the store of this stack, and prints what was found.
+fn check(place: &Place, stack: &str) -> anyhow::Result<()> {
+    let report = check::check(&mut *place.snapshot(stack)?, &progress("messages"))?;
     for note in &report.notes {
         println!("note: {note}");
     }
@@ -146,6 +174,6 @@ fn check(directory: &Path) -> anyhow::Result<()> {
         println!("{what:<18}{count:>12}");
     }
     let findings = report.findings.len();
-    ensure!(findings == 0, "{} has {findings} findings; restore a backup, or go on without", directory.display());
+    ensure!(findings == 0, "{place} has {findings} findings; restore a backup, or go on without");
     Ok(())
 }

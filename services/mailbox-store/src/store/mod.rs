@@ -11,6 +11,7 @@ pub(crate) mod copy;
 mod error;
 mod ids;
 mod message_stream;
+pub(crate) mod place;
 pub mod postgres;
 pub(crate) mod records;
 pub(crate) mod snapshot;

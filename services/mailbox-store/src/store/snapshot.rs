@@ -1,10 +1,10 @@
-//! A store as it stands at one moment: what backup, restore, check and export are made of.
+//! A store as it stands at one moment: what backup, restore, check, export and move-backend are made of.
 //!
 //! Records are given as they are stored, decodable or not: who only copies them judges nothing but bodies.
 
 use super::{
     checksum::{Checksum, Checksummer, OTHER_CHECKSUM, OTHER_LENGTH},
-    sqlite,
+    postgres, sqlite,
 };
 use std::io::{self, Read};
 
@@ -17,6 +17,9 @@ pub(crate) enum SnapshotError {
     /// The one in a directory, or a backup.
     #[error(transparent)]
     Sqlite(#[from] sqlite::OpenError),
+    /// The one in a database.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
 }
 
 /// How many records there are.

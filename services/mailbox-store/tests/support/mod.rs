@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub(crate) const TOKEN: &str = "secret";
-const ACCOUNTS: &str = r#""a@local.test" = "pass a"
+pub(crate) const ACCOUNTS: &str = r#""a@local.test" = "pass a"
 "b@local.test" = "pass b""#;
 
 /// A running store.
@@ -34,6 +34,13 @@ impl Server {
 
     pub(crate) async fn start_in(data: TempDir, accounts: &str) -> Self {
         let config = configured(data.path(), accounts);
+        Self::run(config, data).await
+    }
+
+    /// A store over this database.
+    pub(crate) async fn start_over(database: &str) -> Self {
+        let data = TempDir::new().unwrap();
+        let config = Config { database: Some(database.parse().unwrap()), ..configured(data.path(), ACCOUNTS) };
         Self::run(config, data).await
     }
 

@@ -193,6 +193,11 @@ impl Database {
 }
 
 impl Unit<'_> {
+    /// What it talks over.
+    pub(super) fn session(&self) -> &Session {
+        self.session
+    }
+
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
         self.database.now()

@@ -9,7 +9,9 @@
 mod accounts;
 mod bodies;
 mod claims;
+mod console;
 mod database;
+mod destination;
 mod failure;
 mod group;
 mod maildrop;
@@ -19,6 +21,7 @@ mod open;
 mod pool;
 mod quarantine;
 mod queue;
+mod snapshot;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -26,7 +29,9 @@ mod url;
 mod values;
 mod watch;
 
+pub(crate) use destination::PostgresDestination;
 pub use open::OpenError;
+pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{

@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     group::Submitter,
     maintenance,
-    pool::Pool,
+    pool::{Pool, Session},
     queue,
     url::{DatabaseUrl, InvalidDatabaseUrl},
     watch,
@@ -17,12 +17,17 @@ use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio_postgres::error::SqlState;
 
 /// The schema this program writes; kept in the database's table `properties`.
-const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 1;
 /// Brings a database from the version of its place in this list to the next one.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql")];
 
 /// What is known of the database as a whole, by name.
-const PROPERTIES: &str = "CREATE TABLE IF NOT EXISTS properties (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
+pub(super) const PROPERTIES: &str =
+    "CREATE TABLE IF NOT EXISTS properties (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
+
+/// What a database that is being filled says instead of its version, before the name of who is at it. Stores of every
+/// version refuse it.
+pub(super) const INCOMING: &str = "incoming ";
 
 /// How often to try to create what others are creating, too.
 const ATTEMPTS: u32 = 20;
@@ -50,6 +55,44 @@ pub enum OpenError {
         /// The version it has.
         version: String,
     },
+    /// The database was written by an earlier version of this program, and not opened by this one yet.
+    #[error("{url} has schema version {version}; start mailbox-store on it once")]
+    Older {
+        /// The database, without its password.
+        url: DatabaseUrl,
+        /// The version it has.
+        version: String,
+    },
+    /// There is no store.
+    #[error("{url} holds no store; correct --database (MAILTOWN_DATABASE)")]
+    Missing {
+        /// The database, without its password.
+        url: DatabaseUrl,
+    },
+    /// A copy of another store was not finished.
+    #[error("{url}: an interrupted restore or move-backend has left this; repeat it, or give a new database")]
+    Incomplete {
+        /// The database, without its password.
+        url: DatabaseUrl,
+    },
+    /// There is a store where a new one is to be.
+    #[error("{url} has a store already; give an empty database")]
+    Occupied {
+        /// The database, without its password.
+        url: DatabaseUrl,
+    },
+    /// Somebody else has begun to fill the database, or a store was started on it.
+    #[error("{url} was taken by another command or store meanwhile; begin anew with an empty database")]
+    Taken {
+        /// The database, without its password.
+        url: DatabaseUrl,
+    },
+    /// A store is at work.
+    #[error("{url} is in use by a mailbox-store; stop all of its stores first")]
+    InUse {
+        /// The database, without its password.
+        url: DatabaseUrl,
+    },
     /// The database holds the mail of another stack.
     #[error("{url} holds the mail of {stack}; give every stack a database of its own")]
     Foreign {
@@ -70,9 +113,9 @@ pub enum OpenError {
 
 /// What a database says of itself.
 #[derive(Default)]
-struct Properties {
-    version: String,
-    stack: Option<String>,
+pub(super) struct Properties {
+    pub(super) version: String,
+    pub(super) stack: Option<String>,
 }
 
 impl PostgresStore {
@@ -87,6 +130,9 @@ impl PostgresStore {
         let unusable = |error| OpenError::Unusable { url: url.clone(), error };
 
         let properties = prepared(&database).await.map_err(unusable)?;
+        if properties.version.starts_with(INCOMING) {
+            return Err(OpenError::Incomplete { url });
+        }
         let version = properties.version.parse().ok().filter(|version| (0..=SCHEMA_VERSION).contains(version));
         let Some(version) = version else {
             return Err(OpenError::Newer { url, version: properties.version });
@@ -112,18 +158,18 @@ impl PostgresStore {
 /// The database's properties, after the table for them was created if need be.
 async fn prepared(database: &Database) -> Result<Properties, StoreError> {
     // Nothing is created that is there: not everyone may create.
-    let known = database.read(&(), |unit, ()| properties(unit).boxed()).await?;
+    let known = database.read(&(), |unit, ()| properties(unit.session()).boxed()).await?;
     if let Some(known) = known {
         return Ok(known);
     }
     create(database, PROPERTIES).await?;
-    Ok(database.read(&(), |unit, ()| properties(unit).boxed()).await?.unwrap_or_default())
+    Ok(database.read(&(), |unit, ()| properties(unit.session()).boxed()).await?.unwrap_or_default())
 }
 
 /// `None` when there is no table of them.
-async fn properties(unit: &mut Unit<'_>) -> Result<Option<Properties>, Failure> {
+pub(super) async fn properties(session: &Session) -> Result<Option<Properties>, Failure> {
     let mut properties = Properties { version: "0".to_owned(), stack: None };
-    let rows = match unit.query("SELECT name, value FROM properties", &[]).await {
+    let rows = match session.query("SELECT name, value FROM properties", &[]).await {
         Err(Failure::Database(error)) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(None),
         rows => rows?,
     };
@@ -146,6 +192,11 @@ async fn migrate(database: &Database, from: i64) -> Result<(), StoreError> {
         database.write(&value, |unit, value| set_version(unit, value).boxed()).await?;
     }
     Ok(())
+}
+
+/// All statements that make the schema.
+pub(super) fn schema() -> impl Iterator<Item = &'static str> {
+    MIGRATIONS.into_iter().flat_map(statements)
 }
 
 /// The statements of a migration, one by one: not every database changes its schema within a transaction.
@@ -200,7 +251,7 @@ async fn claim(database: &Database, stack: &str) -> Result<Option<String>, Store
             async move {
                 let insert = "INSERT INTO properties (name, value) VALUES ('stack', $1) ON CONFLICT (name) DO NOTHING";
                 unit.execute(insert, &[&stack]).await?;
-                Ok(properties(unit).await?.and_then(|properties| properties.stack))
+                Ok(properties(unit.session()).await?.and_then(|properties| properties.stack))
             }
             .boxed()
         })

@@ -20,11 +20,27 @@ const CONNECTIONS: usize = 16;
 const TURN: Duration = Duration::from_secs(5);
 /// How long opening one may take, once its machine has taken the call.
 const OPENING: Duration = Duration::from_secs(5);
-/// How long a statement may take before its connection is given up. A little longer than the database itself gives it.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What the database is told about it: nobody's lock outlives its store for long.
-const SETTINGS: &str = "SET statement_timeout = 15000; SET idle_in_transaction_session_timeout = 30000;
-    SET client_min_messages = warning";
+
+/// How long statements may take.
+pub(super) struct Patience {
+    /// After so long a connection is given up. A little longer than the database itself gives a statement.
+    silence: Duration,
+    /// What the database is told about it.
+    settings: &'static str,
+}
+
+/// Nobody's lock outlives its store for long.
+pub(super) const SERVING: Patience = Patience {
+    silence: Duration::from_secs(20),
+    settings: "SET statement_timeout = 15000; SET idle_in_transaction_session_timeout = 30000;
+    SET client_min_messages = warning",
+};
+/// Who reads or writes everything has time, and locks nothing that others need.
+pub(super) const ADMINISTERING: Patience = Patience {
+    silence: Duration::from_secs(60 * 60),
+    settings: "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+    SET client_min_messages = warning",
+};
 
 /// The values of a statement's parameters.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -39,6 +55,7 @@ pub(super) struct Pool {
 /// A connection, with the statements that it knows already.
 pub(super) struct Session {
     client: Client,
+    silence: Duration,
     statements: Mutex<HashMap<&'static str, Statement>>,
 }
 
@@ -64,7 +81,7 @@ impl Pool {
         };
         let session = match self.idle_session() {
             Some(session) => session,
-            None => Session::open(&self.config).await?,
+            None => Session::open(&self.config, &SERVING).await?,
         };
         Ok(Loan { session, pool: self, _permit: permit })
     }
@@ -100,17 +117,18 @@ impl Loan<'_> {
 }
 
 impl Session {
-    async fn open(config: &Config) -> Result<Self, Failure> {
+    /// Opens a connection.
+    pub(super) async fn open(config: &Config, patience: &Patience) -> Result<Self, Failure> {
         let opening = async {
             let (client, connection) = config.connect(NoTls).await?;
             // What it fails with reaches those who wait for an answer. It ends with the client.
             tokio::spawn(connection);
-            client.batch_execute(SETTINGS).await?;
+            client.batch_execute(patience.settings).await?;
             if setting(&client, "SHOW synchronous_commit").await?.as_deref() == Some("off") {
                 // Durable is durable, whatever else this database is for.
                 client.batch_execute("SET synchronous_commit = on").await?;
             }
-            Ok(Self { client, statements: Mutex::default() })
+            Ok(Self { client, silence: patience.silence, statements: Mutex::default() })
         };
         match timeout(OPENING, opening).await {
             // Not tried again by itself: who asks next tries.
@@ -125,18 +143,18 @@ impl Session {
     /// What a query gives. Statements that are polled one after the other travel together.
     pub(super) async fn query(&self, sql: &'static str, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
         let statement = self.statement(sql).await?;
-        patiently(self.client.query(&statement, parameters)).await
+        self.patiently(self.client.query(&statement, parameters)).await
     }
 
     /// How many rows a statement concerned.
     pub(super) async fn execute(&self, sql: &'static str, parameters: Parameters<'_>) -> Result<u64, Failure> {
         let statement = self.statement(sql).await?;
-        patiently(self.client.execute(&statement, parameters)).await
+        self.patiently(self.client.execute(&statement, parameters)).await
     }
 
     /// Statements without parameters or answers.
     pub(super) async fn command(&self, sql: &str) -> Result<(), Failure> {
-        patiently(self.client.batch_execute(sql)).await
+        self.patiently(self.client.batch_execute(sql)).await
     }
 
     /// Prepares a statement, so that from now on it is sent at once.
@@ -144,20 +162,20 @@ impl Session {
         if let Some(statement) = self.statements().get(sql) {
             return Ok(statement.clone());
         }
-        let statement = patiently(self.client.prepare(sql)).await?;
+        let statement = self.patiently(self.client.prepare(sql)).await?;
         self.statements().insert(sql, statement.clone());
         Ok(statement)
     }
 
+    async fn patiently<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
+        match timeout(self.silence, answer).await {
+            Ok(answered) => Ok(answered?),
+            Err(_elapsed) => Err(Failure::Silence),
+        }
+    }
+
     fn statements(&self) -> MutexGuard<'_, HashMap<&'static str, Statement>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn patiently<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
-    match timeout(PATIENCE, answer).await {
-        Ok(answered) => Ok(answered?),
-        Err(_elapsed) => Err(Failure::Silence),
     }
 }
 

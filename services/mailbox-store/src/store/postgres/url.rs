@@ -1,6 +1,6 @@
 //! Where the database is.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use tokio_postgres::{Config, config::Host};
 
 /// How long to wait for a connection.
@@ -10,7 +10,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Names a PostgreSQL database: `postgres://user:password@host:port/database`. Shown without the password.
 #[derive(Clone)]
-pub struct DatabaseUrl(Config);
+pub struct DatabaseUrl(Arc<Config>);
 
 /// The text names no database. It is not repeated, because there may be a password in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,7 @@ impl FromStr for DatabaseUrl {
             .keepalives_idle(SILENCE)
             .keepalives_interval(SILENCE / 3)
             .keepalives_retries(3);
-        Ok(Self(config))
+        Ok(Self(Arc::new(config)))
     }
 }
 

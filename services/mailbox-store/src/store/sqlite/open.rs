@@ -45,7 +45,7 @@ pub enum OpenError {
     },
     /// A copy of another store was not finished.
     #[error(
-        "{}: an interrupted restore has left this; repeat it, or remove this file and bodies/ beside it",
+        "{}: an interrupted restore or move-backend has left this; repeat it, or remove this file and bodies/ beside it",
         path.display()
     )]
     Incomplete {
@@ -179,7 +179,7 @@ fn sync(directory: &Path) -> Result<(), OpenError> {
 }
 
 /// Holds a directory for oneself, as a running store does.
-pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     lock_file(&directory.join("lock"), directory)
 }
 

@@ -1,5 +1,6 @@
 //! The battery on PostgreSQL, and what is this backend's own.
 
+mod copies;
 mod failures;
 mod server;
 mod together;

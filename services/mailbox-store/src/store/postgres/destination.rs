@@ -1,0 +1,234 @@
+//! A store in a database that is being filled with a copy of another.
+//!
+//! While it is, its schema version names who fills it instead of a number, so that stores refuse it. Every transaction
+//! looks whether that name is still there; the last one puts the number in its place.
+
+use super::{
+    bodies::PIECE_OCTETS,
+    console::Console,
+    open::{INCOMING, OpenError, PROPERTIES, SCHEMA_VERSION, schema},
+    pool::Parameters,
+    url::DatabaseUrl,
+};
+use crate::store::{
+    copy::Destination,
+    snapshot::{AccountRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, SubmissionRecord, VerifiedBody},
+};
+use std::{borrow::Cow, io::Read};
+
+/// How many octets of bodies, and how many messages, are written at once.
+const BATCH_OCTETS: usize = 4 * 1024 * 1024;
+const BATCH_MESSAGES: usize = 500;
+
+/// What becomes a store when it is finished.
+pub(crate) struct PostgresDestination {
+    console: Console,
+    /// What stands in place of the version.
+    mark: String,
+    messages: Vec<(MessageRecord, Vec<u8>)>,
+    pieces: Vec<Piece>,
+    piece_octets: usize,
+}
+
+struct Piece {
+    message: i64,
+    number: i64,
+    octets: Vec<u8>,
+}
+
+impl PostgresDestination {
+    /// A store of this stack in a database that is empty, or that an interrupted copy has left.
+    ///
+    /// # Errors
+    /// [`OpenError`], also when there is a store.
+    pub(crate) fn open(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
+        let console = Console::open(url)?;
+        let url = || console.url();
+        let properties = match console.properties()? {
+            Some(properties) => properties,
+            None => {
+                console.command(PROPERTIES)?;
+                console.properties()?.unwrap_or_default()
+            }
+        };
+        if let Some(stack) = properties.stack.filter(|other| other != stack) {
+            return Err(OpenError::Foreign { url: url(), stack });
+        }
+        let version = properties.version;
+        let is_ours = version.starts_with(INCOMING);
+        if !is_ours && !version.parse().is_ok_and(|version| (0..=SCHEMA_VERSION).contains(&version)) {
+            return Err(OpenError::Newer { url: url(), version });
+        }
+        schema().try_for_each(|statement| console.command(statement))?;
+        if !is_ours && !is_empty(&console)? {
+            return Err(OpenError::Occupied { url: url() });
+        }
+        console.refuse_running()?;
+        let mark = format!("{INCOMING}{}", uuid::Uuid::new_v4().simple());
+        let upsert = "INSERT INTO properties (name, value) VALUES ('schema_version', $1), ('stack', $2)
+             ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
+        console.execute(upsert, &[&mark, &stack])?;
+        if is_ours {
+            console.command("TRUNCATE TABLE accounts, messages, bodies, submissions, deliveries, queue")?;
+        }
+        Ok(Self { console, mark, messages: Vec::new(), pieces: Vec::new(), piece_octets: 0 })
+    }
+
+    /// Carries out one transaction, if the database is still ours.
+    fn write(&self, statements: &[(&'static str, Parameters<'_>)]) -> Result<(), OpenError> {
+        self.console.command("BEGIN")?;
+        // Whoever takes the database waits until this has ended.
+        let select = "UPDATE properties SET value = value WHERE name = 'schema_version' AND value = $1";
+        if self.console.execute(select, &[&self.mark])? != 1 {
+            return Err(OpenError::Taken { url: self.console.url() });
+        }
+        for (sql, parameters) in statements {
+            self.console.execute(sql, parameters)?;
+        }
+        self.console.command("COMMIT")
+    }
+
+    /// Writes the messages and pieces that are held.
+    fn flush(&mut self) -> Result<(), OpenError> {
+        if self.messages.is_empty() && self.pieces.is_empty() {
+            return Ok(());
+        }
+        let records = || self.messages.iter().map(|(message, _)| message);
+        let keys: Vec<i64> = records().map(|message| message.key).collect();
+        let reverse_paths: Vec<_> = records().map(|message| storable(&message.reverse_path)).collect();
+        let octets: Vec<i64> = records().map(|message| message.octets).collect();
+        let received: Vec<i64> = records().map(|message| message.received_at_ms).collect();
+        let adds: Vec<bool> = records().map(|message| message.adds_return_path).collect();
+        let holders: Vec<i64> = records().map(|message| message.holders).collect();
+        let checksums: Vec<&[u8]> = self.messages.iter().map(|(_, checksum)| &checksum[..]).collect();
+        let messages =
+            "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders)
+             SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bytea[],
+                 $7::bigint[])";
+        let of: Vec<i64> = self.pieces.iter().map(|piece| piece.message).collect();
+        let numbers: Vec<i64> = self.pieces.iter().map(|piece| piece.number).collect();
+        let contents: Vec<&[u8]> = self.pieces.iter().map(|piece| &piece.octets[..]).collect();
+        let pieces = "INSERT INTO bodies (message_id, piece, octets)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])";
+        self.write(&[
+            (messages, &[&keys, &reverse_paths, &octets, &received, &adds, &checksums, &holders]),
+            (pieces, &[&of, &numbers, &contents]),
+        ])?;
+        self.messages.clear();
+        self.pieces.clear();
+        self.piece_octets = 0;
+        Ok(())
+    }
+
+    /// Reads the body a piece at a time. There is always a piece 0.
+    fn body(&mut self, message: i64, body: &mut VerifiedBody<'_>) -> Result<(), OpenError> {
+        for number in 0.. {
+            let mut octets = Vec::new();
+            // Failures of its source are faults of the body, and come as its end.
+            let _ = body.by_ref().take(PIECE_OCTETS as u64).read_to_end(&mut octets);
+            if number > 0 && octets.is_empty() {
+                break;
+            }
+            let is_last = octets.len() < PIECE_OCTETS;
+            self.piece_octets += octets.len();
+            self.pieces.push(Piece { message, number, octets });
+            if self.piece_octets >= BATCH_OCTETS {
+                self.flush()?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Destination for PostgresDestination {
+    fn message(&mut self, message: &MessageRecord, body: &mut VerifiedBody<'_>) -> Result<()> {
+        self.body(message.key, body)?;
+        // A message from before there were checksums has one from now on.
+        let checksum = message.checksum.clone().unwrap_or_else(|| body.checksum().to_bytes().to_vec());
+        self.messages.push((message.clone(), checksum));
+        if self.messages.len() >= BATCH_MESSAGES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn submissions(&mut self, submissions: &[SubmissionRecord]) -> Result<()> {
+        self.flush()?;
+        let transactions: Vec<_> = submissions.iter().map(|submission| storable(&submission.transaction)).collect();
+        let messages: Vec<i64> = submissions.iter().map(|submission| submission.message).collect();
+        let insert = "INSERT INTO submissions (transaction_id, message_id)
+             SELECT * FROM unnest($1::text[], $2::bigint[])";
+        Ok(self.write(&[(insert, &[&transactions, &messages])])?)
+    }
+
+    fn deliveries(&mut self, deliveries: &[DeliveryRecord]) -> Result<()> {
+        let addresses: Vec<_> = deliveries.iter().map(|delivery| storable(&delivery.address)).collect();
+        let messages: Vec<i64> = deliveries.iter().map(|delivery| delivery.message).collect();
+        let octets: Vec<i64> = deliveries.iter().map(|delivery| delivery.octets).collect();
+        let quarantined: Vec<Option<i64>> = deliveries.iter().map(|delivery| delivery.quarantined_at_ms).collect();
+        let insert = "INSERT INTO deliveries (address, message_id, octets, quarantined_at_ms)
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])";
+        Ok(self.write(&[(insert, &[&addresses, &messages, &octets, &quarantined])])?)
+    }
+
+    fn queue(&mut self, entries: &[QueueRecord]) -> Result<()> {
+        let domains: Vec<_> = entries.iter().map(|entry| storable(&entry.domain)).collect();
+        let messages: Vec<i64> = entries.iter().map(|entry| entry.message).collect();
+        let recipients: Vec<_> = entries.iter().map(|entry| storable(&entry.recipient)).collect();
+        let attempts: Vec<i64> = entries.iter().map(|entry| entry.attempts).collect();
+        let due: Vec<i64> = entries.iter().map(|entry| entry.next_attempt_at_ms).collect();
+        let leases: Vec<_> = entries.iter().map(|entry| entry.lease.as_deref().map(storable)).collect();
+        let replies: Vec<_> = entries.iter().map(|entry| storable(&entry.last_reply)).collect();
+        let quarantined: Vec<Option<i64>> = entries.iter().map(|entry| entry.quarantined_at_ms).collect();
+        let insert =
+            "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, lease, last_reply,
+                 quarantined_at_ms)
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+                 $7::text[], $8::bigint[])";
+        let columns: Parameters<'_> =
+            &[&domains, &messages, &recipients, &attempts, &due, &leases, &replies, &quarantined];
+        Ok(self.write(&[(insert, columns)])?)
+    }
+
+    fn accounts(&mut self, accounts: &[AccountRecord]) -> Result<()> {
+        let addresses: Vec<_> = accounts.iter().map(|account| storable(&account.address)).collect();
+        let hashes: Vec<_> = accounts.iter().map(|account| account.password_hash.as_deref().map(storable)).collect();
+        let messages: Vec<i64> = accounts.iter().map(|account| account.messages).collect();
+        let octets: Vec<i64> = accounts.iter().map(|account| account.octets).collect();
+        let quota_messages: Vec<Option<i64>> = accounts.iter().map(|account| account.quota_messages).collect();
+        let quota_octets: Vec<Option<i64>> = accounts.iter().map(|account| account.quota_octets).collect();
+        let insert = "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])";
+        let columns: Parameters<'_> = &[&addresses, &hashes, &messages, &octets, &quota_messages, &quota_octets];
+        Ok(self.write(&[(insert, columns)])?)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.flush()?;
+        let update = "UPDATE properties SET value = $1 WHERE name = 'schema_version'";
+        Ok(self.write(&[(update, &[&SCHEMA_VERSION.to_string()])])?)
+    }
+}
+
+fn is_empty(console: &Console) -> Result<bool, OpenError> {
+    for select in [
+        "SELECT 1 FROM accounts LIMIT 1",
+        "SELECT 1 FROM messages LIMIT 1",
+        "SELECT 1 FROM submissions LIMIT 1",
+        "SELECT 1 FROM deliveries LIMIT 1",
+        "SELECT 1 FROM queue LIMIT 1",
+    ] {
+        if !console.query(select, &[])?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A text as PostgreSQL takes it: without NUL, which only damage can have put there.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
