@@ -3,71 +3,26 @@
 
 import argparse
 import json
-import os
 import re
 import socket
 import subprocess
 import sys
 import unittest
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "interop"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "interop"))
 sys.dont_write_bytecode = True  # leave no __pycache__ in the source tree
 import counted  # noqa: E402
-from town import Town, poll  # noqa: E402
+from project import CONTAINER_USER, ROOT, TOKEN, Project, api, check_confinement, town  # noqa: E402
+from town import poll  # noqa: E402
 
 USR1 = "usr1@mail.sustech.edu.cn"
 USR2 = "usr2@mail.sustech.edu.cn"
 USR = "usr@gmail.com"
 SERVICES = {f"{stack}-{service}" for stack in ("exmail", "gmail") for service in ("smtp", "pop3", "store", "dns")}
-CONTAINER_USER = 10001
-TOKEN = os.environ["MAILTOWN_TOKEN"]
 PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http")
 
-town = Town(ROOT / "data" / "config.toml", ROOT / "data" / "fdns.toml")
-arguments = None  # set by main()
-
-
-def compose(*words):
-    """Runs `docker compose` on the project under test and returns what it printed."""
-    command = ["docker", "compose", "--project-name", arguments.project, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)}: {done.stderr}")
-    return done.stdout
-
-
-def containers():
-    """What `docker inspect` says of each container of the project, by the name of its service."""
-    label = f"label=com.docker.compose.project={arguments.project}"
-    ids = subprocess.check_output(["docker", "ps", "--all", "--quiet", "--filter", label], text=True).split()
-    inspected = json.loads(subprocess.check_output(["docker", "inspect", *ids]))
-    return {entry["Config"]["Labels"]["com.docker.compose.service"]: entry for entry in inspected}
-
-
-def wait_until_healthy(*services):
-    """Waits until the health checks of these services say so."""
-
-    def healthy():
-        found = containers()
-        return all(found[service]["State"]["Health"]["Status"] == "healthy" for service in services)
-
-    poll(healthy, 60, f"{services} healthy")
-
-
-def api(stack, path, token=TOKEN, key="store"):
-    """GETs from the HTTP port `key` of a stack; returns status, content type and body."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(f"http://127.0.0.1:{town.config['server'][stack][key]}{path}", headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, answer.headers.get_content_type(), answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers.get_content_type(), error.read()
+arguments = project = None  # set by main()
 
 
 class ComposeTest(unittest.TestCase):
@@ -88,35 +43,26 @@ class Confinement(unittest.TestCase):
     """What each container may do."""
 
     def test_eight_healthy_containers_of_one_image(self):
-        found = containers()
+        found = project.containers()
         self.assertEqual(set(found), SERVICES)
         self.assertEqual({entry["State"]["Health"]["Status"] for entry in found.values()}, {"healthy"})
         self.assertEqual(len({entry["Image"] for entry in found.values()}), 1)
 
     def test_nobody_is_root_or_may_become_it(self):
-        for service, entry in containers().items():
+        for service, entry in project.containers().items():
             with self.subTest(service):
                 self.assertEqual(entry["Config"]["User"], f"{CONTAINER_USER}:{CONTAINER_USER}")
-                self.assertEqual(entry["HostConfig"]["CapDrop"], ["ALL"])
-                self.assertIn("no-new-privileges:true", entry["HostConfig"]["SecurityOpt"])
-                self.assertFalse(entry["HostConfig"]["Privileged"])
-                status = Path(f"/proc/{entry['State']['Pid']}/status")
-                if status.exists():  # not where the engine runs in a machine of its own
-                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                    self.assertEqual(fields["Uid"].split(), [str(CONTAINER_USER)] * 4)
-                    self.assertEqual(int(fields["CapEff"], 16), 0)
-                    self.assertEqual(int(fields["CapBnd"], 16), 0)
-                    self.assertEqual(fields["NoNewPrivs"].strip(), "1")
+                check_confinement(self, entry, CONTAINER_USER)
 
     def test_only_a_stores_own_volume_can_be_written(self):
-        for service, entry in containers().items():
+        for service, entry in project.containers().items():
             with self.subTest(service):
                 self.assertTrue(entry["HostConfig"]["ReadonlyRootfs"])
                 writable = {mount["Destination"] for mount in entry["Mounts"] if mount["RW"]}
                 self.assertEqual(writable, {"/data"} if service.endswith("-store") else set())
 
     def test_image_is_empty_but_for_the_binaries(self):
-        image = containers()["exmail-smtp"]["Image"]
+        image = project.containers()["exmail-smtp"]["Image"]
         container = subprocess.check_output(["docker", "create", image, "smtp-gateway"], text=True).strip()
         try:
             export = subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE)
@@ -277,7 +223,7 @@ class Outages(ComposeTest):
         return json.loads(api("exmail.qq.com", "/v1/queue")[2])["entries"]
 
     def test_mail_waits_for_a_peer_that_is_down(self):
-        compose("stop", "gmail-smtp")
+        project.compose("stop", "gmail-smtp")
         try:
             self.send(USR1, [USR, USR2], "Subject: patience\n\n")
             # Tried at least once, and kept: the name of a stopped container is unknown, which is no failure for good.
@@ -287,7 +233,7 @@ class Outages(ComposeTest):
             with town.maildrop(USR) as client:
                 self.assertEqual(client.stat()[0], 0)
         finally:
-            compose("start", "gmail-smtp")
+            project.compose("start", "gmail-smtp")
         messages = town.wait_for_mail(USR, 1, seconds=90)
         self.assertEqual(len(messages), 1)
         self.assertIn(b"Subject: patience", messages[0])
@@ -302,22 +248,22 @@ class Outages(ComposeTest):
             return client.uidl()[1], client.retr(1)[1]
 
     def assert_kept(self, before):
-        wait_until_healthy("gmail-store", "gmail-smtp", "gmail-pop3")
+        project.wait_until_healthy("gmail-store", "gmail-smtp", "gmail-pop3")
         with town.maildrop(USR) as client:
             self.assertEqual((client.uidl()[1], client.retr(1)[1]), before)
 
     def test_store_restarted(self):
         before = self.deliver()
-        compose("restart", "gmail-store")
+        project.compose("restart", "gmail-store")
         self.assert_kept(before)
         self.send(USR1, USR, "Subject: afterwards\n\n")
         self.assertEqual(len(town.wait_for_mail(USR, 2, seconds=30)), 2)
 
     def test_store_killed_and_replaced(self):
         before = self.deliver()
-        compose("kill", "gmail-store")
-        compose("rm", "--force", "gmail-store")
-        compose("up", "--detach", "--no-build", "--wait", "gmail-store")
+        project.compose("kill", "gmail-store")
+        project.compose("rm", "--force", "gmail-store")
+        project.compose("up", "--detach", "--no-build", "--wait", "gmail-store")
         self.assert_kept(before)
 
 
@@ -327,15 +273,15 @@ class Stop(unittest.TestCase):
     maxDiff = None
 
     def test_logs_tell_no_secret(self):
-        logs = compose("logs", "--no-color")
+        logs = project.compose("logs", "--no-color")
         # Words of messages and of passwords that the tests before this one sent.
         for secret in (TOKEN, "pass1", "pass2", "VGhpcyBpcyBhIHRlc3Q", "through all of it"):
             self.assertNotIn(secret, logs)
 
     def test_nobody_has_crashed_and_all_stop_cleanly(self):
-        self.assertEqual({entry["RestartCount"] for entry in containers().values()}, {0})
-        compose("stop")
-        exit_codes = {service: entry["State"]["ExitCode"] for service, entry in containers().items()}
+        self.assertEqual({entry["RestartCount"] for entry in project.containers().values()}, {0})
+        project.compose("stop")
+        exit_codes = {service: entry["State"]["ExitCode"] for service, entry in project.containers().items()}
         self.assertEqual(exit_codes, dict.fromkeys(SERVICES, 0))
 
 
@@ -346,12 +292,13 @@ BRIEF = (Confinement, Agent, Stop)
 
 def main():
     """Reads the arguments and runs the tests."""
-    global arguments
+    global arguments, project
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--project", required=True, help="name of the compose project, which is up")
     parser.add_argument("--agent", required=True, help="the agent's binary")
     parser.add_argument("--brief", action="store_true", help="only what can differ between two builds of the image")
     arguments = parser.parse_args()
+    project = Project(arguments.project)
     load = unittest.defaultTestLoader.loadTestsFromTestCase
     suite = unittest.TestSuite(load(case) for case in (BRIEF if arguments.brief else FULL))
     return counted.run(suite, "compose, brief" if arguments.brief else "compose")
