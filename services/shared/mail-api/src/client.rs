@@ -5,6 +5,10 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After so long without an answer from its machine a service counts as gone, and the next call looks for another
+/// one of its name: soon enough that a submission can still be repeated to that one.
+#[cfg(target_os = "linux")]
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long a call without a body of its own may take: far below what a mail client waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -58,8 +62,10 @@ impl Endpoint {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+            .redirect(reqwest::redirect::Policy::none());
+        #[cfg(target_os = "linux")]
+        let http = http.tcp_user_timeout(SILENCE).tcp_keepalive(SILENCE / 2).tcp_keepalive_interval(SILENCE / 2);
+        let http = http.build()?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http })
     }
 
