@@ -33,7 +33,7 @@ async fn a_backup_of_a_running_store_is_whole() {
     let small = submit(&server, "small", &["a@local.test", "x@far.test"], MAIL).await;
     let big = submit(&server, "big", &["a@local.test", "b@local.test"], &large(700_000)).await;
     for number in 0..20 {
-        submit(&server, &format!("ballast {number}"), &["postmaster@local.test"], &large(1_000_000)).await;
+        submit(&server, &format!("ballast-{number}"), &["postmaster@local.test"], &large(1_000_000)).await;
     }
     // From now on the login is fast.
     listed(&server, "b@local.test").await;
@@ -52,7 +52,7 @@ async fn a_backup_of_a_running_store_is_whole() {
     while !done.load(Ordering::SeqCst) {
         number += 1;
         let body = large(300_000 + number);
-        let id = submit(&server, &format!("churn {number}"), &["b@local.test"], &body).await;
+        let id = submit(&server, &format!("churn-{number}"), &["b@local.test"], &body).await;
         let open = OpenSession { password: "pass b".to_owned(), lease_seconds: 60 };
         let session = server.client.open_session(&mailbox("b@local.test"), &open).await.unwrap();
         let update = MaildropUpdate { delete: vec![id] };

@@ -87,12 +87,12 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
     let mut messages = Vec::new();
     for (name, length, recipients) in [
         ("small", 100, &["a@local.test", "b@local.test", "x@far.test", "y@far.test"][..]),
-        ("one piece", 256 * 1024, &["a@local.test"]),
+        ("one-piece", 256 * 1024, &["a@local.test"]),
         ("more", 256 * 1024 + 1, &["a@local.test", "x@near.test"]),
         ("large", 1_000_000, &["a@local.test", "b@local.test"]),
         ("gone", 100, &["b@local.test"]),
         ("relayed", 300_000, &["x@far.test"]),
-        ("set aside", 20, &["b@local.test", "z@else.test"]),
+        ("set-aside", 20, &["b@local.test", "z@else.test"]),
         ("weird", 60, &["\"o'c x\"@local.test"]),
     ] {
         let id = fixture.submit(name, recipients, &octets(length)).await.unwrap().id;

@@ -56,7 +56,7 @@ async fn a_store_moves_between_backends_and_stays_the_same() {
     let fixture = in_directory(&source, &town.clock).await;
     let messages = furnish(&fixture).await;
     let tamper = "UPDATE deliveries SET quarantined_at_ms = 1767225600123 WHERE message_id = ?1;";
-    let set_aside = messages.iter().find(|(name, _)| *name == "set aside").unwrap().1.number() as i64;
+    let set_aside = messages.iter().find(|(name, _)| *name == "set-aside").unwrap().1.number() as i64;
     let database = rusqlite::Connection::open(source.join("store.db")).unwrap();
     database.execute(tamper, [set_aside]).unwrap();
     database.execute("UPDATE queue SET quarantined_at_ms = 1 WHERE message_id = ?1", [set_aside]).unwrap();
