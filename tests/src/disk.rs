@@ -94,6 +94,16 @@ impl ForgetfulDisk {
         self.faults.write_all_at(&value.to_ne_bytes(), (index * size_of::<i32>()) as u64).unwrap();
     }
 
+    /// Makes it empty.
+    ///
+    /// # Panics
+    /// When a program still writes.
+    pub fn erase(&self) {
+        fs::remove_dir_all(&self.live).unwrap();
+        fs::create_dir(&self.live).unwrap();
+        self.all_is_synced();
+    }
+
     /// The power has been cut: only what was synced is left.
     ///
     /// # Panics

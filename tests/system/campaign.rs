@@ -51,7 +51,7 @@ const CORRESPONDENCE: [(&str, &str, &[&str]); 6] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn campaign() {
     let kills = setting("MAILTOWN_KILLS").unwrap_or(KILLS);
-    let seed = setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    let seed = seed();
     eprintln!("MAILTOWN_KILLS={kills} MAILTOWN_SEED={seed}");
     let town = ProcessTown::start(plan()).await;
     let verdict = survive(town, async |town, ledger| rage(town, kills, seed, ledger).await).await;
@@ -139,6 +139,11 @@ pub(crate) fn sound(town: &ProcessTown, server: &str) {
     check.args(["--name", server, "--config"]).arg(town.config()).arg("--data").arg(town.data(server));
     let output = check.arg("check").output().unwrap();
     assert!(output.status.success(), "{server}: {output:?}");
+}
+
+/// What decides what happens when: `MAILTOWN_SEED`, or chance.
+pub(crate) fn seed() -> u64 {
+    setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0))
 }
 
 /// A number from the environment.

@@ -3,9 +3,8 @@
 //! Each store is on a disk that forgets what was not synced. `MAILTOWN_CUTS` is how often the power of one of them is
 //! cut (12 times unless told), `MAILTOWN_SEED` what decides which, when, and what a disk wrote that it was not told to.
 
-use crate::campaign::{Kill, Ledger, Verdict, plan, setting, sound, survive};
+use crate::campaign::{Kill, Ledger, Verdict, plan, seed, setting, sound, survive};
 use std::{
-    hash::{BuildHasher, RandomState},
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
@@ -16,6 +15,9 @@ use town_tests::{EXMAIL, ForgetfulDisk, GMAIL, ProcessTown, Random, Service};
 const CUTS: u64 = 12;
 /// How long the power may be there between two cuts, in milliseconds: at times too short for a store to be ready.
 const PAUSE_MS: RangeInclusive<u64> = 20..=1000;
+/// How many first starts are cut short, and after how many milliseconds.
+const FIRST_STARTS: usize = 15;
+const FIRST_START_MS: RangeInclusive<u64> = 1..=60;
 /// After how many cuts a store that does not sync must have been found out.
 const CUTS_WITHOUT_SYNC: u64 = 4;
 
@@ -41,8 +43,29 @@ async fn syncs_that_do_nothing_are_found_out() {
     assert!(lost > 0, "nothing that was acknowledged is lost: {verdict}");
 }
 
+/// The database, its directory and its schema are there or not, but never half.
+#[tokio::test]
+async fn a_first_start_may_be_cut_short() {
+    let seed = seed();
+    eprintln!("MAILTOWN_SEED={seed}");
+    let mut random = Random(seed);
+    let store = Service { binary: "mailbox-store", server: EXMAIL };
+    let mut town = ProcessTown::start_on_forgetful_disks(plan()).await;
+    for _ in 0..FIRST_STARTS {
+        town.kill(store).await;
+        town.disk(EXMAIL).erase();
+        town.spawn(store);
+        sleep(Duration::from_millis(random.within(FIRST_START_MS))).await;
+        town.kill(store).await;
+        town.disk(EXMAIL).forget_some(&mut random);
+        town.restart(store).await;
+    }
+    town.kill(store).await;
+    sound(&town, EXMAIL);
+}
+
 async fn live_through(town: ProcessTown, cuts: u64, forget: fn(&ForgetfulDisk, &mut Random)) -> Verdict {
-    let seed = setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    let seed = seed();
     eprintln!("MAILTOWN_CUTS={cuts} MAILTOWN_SEED={seed}");
     let random = Random(seed);
     let verdict = survive(town, async |town, ledger| cut_power(town, ledger, cuts, random, forget).await).await;

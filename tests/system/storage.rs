@@ -3,14 +3,13 @@
 
 mod small_disk;
 
-use crate::campaign::{Kill, Ledger, plan, setting, sound, survive};
+use crate::campaign::{Kill, Ledger, plan, seed, setting, sound, survive};
 use mail_api::OpenSession;
 use mail_proto::pop3::Command;
 use reqwest::{Method, Response, StatusCode};
 use service_kit::config::PortKey;
 use std::{
     collections::BTreeSet,
-    hash::{BuildHasher, RandomState},
     io,
     ops::RangeInclusive,
     time::{Duration, SystemTime},
@@ -158,7 +157,7 @@ const CUTS_PERCENT: u64 = 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_load_failing_storage_loses_nothing() {
     let spells = setting("MAILTOWN_FAULTS").unwrap_or(SPELLS);
-    let seed = setting("MAILTOWN_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    let seed = seed();
     eprintln!("MAILTOWN_FAULTS={spells} MAILTOWN_SEED={seed}");
     let town = ProcessTown::start_on_forgetful_disks(plan()).await;
     let verdict = survive(town, async |town, ledger| fail(town, ledger, spells, Random(seed)).await).await;

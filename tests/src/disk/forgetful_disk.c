@@ -279,27 +279,22 @@ ssize_t pread64(int fd, void *octets, size_t count, off64_t offset) {
     return fd_fails(fd, &faults->read) ? -1 : REAL(pread64)(fd, octets, count, offset);
 }
 
-static int open_with(int (*open)(const char *, int, ...), const char *path, int flags, mode_t mode) {
+int open(const char *path, int flags, ...) {
+    mode_t mode = 0;
+    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
+        va_list arguments;
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT);
     if (writes && below(path) && fails(faults->name)) return -1;
-    return open(path, flags, mode);
+    return REAL(open)(path, flags, mode);
 }
 
-int open(const char *path, int flags, ...) {
-    va_list arguments;
-    va_start(arguments, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
-    va_end(arguments);
-    return open_with(REAL(open), path, flags, mode);
-}
-
-int open64(const char *path, int flags, ...) {
-    va_list arguments;
-    va_start(arguments, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
-    va_end(arguments);
-    return open_with(REAL(open64), path, flags, mode);
-}
+/* Large files are the only kind, where off_t has 64 bits. */
+_Static_assert(sizeof(off_t) == 8, "build for 64 bits");
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 int unlink(const char *path) {
     if (!below(path)) return REAL(unlink)(path);
