@@ -37,6 +37,8 @@ pub enum Operation {
 
 /// After [`Operation`]: whether fsync lies.
 const SWALLOW: usize = 4;
+/// After that, in so many octets: the end of the paths that faults are about.
+const ONLY_OCTETS: usize = 44;
 
 /// The disk of one directory.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl ForgetfulDisk {
         fs::create_dir_all(live).unwrap();
         let [image, library, faults] = ["image", "so", "faults"].map(|kind| live.with_added_extension(kind));
         compile(&library);
-        fs::write(&faults, [0; size_of::<i32>() * (SWALLOW + 1)]).unwrap();
+        fs::write(&faults, [0; size_of::<i32>() * (SWALLOW + 1) + ONLY_OCTETS]).unwrap();
         let faults = File::options().write(true).open(&faults).unwrap();
         let disk = Self { live: live.to_owned(), image, library, faults };
         disk.all_is_synced();
@@ -80,9 +82,21 @@ impl ForgetfulDisk {
         }
     }
 
+    /// As [`ForgetfulDisk::fail`], only for files of this name.
+    ///
+    /// # Panics
+    /// As [`ForgetfulDisk::fail`].
+    pub fn fail_only(&self, name: &str, operations: &[Operation], error: Errno) {
+        let mut only = [0; ONLY_OCTETS];
+        only[..name.len() + 1].copy_from_slice(format!("/{name}").as_bytes());
+        self.faults.write_all_at(&only, (size_of::<i32>() * (SWALLOW + 1)) as u64).unwrap();
+        self.fail(operations, error);
+    }
+
     /// Makes everything succeed from now on.
     pub fn mend(&self) {
         self.fail(&[], Errno::IO);
+        self.faults.write_all_at(&[0; ONLY_OCTETS], (size_of::<i32>() * (SWALLOW + 1)) as u64).unwrap();
     }
 
     /// Makes fsync answer that it succeeded, and do nothing.

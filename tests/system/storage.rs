@@ -10,7 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use service_kit::config::PortKey;
 use std::{
     collections::BTreeSet,
-    io,
+    fs, io,
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
@@ -83,8 +83,12 @@ async fn failing_storage_is_a_temporary_answer_and_is_seen_to_recover() {
 impl Patient {
     /// Messages of every size are taken, small ones first.
     async fn accepts(&mut self, client: &mut SmtpClient, what: &str) {
-        for size in SIZES {
-            let message = message(what, size);
+        self.takes(client, what, &SIZES).await;
+    }
+
+    async fn takes(&mut self, client: &mut SmtpClient, what: &str, sizes: &[usize]) {
+        for (number, size) in sizes.iter().enumerate() {
+            let message = message(&format!("{what}, {number}"), *size);
             client.send(USR1, &[USR2], message.as_bytes()).await.unwrap();
             self.acknowledged.insert(message);
         }
@@ -145,6 +149,35 @@ impl Patient {
 fn message(what: &str, octets: usize) -> String {
     let line = format!("{octets} octets, sent while all was well: {what}\r\n");
     format!("Subject: {octets} {what}\r\n\r\n{}", line.repeat(octets / line.len()))
+}
+
+/// So many messages of this size fill the log, of 4,000 pages of 4 KiB, more than once.
+const FILLING: (usize, usize) = (90, 200_000);
+
+/// The log is synced, so messages are taken, but the database is not when the log is folded into it: then the log is all
+/// there is of them. A later sync that succeeds has to be one of octets written anew.
+#[tokio::test]
+async fn a_database_that_cannot_be_synced_does_not_cost_the_log() {
+    let town = ProcessTown::start_on_forgetful_disks(Plan::default()).await;
+    let mut patient = Patient { town, acknowledged: BTreeSet::new() };
+    for mended in [false, true] {
+        let mut client = patient.town.smtp(EXMAIL).await;
+        client.hello().await;
+        patient.town.disk(EXMAIL).fail_only("store.db", &[Operation::Sync], Errno::IO);
+        patient.takes(&mut client, &format!("unsynced, {mended}"), &[FILLING.1; FILLING.0]).await;
+        let database = fs::metadata(patient.town.data(EXMAIL).join("store.db")).unwrap().len();
+        assert!(database > (FILLING.0 * FILLING.1 / 2) as u64, "nothing was folded into the database: {database}");
+        if mended {
+            patient.town.disk(EXMAIL).mend();
+            patient.takes(&mut client, "synced", &[FILLING.1; FILLING.0]).await;
+        }
+        patient.town.kill(STORE).await;
+        patient.town.disk(EXMAIL).forget();
+        patient.town.disk(EXMAIL).mend();
+        sound(&patient.town, EXMAIL);
+        patient.town.restart(STORE).await;
+        patient.has_all("power cut").await;
+    }
 }
 
 /// How long the storage may be well, and how long not, in milliseconds.

@@ -35,6 +35,7 @@ struct faults {
     int32_t name;    /* opening a file to write, and unlinking one */
     int32_t read;
     int32_t swallow; /* not 0: an fsync succeeds and does nothing */
+    char only[44];   /* the end of the paths that faults are about */
 };
 
 /* Octets that the image lacks. */
@@ -92,14 +93,17 @@ static const char *on_disk(int fd, char path[PATH_MAX]) {
 }
 
 /* Sets errno and answers whether a call is to fail. */
-static int fails(int32_t fault) {
-    if (fault) errno = fault;
-    return fault != 0;
+static int fails(int32_t fault, const char *path) {
+    const char *only = (const char *)faults->only;
+    size_t end = strlen(only), length = strlen(path);
+    if (fault == 0 || length < end || strcmp(path + length - end, only) != 0) return 0;
+    errno = fault;
+    return 1;
 }
 
 static int fd_fails(int fd, const volatile int32_t *fault) {
     char path[PATH_MAX];
-    return faults && *fault && on_disk(fd, path) && fails(*fault);
+    return faults && *fault && on_disk(fd, path) && fails(*fault, path);
 }
 
 static struct file *file(ino_t inode) {
@@ -224,11 +228,10 @@ static int sync_with(int (*sync)(int), int fd) {
     const char *below_live = on_disk(fd, path);
     if (!below_live || fstat(fd, &status) != 0) return sync(fd);
     if (faults->swallow) return 0;
-    if (faults->sync) {
+    if (fails(faults->sync, path)) {
         pthread_mutex_lock(&lock);
         drop(file(status.st_ino));
         pthread_mutex_unlock(&lock);
-        errno = faults->sync;
         return -1;
     }
     /* For the time that it takes. */
@@ -288,7 +291,7 @@ int open(const char *path, int flags, ...) {
         va_end(arguments);
     }
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT);
-    if (writes && below(path) && fails(faults->name)) return -1;
+    if (writes && below(path) && fails(faults->name, path)) return -1;
     return REAL(open)(path, flags, mode);
 }
 
@@ -298,7 +301,7 @@ int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 int unlink(const char *path) {
     if (!below(path)) return REAL(unlink)(path);
-    if (fails(faults->name)) return -1;
+    if (fails(faults->name, path)) return -1;
     pthread_mutex_lock(&lock);
     struct stat status;
     int known = lstat(path, &status);

@@ -144,6 +144,10 @@ async fn operations_fail_as_told_and_only_those() {
         assert_eq!(outcomes().await, expected, "{operations:?}");
     }
     bench.disk.mend();
+    bench.disk.fail_only("other", &[Operation::Write], Errno::IO);
+    assert_eq!(outcomes().await, [true, true, true]);
+    assert!(!bench.write("other", 0, "text", false).await);
+    bench.disk.mend();
     bench.disk.fail(&[Operation::Name], Errno::ROFS);
     assert!(!bench.run(&format!("unlink {file}")).await);
     assert!(path.exists());
