@@ -179,7 +179,7 @@ async fn a_bounce_never_bounces() {
     // Through the store's door, as a failure message is: no client may send from nobody to elsewhere.
     for recipient in ["nobody@gmail.com", "nobody@mail.sustech.edu.cn", "nobody@unknown.example"] {
         let submission = Submission {
-            transaction: format!("a bounce to {recipient}"),
+            transaction: format!("bounce-to-{recipient}"),
             reverse_path: ReversePath::Null,
             recipients: vec![recipient.parse().unwrap()],
         };
