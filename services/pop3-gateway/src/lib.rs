@@ -49,7 +49,7 @@ impl Config {
         Self {
             profile: stack.profile,
             limits: stack.limits.clone(),
-            lease_seconds: u32::try_from(stack.limits.pop3_lease.as_secs()).unwrap_or(u32::MAX).clamp(1, 3600),
+            lease_seconds: stack.limits.pop3_lease_seconds,
             probe: Mailbox::postmaster(stack.name.clone()),
             store,
             token,

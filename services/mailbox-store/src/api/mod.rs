@@ -18,7 +18,7 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
-use mail_api::{Problem, ProblemKind};
+use mail_api::{LEASE_SECONDS, Problem, ProblemKind};
 use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -28,8 +28,6 @@ const JSON_OCTETS: usize = 64 * 1024;
 const UPDATE_OCTETS: usize = 32 * 1024 * 1024;
 /// 64 messages of 64 KiB with a thousand recipients each.
 const BATCH_OCTETS: usize = 32 * 1024 * 1024;
-/// How long leases may be.
-const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
 
 /// What the handlers share.
 pub(crate) struct Api {

@@ -72,7 +72,7 @@ async fn next(context: &Context, under_way: &UnderWay) -> Result<Option<Claim>, 
     }
     let crowded = under_way.crowded(relay.connections_per_domain);
     let request = ClaimRequest {
-        lease_seconds: worker::lease_seconds(context),
+        lease_seconds: context.stack.relay.lease_seconds,
         // A claim that waits could not be told when a domain has connections to spare again.
         wait_seconds: if crowded.is_empty() { CLAIM_WAIT_SECONDS } else { 0 },
         limit: CLAIM_MESSAGES,

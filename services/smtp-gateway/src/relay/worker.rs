@@ -24,14 +24,9 @@ pub(super) async fn work(context: &Context, claim: Claim, shutdown: &Cancellatio
     }
 }
 
-/// How long a claim lives unless it is renewed.
-pub(super) fn lease_seconds(context: &Context) -> u32 {
-    u32::try_from(context.stack.relay.lease.as_secs()).unwrap_or(u32::MAX).clamp(1, 3600)
-}
-
 /// Renews the lease; answers when it is lost.
 async fn keep(context: &Context, lease: &str) {
-    let lease_seconds = lease_seconds(context);
+    let lease_seconds = context.stack.relay.lease_seconds;
     let mut interval = tokio::time::interval(Duration::from_secs(u64::from(lease_seconds)) / 3);
     interval.tick().await;
     loop {

@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, Password, Profile, Quota, meaning,
-    values::{Port, duration, durations, optional_duration},
+    values::{Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
 use mail_proto::{Domain, Mailbox};
@@ -88,8 +88,8 @@ pub struct Limits {
     #[serde(deserialize_with = "duration")]
     pub pop3_idle: Duration,
     /// How long a maildrop stays locked when its gateway dies.
-    #[serde(deserialize_with = "duration")]
-    pub pop3_lease: Duration,
+    #[serde(rename = "pop3_lease", deserialize_with = "lease_seconds")]
+    pub pop3_lease_seconds: u32,
     /// After so many bad commands the connection is closed.
     pub bad_commands: u32,
 }
@@ -105,7 +105,7 @@ impl Default for Limits {
             connections_per_peer: 100,
             smtp_idle: Duration::from_secs(5 * 60),
             pop3_idle: Duration::from_secs(10 * 60),
-            pop3_lease: Duration::from_secs(60),
+            pop3_lease_seconds: 60,
             bad_commands: 10,
         }
     }
@@ -122,8 +122,8 @@ pub struct Relay {
     #[serde(deserialize_with = "duration")]
     pub expiry: Duration,
     /// How long a claimed message stays claimed when its worker dies.
-    #[serde(deserialize_with = "duration")]
-    pub lease: Duration,
+    #[serde(rename = "lease", deserialize_with = "lease_seconds")]
+    pub lease_seconds: u32,
     /// The most connections to other servers that a gateway has at once.
     pub connections: usize,
     /// The most of them to one domain, so that one that hangs leaves some for the others.
@@ -142,7 +142,7 @@ impl Default for Relay {
         Self {
             retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
             expiry: 24 * hour,
-            lease: minute,
+            lease_seconds: 60,
             connections: 64,
             connections_per_domain: 16,
             connect_timeout: Duration::from_secs(30),

@@ -61,6 +61,14 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "[relay]\nretry = [\"soon\"]\n",
             "data/config.toml:5: relay.retry: \"soon\" is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\"",
         ),
+        (
+            server.to_owned() + "[relay]\nlease = \"2h\"\n",
+            "data/config.toml:5: relay.lease: \"2h\" is no lease; give one from \"1s\" to \"3600s\"",
+        ),
+        (
+            server.to_owned() + "[limits]\npop3_lease = \"900ms\"\n",
+            "data/config.toml:5: limits.pop3_lease: \"900ms\" is no lease; give one from \"1s\" to \"3600s\"",
+        ),
         (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; add [server.\"b\"]"),
         (
             server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",

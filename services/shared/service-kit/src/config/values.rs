@@ -1,5 +1,6 @@
 //! The values that stand in the configuration.
 
+use mail_api::LEASE_SECONDS;
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{fmt, num::NonZeroU16, time::Duration};
 
@@ -79,6 +80,17 @@ pub(super) fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> R
 
 pub(super) fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
     Vec::<String>::deserialize(deserializer)?.iter().map(|text| parse_duration(text)).collect()
+}
+
+/// Reads a duration that a lease may have, in seconds.
+pub(super) fn lease_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let seconds = u32::try_from(parse_duration::<D::Error>(&text)?.as_secs()).unwrap_or(u32::MAX);
+    if LEASE_SECONDS.contains(&seconds) {
+        return Ok(seconds);
+    }
+    let (least, most) = LEASE_SECONDS.into_inner();
+    Err(D::Error::custom(format_args!("{text:?} is no lease; give one from \"{least}s\" to \"{most}s\"")))
 }
 
 fn parse_duration<E: Error>(text: &str) -> Result<Duration, E> {
