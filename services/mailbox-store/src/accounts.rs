@@ -69,13 +69,22 @@ pub fn accounts(
     Ok(accounts)
 }
 
+/// Refuses a password that looks like a PHC string and could never be logged in with.
+///
+/// # Errors
+/// [`AccountError::Hash`].
+pub fn check(address: &Mailbox, password: &Password) -> Result<(), AccountError> {
+    if !password.expose().starts_with(PHC_PREFIX) {
+        return Ok(());
+    }
+    check_phc(password.expose()).map_err(|reason| AccountError::Hash { address: address.clone(), reason })
+}
+
 fn account(address: &Mailbox, password: &Password, stored: &HashMap<Mailbox, String>) -> Result<Account, AccountError> {
+    check(address, password)?;
     let password = password.expose();
     let hash = if password.starts_with(PHC_PREFIX) {
-        match check(password) {
-            Ok(()) => password.to_owned(),
-            Err(reason) => return Err(AccountError::Hash { address: address.clone(), reason }),
-        }
+        password.to_owned()
     } else {
         match stored.get(address).filter(|hash| verify(password, hash)) {
             Some(hash) => hash.clone(),
@@ -93,7 +102,7 @@ pub(crate) fn verify(password: &str, hash: &str) -> bool {
     Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
 }
 
-fn check(phc: &str) -> Result<(), String> {
+fn check_phc(phc: &str) -> Result<(), String> {
     let hash = PasswordHash::new(phc).map_err(|error| error.to_string())?;
     if hash.salt.is_none() || hash.hash.is_none() {
         return Err("it has no salt or no hash".to_owned());

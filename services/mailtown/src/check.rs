@@ -1,5 +1,6 @@
-//! Whether configuration and zone fit together, each being valid in itself.
+//! Whether configuration and zone fit together and can be used, each being valid in itself.
 
+use mailbox_store::accounts;
 use service_kit::{
     config::Config,
     zone::{Lookup, Zone},
@@ -17,6 +18,8 @@ pub fn findings(config: &Config, zone: &Zone) -> Vec<String> {
         for domain in &stack.domains {
             findings.extend(unreachable(zone, domain.as_str()));
         }
+        let unusable = stack.accounts.iter().filter_map(|(address, password)| accounts::check(address, password).err());
+        findings.extend(unusable.map(|error| format!("{}: {error}", stack.config_path().display())));
     }
     for (domain, hosts) in &config.agent {
         for (key, host) in [("smtp", &hosts.smtp), ("pop", &hosts.pop)] {
@@ -56,6 +59,17 @@ mod tests {
     #[test]
     fn the_shipped_files_fit_together() {
         assert_eq!(check(include_str!("../../../data/fdns.toml")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_password_that_nobody_could_log_in_with_is_named() {
+        let shipped = include_str!("../../../data/config.toml");
+        let (config, zone) = (shipped.replace("pass2", "$argon2id$nonsense"), include_str!("../../../data/fdns.toml"));
+        let config = Config::parse(&config, Path::new("config.toml")).unwrap();
+        let findings = findings(&config, &Zone::parse(zone, Path::new("fdns.toml")).unwrap());
+        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        let expected = "config.toml: the password of usr2@mail.sustech.edu.cn is no valid argon2 PHC string (";
+        assert!(finding.starts_with(expected), "{finding}");
     }
 
     #[test]
