@@ -1,5 +1,6 @@
 //! The command lines: what is wrong is said in one line that names file, key and remedy.
 
+use reqwest::{Method, StatusCode};
 use service_kit::config::PortKey;
 use std::{
     ffi::{OsStr, OsString},
@@ -197,6 +198,23 @@ fn help_has_an_example() {
         assert_eq!(output.status.code(), Some(0), "{binary}");
         let (_, examples) = help.split_once("\nExample").unwrap_or_else(|| panic!("{binary}: {help}"));
         assert!(examples.lines().any(|line| line.starts_with(&format!("  {binary}"))), "{binary}: {help}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_is_ready_while_its_store_answers() {
+    let mut town = ProcessTown::start(Plan::default()).await;
+    let store = Service { binary: "mailbox-store", server: EXMAIL };
+    town.kill(store).await;
+    for binary in ["smtp-gateway", "pop3-gateway"] {
+        let url = format!("http://{}/readyz", town.address(EXMAIL, Service { binary, server: EXMAIL }.http()));
+        let answer = town.call_with(Method::GET, &url, None).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{binary}");
+        assert!(answer.text().await.unwrap().starts_with("the mailbox store: "), "{binary}");
+    }
+    town.restart(store).await;
+    for service in Service::ALL {
+        town.ready(service).await;
     }
 }
 

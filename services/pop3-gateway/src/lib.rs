@@ -8,23 +8,21 @@ mod wire;
 
 use axum::Router;
 use mail_api::StoreClient;
-use mail_proto::{Mailbox, pop3::SizeStyle};
+use mail_proto::{Domain, pop3::SizeStyle};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use service_kit::{
     config::{Limits, Profile, Stack},
-    http::{HttpService, Readiness, Token},
+    http::{HttpService, Token, ready_with_store},
     shutdown::CancellationToken,
     tcp::ConnectionLimits,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
 
 /// What a connection over the limit is told.
 const TOO_MANY_CONNECTIONS: &[u8] = b"-ERR [SYS/TEMP] too many connections, try again later\r\n";
-/// How long the store may take to show that it is there.
-const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a POP3 gateway must be told.
 #[derive(Debug, Clone)]
@@ -35,8 +33,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long a maildrop stays locked when its gateway dies. It is renewed three times as often.
     pub lease_seconds: u32,
-    /// A mailbox to ask the store for, to see whether it answers; it need not exist.
-    pub probe: Mailbox,
+    /// The server's name.
+    pub name: Domain,
     /// The store with the maildrops.
     pub store: StoreClient,
     /// Guards the HTTP side; without one, anybody may call.
@@ -50,7 +48,7 @@ impl Config {
             profile: stack.profile,
             limits: stack.limits.clone(),
             lease_seconds: stack.limits.pop3_lease_seconds,
-            probe: Mailbox::postmaster(stack.name.clone()),
+            name: stack.name.clone(),
             store,
             token,
         }
@@ -105,7 +103,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         api: Router::new(),
         description: Description::openapi(),
         metrics: Arc::new(registry),
-        readiness: readiness(&config),
+        readiness: ready_with_store(config.store.clone(), config.name.clone()),
         token: config.token.clone(),
     };
     let limits = ConnectionLimits { total: config.limits.connections, per_peer: config.limits.connections_per_peer };
@@ -121,19 +119,4 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         Ok(())
     })?;
     Ok(())
-}
-
-/// Ready while the store answers.
-fn readiness(config: &Config) -> Readiness {
-    let (store, probe) = (config.store.clone(), config.probe.clone());
-    Arc::new(move || {
-        let (store, probe) = (store.clone(), probe.clone());
-        Box::pin(async move {
-            match tokio::time::timeout(READINESS_TIMEOUT, store.mailbox(&probe)).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(format!("the mailbox store: {error}")),
-                Err(_) => Err("the mailbox store does not answer".to_owned()),
-            }
-        })
-    })
 }

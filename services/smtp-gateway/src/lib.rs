@@ -75,7 +75,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             api: Router::new(),
             description: Description::openapi(),
             metrics: Arc::new(registry),
-            readiness: http::always_ready(),
+            readiness: http::ready_with_store(config.store.clone(), config.stack.name.clone()),
             token: config.token,
         },
         shutdown.clone(),

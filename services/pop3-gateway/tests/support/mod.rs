@@ -160,7 +160,7 @@ impl RunningGateway {
             profile: Profile::Rfc,
             limits: Limits::default(),
             lease_seconds: 60,
-            probe: "postmaster@mail.sustech.edu.cn".parse().unwrap(),
+            name: "exmail.qq.com".parse().unwrap(),
             store: StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap()),
             token: None,
         };

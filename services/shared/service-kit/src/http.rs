@@ -13,14 +13,18 @@ use axum::{
     routing::get,
     serve::ListenerExt,
 };
-use mail_api::{Problem, ProblemKind};
+use mail_api::{Problem, ProblemKind, StoreClient};
+use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
-use std::{future::Future, io, pin::Pin, sync::Arc};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 
 /// The media type of `/metrics`.
 const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long a store may take to show that it is there.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers whether the service can do its work now, and else why not.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
@@ -28,6 +32,21 @@ pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), Stri
 /// A service that is ready as long as it runs.
 pub fn always_ready() -> Readiness {
     Arc::new(|| Box::pin(async { Ok(()) }))
+}
+
+/// A service that is ready while its mailbox store answers; asked for the postmaster of `server`, who need not exist.
+pub fn ready_with_store(store: StoreClient, server: Domain) -> Readiness {
+    let probe = Mailbox::postmaster(server);
+    Arc::new(move || {
+        let (store, probe) = (store.clone(), probe.clone());
+        Box::pin(async move {
+            match tokio::time::timeout(READINESS_TIMEOUT, store.mailbox(&probe)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("the mailbox store: {error}")),
+                Err(_) => Err("the mailbox store does not answer".to_owned()),
+            }
+        })
+    })
 }
 
 /// The secret that guards the API. Never displayed.
