@@ -120,8 +120,8 @@ pub struct MessagePage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
-    /// Named by the gateway with 1 to 64 visible ASCII characters; a repeat is answered with the first result.
-    #[schema(pattern = "^[!-~]{1,64}$")]
+    /// Named by the gateway with 1 to 64 printable ASCII characters; a repeat is answered with the first result.
+    #[schema(pattern = "^[ -~]{1,64}$")]
     #[serde(deserialize_with = "fields::transaction")]
     pub transaction: String,
     /// Where failure messages go, in angle brackets; `<>` for nowhere.
@@ -135,11 +135,11 @@ pub struct Submission {
 
 impl Submission {
     /// What a transaction may be called, for people.
-    pub const TRANSACTION_RULE: &str = "a transaction is named with 1 to 64 visible ASCII characters";
+    pub const TRANSACTION_RULE: &str = "a transaction is named with 1 to 64 printable ASCII characters";
 
     /// Whether a transaction may be called so.
     pub fn is_transaction(text: &str) -> bool {
-        (1..=64).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_graphic())
+        (1..=64).contains(&text.len()) && text.bytes().all(|octet| matches!(octet, b' '..=b'~'))
     }
 }
 
