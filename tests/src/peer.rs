@@ -17,6 +17,8 @@ pub enum Answer {
     Say(String),
     /// Says this, but not before something else is said: so a client must go on without waiting.
     Withhold(String),
+    /// Says this and closes the connection.
+    Part(String),
     /// Closes the connection.
     Close,
     /// Says nothing any more.
@@ -173,11 +175,13 @@ impl Connection {
                 Some(false)
             }
             Answer::Say(reply) => {
-                let said = std::mem::take(&mut self.withheld) + &reply;
-                said.lines().for_each(|line| self.note(format!("S: {line}")));
-                let wire = said.replace('\n', "\r\n") + "\r\n";
-                self.stream.write_all(wire.as_bytes()).await.ok()?;
+                self.say(&reply).await?;
                 Some(reply.starts_with("354"))
+            }
+            Answer::Part(reply) => {
+                self.say(&reply).await?;
+                self.stream.shutdown().await.ok()?;
+                None
             }
             Answer::Close => None,
             Answer::Hang => {
@@ -186,6 +190,13 @@ impl Connection {
                 None
             }
         }
+    }
+
+    async fn say(&mut self, reply: &str) -> Option<()> {
+        let said = std::mem::take(&mut self.withheld) + reply;
+        said.lines().for_each(|line| self.note(format!("S: {line}")));
+        let wire = said.replace('\n', "\r\n") + "\r\n";
+        self.stream.write_all(wire.as_bytes()).await.ok()
     }
 
     async fn line(&mut self) -> Option<String> {

@@ -58,6 +58,40 @@ S: 221 2.0.0 Bye
 }
 
 #[tokio::test]
+async fn a_connection_waits_a_moment_for_more_mail() {
+    let peer = FakePeer::start(polite).await;
+    let town = TestTown::start(Plan::default().peer("peer.example", peer.port())).await;
+    for (times, subject) in ["one", "two"].into_iter().enumerate() {
+        town.send(USR1, &["a@peer.example"], format!("Subject: {subject}\r\n\r\n").as_bytes()).await;
+        peer.heard("S: 250 2.0.0 taken", times + 1).await;
+    }
+    let transcript = peer.heard("-- closed", 1).await;
+    let heard: Vec<_> = transcript.iter().filter(|said| !said.starts_with("S: ")).map(String::as_str).collect();
+    let transaction = |subject| {
+        let envelope = ["C: MAIL FROM:<usr1@mail.sustech.edu.cn> SIZE=16 BODY=8BITMIME", "C: RCPT TO:<a@peer.example>"];
+        [&envelope[..], &["C: DATA", subject, "C: ", "C: ."]].concat()
+    };
+    let (one, two) = (transaction("C: Subject: one"), transaction("C: Subject: two"));
+    assert_eq!(heard, [&["-- 1", "C: EHLO exmail.qq.com"], &one[..], &two, &["C: QUIT", "-- closed"]].concat());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_costs_no_attempt() {
+    let peer = FakePeer::start(|line| match line.text {
+        "." => Answer::Part("250 2.0.0 taken".to_owned()),
+        _ => polite(line),
+    })
+    .await;
+    let plan = Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1h\"]");
+    let town = TestTown::start(plan).await;
+    for times in 1..=2 {
+        town.send(USR1, &["a@peer.example"], b"Subject: next\r\n\r\n").await;
+        peer.heard("-- closed", times).await;
+    }
+    town.drained(EXMAIL).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_is_down_gets_its_mail_later() {
     let gateway = Service { binary: "smtp-gateway", server: GMAIL };
     let mut town = ProcessTown::start(Plan::default().relay("retry = [\"1s\"]")).await;

@@ -7,9 +7,9 @@ mod support;
 use bytes::Bytes;
 use futures_util::stream;
 use mail_api::{
-    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchOutcome, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage, MaildropUpdate,
-    Message, MessageId, MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage, RecipientOutcome,
-    Renewal, Settlement,
+    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchOutcome, BroughtClaim, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage,
+    MaildropUpdate, Message, MessageId, MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage,
+    RecipientOutcome, Renewal, Settlement,
 };
 use reqwest::{Method, StatusCode};
 use std::{collections::BTreeSet, fs, time::Duration};
@@ -228,7 +228,7 @@ async fn a_login_tells_nothing_but_whether_it_is_right() {
 #[tokio::test]
 async fn the_queue_is_claimed_settled_and_flushed() {
     let server = Server::start().await;
-    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 0, limit: 10, except: Vec::new() };
+    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 0, limit: 10, except: Vec::new(), inline_octets: 0 };
     assert_eq!(server.client.claim(&request).await.unwrap(), None);
     // A worker that waits is told at once.
     let (client, patient) = (server.client.clone(), ClaimRequest { wait_seconds: 60, ..request.clone() });
@@ -237,7 +237,8 @@ async fn the_queue_is_claimed_settled_and_flushed() {
     let recipients = ["x@far.test", "y@far.test"];
     let sent = server.client.submit(&submission("t", &recipients), Bytes::from_static(MAIL)).await;
     let id = sent.unwrap().id;
-    let claim = waiting.await.unwrap().unwrap().unwrap();
+    let BroughtClaim { claim, bodies } = waiting.await.unwrap().unwrap().unwrap();
+    assert_eq!(bodies.len(), 0);
     assert_eq!((claim.domain.as_str(), claim.messages[0].id), ("far.test", id));
     server.client.renew_claim(&claim.lease, Renewal { lease_seconds: 60 }).await.unwrap();
 
@@ -262,14 +263,37 @@ async fn the_queue_is_claimed_settled_and_flushed() {
     let flushed = server.request(Method::POST, "/v1/queue/flush").send().await.unwrap();
     assert_eq!(flushed.text().await.unwrap(), "{\"entries\":1}");
     let again = server.client.claim(&request).await.unwrap().unwrap();
-    assert_eq!(again.messages[0].recipients[0].attempts, 2);
+    assert_eq!(again.claim.messages[0].recipients[0].attempts, 2);
     assert_eq!(server.metric("mailtown_store_queue_entries").await, "1");
+}
+
+#[tokio::test]
+async fn claimed_messages_come_along_while_there_is_room() {
+    let server = Server::start().await;
+    let mails: [&[u8]; 4] = [MAIL, b"", b"\r\n\r\n{}\r\n", MAIL];
+    let mut sent = Vec::new();
+    for (number, mail) in mails.into_iter().enumerate() {
+        let submission = submission(&format!("{number}"), &["x@far.test"]);
+        sent.push(server.client.submit(&submission, Bytes::from_static(mail)).await.unwrap().id);
+    }
+    let length = MAIL.len() as u32;
+    for (inline_octets, expected) in [(2 * length + 8, 4), (2 * length + 7, 3), (length, 2), (length - 1, 0), (0, 0)] {
+        let request = ClaimRequest { lease_seconds: 1, wait_seconds: 60, limit: 10, except: Vec::new(), inline_octets };
+        let BroughtClaim { claim, bodies } = server.client.claim(&request).await.unwrap().unwrap();
+        assert_eq!(claim.messages.iter().map(|message| message.id).collect::<Vec<_>>(), sent);
+        let inline: Vec<_> = claim.messages.iter().map(|message| message.inline).collect();
+        assert_eq!(inline, (0..4).map(|number| number < expected).collect::<Vec<_>>(), "{inline_octets}");
+        assert_eq!(bodies.len(), expected);
+        for (id, mail) in sent.iter().zip(mails).take(expected) {
+            assert_eq!(bodies[id], mail);
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_waiting_worker_does_not_hold_up_the_end() {
     let server = Server::start().await;
-    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 60, limit: 10, except: Vec::new() };
+    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 60, limit: 10, except: Vec::new(), inline_octets: 0 };
     let client = server.client.clone();
     let waiting = tokio::spawn(async move { client.claim(&request).await });
     server.until_metric("mailtown_store_waiting_claims", "1").await;

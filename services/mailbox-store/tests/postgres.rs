@@ -77,8 +77,8 @@ impl Store {
     }
 
     async fn claim(&self, lease_seconds: u32, wait_seconds: u32) -> Option<Claim> {
-        let request = ClaimRequest { lease_seconds, wait_seconds, limit: 7, except: Vec::new() };
-        self.client.claim(&request).await.unwrap()
+        let request = ClaimRequest { lease_seconds, wait_seconds, limit: 7, except: Vec::new(), inline_octets: 0 };
+        self.client.claim(&request).await.unwrap().map(|brought| brought.claim)
     }
 
     async fn open(&self, lease_seconds: u32) -> Result<MaildropSession, ApiError> {

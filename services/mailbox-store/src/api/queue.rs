@@ -11,11 +11,15 @@ use crate::{
 };
 use axum::{
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
 use jiff::Timestamp;
-use mail_api::{Claim, ClaimRequest, Flushed, Problem, QueuePage, Renewal, Settlement, text};
+use mail_api::{
+    Claim, ClaimRequest, ClaimedMessage, FRAME_MEDIA_TYPE, Flushed, Problem, QueuePage, Renewal, Settlement, frame,
+    text,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -52,11 +56,15 @@ pub(super) async fn flush(State(api): State<Arc<Api>>) -> Result<axum::Json<Flus
     Ok(axum::Json(api.store.flush_queue().await?))
 }
 
-/// Leases due messages of one domain to a relay worker, or waits until there are some.
+/// Leases due messages of one domain to a relay worker, or waits until there are some. Answers with a line of JSON
+/// (a `Claim`), ended by LF, then the octets of those messages that it says are inline; when none is, that is JSON.
 #[utoipa::path(
     post, path = "/v1/queue/claims", operation_id = "claim_messages", tag = "queue", request_body = ClaimRequest,
     responses(
-        (status = 200, description = "What was due", body = Claim, links(
+        (status = 200, description = "What was due", content(
+            (Claim = "application/json"),
+            (Vec<u8> = "application/vnd.mailtown.frame"),
+        ), links(
             ("renew" = (operation_id = "renew_claim", parameters(("lease" = "$response.body#/lease")))),
             ("settle" = (operation_id = "settle_message", parameters(("lease" = "$response.body#/lease")))),
         )),
@@ -67,12 +75,13 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
     let lease = lease(request.lease_seconds)?;
     let limit = within("limit", request.limit, 1..=1000)?;
     let wait = within("wait_seconds", request.wait_seconds, 0..=60)?;
+    let inline_octets = within("inline_octets", request.inline_octets, 0..=1024 * 1024)?;
     let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
     // From before the first look, so that no change falls between looking and waiting.
     let mut changes = api.store.queue_changes();
     loop {
         let next_due_at = match api.store.claim(lease, limit, request.except.clone()).await? {
-            ClaimOutcome::Claimed(claim) => return Ok(axum::Json(claim).into_response()),
+            ClaimOutcome::Claimed(claim) => return Ok(claimed(&api, claim, inline_octets.into()).await),
             ClaimOutcome::NothingDue { next_due_at } => next_due_at,
         };
         let remaining = deadline.saturating_duration_since(Instant::now());
@@ -86,6 +95,27 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
             () = tokio::time::sleep(until(next_due_at).min(remaining)) => {}
         }
     }
+}
+
+/// The claim, with the octets of its first messages as far as `room` for them goes.
+async fn claimed(api: &Api, mut claim: Claim, mut room: u64) -> Response {
+    let fits = |message: &&ClaimedMessage| {
+        let left = room.checked_sub(message.octets);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let first = claim.messages.iter().take_while(fits).map(|message| message.id).collect();
+    // What cannot be had here and now the worker asks for by itself, and hears why.
+    let bodies = api.store.small(first).await.unwrap_or_default();
+    claim.messages.iter_mut().for_each(|message| message.inline = bodies.contains_key(&message.id));
+    let mut body = BytesMut::from(frame(&claim));
+    claim
+        .messages
+        .iter()
+        .filter_map(|message| bodies.get(&message.id))
+        .for_each(|octets| body.extend_from_slice(octets));
+    let media_type = if bodies.is_empty() { "application/json" } else { FRAME_MEDIA_TYPE };
+    ([(header::CONTENT_TYPE, media_type)], body.freeze()).into_response()
 }
 
 /// How long until it is worth looking again.

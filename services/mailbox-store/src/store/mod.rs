@@ -167,6 +167,10 @@ pub trait Store: Send + Sync {
     /// A message as it was received.
     async fn raw(&self, id: MessageId) -> Result<StoredMessage>;
 
+    /// The octets of these messages as they were received, as far as they can be had at once; to be asked for
+    /// small ones only.
+    async fn small(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>>;
+
     /// A message as the reader of this maildrop gets it: after a `Return-Path:` line (RFC 5321 §4.4) if the
     /// store added them when the message was submitted.
     async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage>;

@@ -20,6 +20,7 @@ pub trait FrameHead: Serialize + DeserializeOwned {}
 impl FrameHead for crate::Submission {}
 impl FrameHead for crate::Settlement {}
 impl FrameHead for crate::BatchItem {}
+impl FrameHead for crate::Claim {}
 
 /// Why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -18,5 +18,5 @@ pub use dns::{DnsClient, MailExchange, RecordType, Records, Resolution, ResolveQ
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
 pub use id::MessageId;
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
-pub use store_client::{RawMessage, StoreClient};
+pub use store_client::{BroughtClaim, RawMessage, StoreClient};
 pub use store_types::*;

@@ -2,14 +2,16 @@
 
 use crate::{
     Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Endpoint,
-    FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal,
-    Settlement, SettlementOutcome, Submission, client::send, frame::frame,
+    FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind,
+    Renewal, Settlement, SettlementOutcome, Submission,
+    client::send,
+    frame::{frame, split_head},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use mail_proto::Mailbox;
 use reqwest::{Body, Method, StatusCode, header};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 /// How long a whole frame, already in memory, may take to be committed.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -109,7 +111,7 @@ impl StoreClient {
     async fn raw(&self, path: &[&str]) -> Result<RawMessage, ApiError> {
         let answer = tokio::time::timeout(READ_TIMEOUT, send(self.endpoint.streaming(Method::GET, path)));
         match answer.await {
-            Ok(response) => Ok(RawMessage { response: response? }),
+            Ok(response) => Ok(RawMessage(Octets::Arriving(response?))),
             Err(_) => Err(silent()),
         }
     }
@@ -159,13 +161,16 @@ impl StoreClient {
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn claim(&self, claim: &ClaimRequest) -> Result<Option<Claim>, ApiError> {
+    pub async fn claim(&self, claim: &ClaimRequest) -> Result<Option<BroughtClaim>, ApiError> {
         let request = self
             .endpoint
             .request(Method::POST, &["v1", "queue", "claims"])
             .timeout(Duration::from_secs(u64::from(claim.wait_seconds)) + READ_TIMEOUT);
         let response = send(request.json(claim)).await?;
-        if response.status() == StatusCode::NO_CONTENT { Ok(None) } else { Ok(Some(response.json().await?)) }
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        BroughtClaim::read(response.bytes().await?.into()).map(Some)
     }
 
     /// Keeps a claim.
@@ -202,13 +207,42 @@ impl StoreClient {
 }
 
 fn silent() -> ApiError {
-    ApiError::Problem(crate::Problem::new(ProblemKind::Overloaded, "the store fell silent"))
+    Problem::new(ProblemKind::Overloaded, "the store fell silent").into()
 }
 
-/// A message that is being read from the store.
+/// A claim, and what came along with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BroughtClaim {
+    /// What is claimed.
+    pub claim: Claim,
+    /// The octets of those of its messages that are [`inline`](crate::ClaimedMessage::inline).
+    pub bodies: HashMap<MessageId, Bytes>,
+}
+
+impl BroughtClaim {
+    fn read(mut frame: BytesMut) -> Result<Self, ApiError> {
+        let broken = |reason: String| Problem::new(ProblemKind::Internal, format!("the claim is no frame: {reason}"));
+        let claim: Option<Claim> = split_head(&mut frame).map_err(|error| broken(error.to_string()))?;
+        let claim = claim.ok_or_else(|| broken("it ends within its head".to_owned()))?;
+        let mut rest = frame.freeze();
+        let mut bodies = HashMap::new();
+        for message in claim.messages.iter().filter(|message| message.inline) {
+            let octets = usize::try_from(message.octets).ok().filter(|&octets| octets <= rest.len());
+            let octets = octets.ok_or_else(|| broken(format!("it ends within message {}", message.id)))?;
+            bodies.insert(message.id, rest.split_to(octets));
+        }
+        Ok(Self { claim, bodies })
+    }
+}
+
+/// A message that is being read from the store, or was.
 #[derive(Debug)]
-pub struct RawMessage {
-    response: reqwest::Response,
+pub struct RawMessage(Octets);
+
+#[derive(Debug)]
+enum Octets {
+    Arriving(reqwest::Response),
+    Arrived(Option<Bytes>),
 }
 
 impl RawMessage {
@@ -217,9 +251,19 @@ impl RawMessage {
     /// # Errors
     /// [`ApiError`] when the rest cannot be had.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
-        match tokio::time::timeout(READ_TIMEOUT, self.response.chunk()).await {
+        let response = match &mut self.0 {
+            Octets::Arriving(response) => response,
+            Octets::Arrived(octets) => return Ok(octets.take()),
+        };
+        match tokio::time::timeout(READ_TIMEOUT, response.chunk()).await {
             Ok(chunk) => Ok(chunk?),
             Err(_) => Err(silent()),
         }
+    }
+}
+
+impl From<Bytes> for RawMessage {
+    fn from(octets: Bytes) -> Self {
+        Self(Octets::Arrived(Some(octets)))
     }
 }

@@ -268,9 +268,14 @@ pub struct ClaimRequest {
     #[schema(value_type = Vec<text::Domain>)]
     #[serde(default)]
     pub except: Vec<Domain>,
+    /// The octets of the first messages come along, as long as there are no more of them than this in all.
+    #[schema(maximum = 1048576)]
+    #[serde(default, deserialize_with = "fields::whole_number")]
+    pub inline_octets: u32,
 }
 
-/// Messages for one domain, leased to one worker. Each attempt is already counted.
+/// Messages for one domain, leased to one worker, and the head of the frame that brings them. Each attempt is
+/// already counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
     /// Names the lease.
@@ -297,6 +302,8 @@ pub struct ClaimedMessage {
     pub queued_at: Timestamp,
     /// Who it is for, in this domain.
     pub recipients: Vec<ClaimedRecipient>,
+    /// Whether its octets follow the head of the frame, after those of the messages before it.
+    pub inline: bool,
 }
 
 /// One recipient of a claimed message.

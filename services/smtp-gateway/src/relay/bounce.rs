@@ -143,6 +143,7 @@ mod tests {
             octets: 100,
             queued_at: Timestamp::UNIX_EPOCH,
             recipients: vec![ClaimedRecipient { mailbox, attempts: 1 }],
+            inline: false,
         }
     }
 

@@ -1,8 +1,8 @@
 //! SMTP to an exchange: the socket on one side, the client's state machine on the other.
 
 use super::{Context, route::Exchange};
-use bytes::BytesMut;
-use mail_api::{ApiError, ClaimedMessage, MessageId, ProblemKind, RawMessage};
+use bytes::{Bytes, BytesMut};
+use mail_api::{ApiError, ClaimedMessage, ProblemKind, RawMessage};
 use mail_proto::{
     dot::DotEncoder,
     line::LineDecoder,
@@ -36,6 +36,7 @@ pub(crate) struct Connection {
     lines: LineDecoder,
     replies: ReplyReader,
     reply_timeout: Duration,
+    transactions: u32,
 }
 
 /// Why a transaction, or the way to one, did not come to its end.
@@ -113,6 +114,7 @@ impl Connection {
             lines: LineDecoder::new(REPLY_LINE_OCTETS),
             replies: ReplyReader::default(),
             reply_timeout: relay.reply_timeout,
+            transactions: 0,
         };
         loop {
             let reply = connection.reply(relay.reply_timeout).await?;
@@ -131,6 +133,17 @@ impl Connection {
         &self.exchange
     }
 
+    /// How many messages it has carried, or tried to.
+    pub(crate) fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// Whether the exchange has neither closed it nor said anything that nobody asked for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let nothing = self.stream.try_read(&mut [0]);
+        self.input.is_empty() && nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
     fn checked(self, context: &Context) -> Result<Self, Broken> {
         let server_name = self.client.server_name();
@@ -140,7 +153,7 @@ impl Connection {
         Ok(self)
     }
 
-    /// Sends one message; answers for each recipient, in their order, the reply that decided.
+    /// Sends one message, of which the octets may be at hand; answers for each recipient, in their order, the reply that decided.
     ///
     /// # Errors
     /// [`BrokenTransaction`]; the connection is of no more use then.
@@ -148,8 +161,10 @@ impl Connection {
         &mut self,
         context: &Context,
         message: &ClaimedMessage,
+        body: Option<Bytes>,
     ) -> Result<Vec<Reply>, BrokenTransaction> {
-        match self.try_transact(context, message).await {
+        self.transactions += 1;
+        match self.try_transact(context, message, body).await {
             Ok(replies) => Ok(replies),
             Err(broken) => {
                 let reply = broken.reply(&self.exchange);
@@ -160,15 +175,24 @@ impl Connection {
         }
     }
 
-    async fn try_transact(&mut self, context: &Context, message: &ClaimedMessage) -> Result<Vec<Reply>, Broken> {
+    async fn try_transact(
+        &mut self,
+        context: &Context,
+        message: &ClaimedMessage,
+        body: Option<Bytes>,
+    ) -> Result<Vec<Reply>, Broken> {
         let recipients: Vec<_> = message.recipients.iter().map(|recipient| recipient.mailbox.clone()).collect();
-        if !self.client.extensions().eight_bit_mime && !is_seven_bit(context, message.id).await? {
+        let open = async || match &body {
+            Some(octets) => Ok(RawMessage::from(octets.clone())),
+            None => context.store.message(message.id).await,
+        };
+        if !self.client.extensions().eight_bit_mime && !is_seven_bit(open().await?).await? {
             // RFC 6152 §3; we do not convert.
             let name = &self.exchange.name;
             let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
             return Ok(vec![reply; recipients.len()]);
         }
-        let mut raw = Some(context.store.message(message.id).await?);
+        let mut raw = Some(open().await?);
         let reverse_path = message.reverse_path.clone();
         let mut step = self.client.begin(&Transaction { reverse_path, recipients, octets: message.octets });
         let mut patience = self.reply_timeout;
@@ -267,8 +291,7 @@ impl Connection {
     }
 }
 
-async fn is_seven_bit(context: &Context, id: MessageId) -> Result<bool, ApiError> {
-    let mut raw = context.store.message(id).await?;
+async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {
     while let Some(chunk) = raw.chunk().await? {
         if !chunk.is_ascii() {
             return Ok(false);

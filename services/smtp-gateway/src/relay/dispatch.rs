@@ -1,7 +1,7 @@
 //! Claims what is due, and gives each claim a task of its own, within the limits of connections.
 
 use super::{Context, worker};
-use mail_api::{Claim, ClaimRequest};
+use mail_api::{ApiError, BroughtClaim, ClaimRequest};
 use mail_proto::Domain;
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{
@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -17,6 +20,8 @@ use tracing::Instrument;
 const CLAIM_WAIT_SECONDS: u32 = 20;
 /// How many messages are claimed at once: they share one connection, one after the other.
 const CLAIM_MESSAGES: u32 = 20;
+/// How many octets of them come along: twenty small messages, which a worker has in memory then.
+const CLAIM_OCTETS: u32 = 128 * 1024;
 /// How often to look for mail to other domains while one has all the connections that it may have.
 const CROWDED_PAUSE: Duration = Duration::from_millis(200);
 /// How long to wait after a store that did not answer, at first and at most.
@@ -29,13 +34,15 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let tasks = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let mut pause = STORE_PAUSE[0];
-    while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &under_way)).await {
+    let mut looked_in_vain = None;
+    while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &under_way, &mut looked_in_vain)).await {
         match claimed {
             Ok(claim) => {
                 pause = STORE_PAUSE[0];
-                let Some(claim) = claim else { continue };
-                let span = tracing::info_span!("relay", domain = %claim.domain);
-                let task = relay(Arc::clone(&context), under_way.begin(&claim.domain), claim, shutdown.clone());
+                let Some(brought) = claim else { continue };
+                let span = tracing::info_span!("relay", domain = %brought.claim.domain);
+                let place = under_way.begin(&brought.claim.domain);
+                let task = relay(Arc::clone(&context), place, brought, shutdown.clone());
                 tasks.spawn(cut_off.clone().run_until_cancelled_owned(task.instrument(span)));
             }
             Err(error) => {
@@ -56,13 +63,22 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     }
 }
 
-async fn relay(context: Arc<Context>, place: Place, claim: Claim, shutdown: CancellationToken) {
-    worker::work(&context, claim, &shutdown).await;
+async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutdown: CancellationToken) {
+    let domain = brought.claim.domain.clone();
+    let connection = worker::work(&context, brought, &shutdown).await;
     drop(place);
+    if let Some(connection) = connection {
+        context.parked.keep(domain, connection, &shutdown).await;
+    }
 }
 
-/// The next claim; `None` when there was none and it is time to ask again.
-async fn next(context: &Context, under_way: &UnderWay) -> Result<Option<Claim>, mail_api::ApiError> {
+/// The next claim; `None` when there was none and it is time to ask again. `looked_in_vain` is when there was nothing
+/// to do but for domains that have all their connections.
+async fn next(
+    context: &Context,
+    under_way: &UnderWay,
+    looked_in_vain: &mut Option<Instant>,
+) -> Result<Option<BroughtClaim>, ApiError> {
     let relay = &context.stack.relay;
     // From before the look at what is under way, so that no end falls between looking and waiting.
     let ended = under_way.ended.notified();
@@ -71,19 +87,27 @@ async fn next(context: &Context, under_way: &UnderWay) -> Result<Option<Claim>, 
         return Ok(None);
     }
     let crowded = under_way.crowded(relay.connections_per_domain);
-    let request = ClaimRequest {
-        lease_seconds: context.stack.relay.lease_seconds,
-        // A claim that waits could not be told when a domain has connections to spare again.
-        wait_seconds: if crowded.is_empty() { CLAIM_WAIT_SECONDS } else { 0 },
-        limit: CLAIM_MESSAGES,
-        except: crowded,
-    };
-    let claim = context.store.claim(&request).await?;
-    if claim.is_none() && request.wait_seconds == 0 {
+    let is_crowded = !crowded.is_empty();
+    if let (true, Some(looked)) = (is_crowded, *looked_in_vain)
+        && looked.elapsed() < CROWDED_PAUSE
+    {
         tokio::select! {
             () = ended => {}
-            () = sleep(CROWDED_PAUSE) => {}
+            () = sleep_until(looked + CROWDED_PAUSE) => {}
         }
+        return Ok(None);
+    }
+    let request = ClaimRequest {
+        lease_seconds: relay.lease_seconds,
+        // A claim that waits could not be told when a domain has connections to spare again.
+        wait_seconds: if is_crowded { 0 } else { CLAIM_WAIT_SECONDS },
+        limit: CLAIM_MESSAGES,
+        except: crowded,
+        inline_octets: CLAIM_OCTETS,
+    };
+    let claim = context.store.claim(&request).await?;
+    if is_crowded {
+        *looked_in_vain = claim.is_none().then(Instant::now);
     }
     Ok(claim)
 }

@@ -4,6 +4,7 @@ mod bounce;
 mod deliver;
 mod dispatch;
 mod here;
+mod parked;
 mod route;
 mod schedule;
 mod settle;
@@ -15,6 +16,7 @@ pub use route::Hosts;
 use crate::{Config, metrics::Metrics};
 use mail_api::{DnsClient, StoreClient};
 use service_kit::config::Stack;
+use std::sync::Arc;
 
 /// What all relay workers of a gateway share.
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub(crate) struct Context {
     hosts: Hosts,
     metrics: Metrics,
     settlements: settle::Settlements,
+    parked: Arc<parked::Parked>,
 }
 
 impl Context {
@@ -32,6 +35,6 @@ impl Context {
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
         let Config { stack, store, dns, hosts, .. } = config.clone();
         let settlements = settle::settlements(store.clone());
-        Self { stack, store, dns, hosts, metrics, settlements }
+        Self { stack, store, dns, hosts, metrics, settlements, parked: Arc::default() }
     }
 }

@@ -7,20 +7,28 @@ use super::{
     route::{self, Exchange},
     settle::Settler,
 };
+use bytes::Bytes;
 use futures_util::{FutureExt, future};
-use mail_api::{Claim, ClaimedMessage, ProblemKind, Renewal};
-use mail_proto::smtp::Reply;
+use mail_api::{BroughtClaim, Claim, MessageId, ProblemKind, Renewal};
+use mail_proto::{Domain, smtp::Reply};
 use service_kit::shutdown::CancellationToken;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 /// After so many broken connections the rest of a claim waits for its next attempt.
 const BREAKS: usize = 2;
 
-/// Works on a claim for as long as it is ours.
-pub(super) async fn work(context: &Context, claim: Claim, shutdown: &CancellationToken) {
+/// Works on a claim for as long as it is ours; answers the connection that is left of it.
+pub(super) async fn work(
+    context: &Context,
+    BroughtClaim { claim, bodies }: BroughtClaim,
+    shutdown: &CancellationToken,
+) -> Option<Connection> {
     tokio::select! {
-        () = relay(context, &claim, shutdown) => {}
-        () = keep(context, &claim.lease) => tracing::warn!("the lease was lost; another worker goes on"),
+        connection = relay(context, &claim, bodies, shutdown) => connection,
+        () = keep(context, &claim.lease) => {
+            tracing::warn!("the lease was lost; another worker goes on");
+            None
+        }
     }
 }
 
@@ -40,28 +48,30 @@ async fn keep(context: &Context, lease: &str) {
     }
 }
 
-async fn relay(context: &Context, claim: &Claim, shutdown: &CancellationToken) {
+async fn relay(
+    context: &Context,
+    claim: &Claim,
+    bodies: HashMap<MessageId, Bytes>,
+    shutdown: &CancellationToken,
+) -> Option<Connection> {
     let settler = Settler::new(context, &claim.lease);
-    let messages = claim.messages.as_slice();
     if context.stack.is_local(&claim.domain) {
-        return here::deliver(context, &settler, messages).await;
+        here::deliver(context, &settler, &claim.messages).await;
+        return None;
     }
-    match route::exchanges(context, &claim.domain).await {
-        Ok(exchanges) => send(context, &settler, messages, &exchanges, shutdown).await,
-        Err(reply) => settler.settle_all(messages, &reply, None).await,
-    }
+    send(context, &settler, claim, bodies, shutdown).await
 }
 
-/// Sends one message after the other over one connection. A message on which the connection breaks must not
-/// keep the others: they get a new connection, until that breaks as well.
+/// Sends one message after the other over one connection, and answers it if it is still good. A message on which
+/// the connection breaks must not keep the others: they get a new connection, until that breaks as well.
 async fn send(
     context: &Context,
     settler: &Settler<'_>,
-    messages: &[ClaimedMessage],
-    exchanges: &[Exchange],
+    Claim { domain, messages, .. }: &Claim,
+    mut bodies: HashMap<MessageId, Bytes>,
     shutdown: &CancellationToken,
-) {
-    let mut kept: Option<Connection> = None;
+) -> Option<Connection> {
+    let mut kept = context.parked.take(domain);
     let mut breaks = 0;
     // The outcome of one message is recorded while the next one is being sent.
     let mut settling = future::ready(()).boxed();
@@ -69,21 +79,23 @@ async fn send(
         if shutdown.is_cancelled() {
             settling.await;
             settler.release(&messages[index..]).await;
-            return goodbye(kept).await;
+            return kept;
         }
         let connection = match kept.take() {
             Some(connection) => Ok(connection),
-            None => connect(context, exchanges).await,
+            None => connect(context, domain).await,
         };
         let mut connection = match connection {
             Ok(connection) => connection,
-            Err(refusal) => {
+            Err(Refusal { reply, said_by }) => {
                 settling.await;
-                return settler.settle_all(&messages[index..], &refusal.reply, refusal.said_by).await;
+                settler.settle_all(&messages[index..], &reply, said_by.as_ref()).await;
+                return None;
             }
         };
         let exchange = connection.exchange().clone();
-        let (sent, ()) = tokio::join!(connection.transact(context, message), settling);
+        let body = bodies.remove(&message.id);
+        let (sent, ()) = tokio::join!(connection.transact(context, message, body), settling);
         settling = future::ready(()).boxed();
         match sent {
             Ok(replies) => {
@@ -96,41 +108,37 @@ async fn send(
                 breaks += 1;
                 if breaks == BREAKS {
                     let reply = broken.reply(&exchange);
-                    return settler.settle_all(&messages[index + 1..], &reply, said_by).await;
+                    settler.settle_all(&messages[index + 1..], &reply, said_by).await;
+                    return None;
                 }
             }
         }
     }
     settling.await;
-    goodbye(kept).await;
-}
-
-async fn goodbye(connection: Option<Connection>) {
-    if let Some(connection) = connection {
-        connection.quit().await;
-    }
+    kept
 }
 
 /// Why no exchange can be used.
-struct Refusal<'a> {
+struct Refusal {
     reply: Reply,
     /// Whose words they are, if not ours.
-    said_by: Option<&'a Exchange>,
+    said_by: Option<Exchange>,
 }
 
 /// A connection to the first exchange that talks to us. It is over for good only when every exchange said so:
 /// one that is down may be up again (RFC 5321 §5.1).
-async fn connect<'a>(context: &Context, exchanges: &'a [Exchange]) -> Result<Connection, Refusal<'a>> {
-    let mut refusal: Option<Refusal<'_>> = None;
+async fn connect(context: &Context, domain: &Domain) -> Result<Connection, Refusal> {
+    let exchanges = route::exchanges(context, domain).await.map_err(|reply| Refusal { reply, said_by: None })?;
+    let mut refusal: Option<Refusal> = None;
     for exchange in exchanges {
-        match Connection::open(context, exchange).await {
+        match Connection::open(context, &exchange).await {
             Ok(connection) => return Ok(connection),
             Err(broken) => {
                 tracing::info!(exchange = exchange.name, %broken, "the exchange cannot be used");
-                let said_by = Some(exchange).filter(|_| broken.is_said_by_exchange());
-                let found = Refusal { reply: broken.reply(exchange), said_by };
+                let reply = broken.reply(&exchange);
                 if refusal.as_ref().is_none_or(|earlier| earlier.reply.is_permanent()) {
-                    refusal = Some(found);
+                    let said_by = Some(exchange).filter(|_| broken.is_said_by_exchange());
+                    refusal = Some(Refusal { reply, said_by });
                 }
             }
         }

@@ -185,7 +185,7 @@ fn deferred(message: MessageId, recipient: &str, retry_after_seconds: u64, reply
 macro_rules! contract_tests {
     ($fixture:path) => {
         contract_tests!($fixture:
-            submission_delivers_and_queues, bodies_come_back_as_they_went, a_repeated_submission_stores_nothing,
+            submission_delivers_and_queues, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_replaced,
             a_maildrop_has_one_session, an_update_is_all_or_nothing, a_claim_takes_what_is_due,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,

@@ -31,6 +31,23 @@ pub(crate) async fn bodies_come_back_as_they_went(fixture: Fixture) {
     }
 }
 
+/// Small messages can be had several at once; those that cannot are left out.
+pub(crate) async fn small_messages_come_together(fixture: Fixture) {
+    let mut sent = Vec::new();
+    for length in [0, 2, 4096, 1_500_000] {
+        let octets = octets(length)[..length].to_vec();
+        sent.push((fixture.submit(&format!("{length}"), &["a@local.test"], &octets).await.unwrap().id, octets));
+    }
+    let gone = fixture.send("gone", &["b@local.test"]).await;
+    fixture.delete("b@local.test", &[gone]).await;
+    let ids = sent.iter().map(|(id, _)| *id).chain([gone]).collect();
+    let found = fixture.store.small(ids).await.unwrap();
+    assert_eq!(found.len(), 3);
+    for (id, octets) in &sent[..3] {
+        assert_eq!(found[id], octets);
+    }
+}
+
 /// A repeat gets the first id and stores nothing, also after everything was delivered and deleted.
 pub(crate) async fn a_repeated_submission_stores_nothing(fixture: Fixture) {
     let first = fixture.send("t", &["a@local.test", "x@far.test"]).await;

@@ -91,7 +91,8 @@ async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<
                 if !recipients.is_empty() {
                     let messages::Envelope { reverse_path, octets, received_at, .. } = envelope;
                     let id = id(message);
-                    claimed.push(ClaimedMessage { id, reverse_path, octets, queued_at: received_at, recipients });
+                    let queued_at = received_at;
+                    claimed.push(ClaimedMessage { id, reverse_path, octets, queued_at, recipients, inline: false });
                 }
                 continue;
             }

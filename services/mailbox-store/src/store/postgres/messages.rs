@@ -149,6 +149,25 @@ pub(super) async fn location(unit: &Unit<'_>, message: MessageId) -> Result<Deco
     }
 }
 
+/// The octets of those of the messages that are in one piece and good. The others are left to [`location`].
+pub(super) async fn small(unit: &Unit<'_>, messages: &[MessageId]) -> Result<HashMap<MessageId, Bytes>, Failure> {
+    let select = "SELECT id, messages.octets, checksum, bodies.octets
+         FROM messages JOIN bodies ON message_id = id AND piece = 0 WHERE id = ANY($1)";
+    let keys: Vec<i64> = messages.iter().map(|message| key(*message)).collect();
+    let mut found = HashMap::with_capacity(keys.len());
+    for row in unit.query(select, &[&keys]).await? {
+        let (message, body): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(3)?);
+        let expected = decode(&row, message, |row| {
+            let (Natural(octets), Digest(checksum)) = (row.try_get(1)?, row.try_get(2)?);
+            Ok(Expected { octets, checksum: Some(Checksum::from_bytes(checksum)) })
+        });
+        if expected.is_ok_and(|expected| expected.find_fault(&body).is_none()) {
+            found.insert(id(message), Bytes::from(body));
+        }
+    }
+    Ok(found)
+}
+
 /// How long a message is in a maildrop; `None` when it cannot be told.
 pub(super) async fn delivered_octets(unit: &Unit<'_>, message: i64) -> Result<Option<i64>, Failure> {
     let select = "SELECT octets, adds_return_path, reverse_path FROM messages WHERE id = $1";

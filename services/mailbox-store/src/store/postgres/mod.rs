@@ -131,6 +131,10 @@ impl Store for PostgresStore {
         self.stream(Location { prefix: String::new(), ..location }).await
     }
 
+    async fn small(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
+        self.database.read(&ids, |unit, ids| messages::small(unit, ids).boxed()).await
+    }
+
     async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
         let address = address.to_string();
         let find =

@@ -131,8 +131,8 @@ fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Opti
     let found = statement.query_row([message], |row| {
         decode(row, |row| {
             let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            let claimed =
-                ClaimedMessage { id: id(row.get(0)?), reverse_path, octets, queued_at, recipients: Vec::new() };
+            let (id, recipients) = (id(row.get(0)?), Vec::new());
+            let claimed = ClaimedMessage { id, reverse_path, octets, queued_at, recipients, inline: false };
             Ok((claimed, row.get::<_, Option<String>>(4)?, row.get::<_, bool>(5)?))
         })
     });

@@ -6,10 +6,11 @@ use crate::store::{
     checksum::{Checksum, Expected},
     records::{next_after, return_path},
 };
+use bytes::Bytes;
 use mail_api::{Message, MessageId};
 use mail_proto::{Mailbox, ReversePath};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::str::FromStr;
+use std::{collections::HashMap, str::FromStr};
 
 /// Where a message's octets are.
 pub(super) struct Location {
@@ -105,6 +106,23 @@ pub(super) fn location(connection: &Connection, message: MessageId) -> Result<De
         })
     });
     found.optional()?.ok_or(StoreError::MessageUnknown)
+}
+
+/// The octets of those of the messages that are in the database and good. The others are left to [`location`].
+pub(super) fn small(connection: &Connection, messages: &[MessageId]) -> Result<HashMap<MessageId, Bytes>> {
+    let mut found = HashMap::with_capacity(messages.len());
+    for &message in messages {
+        match location(connection, message) {
+            Ok(Ok(Location { expected, content: Content::Database(body), .. }))
+                if expected.find_fault(&body).is_none() =>
+            {
+                found.insert(message, Bytes::from(body));
+            }
+            Ok(_) | Err(StoreError::MessageUnknown) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// How long a message is in a maildrop; `None` when it cannot be told.

@@ -39,6 +39,7 @@ use super::{
 use crate::metrics::Metrics;
 use async_trait::async_trait;
 use bodies::Bodies;
+use bytes::Bytes;
 use mail_api::{
     Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
     Settlement, Submission,
@@ -118,6 +119,10 @@ impl Store for SqliteStore {
         let found = self.readers.read(move |connection| messages::location(connection, id)).await?;
         let location = self.decoded(found).await?;
         self.stream(Location { prefix: String::new(), ..location }).await
+    }
+
+    async fn small(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
+        self.readers.read(move |connection| messages::small(connection, &ids)).await
     }
 
     async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
