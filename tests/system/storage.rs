@@ -4,8 +4,10 @@
 mod small_disk;
 
 use crate::campaign::{Kill, Ledger, plan, seed, setting, sound, survive};
-use mail_api::OpenSession;
-use mail_proto::pop3::Command;
+use bytes::Bytes;
+use futures_util::stream;
+use mail_api::{OpenSession, ProblemKind, Submission};
+use mail_proto::{ReversePath, pop3::Command};
 use reqwest::{Method, Response, StatusCode};
 use service_kit::config::PortKey;
 use std::{
@@ -14,7 +16,7 @@ use std::{
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 use town_tests::{
     EXMAIL, Errno, GMAIL, Operation, PATIENCE, Plan, Pop3Client, ProcessTown, Random, Service, SmtpClient, TOKEN, USR1,
     USR2, eventually,
@@ -78,6 +80,36 @@ async fn failing_storage_is_a_temporary_answer_and_is_seen_to_recover() {
         patient.town.restart(STORE).await;
         patient.has_all(&format!("power cut after {what}")).await;
     }
+}
+
+/// The last write is made behind our back, and the sync that follows it succeeds.
+#[tokio::test]
+async fn a_message_whose_very_end_cannot_be_written_is_refused() {
+    let town = ProcessTown::start_on_forgetful_disks(Plan::default()).await;
+    let (sender, receiver) = mpsc::channel(1);
+    let octets = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|octets| (Ok::<_, io::Error>(octets), receiver))
+    });
+    let submission = Submission {
+        transaction: "cut".to_owned(),
+        reverse_path: ReversePath::Null,
+        recipients: vec![USR2.parse().unwrap()],
+    };
+    let store = town.store(EXMAIL);
+    let upload = tokio::spawn(async move { store.submit_stream(&submission, octets).await });
+    let most = message("most of it", 300_000);
+    sender.send(Bytes::from(most.clone())).await.unwrap();
+    let bodies = town.data(EXMAIL).join("bodies");
+    let name = eventually("most of the message on the disk", PATIENCE, async || {
+        let body = fs::read_dir(&bodies).unwrap().next()?.unwrap();
+        (body.metadata().unwrap().len() == most.len() as u64).then(|| body.file_name().into_string().unwrap())
+    });
+    town.disk(EXMAIL).fail_only(&name.await, &[Operation::Write], Errno::NOSPC);
+    sender.send(Bytes::from_static(b".\r\n")).await.unwrap();
+    drop(sender);
+    let refusal = upload.await.unwrap().unwrap_err();
+    assert_eq!(refusal.kind(), Some(ProblemKind::StorageUnavailable), "{refusal}");
+    assert_eq!(town.messages(EXMAIL).await.messages, []);
 }
 
 impl Patient {

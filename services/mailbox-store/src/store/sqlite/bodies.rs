@@ -102,6 +102,8 @@ impl Bodies {
             checksummer.update(&chunk);
             spooled.octets += chunk.len() as u64;
         }
+        // The last write may still be under way; sync_all waits for it and keeps its failure to itself.
+        file.flush().await.map_err(|error| unwritable(&error))?;
         file.sync_all().await.map_err(|error| unwritable(&error))?;
         let directory = self.directory.clone();
         let synced = tokio::task::spawn_blocking(move || fs::File::open(directory)?.sync_all()).await;
