@@ -2,7 +2,10 @@
 
 use reqwest::Method;
 use service_kit::config::PortKey;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use town_tests::{
     Answer, EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, ProcessTown, Service, TestTown, USR, USR1, eventually, polite,
 };
@@ -87,6 +90,24 @@ async fn a_connection_that_was_closed_meanwhile_costs_no_attempt() {
     for times in 1..=2 {
         town.send(USR1, &["a@peer.example"], b"Subject: next\r\n\r\n").await;
         peer.heard("-- closed", times).await;
+    }
+    town.drained(EXMAIL).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_makes_room_for_another() {
+    let first = Arc::new(FakePeer::start(polite).await);
+    let earlier = Arc::clone(&first);
+    let second = FakePeer::start(move |line| match line.text {
+        "" if !earlier.transcript().iter().any(|said| said == "C: QUIT") => "554 5.3.2 one too many".into(),
+        _ => polite(line),
+    })
+    .await;
+    let plan = Plan::default().peer("first.example", first.port()).peer("second.example", second.port());
+    let town = TestTown::start(plan.relay("connections = 1\nretry = [\"1h\"]")).await;
+    for (peer, recipient) in [(&*first, "a@first.example"), (&second, "b@second.example")] {
+        town.send(USR1, &[recipient], b"Subject: room\r\n\r\n").await;
+        peer.heard("S: 250 2.0.0 taken", 1).await;
     }
     town.drained(EXMAIL).await;
 }

@@ -21,10 +21,13 @@ use mail_api::{
     text,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// How long a waiting worker goes without looking: leases of dead workers run out without notice.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a claim waits for the octets that go with it: its lease has begun.
+const BODIES_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How long a failure message may be, however small the messages are that this store takes: a thousand
 /// recipients, each with what their server said.
@@ -106,7 +109,7 @@ async fn claimed(api: &Api, mut claim: Claim, mut room: u64) -> Response {
     };
     let first = claim.messages.iter().take_while(fits).map(|message| message.id).collect();
     // What cannot be had here and now the worker asks for by itself, and hears why.
-    let bodies = api.store.small(first).await.unwrap_or_default();
+    let bodies = timeout(BODIES_TIMEOUT, api.store.small(first)).await.ok().and_then(Result::ok).unwrap_or_default();
     claim.messages.iter_mut().for_each(|message| message.inline = bodies.contains_key(&message.id));
     let mut body = BytesMut::from(frame(&claim));
     claim

@@ -48,13 +48,22 @@ pub fn frame<H: FrameHead>(head: &H) -> Bytes {
 /// # Errors
 /// [`FrameError`] when the head is too long or not what `H` expects.
 pub fn split_head<H: FrameHead>(received: &mut BytesMut) -> Result<Option<H>, FrameError> {
-    let window = &received[..received.len().min(HEAD_OCTETS)];
+    split_within(received, HEAD_OCTETS)
+}
+
+/// As [`split_head`], for a frame that has arrived from our own store to its end: its head may be of any length.
+pub(crate) fn split_whole<H: FrameHead>(frame: &mut BytesMut) -> Result<Option<H>, FrameError> {
+    split_within(frame, usize::MAX)
+}
+
+fn split_within<H: FrameHead>(received: &mut BytesMut, limit_octets: usize) -> Result<Option<H>, FrameError> {
+    let window = &received[..received.len().min(limit_octets)];
     match memchr::memchr(b'\n', window) {
         Some(end) => {
             let line = received.split_to(end + 1);
             Ok(Some(serde_json::from_slice(&line)?))
         }
-        None if received.len() >= HEAD_OCTETS => Err(FrameError::TooLong),
+        None if received.len() >= limit_octets => Err(FrameError::TooLong),
         None => Ok(None),
     }
 }

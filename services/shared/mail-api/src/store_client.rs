@@ -5,7 +5,7 @@ use crate::{
     FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind,
     Renewal, Settlement, SettlementOutcome, Submission,
     client::send,
-    frame::{frame, split_head},
+    frame::{frame, split_whole},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
@@ -222,7 +222,7 @@ pub struct BroughtClaim {
 impl BroughtClaim {
     fn read(mut frame: BytesMut) -> Result<Self, ApiError> {
         let broken = |reason: String| Problem::new(ProblemKind::Internal, format!("the claim is no frame: {reason}"));
-        let claim: Option<Claim> = split_head(&mut frame).map_err(|error| broken(error.to_string()))?;
+        let claim: Option<Claim> = split_whole(&mut frame).map_err(|error| broken(error.to_string()))?;
         let claim = claim.ok_or_else(|| broken("it ends within its head".to_owned()))?;
         let mut rest = frame.freeze();
         let mut bodies = HashMap::new();
@@ -265,5 +265,35 @@ impl RawMessage {
 impl From<Bytes> for RawMessage {
     fn from(octets: Bytes) -> Self {
         Self(Octets::Arrived(Some(octets)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClaimedMessage, ClaimedRecipient};
+
+    #[test]
+    fn a_claim_may_have_as_many_recipients_as_messages_may_have() {
+        let recipient = |number| ClaimedRecipient {
+            mailbox: format!("{number}-{}@far.test", "x".repeat(60)).parse().unwrap(),
+            attempts: 1,
+        };
+        let message = |number| ClaimedMessage {
+            id: MessageId::from_number(number),
+            reverse_path: "<>".parse().unwrap(),
+            octets: 3,
+            queued_at: jiff::Timestamp::UNIX_EPOCH,
+            recipients: (0..1000).map(recipient).collect(),
+            inline: number == 7,
+        };
+        let messages = (0..20).map(message).collect();
+        let claim = Claim { lease: "lease".to_owned(), domain: "far.test".parse().unwrap(), messages };
+        let octets = [&frame(&claim)[..], b"a\r\n"].concat();
+        assert!(octets.len() > 2 * 1024 * 1024);
+        let brought = BroughtClaim::read(octets[..].into()).unwrap();
+        assert_eq!(brought.claim, claim);
+        assert_eq!(brought.bodies, HashMap::from([(MessageId::from_number(7), Bytes::from_static(b"a\r\n"))]));
+        assert!(BroughtClaim::read(octets[..octets.len() - 1].into()).is_err());
     }
 }

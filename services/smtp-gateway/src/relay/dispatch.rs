@@ -1,6 +1,7 @@
 //! Claims what is due, and gives each claim a task of its own, within the limits of connections.
 
-use super::{Context, worker};
+use super::{Context, deliver::Connection, worker};
+use futures_util::future::join_all;
 use mail_api::{ApiError, BroughtClaim, ClaimRequest};
 use mail_proto::Domain;
 use service_kit::shutdown::{CancellationToken, GRACE};
@@ -24,6 +25,9 @@ const CLAIM_MESSAGES: u32 = 20;
 const CLAIM_OCTETS: u32 = 128 * 1024;
 /// How often to look for mail to other domains while one has all the connections that it may have.
 const CROWDED_PAUSE: Duration = Duration::from_millis(200);
+/// A connection that has carried so many messages is not kept: many servers end it after a hundred, in the middle of a
+/// transaction.
+const KEPT_TRANSACTIONS: u32 = 100 - CLAIM_MESSAGES;
 /// How long to wait after a store that did not answer, at first and at most.
 const STORE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
@@ -65,19 +69,30 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
 
 async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutdown: CancellationToken) {
     let domain = brought.claim.domain.clone();
-    let connection = worker::work(&context, brought, &shutdown).await;
-    drop(place);
-    if let Some(connection) = connection {
-        context.parked.keep(domain, connection, &shutdown).await;
+    // Connections that are parked count as well.
+    let room = context.stack.relay.connections.saturating_sub(place.under_way.total());
+    join_all(context.parked.make_room(&domain, room).into_iter().map(Connection::quit)).await;
+    match worker::work(&context, brought, &shutdown).await {
+        Some(connection) if connection.transactions() < KEPT_TRANSACTIONS => {
+            drop(place);
+            context.parked.keep(domain, connection, &shutdown).await;
+        }
+        Some(connection) => connection.quit().await,
+        None => {}
     }
 }
 
-/// The next claim; `None` when there was none and it is time to ask again. `looked_in_vain` is when there was nothing
-/// to do but for domains that have all their connections.
+/// A look at the queue that found nothing due but for these domains.
+struct VainLook {
+    at: Instant,
+    except: Vec<Domain>,
+}
+
+/// The next claim; `None` when there was none and it is time to ask again.
 async fn next(
     context: &Context,
     under_way: &UnderWay,
-    looked_in_vain: &mut Option<Instant>,
+    looked_in_vain: &mut Option<VainLook>,
 ) -> Result<Option<BroughtClaim>, ApiError> {
     let relay = &context.stack.relay;
     // From before the look at what is under way, so that no end falls between looking and waiting.
@@ -87,28 +102,27 @@ async fn next(
         return Ok(None);
     }
     let crowded = under_way.crowded(relay.connections_per_domain);
-    let is_crowded = !crowded.is_empty();
-    if let (true, Some(looked)) = (is_crowded, *looked_in_vain)
-        && looked.elapsed() < CROWDED_PAUSE
+    if let Some(VainLook { at, except }) = looked_in_vain
+        && at.elapsed() < CROWDED_PAUSE
+        && except.iter().all(|domain| crowded.contains(domain))
     {
         tokio::select! {
             () = ended => {}
-            () = sleep_until(looked + CROWDED_PAUSE) => {}
+            () = sleep_until(*at + CROWDED_PAUSE) => {}
         }
         return Ok(None);
     }
     let request = ClaimRequest {
         lease_seconds: relay.lease_seconds,
         // A claim that waits could not be told when a domain has connections to spare again.
-        wait_seconds: if is_crowded { 0 } else { CLAIM_WAIT_SECONDS },
+        wait_seconds: if crowded.is_empty() { CLAIM_WAIT_SECONDS } else { 0 },
         limit: CLAIM_MESSAGES,
         except: crowded,
         inline_octets: CLAIM_OCTETS,
     };
     let claim = context.store.claim(&request).await?;
-    if is_crowded {
-        *looked_in_vain = claim.is_none().then(Instant::now);
-    }
+    let except = request.except;
+    *looked_in_vain = (claim.is_none() && !except.is_empty()).then(|| VainLook { at: Instant::now(), except });
     Ok(claim)
 }
 

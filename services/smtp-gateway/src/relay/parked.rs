@@ -12,9 +12,6 @@ use std::{
 /// How long a connection waits for more mail to its domain. A change of the zone waits no longer for what has
 /// left off, and an exchange has an idle connection for no longer.
 const KEPT_FOR: Duration = Duration::from_secs(1);
-/// A connection that has carried so many messages is not kept: many servers end it about there, in the middle of
-/// a transaction.
-const TRANSACTIONS: u32 = 100;
 
 /// The connections that nobody uses at the moment.
 #[derive(Debug, Default)]
@@ -44,14 +41,27 @@ impl Parked {
         good
     }
 
+    /// Takes the connections that were parked first, and are not for this domain, until there are `room` others at
+    /// most: together with those in use they must not be more than the configuration says.
+    pub(super) fn make_room(&self, domain: &Domain, room: usize) -> Vec<Connection> {
+        let mut places = self.lock();
+        let mut others: Vec<_> = places
+            .by_domain
+            .iter()
+            .filter(|(other, _)| *other != domain)
+            .flat_map(|(other, parked)| parked.iter().map(|(number, _)| (*number, other.clone())))
+            .collect();
+        others.sort_unstable_by_key(|(number, _)| *number);
+        others.truncate(others.len().saturating_sub(room));
+        others.into_iter().filter_map(|(number, domain)| places.remove(&domain, number)).collect()
+    }
+
     /// Lets a connection be taken for [`KEPT_FOR`], or until `shutdown`, and then says goodbye.
     pub(super) async fn keep(&self, domain: Domain, connection: Connection, shutdown: &CancellationToken) {
-        if connection.transactions() >= TRANSACTIONS {
-            return connection.quit().await;
-        }
         let number = self.park(domain.clone(), connection);
         shutdown.run_until_cancelled(tokio::time::sleep(KEPT_FOR)).await;
-        if let Some(connection) = self.remove(&domain, number) {
+        let left = self.lock().remove(&domain, number);
+        if let Some(connection) = left {
             connection.quit().await;
         }
     }
@@ -64,18 +74,19 @@ impl Parked {
         number
     }
 
-    fn remove(&self, domain: &Domain, number: u64) -> Option<Connection> {
-        let mut places = self.lock();
-        let parked = places.by_domain.get_mut(domain)?;
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    fn remove(&mut self, domain: &Domain, number: u64) -> Option<Connection> {
+        let parked = self.by_domain.get_mut(domain)?;
         let at = parked.iter().position(|(parked, _)| *parked == number)?;
         let (_, connection) = parked.swap_remove(at);
         if parked.is_empty() {
-            places.by_domain.remove(domain);
+            self.by_domain.remove(domain);
         }
         Some(connection)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
