@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_claim_may_have_as_many_recipients_as_messages_may_have() {
         let recipient = |number| ClaimedRecipient {
-            mailbox: format!("{number}-{}@far.test", "x".repeat(60)).parse().unwrap(),
+            mailbox: format!("{number}-{}@a-domain-of-some-length.test", "x".repeat(60)).parse().unwrap(),
             attempts: 1,
         };
         let message = |number| ClaimedMessage {
@@ -288,7 +288,8 @@ mod tests {
             inline: number == 7,
         };
         let messages = (0..20).map(message).collect();
-        let claim = Claim { lease: "lease".to_owned(), domain: "far.test".parse().unwrap(), messages };
+        let claim =
+            Claim { lease: "lease".to_owned(), domain: "a-domain-of-some-length.test".parse().unwrap(), messages };
         let octets = [&frame(&claim)[..], b"a\r\n"].concat();
         assert!(octets.len() > 2 * 1024 * 1024);
         let brought = BroughtClaim::read(octets[..].into()).unwrap();
