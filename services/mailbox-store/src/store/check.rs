@@ -3,7 +3,7 @@
 use super::{
     records::{id, return_path},
     snapshot::{
-        AccountRecord, Body, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot, VerifiedBody, each_batch,
+        AccountRecord, Body, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot, VerifiedBody, each_record,
     },
 };
 use indicatif::ProgressBar;
@@ -34,27 +34,9 @@ pub(crate) fn check(snapshot: &mut dyn Snapshot, progress: &ProgressBar) -> Resu
     progress.set_length(counts.messages);
     let mut check = Check::default();
     check.messages(snapshot, progress)?;
-    each_batch(
-        |after| snapshot.deliveries(after),
-        |mut batch| {
-            batch.iter().for_each(|delivery| check.delivery(delivery));
-            Ok(batch.pop())
-        },
-    )?;
-    each_batch(
-        |after| snapshot.queue(after),
-        |mut batch| {
-            batch.iter().for_each(|entry| check.queue_entry(entry));
-            Ok(batch.pop())
-        },
-    )?;
-    each_batch(
-        |after| snapshot.accounts(after),
-        |mut batch| {
-            batch.iter().for_each(|account| check.account(account));
-            Ok(batch.pop())
-        },
-    )?;
+    each_record(|after| snapshot.deliveries(after), |delivery| check.delivery(delivery))?;
+    each_record(|after| snapshot.queue(after), |entry| check.queue_entry(entry))?;
+    each_record(|after| snapshot.accounts(after), |account| check.account(account))?;
     check.holders();
     let inspection = snapshot.inspect()?;
     let mut report = check.report;

@@ -181,16 +181,8 @@ impl Damage {
 /// Tells two states of a store apart. Bodies are not read: they never change.
 pub(crate) fn fingerprint(snapshot: &mut dyn Snapshot) -> Result<u128> {
     let mut hasher = Xxh3::new();
-    let mut last = None;
-    loop {
-        let keys = snapshot.message_keys(last.as_ref())?;
-        keys.hash(&mut hasher);
-        last = keys.last().copied();
-        if last.is_none() {
-            break;
-        }
-    }
     // One after the other, because the snapshot is one.
+    each_batch(|after| snapshot.message_keys(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.accounts(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.submissions(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.deliveries(after), |batch| hash(batch, &mut hasher))?;

@@ -139,6 +139,14 @@ pub(crate) fn each_batch<T>(
     Ok(())
 }
 
+/// Gives all records of a kind to `take`, one by one.
+pub(crate) fn each_record<T>(next: impl FnMut(Option<&T>) -> Result<Vec<T>>, mut take: impl FnMut(&T)) -> Result<()> {
+    each_batch(next, |mut batch| {
+        batch.iter().for_each(&mut take);
+        Ok(batch.pop())
+    })
+}
+
 /// A message's body, as far as there is one.
 pub(crate) enum Body<'a> {
     /// It is there, and has so many octets.

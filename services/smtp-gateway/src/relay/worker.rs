@@ -81,11 +81,7 @@ async fn send(
             settler.release(&messages[index..]).await;
             return kept;
         }
-        let connection = match kept.take() {
-            Some(connection) => Ok(connection),
-            None => connect(context, domain).await,
-        };
-        let mut connection = match connection {
+        let mut connection = match connect(context, domain, kept.take()).await {
             Ok(connection) => connection,
             Err(Refusal { reply, said_by }) => {
                 settling.await;
@@ -125,9 +121,12 @@ struct Refusal {
     said_by: Option<Exchange>,
 }
 
-/// A connection to the first exchange that talks to us. It is over for good only when every exchange said so:
+/// The connection that was kept, or else one to the first exchange that talks to us. It is over for good only when every exchange said so:
 /// one that is down may be up again (RFC 5321 §5.1).
-async fn connect(context: &Context, domain: &Domain) -> Result<Connection, Refusal> {
+async fn connect(context: &Context, domain: &Domain, kept: Option<Connection>) -> Result<Connection, Refusal> {
+    if let Some(connection) = kept {
+        return Ok(connection);
+    }
     let exchanges = route::exchanges(context, domain).await.map_err(|reply| Refusal { reply, said_by: None })?;
     let mut refusal: Option<Refusal> = None;
     for exchange in exchanges {
