@@ -3,8 +3,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    io::{self, BufRead, BufReader, Write},
+    net::{Shutdown, TcpListener, TcpStream},
     process::{Command, Stdio},
     thread::{self, JoinHandle},
     time::Duration,
@@ -54,6 +54,9 @@ fn play(mut stream: TcpStream, script: &str) {
             _ => panic!("{line}"),
         }
     }
+    // Closed with octets unread, the connection would be reset, and what was said last could be lost.
+    stream.shutdown(Shutdown::Write).unwrap();
+    io::copy(&mut reader, &mut io::sink()).unwrap();
 }
 
 /// A configuration and a zone file with these ports, in a directory of their own.
