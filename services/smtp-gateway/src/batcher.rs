@@ -1,14 +1,17 @@
 //! Small requests to the store, several in one round trip when several are waiting.
 //!
 //! The store commits everything that waits at once; this does the same for the way there. A request that
-//! comes alone is sent at once. While a batch is under way the next one gathers; a second one beside it would
-//! only make both smaller.
+//! comes alone is sent at once. While batches are under way the next one gathers.
 
+use futures_util::{StreamExt, stream};
 use std::{fmt, future::Future};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many requests a batch has at most.
 const BATCH_REQUESTS: usize = 64;
+/// How many batches are under way at once: while the store commits one, the other travels. More would only make
+/// all of them smaller.
+const BATCHES: usize = 2;
 
 /// Sends requests of one kind. Cheap to clone; ends with its last clone.
 pub(crate) struct Batcher<Q, A> {
@@ -37,22 +40,26 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     }
 }
 
-async fn gather<Q, A, S, F>(mut waiting: mpsc::Receiver<Pending<Q, A>>, send: S)
+async fn gather<Q, A, S, F>(waiting: mpsc::Receiver<Pending<Q, A>>, send: S)
 where
     S: Fn(Vec<Q>) -> F,
     F: Future<Output = Vec<A>>,
 {
-    loop {
+    let batches = stream::unfold(waiting, |mut waiting| async {
         let mut batch = Vec::new();
-        if waiting.recv_many(&mut batch, BATCH_REQUESTS).await == 0 {
-            return;
-        }
+        (waiting.recv_many(&mut batch, BATCH_REQUESTS).await > 0).then_some((batch, waiting))
+    });
+    let answer = move |batch: Vec<Pending<Q, A>>| {
         let (requests, askers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        for (asker, answer) in askers.into_iter().zip(send(requests).await) {
-            // Who asked may be gone.
-            let _ = asker.send(answer);
+        let answers = send(requests);
+        async move {
+            for (asker, answer) in askers.into_iter().zip(answers.await) {
+                // Who asked may be gone.
+                let _ = asker.send(answer);
+            }
         }
-    }
+    };
+    batches.for_each_concurrent(BATCHES, answer).await;
 }
 
 impl<Q, A> Clone for Batcher<Q, A> {
@@ -86,6 +93,45 @@ mod tests {
         let sizes = sizes.lock().unwrap();
         assert!(sizes.len() < 20, "{sizes:?}");
         assert!(sizes.iter().all(|&size| size <= BATCH_REQUESTS), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn one_batch_travels_while_another_is_committed_and_the_rest_waits() {
+        let (committed, mut commits) = mpsc::unbounded_channel();
+        let batcher = Batcher::start(move |requests: Vec<usize>| {
+            let (commit, outcome) = oneshot::channel::<()>();
+            committed.send((requests.clone(), commit)).unwrap();
+            async move {
+                outcome.await.unwrap();
+                requests
+            }
+        });
+        let ask = |request| {
+            tokio::spawn({
+                let batcher = batcher.clone();
+                async move { batcher.request(request).await }
+            })
+        };
+        let mut under_way = Vec::new();
+        let mut asked = Vec::new();
+        for request in 0..BATCHES {
+            asked.push(ask(request));
+            let (requests, commit) = commits.recv().await.unwrap();
+            assert_eq!(requests, [request]);
+            under_way.push(commit);
+        }
+        asked.extend([ask(BATCHES), ask(BATCHES + 1)]);
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert!(commits.try_recv().is_err(), "more than {BATCHES} batches under way");
+        under_way.pop().unwrap().send(()).unwrap();
+        let (requests, commit) = commits.recv().await.unwrap();
+        assert_eq!(requests, [BATCHES, BATCHES + 1]);
+        under_way.push(commit);
+        under_way.into_iter().for_each(|commit| commit.send(()).unwrap());
+        for (request, answer) in asked.into_iter().enumerate() {
+            assert_eq!(answer.await.unwrap(), Some(request));
+        }
     }
 
     #[tokio::test]
