@@ -153,7 +153,8 @@ impl Connection {
         Ok(self)
     }
 
-    /// Sends one message, of which the octets may be at hand; answers for each recipient, in their order, the reply that decided.
+    /// Sends one message, of which the octets may be at hand; answers for each recipient, in their order, the reply
+    /// that decided.
     ///
     /// # Errors
     /// [`BrokenTransaction`]; the connection is of no more use then.

@@ -121,8 +121,8 @@ struct Refusal {
     said_by: Option<Exchange>,
 }
 
-/// The connection that was kept, or else one to the first exchange that talks to us. It is over for good only when every exchange said so:
-/// one that is down may be up again (RFC 5321 §5.1).
+/// The connection that was kept, or else one to the first exchange that talks to us. It is over for good only when every
+/// exchange said so: one that is down may be up again (RFC 5321 §5.1).
 async fn connect(context: &Context, domain: &Domain, kept: Option<Connection>) -> Result<Connection, Refusal> {
     if let Some(connection) = kept {
         return Ok(connection);
