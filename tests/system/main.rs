@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod campaign;
+mod claims;
 mod cli;
 mod dialogues;
 mod failure_messages;

@@ -63,12 +63,33 @@ pub(crate) struct BrokenTransaction {
     pub(crate) broken: Broken,
     /// For each recipient, in their order, what decided: the exchange before it broke, or the break.
     pub(crate) replies: Vec<Reply>,
+    /// Whether the connection had carried other messages before, and broke before this one was sent or refused.
+    is_old_and_undecided: bool,
+}
+
+impl BrokenTransaction {
+    /// Whether nothing is known about the message: the exchange has ended a connection that was in use for long
+    /// enough.
+    pub(crate) fn is_about_an_old_connection(&self) -> bool {
+        self.is_old_and_undecided && !matches!(self.broken, Broken::Store(_))
+    }
 }
 
 impl Broken {
     /// Whether the words are the exchange's own.
     pub(crate) fn is_said_by_exchange(&self) -> bool {
         matches!(self, Self::Refused(_))
+    }
+
+    /// Whether it says nothing about other messages, or about the exchange.
+    pub(crate) fn is_about_one_message(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == Some(ProblemKind::MessageDamaged))
+    }
+
+    /// The reply for messages that are not tried because of this: whatever was said, it was not about them.
+    pub(crate) fn reply_to_the_untried(&self, exchange: &Exchange) -> Reply {
+        let said = self.reply(exchange).on_one_line();
+        Reply::new(451, (4, 2), format!("not tried, because {} broke off others: {said}", exchange.name))
     }
 
     /// The reply that stands for this in the queue and in failure messages.
@@ -168,10 +189,11 @@ impl Connection {
         match self.try_transact(context, message, body).await {
             Ok(replies) => Ok(replies),
             Err(broken) => {
+                let is_old_and_undecided = self.transactions > 1 && self.client.is_at_commands();
                 let reply = broken.reply(&self.exchange);
                 let replies = self.client.give_up(&reply);
                 let replies = replies.unwrap_or_else(|| vec![reply; message.recipients.len()]);
-                Err(BrokenTransaction { broken, replies })
+                Err(BrokenTransaction { broken, replies, is_old_and_undecided })
             }
         }
     }

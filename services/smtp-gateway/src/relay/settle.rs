@@ -22,8 +22,10 @@ const HEADER_OCTETS: usize = 64 * 1024;
 const SETTLE_ATTEMPTS: u32 = 8;
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// How much of a reply is kept in the queue.
-const SAID_CHARACTERS: usize = 1000;
+/// How much of a reply is kept in the queue: with a thousand recipients it still fits into one settlement.
+const SAID_OCTETS: usize = 500;
+/// A settlement of more recipients travels by itself: 64 of them must fit into one request.
+const BATCHED_RECIPIENTS: usize = 100;
 
 /// Settles the messages of one claim.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +100,7 @@ impl<'a> Settler<'a> {
     ) -> (Outcome, Option<Failure>) {
         let metrics = &self.context.metrics;
         let mailbox = &recipient.mailbox;
-        let (id, said) = (message.id, reply.on_one_line().chars().take(SAID_CHARACTERS).collect::<String>());
+        let (id, said) = (message.id, shortened(reply.on_one_line()));
         if reply.is_positive() {
             metrics.recipients_relayed.inc();
             tracing::info!(%id, recipient = %mailbox, "relayed");
@@ -186,7 +188,7 @@ impl<'a> Settler<'a> {
     }
 
     async fn attempt(&self, settlement: &Settlement, failure_message: &[u8]) -> Result<(), ApiError> {
-        if settlement.failure_message.is_some() {
+        if settlement.failure_message.is_some() || settlement.outcomes.len() > BATCHED_RECIPIENTS {
             return self.context.store.settle(self.lease, settlement, failure_message).await;
         }
         let (lease, message, outcomes) = (self.lease.to_owned(), settlement.message, settlement.outcomes.clone());
@@ -201,6 +203,12 @@ impl<'a> Settler<'a> {
 
 fn age(message: &ClaimedMessage, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(message.queued_at)).unwrap_or_default()
+}
+
+/// Cuts a reply after as many whole characters as may be kept of it.
+fn shortened(mut said: String) -> String {
+    said.truncate(said.floor_char_boundary(SAID_OCTETS));
+    said
 }
 
 /// Settlements without a failure message, on their way to the store.
@@ -235,6 +243,13 @@ fn cut_headers(mut message: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_are_cut_between_characters() {
+        assert_eq!(shortened("550 no".to_owned()), "550 no");
+        let long = shortened(format!("450 {}", "€".repeat(1000)));
+        assert_eq!(long, format!("450 {}", "€".repeat(165)));
+    }
 
     #[test]
     fn headers_end_at_the_empty_line() {

@@ -75,13 +75,15 @@ async fn send(
     let mut breaks = 0;
     // The outcome of one message is recorded while the next one is being sent.
     let mut settling = future::ready(()).boxed();
-    for (index, message) in messages.iter().enumerate() {
+    let mut index = 0;
+    while let Some(message) = messages.get(index) {
         if shutdown.is_cancelled() {
             settling.await;
             settler.release(&messages[index..]).await;
             return kept;
         }
-        let mut connection = match connect(context, domain, kept.take()).await {
+        // What was said after the message before, and unasked, would be taken for the reply to this one.
+        let mut connection = match connect(context, domain, kept.take().filter(Connection::is_quiet)).await {
             Ok(connection) => connection,
             Err(Refusal { reply, said_by }) => {
                 settling.await;
@@ -90,7 +92,7 @@ async fn send(
             }
         };
         let exchange = connection.exchange().clone();
-        let body = bodies.remove(&message.id);
+        let body = bodies.get(&message.id).cloned();
         let (sent, ()) = tokio::join!(connection.transact(context, message, body), settling);
         settling = future::ready(()).boxed();
         match sent {
@@ -98,17 +100,21 @@ async fn send(
                 settling = async move { settler.settle(message, replies, Some(&exchange)).await }.boxed();
                 kept = Some(connection);
             }
-            Err(BrokenTransaction { broken, replies }) => {
+            // The exchange has had enough of this connection, and not seen this message: a new one will do.
+            Err(broken) if broken.is_about_an_old_connection() => continue,
+            Err(BrokenTransaction { broken, replies, .. }) => {
                 let said_by = Some(&exchange).filter(|_| broken.is_said_by_exchange());
                 settler.settle(message, replies, said_by).await;
-                breaks += 1;
+                breaks += usize::from(!broken.is_about_one_message());
                 if breaks == BREAKS {
-                    let reply = broken.reply(&exchange);
-                    settler.settle_all(&messages[index + 1..], &reply, said_by).await;
+                    let reply = broken.reply_to_the_untried(&exchange);
+                    settler.settle_all(&messages[index + 1..], &reply, None).await;
                     return None;
                 }
             }
         }
+        bodies.remove(&message.id);
+        index += 1;
     }
     settling.await;
     kept

@@ -164,6 +164,12 @@ impl Client {
         }
     }
 
+    /// Whether the transaction under way is still at its commands: nothing of the message was sent, and the server has
+    /// not decided about all of its recipients.
+    pub fn is_at_commands(&self) -> bool {
+        matches!(self.state, State::Commands(_))
+    }
+
     /// Ends a transaction whose connection is lost: for each recipient, in their order, the reply that the
     /// server had decided by, or else `reply`. `None` when no transaction is under way.
     pub fn give_up(&mut self, reply: &Reply) -> Option<Vec<Reply>> {
