@@ -23,7 +23,7 @@ pub(crate) enum SnapshotError {
 }
 
 /// How many records there are.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) accounts: u64,
     pub(crate) messages: u64,

@@ -100,7 +100,7 @@ async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<
             Ok(_) => format!("no domain: {:?}", lease.domain),
             Err(undecodable) => undecodable.reason,
         };
-        quarantine::message(unit, message, &reason).await?;
+        quarantine::message(unit, message, Some(lease.name), &reason).await?;
     }
     Ok(claimed)
 }

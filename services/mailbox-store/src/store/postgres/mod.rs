@@ -292,7 +292,7 @@ impl PostgresStore {
 
 async fn set_aside(database: &Database, undecodable: Undecodable) -> StoreError {
     let set_aside = database.write(&undecodable, |unit, Undecodable { message, reason }| {
-        quarantine::message(unit, *message, reason).boxed()
+        quarantine::message(unit, *message, None, reason).boxed()
     });
     match set_aside.await {
         Ok(()) => StoreError::Damaged(records::id(undecodable.message)),

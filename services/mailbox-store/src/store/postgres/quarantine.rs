@@ -4,15 +4,22 @@ use super::{accounts, database::Unit, failure::Failure};
 use crate::store::records;
 use std::collections::BTreeMap;
 
-/// Sets a message aside in every maildrop and in the queue.
-pub(super) async fn message(unit: &mut Unit<'_>, message: i64, reason: &str) -> Result<(), Failure> {
+/// Sets a message aside in every maildrop and in the queue. Entries under a lease are their worker's to settle: it
+/// finds out, too, and has the sender told. Unless it is the lease that is being made out.
+pub(super) async fn message(
+    unit: &mut Unit<'_>,
+    message: i64,
+    new_lease: Option<&str>,
+    reason: &str,
+) -> Result<(), Failure> {
     let now_ms = unit.now_ms();
     let deliveries = "UPDATE deliveries SET quarantined_at_ms = $2
          WHERE message_id = $1 AND quarantined_at_ms IS NULL RETURNING address, octets";
     let deliveries = unit.query(deliveries, &[&message, &now_ms]).await?;
     let queue = "UPDATE queue SET quarantined_at_ms = $2, lease = NULL
-         WHERE message_id = $1 AND quarantined_at_ms IS NULL";
-    let entries = unit.execute(queue, &[&message, &now_ms]).await?;
+         WHERE message_id = $1 AND quarantined_at_ms IS NULL
+         AND (lease IS NULL OR next_attempt_at_ms <= $2 OR lease = $3)";
+    let entries = unit.execute(queue, &[&message, &now_ms, &new_lease]).await?;
     let mut counts = BTreeMap::new();
     for row in &deliveries {
         counts.insert(row.try_get(0)?, (1, row.try_get(1)?));

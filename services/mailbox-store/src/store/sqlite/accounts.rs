@@ -1,7 +1,7 @@
 //! Accounts, and the mailboxes they make.
 
 use super::{
-    values::{Natural, Parsed, collect, column},
+    values::{Natural, Parsed, RawText, collect, column},
     writer::Unit,
 };
 use crate::store::{Account, Result, StoreError};
@@ -11,13 +11,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<()> {
-    let mut gone: HashSet<String> =
+    let mut gone: HashSet<RawText> =
         collect(unit.connection.prepare("SELECT address FROM accounts")?.query_map([], |row| row.get(0))?)?
             .into_iter()
             .collect();
     for Account { address, password_hash, quota } in accounts {
         let address = address.to_string();
-        let existed = gone.remove(&address);
+        let existed = gone.remove(&RawText::from(address.as_str()));
         let sql = if existed {
             // Nothing is written when nothing changes.
             "UPDATE accounts SET password_hash = ?2, quota_messages = ?3, quota_octets = ?4
@@ -40,8 +40,9 @@ pub(super) fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<()> {
 pub(super) fn password_hashes(connection: &Connection) -> Result<HashMap<Mailbox, String>> {
     let mut statement =
         connection.prepare_cached("SELECT address, password_hash FROM accounts WHERE password_hash IS NOT NULL")?;
-    let accounts: Vec<(String, String)> = collect(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
-    Ok(accounts.into_iter().filter_map(|(address, hash)| Some((address.parse().ok()?, hash))).collect())
+    let accounts: Vec<(RawText, RawText)> = collect(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
+    // What cannot be decoded is written anew with the accounts.
+    Ok(accounts.into_iter().filter_map(|(address, hash)| Some((address.parse()?, hash.parse()?))).collect())
 }
 
 pub(super) fn password_hash(connection: &Connection, address: &str) -> Result<Option<String>> {
@@ -63,19 +64,19 @@ pub(super) fn page(connection: &Connection, after: &str, limit: u32) -> Result<M
          WHERE address > ?1 ORDER BY address LIMIT ?2",
     )?;
     let rows = statement.query_map(params![after, i64::from(limit) + 1], |row| {
-        let address: String = row.get(0)?;
+        let address: RawText = row.get(0)?;
         Ok((address, row.get(0).and_then(|Parsed(address)| summary(row, address))))
     })?;
     let mut rows = collect(rows)?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let next_after = rows.last().filter(|_| more).map(|(address, _)| address.clone());
+    let next_after = rows.last().filter(|_| more).map(|(address, _)| address.to_string());
     let mut mailboxes = Vec::new();
     for (address, summary) in rows {
         match summary {
             Ok(summary) => mailboxes.push(summary),
             // Accounts come from the configuration, so there is nothing to quarantine.
-            Err(error) => tracing::error!(%error, address, "an account cannot be decoded"),
+            Err(error) => tracing::error!(%error, %address, "an account cannot be decoded"),
         }
     }
     Ok(MailboxPage { mailboxes, next_after })
@@ -100,7 +101,7 @@ pub(super) fn count_in(connection: &Connection, address: &str, octets: u64) -> R
 }
 
 /// Counts messages out of a mailbox, which need not exist any more.
-pub(super) fn count_out(connection: &Connection, address: &str, messages: u64, octets: i64) -> Result<()> {
+pub(super) fn count_out(connection: &Connection, address: &RawText, messages: u64, octets: i64) -> Result<()> {
     connection
         .prepare_cached("UPDATE accounts SET messages = messages - ?2, octets = octets - ?3 WHERE address = ?1")?
         .execute(params![address, column(messages), octets])?;

@@ -4,7 +4,7 @@ use super::{
     bodies::ReceivedBody,
     messages, quarantine,
     submit::{deliver, release, submit},
-    values::{Moment, Natural, Parsed, collect, decode, id, key},
+    values::{Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::Unit,
 };
 use crate::store::{ClaimOutcome, REPLY_CHARACTERS, Result, StoreError, records::later_ms};
@@ -25,7 +25,7 @@ const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts 
 /// A lease that is being made out.
 struct Lease<'a> {
     name: &'a str,
-    domain: &'a str,
+    domain: &'a RawText,
     now_ms: i64,
     ends_at_ms: i64,
 }
@@ -47,7 +47,7 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except:
         for message in due_messages(unit, &lease, limit)? {
             messages.extend(claim_message(unit, &lease, message)?);
         }
-        if let (false, Ok(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {
+        if let (false, Some(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {
             messages.sort_by_key(|message| message.id);
             return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
         }
@@ -55,7 +55,7 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except:
 }
 
 /// The domain that has been due the longest, or will be due first, but for those in `except`.
-fn longest_due(unit: &Unit<'_>, except: &[Domain]) -> Result<Option<(String, i64)>> {
+fn longest_due(unit: &Unit<'_>, except: &[Domain]) -> Result<Option<(RawText, i64)>> {
     if except.is_empty() {
         let first = "SELECT domain, next_attempt_at_ms FROM queue
              WHERE quarantined_at_ms IS NULL ORDER BY next_attempt_at_ms LIMIT 1";
@@ -109,11 +109,11 @@ fn claim_message(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result
     let mut statement = unit.connection.prepare_cached(TAKE_RECIPIENTS)?;
     let rows = statement
         .query_map(params![lease.name, lease.ends_at_ms, message, lease.domain, lease.now_ms], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, Natural<u32>>(1)))
+            Ok((row.get::<_, RawText>(0)?, row.get::<_, Natural<u32>>(1)))
         })?;
     for (recipient, attempts) in collect(rows)? {
         match (recipient.parse::<Mailbox>(), attempts) {
-            (Ok(mailbox), Ok(Natural(attempts))) if mailbox.domain().as_str() == lease.domain => {
+            (Some(mailbox), Ok(Natural(attempts))) if lease.domain.parse().as_ref() == Some(mailbox.domain()) => {
                 claimed.recipients.push(ClaimedRecipient { mailbox, attempts });
             }
             _ => quarantine::queue_entry(unit, message, &recipient, "a recipient that cannot be decoded")?,
@@ -141,7 +141,7 @@ fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Opti
         Some(Err(undecodable)) => undecodable.reason,
         Some(Ok((_, Some(file), _))) if !unit.bodies.contains(&file) => format!("its body {file} is missing"),
         Some(Ok((_, None, true))) => "it has no body".to_owned(),
-        Some(Ok(_)) if lease.domain.parse::<Domain>().is_err() => format!("no domain: {:?}", lease.domain),
+        Some(Ok(_)) if lease.domain.parse::<Domain>().is_none() => format!("no domain: {}", lease.domain),
         Some(Ok((claimed, ..))) => return Ok(Some(claimed)),
     };
     quarantine::message(unit, message, &reason)?;

@@ -62,7 +62,7 @@ pub(super) fn update(unit: &mut Unit<'_>, address: &str, session: &str, delete: 
             release(unit, key(message))?;
         }
     }
-    accounts::count_out(unit.connection, address, messages, octets)
+    accounts::count_out(unit.connection, &address.into(), messages, octets)
 }
 
 pub(super) fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Result<()> {

@@ -1,6 +1,11 @@
 //! Housekeeping.
 
-use super::{accounts, submit::release, values::collect, writer::Unit};
+use super::{
+    accounts,
+    submit::release,
+    values::{RawText, collect},
+    writer::Unit,
+};
 use crate::store::{REPEAT_WINDOW, Result, ids::least_key};
 use jiff::Timestamp;
 use rusqlite::params;
@@ -53,7 +58,7 @@ pub(super) fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool> {
              ORDER BY message_id LIMIT ?3
          ) RETURNING address, message_id, octets, quarantined_at_ms IS NULL",
     )?;
-    let expired: Vec<(String, i64, i64, bool)> =
+    let expired: Vec<(RawText, i64, i64, bool)> =
         collect(statement.query_map(params![oldest, now.as_millisecond(), EXPIRED], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?)?;

@@ -1,6 +1,6 @@
 //! Messages as such, wherever they stand.
 
-use super::values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key};
+use super::values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key};
 use crate::store::{
     Result, StoreError,
     checksum::{Checksum, Expected},
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mail_api::{Message, MessageId};
 use mail_proto::{Mailbox, ReversePath};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::{collections::HashMap, str::FromStr};
+use std::collections::HashMap;
 
 /// Where a message's octets are.
 pub(super) struct Location {
@@ -81,8 +81,8 @@ fn with_whereabouts(connection: &Connection, mut message: Message) -> Result<Mes
 /// What cannot be decoded is left out here; those who come to claim or read it set it aside.
 fn addresses(connection: &Connection, sql: &str, id: MessageId) -> Result<Vec<Mailbox>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let texts: Vec<String> = collect(statement.query_map([key(id)], |row| row.get(0))?)?;
-    Ok(texts.iter().filter_map(|text| Mailbox::from_str(text).ok()).collect())
+    let texts: Vec<RawText> = collect(statement.query_map([key(id)], |row| row.get(0))?)?;
+    Ok(texts.iter().filter_map(RawText::parse).collect())
 }
 
 /// Where a message is, as it was received.

@@ -1,25 +1,31 @@
 //! Setting aside what cannot be decoded.
 
-use super::{accounts, writer::Unit};
+use super::{
+    accounts,
+    values::{RawText, collect},
+    writer::Unit,
+};
 use crate::store::Result;
 use rusqlite::params;
 
-/// Sets a message aside in every maildrop and in the queue.
+/// Sets a message aside in every maildrop and in the queue. Entries under a lease are their worker's to settle: it
+/// finds out, too, and has the sender told.
 pub(super) fn message(unit: &mut Unit<'_>, message: i64, reason: &str) -> Result<()> {
     let now_ms = unit.now().as_millisecond();
     let mut statement = unit.connection.prepare_cached(
         "UPDATE deliveries SET quarantined_at_ms = ?2 WHERE message_id = ?1 AND quarantined_at_ms IS NULL
          RETURNING address, octets",
     )?;
-    let deliveries: Vec<(String, i64)> =
-        super::values::collect(statement.query_map(params![message, now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
+    let deliveries: Vec<(RawText, i64)> =
+        collect(statement.query_map(params![message, now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
     for (address, octets) in &deliveries {
         accounts::count_out(unit.connection, address, 1, *octets)?;
     }
     let entries = unit
         .connection
         .prepare_cached(
-            "UPDATE queue SET quarantined_at_ms = ?2, lease = NULL WHERE message_id = ?1 AND quarantined_at_ms IS NULL",
+            "UPDATE queue SET quarantined_at_ms = ?2, lease = NULL
+             WHERE message_id = ?1 AND quarantined_at_ms IS NULL AND (lease IS NULL OR next_attempt_at_ms <= ?2)",
         )?
         .execute(params![message, now_ms])?;
     unit.effects.queued -= entries as i64;
@@ -28,7 +34,7 @@ pub(super) fn message(unit: &mut Unit<'_>, message: i64, reason: &str) -> Result
 }
 
 /// Sets aside one recipient of a queued message.
-pub(super) fn queue_entry(unit: &mut Unit<'_>, message: i64, recipient: &str, reason: &str) -> Result<()> {
+pub(super) fn queue_entry(unit: &mut Unit<'_>, message: i64, recipient: &RawText, reason: &str) -> Result<()> {
     let entries = unit
         .connection
         .prepare_cached(

@@ -1,7 +1,7 @@
 //! The outbound queue as those who look see it, and what changes it as a whole.
 
 use super::{
-    values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key},
+    values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::Unit,
 };
 use crate::store::{QueuePosition, Result};
@@ -25,7 +25,8 @@ pub(super) fn page(connection: &Connection, after: Option<&QueuePosition>, limit
          ORDER BY message_id, recipient LIMIT ?3",
     )?;
     let rows = statement.query_map(params![message, recipient, i64::from(limit) + 1], |row| {
-        let position = QueuePosition { message: id(row.get(0)?), recipient: row.get(1)? };
+        let recipient: RawText = row.get(1)?;
+        let position = QueuePosition { message: id(row.get(0)?), recipient: recipient.to_string() };
         Ok((position, decode(row, |row| entry(row, now))?))
     })?;
     let mut rows = collect(rows)?;

@@ -1,13 +1,14 @@
 //! A store in a directory, or a backup, as it stands at one moment: beside a running store, or without one.
 
-use super::{database, open::OpenError};
+use super::{database, open::OpenError, values::RawText};
 use crate::store::snapshot::{
     AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, QueueRecord, RECORDS, Result,
     Snapshot, SubmissionRecord,
 };
-use rusqlite::{Connection, Params, Row, params};
+use rusqlite::{Connection, Params, Row, params, types::ValueRef};
 use std::{
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -24,6 +25,8 @@ pub(crate) struct SqliteSnapshot {
     database: PathBuf,
     /// A backup has all bodies in its database.
     bodies: Option<Bodies>,
+    /// Texts that are no UTF-8, by what is told of them: the records behind one are found by what is stored.
+    garbled: RefCell<HashMap<String, RawText>>,
 }
 
 struct Bodies {
@@ -47,7 +50,7 @@ impl SqliteSnapshot {
         let is_running = is_running(directory);
         let directory = directory.join("bodies");
         let bodies = Bodies { files: file_names(&directory), directory, is_running };
-        Ok(Self { connection: connect(&database)?, database, bodies: Some(bodies) })
+        Ok(Self { connection: connect(&database)?, database, bodies: Some(bodies), garbled: RefCell::default() })
     }
 
     /// Opens a backup.
@@ -61,7 +64,7 @@ impl SqliteSnapshot {
         if !database::reader(file).and_then(|opened| database::is_backup(&opened)).unwrap_or(false) {
             return Err(OpenError::NoBackup { path: file.to_owned() });
         }
-        Ok(Self { connection: connect(file)?, database: file.to_owned(), bodies: None })
+        Ok(Self { connection: connect(file)?, database: file.to_owned(), bodies: None, garbled: RefCell::default() })
     }
 
     fn query<T>(
@@ -127,6 +130,28 @@ impl SqliteSnapshot {
         Ok(())
     }
 
+    /// A column's text, also where it is none.
+    fn text(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+        let stored: RawText = row.get(column)?;
+        let text = stored.to_string();
+        if stored != RawText::from(text.as_str()) {
+            self.garbled.borrow_mut().insert(text.clone(), stored);
+        }
+        Ok(text)
+    }
+
+    fn optional_text(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+        match row.get_ref(column)? {
+            ValueRef::Null => Ok(None),
+            _ => self.text(row, column).map(Some),
+        }
+    }
+
+    /// What is stored where [`text`](Self::text) has told this.
+    fn stored(&self, text: &str) -> RawText {
+        self.garbled.borrow().get(text).cloned().unwrap_or_else(|| text.into())
+    }
+
     fn failed(&self, error: rusqlite::Error) -> OpenError {
         OpenError::database(&self.database, error)
     }
@@ -145,12 +170,12 @@ impl Snapshot for SqliteSnapshot {
 
     fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>> {
         let sql = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets FROM accounts
-             WHERE ?1 IS NULL OR address > ?1 ORDER BY address LIMIT ?2";
-        let after = after.map(|account| &account.address);
+             WHERE address > ?1 ORDER BY address LIMIT ?2";
+        let after = self.stored(after.map_or("", |account| &account.address));
         Ok(self.query(sql, params![after, RECORDS], |row| {
             Ok(AccountRecord {
-                address: text(row, 0)?,
-                password_hash: optional_text(row, 1)?,
+                address: self.text(row, 0)?,
+                password_hash: self.optional_text(row, 1)?,
                 messages: row.get(2)?,
                 octets: row.get(3)?,
                 quota_messages: row.get(4)?,
@@ -174,7 +199,7 @@ impl Snapshot for SqliteSnapshot {
             messages.extend(self.query(sql, [key], |row| {
                 Ok(MessageRecord {
                     key: row.get(0)?,
-                    reverse_path: text(row, 1)?,
+                    reverse_path: self.text(row, 1)?,
                     octets: row.get(2)?,
                     received_at_ms: row.get(3)?,
                     adds_return_path: row.get(4)?,
@@ -188,7 +213,7 @@ impl Snapshot for SqliteSnapshot {
 
     fn body(&mut self, message: i64) -> Result<Body<'_>> {
         let sql = "SELECT body_file, body IS NOT NULL FROM messages WHERE id = ?1";
-        let place = self.query(sql, [message], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?)))?;
+        let place = self.query(sql, [message], |row| Ok((self.optional_text(row, 0)?, row.get(1)?)))?;
         Ok(match place.into_iter().next() {
             Some((Some(name), _)) => self.body_in_file(message, &name)?,
             Some((None, true)) => self.body_in_database(message)?,
@@ -198,10 +223,10 @@ impl Snapshot for SqliteSnapshot {
 
     fn submissions(&mut self, after: Option<&SubmissionRecord>) -> Result<Vec<SubmissionRecord>> {
         let sql = "SELECT transaction_id, message_id FROM submissions
-             WHERE ?1 IS NULL OR transaction_id > ?1 ORDER BY transaction_id LIMIT ?2";
-        let after = after.map(|submission| &submission.transaction);
+             WHERE transaction_id > ?1 ORDER BY transaction_id LIMIT ?2";
+        let after = self.stored(after.map_or("", |submission| &submission.transaction));
         Ok(self.query(sql, params![after, RECORDS], |row| {
-            Ok(SubmissionRecord { transaction: text(row, 0)?, message: row.get(1)? })
+            Ok(SubmissionRecord { transaction: self.text(row, 0)?, message: row.get(1)? })
         })?)
     }
 
@@ -209,9 +234,9 @@ impl Snapshot for SqliteSnapshot {
         let sql = "SELECT address, message_id, octets, quarantined_at_ms FROM deliveries
              WHERE (address, message_id) > (?1, ?2) ORDER BY address, message_id LIMIT ?3";
         let (address, message) = after.map_or(("", i64::MIN), |delivery| (&delivery.address, delivery.message));
-        Ok(self.query(sql, params![address, message, RECORDS], |row| {
+        Ok(self.query(sql, params![self.stored(address), message, RECORDS], |row| {
             Ok(DeliveryRecord {
-                address: text(row, 0)?,
+                address: self.text(row, 0)?,
                 message: row.get(1)?,
                 octets: row.get(2)?,
                 quarantined_at_ms: row.get(3)?,
@@ -224,15 +249,15 @@ impl Snapshot for SqliteSnapshot {
                  quarantined_at_ms
              FROM queue WHERE (message_id, recipient) > (?1, ?2) ORDER BY message_id, recipient LIMIT ?3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
-        Ok(self.query(sql, params![message, recipient, RECORDS], |row| {
+        Ok(self.query(sql, params![message, self.stored(recipient), RECORDS], |row| {
             Ok(QueueRecord {
                 message: row.get(0)?,
-                recipient: text(row, 1)?,
-                domain: text(row, 2)?,
+                recipient: self.text(row, 1)?,
+                domain: self.text(row, 2)?,
                 attempts: row.get(3)?,
                 next_attempt_at_ms: row.get(4)?,
-                lease: optional_text(row, 5)?,
-                last_reply: text(row, 6)?,
+                lease: self.optional_text(row, 5)?,
+                last_reply: self.text(row, 6)?,
                 quarantined_at_ms: row.get(7)?,
             })
         })?)
@@ -240,7 +265,7 @@ impl Snapshot for SqliteSnapshot {
 
     fn inspect(&mut self) -> Result<Inspection> {
         let mut inspection = Inspection::default();
-        let pages = self.query("PRAGMA integrity_check", [], |row| text(row, 0))?;
+        let pages = self.query("PRAGMA integrity_check", [], |row| self.text(row, 0))?;
         let faults = pages.iter().filter(|page| *page != "ok");
         inspection.findings.extend(faults.map(|fault| format!("store.db: {fault}")));
         if let Some(bodies) = &self.bodies {
@@ -276,13 +301,4 @@ fn is_running(directory: &Path) -> bool {
 fn file_names(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-/// A column's text, also where it is none.
-fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
-}
-
-fn optional_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
-    Ok(row.get_ref(column)?.as_bytes_or_null()?.map(|octets| String::from_utf8_lossy(octets).into_owned()))
 }

@@ -1,6 +1,7 @@
 //! The battery on SQLite, and what is this backend's own.
 
 mod copies;
+mod garbled;
 mod lifecycle;
 
 use super::{OpenError, Options, SqliteStore, writer::Unit};
@@ -8,7 +9,7 @@ use crate::{
     metrics::Metrics,
     store::{
         Store, StoreError, StoredMessage,
-        contract::{Fixture, ManualClock, body, contract_tests, finished, mailbox, octets, submission},
+        contract::{Fixture, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission},
     },
 };
 use mail_api::MessageId;

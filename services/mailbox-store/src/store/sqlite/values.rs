@@ -8,7 +8,10 @@ use rusqlite::{
     Row, ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
-use std::{fmt::Display, str::FromStr};
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+};
 
 /// A column whose text is parsed, or whose number must be in range; what else stands there is undecodable.
 pub(super) struct Parsed<T>(pub(super) T);
@@ -46,6 +49,41 @@ impl<T: TryFrom<i64>> FromSql for Natural<T> {
     }
 }
 
+/// A column's text as it stands there, UTF-8 or not: a key that one flipped bit has spoilt still names its record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct RawText(Vec<u8>);
+
+impl RawText {
+    /// The value that it stands for, if it does.
+    pub(super) fn parse<T: FromStr>(&self) -> Option<T> {
+        std::str::from_utf8(&self.0).ok()?.parse().ok()
+    }
+}
+
+impl From<&str> for RawText {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_owned())
+    }
+}
+
+impl Display for RawText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl FromSql for RawText {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_bytes().map(|octets| Self(octets.to_owned()))
+    }
+}
+
+impl ToSql for RawText {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+    }
+}
+
 /// Decodes a row of which the first column is a message's key: a column that makes no sense is the record's
 /// own fault, anything else is the database's.
 pub(super) fn decode<T>(
@@ -57,7 +95,8 @@ pub(super) fn decode<T>(
         Err(
             error @ (rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::InvalidColumnType(..)),
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)),
         ) => Ok(Err(Undecodable { message: row.get(0)?, reason: error.to_string() })),
         Err(error) => Err(error),
     }

@@ -14,7 +14,7 @@ fn snapshot(directory: &Path) -> SqliteSnapshot {
     SqliteSnapshot::of_directory(directory).unwrap()
 }
 
-fn findings(store: &mut dyn Snapshot) -> Vec<String> {
+pub(super) fn findings(store: &mut dyn Snapshot) -> Vec<String> {
     check(store, &ProgressBar::hidden()).unwrap().findings
 }
 
