@@ -43,7 +43,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be opened.
-    #[error("cannot open the store: {0}")]
+    #[error(transparent)]
     Open(#[from] sqlite::OpenError),
     /// The database cannot be used.
     #[error(transparent)]
@@ -75,7 +75,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let Config { stack, data, database, token } = config;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    let announced_in = database.is_none().then(|| data.clone());
     let store = open(&stack, data, database, metrics.clone()).await?;
+    if let Some(directory) = announced_in {
+        sqlite::announce(&directory, listener.local_addr()?)?;
+    }
     let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
     let retention = stack.retention.clone();
     let served = async {

@@ -15,7 +15,7 @@ pub(super) fn backup(subject: &Subject, file: &Path) -> anyhow::Result<()> {
     let mut source = subject.place.snapshot(subject.name())?;
     let damaged = copy(&mut *source, &mut *destination, &progress("records"))?;
     destination.finish()?;
-    println!("backed up {} to {}", subject.place, file.display());
+    say!("backed up {} to {}", subject.place, file.display());
     report(&damaged)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn restore(subject: &Subject, file: &Path) -> anyhow::Result<()> {
     let mut destination = subject.place.destination(subject.name())?;
     let damaged = copy(&mut source, &mut *destination, &progress("records"))?;
     destination.finish()?;
-    println!("restored {} to {}", file.display(), subject.place);
+    say!("restored {} to {}", file.display(), subject.place);
     let reported = report(&damaged);
     check(&subject.place, subject.name()).and(reported)
 }
@@ -43,7 +43,7 @@ pub(super) fn move_backend(subject: &Subject, to: &Place) -> anyhow::Result<()> 
         ensure!(is_unchanged, "{place} has changed meanwhile; stop all of its stores, and repeat this");
     }
     destination.finish()?;
-    println!("moved {place} to {to}; start the stores on that, then remove {place}");
+    say!("moved {place} to {to}; start the stores on that, then remove {place}");
     let reported = report(&damaged);
     check(to, subject.name()).and(reported)
 }
@@ -51,7 +51,7 @@ pub(super) fn move_backend(subject: &Subject, to: &Place) -> anyhow::Result<()> 
 /// Prints which messages were found damaged and set aside in the copy.
 fn report(damaged: &[String]) -> anyhow::Result<()> {
     for message in damaged {
-        println!("set aside: {message}");
+        say!("set aside: {message}");
     }
     let messages = damaged.len();
     ensure!(messages == 0, "{messages} messages are damaged and were set aside in the copy; all others are well");

@@ -4,16 +4,18 @@ use super::{Format, mbox};
 use crate::store::{
     records::{id, return_path},
     snapshot::{self, DeliveryRecord, MessageRecord, Snapshot, VerifiedBody},
+    sqlite::PRIVATE,
 };
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mail_api::MessageId;
 use mail_proto::{Mailbox, ReversePath};
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{BufWriter, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -37,10 +39,12 @@ pub(super) fn export(
     mailboxes: &[Mailbox],
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let wanted = match mailboxes {
-        [] => addresses(store)?,
-        some => some.iter().map(Mailbox::to_string).collect(),
-    };
+    let known = addresses(store)?;
+    let wanted: BTreeSet<_> = mailboxes.iter().map(Mailbox::to_string).collect();
+    if let Some(unknown) = wanted.iter().find(|address| !known.contains(*address)) {
+        bail!("no mailbox {unknown} here; GET /v1/mailboxes lists those that there are");
+    }
+    let wanted = if wanted.is_empty() { known } else { wanted };
     progress.set_length(store.counts()?.deliveries);
     let mut export = Export { store, progress, written: 0, damaged: 0 };
     for address in &wanted {
@@ -49,7 +53,8 @@ pub(super) fn export(
         outcome.and_then(|()| writer.finish()).with_context(|| format!("cannot write below {}", target.display()))?;
     }
     let Export { written, damaged, .. } = export;
-    println!("exported {written} messages of {} mailboxes to {}", wanted.len(), target.display());
+    progress.finish_and_clear();
+    say!("exported {written} messages of {} mailboxes to {}", wanted.len(), target.display());
     ensure!(damaged == 0, "{damaged} messages could not be read; mailbox-store check tells more");
     Ok(())
 }
@@ -143,7 +148,12 @@ impl Export<'_> {
 }
 
 enum Writer {
-    Mbox(BufWriter<File>),
+    /// A file that gets its name when it is whole.
+    Mbox {
+        file: BufWriter<File>,
+        partial: PathBuf,
+        path: PathBuf,
+    },
     Maildir(PathBuf),
 }
 
@@ -152,16 +162,26 @@ impl Writer {
         let name = file_name(address);
         let path = match format {
             Format::Mbox => target.join(format!("{name}.mbox")),
-            Format::Maildir => target.join(name),
+            Format::Maildir => target.join(&name),
         };
         let cannot_create = || format!("cannot create {}; choose an empty directory", path.display());
-        fs::create_dir_all(target).with_context(cannot_create)?;
+        let mut directories = DirBuilder::new();
+        directories.mode(0o700);
+        if !target.is_dir() {
+            directories.recursive(true).create(target).with_context(cannot_create)?;
+            directories.recursive(false);
+        }
         match format {
-            Format::Mbox => Ok(Self::Mbox(BufWriter::new(File::create_new(&path).with_context(cannot_create)?))),
+            Format::Mbox => {
+                ensure!(!path.exists(), "{} exists; choose an empty directory", path.display());
+                let partial = target.join(format!("{name}.mbox.partial"));
+                let opened = File::options().create(true).write(true).truncate(true).mode(PRIVATE).open(&partial);
+                Ok(Self::Mbox { file: BufWriter::new(opened.with_context(cannot_create)?), partial, path })
+            }
             Format::Maildir => {
-                fs::create_dir(&path).with_context(cannot_create)?;
+                directories.create(&path).with_context(cannot_create)?;
                 for part in ["cur", "new", "tmp"] {
-                    fs::create_dir(path.join(part)).with_context(cannot_create)?;
+                    directories.create(path.join(part)).with_context(cannot_create)?;
                 }
                 Ok(Self::Maildir(path))
             }
@@ -170,20 +190,22 @@ impl Writer {
 
     fn write(&mut self, message: &ExportedMessage) -> anyhow::Result<()> {
         match self {
-            Self::Mbox(file) => Ok(mbox::write(file, message)?),
+            Self::Mbox { file, .. } => Ok(mbox::write(file, message)?),
             Self::Maildir(path) => {
                 let seconds = message.received_at.as_second();
-                let name = format!("{seconds}.{}.mailtown", message.id);
-                Ok(fs::write(path.join("new").join(name), mbox::unix_lines(&message.octets))?)
+                let path = path.join("new").join(format!("{seconds}.{}.mailtown", message.id));
+                let mut file = File::options().create_new(true).write(true).mode(PRIVATE).open(path)?;
+                Ok(file.write_all(&mbox::unix_lines(&message.octets))?)
             }
         }
     }
 
     fn finish(self) -> anyhow::Result<()> {
         match self {
-            Self::Mbox(mut file) => {
+            Self::Mbox { mut file, partial, path } => {
                 file.flush()?;
-                Ok(file.get_ref().sync_all()?)
+                file.get_ref().sync_all()?;
+                Ok(fs::rename(partial, path)?)
             }
             Self::Maildir(_) => Ok(()),
         }

@@ -7,24 +7,29 @@ use super::{
 use crate::{
     metrics::Metrics,
     service,
-    store::{MessageStream, Store, place::Place, sqlite::OpenError},
+    store::{
+        MessageStream, Store, StoreError,
+        place::Place,
+        sqlite::{self, OpenError},
+    },
 };
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;
 use indicatif::ProgressBar;
-use mail_api::{StoreClient, Submission};
+use mail_api::{MailboxSummary, StoreClient, Submission};
 use mail_proto::{Mailbox, ReversePath};
 use prometheus_client::registry::Registry;
 use service_kit::{
     cli::{self, ServiceArgs},
-    config::PortKey,
+    config::Profile,
 };
 use std::{
     convert::Infallible,
     env,
     fs::{self, File},
-    io::BufReader,
+    io::{self, BufReader},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -45,12 +50,13 @@ pub(super) fn import(
     progress.set_length(source.count(limit_octets)?);
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let target = runtime.block_on(Target::open(args, subject, mailbox))?;
-    let (mut imported, mut refused) = (0_u64, 0_u64);
+    let (mut imported, mut known, mut refused) = (0_u64, 0_u64, 0_u64);
     let mut repetitions = Xxh3::new();
     let outcome = source.each(limit_octets, |number, message| {
         progress.inc(1);
-        match runtime.block_on(target.submit(mailbox, number, message, limit_octets, &mut repetitions)) {
-            Ok(()) => imported += 1,
+        match runtime.block_on(target.submit(number, message, limit_octets, &mut repetitions)) {
+            Ok(false) => imported += 1,
+            Ok(true) => known += 1,
             Err(Refusal::Message(reason)) => {
                 refused += 1;
                 progress.suspend(|| eprintln!("left out: message {number}: {reason}"));
@@ -60,8 +66,12 @@ pub(super) fn import(
         Ok(())
     });
     runtime.block_on(target.close());
+    progress.finish_and_clear();
     outcome.with_context(|| format!("imported {imported} messages, then failed; try the same again"))?;
-    println!("imported {imported} messages into {mailbox}");
+    say!("imported {imported} messages into {mailbox}");
+    if known > 0 {
+        say!("{known} were imported before, within a day, and are not imported again");
+    }
     ensure!(refused == 0, "{refused} messages were left out");
     Ok(())
 }
@@ -115,7 +125,10 @@ impl Source {
             Self::Mbox(path) => {
                 let cannot_read = || format!("cannot read {}", path.display());
                 let mut file = BufReader::new(File::open(path).with_context(cannot_read)?);
-                mbox::read(&mut file, limit_octets, counted).with_context(cannot_read)
+                mbox::read(&mut file, limit_octets, counted).map_err(|error| match error.is::<io::Error>() {
+                    true => error.context(cannot_read()),
+                    false => error,
+                })
             }
             Self::Maildir(files) => files.iter().try_for_each(|path| {
                 let octets = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -133,7 +146,16 @@ enum Refusal {
     Store(anyhow::Error),
 }
 
-enum Target {
+/// Where the mail goes.
+struct Target {
+    door: Door,
+    mailbox: Mailbox,
+    has_quota: bool,
+    /// Whether the store puts a `Return-Path:` before what it delivers.
+    adds_return_path: bool,
+}
+
+enum Door {
     /// A store is at work in the directory: it is asked.
     Running(StoreClient),
     /// None is, or it does not mind.
@@ -143,71 +165,111 @@ enum Target {
 impl Target {
     async fn open(args: &ServiceArgs, subject: Subject, mailbox: &Mailbox) -> anyhow::Result<Self> {
         let Subject { stack, place } = subject;
-        let address = args.neighbour(&stack, PortKey::Store);
         let config = stack.config_path().to_owned();
+        let adds_return_path = stack.profile == Profile::Rfc;
         // Only what arrives is held outside the database.
         let (data, database) = match place {
             Place::Directory(directory) => (directory, None),
             Place::Database(url) => (env::temp_dir(), Some(url)),
         };
-        let opened = service::open(&stack, data, database, Metrics::new(&mut Registry::default())).await;
-        let (target, exists) = match opened {
+        let opened = service::open(&stack, data.clone(), database, Metrics::new(&mut Registry::default())).await;
+        let door = match opened {
             Ok(store) => {
                 service::replace_accounts(&*store, stack).await?;
-                let exists = store.mailbox(mailbox).await.is_ok();
-                (Self::Opened(store), exists)
+                Door::Opened(store)
             }
-            Err(service::Error::Open(OpenError::InUse { .. })) => {
-                let address = address?;
-                let client = StoreClient::new(cli::endpoint(&format!("http://{address}"), args.token().as_ref())?);
-                let found = client.mailbox(mailbox).await;
-                let found = found.with_context(|| format!("the running store at {address} cannot be used"))?;
-                (Self::Running(client), found.is_some())
-            }
+            Err(service::Error::Open(in_use @ OpenError::InUse { .. })) => Door::running(args, &data, in_use)?,
             Err(error) => return Err(error.into()),
         };
-        if !exists {
-            target.close().await;
+        let found = door.mailbox(mailbox).await;
+        let Ok(Some(summary)) = found else {
+            door.close().await;
+            found?;
             bail!("no mailbox {mailbox} here; add it to the accounts in {}", config.display());
-        }
-        Ok(target)
+        };
+        let has_quota = summary.quota_messages.is_some() || summary.quota_octets.is_some();
+        Ok(Self { door, mailbox: mailbox.clone(), has_quota, adds_return_path })
     }
 
+    /// Answers whether it had been imported before.
     async fn submit(
         &self,
-        mailbox: &Mailbox,
         number: u64,
         message: FoundMessage,
         limit_octets: usize,
         digest: &mut Xxh3,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         if message.octets.len() > limit_octets {
             return Err(Refusal::Message(format!("it is larger than {limit_octets} octets")));
         }
-        let (returned, body) = split_return_path(&message.octets);
+        let (returned, rest) = split_return_path(&message.octets);
+        // Where the store adds none, what stands there is the message's own.
+        let body = if self.adds_return_path { rest } else { &message.octets };
         let sender = returned.or(message.sender).unwrap_or_default();
         let octets = network_lines(body);
+        self.room(octets.len() as u64).await?;
         // Names this message of this import, so that a repeat is known for one.
         digest.reset();
-        digest.update(format!("{mailbox} {number} {sender}\n").as_bytes());
+        digest.update(format!("{} {number} {sender}\n", self.mailbox).as_bytes());
         digest.update(&octets);
         let submission = Submission {
             transaction: format!("import-{:032x}", digest.digest128()),
             reverse_path: format!("<{sender}>").parse().unwrap_or(ReversePath::Null),
-            recipients: vec![mailbox.clone()],
+            recipients: vec![self.mailbox.clone()],
         };
-        match self {
-            Self::Running(client) => match client.submit(&submission, octets.into()).await {
-                Ok(_) => Ok(()),
+        match &self.door {
+            Door::Running(client) => match client.submit(&submission, octets.into()).await {
+                Ok(accepted) => Ok(accepted.repeated),
                 Err(error) => Err(refusal(error.kind().map(|kind| kind.status().as_u16()), error.into())),
             },
-            Self::Opened(store) => {
+            Door::Opened(store) => {
                 let stream = stream::iter([Ok::<_, Infallible>(Bytes::from(octets))]);
                 match store.submit(submission, MessageStream::new(stream, limit_octets as u64)).await {
-                    Ok(_) => Ok(()),
+                    Ok(submitted) => Ok(submitted.repeated),
                     Err(error) => Err(refusal(Some(error.kind().status().as_u16()), error.into())),
                 }
             }
+        }
+    }
+
+    /// Sees that there is room: what does not fit would be queued, and its author told after a day that it failed.
+    async fn room(&self, octets: u64) -> Result<(), Refusal> {
+        if !self.has_quota {
+            return Ok(());
+        }
+        match self.door.mailbox(&self.mailbox).await.map_err(Refusal::Store)? {
+            Some(summary) if !summary.has_room_for(octets) => {
+                Err(Refusal::Message(format!("the quota of {} has no room for it", self.mailbox)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn close(&self) {
+        self.door.close().await;
+    }
+}
+
+impl Door {
+    /// The store that has the directory, where it says that it can be asked.
+    fn running(args: &ServiceArgs, directory: &Path, in_use: OpenError) -> anyhow::Result<Self> {
+        let Some(mut address) = sqlite::announced(directory) else {
+            return Err(anyhow::Error::new(in_use).context("wait until what else is done to the store has ended"));
+        };
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Ok(Self::Running(StoreClient::new(cli::endpoint(&format!("http://{address}"), args.token().as_ref())?)))
+    }
+
+    async fn mailbox(&self, address: &Mailbox) -> anyhow::Result<Option<MailboxSummary>> {
+        match self {
+            Self::Running(client) => client.mailbox(address).await.context("the running store cannot be used"),
+            Self::Opened(store) => match store.mailbox(address).await {
+                Ok(summary) => Ok(Some(summary)),
+                Err(StoreError::MailboxUnknown) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
         }
     }
 

@@ -1,5 +1,13 @@
 //! What is done to a store besides running it: backup, restore, check, export, import, move-backend.
 
+/// Prints a line. Who does not read to the end, as `head`, is not told the rest.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod copies;
 mod export;
 mod import;
@@ -164,14 +172,14 @@ fn progress(what: &'static str) -> ProgressBar {
 fn check(place: &Place, stack: &str) -> anyhow::Result<()> {
     let report = check::check(&mut *place.snapshot(stack)?, &progress("messages"))?;
     for note in &report.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     for finding in &report.findings {
-        println!("finding: {finding}");
+        say!("finding: {finding}");
     }
     let counts = report.counts.iter().map(|(what, count)| (*what, *count));
     for (what, count) in counts.chain([("findings", report.findings.len() as u64)]) {
-        println!("{what:<18}{count:>12}");
+        say!("{what:<18}{count:>12}");
     }
     let findings = report.findings.len();
     ensure!(findings == 0, "{place} has {findings} findings; restore a backup, or go on without");

@@ -9,9 +9,7 @@ use crate::store::MessageStream;
 use axum::{Json, extract::State};
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
-use mail_api::{
-    Accepted, BatchItem, BatchOutcome, ClaimSettlement, Problem, Settlement, SettlementOutcome, split_head, text,
-};
+use mail_api::{BatchItem, BatchOutcome, ClaimSettlement, Problem, Settlement, SettlementOutcome, split_head, text};
 use std::{convert::Infallible, sync::Arc};
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
@@ -55,7 +53,7 @@ async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: Cla
 async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {
     let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets);
     match api.store.submit(item.submission, message).await {
-        Ok(submitted) => BatchOutcome::Accepted(Accepted { id: submitted.id }),
+        Ok(submitted) => BatchOutcome::Accepted(submitted.into()),
         Err(error) => BatchOutcome::Refused(error.into()),
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn submit(
     let (submission, message) = frames::read::<Submission>(body, api.message_octets).await?;
     let submitted = api.store.submit(submission, message).await?;
     let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(Accepted { id: submitted.id })))
+    Ok((status, Json(submitted.into())))
 }
 
 /// The messages here, in order of arrival.

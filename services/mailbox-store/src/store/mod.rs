@@ -25,8 +25,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use mail_api::{
-    Claim, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage,
-    QueuePage, Settlement, Submission,
+    Accepted, Claim, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId,
+    MessagePage, QueuePage, Settlement, Submission,
 };
 use mail_proto::{Domain, Mailbox};
 use service_kit::config::Quota;
@@ -63,6 +63,12 @@ pub struct Submitted {
     pub id: MessageId,
     /// Whether this was the repeat of an earlier submission.
     pub repeated: bool,
+}
+
+impl From<Submitted> for Accepted {
+    fn from(Submitted { id, repeated }: Submitted) -> Self {
+        Self { id, repeated }
+    }
 }
 
 /// What became of an attempt to claim queued messages.

@@ -49,7 +49,8 @@ impl FromStr for Place {
     type Err = InvalidDatabaseUrl;
 
     fn from_str(text: &str) -> std::result::Result<Self, InvalidDatabaseUrl> {
-        match text.contains("://") {
+        // A slip in a URL must not become a directory.
+        match text.contains("://") || text.starts_with("postgres:") || text.starts_with("postgresql:") {
             true => text.parse().map(Self::Database),
             false => Ok(Self::Directory(text.into())),
         }

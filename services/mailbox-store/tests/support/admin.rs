@@ -6,7 +6,7 @@ use mail_api::{ApiError, MessageId, OpenSession};
 use std::{
     ffi::OsStr,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 use tempfile::TempDir;
@@ -29,6 +29,18 @@ impl Admin {
 
     pub(crate) fn of(server: &Server) -> Self {
         Self::new(server.url.rsplit_once(':').unwrap().1)
+    }
+
+    /// Rewrites the configuration.
+    pub(crate) fn configure(&self, change: impl FnOnce(String) -> String) {
+        let path = self.path("config.toml");
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+    }
+
+    /// Imports the text of an mbox file into the store in a directory.
+    pub(crate) fn succeed_importing(&self, data: &Path, address: &str, mbox: &str) {
+        fs::write(self.path("in.mbox"), mbox).unwrap();
+        self.succeed(data, &["import", "--mailbox", address, "in.mbox"]);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -16,7 +16,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The service answered that it would not.
-    #[error("{0}")]
+    #[error(transparent)]
     Problem(#[from] Problem),
     /// The service could not be reached, hung, or answered something that is no answer.
     #[error("{}", chain(.0))]

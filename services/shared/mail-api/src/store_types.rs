@@ -148,6 +148,8 @@ impl Submission {
 pub struct Accepted {
     /// The message's id.
     pub id: MessageId,
+    /// Whether it was durable already: a repeat of the same transaction.
+    pub repeated: bool,
 }
 
 /// Stands before each message of a batch (`POST /v1/messages/batch`).

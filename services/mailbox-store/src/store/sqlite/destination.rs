@@ -8,7 +8,7 @@
 use super::{
     bodies::IN_DATABASE_OCTETS,
     database,
-    open::{self, OpenError, accessible},
+    open::{self, OpenError, PRIVATE, accessible},
 };
 use crate::store::{
     copy::Destination,
@@ -20,6 +20,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -50,7 +51,9 @@ impl SqliteDestination {
         open::create(&bodies)?;
         let is_ours = partial.exists();
         let has_bodies = fs::read_dir(&bodies).is_ok_and(|mut entries| entries.next().is_some());
-        if database.exists() || (has_bodies && !is_ours) {
+        // The log of a store whose database is gone would be taken for this one's.
+        let is_occupied = ["store.db", "store.db-wal", "store.db-shm"].iter().any(|name| directory.join(name).exists());
+        if is_occupied || (has_bodies && !is_ours) {
             return Err(OpenError::Occupied { path: directory.to_owned() });
         }
         accessible(&bodies, remove_files(&bodies))?;
@@ -201,7 +204,7 @@ impl Drop for SqliteDestination {
 
 /// A new database with a transaction open. It is of no use unless it gets finished, so it needs no journal.
 fn create(path: &Path) -> Result<Connection, OpenError> {
-    accessible(path, File::create(path))?;
+    accessible(path, File::options().create(true).write(true).truncate(true).mode(PRIVATE).open(path))?;
     database::create(path)
 }
 

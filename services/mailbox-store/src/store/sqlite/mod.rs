@@ -29,7 +29,7 @@ mod writer;
 
 pub(crate) use destination::SqliteDestination;
 pub use open::OpenError;
-pub(crate) use open::lock;
+pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{

@@ -10,9 +10,10 @@ use super::{
 use crate::store::StoreError;
 use rusqlite::Connection;
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::DirBuilderExt,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{self, Path, PathBuf},
     sync::Arc,
 };
@@ -128,6 +129,7 @@ impl SqliteStore {
         refuse_incomplete(&directory)?;
         create(&bodies_directory)?;
         let path = directory.join("store.db");
+        accessible(&path, File::options().create(true).append(true).mode(PRIVATE).open(&path))?;
         let connection = database::open(&path)?;
         // The name of the database is as durable as what is in it.
         sync(&directory)?;
@@ -152,6 +154,9 @@ impl SqliteStore {
         Ok(Self { writer, readers: Arc::new(Readers::new(path)), bodies, adds_return_path, clock, queue_changes })
     }
 }
+
+/// The mode of files with people's mail in them.
+pub(crate) const PRIVATE: u32 = 0o600;
 
 /// The database of a store that is not whole yet.
 pub(super) const INCOMPLETE: &str = "store.db.incoming";
@@ -180,12 +185,26 @@ fn sync(directory: &Path) -> Result<(), OpenError> {
 
 /// Holds a directory for oneself, as a running store does.
 pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
-    lock_file(&directory.join("lock"), directory)
+    let path = directory.join("lock");
+    let file = lock_file(&path, directory)?;
+    accessible(&path, file.set_len(0))?;
+    Ok(file)
+}
+
+/// Says in the lock of a directory where the store that holds it can be asked.
+pub(crate) fn announce(directory: &Path, address: SocketAddr) -> Result<(), OpenError> {
+    let path = directory.join("lock");
+    accessible(&path, fs::write(&path, format!("{address}\n")))
+}
+
+/// Where the store that holds this directory can be asked; `None` when it is held by what is no running store.
+pub(crate) fn announced(directory: &Path) -> Option<SocketAddr> {
+    fs::read_to_string(directory.join("lock")).ok()?.trim().parse().ok()
 }
 
 /// Holds a file, so that nobody else uses what it stands for.
 pub(super) fn lock_file(path: &Path, subject: &Path) -> Result<File, OpenError> {
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE).open(path);
     let file = accessible(path, opened)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
