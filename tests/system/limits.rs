@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 use tokio::time::Instant;
-use town_tests::{EXMAIL, PATIENCE, Plan, SmtpClient, TestTown, USR1, USR2, eventually};
+use town_tests::{EXMAIL, FakePeer, PATIENCE, Plan, SmtpClient, TestTown, USR1, USR2, eventually, polite};
 
 #[tokio::test]
 async fn connections_over_the_limit_are_told_so() {
@@ -128,4 +128,18 @@ async fn assert_only_the_marker_is_there(town: &TestTown) {
 /// The bodies that the store has in files of their own.
 fn body_files(town: &TestTown) -> usize {
     fs::read_dir(town.state().join(EXMAIL).join("bodies")).unwrap().count()
+}
+
+/// More than are sent to the store together with other messages.
+#[tokio::test]
+async fn as_many_recipients_as_are_allowed_are_one_transaction() {
+    let peer = FakePeer::start(polite).await;
+    let plan = Plan::default().limits("recipients = 2000").peer("peer.example", peer.port());
+    let town = TestTown::start(plan).await;
+    let recipients: Vec<_> = (0..2000).map(|number| format!("r{number}@peer.example")).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    town.send(USR1, &recipients, b"Subject: many\r\n\r\n").await;
+    let transcript = peer.heard("S: 250 2.0.0 taken", 1).await;
+    assert_eq!(transcript.iter().filter(|said| *said == "S: 250 2.1.5 OK").count(), 2000);
+    town.drained(EXMAIL).await;
 }

@@ -78,7 +78,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let announced_in = database.is_none().then(|| data.clone());
     let store = open(&stack, data, database, metrics.clone()).await?;
     if let Some(directory) = announced_in {
-        sqlite::announce(&directory, listener.local_addr()?)?;
+        // A disk that is full for the moment keeps nobody from reading.
+        if let Err(error) = sqlite::announce(&directory, listener.local_addr()?) {
+            tracing::warn!(%error, "mail cannot be imported while this store runs");
+        }
     }
     let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
     let retention = stack.retention.clone();

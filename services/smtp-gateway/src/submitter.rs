@@ -14,24 +14,32 @@ const REPEAT_PAUSES: [Duration; 4] =
 /// A store that took longer than this to fail is not repeated to: the client waits.
 const REPEAT_WITHIN: Duration = Duration::from_secs(20);
 
+/// A message with more recipients travels by itself: 64 with as many fit into one request.
+const BATCHED_RECIPIENTS: usize = 1000;
+
 /// Submits messages. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Submitter {
+    store: StoreClient,
     batcher: Batcher<(Submission, Bytes), Result<Accepted, Reply>>,
 }
 
 impl Submitter {
     pub(crate) fn new(store: StoreClient) -> Self {
+        let batched = store.clone();
         let batcher = Batcher::start(move |messages: Vec<_>| {
-            let store = store.clone();
+            let store = batched.clone();
             async move { submit(&store, &messages).await }
         });
-        Self { batcher }
+        Self { store, batcher }
     }
 
     /// Answers once the message is durable, or with the reply that says why it is not.
     pub(crate) async fn submit(&self, submission: Submission, message: Bytes) -> Result<Accepted, Reply> {
-        let answer = self.batcher.request((submission, message)).await;
+        let answer = match submission.recipients.len() > BATCHED_RECIPIENTS {
+            true => submit(&self.store, &[(submission, message)]).await.pop(),
+            false => self.batcher.request((submission, message)).await,
+        };
         answer.unwrap_or_else(|| Err(Reply::new(451, (3, 0), "the mailbox store did not answer for this message")))
     }
 }

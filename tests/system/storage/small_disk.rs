@@ -105,6 +105,8 @@ async fn starts_only_where_it_can_write(patient: &mut Patient, disk: &SmallDisk)
     let said = patient.town.logged(STORE);
     let error = "(os error 30); choose a directory that can be written to";
     assert!(said.lines().last().unwrap().ends_with(error), "{said}");
+    // It can be looked at all the same.
+    sound(&patient.town, EXMAIL);
     disk.remount("rw");
     patient.town.restart(STORE).await;
     patient.has_all("read-only for a while").await;

@@ -71,12 +71,36 @@ pub(super) fn is_backup(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? == BACKUP)
 }
 
-/// Opens a further connection that can only read.
+/// Opens a further connection that can only read, also where nothing can be written.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let looked = connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0));
+    if let Err(error) = looked
+        && error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+        && !path.with_extension("db-wal").exists()
+    {
+        // It was closed in order, and SQLite cannot make the log that it would read along with it. Nobody writes one.
+        connection = Connection::open_with_flags(
+            immutable(path),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+        )?;
+    }
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
+}
+
+/// The URI of a file that does not change.
+fn immutable(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for octet in path.as_os_str().as_encoded_bytes() {
+        match octet {
+            b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(*octet)),
+            octet if octet.is_ascii_alphanumeric() => uri.push(char::from(*octet)),
+            octet => uri.push_str(&format!("%{octet:02X}")),
+        }
+    }
+    uri + "?immutable=1"
 }
 
 /// Makes sure that a database has the schema that this program writes.

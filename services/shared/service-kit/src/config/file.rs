@@ -65,6 +65,9 @@ pub struct AgentHosts {
     pub pop: String,
 }
 
+/// So many recipients fit into one request to the store, with what an exchange says about each.
+const MOST_RECIPIENTS: usize = 2000;
+
 /// `[limits]`: what a client may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -191,6 +194,10 @@ impl File {
         ];
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(meaning(path, format!("{key} is {value}; give at least {least}"))),
+            None if limits.recipients > MOST_RECIPIENTS => {
+                let message = format!("limits.recipients is {}; give at most {MOST_RECIPIENTS}", limits.recipients);
+                Err(meaning(path, message))
+            }
             None => Ok(()),
         }
     }

@@ -69,6 +69,10 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "[limits]\npop3_lease = \"900ms\"\n",
             "data/config.toml:5: limits.pop3_lease: \"900ms\" is no lease; give one from \"1s\" to \"3600s\"",
         ),
+        (
+            server.to_owned() + "[limits]\nrecipients = 2001\n",
+            "data/config.toml: limits.recipients is 2001; give at most 2000",
+        ),
         (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; add [server.\"b\"]"),
         (
             server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",
