@@ -76,11 +76,21 @@ fn what_a_quota_has_no_room_for_is_left_out() {
     fs::write(admin.path("in.mbox"), mbox).unwrap();
     let (said, error) = admin.fail(&data, &["import", "--mailbox", "a@local.test", "in.mbox"]);
     assert_eq!(said, "imported 2 messages into a@local.test\n");
-    let expected =
-        "left out: message 3: the quota of a@local.test has no room for it\nerror: 1 messages were left out\n";
+    let expected = "left out: message 3: the quota of a@local.test has no room for it, unless it is there from an earlier import\n\
+                    error: 1 messages were left out\n";
     assert_eq!(error, expected);
     let checked = admin.succeed(&data, &["check"]);
     assert!(checked.contains("queue entries                0\n"), "{checked}");
+
+    // 17 octets, and the 25 of its Return-Path.
+    for (octets, imported) in [(42, 1), (41, 0)] {
+        admin.configure(|config| format!("{}[quota]\noctets = {octets}\n", config.split("[quota]").next().unwrap()));
+        let data = admin.path(&octets.to_string());
+        let (said, _) = admin.fail(&data, &["import", "--mailbox", "a@local.test", "in.mbox"]);
+        assert_eq!(said, format!("imported {imported} messages into a@local.test\n"));
+        let checked = admin.succeed(&data, &["check"]);
+        assert!(checked.contains("queue entries                0\n"), "{checked}");
+    }
 }
 
 /// Where nothing is put before a delivered message, what stands there is its own.

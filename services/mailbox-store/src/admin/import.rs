@@ -10,6 +10,7 @@ use crate::{
     store::{
         MessageStream, Store, StoreError,
         place::Place,
+        records::return_path,
         sqlite::{self, OpenError},
     },
 };
@@ -207,14 +208,16 @@ impl Target {
         let body = if self.adds_return_path { rest } else { &message.octets };
         let sender = returned.or(message.sender).unwrap_or_default();
         let octets = network_lines(body);
-        self.room(octets.len() as u64).await?;
+        let reverse_path = format!("<{sender}>").parse().unwrap_or(ReversePath::Null);
+        let added = if self.adds_return_path { return_path(&reverse_path).len() } else { 0 };
+        self.room((octets.len() + added) as u64).await?;
         // Names this message of this import, so that a repeat is known for one.
         digest.reset();
         digest.update(format!("{} {number} {sender}\n", self.mailbox).as_bytes());
         digest.update(&octets);
         let submission = Submission {
             transaction: format!("import-{:032x}", digest.digest128()),
-            reverse_path: format!("<{sender}>").parse().unwrap_or(ReversePath::Null),
+            reverse_path,
             recipients: vec![self.mailbox.clone()],
         };
         match &self.door {
@@ -239,7 +242,8 @@ impl Target {
         }
         match self.door.mailbox(&self.mailbox).await.map_err(Refusal::Store)? {
             Some(summary) if !summary.has_room_for(octets) => {
-                Err(Refusal::Message(format!("the quota of {} has no room for it", self.mailbox)))
+                let reason = "has no room for it, unless it is there from an earlier import";
+                Err(Refusal::Message(format!("the quota of {} {reason}", self.mailbox)))
             }
             _ => Ok(()),
         }

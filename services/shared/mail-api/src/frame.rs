@@ -11,8 +11,8 @@ pub const FRAME_MEDIA_TYPE: &str = "application/vnd.mailtown.frame";
 /// The media type of several frames one after the other, each head telling how long its message is.
 pub const BATCH_MEDIA_TYPE: &str = "application/vnd.mailtown.batch";
 
-/// The longest head: 1,000 recipients of the longest address fit four times over.
-const HEAD_OCTETS: usize = 2 * 1024 * 1024;
+/// The longest head: 2,000 recipients of the longest address, with what an exchange has said about each.
+const HEAD_OCTETS: usize = 4 * 1024 * 1024;
 
 /// A type that may stand at the head of a frame.
 pub trait FrameHead: Serialize + DeserializeOwned {}
@@ -25,7 +25,7 @@ impl FrameHead for crate::Claim {}
 /// Why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The line of JSON is longer than 2 MiB.
+    /// The line of JSON is longer than 4 MiB.
     #[error("the head of the frame is longer than {HEAD_OCTETS} octets")]
     TooLong,
     /// The line of JSON does not have the documented form.

@@ -71,7 +71,12 @@ impl BrokenTransaction {
     /// Whether nothing is known about the message: the exchange has ended a connection that was in use for long
     /// enough.
     pub(crate) fn is_about_an_old_connection(&self) -> bool {
-        self.is_old_and_undecided && !matches!(self.broken, Broken::Store(_))
+        match &self.broken {
+            Broken::Store(_) => false,
+            // It may hang on each, and takes its time.
+            Broken::Connection(error) if error.kind() == io::ErrorKind::TimedOut => false,
+            _ => self.is_old_and_undecided,
+        }
     }
 }
 
@@ -88,6 +93,9 @@ impl Broken {
 
     /// The reply for messages that are not tried because of this: whatever was said, it was not about them.
     pub(crate) fn reply_to_the_untried(&self, exchange: &Exchange) -> Reply {
+        if let Self::Store(_) = self {
+            return self.reply(exchange);
+        }
         let said = self.reply(exchange).on_one_line();
         Reply::new(451, (4, 2), format!("not tried, because {} broke off others: {said}", exchange.name))
     }

@@ -44,7 +44,12 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except:
         let name = uuid::Uuid::new_v4().simple().to_string();
         let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: later_ms(now_ms, duration) };
         let mut messages = Vec::new();
-        for message in due_messages(unit, &lease, limit)? {
+        let due = due_messages(unit, &lease, limit)?;
+        if due.is_empty() {
+            let reason = "the indexes of the queue disagree; mailbox-store check tells more, and a backup is whole";
+            return Err(StoreError::Internal(reason.to_owned()));
+        }
+        for message in due {
             messages.extend(claim_message(unit, &lease, message)?);
         }
         if let (false, Some(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {

@@ -49,38 +49,44 @@ impl<T: TryFrom<i64>> FromSql for Natural<T> {
     }
 }
 
-/// A column's text as it stands there, UTF-8 or not: a key that one flipped bit has spoilt still names its record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct RawText(Vec<u8>);
+/// A column's text as it stands there, UTF-8 or not, or not even text: a key that one flipped bit has spoilt still names
+/// its record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct RawText {
+    octets: Vec<u8>,
+    is_text: bool,
+}
 
 impl RawText {
     /// The value that it stands for, if it does.
     pub(super) fn parse<T: FromStr>(&self) -> Option<T> {
-        std::str::from_utf8(&self.0).ok()?.parse().ok()
+        std::str::from_utf8(&self.octets).ok().filter(|_| self.is_text)?.parse().ok()
     }
 }
 
 impl From<&str> for RawText {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_owned())
+        Self { octets: text.as_bytes().to_owned(), is_text: true }
     }
 }
 
 impl Display for RawText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        f.write_str(&String::from_utf8_lossy(&self.octets))
     }
 }
 
 impl FromSql for RawText {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_bytes().map(|octets| Self(octets.to_owned()))
+        let is_text = matches!(value, ValueRef::Text(_));
+        value.as_bytes().map(|octets| Self { octets: octets.to_owned(), is_text })
     }
 }
 
 impl ToSql for RawText {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+        let octets = &self.octets;
+        Ok(ToSqlOutput::Borrowed(if self.is_text { ValueRef::Text(octets) } else { ValueRef::Blob(octets) }))
     }
 }
 

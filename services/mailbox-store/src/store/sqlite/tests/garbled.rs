@@ -42,6 +42,25 @@ async fn the_queue_goes_on_without_the_entry() {
     }
 }
 
+/// One flipped bit in the head of a record makes a blob of a text, which SQLite lets nobody write to any more.
+#[tokio::test]
+async fn a_key_that_is_no_text_any_more_stops_nothing_but_the_claim() {
+    for column in ["recipient", "domain"] {
+        let (fixture, path, _) = two_messages().await;
+        // No statement puts a blob where a STRICT table wants a text, and none is checked that is not called so.
+        let relax = "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'queue'";
+        tamper(&path, relax);
+        tamper(&path, &format!("UPDATE queue SET {column} = CAST({column} AS BLOB) WHERE recipient = 'x@far.test'"));
+        let claim = fixture.store.claim(Duration::from_secs(60), 20, Vec::new()).await;
+        assert!(matches!(claim, Err(StoreError::Internal(_))), "{column}: {claim:?}");
+        fixture.send("next", &["a@local.test"]).await;
+        assert_eq!(fixture.listed("a@local.test").await.len(), 3);
+        let found = findings(&mut SqliteSnapshot::of_directory(&path).unwrap());
+        assert!(found.len() < 10, "{column}: {found:?}");
+    }
+}
+
 #[tokio::test]
 async fn maildrops_and_listings_go_on_without_the_message() {
     let (fixture, path, [bad, good]) = two_messages().await;
