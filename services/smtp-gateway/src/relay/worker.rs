@@ -59,7 +59,7 @@ async fn relay(
         here::deliver(context, &settler, &claim.messages).await;
         return None;
     }
-    send(context, &settler, claim, bodies, shutdown).await
+    send(context, &settler, claim, &bodies, shutdown).await
 }
 
 /// Sends one message after the other over one connection, and answers it if it is still good. A message on which
@@ -68,7 +68,7 @@ async fn send(
     context: &Context,
     settler: &Settler<'_>,
     Claim { domain, messages, .. }: &Claim,
-    mut bodies: HashMap<MessageId, Bytes>,
+    bodies: &HashMap<MessageId, Bytes>,
     shutdown: &CancellationToken,
 ) -> Option<Connection> {
     let mut kept = context.parked.take(domain);
@@ -92,9 +92,8 @@ async fn send(
             }
         };
         let exchange = connection.exchange().clone();
-        let body = bodies.get(&message.id).cloned();
-        let (sent, ()) = tokio::join!(connection.transact(context, message, body), settling);
-        settling = future::ready(()).boxed();
+        let transaction = connection.transact(context, message, bodies.get(&message.id).cloned());
+        let (sent, ()) = tokio::join!(transaction, std::mem::replace(&mut settling, future::ready(()).boxed()));
         match sent {
             Ok(replies) => {
                 settling = async move { settler.settle(message, replies, Some(&exchange)).await }.boxed();
@@ -113,7 +112,6 @@ async fn send(
                 }
             }
         }
-        bodies.remove(&message.id);
         index += 1;
     }
     settling.await;
