@@ -10,6 +10,7 @@ use std::{
     fs::{self, OpenOptions},
     os::unix::fs::{FileExt, PermissionsExt},
     path::Path,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -190,6 +191,27 @@ fn what_is_left_of_another_store_is_not_mixed_with_a_restored_one() {
         fs::remove_dir_all(&second).unwrap();
     }
     admin.succeed(&second, &["restore", "b.db"]);
+}
+
+/// As `head` does.
+#[test]
+fn who_does_not_listen_to_the_end_is_told_no_more() {
+    let admin = Admin::new("3");
+    let data = admin.path("data");
+    admin.succeed_importing(&data, "a@local.test", "From u@a.test\nSubject: x\n\ny\n");
+    let mut check = admin.command(&data, &["check"]);
+    let mut check = check.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(check.stdout.take());
+    let output = check.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_slip_in_a_url_makes_no_directory() {
+    let admin = Admin::new("3");
+    let (_, said) = admin.fail(admin.path("data"), &["move-backend", "--to", "postgres:/host/gmail"]);
+    assert!(said.starts_with("error: --to (MAILTOWN_TO): ") && said.contains("postgres://user:password@"), "{said}");
+    assert!(!admin.path("postgres:").exists());
 }
 
 #[test]

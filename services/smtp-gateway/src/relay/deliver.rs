@@ -330,3 +330,44 @@ async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_api::Problem;
+
+    fn store(kind: ProblemKind) -> Broken {
+        Broken::Store(Problem::from(kind).into())
+    }
+
+    #[test]
+    fn nothing_fails_for_good_by_what_was_said_of_another() {
+        let exchange = Exchange { name: "mx.test".to_owned(), address: "127.0.0.1:25".to_owned() };
+        let table = [
+            (
+                Broken::Refused(Reply::new(552, (3, 4), "too big")),
+                "451 4.4.2 not tried, because mx.test broke off others: 552 5.3.4 too big",
+            ),
+            (
+                Broken::Connection(io::ErrorKind::TimedOut.into()),
+                "451 4.4.2 not tried, because mx.test broke off others: 451 4.4.1 mx.test (127.0.0.1:25): no answer in time",
+            ),
+            (store(ProblemKind::Overloaded), "451 4.3.0 the mailbox store is unavailable"),
+        ];
+        for (broken, reply) in table {
+            assert_eq!(broken.reply_to_the_untried(&exchange).on_one_line(), reply);
+        }
+    }
+
+    #[test]
+    fn only_what_the_exchange_has_ended_at_once_goes_over_a_new_connection() {
+        let is_new = |broken, is_old_and_undecided| {
+            BrokenTransaction { broken, replies: Vec::new(), is_old_and_undecided }.is_about_an_old_connection()
+        };
+        let closed = || Broken::Connection(io::ErrorKind::ConnectionReset.into());
+        assert!(is_new(closed(), true) && !is_new(closed(), false));
+        assert!(is_new(Broken::Refused(Reply::new(421, (7, 0), "enough")), true));
+        assert!(!is_new(Broken::Connection(io::ErrorKind::TimedOut.into()), true));
+        assert!(!is_new(store(ProblemKind::MessageDamaged), true));
+    }
+}

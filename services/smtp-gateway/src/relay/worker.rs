@@ -72,10 +72,9 @@ async fn send(
     shutdown: &CancellationToken,
 ) -> Option<Connection> {
     let mut kept = context.parked.take(domain);
-    let mut breaks = 0;
+    let (mut breaks, mut index) = (0, 0);
     // The outcome of one message is recorded while the next one is being sent.
     let mut settling = future::ready(()).boxed();
-    let mut index = 0;
     while let Some(message) = messages.get(index) {
         if shutdown.is_cancelled() {
             settling.await;
@@ -102,12 +101,10 @@ async fn send(
             // The exchange has had enough of this connection, and not seen this message: a new one will do.
             Err(broken) if broken.is_about_an_old_connection() => continue,
             Err(BrokenTransaction { broken, replies, .. }) => {
-                let said_by = Some(&exchange).filter(|_| broken.is_said_by_exchange());
-                settler.settle(message, replies, said_by).await;
+                settler.settle(message, replies, Some(&exchange).filter(|_| broken.is_said_by_exchange())).await;
                 breaks += usize::from(!broken.is_about_one_message());
                 if breaks == BREAKS {
-                    let reply = broken.reply_to_the_untried(&exchange);
-                    settler.settle_all(&messages[index + 1..], &reply, None).await;
+                    settler.settle_all(&messages[index + 1..], &broken.reply_to_the_untried(&exchange), None).await;
                     return None;
                 }
             }

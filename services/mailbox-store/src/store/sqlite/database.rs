@@ -3,7 +3,7 @@
 use super::OpenError;
 use crate::store::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The schema this program writes; kept in the file as `user_version`.
 const SCHEMA_VERSION: i64 = 2;
@@ -77,7 +77,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let looked = connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0));
     if let Err(error) = looked
         && error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
-        && !path.with_extension("db-wal").exists()
+        && !log(path).exists()
     {
         // It was closed in order, and SQLite cannot make the log that it would read along with it. Nobody writes one.
         connection = Connection::open_with_flags(
@@ -88,6 +88,13 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
+}
+
+/// The write-ahead log of a database.
+fn log(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 /// The URI of a file that does not change.

@@ -189,6 +189,22 @@ async fn damage_is_set_aside() {
     assert_eq!((summary.messages, summary.octets), (2, 34));
 }
 
+/// Set aside, it could not be settled, and its sender would not be told.
+#[tokio::test]
+async fn what_is_found_damaged_under_a_lease_is_its_worker_s_to_settle() {
+    let Some(town) = Town::new().await else { return };
+    let fixture = town.fixture().await;
+    let message = fixture.send("leased", &["a@local.test", "x@far.test"]).await;
+    let claim = fixture.claim().await.unwrap();
+    let tamper = format!("DELETE FROM bodies WHERE message_id = {}", message.number());
+    town.stranger().await.batch_execute(&tamper).await.unwrap();
+    assert_eq!(fixture.raw(message).await, Err(StoreError::Damaged(message)));
+    assert_eq!(fixture.listed("a@local.test").await, []);
+    assert_eq!(fixture.queued().await, ["x@far.test 1 true"]);
+    fixture.store.settle(&claim.lease, finished(message, &["x@far.test"]), body(b"")).await.unwrap();
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+}
+
 /// People's listings set aside what they cannot show, too.
 #[tokio::test]
 async fn listings_skip_damage() {

@@ -62,6 +62,29 @@ async fn a_key_that_is_no_text_any_more_stops_nothing_but_the_claim() {
 }
 
 #[tokio::test]
+async fn where_indexes_disagree_a_claim_says_so_and_the_rest_goes_on() {
+    let (fixture, path, _) = two_messages().await;
+    // For a moment one of the two indexes is said to be about other entries, and misses one.
+    let schema = |from: &str, to: &str| {
+        let sql =
+            format!("UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}') WHERE name = 'queue_by_domain'");
+        tamper(&path, &format!("PRAGMA writable_schema = ON; {sql}"));
+    };
+    schema("IS NULL", "IS NOT NULL");
+    let entry = "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply)
+         SELECT MIN(message_id), 'z@lost.test', 'lost.test', 0, 0, '' FROM queue";
+    tamper(&path, entry);
+    schema("IS NOT NULL", "IS NULL");
+    let claim = fixture.store.claim(Duration::from_secs(60), 20, Vec::new()).await;
+    let Err(StoreError::Internal(reason)) = claim else { panic!("{claim:?}") };
+    assert!(reason.starts_with("the indexes of the queue disagree"), "{reason}");
+    fixture.send("next", &["a@local.test"]).await;
+    assert_eq!(fixture.listed("a@local.test").await.len(), 3);
+    let found = findings(&mut SqliteSnapshot::of_directory(&path).unwrap());
+    assert!(found.iter().any(|finding| finding.contains("index queue_by_domain")), "{found:?}");
+}
+
+#[tokio::test]
 async fn maildrops_and_listings_go_on_without_the_message() {
     let (fixture, path, [bad, good]) = two_messages().await;
     garble(&path, "messages", "reverse_path", "id = (SELECT MIN(id) FROM messages)");
