@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  cargo run --release -p town-bench\n  cargo run --release -p town-bench -- --quick --only start,idle"
+    after_help = "Examples:\n  cargo run --release -p town-bench\n  cargo run --release -p town-bench -- --quick --only start,idle\n  cargo run --release -p town-bench -- --no-peers --before ../earlier/target/release"
 )]
 pub(crate) struct Args {
     /// Less of everything, in under 3 minutes
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Measure mailtown alone
     #[arg(long)]
     pub(crate) no_peers: bool,
+    /// Also measure an earlier mailtown in the same rounds: the release binaries in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) before: Option<PathBuf>,
 }
 
 /// What can be measured.

@@ -17,7 +17,7 @@ mod town;
 use anyhow::Context;
 use args::{Args, Scale};
 use clap::Parser;
-use measure::Bench;
+use measure::{Bench, Builds};
 use std::process::ExitCode;
 
 // One thread makes the load: it must not compete with itself for the few processors there are.
@@ -43,7 +43,8 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("{} cannot be created", args.out.display()))?;
     let state = machine::state_directory(&args.state)?;
     let scale = Scale::new(args);
-    let bench = Bench::new(args, binaries, state.path(), scale)?;
+    let before = args.before.as_deref().map(process::Binaries::in_directory).transpose()?;
+    let bench = Bench::new(args, Builds { now: binaries, before }, state.path(), scale)?;
     let results = bench.measure_all().await?;
     report::write(&results, &args.out)
 }

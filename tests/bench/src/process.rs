@@ -142,6 +142,9 @@ impl Drop for Process {
     }
 }
 
+/// The programs that are measured.
+const MEASURED: [&str; 3] = ["mailtown", "smtp-gateway", "mailbox-store"];
+
 /// Our own programs, in release builds.
 #[derive(Debug)]
 pub(crate) struct Binaries {
@@ -160,12 +163,24 @@ impl Binaries {
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--release", "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"));
-        build.args(["-p", "mailtown", "-p", "smtp-gateway", "-p", "mailbox-store"]);
+        build.args(MEASURED.iter().flat_map(|program| ["-p", program]));
         // `target/release` is below the directory that cargo calls its target.
         build.env("CARGO_TARGET_DIR", directory.parent().unwrap_or(&directory));
         let status = build.status().context("cargo cannot be started")?;
         anyhow::ensure!(status.success(), "mailtown does not compile");
         Ok(Self { directory })
+    }
+
+    /// Those of another build of mailtown, in this directory.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub(crate) fn in_directory(directory: &Path) -> anyhow::Result<Self> {
+        for program in MEASURED {
+            let file = directory.join(program);
+            anyhow::ensure!(file.is_file(), "{} is missing; build it with cargo build --release", file.display());
+        }
+        Ok(Self { directory: directory.canonicalize()? })
     }
 
     /// One of them.

@@ -1,7 +1,7 @@
 //! `smtp_accept` and `relay`: from SMTP to the maildrop, at the same server or at the next one.
 
 use super::{
-    Bench,
+    Bench, Pair,
     rounds::{Rate, rate, warm_up},
 };
 use crate::{peers::Peers, statistics::Summary, target::Target, town::Town};
@@ -23,6 +23,8 @@ pub(crate) struct AcceptRow {
     pub(crate) connections: usize,
     /// mailtown.
     pub(crate) town: Vec<Rate>,
+    /// An earlier build of mailtown.
+    pub(crate) before: Vec<Rate>,
     /// Postfix and Dovecot.
     pub(crate) peer: Vec<Rate>,
     /// smtp-sink.
@@ -33,6 +35,11 @@ impl AcceptRow {
     /// How many times the peer's delivered rate mailtown's is.
     pub(crate) fn over_peer(&self) -> Option<Summary> {
         Self::ratios(&self.town, &self.peer, delivered, delivered)
+    }
+
+    /// Which part of an earlier build's delivered rate mailtown's is.
+    pub(crate) fn of_before(&self) -> Option<Summary> {
+        Self::ratios(&self.town, &self.before, delivered, delivered)
     }
 
     /// Which part of smtp-sink's rate mailtown's is.
@@ -61,22 +68,25 @@ pub(crate) fn delivered(rate: &Rate) -> Option<f64> {
 ///
 /// # Errors
 /// When a system fails under the load.
-pub(super) async fn measure(bench: &Bench<'_>, town: &Town, peers: &Peers) -> anyhow::Result<Accept> {
-    let targets = Targets { town: town.accepting()?, peer: peers.accepting(), sink: peers.ceiling() };
-    compare(bench, "smtp_accept", town, &targets, &bench.scale.connections).await
+pub(super) async fn measure(bench: &Bench<'_>, towns: &Pair<Town>, peers: &Peers) -> anyhow::Result<Accept> {
+    let before = towns.before.as_ref().map(Town::accepting).transpose()?;
+    let targets = Targets { town: towns.now.accepting()?, before, peer: peers.accepting(), sink: peers.ceiling() };
+    compare(bench, "smtp_accept", &towns.now, &targets, &bench.scale.connections).await
 }
 
 /// Mail to mailboxes at the other server.
 ///
 /// # Errors
 /// When a system fails under the load.
-pub(super) async fn measure_relay(bench: &Bench<'_>, town: &Town, peers: &Peers) -> anyhow::Result<Accept> {
-    let targets = Targets { town: town.relaying()?, peer: peers.relaying(), sink: None };
-    compare(bench, "relay", town, &targets, &bench.scale.relay_connections).await
+pub(super) async fn measure_relay(bench: &Bench<'_>, towns: &Pair<Town>, peers: &Peers) -> anyhow::Result<Accept> {
+    let before = towns.before.as_ref().map(Town::relaying).transpose()?;
+    let targets = Targets { town: towns.now.relaying()?, before, peer: peers.relaying(), sink: None };
+    compare(bench, "relay", &towns.now, &targets, &bench.scale.relay_connections).await
 }
 
 struct Targets {
     town: Target,
+    before: Option<Target>,
     peer: Option<Target>,
     sink: Option<Target>,
 }
@@ -88,7 +98,7 @@ async fn compare(
     targets: &Targets,
     connections: &[usize],
 ) -> anyhow::Result<Accept> {
-    let all = [Some(&targets.town), targets.peer.as_ref(), targets.sink.as_ref()];
+    let all = [Some(&targets.town), targets.before.as_ref(), targets.peer.as_ref(), targets.sink.as_ref()];
     for target in all.into_iter().flatten() {
         warm_up(bench, target).await?;
     }
@@ -97,6 +107,9 @@ async fn compare(
         for round in 1..=bench.scale.rounds {
             let label = |system: &str| format!("{name} round {round}: {system}");
             row.town.push(rate(bench, &label("mailtown"), &targets.town, row.connections).await?);
+            if let Some(before) = &targets.before {
+                row.before.push(rate(bench, &label("mailtown before"), before, row.connections).await?);
+            }
             if let Some(peer) = &targets.peer {
                 row.peer.push(rate(bench, &label("Postfix and Dovecot"), peer, row.connections).await?);
             }
@@ -111,7 +124,7 @@ async fn compare(
 
 impl AcceptRow {
     fn empty(connections: usize) -> Self {
-        Self { connections, town: Vec::new(), peer: Vec::new(), sink: Vec::new() }
+        Self { connections, town: Vec::new(), before: Vec::new(), peer: Vec::new(), sink: Vec::new() }
     }
 
     fn summary(&self, name: &str) -> String {
@@ -137,10 +150,12 @@ mod tests {
         let row = AcceptRow {
             connections: 1,
             town: vec![rate(200.0, Some(180.0)), rate(200.0, Some(100.0))],
+            before: vec![rate(200.0, Some(200.0)), rate(200.0, Some(100.0))],
             peer: vec![rate(50.0, Some(10.0)), rate(50.0, Some(20.0))],
             sink: vec![rate(360.0, None), rate(400.0, None)],
         };
         assert_eq!(row.over_peer(), Some(Summary { min: 5.0, median: 11.5, max: 18.0 }));
+        assert_eq!(row.of_before(), Some(Summary { min: 0.9, median: 0.95, max: 1.0 }));
         assert_eq!(row.of_sink(), Some(Summary { min: 0.25, median: 0.375, max: 0.5 }));
         assert_eq!(AcceptRow::empty(1).over_peer(), None);
     }

@@ -6,7 +6,7 @@ use crate::{
     pop3,
     statistics::Summary,
     target::Target,
-    town::{DOMAINS, PASSWORD, Shape, Town},
+    town::{DOMAINS, PASSWORD, Town},
 };
 use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -64,8 +64,8 @@ impl GrowthStep {
 /// When a system fails.
 pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Growth> {
     let deadline = Instant::now() + Duration::from_secs(bench.scale.growth_seconds);
-    let empty = bench.town("empty", Shape::LOADED)?;
-    let full = bench.town("full", Shape::LOADED)?;
+    let now = &bench.builds.now;
+    let [empty, full] = [bench.town("empty", now)?, bench.town("full", now)?];
     let mut filling = Filling::new(full.store()?);
     let mut growth = Growth { steps: Vec::new(), cut_short: false };
     warm_up(bench, &addressed(&empty)?).await?;

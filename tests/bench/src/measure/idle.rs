@@ -1,9 +1,9 @@
 //! `idle`: what an SMTP connection costs that says nothing.
 
-use super::Bench;
+use super::{Bench, Pair};
 use crate::{
     load::Client,
-    process::Process,
+    process::{Binaries, Process},
     town::{DOMAINS, Plan, Shape},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -42,14 +42,22 @@ impl Idle {
 ///
 /// # Errors
 /// When a connection is refused.
-pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Idle> {
+pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Pair<Idle>> {
+    let before = match &bench.builds.before {
+        Some(binaries) => Some(measure_build(bench, binaries, "idle-before").await?),
+        None => None,
+    };
+    Ok(Pair { now: measure_build(bench, &bench.builds.now, "idle").await?, before })
+}
+
+async fn measure_build(bench: &Bench<'_>, binaries: &Binaries, name: &str) -> anyhow::Result<Idle> {
     let connections = allowed(bench);
-    let directory = bench.state.join("idle");
+    let directory = bench.state.join(name);
     let shape = Shape { mailboxes: 1, connections: 2 * connections };
     let plan = Plan::write(directory, &bench.ports, shape)?;
-    let mut store = service(bench, &plan, "mailbox-store")?;
+    let mut store = service(binaries, &plan, "mailbox-store")?;
     store.await_listening(plan.store(0))?;
-    let mut gateway = service(bench, &plan, "smtp-gateway")?;
+    let mut gateway = service(binaries, &plan, "smtp-gateway")?;
     gateway.await_listening(plan.smtp(0))?;
     // One that comes and goes has its code and its caches paid before.
     drop(Client::open(plan.smtp(0), None).await?);
@@ -61,12 +69,12 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Idle> {
     let clients: Vec<_> = opening.buffer_unordered(CONNECTING).try_collect().await?;
     tokio::time::sleep(REST).await;
     let idle = Idle { connections: clients.len(), before_kib, with_kib: gateway.resident_kib()? };
-    bench.progress.say(&format!("idle: {:.1} KiB for each of {connections} connections", idle.kib_each()));
+    bench.progress.say(&format!("{name}: {:.1} KiB for each of {connections} connections", idle.kib_each()));
     Ok(idle)
 }
 
-fn service(bench: &Bench<'_>, plan: &Plan, name: &str) -> anyhow::Result<Process> {
-    let mut command = bench.binaries.command(name);
+fn service(binaries: &Binaries, plan: &Plan, name: &str) -> anyhow::Result<Process> {
+    let mut command = binaries.command(name);
     command.args(["--name", DOMAINS[0]]).arg("--config").arg(plan.config_path());
     command.env("MAILTOWN_DATA", plan.directory().join("data"));
     Process::start(name, &mut command, plan.directory().join(name).with_extension("log"))

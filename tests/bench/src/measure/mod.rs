@@ -35,17 +35,34 @@ pub(crate) struct Results {
     /// How much was measured.
     pub(crate) scale: Scale,
     /// Each is absent when it was not asked for.
-    pub(crate) start: Option<Start>,
-    pub(crate) idle: Option<Idle>,
+    pub(crate) start: Option<Pair<Start>>,
+    pub(crate) idle: Option<Pair<Idle>>,
     pub(crate) smtp_accept: Option<Accept>,
     pub(crate) relay: Option<Accept>,
     pub(crate) growth: Option<Growth>,
 }
 
+/// What was measured of mailtown, and of an earlier build of it where one was given.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Pair<T> {
+    /// The build of this checkout.
+    pub(crate) now: T,
+    /// The earlier one.
+    pub(crate) before: Option<T>,
+}
+
+/// The builds of mailtown that are measured.
+pub(crate) struct Builds {
+    /// The build of this checkout.
+    pub(crate) now: Binaries,
+    /// An earlier one.
+    pub(crate) before: Option<Binaries>,
+}
+
 /// What all measurements need.
 pub(crate) struct Bench<'a> {
     args: &'a Args,
-    binaries: Binaries,
+    builds: Builds,
     state: PathBuf,
     scale: Scale,
     ports: Ports,
@@ -58,11 +75,11 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// When the machine cannot be described.
-    pub(crate) fn new(args: &'a Args, binaries: Binaries, state: &Path, scale: Scale) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &'a Args, builds: Builds, state: &Path, scale: Scale) -> anyhow::Result<Self> {
         let progress = Progress::new();
         progress.begin("looking at the machine");
         let machine = Machine::describe(state)?;
-        Ok(Self { args, binaries, state: state.to_owned(), scale, ports: Ports::default(), machine, progress })
+        Ok(Self { args, builds, state: state.to_owned(), scale, ports: Ports::default(), machine, progress })
     }
 
     /// Measures whatever was asked for.
@@ -78,12 +95,12 @@ impl<'a> Bench<'a> {
         if wants(Measure::SmtpAccept) || wants(Measure::Relay) {
             self.progress.begin("starting the systems");
             peers = self.peers()?;
-            let town = self.town("town", Shape::LOADED)?;
+            let towns = self.towns("town")?;
             if wants(Measure::SmtpAccept) {
-                smtp_accept = Some(accept::measure(&self, &town, &peers).await?);
+                smtp_accept = Some(accept::measure(&self, &towns, &peers).await?);
             }
             if wants(Measure::Relay) {
-                relay = Some(accept::measure_relay(&self, &town, &peers).await?);
+                relay = Some(accept::measure_relay(&self, &towns, &peers).await?);
             }
         }
         let (versions, missing) = (std::mem::take(&mut peers.versions), std::mem::take(&mut peers.missing));
@@ -105,7 +122,13 @@ impl<'a> Bench<'a> {
         Ok(peers)
     }
 
-    fn town(&self, name: &str, shape: Shape) -> anyhow::Result<Town> {
-        Town::new(self.state.join(name), &self.ports, shape, &self.binaries)
+    /// A loaded town of each build.
+    fn towns(&self, name: &str) -> anyhow::Result<Pair<Town>> {
+        let before = self.builds.before.as_ref().map(|builds| self.town(&format!("{name}-before"), builds));
+        Ok(Pair { now: self.town(name, &self.builds.now)?, before: before.transpose()? })
+    }
+
+    fn town(&self, name: &str, binaries: &Binaries) -> anyhow::Result<Town> {
+        Town::new(self.state.join(name), &self.ports, Shape::LOADED, binaries)
     }
 }

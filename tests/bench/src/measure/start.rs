@@ -1,8 +1,9 @@
 //! `start`: how soon a town is ready, and what it costs at rest.
 
-use super::Bench;
+use super::{Bench, Pair};
 use crate::{
     load::Client,
+    process::Binaries,
     statistics::Summary,
     town::{Plan, Shape, Town},
 };
@@ -24,28 +25,54 @@ pub(crate) struct Start {
 ///
 /// # Errors
 /// When one does not start.
-pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Start> {
-    let (mut first_ms, mut again_ms, mut resident_mib) = (Vec::new(), Vec::new(), Vec::new());
+pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Pair<Start>> {
+    let mut now = Starts::default();
+    let mut before = bench.builds.before.as_ref().map(|binaries| (binaries, Starts::default()));
     for number in 1..=bench.scale.starts {
         bench.progress.begin(&format!("start {number} of {}", bench.scale.starts));
-        let directory = bench.state.join(format!("start-{number}"));
-        let plan = Plan::write(directory, &bench.ports, Shape::SHIPPED)?;
-        let town = start(bench, plan).await?;
-        first_ms.push(town.started_in.as_secs_f64() * 1e3);
-        resident_mib.push(town.resident_mib()?);
-        let town = start(bench, town.stop()).await?;
-        again_ms.push(town.started_in.as_secs_f64() * 1e3);
+        now.measure(bench, &bench.builds.now, &format!("start-{number}")).await?;
+        if let Some((binaries, starts)) = &mut before {
+            starts.measure(bench, binaries, &format!("start-before-{number}")).await?;
+        }
     }
-    let summary = |values| Summary::of(values).context("no start");
-    let start =
-        Start { first_ms: summary(first_ms)?, again_ms: summary(again_ms)?, resident_mib: summary(resident_mib)? };
-    let (ms, mib) = (start.first_ms.median, start.resident_mib.median);
+    let start = Pair { now: now.summary()?, before: before.map(|(_, starts)| starts.summary()).transpose()? };
+    let (ms, mib) = (start.now.first_ms.median, start.now.resident_mib.median);
     bench.progress.say(&format!("start: ready in {ms:.0} ms, {mib:.1} MiB"));
     Ok(start)
 }
 
-async fn start(bench: &Bench<'_>, plan: Plan) -> anyhow::Result<Town> {
-    let town = Town::start(plan, &bench.binaries)?;
+/// The starts of one build, one entry each.
+#[derive(Default)]
+struct Starts {
+    first_ms: Vec<f64>,
+    again_ms: Vec<f64>,
+    resident_mib: Vec<f64>,
+}
+
+impl Starts {
+    /// Starts a town twice in a new directory.
+    async fn measure(&mut self, bench: &Bench<'_>, binaries: &Binaries, name: &str) -> anyhow::Result<()> {
+        let plan = Plan::write(bench.state.join(name), &bench.ports, Shape::SHIPPED)?;
+        let town = start(binaries, plan).await?;
+        self.first_ms.push(town.started_in.as_secs_f64() * 1e3);
+        self.resident_mib.push(town.resident_mib()?);
+        let town = start(binaries, town.stop()).await?;
+        self.again_ms.push(town.started_in.as_secs_f64() * 1e3);
+        Ok(())
+    }
+
+    fn summary(self) -> anyhow::Result<Start> {
+        let summary = |values| Summary::of(values).context("no start");
+        Ok(Start {
+            first_ms: summary(self.first_ms)?,
+            again_ms: summary(self.again_ms)?,
+            resident_mib: summary(self.resident_mib)?,
+        })
+    }
+}
+
+async fn start(binaries: &Binaries, plan: Plan) -> anyhow::Result<Town> {
+    let town = Town::start(plan, binaries)?;
     // Ready means that it is.
     Client::open(town.plan().smtp(0), None).await?;
     Client::open(town.plan().smtp(1), None).await?;

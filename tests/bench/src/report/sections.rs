@@ -3,7 +3,7 @@
 use super::table::{Cell, Table};
 use crate::{
     args::Scale,
-    measure::{Accept, AcceptRow, Growth, Idle, Results, Start, delivered},
+    measure::{Accept, AcceptRow, Growth, Idle, Pair, Results, Start, delivered},
     statistics::Summary,
 };
 
@@ -14,6 +14,7 @@ mod aim {
     pub(super) const OF_SINK: f64 = 0.6;
     /// At these numbers of connections.
     pub(super) const OF_SINK_AT: [usize; 2] = [10, 50];
+    pub(super) const OF_BEFORE: f64 = 0.95;
     pub(super) const OF_EMPTY: f64 = 0.9;
     pub(super) const IDLE_KIB: f64 = 10.0;
     pub(super) const START_MS: f64 = 300.0;
@@ -33,28 +34,30 @@ pub(super) fn all(results: &Results) -> Vec<Table> {
     tables.into_iter().flatten().collect()
 }
 
-fn start(start: &Start) -> Table {
-    let row = |what: &str, measured: Summary, aim: f64, decimals: usize| {
+fn start(Pair { now, before }: &Pair<Start>) -> Table {
+    let row = |what: &str, measured: fn(&Start) -> Summary, aim: f64, decimals: usize| {
+        let (summary, before) = (measured(now), before.as_ref().map(measured));
         vec![
             Cell::new(what),
-            Cell::number(Some(measured.median), decimals).judged(Some(measured.median <= aim)),
-            Cell::number(Some(measured.min), decimals),
-            Cell::number(Some(measured.max), decimals),
+            Cell::number(Some(summary.median), decimals).judged(Some(summary.median <= aim)),
+            Cell::number(Some(summary.min), decimals),
+            Cell::number(Some(summary.max), decimals),
             Cell::new(format!("<= {aim}")),
+            Cell::number(before.map(|before| before.median), decimals),
         ]
     };
     Table {
         title: "start: a town of two stacks".to_owned(),
-        headings: vec!["", "median", "min", "max", "aim"],
+        headings: vec!["", "median", "min", "max", "aim", "before"],
         rows: vec![
-            row("first start to ready, ms", start.first_ms, aim::START_MS, 0),
-            row("next start to ready, ms", start.again_ms, aim::START_MS, 0),
-            row("resident memory, MiB", start.resident_mib, aim::RESIDENT_MIB, 1),
+            row("first start to ready, ms", |start| start.first_ms, aim::START_MS, 0),
+            row("next start to ready, ms", |start| start.again_ms, aim::START_MS, 0),
+            row("resident memory, MiB", |start| start.resident_mib, aim::RESIDENT_MIB, 1),
         ],
     }
 }
 
-fn idle(idle: &Idle) -> Table {
+fn idle(Pair { now: idle, before }: &Pair<Idle>) -> Table {
     let each = idle.kib_each();
     let row = vec![
         Cell::new(idle.connections.to_string()),
@@ -62,10 +65,11 @@ fn idle(idle: &Idle) -> Table {
         Cell::new(idle.with_kib.to_string()),
         Cell::number(Some(each), 2).judged(Some(each <= aim::IDLE_KIB)),
         Cell::new(format!("<= {}", aim::IDLE_KIB)),
+        Cell::number(before.as_ref().map(Idle::kib_each), 2),
     ];
     Table {
         title: "idle: SMTP connections that have said EHLO, resident memory of smtp-gateway in KiB".to_owned(),
-        headings: vec!["connections", "before", "with them", "each", "aim"],
+        headings: vec!["connections", "without", "with them", "each", "aim", "before"],
         rows: vec![row],
     }
 }
@@ -105,8 +109,17 @@ fn relay(accept: &Accept, scale: &Scale) -> Table {
     }
 }
 
-const RATES: [&str; 8] =
-    ["connections", "mailtown/s", "accepted/s", "median ms", "p99 ms", "peer accepted/s", "delivered/s", "x (min)"];
+const RATES: [&str; 9] = [
+    "connections",
+    "mailtown/s",
+    "accepted/s",
+    "median ms",
+    "p99 ms",
+    "peer accepted/s",
+    "delivered/s",
+    "x (min)",
+    "of before (min)",
+];
 
 fn rates(row: &AcceptRow, aim: f64) -> Vec<Cell> {
     let over_peer = row.over_peer();
@@ -119,6 +132,7 @@ fn rates(row: &AcceptRow, aim: f64) -> Vec<Cell> {
         Cell::number(median(&row.peer, |rate| Some(rate.accepted)), 0),
         Cell::number(median(&row.peer, delivered), 0),
         ratio(over_peer, Some(aim)),
+        ratio(row.of_before(), Some(aim::OF_BEFORE)),
     ]
 }
 
