@@ -1,164 +1,310 @@
-//! From the accounts of the configuration to those of the store.
+//! The accounts of the configuration, kept in step with those of the store.
 
-use crate::store::Account;
-use argon2::{
-    Argon2, Params,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+use crate::{
+    passwords::{Checked, Digest, Hasher, check_phc, is_phc},
+    store::{Account, Result, Store, StoreError},
 };
-use mail_proto::{Domain, Mailbox};
-use service_kit::config::{Password, Quota};
+use mail_proto::Mailbox;
+use service_kit::{
+    config::{Password, Quota, Stack},
+    shutdown::CancellationToken,
+};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    thread,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+use tokio::sync::Notify;
 
-/// What every argon2 PHC string begins with.
-const PHC_PREFIX: &str = "$argon2";
+/// How many passwords are checked between two writes of what is known of them.
+const SAVE_EVERY: usize = 64;
+/// How long to wait after a failure of the store.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a configured account cannot be used.
+/// A configured account cannot be used: its password looks like a PHC string and is none that could ever be logged in with.
 #[derive(Debug, thiserror::Error)]
-pub enum AccountError {
-    /// The password looks like a PHC string and is none that could ever be logged in with.
-    #[error("the password of {address} is no valid argon2 PHC string ({reason}); give one, or plain text")]
-    Hash {
-        /// The account.
-        address: Mailbox,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Hashing failed.
-    #[error("cannot hash the password of {address}: {reason}")]
-    Hashing {
-        /// The account.
-        address: Mailbox,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// All accounts of a stack: those of the configuration, and the postmaster that every domain has (RFC 5321
-/// §4.5.1), with whom nobody can log in unless the configuration gives a password. `stored` are the hashes as
-/// of now; one that fits is kept. Blocks, on all processors.
-///
-/// # Errors
-/// [`AccountError`].
-pub fn accounts(
-    configured: &BTreeMap<Mailbox, Password>,
-    domains: &BTreeSet<Domain>,
-    stored: &HashMap<Mailbox, String>,
-) -> Result<Vec<Account>, AccountError> {
-    let passwords: Vec<_> = configured.iter().collect();
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let share = passwords.len().div_ceil(processors).max(1);
-    let hashed: Result<Vec<Vec<Account>>, AccountError> = thread::scope(|scope| {
-        let threads: Vec<_> = passwords
-            .chunks(share)
-            .map(|share| {
-                scope.spawn(|| share.iter().map(|(address, password)| account(address, password, stored)).collect())
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let mut accounts = hashed?.concat();
-    let postmasters = domains.iter().cloned().map(Mailbox::postmaster);
-    let implicit = postmasters.filter(|address| !configured.contains_key(address));
-    accounts.extend(implicit.map(|address| Account { address, password_hash: None, quota: Quota::default() }));
-    Ok(accounts)
+#[error("the password of {address} is no valid argon2 PHC string ({reason}); give one, or plain text")]
+pub struct AccountError {
+    /// The account.
+    pub address: Mailbox,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// Refuses a password that looks like a PHC string and could never be logged in with.
 ///
 /// # Errors
-/// [`AccountError::Hash`].
+/// [`AccountError`].
 pub fn check(address: &Mailbox, password: &Password) -> Result<(), AccountError> {
-    if !password.expose().starts_with(PHC_PREFIX) {
+    if !is_phc(password.expose()) {
         return Ok(());
     }
-    check_phc(password.expose()).map_err(|reason| AccountError::Hash { address: address.clone(), reason })
+    check_phc(password.expose()).map_err(|reason| AccountError { address: address.clone(), reason })
 }
 
-fn account(address: &Mailbox, password: &Password, stored: &HashMap<Mailbox, String>) -> Result<Account, AccountError> {
-    check(address, password)?;
-    let password = password.expose();
-    let hash = if password.starts_with(PHC_PREFIX) {
-        password.to_owned()
-    } else {
-        match stored.get(address).filter(|hash| verify(password, hash)) {
-            Some(hash) => hash.clone(),
-            None => Argon2::default()
-                .hash_password(password.as_bytes())
-                .map_err(|error| AccountError::Hashing { address: address.clone(), reason: error.to_string() })?
-                .to_string(),
+/// Adds the accounts of a stack to the store and updates those that are there, without hashing anything. The store keeps
+/// accounts that the stack does not have. Every domain has a postmaster (RFC 5321 §4.5.1), with whom nobody can log in
+/// unless the configuration gives a password. Returns how many other accounts the store has.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn put(store: &dyn Store, stack: &Stack) -> Result<u64> {
+    let phc = |password: &Password| Some(password.expose()).filter(|password| is_phc(password)).map(str::to_owned);
+    let configured = stack.accounts.iter().map(|(address, password)| Account {
+        address: address.clone(),
+        password_hash: phc(password),
+        quota: stack.quota(address),
+    });
+    let postmasters = stack.domains.iter().cloned().map(Mailbox::postmaster);
+    let implicit = postmasters.filter(|address| !stack.accounts.contains_key(address));
+    let implicit = implicit.map(|address| Account { address, password_hash: None, quota: Quota::default() });
+    store.put_accounts(configured.chain(implicit).collect()).await
+}
+
+/// Keeps the store's accounts in step with a configuration, and its password hashes with plain-text passwords.
+///
+/// Hashing takes tens of milliseconds each. So it is done in the background, and on first use: an account whose
+/// plain-text password is not known to fit its hash is *unchecked*.
+pub(crate) struct Accounts {
+    store: Arc<dyn Store>,
+    pub(crate) hasher: Hasher,
+    checked: Arc<Checked>,
+    unchecked: Mutex<BTreeMap<Mailbox, Password>>,
+    changed: Notify,
+}
+
+impl Accounts {
+    /// For a store whose state is in this directory. Blocks.
+    pub(crate) fn new(store: Arc<dyn Store>, directory: &Path) -> Self {
+        let checked = Arc::new(Checked::load(directory));
+        Self { store, hasher: Hasher::new(), checked, unchecked: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Takes over the accounts of a configuration. [`Accounts::check_all`] goes on with their passwords.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn synchronise(&self, stack: &Stack) -> Result<()> {
+        let others = put(&*self.store, stack).await?;
+        if others > 0 {
+            tracing::info!(accounts = others, "the store has accounts that the configuration does not name; they stay");
         }
-    };
-    Ok(Account { address: address.clone(), password_hash: Some(hash), quota: Quota::default() })
-}
-
-/// Whether this is the password that was hashed. Takes tens of milliseconds, as it should.
-pub(crate) fn verify(password: &str, hash: &str) -> bool {
-    Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
-}
-
-fn check_phc(phc: &str) -> Result<(), String> {
-    let hash = PasswordHash::new(phc).map_err(|error| error.to_string())?;
-    if hash.salt.is_none() || hash.hash.is_none() {
-        return Err("it has no salt or no hash".to_owned());
+        let hashes = self.store.password_hashes().await?;
+        let (mut unchecked, mut known) = (BTreeMap::new(), BTreeSet::new());
+        for (address, password) in stack.accounts.iter().filter(|(_, password)| !is_phc(password.expose())) {
+            let digest = hashes.get(address).map(|hash| self.checked.digest(address, hash, password.expose()));
+            match digest.filter(|digest| self.checked.contains(digest)) {
+                Some(digest) => drop(known.insert(digest)),
+                None => drop(unchecked.insert(address.clone(), password.clone())),
+            }
+        }
+        self.checked.retain(&known);
+        *self.lock() = unchecked;
+        self.changed.notify_one();
+        Ok(())
     }
-    argon2::Algorithm::try_from(hash.algorithm.as_str()).map_err(|error| error.to_string())?;
-    if let Some(version) = hash.version {
-        argon2::Version::try_from(version).map_err(|error| error.to_string())?;
+
+    /// Checks every unchecked password in the background until `shutdown`.
+    pub(crate) async fn check_all(&self, shutdown: CancellationToken) {
+        let mut unsaved = 0;
+        while let Some(checked) = shutdown.run_until_cancelled(self.check_next()).await {
+            unsaved += usize::from(checked);
+            if unsaved >= SAVE_EVERY || (unsaved > 0 && self.lock().is_empty()) {
+                self.save().await;
+                unsaved = 0;
+            }
+        }
+        if unsaved > 0 {
+            self.save().await;
+        }
     }
-    Params::try_from(&hash).map(drop).map_err(|error| error.to_string())
+
+    /// Checks one unchecked password, or waits until there may be one. Returns whether it has checked one.
+    async fn check_next(&self) -> bool {
+        let Some(address) = self.lock().keys().next().cloned() else {
+            self.changed.notified().await;
+            return false;
+        };
+        let checked = self.check_now(&address).await;
+        if let Err(error) = &checked {
+            tracing::warn!(%error, %address, "a password cannot be hashed now; it will be tried again");
+            tokio::time::sleep(PAUSE).await;
+        }
+        checked.is_ok()
+    }
+
+    /// Makes the stored hash of this account fit its plain-text password, where that is not known yet.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn check_now(&self, address: &Mailbox) -> Result<()> {
+        let Some(password) = self.lock().get(address).cloned() else { return Ok(()) };
+        let stored = self.store.password_hash(address).await?;
+        let hash = self.hasher.keep_or_hash(password.expose().to_owned(), stored.clone()).await?;
+        if stored.as_ref() != Some(&hash) {
+            self.store.set_password_hash(address, hash.clone()).await?;
+        }
+        self.checked.add(self.digest(address, &hash, password.expose()));
+        let mut unchecked = self.lock();
+        // The configuration may have changed meanwhile.
+        if unchecked.get(address) == Some(&password) {
+            unchecked.remove(address);
+        }
+        Ok(())
+    }
+
+    /// The digest that stands for this password of this account.
+    pub(crate) fn digest(&self, address: &Mailbox, hash: &str, password: &str) -> Digest {
+        self.checked.digest(address, hash, password)
+    }
+
+    async fn save(&self) {
+        let checked = Arc::clone(&self.checked);
+        let saved = tokio::task::spawn_blocking(move || checked.save()).await;
+        let saved = saved.unwrap_or_else(|panic| Err(StoreError::Internal(panic.to_string())));
+        if let Err(error) = saved {
+            tracing::warn!(%error, "checked passwords are not remembered; the next start checks them again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Mailbox, Password>> {
+        self.unchecked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{metrics::Metrics, passwords::Hasher, service};
+    use prometheus_client::registry::Registry;
+    use service_kit::config::Config;
+    use std::{collections::HashMap, time::Instant};
+    use tempfile::TempDir;
 
-    /// Of "pass".
-    fn phc() -> String {
-        Argon2::default().hash_password(b"pass").unwrap().to_string()
+    /// A store in a directory of its own, and what keeps it in step with a configuration.
+    struct Fixture {
+        directory: TempDir,
+        accounts: Accounts,
     }
 
-    fn configured(accounts: &[(&str, &str)]) -> BTreeMap<Mailbox, Password> {
-        accounts.iter().map(|(address, password)| (address.parse().unwrap(), Password::from(*password))).collect()
+    fn stack(accounts: &str) -> Stack {
+        let text = format!("[server.\"a.test\"]\nsmtp = 1\npop = 2\n[accounts.\"a.test\"]\n{accounts}\n");
+        Config::parse(&text, Path::new("config.toml")).unwrap().stack("a.test").unwrap().clone()
     }
 
-    #[test]
-    fn every_domain_has_a_postmaster_and_passwords_are_hashed() {
-        let domains = BTreeSet::from(["b.test".parse().unwrap(), "a.test".parse().unwrap()]);
-        let configured = configured(&[("u@a.test", "pass"), ("postmaster@a.test", "secret")]);
-        let accounts = accounts(&configured, &domains, &HashMap::new()).unwrap();
-        let addresses: Vec<_> = accounts.iter().map(|account| account.address.to_string()).collect();
-        assert_eq!(addresses, ["postmaster@a.test", "u@a.test", "postmaster@b.test"]);
-        assert!(verify("secret", accounts[0].password_hash.as_ref().unwrap()));
-        let hash = accounts[1].password_hash.as_ref().unwrap();
-        assert!(verify("pass", hash) && !verify("Pass", hash) && !hash.contains("pass"), "{hash}");
-        assert_eq!(accounts[2].password_hash, None);
+    impl Fixture {
+        async fn open(directory: TempDir) -> Self {
+            let metrics = Metrics::new(&mut Registry::default());
+            let store = service::open(&stack(""), directory.path().join("store"), None, metrics).await.unwrap();
+            let accounts = Accounts::new(store, directory.path());
+            Self { directory, accounts }
+        }
+
+        async fn new() -> Self {
+            Self::open(tempfile::tempdir().unwrap()).await
+        }
+
+        async fn reopen(self) -> Self {
+            self.accounts.store.close().await;
+            Self::open(self.directory).await
+        }
+
+        /// Checks passwords until none is unchecked.
+        async fn check_all(&self) {
+            let shutdown = CancellationToken::new();
+            let checked = async {
+                while !self.accounts.lock().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                shutdown.cancel();
+            };
+            tokio::join!(self.accounts.check_all(shutdown.clone()), checked);
+        }
+
+        async fn hashes(&self) -> HashMap<Mailbox, String> {
+            self.accounts.store.password_hashes().await.unwrap()
+        }
+
+        async fn fits(&self, address: &str, password: &str) -> bool {
+            let address = address.parse().unwrap();
+            self.accounts.check_now(&address).await.unwrap();
+            let hash = self.accounts.store.password_hash(&address).await.unwrap().unwrap();
+            self.accounts.hasher.verify(password.to_owned(), hash).await.unwrap()
+        }
     }
 
-    #[test]
-    fn a_hash_that_fits_is_kept_and_another_is_not() {
-        let (address, old): (Mailbox, _) = ("u@a.test".parse().unwrap(), phc());
-        let stored = HashMap::from([(address, old.clone())]);
-        let hash = |password| {
-            let accounts = accounts(&configured(&[("u@a.test", password)]), &BTreeSet::new(), &stored).unwrap();
-            accounts[0].password_hash.clone().unwrap()
-        };
-        assert_eq!(hash("pass"), old);
-        assert!(verify("changed", &hash("changed")));
-        let other = phc();
-        assert_eq!(hash(&other), other);
+    #[tokio::test]
+    async fn a_password_fits_before_the_background_has_come_to_it() {
+        let fixture = Fixture::new().await;
+        fixture.accounts.synchronise(&stack("\"u@a.test\" = \"one\"")).await.unwrap();
+        assert!(fixture.hashes().await.is_empty());
+        assert!(fixture.fits("u@a.test", "one").await && !fixture.fits("u@a.test", "One").await);
+        // Nobody can log in with a password that has been replaced.
+        fixture.accounts.synchronise(&stack("\"u@a.test\" = \"two\"")).await.unwrap();
+        assert!(!fixture.fits("u@a.test", "one").await && fixture.fits("u@a.test", "two").await);
     }
 
-    #[test]
-    fn a_phc_string_that_nobody_could_log_in_with_is_an_error() {
-        let no_hash = phc().rsplit_once('$').unwrap().0.to_owned();
-        for bad in ["$argon2id$", "$argon2", "$argon2x$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", &no_hash] {
-            let error = accounts(&configured(&[("u@a.test", bad)]), &BTreeSet::new(), &HashMap::new()).unwrap_err();
+    #[tokio::test]
+    async fn each_password_is_hashed_once_whatever_is_restarted() {
+        let stack = stack("\"u@a.test\" = \"one\"\n\"v@a.test\" = \"two\"");
+        let fixture = Fixture::new().await;
+        fixture.accounts.synchronise(&stack).await.unwrap();
+        fixture.check_all().await;
+        let hashes = fixture.hashes().await;
+        assert_eq!(hashes.len(), 2);
+        let fixture = fixture.reopen().await;
+        fixture.accounts.synchronise(&stack).await.unwrap();
+        assert!(fixture.accounts.lock().is_empty(), "nothing is left to check");
+        assert_eq!(fixture.hashes().await, hashes);
+        // Without the file each is checked again, and the hashes stay.
+        std::fs::remove_file(fixture.directory.path().join("passwords.checked")).unwrap();
+        let fixture = fixture.reopen().await;
+        fixture.accounts.synchronise(&stack).await.unwrap();
+        assert_eq!(fixture.accounts.lock().len(), 2);
+        fixture.check_all().await;
+        assert_eq!(fixture.hashes().await, hashes);
+    }
+
+    #[tokio::test]
+    async fn accounts_are_added_and_none_is_removed() {
+        let fixture = Fixture::new().await;
+        let phc = fixture.accounts.hasher.keep_or_hash("two".to_owned(), None).await.unwrap();
+        fixture
+            .accounts
+            .synchronise(&stack(&format!("\"u@a.test\" = \"one\"\n\"v@a.test\" = \"{phc}\"")))
+            .await
+            .unwrap();
+        fixture.check_all().await;
+        fixture.accounts.synchronise(&stack("\"w@a.test\" = \"three\"")).await.unwrap();
+        let page = fixture.accounts.store.mailboxes("", 10).await.unwrap();
+        let addresses: Vec<_> = page.mailboxes.iter().map(|mailbox| mailbox.address.to_string()).collect();
+        assert_eq!(addresses, ["postmaster@a.test", "u@a.test", "v@a.test", "w@a.test"]);
+        assert!(fixture.fits("u@a.test", "one").await && fixture.fits("v@a.test", "two").await);
+        assert_eq!(fixture.hashes().await.get(&"postmaster@a.test".parse().unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn many_accounts_are_taken_over_without_hashing_any() {
+        let many: Vec<_> = (0..6_000).map(|n| format!("\"u{n}@a.test\" = \"pass{n}\"")).collect();
+        let fixture = Fixture::new().await;
+        let started = Instant::now();
+        fixture.accounts.synchronise(&stack(&many.join("\n"))).await.unwrap();
+        assert_eq!(fixture.accounts.lock().len(), 6_000);
+        // One hash takes 20 ms or more.
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_phc_string_that_nobody_could_log_in_with_is_an_error() {
+        let good = Hasher::new().keep_or_hash("pass".to_owned(), None).await.unwrap();
+        let no_hash = good.rsplit_once('$').unwrap().0.to_owned();
+        let costly = [good.replace("m=19456", "m=65537"), good.replace("t=2", "t=4000000000")];
+        let bad = ["$argon2id$", "$argon2", "$argon2x$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", &no_hash];
+        let address = "u@a.test".parse().unwrap();
+        assert!(check(&address, &Password::from(&*good)).is_ok());
+        for bad in bad.into_iter().chain(costly.iter().map(String::as_str)) {
+            let error = check(&address, &Password::from(bad)).unwrap_err();
             assert!(error.to_string().starts_with("the password of u@a.test is no valid"), "{error}");
         }
     }

@@ -4,7 +4,8 @@
 //! api        the routes, each a few lines over the store
 //! logins     passwords, checked slowly once and then from memory
 //! admin      backup, restore, check, export, import, move-backend
-//! accounts   the configuration's accounts, hashed
+//! accounts   the configuration's accounts, kept in step with the store's
+//! passwords  hashing in bounded memory
 //! store      what is durable, behind one trait, with two backends; and a store as a whole: snapshot, copy, check
 //! ```
 
@@ -14,6 +15,7 @@ mod api;
 mod args;
 mod logins;
 mod metrics;
+mod passwords;
 mod service;
 pub mod store;
 

@@ -1,7 +1,7 @@
 //! One store, from its start to its end.
 
 use crate::{
-    accounts::{self, AccountError},
+    accounts::{self, AccountError, Accounts},
     api::{self, Api},
     logins::Logins,
     metrics::Metrics,
@@ -76,7 +76,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let announced_in = database.is_none().then(|| data.clone());
-    let store = open(&stack, data, database, metrics.clone()).await?;
+    let store = open(&stack, data.clone(), database, metrics.clone()).await?;
+    let accounts = Accounts::new(Arc::clone(&store), &data);
     if let Some(directory) = announced_in {
         // A disk that is full for the moment keeps nobody from reading.
         if let Err(error) = sqlite::announce(&directory, listener.local_addr()?) {
@@ -86,10 +87,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
     let retention = stack.retention.clone();
     let served = async {
-        replace_accounts(&*store, stack).await?;
+        check_accounts(&stack)?;
+        let accounts = Arc::new(accounts);
+        accounts.synchronise(&stack).await?;
         let api = Api {
             store: Arc::clone(&store),
-            logins: Logins::new(metrics.clone()),
+            logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
             metrics,
             message_octets,
             shutdown: shutdown.clone(),
@@ -102,7 +105,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             token,
         };
         let maintenance = tokio::spawn(maintain(Arc::clone(&store), retention, shutdown.clone()));
-        let served = serve(listener, service, shutdown).await;
+        let checking = accounts.check_all(shutdown.clone());
+        let (served, ()) = tokio::join!(serve(listener, service, shutdown), checking);
         maintenance.abort();
         Ok(served?)
     };
@@ -128,16 +132,10 @@ pub(crate) async fn open(
     Ok(Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??))
 }
 
-pub(crate) async fn replace_accounts(store: &dyn Store, stack: Stack) -> Result<(), Error> {
-    let stored = store.password_hashes().await?;
-    let config = stack.config_path().to_owned();
-    let hashing = tokio::task::spawn_blocking(move || {
-        let mut accounts = accounts::accounts(&stack.accounts, &stack.domains, &stored)?;
-        accounts.iter_mut().for_each(|account| account.quota = stack.quota(&account.address));
-        Ok(accounts)
-    });
-    let accounts = hashing.await?.map_err(|error| Error::Account { config, error })?;
-    Ok(store.replace_accounts(accounts).await?)
+/// Refuses a configuration with a password that nobody could log in with.
+pub(crate) fn check_accounts(stack: &Stack) -> Result<(), Error> {
+    let unusable = stack.accounts.iter().find_map(|(address, password)| accounts::check(address, password).err());
+    unusable.map_or(Ok(()), |error| Err(Error::Account { config: stack.config_path().to_owned(), error }))
 }
 
 fn readiness(store: &Arc<dyn Store>) -> Readiness {

@@ -5,6 +5,7 @@ use super::{
     mbox::{self, FoundMessage, network_lines},
 };
 use crate::{
+    accounts,
     metrics::Metrics,
     service,
     store::{
@@ -176,7 +177,8 @@ impl Target {
         let opened = service::open(&stack, data.clone(), database, Metrics::new(&mut Registry::default())).await;
         let door = match opened {
             Ok(store) => {
-                service::replace_accounts(&*store, stack).await?;
+                service::check_accounts(&stack)?;
+                accounts::put(&*store, &stack).await?;
                 Door::Opened(store)
             }
             Err(service::Error::Open(in_use @ OpenError::InUse { .. })) => Door::running(args, &data, in_use)?,

@@ -50,7 +50,8 @@ pub const REPLY_CHARACTERS: usize = 1000;
 pub struct Account {
     /// The mailbox.
     pub address: Mailbox,
-    /// The password's argon2 hash as a PHC string; without one nobody can log in.
+    /// The password's argon2 hash as a PHC string. Without one nobody can log in to a new account, and an account that is
+    /// updated keeps its own.
     pub password_hash: Option<String>,
     /// The most that it may hold.
     pub quota: Quota,
@@ -144,9 +145,12 @@ pub struct StoredMessage {
 ///   [`StoreError::Overloaded`]; messages stream in both directions.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Makes these all the accounts there are. The messages of an account that is gone stay, and are there
-    /// again when the account is.
-    async fn replace_accounts(&self, accounts: Vec<Account>) -> Result<()>;
+    /// Adds these accounts, or updates their quotas and the password hashes that are given. Removes none; returns how
+    /// many others there are.
+    async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64>;
+
+    /// Replaces the password hash of this account; [`StoreError::MailboxUnknown`].
+    async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()>;
 
     /// The password hashes of all accounts that have one.
     async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>>;

@@ -16,7 +16,7 @@ fn deliver_here(message: MessageId, recipient: &str) -> Settlement {
 pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
     let (a, b) = (mailbox("a@local.test"), mailbox("b@local.test"));
     let accounts = |messages, octets| vec![limited("a@local.test", messages, octets), account("b@local.test")];
-    fixture.store.replace_accounts(accounts(Some(2), None)).await.unwrap();
+    fixture.store.put_accounts(accounts(Some(2), None)).await.unwrap();
     let first = fixture.send("1", &["a@local.test"]).await;
     let second = fixture.send("2", &["a@local.test"]).await;
     let third = fixture.send("3", &["a@local.test", "b@local.test"]).await;
@@ -56,10 +56,10 @@ pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
     assert_eq!(fixture.delivered("a@local.test", third).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
 
     // Octets are limited like messages, and a limit that is gone limits nothing.
-    fixture.store.replace_accounts(accounts(None, Some(3 * 17 - 1))).await.unwrap();
+    fixture.store.put_accounts(accounts(None, Some(3 * 17 - 1))).await.unwrap();
     let fourth = fixture.send("4", &["a@local.test"]).await;
     assert_eq!(fixture.listed("a@local.test").await, [second, third]);
-    fixture.store.replace_accounts(accounts(None, None)).await.unwrap();
+    fixture.store.put_accounts(accounts(None, None)).await.unwrap();
     let fifth = fixture.send("5", &["a@local.test"]).await;
     assert_eq!(fixture.listed("a@local.test").await, [second, third, fifth]);
     let claim = fixture.claim().await.unwrap();

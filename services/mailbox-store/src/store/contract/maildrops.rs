@@ -1,26 +1,35 @@
 //! Accounts, and sessions on their maildrops.
 
 use super::*;
+use std::collections::BTreeSet;
 
-/// Accounts are what they were last said to be; mail outlives its account.
-pub(crate) async fn accounts_are_replaced(fixture: Fixture) {
+/// Accounts are added and updated, never removed. A hash that is not given stays.
+pub(crate) async fn accounts_are_added_and_updated(fixture: Fixture) {
     let id = fixture.send("t", &["a@local.test"]).await;
     let (a, b, c) = (mailbox("a@local.test"), mailbox("b@local.test"), mailbox("c@local.test"));
-    let without_password = Account { address: c.clone(), password_hash: None, quota: Quota::default() };
-    fixture.store.replace_accounts(vec![account("b@local.test"), without_password]).await.unwrap();
-    assert_eq!(fixture.store.mailbox(&a).await, Err(StoreError::MailboxUnknown));
-    assert_eq!(fixture.open("a@local.test").await, Err(StoreError::MailboxUnknown));
-    assert_eq!(fixture.store.password_hash(&a).await, Ok(None));
-    assert_eq!(fixture.store.password_hash(&b).await, Ok(Some("hash of b@local.test".to_owned())));
+    let hash = |text: &str| Ok(Some(text.to_owned()));
+    let without_hash = |address: &Mailbox| Account {
+        address: address.clone(),
+        password_hash: None,
+        quota: Quota { messages: Some(7), octets: None },
+    };
+    assert_eq!(fixture.store.put_accounts(vec![without_hash(&b), without_hash(&c)]).await, Ok(1));
+    assert_eq!(fixture.listed("a@local.test").await, [id]);
+    assert_eq!(fixture.store.password_hash(&a).await, hash("hash of a@local.test"));
+    assert_eq!(fixture.store.password_hash(&b).await, hash("hash of b@local.test"));
+    assert_eq!(fixture.store.mailbox(&b).await.unwrap().quota_messages, Some(7));
     assert_eq!(fixture.store.password_hash(&c).await, Ok(None));
     let hashes = fixture.store.password_hashes().await.unwrap();
-    assert_eq!(hashes.into_iter().collect::<Vec<_>>(), [(b, "hash of b@local.test".to_owned())]);
+    assert_eq!(hashes.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&a, &b]));
 
     let anew = Account { password_hash: Some("new".to_owned()), ..account("a@local.test") };
-    fixture.store.replace_accounts(vec![anew, account("b@local.test")]).await.unwrap();
-    assert_eq!(fixture.listed("a@local.test").await, [id]);
+    assert_eq!(fixture.store.put_accounts(vec![anew, account("b@local.test")]).await, Ok(1));
     assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 1);
-    assert_eq!(fixture.store.password_hash(&a).await, Ok(Some("new".to_owned())));
+    assert_eq!(fixture.store.password_hash(&a).await, hash("new"));
+    fixture.store.set_password_hash(&c, "newer".to_owned()).await.unwrap();
+    assert_eq!(fixture.store.password_hash(&c).await, hash("newer"));
+    let unknown = fixture.store.set_password_hash(&mailbox("x@local.test"), "x".to_owned()).await;
+    assert_eq!(unknown, Err(StoreError::MailboxUnknown));
 }
 
 /// One session a maildrop; the lock lives as long as its lease, and trying to get it does not prolong it.

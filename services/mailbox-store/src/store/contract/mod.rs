@@ -99,7 +99,7 @@ impl Fixture {
         clock: ManualClock,
         holds: Box<dyn std::any::Any + Send + Sync>,
     ) -> Self {
-        store.replace_accounts(vec![account("a@local.test"), account("b@local.test")]).await.unwrap();
+        store.put_accounts(vec![account("a@local.test"), account("b@local.test")]).await.unwrap();
         Self { store, clock, _holds: holds }
     }
 
@@ -186,7 +186,7 @@ macro_rules! contract_tests {
     ($fixture:path) => {
         contract_tests!($fixture:
             submission_delivers_and_queues, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
-            ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_replaced,
+            ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
             a_maildrop_has_one_session, an_update_is_all_or_nothing, a_claim_takes_what_is_due,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,

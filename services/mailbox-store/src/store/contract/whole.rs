@@ -83,7 +83,7 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
         account("b@local.test"),
         Account { password_hash: None, ..account("\"o'c x\"@local.test") },
     ];
-    fixture.store.replace_accounts(accounts).await.unwrap();
+    fixture.store.put_accounts(accounts).await.unwrap();
     let mut messages = Vec::new();
     for (name, length, recipients) in [
         ("small", 100, &["a@local.test", "b@local.test", "x@far.test", "y@far.test"][..]),

@@ -18,20 +18,24 @@ const TOGETHER: usize = 500;
 /// What an account is configured to be: hash, then quotas.
 type Configured = (Option<String>, Option<i64>, Option<i64>);
 
-pub(super) async fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<(), Failure> {
+/// Adds and updates accounts; returns how many others there are.
+pub(super) async fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64, Failure> {
     let rows = unit.query("SELECT address, password_hash, quota_messages, quota_octets FROM accounts", &[]).await?;
     let stored = rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))));
     let mut stored: HashMap<String, Configured> = stored.collect::<Result<_, tokio_postgres::Error>>()?;
     // In order, as everyone who changes several accounts.
     let accounts: BTreeMap<String, Configured> = accounts.iter().map(configured).collect();
     // Nothing is written when nothing changes.
-    let changed: Vec<_> =
-        accounts.iter().filter(|(address, account)| stored.remove(*address).as_ref() != Some(*account)).collect();
-    // Messages of an account that was gone for a while are still there.
+    let changed: Vec<_> = accounts
+        .iter()
+        .filter(|(address, account)| stored.remove(*address).is_none_or(|stored| changes(&stored, account)))
+        .collect();
+    // An address may have mail from a time when it had another account.
     let upsert = "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
          SELECT $1::text, $2::text, $3::bigint, $4::bigint, COUNT(*), COALESCE(SUM(octets), 0)::bigint
          FROM deliveries WHERE address = $1 AND quarantined_at_ms IS NULL
-         ON CONFLICT (address) DO UPDATE SET password_hash = EXCLUDED.password_hash,
+         ON CONFLICT (address) DO UPDATE SET
+             password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash),
              quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets";
     unit.prepare(upsert).await?;
     for some in changed.chunks(TOGETHER) {
@@ -41,10 +45,18 @@ pub(super) async fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result
         }))
         .await?;
     }
-    let mut gone: Vec<String> = stored.into_keys().collect();
-    gone.sort();
-    unit.execute("DELETE FROM accounts WHERE address = ANY($1)", &[&gone]).await?;
-    Ok(())
+    Ok(stored.len() as u64)
+}
+
+/// Whether an account would change. A hash that is not given stays.
+fn changes(stored: &Configured, (hash, quota_messages, quota_octets): &Configured) -> bool {
+    (hash.is_some() && stored.0 != *hash) || stored.1 != *quota_messages || stored.2 != *quota_octets
+}
+
+pub(super) async fn set_password_hash(unit: &mut Unit<'_>, address: &str, hash: &str) -> Result<(), Failure> {
+    let update = "UPDATE accounts SET password_hash = $2 WHERE address = $1";
+    let updated = unit.execute(update, &[&address, &hash]).await?;
+    if updated == 1 { Ok(()) } else { Err(StoreError::MailboxUnknown.into()) }
 }
 
 fn configured(account: &Account) -> (String, Configured) {

@@ -83,8 +83,13 @@ pub struct PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn replace_accounts(&self, accounts: Vec<Account>) -> Result<()> {
-        self.database.write(&accounts, |unit, accounts| accounts::replace(unit, accounts).boxed()).await
+    async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
+        self.database.write(&accounts, |unit, accounts| accounts::put(unit, accounts).boxed()).await
+    }
+
+    async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()> {
+        let values = (address.to_string(), hash);
+        self.database.write(&values, |unit, (to, hash)| accounts::set_password_hash(unit, to, hash).boxed()).await
     }
 
     async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {

@@ -10,20 +10,22 @@ use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
 
-pub(super) fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<()> {
-    let mut gone: HashSet<RawText> =
+/// Adds and updates accounts; returns how many others there are.
+pub(super) fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64> {
+    let mut others: HashSet<RawText> =
         collect(unit.connection.prepare("SELECT address FROM accounts")?.query_map([], |row| row.get(0))?)?
             .into_iter()
             .collect();
     for Account { address, password_hash, quota } in accounts {
         let address = address.to_string();
-        let existed = gone.remove(&RawText::from(address.as_str()));
+        let existed = others.remove(&RawText::from(address.as_str()));
         let sql = if existed {
             // Nothing is written when nothing changes.
-            "UPDATE accounts SET password_hash = ?2, quota_messages = ?3, quota_octets = ?4
-             WHERE address = ?1 AND (password_hash, quota_messages, quota_octets) IS NOT (?2, ?3, ?4)"
+            "UPDATE accounts SET password_hash = COALESCE(?2, password_hash), quota_messages = ?3, quota_octets = ?4
+             WHERE address = ?1 AND (password_hash, quota_messages, quota_octets)
+                 IS NOT (COALESCE(?2, password_hash), ?3, ?4)"
         } else {
-            // Messages of an account that was gone for a while are still there.
+            // An address may have mail from a time when it had another account.
             "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
              SELECT ?1, ?2, ?3, ?4, COUNT(*), COALESCE(SUM(octets), 0)
              FROM deliveries WHERE address = ?1 AND quarantined_at_ms IS NULL"
@@ -31,10 +33,13 @@ pub(super) fn replace(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<()> {
         let (quota_messages, quota_octets) = (quota.messages.map(column), quota.octets.map(column));
         unit.connection.prepare_cached(sql)?.execute(params![address, password_hash, quota_messages, quota_octets])?;
     }
-    for address in gone {
-        unit.connection.prepare_cached("DELETE FROM accounts WHERE address = ?1")?.execute([address])?;
-    }
-    Ok(())
+    Ok(others.len() as u64)
+}
+
+pub(super) fn set_password_hash(unit: &mut Unit<'_>, address: &str, hash: &str) -> Result<()> {
+    let sql = "UPDATE accounts SET password_hash = ?2 WHERE address = ?1";
+    let updated = unit.connection.prepare_cached(sql)?.execute([address, hash])?;
+    if updated == 1 { Ok(()) } else { Err(StoreError::MailboxUnknown) }
 }
 
 pub(super) fn password_hashes(connection: &Connection) -> Result<HashMap<Mailbox, String>> {

@@ -75,8 +75,13 @@ pub struct SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn replace_accounts(&self, accounts: Vec<Account>) -> Result<()> {
-        self.writer.write(move |unit| accounts::replace(unit, &accounts)).await
+    async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
+        self.writer.write(move |unit| accounts::put(unit, &accounts)).await
+    }
+
+    async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()> {
+        let address = address.to_string();
+        self.writer.write(move |unit| accounts::set_password_hash(unit, &address, &hash)).await
     }
 
     async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {

@@ -250,7 +250,7 @@ async fn quotas_hold_whatever_comes_together() {
     let fixtures = [&town.fixture().await, &town.fixture().await];
     let quota = Quota { messages: Some(5), octets: Some(100) };
     let limited = Account { quota, ..account("a@local.test") };
-    fixtures[0].store.replace_accounts(vec![limited, account("b@local.test")]).await.unwrap();
+    fixtures[0].store.put_accounts(vec![limited, account("b@local.test")]).await.unwrap();
     let recipients = ["a@local.test", "b@local.test"];
     let submitting = (0..20).map(|n| async move {
         let body = if n == 7 { octets(101) } else { b"S: x\r\n".to_vec() };

@@ -45,7 +45,7 @@ async fn all_start_at_once_on_an_empty_database(town: Town) {
     let stores = join_all((0..8).map(|_| PostgresStore::open(town.options()))).await;
     let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
     let accounts = || vec![account("a@local.test"), account("b@local.test")];
-    try_join_all(stores.iter().map(|store| store.replace_accounts(accounts()))).await.unwrap();
+    try_join_all(stores.iter().map(|store| store.put_accounts(accounts()))).await.unwrap();
     try_join_all(stores.iter().map(Store::probe)).await.unwrap();
     assert_eq!(stores[3].password_hashes().await.unwrap().len(), 2);
     assert_eq!(town.number("SELECT COUNT(*) FROM properties").await, 2);
@@ -198,7 +198,7 @@ async fn no_id_is_given_twice(town: Town) {
     let last = i64::MAX / 2;
     // Before there is anything to start after.
     let stores = [town.store().await, town.store().await, town.store().await];
-    stores[0].replace_accounts(vec![account("a@local.test")]).await.unwrap();
+    stores[0].put_accounts(vec![account("a@local.test")]).await.unwrap();
     let mut ids = Vec::new();
     for (store, length) in stores.iter().zip([100, 300_000, 100]) {
         // Far in the future, so that all go on counting from here.

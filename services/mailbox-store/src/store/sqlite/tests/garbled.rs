@@ -109,11 +109,11 @@ async fn an_account_is_written_anew() {
     for column in ["address", "password_hash"] {
         let (fixture, path, [bad, good]) = two_messages().await;
         let account = || crate::store::Account { password_hash: Some("hash".to_owned()), ..account("a@local.test") };
-        fixture.store.replace_accounts(vec![account()]).await.unwrap();
+        fixture.store.put_accounts(vec![account()]).await.unwrap();
         garble(&path, "accounts", column, "address = 'a@local.test'");
-        fixture.store.replace_accounts(vec![account()]).await.unwrap();
-        assert_eq!(fixture.store.password_hashes().await.unwrap().len(), 1, "{column}");
-        assert_eq!(fixture.store.mailboxes("", 10).await.unwrap().mailboxes.len(), 1, "{column}");
+        fixture.store.put_accounts(vec![account()]).await.unwrap();
+        assert_eq!(fixture.store.password_hashes().await.unwrap().len(), 2, "{column}");
+        assert_eq!(fixture.store.mailboxes("", 10).await.unwrap().mailboxes.len(), 2, "{column}");
         assert_eq!(fixture.listed("a@local.test").await, [bad, good], "{column}");
     }
 }

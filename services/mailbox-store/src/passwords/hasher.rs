@@ -1,0 +1,174 @@
+//! Argon2 in a fixed set of memory blocks.
+
+use super::Stored;
+use crate::store::{Result, StoreError};
+use argon2::{
+    Argon2, Block, Params,
+    password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a login waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most hashes that are computed at once: each takes a processor and [`USUAL_BLOCKS`].
+const CONCURRENT: usize = 4;
+/// The blocks of a hash of today's parameters: 19 MiB.
+const USUAL_BLOCKS: usize = Params::DEFAULT.block_count();
+
+/// The hash of nobody's password, with the parameters of everybody's: to check a password for an account that does not
+/// exist takes as long as for one that does.
+pub(crate) const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGxvZ3MgaW4gIA$1YFkTVAFLdhf0f0Rwm8wYiGXUjkxA9GVnKpKZUvlNrE";
+
+type Memory = Vec<Block>;
+
+/// Computes and verifies argon2 hashes, a few at a time, in memory that it keeps and uses again.
+///
+/// An allocator that is given such large blocks back from many threads keeps some of them for each thread. So the memory
+/// of a store would grow with the number of logins.
+#[derive(Clone)]
+pub(crate) struct Hasher {
+    slots: Arc<Semaphore>,
+    unused: Arc<Mutex<Vec<Memory>>>,
+}
+
+impl Hasher {
+    pub(crate) fn new() -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self { slots: Arc::new(Semaphore::new(processors.min(CONCURRENT))), unused: Arc::default() }
+    }
+
+    /// Whether this is the password that was hashed. Takes tens of milliseconds, as it should.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] when too many others wait.
+    pub(crate) async fn verify(&self, password: String, hash: String) -> Result<bool> {
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(StoreError::Overloaded("to log in")) };
+        self.run(turn, move |memory| verify(memory, &password, &hash)).await
+    }
+
+    /// The hash of a password as a PHC string, made from it unless `stored` is one already.
+    pub(crate) async fn keep_or_hash(&self, password: String, stored: Option<String>) -> Result<String> {
+        let turn = Arc::clone(&self.slots).acquire_owned().await;
+        let turn = turn.map_err(|_| StoreError::Internal("the slots for hashing are closed".to_owned()))?;
+        let hashed = self.run(turn, move |memory| match stored {
+            Some(hash) if verify(memory, &password, &hash) => Ok(hash),
+            _ => hash(memory, &password),
+        });
+        hashed.await?.map_err(|reason| StoreError::Internal(format!("cannot hash a password: {reason}")))
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        turn: OwnedSemaphorePermit,
+        compute: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T> {
+        let unused = Arc::clone(&self.unused);
+        let computing = tokio::task::spawn_blocking(move || {
+            // Both are held to the end, also when the caller has gone.
+            let mut memory = lock(&unused).pop().unwrap_or_default();
+            let outcome = compute(&mut memory);
+            memory.truncate(USUAL_BLOCKS);
+            memory.shrink_to(USUAL_BLOCKS);
+            lock(&unused).push(memory);
+            drop(turn);
+            outcome
+        });
+        computing.await.map_err(|error| StoreError::Internal(format!("computing a hash panicked: {error}")))
+    }
+}
+
+fn lock(unused: &Mutex<Vec<Memory>>) -> std::sync::MutexGuard<'_, Vec<Memory>> {
+    unused.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn verify(memory: &mut Memory, password: &str, hash: &str) -> bool {
+    let Ok(Stored { argon2, phc }) = Stored::parse(hash) else { return false };
+    let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else { return false };
+    // Two outputs are compared in constant time.
+    compute(&argon2, memory, password, &salt, expected.len()).is_ok_and(|output| output == expected)
+}
+
+fn hash(memory: &mut Memory, password: &str) -> std::result::Result<String, String> {
+    let (argon2, salt) = (Argon2::default(), Salt::generate());
+    let output = compute(&argon2, memory, password, &salt, Params::DEFAULT_OUTPUT_LEN)?;
+    let phc = PasswordHash {
+        algorithm: argon2::Algorithm::default().ident(),
+        version: Some(argon2::Version::default().into()),
+        params: ParamsString::try_from(argon2.params()).map_err(|error| error.to_string())?,
+        salt: Some(salt),
+        hash: Some(output),
+    };
+    Ok(phc.to_string())
+}
+
+fn compute(
+    argon2: &Argon2<'_>,
+    memory: &mut Memory,
+    password: &str,
+    salt: &Salt,
+    output_octets: usize,
+) -> std::result::Result<Output, String> {
+    let blocks = argon2.params().block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::new());
+    }
+    let mut buffer = [0; Output::MAX_LENGTH];
+    let output = buffer.get_mut(..output_octets).ok_or("the hash is too long")?;
+    let password = password.as_bytes();
+    argon2.hash_password_into_with_memory(password, salt, output, memory).map_err(|error| error.to_string())?;
+    Output::new(output).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+
+    #[test]
+    fn nobodys_hash_is_as_costly_as_a_new_one_and_fits_nothing() {
+        let mut memory = Memory::new();
+        let hash = hash(&mut memory, "").unwrap();
+        let costs = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(costs(NOBODY), costs(&hash));
+        assert_eq!(NOBODY.len(), hash.len(), "{hash}");
+        assert!(!verify(&mut memory, "", NOBODY));
+    }
+
+    #[test]
+    fn hashes_are_those_of_the_library() {
+        let mut memory = Memory::new();
+        let ours = hash(&mut memory, "pass").unwrap();
+        Argon2::default().verify_password(b"pass", ours.as_str()).unwrap();
+        let small = Params::new(64, 3, 2, Some(16)).unwrap();
+        for theirs in [Argon2::default(), Argon2::from(small)] {
+            let theirs = theirs.hash_password(b"pass").unwrap().to_string();
+            assert!(verify(&mut memory, "pass", &theirs) && !verify(&mut memory, "Pass", &theirs), "{theirs}");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again_and_returned_where_it_is_more_than_usual() {
+        let hasher = Hasher::new();
+        let large = Argon2::from(Params::new(24 * 1024, 1, 1, None).unwrap()).hash_password(b"pass").unwrap();
+        let checks = (0..20).map(|_| hasher.verify("pass".to_owned(), large.to_string()));
+        assert!(futures_util::future::join_all(checks).await.into_iter().all(|fits| fits == Ok(true)));
+        let unused = lock(&hasher.unused);
+        assert!((1..=CONCURRENT).contains(&unused.len()), "{}", unused.len());
+        assert!(unused.iter().all(|memory| memory.capacity() == USUAL_BLOCKS));
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_fits_is_kept() {
+        let hasher = Hasher::new();
+        let first = hasher.keep_or_hash("pass".to_owned(), None).await.unwrap();
+        assert_eq!(hasher.keep_or_hash("pass".to_owned(), Some(first.clone())).await, Ok(first.clone()));
+        assert_ne!(hasher.keep_or_hash("other".to_owned(), Some(first.clone())).await, Ok(first));
+    }
+}
