@@ -251,7 +251,7 @@ async fn the_queue_is_claimed_settled_and_flushed() {
         RecipientOutcome { recipient: mailbox("x@far.test"), outcome: Outcome::Finished },
         RecipientOutcome {
             recipient: mailbox("y@far.test"),
-            outcome: Outcome::Deferred { retry_after_seconds: 3600, reply: reply.clone() },
+            outcome: Outcome::Deferred { retry_after_seconds: 3600, reply: reply.clone(), untried: false },
         },
     ];
     let failure_message = Some(submission("bounce", &["a@local.test"]));

@@ -1,6 +1,7 @@
 //! What the backends' records have in common.
 
 use super::{Result, StoreError};
+use jiff::Timestamp;
 use mail_api::{MessageId, Submission};
 use mail_proto::ReversePath;
 use std::time::Duration;
@@ -23,6 +24,11 @@ pub(super) fn column(number: u64) -> i64 {
 /// The moment `duration` after this one, in milliseconds.
 pub(super) fn later_ms(now_ms: i64, duration: Duration) -> i64 {
     now_ms.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How many whole seconds have gone by since `received_at`.
+pub(super) fn age_seconds(now: Timestamp, received_at: Timestamp) -> u64 {
+    now.duration_since(received_at).as_secs().try_into().unwrap_or_default()
 }
 
 /// What the queue says of a recipient whose mailbox was full when the message came (RFC 3463 §3.3).

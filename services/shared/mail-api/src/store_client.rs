@@ -284,6 +284,7 @@ mod tests {
             reverse_path: "<>".parse().unwrap(),
             octets: 3,
             queued_at: jiff::Timestamp::UNIX_EPOCH,
+            age_seconds: Some(7),
             recipients: (0..2000).map(recipient).collect(),
             inline: number == 7,
         };

@@ -302,6 +302,9 @@ pub struct ClaimedMessage {
     /// When the message was committed.
     #[schema(value_type = String, format = DateTime)]
     pub queued_at: Timestamp,
+    /// How old the message was by the store's clock when it was claimed; absent from an older store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
     /// Who it is for, in this domain.
     pub recipients: Vec<ClaimedRecipient>,
     /// Whether its octets follow the head of the frame, after those of the messages before it.
@@ -380,8 +383,12 @@ pub enum Outcome {
         /// When, from now.
         #[serde(deserialize_with = "fields::whole_number")]
         retry_after_seconds: u64,
-        /// What the peer, or what stood in its way, said.
+        /// What the peer, or what stood in its way, said. If it is empty and the recipient was not tried, the last
+        /// reply stays.
         reply: String,
+        /// Nobody tried this recipient: the store takes the attempt back that the claim has counted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        untried: bool,
     },
     /// To be put into the recipient's maildrop, which is here; to be tried again if that is full by now or
     /// does not exist any more.

@@ -142,6 +142,7 @@ mod tests {
             reverse_path: "<usr1@mail.sustech.edu.cn>".parse().unwrap(),
             octets: 100,
             queued_at: Timestamp::UNIX_EPOCH,
+            age_seconds: Some(0),
             recipients: vec![ClaimedRecipient { mailbox, attempts: 1 }],
             inline: false,
         }

@@ -70,7 +70,7 @@ impl<'a> Settler<'a> {
     /// Gives messages back that were not tried.
     pub(super) async fn release(&self, messages: &[ClaimedMessage]) {
         for message in messages {
-            let outcome = || Outcome::Deferred { retry_after_seconds: 0, reply: String::new() };
+            let outcome = || Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true };
             let outcomes = message.recipients.iter();
             let outcomes = outcomes
                 .map(|recipient| RecipientOutcome { recipient: recipient.mailbox.clone(), outcome: outcome() })
@@ -110,7 +110,7 @@ impl<'a> Settler<'a> {
         if let (false, Next::RetryAfter(pause)) = (reply.is_permanent(), next) {
             metrics.recipients_deferred.inc();
             tracing::info!(%id, recipient = %mailbox, said, ?pause, "deferred");
-            return (Outcome::Deferred { retry_after_seconds: pause.as_secs(), reply: said }, None);
+            return (Outcome::Deferred { retry_after_seconds: pause.as_secs(), reply: said, untried: false }, None);
         }
         metrics.recipients_failed.inc();
         tracing::info!(%id, recipient = %mailbox, said, "failed");

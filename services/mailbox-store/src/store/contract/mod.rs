@@ -176,7 +176,13 @@ pub(crate) fn finished(message: MessageId, recipients: &[&str]) -> Settlement {
 }
 
 fn deferred(message: MessageId, recipient: &str, retry_after_seconds: u64, reply: &str) -> Settlement {
-    let outcome = Outcome::Deferred { retry_after_seconds, reply: reply.to_owned() };
+    let outcome = Outcome::Deferred { retry_after_seconds, reply: reply.to_owned(), untried: false };
+    let outcomes = vec![RecipientOutcome { recipient: mailbox(recipient), outcome }];
+    Settlement { message, outcomes, failure_message: None }
+}
+
+fn untried(message: MessageId, recipient: &str, reply: &str) -> Settlement {
+    let outcome = Outcome::Deferred { retry_after_seconds: 0, reply: reply.to_owned(), untried: true };
     let outcomes = vec![RecipientOutcome { recipient: mailbox(recipient), outcome }];
     Settlement { message, outcomes, failure_message: None }
 }
@@ -189,6 +195,7 @@ macro_rules! contract_tests {
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
             a_maildrop_has_one_session, an_update_is_all_or_nothing, a_claim_takes_what_is_due,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
+            a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
             many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, old_mail_expires,
             a_closed_store_says_so

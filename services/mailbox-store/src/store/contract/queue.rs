@@ -94,6 +94,28 @@ pub(crate) async fn a_settlement_defers_and_a_flush_hurries(fixture: Fixture) {
     assert_eq!(fixture.claim().await.unwrap().messages[0].recipients[0].mailbox, mailbox("x@far.test"));
 }
 
+/// A recipient whom nobody has tried keeps its attempts and its last reply, unless the settlement brings a new reply.
+/// A claim brings the message's age.
+pub(crate) async fn a_settlement_takes_the_attempt_back(fixture: Fixture) {
+    let id = fixture.send("1", &["x@far.test"]).await;
+    let first = fixture.claim().await.unwrap();
+    assert_eq!(first.messages[0].age_seconds, Some(0));
+    fixture.store.settle(&first.lease, deferred(id, "x@far.test", 90, "450 later"), body(b"")).await.unwrap();
+    fixture.clock.advance(90 * SECOND + SECOND / 2);
+    for (settled, last_reply) in [("", "450 later"), ("451 not tried", "451 not tried"), ("", "451 not tried")] {
+        let claim = fixture.claim().await.unwrap();
+        let message = &claim.messages[0];
+        assert_eq!((message.age_seconds, message.recipients[0].attempts), (Some(90), 2));
+        fixture.store.settle(&claim.lease, untried(id, "x@far.test", settled), body(b"")).await.unwrap();
+        assert_eq!(fixture.queued().await, ["x@far.test 1 false"]);
+        assert_eq!(fixture.store.queue(None, 10).await.unwrap().entries[0].last_reply, last_reply);
+    }
+    // A settlement of a lost claim changes nothing.
+    let lost = fixture.store.settle(&first.lease, untried(id, "x@far.test", "x"), body(b"")).await;
+    assert_eq!(lost, Err(StoreError::LeaseLost));
+    assert_eq!(fixture.queued().await, ["x@far.test 1 false"]);
+}
+
 /// A settlement and its failure message are one: both happen or neither.
 pub(crate) async fn a_settlement_carries_its_failure_message(fixture: Fixture) {
     let id = fixture.send("1", &["x@far.test", "y@far.test"]).await;

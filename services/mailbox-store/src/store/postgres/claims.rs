@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{
     ClaimOutcome, REPLY_CHARACTERS, StoreError,
-    records::{id, key, later_ms},
+    records::{age_seconds, id, key, later_ms},
 };
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -92,7 +92,16 @@ async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<
                     let messages::Envelope { reverse_path, octets, received_at, .. } = envelope;
                     let id = id(message);
                     let queued_at = received_at;
-                    claimed.push(ClaimedMessage { id, reverse_path, octets, queued_at, recipients, inline: false });
+                    let age_seconds = Some(age_seconds(unit.now(), queued_at));
+                    claimed.push(ClaimedMessage {
+                        id,
+                        reverse_path,
+                        octets,
+                        queued_at,
+                        age_seconds,
+                        recipients,
+                        inline: false,
+                    });
                 }
                 continue;
             }
@@ -243,14 +252,17 @@ async fn settle_recipient(
             let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
             unit.execute(delete, &[&domain, &message, &recipient, &lease]).await
         }
-        Outcome::Deferred { retry_after_seconds, reply } | Outcome::DeliverHere { retry_after_seconds, reply } => {
+        Outcome::Deferred { retry_after_seconds, reply, .. } | Outcome::DeliverHere { retry_after_seconds, reply } => {
             let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
             // PostgreSQL holds no NUL, which a peer may well send.
             let reply: String = reply.chars().take(REPLY_CHARACTERS).filter(|character| *character != '\0').collect();
-            let update = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $5, last_reply = $6
+            let untried = matches!(settled.outcome, Outcome::Deferred { untried: true, .. });
+            let update = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $5,
+                     attempts = CASE WHEN $7 THEN GREATEST(attempts - 1, 0) ELSE attempts END,
+                     last_reply = CASE WHEN $7 AND $6 = '' THEN last_reply ELSE $6 END
                  WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
             let next_attempt_at_ms = later_ms(unit.now_ms(), wait);
-            unit.execute(update, &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply]).await
+            unit.execute(update, &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried]).await
         }
     }
 }

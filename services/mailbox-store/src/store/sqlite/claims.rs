@@ -7,7 +7,10 @@ use super::{
     values::{Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::Unit,
 };
-use crate::store::{ClaimOutcome, REPLY_CHARACTERS, Result, StoreError, records::later_ms};
+use crate::store::{
+    ClaimOutcome, REPLY_CHARACTERS, Result, StoreError,
+    records::{age_seconds, later_ms},
+};
 use mail_api::{Claim, ClaimedMessage, ClaimedRecipient, MessageId, Outcome, RecipientOutcome, Settlement};
 use mail_proto::{Domain, Mailbox};
 use rusqlite::{OptionalExtension, params};
@@ -133,11 +136,14 @@ fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Opti
     let mut statement = unit.connection.prepare_cached(
         "SELECT id, reverse_path, octets, received_at_ms, body_file, body IS NULL FROM messages WHERE id = ?1",
     )?;
+    let now = unit.now();
     let found = statement.query_row([message], |row| {
         decode(row, |row| {
             let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
             let (id, recipients) = (id(row.get(0)?), Vec::new());
-            let claimed = ClaimedMessage { id, reverse_path, octets, queued_at, recipients, inline: false };
+            let age_seconds = Some(age_seconds(now, queued_at));
+            let claimed =
+                ClaimedMessage { id, reverse_path, octets, queued_at, age_seconds, recipients, inline: false };
             Ok((claimed, row.get::<_, Option<String>>(4)?, row.get::<_, bool>(5)?))
         })
     });
@@ -186,16 +192,18 @@ fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settle
             .connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
             .execute(params![key(message), recipient, lease])?,
-        Outcome::Deferred { retry_after_seconds, reply } | Outcome::DeliverHere { retry_after_seconds, reply } => {
+        Outcome::Deferred { retry_after_seconds, reply, .. } | Outcome::DeliverHere { retry_after_seconds, reply } => {
             let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
             let reply: String = reply.chars().take(REPLY_CHARACTERS).collect();
             let next_attempt_at_ms = later_ms(unit.now().as_millisecond(), wait);
+            let untried = matches!(settled.outcome, Outcome::Deferred { untried: true, .. });
             unit.connection
                 .prepare_cached(
-                    "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, last_reply = ?5
+                    "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, attempts = MAX(attempts - ?6, 0),
+                         last_reply = CASE WHEN ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
                      WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3",
                 )?
-                .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply])?
+                .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply, untried])?
         }
     };
     if entries == 0 {
