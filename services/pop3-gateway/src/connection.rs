@@ -158,7 +158,11 @@ impl Connection<'_> {
                 Ok(maildrop.messages.into_iter().map(|message| (message.id, message.octets)).collect())
             }
             Err(error) => Err(match error.kind() {
-                Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => OpenFailure::Authentication,
+                Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => {
+                    // The filter of fail2ban in docs/operation reads this line; the span has peer and user.
+                    tracing::warn!(outcome = "refused", "pop3.login");
+                    OpenFailure::Authentication
+                }
                 Some(ProblemKind::MaildropInUse) => OpenFailure::InUse,
                 _ => {
                     tracing::warn!(%error, "cannot open a maildrop");
