@@ -150,9 +150,50 @@ fn nobody_listens_beyond_loopback_without_a_token() {
     let site = Plan::default().write();
     for binary in SERVICES {
         let mut arguments = arguments(&site, binary);
-        arguments.extend(["--bind".into(), "0.0.0.0".into()]);
+        arguments.extend(["--http-bind".into(), "0.0.0.0".into()]);
         let said = failure(site.directory(), binary, arguments);
-        assert_eq!(said, "refusing to listen on 0.0.0.0 without a token; set MAILTOWN_TOKEN, or bind to 127.0.0.1");
+        assert_eq!(
+            said,
+            "refusing to serve HTTP on 0.0.0.0 without a token; set MAILTOWN_TOKEN, or give --http-bind 127.0.0.1"
+        );
+    }
+}
+
+/// `arguments` says which subcommand; the options follow it.
+#[test]
+fn options_may_stand_after_the_subcommand() {
+    let site = Plan::default().write();
+    for binary in SERVICES {
+        let mut arguments = arguments(&site, binary);
+        arguments.insert(0, "healthcheck".into());
+        let said = failure(site.directory(), binary, arguments);
+        assert!(said.contains("/readyz is silent"), "{binary}: {said}");
+    }
+    let mut arguments = arguments(&site, "mailbox-store");
+    arguments.splice(0..0, ["check".into()]);
+    let said = failure(site.directory(), "mailbox-store", arguments);
+    assert!(said.contains(&site.state().display().to_string()), "{said}");
+}
+
+#[test]
+fn a_missing_name_is_asked_for() {
+    let site = Plan::default().write();
+    for binary in SERVICES {
+        let said = failure(site.directory(), binary, [OsStr::new("--config"), site.config().as_os_str()]);
+        assert_eq!(said, "give --name NAME (MAILTOWN_NAME), which is one of exmail.qq.com, gmail.com", "{binary}");
+    }
+}
+
+#[test]
+fn a_wrong_log_filter_is_named() {
+    let site = Plan::default().write();
+    for binary in SERVICES.into_iter().chain(["mailtown"]) {
+        let mut arguments = arguments(&site, binary);
+        arguments.extend(["--log".into(), "verbose".into()]);
+        let said = failure(site.directory(), binary, arguments);
+        let expected =
+            "--log (MAILTOWN_LOG): \"verbose\" is no log filter; give error, warn, info, debug, trace or off, ";
+        assert!(said.starts_with(expected), "{binary}: {said}");
     }
 }
 
@@ -198,6 +239,7 @@ fn help_has_an_example() {
         assert_eq!(output.status.code(), Some(0), "{binary}");
         let (_, examples) = help.split_once("\nExample").unwrap_or_else(|| panic!("{binary}: {help}"));
         assert!(examples.lines().any(|line| line.starts_with(&format!("  {binary}"))), "{binary}: {help}");
+        assert_eq!(help.contains("MAILTOWN_LOG"), binary != "agent", "{binary}: {help}");
     }
 }
 

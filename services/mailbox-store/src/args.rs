@@ -23,10 +23,10 @@ pub struct Args {
     #[command(flatten)]
     service: ServiceArgs<Command>,
     /// The directory to keep everything in [default: .mailtown/<NAME>]
-    #[arg(long, env = "MAILTOWN_DATA", value_name = "DIR")]
+    #[arg(long, env = "MAILTOWN_DATA", value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     /// Keep everything in this PostgreSQL database instead, which other stores of the stack may share
-    #[arg(long, env = "MAILTOWN_DATABASE", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "MAILTOWN_DATABASE", hide_env_values = true, value_name = "URL", global = true)]
     database: Option<String>,
 }
 
@@ -38,7 +38,8 @@ impl Args {
         let database = database.filter(|url| !url.is_empty()).map(|url| url.parse()).transpose();
         let database = database.context("--database (MAILTOWN_DATABASE)");
         if let Some(command) = command {
-            return cli::exit_code(database.and_then(|database| command.run(&service, data, database)));
+            let logs = service.log.start().map_err(Into::into);
+            return cli::exit_code(logs.and(database).and_then(|database| command.run(&service, data, database)));
         }
         cli::run(&service, PortKey::Store, async |launch| {
             let listener = launch.listen(PortKey::Store).await?;

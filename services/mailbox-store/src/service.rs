@@ -17,6 +17,7 @@ use service_kit::{
     config::{Profile, Retention, Stack},
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
+    telemetry,
 };
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -104,7 +105,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             readiness: readiness(&store),
             token,
         };
-        let maintenance = tokio::spawn(maintain(Arc::clone(&store), retention, shutdown.clone()));
+        let maintenance = telemetry::spawn(maintain(Arc::clone(&store), retention, shutdown.clone()));
         let checking = accounts.check_all(shutdown.clone());
         let (served, ()) = tokio::join!(serve(listener, service, shutdown), checking);
         maintenance.abort();
@@ -129,7 +130,7 @@ pub(crate) async fn open(
         return Ok(Arc::new(PostgresStore::open(options).await?));
     }
     let options = sqlite::Options { directory: data, adds_return_path, clock, metrics };
-    Ok(Arc::new(tokio::task::spawn_blocking(|| SqliteStore::open(options)).await??))
+    Ok(Arc::new(telemetry::spawn_blocking(|| SqliteStore::open(options)).await??))
 }
 
 /// Refuses a configuration with a password that nobody could log in with.

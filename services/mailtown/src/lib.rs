@@ -13,6 +13,7 @@ use service_kit::{
     config::{Config, PortKey, Stack},
     http::Token,
     shutdown::CancellationToken,
+    telemetry,
 };
 use smtp_gateway::Hosts;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -117,16 +118,15 @@ impl Town {
         let stop = self.foundations.shutdown.clone();
         let (data, database) = (options.state.join(&name), None);
         let config = mailbox_store::Config { stack: stack.clone(), data, database, token: token.clone() };
-        self.foundations
-            .spawn(format!("mailbox-store of {name}"), mailbox_store::run(config, listeners.store, stop.clone()));
+        self.foundations.spawn(PortKey::Store, &name, mailbox_store::run(config, listeners.store, stop.clone()));
         let config = pseudo_dns::Config { zone: options.zone.clone(), token: token.clone() };
-        self.foundations.spawn(format!("pseudo-dns of {name}"), pseudo_dns::run(config, listeners.dns, stop));
+        self.foundations.spawn(PortKey::Dns, &name, pseudo_dns::run(config, listeners.dns, stop));
 
         let stop = self.gateways.shutdown.clone();
         let config = pop3_gateway::Config::new(&stack, store.clone(), token.clone());
-        self.gateways.spawn(format!("pop3-gateway of {name}"), pop3_gateway::run(config, listeners.pop, stop.clone()));
+        self.gateways.spawn(PortKey::Pop, &name, pop3_gateway::run(config, listeners.pop, stop.clone()));
         let config = smtp_gateway::Config { stack, store, dns, hosts: Hosts::Loopback, token };
-        self.gateways.spawn(format!("smtp-gateway of {name}"), smtp_gateway::run(config, listeners.smtp, stop));
+        self.gateways.spawn(PortKey::Smtp, &name, smtp_gateway::run(config, listeners.smtp, stop));
         self.stacks.push(addresses);
         Ok(())
     }
@@ -155,12 +155,16 @@ struct Layer {
 }
 
 impl Layer {
-    fn spawn<F, E>(&mut self, service: String, run: F)
+    fn spawn<F, E>(&mut self, key: PortKey, server: &str, run: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + Send + Sync + 'static,
     {
-        self.services.spawn(async move { run.await.with_context(|| format!("the {service} failed")) });
+        let (service, server) = (key.service(), server.to_owned());
+        self.services.spawn(async move {
+            let outcome = telemetry::service(service, &server, run).await;
+            outcome.with_context(|| format!("the {service} of {server} failed"))
+        });
     }
 
     async fn failed(&mut self) -> anyhow::Error {

@@ -1,7 +1,9 @@
 //! The sockets of one stack.
 
-use anyhow::Context;
-use service_kit::config::{PortKey, Stack};
+use service_kit::{
+    cli,
+    config::{PortKey, Stack},
+};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -50,20 +52,17 @@ impl StackListeners {
 }
 
 async fn listen(stack: &Stack, key: PortKey) -> anyhow::Result<TcpListener> {
-    let port = stack.port(key).unwrap_or(0);
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| cannot_listen(stack, key, "TCP", port))
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, stack.port(key).unwrap_or(0)));
+    TcpListener::bind(address).await.map_err(|error| cannot_listen(error, stack, key, address, "TCP"))
 }
 
 /// DNS has one port for both transports.
 async fn bind_udp(stack: &Stack, dns_tcp: &TcpListener) -> anyhow::Result<UdpSocket> {
     let address = dns_tcp.local_addr()?;
-    UdpSocket::bind(address).await.with_context(|| cannot_listen(stack, PortKey::Dns, "UDP", address.port()))
+    UdpSocket::bind(address).await.map_err(|error| cannot_listen(error, stack, PortKey::Dns, address, "UDP"))
 }
 
-fn cannot_listen(stack: &Stack, key: PortKey, protocol: &str, port: u16) -> String {
-    let (name, key, file) = (&stack.name, key.as_str(), stack.config_path().display());
-    format!(
-        "cannot listen on {protocol} 127.0.0.1:{port} (server.\"{name}\".{key} in {file}): \
-         stop what listens there, or change the port"
-    )
+fn cannot_listen(error: io::Error, stack: &Stack, key: PortKey, address: SocketAddr, protocol: &str) -> anyhow::Error {
+    let message = cli::cannot_listen(&error, stack, key, address, protocol);
+    anyhow::Error::new(error).context(message)
 }

@@ -3,7 +3,15 @@
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use mailtown::{Options, Town, check, table};
-use service_kit::{cli, config::Config, http::Token, shutdown, telemetry, zone::Zone};
+use service_kit::{
+    cli,
+    config::{Config, PortKey},
+    descriptors,
+    http::Token,
+    shutdown::{self, Signals},
+    telemetry::LogArgs,
+    zone::Zone,
+};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Runs a whole town of mail servers, each with SMTP, POP3, a mailbox store and DNS, on this machine.
@@ -22,6 +30,8 @@ struct Args {
     /// The bearer token of the HTTP APIs; without one, anybody on this machine may call (better set in the environment)
     #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
     /// Instead of running the town:
     #[command(subcommand)]
     command: Option<Command>,
@@ -33,20 +43,24 @@ enum Command {
     Check,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
-    telemetry::start();
-    cli::exit_code(match args.command {
-        Some(Command::Check) => checked(&args),
-        None => run(args).await,
+    cli::block_on(&args.log.clone(), async {
+        match args.command {
+            Some(Command::Check) => checked(&args),
+            None => run(args).await,
+        }
     })
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
-    let shutdown = shutdown::on_signal()?;
+    descriptors::raise();
+    let services = [PortKey::Smtp, PortKey::Pop, PortKey::Store, PortKey::Dns];
+    let needed = config.stacks().flat_map(|stack| services.map(|service| descriptors::needed(stack, service)));
+    descriptors::expect(needed.sum());
+    let Signals { shutdown, reload: _ } = shutdown::on_signal()?;
     let options = Options { config, zone: args.zone, state: args.state, token };
     let mut town = Town::start(options).await?;
     table::write(town.stacks(), &mut anstream::stdout()).context("cannot write to standard output")?;

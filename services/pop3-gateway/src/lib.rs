@@ -16,6 +16,7 @@ use service_kit::{
     http::{HttpService, Token, ready_with_store},
     shutdown::CancellationToken,
     tcp::ConnectionLimits,
+    telemetry,
 };
 use std::{io, sync::Arc};
 use tokio::net::TcpListener;
@@ -110,6 +111,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     // Whichever way this call ends, no connection outlives it.
     let _stop = shutdown.clone().drop_guard();
     let gateway = Arc::new(Gateway { config, metrics, shutdown: shutdown.clone() });
+    telemetry::listening("POP3", listeners.pop3.local_addr());
     let connections =
         service_kit::tcp::accept(listeners.pop3, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
             connection::serve(Arc::clone(&gateway), stream, peer)

@@ -15,7 +15,7 @@ struct Args {
     #[command(flatten)]
     service: ServiceArgs,
     /// The stack's mailbox store; without it, on this machine at the port of the configuration
-    #[arg(long, env = "MAILTOWN_STORE", value_name = "URL")]
+    #[arg(long, env = "MAILTOWN_STORE", value_name = "URL", global = true)]
     store: Option<String>,
 }
 

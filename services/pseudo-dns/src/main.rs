@@ -15,7 +15,7 @@ struct Args {
     #[command(flatten)]
     service: ServiceArgs,
     /// The zone file; it is read again when it changes
-    #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml")]
+    #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml", global = true)]
     zone: PathBuf,
 }
 

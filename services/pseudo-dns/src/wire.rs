@@ -15,7 +15,7 @@ use hickory_server::{
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::MessageResponseBuilder,
 };
-use service_kit::{shutdown::CancellationToken, zone::Lookup};
+use service_kit::{shutdown::CancellationToken, telemetry, zone::Lookup};
 use std::{io, time::Duration};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -34,6 +34,7 @@ pub(crate) async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    telemetry::listening("DNS", udp.local_addr());
     let mut server = Server::new(Handler { zone, metrics });
     server.register_socket(udp);
     server.register_listener(tcp, TCP_IDLE, TCP_RESPONSES);

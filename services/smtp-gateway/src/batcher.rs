@@ -4,6 +4,7 @@
 //! comes alone is sent at once. While batches are under way the next one gathers.
 
 use futures_util::{StreamExt, stream};
+use service_kit::telemetry;
 use std::{fmt, future::Future};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,7 +29,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         F: Future<Output = Vec<A>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(BATCH_REQUESTS);
-        tokio::spawn(gather(receiver, send));
+        telemetry::spawn(gather(receiver, send));
         Self { waiting: sender }
     }
 
@@ -107,7 +108,7 @@ mod tests {
             }
         });
         let ask = |request| {
-            tokio::spawn({
+            telemetry::spawn({
                 let batcher = batcher.clone();
                 async move { batcher.request(request).await }
             })

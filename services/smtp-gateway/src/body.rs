@@ -13,7 +13,7 @@ use mail_proto::{
     dot::DotDecoder,
     smtp::{Envelope, Reply, session::too_large},
 };
-use service_kit::config::Profile;
+use service_kit::{config::Profile, telemetry};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -148,7 +148,7 @@ impl Sink {
         let pieces =
             stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
         let (store, submission) = (self.store.clone(), self.submission.clone());
-        let upload = tokio::spawn(async move { store.submit_stream(&submission, pieces).await });
+        let upload = telemetry::spawn(async move { store.submit_stream(&submission, pieces).await });
         let _ = sender.send(Ok(first)).await;
         self.state = SinkState::Streaming(sender, upload);
     }

@@ -24,6 +24,7 @@ use service_kit::{
     http::{self, HttpService, Token},
     shutdown::CancellationToken,
     tcp::{self, ConnectionLimits},
+    telemetry,
 };
 use std::{io, sync::Arc};
 use submitter::Submitter;
@@ -85,6 +86,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let policy = Policy::new(config.stack.clone(), config.store.clone());
     let submitter = Submitter::new(config.store.clone());
     let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
+    telemetry::listening("SMTP", listeners.smtp.local_addr());
     let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
         connection::serve(Arc::clone(&gateway), stream, peer, shutdown.clone())
     });

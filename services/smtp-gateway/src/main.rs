@@ -18,13 +18,13 @@ struct Args {
     #[command(flatten)]
     service: ServiceArgs,
     /// The mailbox store's URL [default: the port in the configuration, on this machine]
-    #[arg(long, env = "MAILTOWN_STORE", value_name = "URL")]
+    #[arg(long, env = "MAILTOWN_STORE", value_name = "URL", global = true)]
     store: Option<String>,
     /// The pseudo-dns's URL [default: the port in the configuration, on this machine]
-    #[arg(long, env = "MAILTOWN_DNS", value_name = "URL")]
+    #[arg(long, env = "MAILTOWN_DNS", value_name = "URL", global = true)]
     dns: Option<String>,
     /// Where the hosts of the zone are: all on this machine, or each under its own name
-    #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback")]
+    #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback", global = true)]
     hosts: Hosts,
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{
     config::{Config, ConfigError, PortKey, Stack},
+    descriptors,
     http::Token,
-    shutdown::{self, CancellationToken},
-    telemetry,
+    shutdown::{self, CancellationToken, Reload, Signals},
+    telemetry::{self, LogArgs},
 };
 use anyhow::Context;
 use mail_api::{ApiError, DnsClient, Endpoint, StoreClient};
@@ -18,24 +19,33 @@ use std::{
 };
 use tokio::net::{TcpListener, UdpSocket};
 
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// How long a health check waits for its answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The flags of every service, and the subcommands of this one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
-    /// The server whose stack this is: the <NAME> of a [server."<NAME>"] in the configuration
-    #[arg(long, env = "MAILTOWN_NAME")]
-    pub name: String,
+    /// The server whose stack this is: the <NAME> of a [server."<NAME>"] in the configuration; required
+    // Not required by clap, which cannot do so for an option that may also stand after the subcommand.
+    #[arg(long, env = "MAILTOWN_NAME", global = true)]
+    pub name: Option<String>,
     /// The configuration file
-    #[arg(long, env = "MAILTOWN_CONFIG", default_value = "data/config.toml")]
+    #[arg(long, env = "MAILTOWN_CONFIG", default_value = "data/config.toml", global = true)]
     pub config: PathBuf,
-    /// The address to listen on
-    #[arg(long, env = "MAILTOWN_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    /// Where SMTP, POP3 and DNS listen
+    #[arg(long, env = "MAILTOWN_BIND", default_value_t = LOOPBACK, value_name = "ADDRESS", global = true)]
     pub bind: IpAddr,
-    /// The bearer token of the internal API, required beyond loopback (better set in the environment)
-    #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true)]
+    /// Where HTTP listens
+    #[arg(long, env = "MAILTOWN_HTTP_BIND", default_value_t = LOOPBACK, value_name = "ADDRESS", global = true)]
+    pub http_bind: IpAddr,
+    /// The bearer token of the HTTP API, required where it listens beyond loopback (better set in the environment)
+    #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true, global = true)]
     pub token: Option<String>,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
     /// Instead of running the service:
     #[command(subcommand)]
     pub command: Option<C>,
@@ -44,16 +54,21 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
 impl<C: clap::Subcommand> ServiceArgs<C> {
     /// The same flags with another subcommand.
     pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
-        let Self { name, config, bind, token, command: _ } = self;
-        ServiceArgs { name, config, bind, token, command }
+        let Self { name, config, bind, http_bind, token, log, command: _ } = self;
+        ServiceArgs { name, config, bind, http_bind, token, log, command }
     }
 
     /// The stack that they name.
     ///
     /// # Errors
     /// One line that names file, key and remedy.
-    pub fn stack(&self) -> Result<Stack, ConfigError> {
-        Config::load(&self.config)?.stack(&self.name).cloned()
+    pub fn stack(&self) -> anyhow::Result<Stack> {
+        let config = Config::load(&self.config)?;
+        let Some(name) = &self.name else {
+            let servers: Vec<_> = config.stacks().map(|stack| stack.name.as_str()).collect();
+            anyhow::bail!("give --name NAME (MAILTOWN_NAME), which is one of {}", servers.join(", "));
+        };
+        Ok(config.stack(name)?.clone())
     }
 
     /// What guards the internal API.
@@ -66,7 +81,8 @@ impl<C: clap::Subcommand> ServiceArgs<C> {
     /// # Errors
     /// When the configuration does not say.
     pub fn neighbour(&self, stack: &Stack, key: PortKey) -> Result<SocketAddr, ConfigError> {
-        let host = if self.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.bind };
+        let bind = if key.is_http() { self.http_bind } else { self.bind };
+        let host = if bind.is_unspecified() { LOOPBACK } else { bind };
         Ok(SocketAddr::new(host, stack.require_port(key)?))
     }
 }
@@ -87,8 +103,12 @@ pub struct Launch {
     pub token: Option<Token>,
     /// Cancelled when it is to stop.
     pub shutdown: CancellationToken,
-    /// The address to listen on.
+    /// Requested when it is to read its files again.
+    pub reload: Reload,
+    /// Where SMTP, POP3 and DNS listen.
     pub bind: IpAddr,
+    /// Where HTTP listens.
+    pub http_bind: IpAddr,
 }
 
 /// Runs a service's `main`: starts it with `start`, or carries out the subcommand. `health` is the key of its
@@ -98,19 +118,28 @@ where
     S: FnOnce(Launch) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    telemetry::start();
-    let outcome =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime").and_then(
-            |runtime| {
-                runtime.block_on(async {
-                    match args.command {
-                        Some(ServiceCommand::Healthcheck) => healthcheck(args, health).await,
-                        None => start(launch(args)?).await,
-                    }
-                })
-            },
-        );
-    exit_code(outcome)
+    block_on(&args.log, async {
+        match args.command {
+            Some(ServiceCommand::Healthcheck) => healthcheck(args, health).await,
+            None => {
+                let launch = launch(args, health)?;
+                let server = launch.stack.name.clone();
+                telemetry::service(health.service(), server.as_str(), start(launch)).await
+            }
+        }
+    })
+}
+
+/// Runs a program to its end, with logs and a runtime. A failure is printed as one line, and the exit code is then 1.
+pub fn block_on(log: &LogArgs, program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime");
+    exit_code(log.start().map_err(Into::into).and_then(|()| runtime()).and_then(|runtime| {
+        let outcome = runtime.block_on(program);
+        // A thread that hangs in a file system keeps nobody from stopping.
+        runtime.shutdown_background();
+        outcome
+    }))
 }
 
 /// Prints a failure as one line on standard error.
@@ -124,14 +153,38 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn launch(args: &ServiceArgs) -> anyhow::Result<Launch> {
+fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<Launch> {
     let stack = args.stack()?;
     let token = args.token();
-    if token.is_none() && !args.bind.is_loopback() {
-        let bind = args.bind;
-        anyhow::bail!("refusing to listen on {bind} without a token; set MAILTOWN_TOKEN, or bind to 127.0.0.1");
-    }
-    Ok(Launch { stack, token, shutdown: shutdown::on_signal()?, bind: args.bind })
+    require_token(args.http_bind, token.as_ref())?;
+    descriptors::raise();
+    descriptors::expect(descriptors::needed(&stack, health));
+    let Signals { shutdown, reload } = shutdown::on_signal()?;
+    Ok(Launch { stack, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind })
+}
+
+/// Refuses to serve HTTP beyond loopback to everybody.
+///
+/// # Errors
+/// When there is no token and `http_bind` is no loopback address.
+pub fn require_token(http_bind: IpAddr, token: Option<&Token>) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        token.is_some() || http_bind.is_loopback(),
+        "refusing to serve HTTP on {http_bind} without a token; set MAILTOWN_TOKEN, or give --http-bind 127.0.0.1"
+    );
+    Ok(())
+}
+
+/// Says why a socket cannot be bound, and what to do about it.
+pub fn cannot_listen(error: &io::Error, stack: &Stack, key: PortKey, address: SocketAddr, protocol: &str) -> String {
+    let (name, key, file) = (&stack.name, key.as_str(), stack.config_path().display());
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or change the port".to_owned(),
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on, or allow this program to use it".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "give an address of this machine".to_owned(),
+        _ => descriptors::remedy(error).unwrap_or_else(|| "see the reason".to_owned()),
+    };
+    format!("cannot listen on {protocol} {address} (server.\"{name}\".{key} in {file}): {remedy}")
 }
 
 impl Launch {
@@ -141,7 +194,7 @@ impl Launch {
     /// One line that names the port, its key and what to do.
     pub async fn listen(&self, key: PortKey) -> anyhow::Result<TcpListener> {
         let address = self.address(key)?;
-        TcpListener::bind(address).await.with_context(|| self.cannot_listen(key, address, "TCP"))
+        TcpListener::bind(address).await.map_err(|error| self.cannot_listen(error, key, address, "TCP"))
     }
 
     /// Binds the UDP port under `key`.
@@ -150,19 +203,17 @@ impl Launch {
     /// As [`Launch::listen`].
     pub async fn listen_udp(&self, key: PortKey) -> anyhow::Result<UdpSocket> {
         let address = self.address(key)?;
-        UdpSocket::bind(address).await.with_context(|| self.cannot_listen(key, address, "UDP"))
+        UdpSocket::bind(address).await.map_err(|error| self.cannot_listen(error, key, address, "UDP"))
     }
 
     fn address(&self, key: PortKey) -> Result<SocketAddr, ConfigError> {
-        Ok(SocketAddr::new(self.bind, self.stack.require_port(key)?))
+        let host = if key.is_http() { self.http_bind } else { self.bind };
+        Ok(SocketAddr::new(host, self.stack.require_port(key)?))
     }
 
-    fn cannot_listen(&self, key: PortKey, address: SocketAddr, protocol: &str) -> String {
-        let (name, key, file) = (&self.stack.name, key.as_str(), self.stack.config_path().display());
-        format!(
-            "cannot listen on {protocol} {address} (server.\"{name}\".{key} in {file}): \
-             stop what listens there, or change the port"
-        )
+    fn cannot_listen(&self, error: io::Error, key: PortKey, address: SocketAddr, protocol: &str) -> anyhow::Error {
+        let message = cannot_listen(&error, &self.stack, key, address, protocol);
+        anyhow::Error::new(error).context(message)
     }
 
     /// The stack's mailbox store: at `url`, or else on this machine at the port of the configuration.

@@ -3,6 +3,7 @@
 use crate::{
     description,
     shutdown::{CancellationToken, GRACE},
+    telemetry,
 };
 use axum::{
     Json, Router,
@@ -98,6 +99,7 @@ pub struct HttpService {
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
+    telemetry::listening("HTTP", listener.local_addr());
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });

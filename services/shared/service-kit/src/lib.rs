@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod description;
+pub mod descriptors;
 pub mod http;
 pub mod shutdown;
 pub mod tcp;

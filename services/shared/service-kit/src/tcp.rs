@@ -10,6 +10,7 @@ use std::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// How many connections a listener serves at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +53,11 @@ pub async fn accept<S, F>(
         match slots.take(peer.ip()) {
             Some(slot) => {
                 let connection = serve(stream, peer);
-                connections.spawn(async move {
+                let served = async move {
                     connection.await;
                     drop(slot);
-                });
+                };
+                connections.spawn(served.in_current_span());
             }
             None => {
                 tracing::info!(%peer, "connection refused: too many are open");

@@ -1,21 +1,220 @@
 //! Logs on standard error, coloured only on a terminal.
 
-use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use std::{future::Future, io::IsTerminal, net::SocketAddr};
+use tracing::{Instrument, Span};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// The environment variable that selects what is logged, as `tracing_subscriber`'s `EnvFilter` reads it.
+/// The environment variable that selects what is logged.
 pub const LOG_VARIABLE: &str = "MAILTOWN_LOG";
 
-/// The filter when [`LOG_VARIABLE`] is unset. hickory tells of every query that it was answered.
-const DEFAULT_FILTER: &str = "info,hickory_server=warn";
+/// The level when nothing is selected.
+const DEFAULT_FILTER: &str = "info";
 
-/// Starts logging, once a process.
-pub fn start() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
+/// The crates that a level without a target is for. From all others come warnings only.
+const OWN_CRATES: [&str; 8] = [
+    "mail_api",
+    "mail_proto",
+    "mailbox_store",
+    "mailtown",
+    "pop3_gateway",
+    "pseudo_dns",
+    "service_kit",
+    "smtp_gateway",
+];
+
+/// The flag that selects what is logged.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LogArgs {
+    /// What is logged: a level (error, warn, info, debug, trace, off), and levels of single crates such as hyper=debug
+    #[arg(long, env = LOG_VARIABLE, global = true, value_name = "FILTER", default_value = DEFAULT_FILTER)]
+    log: String,
+}
+
+impl LogArgs {
+    /// Starts logging, once a process.
+    ///
+    /// # Errors
+    /// When the filter is not of the form that [`InvalidFilter`] tells.
+    pub fn start(&self) -> Result<(), InvalidFilter> {
+        let filter = filter(&self.log)?;
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init();
+        Ok(())
+    }
+}
+
+/// The text selects nothing that could be logged.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "--log ({LOG_VARIABLE}): {directive:?} is no log filter; give error, warn, info, debug, trace or off, \
+     or a crate's level such as smtp_gateway=debug, several with commas between them"
+)]
+pub struct InvalidFilter {
+    directive: String,
+}
+
+/// Runs a service to its end. Each line that it logs meanwhile says whose it is.
+pub async fn service<T, E>(
+    service: &'static str,
+    server: &str,
+    run: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    // Shown with whatever the filter lets through, so of the level that is never left out.
+    let span = tracing::error_span!("service", service, server);
+    async {
+        let ended = run.await?;
+        tracing::info!("stopped");
+        Ok(ended)
+    }
+    .instrument(span)
+    .await
+}
+
+/// Logs that a service listens.
+pub fn listening(protocol: &'static str, address: std::io::Result<SocketAddr>) {
+    if let Ok(address) = address {
+        tracing::info!(protocol, %address, "listening");
+    }
+}
+
+/// Starts a task whose lines say whose they are, as those of the caller do.
+pub fn spawn<F>(task: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(task.instrument(Span::current()))
+}
+
+/// Runs blocking work whose lines say whose they are, as those of the caller do.
+pub fn spawn_blocking<F, T>(work: F) -> tokio::task::JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
+}
+
+/// Turns a level without a target into a level of our own crates; without any, that is the default.
+fn filter(text: &str) -> Result<EnvFilter, InvalidFilter> {
+    let mut own = LevelFilter::INFO;
+    let mut named = String::new();
+    for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        let invalid = || InvalidFilter { directive: directive.to_owned() };
+        match directive.rsplit_once('=') {
+            None => own = level(directive).ok_or_else(invalid)?,
+            Some((target, text)) => {
+                let level = level(text).ok_or_else(invalid)?;
+                // A crate is known by the name of its package too.
+                named += &format!(",{}={level}", target.replace('-', "_"));
+            }
+        }
+    }
+    let others = own.min(LevelFilter::WARN);
+    let own: String = OWN_CRATES.iter().map(|name| format!(",{name}={own}")).collect();
+    let invalid = |_| InvalidFilter { directive: text.to_owned() };
+    EnvFilter::builder().parse(format!("{others}{own}{named}")).map_err(invalid)
+}
+
+/// A level by its name. `LevelFilter` itself also takes numbers and an empty text.
+fn level(text: &str) -> Option<LevelFilter> {
+    let named = text.bytes().all(|octet| octet.is_ascii_alphabetic()) && !text.is_empty();
+    named.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+    use tracing::{Level, subscriber::with_default};
+
+    /// What a logger with this filter has written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(text: &str, log: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter(text).unwrap())
+            .with_writer(move || writer.clone())
+            .without_time()
+            .with_target(false)
+            .with_ansi(false)
+            .finish();
+        with_default(subscriber, log);
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_level_is_for_our_own_crates() {
+        let table: &[(&str, &str)] = &[
+            ("", "own info, own warn, hyper warn, hickory warn"),
+            ("info", "own info, own warn, hyper warn, hickory warn"),
+            ("INFO", "own info, own warn, hyper warn, hickory warn"),
+            ("debug", "own debug, own info, own warn, hyper warn, hickory warn"),
+            ("warn", "own warn, hyper warn, hickory warn"),
+            ("error", ""),
+            ("off", ""),
+            ("off,hyper=debug", "hyper debug, hyper warn"),
+            ("warn, hickory_server=info", "own warn, hyper warn, hickory info, hickory warn"),
+            ("hyper=off", "own info, own warn, hickory warn"),
+            ("smtp-gateway=debug", "own debug, own info, own warn, hyper warn, hickory warn"),
+        ];
+        for (text, expected) in table {
+            let said = logged(text, || {
+                tracing::event!(target: "smtp_gateway::relay", Level::DEBUG, "own debug");
+                tracing::event!(target: "smtp_gateway::relay", Level::INFO, "own info");
+                tracing::event!(target: "smtp_gateway", Level::WARN, "own warn");
+                tracing::event!(target: "hyper::proto", Level::DEBUG, "hyper debug");
+                tracing::event!(target: "hyper::proto", Level::WARN, "hyper warn");
+                tracing::event!(target: "hickory_server::server", Level::INFO, "hickory info");
+                tracing::event!(target: "hickory_server::server", Level::WARN, "hickory warn");
+            });
+            let said: Vec<_> = said.lines().map(|line| line.trim_start().split_once(' ').unwrap().1.trim()).collect();
+            assert_eq!(said.join(", "), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_named() {
+        for (text, named) in [
+            ("loud", "loud"),
+            ("info,loud", "loud"),
+            ("hyper", "hyper"),
+            ("7", "7"),
+            ("smtp_gateway=", "smtp_gateway="),
+            ("smtp_gateway=loud", "smtp_gateway=loud"),
+        ] {
+            assert_eq!(filter(text).unwrap_err(), InvalidFilter { directive: named.to_owned() }, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_line_says_whose_it_is() {
+        let said = logged("warn", || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let run = async { spawn(async { tracing::warn!("slow") }).await };
+            runtime.block_on(service("pseudo-dns", "gmail.com", run)).unwrap();
+        });
+        assert_eq!(said, " WARN service{service=\"pseudo-dns\" server=\"gmail.com\"}: slow\n");
+    }
 }

@@ -1,5 +1,6 @@
 //! Strict TOML with errors that fit on one line and name file, line and key.
 
+use crate::descriptors;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("{}: {reason}; check the path, or name another file with --{option}", path.display())]
+    #[error("{}: {reason}; {}", path.display(), remedy(.reason, .option))]
     Read {
         /// The file.
         path: PathBuf,
@@ -35,6 +36,10 @@ pub enum FileError {
         /// The key, what is wrong with it and what to do.
         message: String,
     },
+}
+
+fn remedy(reason: &std::io::Error, option: &str) -> String {
+    descriptors::remedy(reason).unwrap_or_else(|| format!("check the path, or name another file with --{option}"))
 }
 
 /// Reads a file that the user can name with `--option`.

@@ -86,9 +86,10 @@ impl Writer {
         let metrics = desk.metrics.clone();
         let (jobs, waiting) = mpsc::channel(WAITING);
         let scribe = Scribe { desk, last_id, waiting };
+        let span = tracing::Span::current();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || scribe.run())
+            .spawn(move || span.in_scope(|| scribe.run()))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writing thread: {error}")))?;
         Ok(Self { running: RwLock::new(Some(Running { jobs, thread })), metrics })
     }

@@ -88,6 +88,21 @@ impl PortKey {
             Self::PopHttp => "pop_http",
         }
     }
+
+    /// The service that listens there.
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::Smtp | Self::SmtpHttp => "smtp-gateway",
+            Self::Pop | Self::PopHttp => "pop3-gateway",
+            Self::Store => "mailbox-store",
+            Self::Dns | Self::DnsHttp => "pseudo-dns",
+        }
+    }
+
+    /// Whether HTTP is spoken there.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Store | Self::DnsHttp | Self::SmtpHttp | Self::PopHttp)
+    }
 }
 
 impl Stack {

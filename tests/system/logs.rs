@@ -1,0 +1,99 @@
+//! What a native town logs, and what it does on signals.
+
+use rustix::process::{Pid, Signal, kill_process};
+use service_kit::{cli, config::PortKey};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+};
+use tokio::process::{Child, Command};
+use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, binaries, eventually};
+
+/// `mailtown` as a process; it is killed when this is dropped.
+struct NativeTown {
+    site: Site,
+    process: Child,
+}
+
+impl NativeTown {
+    /// Starts it, and waits until it is ready.
+    async fn start(plan: Plan) -> Self {
+        let site = plan.write();
+        let log = File::create(site.directory().join("log")).unwrap();
+        let mut command = Command::new(binaries::path("mailtown"));
+        command.arg("--config").arg(site.config()).arg("--zone").arg(site.zone()).arg("--state").arg(site.state());
+        command.env_remove("MAILTOWN_LOG").env_remove("MAILTOWN_TOKEN").kill_on_drop(true);
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut town = Self { site, process };
+        town.ready().await;
+        town
+    }
+
+    async fn ready(&mut self) {
+        let address = self.site.address(GMAIL, PortKey::SmtpHttp);
+        eventually("the town is ready", PATIENCE, async || {
+            assert_eq!(self.process.try_wait().unwrap(), None, "it has ended");
+            cli::ready(address).await.ok()
+        })
+        .await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(self.process.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(process, signal).unwrap();
+    }
+
+    fn log(&self) -> PathBuf {
+        self.site.directory().join("log")
+    }
+
+    /// Waits until a line with all of these texts was logged.
+    async fn logged(&self, texts: &[&str]) {
+        eventually(&format!("a line with {texts:?}"), PATIENCE, async || {
+            let log = fs::read_to_string(self.log()).unwrap();
+            log.lines().any(|line| texts.iter().all(|text| line.contains(text))).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn every_line_says_what_happens_and_to_which_service() {
+    let mut town = NativeTown::start(Plan::default()).await;
+    let table = [
+        ("smtp-gateway", "SMTP", PortKey::Smtp),
+        ("smtp-gateway", "HTTP", PortKey::SmtpHttp),
+        ("pop3-gateway", "POP3", PortKey::Pop),
+        ("pop3-gateway", "HTTP", PortKey::PopHttp),
+        ("mailbox-store", "HTTP", PortKey::Store),
+        ("pseudo-dns", "DNS", PortKey::Dns),
+        ("pseudo-dns", "HTTP", PortKey::DnsHttp),
+    ];
+    for server in [EXMAIL, GMAIL] {
+        for (service, protocol, key) in table {
+            let address = town.site.address(server, key);
+            let whose = format!("service=\"{service}\" server=\"{server}\"");
+            town.logged(&[&whose, "listening", &format!("protocol=\"{protocol}\""), &format!("address={address}")])
+                .await;
+        }
+    }
+    town.signal(Signal::TERM);
+    let status = tokio::time::timeout(PATIENCE, town.process.wait()).await.unwrap().unwrap();
+    assert!(status.success(), "{status}");
+    town.logged(&["stopping", "SIGTERM"]).await;
+    for (service, _, _) in table {
+        town.logged(&[&format!("service=\"{service}\" server=\"{EXMAIL}\""), "stopped"]).await;
+    }
+    let log = fs::read_to_string(town.log()).unwrap();
+    let nobodys = log.lines().filter(|line| !line.contains("service{service=") && !line.contains("stopping"));
+    assert_eq!(nobodys.collect::<Vec<_>>(), Vec::<&str>::new(), "each line has an owner");
+}
+
+#[tokio::test]
+async fn sighup_stops_nobody() {
+    let mut town = NativeTown::start(Plan::default()).await;
+    town.signal(Signal::HUP);
+    town.logged(&["SIGHUP"]).await;
+    town.ready().await;
+}
