@@ -33,6 +33,7 @@ impl Metrics {
             ("relay_recipients_failed", "Recipients given up", &metrics.recipients_failed),
             ("relay_failure_messages", "Failure messages sent", &metrics.failure_messages),
         ];
+        let registry = registry.sub_registry_with_prefix("mailtown");
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
