@@ -4,17 +4,23 @@ use std::process::Stdio;
 use tokio::{io::AsyncWriteExt, process::Command};
 use town_tests::{Plan, TestTown, USR, USR1, USR2, binaries};
 
-/// What the agent prints on standard output when it is told these lines.
+/// What the agent prints on standard output when it is told these lines; nothing on standard error.
 async fn agent(town: &TestTown, address: &str, password: &str, lines: &str) -> String {
+    let (output, errors) = outputs(town, address, password, lines).await;
+    assert_eq!(errors, "");
+    output
+}
+
+/// What the agent prints on standard output and on standard error.
+async fn outputs(town: &TestTown, address: &str, password: &str, lines: &str) -> (String, String) {
     let mut command = Command::new(binaries::path("agent"));
     command.args(["-e", address, "-p", password, "--config"]).arg(town.config()).arg("--zone").arg(town.zone());
     command.env("MAILTOWN_TOKEN", town_tests::TOKEN).current_dir(town.directory()).kill_on_drop(true);
     let mut agent = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     agent.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
     let output = agent.wait_with_output().await.unwrap();
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert_eq!(output.status.code(), Some(0));
-    String::from_utf8(output.stdout).unwrap()
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 /// Sends one message of the tutorial; input on a pipe is not shown, so the prompts stand side by side.
@@ -74,7 +80,8 @@ b'+OK user successfully logged on'
 [pop]>>> b'+OK'
 [smtp|pop|exit]>>> ";
     assert_eq!(printed, expected);
-    let printed = agent(&town, USR1, "wrong", "pop\nexit\n").await;
+    let (printed, errors) = outputs(&town, USR1, "wrong", "pop\nexit\n").await;
+    assert!(errors.starts_with("usr1@mail.sustech.edu.cn was refused at pop.exmail.qq.com: P "), "{errors}");
     let expected = "[smtp|pop|exit]>>> b'+OK POP3 server ready'
 b'+OK'
 -ERR [AUTH] wrong user or password

@@ -8,8 +8,10 @@ Examples:
   agent -e usr1@mail.sustech.edu.cn -p pass1
   echo Hello | agent -e usr1@mail.sustech.edu.cn send --to usr@gmail.com --subject Greeting
   agent -e usr@gmail.com -p pass fetch --keep
+  agent -v -e usr@gmail.com -p pass              the same dialogue, and what is sent (C:) and received (S:)
+  docker compose run --rm agent -e usr1@mail.sustech.edu.cn -p pass1
 
-In the dialogue, mail marked by dele is deleted by quit only: the end of the input deletes nothing.";
+In the dialogue, mail marked by dele is deleted by quit or exit only: the end of the input deletes nothing.";
 
 /// The mail client of mailtown: reads commands, or does one thing and ends
 // No `Debug`: there is a password inside.
@@ -34,12 +36,27 @@ pub struct Args {
     /// The zone file, read where no pseudo-dns answers
     #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml", value_name = "FILE")]
     pub zone: PathBuf,
-    /// The pseudo-dns to ask, in place of the configuration's
-    #[arg(long, value_name = "HOST:PORT")]
-    pub dns: Option<String>,
+    /// A pseudo-dns to ask, in place of the configuration's; repeat it for more
+    #[arg(long, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT")]
+    pub dns: Vec<String>,
+    /// Where a server is whose P record is a port only
+    #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback")]
+    pub hosts: Hosts,
+    /// Print the dialogue with each server on standard error; passwords are masked
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Instead of the dialogue:
     #[command(subcommand)]
     pub action: Option<Action>,
+}
+
+/// Where the hosts of the zone are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hosts {
+    /// All on this machine
+    Loopback,
+    /// Each under its own name, as containers on one network are
+    Names,
 }
 
 /// What can be done without a dialogue.

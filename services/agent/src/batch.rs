@@ -5,12 +5,15 @@ use crate::{
     args::{Fetch, Send},
     directory::Directory,
     maildrop::{Maildrop, login, refusal},
-    message::compose,
+    mbox::MboxWriter,
+    message::{Draft, compose},
     printable,
-    submission::{queued_as, submit},
+    submission::{Submission, queued_as, submit},
+    transcript::Transcript,
 };
 use anyhow::{Context, ensure};
-use mail_proto::pop3::{Command, ServerReply};
+use jiff::Timestamp;
+use mail_proto::pop3::{Command, StatusLine};
 use std::{
     fs::{self, File},
     io::{self, IsTerminal, Read, Write},
@@ -24,8 +27,10 @@ pub(crate) fn send(args: &Args, directory: &Directory, send: &Send) -> anyhow::R
     let mut text = Vec::new();
     io::stdin().lock().read_to_end(&mut text).context("standard input")?;
     let text = String::from_utf8(text).context("standard input")?;
-    let message = compose(&args.address, &send.subject, &text)?;
-    let verdicts = submit(&directory.smtp()?, &args.address, &send.to, &message)?;
+    let draft = Draft { from: &args.address, to: &send.to, subject: &send.subject, text: &text };
+    let message = compose(draft, directory.profile)?;
+    let submission = Submission { from: &args.address, recipients: &send.to, message: &message };
+    let verdicts = submit(&directory.smtp()?, Transcript::new(args.verbose), submission)?;
     if let Some(accepted) = verdicts.iter().find(|verdict| verdict.is_positive()) {
         writeln!(io::stdout(), "{}", queued_as(accepted))?;
     }
@@ -40,28 +45,39 @@ pub(crate) fn send(args: &Args, directory: &Directory, send: &Send) -> anyhow::R
 /// Writes out every message, and deletes those that were written.
 pub(crate) fn fetch(args: &Args, directory: &Directory, fetch: &Fetch) -> anyhow::Result<ExitCode> {
     let password = password(args)?;
-    let (mut maildrop, greeting) = Maildrop::connect(&directory.pop()?)?;
-    accepted(greeting)?;
+    let (mut maildrop, greeting) = Maildrop::connect(directory.pop()?, Transcript::new(args.verbose))?;
+    let location = maildrop.location().to_string();
+    accepted(&greeting).with_context(|| location.clone())?;
     for command in login(&args.address, &password)? {
-        accepted(maildrop.ask(&command)?)?;
+        let status = maildrop.ask(&command)?;
+        accepted(&status).with_context(|| format!("{} at {location}", args.address))?;
     }
     if let Some(directory) = &fetch.output {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
-    let listing = accepted(maildrop.ask(&Command::Uidl(None))?)?;
-    for line in listing.lines() {
-        let (number, uid) = parse_listing(line)?;
-        let message = accepted(maildrop.ask(&Command::Retr(number))?)?.body;
+    for (number, uid) in listing(&mut maildrop)? {
+        accepted(&maildrop.ask(&Command::Retr(number))?)?;
         match &fetch.output {
-            Some(directory) => write_file(directory, &uid, &message)?,
-            None => write_mbox(&mut io::stdout().lock(), &uid, &message).context("standard output")?,
+            Some(directory) => write_file(directory, &uid, &mut maildrop)?,
+            None => write_mbox(io::stdout().lock(), &mut maildrop)?,
         }
         if !fetch.keep {
-            accepted(maildrop.ask(&Command::Dele(number))?)?;
+            accepted(&maildrop.ask(&Command::Dele(number))?)?;
         }
     }
-    accepted(maildrop.ask(&Command::Quit)?)?;
+    accepted(&maildrop.ask(&Command::Quit)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The number and the uid of each message.
+fn listing(maildrop: &mut Maildrop) -> anyhow::Result<Vec<(u64, String)>> {
+    accepted(&maildrop.ask(&Command::Uidl(None))?)?;
+    let mut listing = Vec::new();
+    maildrop.listing(|line| {
+        listing.push(parse_listing(line)?);
+        Ok(())
+    })?;
+    Ok(listing)
 }
 
 fn password(args: &Args) -> anyhow::Result<String> {
@@ -72,9 +88,9 @@ fn password(args: &Args) -> anyhow::Result<String> {
     }
 }
 
-fn accepted(reply: ServerReply) -> anyhow::Result<ServerReply> {
-    ensure!(reply.status.is_ok(), "{}", refusal(&reply));
-    Ok(reply)
+fn accepted(status: &StatusLine) -> anyhow::Result<()> {
+    ensure!(status.is_ok(), "{}", refusal(status));
+    Ok(())
 }
 
 /// A line of UIDL (RFC 1939 §7).
@@ -84,18 +100,30 @@ fn parse_listing(line: &[u8]) -> anyhow::Result<(u64, String)> {
     parsed.with_context(|| format!("not a line of UIDL: {}", printable(&text)))
 }
 
-/// Octet for octet, and on the disk before the server is told to delete it.
-fn write_file(directory: &Path, uid: &str, message: &[u8]) -> anyhow::Result<()> {
+/// Octet for octet, and on the disk before the server is told to delete it. The file has its name once it is whole.
+fn write_file(directory: &Path, uid: &str, maildrop: &mut Maildrop) -> anyhow::Result<()> {
     let path = directory.join(file_name(uid));
-    let write = || {
-        let mut file = File::create(&path)?;
-        file.write_all(message)?;
-        file.sync_all()
-    };
-    write().with_context(|| path.display().to_string())
+    let part = path.with_extension("part");
+    let named = |path: &Path| path.display().to_string();
+    let mut file = File::create(&part).with_context(|| named(&part))?;
+    let written = maildrop
+        .message(|octets| file.write_all(octets).with_context(|| named(&part)))
+        .and_then(|()| file.sync_all().with_context(|| named(&part)));
+    if written.is_err() {
+        // Half a message is of no use. The first failure is the one to be told.
+        let _ = fs::remove_file(&part);
+    }
+    written?;
+    fs::rename(&part, &path).with_context(|| named(&path))
 }
 
-/// A uid may hold a `/` (RFC 1939 §7): whatever else a server thinks of, the file stays in its directory.
+fn write_mbox(output: impl Write, maildrop: &mut Maildrop) -> anyhow::Result<()> {
+    let mut mbox = MboxWriter::new(output, Timestamp::now());
+    maildrop.message(|octets| mbox.write(octets).context("standard output"))?;
+    mbox.finish().context("standard output")
+}
+
+/// A uid may hold a `/` (RFC 1939 §7): whatever a server sends, the file stays in its directory.
 fn file_name(uid: &str) -> String {
     let mut name = String::new();
     for octet in uid.bytes() {
@@ -108,42 +136,9 @@ fn file_name(uid: &str) -> String {
     name + ".eml"
 }
 
-/// One message of an mbox (RFC 4155): local line ends, lines that look like a separator quoted with `>` in a
-/// way that can be undone. The uid stands where a sender would, with a date that means nothing.
-fn write_mbox(output: &mut impl Write, uid: &str, message: &[u8]) -> io::Result<()> {
-    writeln!(output, "From {} Thu Jan  1 00:00:00 1970", printable(uid).replace(' ', "_"))?;
-    let message = message.strip_suffix(b"\r\n").unwrap_or(message);
-    for line in message.split(|&octet| octet == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let unquoted = line.iter().position(|&octet| octet != b'>').unwrap_or(line.len());
-        if line[unquoted..].starts_with(b"From ") {
-            output.write_all(b">")?;
-        }
-        output.write_all(line)?;
-        output.write_all(b"\n")?;
-    }
-    output.write_all(b"\n")?;
-    output.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mbox() {
-        let table: &[(&[u8], &str)] = &[
-            (b"Subject: a\r\n\r\nFrom b\r\n>From c\r\nFrom\r\n", "Subject: a\n\n>From b\n>>From c\nFrom\n\n"),
-            (b"Subject: a\r\n\r\nno end", "Subject: a\n\nno end\n\n"),
-            (b"Subject: a\r\n\r\n\r\n", "Subject: a\n\n\n\n"),
-        ];
-        for (message, expected) in table {
-            let mut output = Vec::new();
-            write_mbox(&mut output, "0 1", message).unwrap();
-            let expected = format!("From 0_1 Thu Jan  1 00:00:00 1970\n{expected}");
-            assert_eq!(String::from_utf8(output).unwrap(), expected);
-        }
-    }
 
     #[test]
     fn a_file_stays_in_its_directory() {

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 pub(crate) enum Answer {
     /// A line without its end.
     Line(String),
-    /// The user has had enough of this (Ctrl-C).
+    /// The user pressed Ctrl-C.
     Interrupted,
     /// There will be no more input.
     End,
@@ -26,6 +26,9 @@ pub(crate) trait Console {
 
     /// Waits for a line that is not shown; `None` when that cannot be done.
     fn secret(&mut self, prompt: &str) -> io::Result<Option<String>>;
+
+    /// Prints text without ending the line.
+    fn print(&mut self, text: &str) -> io::Result<()>;
 
     /// Prints a line.
     fn tell(&mut self, line: &str) -> io::Result<()>;
@@ -64,6 +67,10 @@ impl<R: BufRead, W: Write> Console for Piped<R, W> {
 
     fn secret(&mut self, _prompt: &str) -> io::Result<Option<String>> {
         Ok(None)
+    }
+
+    fn print(&mut self, text: &str) -> io::Result<()> {
+        self.output.write_all(text.as_bytes())
     }
 
     fn tell(&mut self, line: &str) -> io::Result<()> {
@@ -108,6 +115,10 @@ impl Console for Terminal {
 
     fn secret(&mut self, prompt: &str) -> io::Result<Option<String>> {
         rpassword::prompt_password(prompt).map(Some)
+    }
+
+    fn print(&mut self, text: &str) -> io::Result<()> {
+        io::stdout().write_all(text.as_bytes())
     }
 
     fn tell(&mut self, line: &str) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Finds the servers: which name to look up is configured, where it listens is a P record.
 
-use crate::{Args, connection::Location};
+use crate::{Args, Hosts, connection::Location, printable};
 use anyhow::{Context, bail};
 use hickory_proto::{
     op::{Message, Query, ResponseCode},
@@ -8,7 +8,7 @@ use hickory_proto::{
 };
 use mail_proto::Domain;
 use service_kit::{
-    config::{Config, PortKey},
+    config::{Config, PortKey, Profile},
     zone::{Host, Lookup, P_RECORD_TYPE, Port, Zone},
 };
 use std::{
@@ -19,7 +19,7 @@ use std::{
 };
 
 /// A pseudo-dns on this machine answers in less than a millisecond, or is not there.
-const DNS_TIMEOUT: Duration = Duration::from_millis(300);
+const DNS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is needed to find a server.
 #[derive(Debug)]
@@ -28,8 +28,18 @@ pub(crate) struct Directory {
     pop: Option<String>,
     /// What to do when there is no name to look up.
     remedy: String,
-    name_servers: Vec<SocketAddr>,
+    /// Each as `host:port`.
+    name_servers: Vec<String>,
     zone: PathBuf,
+    hosts: Hosts,
+    /// Whose ways messages follow.
+    pub(crate) profile: Profile,
+}
+
+/// A P record, or its absence, and who said so.
+struct Answer {
+    lookup: Lookup<Port>,
+    source: String,
 }
 
 impl Directory {
@@ -38,18 +48,22 @@ impl Directory {
         let named = args.smtp.is_some() && args.pop.is_some();
         // Those who name both servers need no configuration.
         let config = if named && !args.config.exists() { None } else { Some(Config::load(&args.config)?) };
-        let hosts = config.as_ref().and_then(|config| config.agent.get(domain));
-        let name_servers = match &args.dns {
-            Some(dns) => dns.to_socket_addrs().with_context(|| format!("--dns {dns}"))?.collect(),
-            None => config.as_ref().map(|config| name_servers(config, domain)).unwrap_or_default(),
+        let names = config.as_ref().and_then(|config| config.agent.get(domain));
+        let name_servers = match &config {
+            Some(config) if args.dns.is_empty() => name_servers(config, domain),
+            _ => args.dns.clone(),
         };
+        // Every stack has the profile of the whole configuration.
+        let profile = config.as_ref().and_then(|config| config.stacks().next()).map(|stack| stack.profile);
         let config = args.config.display();
         Ok(Self {
-            smtp: args.smtp.clone().or_else(|| hosts.map(|hosts| hosts.smtp.clone())),
-            pop: args.pop.clone().or_else(|| hosts.map(|hosts| hosts.pop.clone())),
+            smtp: args.smtp.clone().or_else(|| names.map(|names| names.smtp.clone())),
+            pop: args.pop.clone().or_else(|| names.map(|names| names.pop.clone())),
             remedy: format!("{config}: no [agent.\"{domain}\"]; add it, or give --smtp NAME and --pop NAME"),
             name_servers,
             zone: args.zone.clone(),
+            hosts: args.hosts,
+            profile: profile.unwrap_or_default(),
         })
     }
 
@@ -63,28 +77,42 @@ impl Directory {
 
     fn locate(&self, name: Option<&str>) -> anyhow::Result<Location> {
         let Some(name) = name else { bail!("{}", self.remedy) };
-        match self.look_up(name)? {
-            Lookup::Found(Port { host, number }) => {
-                let host = match host {
+        let Answer { lookup, source } = self.look_up(name)?;
+        match lookup {
+            Lookup::Found(record) => {
+                let host = match &record.host {
+                    Host::Local if self.hosts == Hosts::Names => name.trim_end_matches('.').to_owned(),
                     Host::Local => Ipv4Addr::LOCALHOST.to_string(),
-                    Host::Name(name) => name,
+                    Host::Name(name) => name.clone(),
                     Host::Address(address) => address.to_string(),
                 };
-                Ok(Location { name: name.to_owned(), host, port: number.get() })
+                Ok(Location { name: name.to_owned(), record, source, host })
             }
-            Lookup::NoRecords => bail!("{name} has no P record; add one to the zone file"),
-            Lookup::NameUnknown => bail!("no such name: {name}; add a P record to the zone file"),
+            Lookup::NoRecords => bail!("{name} has no P record, says {source}; add one to the zone file"),
+            Lookup::NameUnknown => bail!("no such name: {name}, says {source}; add a P record to the zone file"),
         }
     }
 
-    fn look_up(&self, name: &str) -> anyhow::Result<Lookup<Port>> {
+    /// Asks each pseudo-dns, then the zone file. Says so when it is the file, since somebody may have stopped
+    /// pseudo-dns to see what that does.
+    fn look_up(&self, name: &str) -> anyhow::Result<Answer> {
         let wire_name = Name::from_ascii(name.trim_end_matches('.').to_owned() + ".");
         let query = Query::query(wire_name.with_context(|| format!("{name:?} is no domain name"))?, p());
-        let answered = self.name_servers.iter().find_map(|&server| ask(server, &query).ok().flatten());
-        match answered {
-            Some(answer) => Ok(answer),
-            None => Ok(Zone::load(&self.zone).context("no pseudo-dns answers")?.ports(name)),
+        let mut failures = Vec::new();
+        for server in &self.name_servers {
+            match ask_host(server, &query) {
+                Ok(Some(lookup)) => return Ok(Answer { lookup, source: format!("pseudo-dns {server}") }),
+                Ok(None) => failures.push(format!("{server} cannot tell")),
+                Err(error) => failures.push(format!("{server}: {error}")),
+            }
         }
+        let failures = if failures.is_empty() { "none is configured".to_owned() } else { failures.join(", ") };
+        let zone = Zone::load(&self.zone).with_context(|| format!("no pseudo-dns answers ({failures})"))?;
+        let file = self.zone.display();
+        if !self.name_servers.is_empty() {
+            eprintln!("{}", printable(&format!("no pseudo-dns answers ({failures}); {name} is looked up in {file}")));
+        }
+        Ok(Answer { lookup: zone.ports(name), source: file.to_string() })
     }
 }
 
@@ -93,17 +121,20 @@ fn p() -> RecordType {
 }
 
 /// Every pseudo-dns knows the whole town; that of the own stack is asked first.
-fn name_servers(config: &Config, domain: &Domain) -> Vec<SocketAddr> {
+fn name_servers(config: &Config, domain: &Domain) -> Vec<String> {
     let mut stacks: Vec<_> = config.stacks().collect();
     stacks.sort_by_key(|stack| !stack.is_local(domain));
-    stacks
-        .iter()
-        .filter_map(|stack| stack.port(PortKey::Dns))
-        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .collect()
+    let ports = stacks.iter().filter_map(|stack| stack.port(PortKey::Dns));
+    ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string()).collect()
 }
 
-/// `None` when the server answers that it cannot tell.
+/// Asks the first address of `server`, which is `host:port`.
+fn ask_host(server: &str, query: &Query) -> io::Result<Option<Lookup<Port>>> {
+    let address = server.to_socket_addrs()?.next();
+    ask(address.ok_or_else(|| io::Error::other("no such host"))?, query)
+}
+
+/// `None` when the server says that it cannot tell.
 fn ask(server: SocketAddr, query: &Query) -> io::Result<Option<Lookup<Port>>> {
     let mut question = Message::query();
     question.add_query(query.clone());
@@ -117,12 +148,21 @@ fn ask(server: SocketAddr, query: &Query) -> io::Result<Option<Lookup<Port>>> {
         let left = deadline.saturating_duration_since(Instant::now());
         // A time-out of zero would mean none.
         socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        let length = socket.recv(&mut datagram)?;
+        let length = socket.recv(&mut datagram).map_err(said_nothing)?;
         match Message::from_vec(&datagram[..length]) {
             Ok(answer) if answer.metadata.id == question.metadata.id => return Ok(understand(&answer)),
             _ if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
             _ => {}
         }
+    }
+}
+
+fn said_nothing(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {} s", DNS_TIMEOUT.as_secs()))
+        }
+        _ => error,
     }
 }
 

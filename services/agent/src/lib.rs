@@ -8,12 +8,14 @@ mod connection;
 mod console;
 mod directory;
 mod maildrop;
+mod mbox;
 mod message;
 mod repl;
 mod repr;
 mod submission;
+mod transcript;
 
-pub use args::{Action, Args};
+pub use args::{Action, Args, Hosts};
 
 use console::{Console, Piped, Terminal};
 use directory::Directory;

@@ -1,35 +1,127 @@
-//! Reads a maildrop by POP3.
+//! Reads a maildrop by POP3. Listings and messages are passed on piece by piece and never held.
 
-use crate::connection::{Connection, Location};
+use crate::{
+    connection::{BODY_TIMEOUT, Connection, Location, REPLY_TIMEOUT, words},
+    transcript::Transcript,
+};
+use anyhow::{Context, ensure};
 use mail_proto::{
     Mailbox,
-    pop3::{Command, Password, ReplyDecoder, ServerReply},
+    dot::DotDecoder,
+    pop3::{Command, Password, StatusLine},
 };
+use memchr::memmem;
+use std::time::Instant;
+
+/// The most lines of a listing.
+const LISTING_LINES: u64 = 1_000_000;
+/// The most octets of a listing.
+const LISTING_OCTETS: u64 = 64 << 20;
+/// The most octets of a message.
+const MESSAGE_OCTETS: u64 = 1 << 30;
+/// The longest line that the dialogue shows.
+const LINE_OCTETS: usize = 1 << 20;
 
 /// A POP3 session.
 #[derive(Debug)]
 pub(crate) struct Maildrop {
     connection: Connection,
+    location: Location,
 }
 
 impl Maildrop {
-    /// Connects; the greeting is answered too.
-    pub(crate) fn connect(location: &Location) -> anyhow::Result<(Self, ServerReply)> {
-        let mut connection = Connection::open(location)?;
-        let greeting = receive(&mut connection, ReplyDecoder::greeting())?;
-        Ok((Self { connection }, greeting))
+    /// Connects, and returns the greeting too.
+    pub(crate) fn connect(location: Location, transcript: Transcript) -> anyhow::Result<(Self, StatusLine)> {
+        let open = || {
+            let mut connection = Connection::open(&location, transcript)?;
+            let greeting = status(&mut connection)?;
+            Ok((connection, greeting))
+        };
+        let opened: anyhow::Result<_> = open();
+        let (connection, greeting) = opened.with_context(|| location.to_string())?;
+        Ok((Self { connection, location }, greeting))
     }
 
-    /// Sends a command and waits for the whole reply.
-    pub(crate) fn ask(&mut self, command: &Command) -> anyhow::Result<ServerReply> {
-        self.connection.send(command.to_wire().as_bytes())?;
-        receive(&mut self.connection, ReplyDecoder::for_command(command))
+    /// Which server this is.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Sends a command and returns the first line of the reply. After `+OK`, [`Maildrop::lines`] or
+    /// [`Maildrop::octets`] must read the rest of a command that is answered in lines.
+    pub(crate) fn ask(&mut self, command: &Command) -> anyhow::Result<StatusLine> {
+        let wire = command.to_wire();
+        match command {
+            Command::Pass(_) => self.connection.send_secret(wire.as_bytes(), "PASS ****\r\n")?,
+            _ => self.connection.send(wire.as_bytes())?,
+        }
+        status(&mut self.connection)
+    }
+
+    /// Passes each line of a listing to `take`.
+    pub(crate) fn listing(&mut self, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut lines = 0;
+        self.lines(LISTING_OCTETS, |line| {
+            lines += 1;
+            ensure!(lines <= LISTING_LINES, "the server lists more than {LISTING_LINES} lines");
+            take(line)
+        })
+    }
+
+    /// Passes each line of a message to `take`.
+    pub(crate) fn message_lines(&mut self, take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.lines(MESSAGE_OCTETS, take)
+    }
+
+    /// Passes the octets of a message to `take`, piece by piece.
+    pub(crate) fn message(&mut self, take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.octets(MESSAGE_OCTETS, take)
+    }
+
+    fn lines(&mut self, limit: u64, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut pending = Vec::new();
+        self.octets(limit, |octets| {
+            // A CR may have come last, and its LF now.
+            let scanned = pending.len().saturating_sub(1);
+            pending.extend_from_slice(octets);
+            let mut start = 0;
+            while let Some(length) = memmem::find(&pending[start.max(scanned)..], b"\r\n") {
+                let end = start.max(scanned) + length;
+                take(&pending[start..end])?;
+                start = end + 2;
+            }
+            pending.drain(..start);
+            ensure!(
+                pending.len() <= LINE_OCTETS,
+                "a line of more than {LINE_OCTETS} octets; `agent fetch` can write it"
+            );
+            Ok(())
+        })?;
+        if pending.is_empty() { Ok(()) } else { take(&pending) }
+    }
+
+    fn octets(&mut self, limit: u64, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + BODY_TIMEOUT;
+        let mut dots = DotDecoder::default();
+        let mut total = 0;
+        loop {
+            let mut piece = Vec::new();
+            let ended = dots.decode(&mut self.connection.input, &mut piece);
+            total += piece.len() as u64;
+            ensure!(total <= limit, "the server sends more than {limit} octets");
+            take(&piece)?;
+            if ended {
+                return Ok(());
+            }
+            self.connection.fill(deadline)?;
+        }
     }
 }
 
-fn receive(connection: &mut Connection, mut decoder: ReplyDecoder) -> anyhow::Result<ServerReply> {
+fn status(connection: &mut Connection) -> anyhow::Result<StatusLine> {
+    let line = connection.line(Instant::now() + REPLY_TIMEOUT)?;
     // Its text holds that of its cause, so the cause is left out.
-    connection.receive(|input| decoder.decode(input).map_err(|error| anyhow::anyhow!("{error}")))
+    StatusLine::parse(line).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 /// The commands that log in, in their order.
@@ -39,6 +131,6 @@ pub(crate) fn login(address: &Mailbox, password: &str) -> anyhow::Result<[Comman
 }
 
 /// A failure in the server's own words.
-pub(crate) fn refusal(reply: &ServerReply) -> String {
-    crate::printable(&String::from_utf8_lossy(reply.status.as_bytes()))
+pub(crate) fn refusal(status: &StatusLine) -> String {
+    words(status.as_bytes())
 }

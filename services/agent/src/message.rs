@@ -1,7 +1,10 @@
 //! Composes a message (RFC 5322, RFC 2045).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Zoned;
 use mail_proto::Mailbox;
+use service_kit::config::Profile;
+use uuid::Uuid;
 
 /// The octets of text that one line of 76 base64 digits holds (RFC 2045 §6.8).
 const OCTETS_PER_LINE: usize = 57;
@@ -15,24 +18,45 @@ const PLAIN_SUBJECT_OCTETS: usize = 900;
 #[error("the subject must be one line without control characters")]
 pub(crate) struct InvalidSubject;
 
+/// What a user has written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draft<'a> {
+    pub(crate) from: &'a Mailbox,
+    pub(crate) to: &'a [Mailbox],
+    pub(crate) subject: &'a str,
+    pub(crate) text: &'a str,
+}
+
 /// A message with one part of plain text, each line ended by CRLF.
 ///
-/// The headers are those of the hand-out's messages, in their order: their sizes are part of the tutorial.
-pub(crate) fn compose(from: &Mailbox, subject: &str, text: &str) -> Result<Vec<u8>, InvalidSubject> {
+/// In profile `tutorial` its headers are those of the hand-out's messages, in their order: their sizes are part of the
+/// tutorial. In profile `rfc` it also has the fields that RFC 5322 §3.6 asks for.
+pub(crate) fn compose(draft: Draft<'_>, profile: Profile) -> Result<Vec<u8>, InvalidSubject> {
+    let Draft { from, to, subject, text } = draft;
     let subject = encode_subject(subject)?;
     let mut message = format!(
         "Content-Type: text/plain; charset=\"utf-8\"\r\n\
          MIME-Version: 1.0\r\n\
          Content-Transfer-Encoding: base64\r\n\
          Subject: {subject}\r\n\
-         From: {from}\r\n\
-         \r\n"
+         From: {from}\r\n"
     );
+    if profile == Profile::Rfc {
+        message.push_str(&identification(from, to));
+    }
+    message.push_str("\r\n");
     for line in canonical(text).as_bytes().chunks(OCTETS_PER_LINE) {
         STANDARD.encode_string(line, &mut message);
         message.push_str("\r\n");
     }
     Ok(message.into_bytes())
+}
+
+/// `To`, `Date` and `Message-ID`.
+fn identification(from: &Mailbox, to: &[Mailbox]) -> String {
+    let to = to.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\r\n ");
+    let date = Zoned::now().strftime("%a, %d %b %Y %H:%M:%S %z");
+    format!("To: {to}\r\nDate: {date}\r\nMessage-ID: <{}@{}>\r\n", Uuid::new_v4(), from.domain())
 }
 
 /// Line breaks of any kind as CRLF, which is what they are inside base64 (RFC 2045 §6.8).
@@ -73,9 +97,29 @@ mod tests {
     use super::*;
     use mail_parser::MessageParser;
 
-    fn composed(subject: &str, text: &str) -> String {
+    fn written(subject: &str, text: &str, profile: Profile) -> Result<String, InvalidSubject> {
         let from = "usr1@mail.sustech.edu.cn".parse().unwrap();
-        String::from_utf8(compose(&from, subject, text).unwrap()).unwrap()
+        let to = ["usr2@mail.sustech.edu.cn".parse().unwrap(), "usr@gmail.com".parse().unwrap()];
+        let message = compose(Draft { from: &from, to: &to, subject, text }, profile)?;
+        Ok(String::from_utf8(message).unwrap())
+    }
+
+    fn composed(subject: &str, text: &str) -> String {
+        written(subject, text, Profile::Tutorial).unwrap()
+    }
+
+    #[test]
+    fn profile_rfc_identifies_the_message() {
+        let before = jiff::Timestamp::now().as_second();
+        let messages = [(); 2].map(|()| written("Test", "text", Profile::Rfc).unwrap());
+        let [first, second] = messages.each_ref().map(|message| MessageParser::new().parse(message).unwrap());
+        let to: Vec<_> = first.to().unwrap().iter().filter_map(mail_parser::Addr::address).collect();
+        assert_eq!(to, ["usr2@mail.sustech.edu.cn", "usr@gmail.com"]);
+        let date = first.date().unwrap().to_timestamp();
+        assert!((before..=before + 60).contains(&date), "{date}");
+        assert!(first.message_id().unwrap().ends_with("@mail.sustech.edu.cn"));
+        assert_ne!(first.message_id(), second.message_id());
+        assert_eq!((first.subject(), first.body_text(0).as_deref()), (Some("Test"), Some("text")));
     }
 
     #[test]
@@ -136,9 +180,8 @@ mod tests {
 
     #[test]
     fn a_subject_injects_nothing() {
-        let from = "usr1@mail.sustech.edu.cn".parse().unwrap();
         for subject in ["a\r\nBcc: x@y", "a\nb", "a\rb", "a\0b", "a\tb", "ü\nx", "a\u{85}b"] {
-            assert_eq!(compose(&from, subject, "text"), Err(InvalidSubject), "{subject:?}");
+            assert_eq!(written(subject, "text", Profile::Rfc), Err(InvalidSubject), "{subject:?}");
         }
     }
 }

@@ -5,23 +5,35 @@ use crate::{
     console::{Answer, Console},
     directory::Directory,
     maildrop::{Maildrop, login, refusal},
-    message::compose,
+    message::{Draft, compose},
     one_line, printable, repr,
-    submission::submit,
+    submission::{Submission, submit},
+    transcript::Transcript,
 };
 use mail_proto::{
     Mailbox,
-    pop3::{Command, CommandError, ServerReply},
+    pop3::{Command, CommandError, StatusLine},
 };
+use service_kit::config::Profile;
 use std::{io, ops::ControlFlow};
 
 const PROMPT: &str = "[smtp|pop|exit]>>> ";
-const HELP: &str = "smtp sends a message, pop reads your maildrop, exit ends";
+const HELP: &str = "smtp sends a message, pop reads your maildrop, exit or quit ends";
 const POP_PROMPT: &str = "[pop]>>> ";
-const POP_HELP: &str = "stat, list [n], retr n, dele n, rset, noop, quit, uidl [n], top n k, capa";
+const POP_HELP: &str =
+    "stat, list [n], retr n, dele n, rset, noop, quit, uidl [n], top n k, capa, exit (quit, and end)";
 
-/// Whether the dialogue goes on: it breaks off at the end of the input.
-type Flow = ControlFlow<()>;
+/// Whether the dialogue goes on.
+type Flow = ControlFlow<Ending>;
+
+/// Why the dialogue ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The user asked for it.
+    Asked,
+    /// There is no more input.
+    EndOfInput,
+}
 
 /// Asks for commands until `exit` or the end of the input. Whatever fails is told, and the prompt comes back.
 ///
@@ -31,11 +43,11 @@ pub(crate) fn run(args: &Args, directory: &Directory, console: &mut dyn Console)
     let mut dialogue = Dialogue { args, directory, console, password: args.password.clone() };
     loop {
         let flow = match dialogue.console.command(PROMPT)? {
-            Answer::End => Flow::Break(()),
+            Answer::End => Flow::Break(Ending::EndOfInput),
             Answer::Interrupted => Flow::Continue(()),
             Answer::Line(line) => match line.trim() {
                 "" => Flow::Continue(()),
-                "exit" => return Ok(()),
+                "exit" | "quit" => Flow::Break(Ending::Asked),
                 "smtp" => dialogue.smtp()?,
                 "pop" => dialogue.pop()?,
                 _ => {
@@ -44,9 +56,11 @@ pub(crate) fn run(args: &Args, directory: &Directory, console: &mut dyn Console)
                 }
             },
         };
-        if flow.is_break() {
+        match flow {
+            Flow::Continue(()) => {}
+            Flow::Break(Ending::Asked) => return Ok(()),
             // The last prompt still stands there.
-            return dialogue.console.tell("");
+            Flow::Break(Ending::EndOfInput) => return dialogue.console.tell(""),
         }
     }
 }
@@ -63,7 +77,7 @@ impl Dialogue<'_> {
         let mut recipients: Vec<Mailbox> = Vec::new();
         loop {
             match self.console.ask("To: ")? {
-                Answer::End => return Ok(Flow::Break(())),
+                Answer::End => return Ok(Flow::Break(Ending::EndOfInput)),
                 Answer::Interrupted => return Ok(Flow::Continue(())),
                 Answer::Line(line) if line.trim().is_empty() => break,
                 Answer::Line(line) => match line.trim().parse() {
@@ -72,25 +86,34 @@ impl Dialogue<'_> {
                 },
             }
         }
+        if recipients.is_empty() {
+            self.console.tell("no recipients: nothing was sent")?;
+            return Ok(Flow::Continue(()));
+        }
         let mut answers = Vec::new();
         for prompt in ["Subject: ", "Content: "] {
             match self.console.ask(prompt)? {
-                Answer::End => return Ok(Flow::Break(())),
+                Answer::End => return Ok(Flow::Break(Ending::EndOfInput)),
                 Answer::Interrupted => return Ok(Flow::Continue(())),
                 Answer::Line(line) => answers.push(line),
             }
         }
-        if recipients.is_empty() {
-            self.console.tell("no recipients: nothing was sent")?;
-        } else if let Err(error) = self.send(&recipients, &answers[0], &answers[1]) {
+        if let Err(error) = self.send(&recipients, &answers[0], &answers[1]) {
             self.console.tell(&one_line(&error))?;
         }
         Ok(Flow::Continue(()))
     }
 
     fn send(&mut self, recipients: &[Mailbox], subject: &str, text: &str) -> anyhow::Result<()> {
-        let message = compose(&self.args.address, subject, text)?;
-        let verdicts = submit(&self.directory.smtp()?, &self.args.address, recipients, &message)?;
+        let from = &self.args.address;
+        let message = compose(Draft { from, to: recipients, subject, text }, self.directory.profile)?;
+        let submission = Submission { from, recipients, message: &message };
+        let verdicts = submit(&self.directory.smtp()?, Transcript::new(self.args.verbose), submission)?;
+        // The hand-out's client says nothing of what was accepted.
+        let accepted = verdicts.iter().find(|verdict| verdict.is_positive());
+        if let Some(accepted) = accepted.filter(|_| self.directory.profile == Profile::Rfc) {
+            self.console.tell(&accepted.on_one_line())?;
+        }
         for (recipient, verdict) in recipients.iter().zip(verdicts) {
             if !verdict.is_positive() {
                 self.console.tell(&format!("{recipient}: {}", verdict.on_one_line()))?;
@@ -110,10 +133,10 @@ impl Dialogue<'_> {
         }
     }
 
-    /// `None` when the server would not have it, which has been told then.
+    /// `None` when the server refuses, which was told then.
     fn log_in(&mut self) -> anyhow::Result<Option<Maildrop>> {
         let password = self.password()?;
-        let (mut maildrop, greeting) = Maildrop::connect(&self.directory.pop()?)?;
+        let (mut maildrop, greeting) = Maildrop::connect(self.directory.pop()?, Transcript::new(self.args.verbose))?;
         if !self.tell_status(&greeting)? {
             return Ok(None);
         }
@@ -124,6 +147,7 @@ impl Dialogue<'_> {
                     // It was mistyped, perhaps.
                     self.password = None;
                 }
+                eprintln!("{} was refused at {}", self.args.address, maildrop.location());
                 let _ = maildrop.ask(&Command::Quit);
                 return Ok(None);
             }
@@ -139,9 +163,9 @@ impl Dialogue<'_> {
         self.password.clone().ok_or_else(missing)
     }
 
-    fn tell_status(&mut self, reply: &ServerReply) -> io::Result<bool> {
-        let ok = reply.status.is_ok();
-        self.console.tell(&if ok { repr::bytes(reply.status.as_bytes()) } else { refusal(reply) })?;
+    fn tell_status(&mut self, status: &StatusLine) -> io::Result<bool> {
+        let ok = status.is_ok();
+        self.console.tell(&if ok { repr::bytes(status.as_bytes()) } else { refusal(status) })?;
         Ok(ok)
     }
 
@@ -149,15 +173,17 @@ impl Dialogue<'_> {
         loop {
             let line = match self.console.command(POP_PROMPT)? {
                 // Nothing is deleted, since that takes a QUIT.
-                Answer::End => return Ok(Flow::Break(())),
+                Answer::End => return Ok(Flow::Break(Ending::EndOfInput)),
                 Answer::Interrupted => continue,
                 Answer::Line(line) => line,
             };
-            let words: Vec<_> = line.split_whitespace().collect();
+            let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
             if words.is_empty() {
                 continue;
             }
-            let command = match Command::parse(words.join(" ").as_bytes()) {
+            let exit = words == "exit";
+            let parsed = if exit { Ok(Command::Quit) } else { Command::parse(words.as_bytes()) };
+            let command = match parsed {
                 Ok(Command::User(_) | Command::Pass(_)) | Err(CommandError::Unknown) => {
                     self.console.tell(POP_HELP)?;
                     continue;
@@ -168,31 +194,46 @@ impl Dialogue<'_> {
                     continue;
                 }
             };
-            match maildrop.ask(&command) {
-                Ok(reply) => self.tell_reply(&command, &reply)?,
-                Err(error) => {
-                    self.console.tell(&one_line(&error))?;
-                    return Ok(Flow::Continue(()));
-                }
+            let outcome = self.carry_out(&command, &mut maildrop);
+            if let Err(error) = &outcome {
+                self.console.tell(&one_line(error))?;
             }
-            if command == Command::Quit {
+            if exit {
+                return Ok(Flow::Break(Ending::Asked));
+            }
+            if outcome.is_err() || command == Command::Quit {
                 return Ok(Flow::Continue(()));
             }
         }
     }
 
-    /// Prints a reply the way Python's poplib gives it.
-    fn tell_reply(&mut self, command: &Command, reply: &ServerReply) -> io::Result<()> {
-        match (command, reply.status.two_numbers()) {
-            _ if !reply.status.is_ok() => self.console.tell(&refusal(reply)),
+    /// Prints the reply to a command the way Python's poplib gives it.
+    fn carry_out(&mut self, command: &Command, maildrop: &mut Maildrop) -> anyhow::Result<()> {
+        let status = maildrop.ask(command)?;
+        match (command, status.two_numbers()) {
+            _ if !status.is_ok() => self.console.tell(&refusal(&status))?,
             (Command::Stat, Ok((messages, octets))) => {
-                self.console.tell(&format!("{messages} messages ({octets} bytes)"))
+                self.console.tell(&format!("{messages} messages ({octets} bytes)"))?;
             }
-            (Command::List(None) | Command::Uidl(None), _) => self.console.tell(&repr::list(reply.lines())),
-            (Command::Retr(_) | Command::Top { .. } | Command::Capa, _) => {
-                reply.lines().try_for_each(|line| self.console.tell(&repr::bytes(line)))
+            (Command::List(None) | Command::Uidl(None), _) => self.tell_list(maildrop)?,
+            (command, _) if command.is_answered_in_lines() => {
+                maildrop.message_lines(|line| Ok(self.console.tell(&repr::bytes(line))?))?;
             }
-            _ => self.console.tell(&repr::bytes(reply.status.as_bytes())),
+            _ => self.console.tell(&repr::bytes(status.as_bytes()))?,
         }
+        Ok(())
+    }
+
+    /// Prints a listing as Python prints a list of `bytes`.
+    fn tell_list(&mut self, maildrop: &mut Maildrop) -> anyhow::Result<()> {
+        self.console.print("[")?;
+        let mut separator = "";
+        let listed = maildrop.listing(|line| {
+            self.console.print(separator)?;
+            separator = ", ";
+            Ok(self.console.print(&repr::bytes(line))?)
+        });
+        self.console.tell(if listed.is_ok() { "]" } else { "" })?;
+        listed
     }
 }

@@ -25,11 +25,6 @@ pub(crate) fn bytes(octets: &[u8]) -> String {
     text
 }
 
-/// `repr()` of a list of `bytes`.
-pub(crate) fn list<'a>(lines: impl Iterator<Item = &'a [u8]>) -> String {
-    format!("[{}]", lines.map(bytes).collect::<Vec<_>>().join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,12 +46,6 @@ mod tests {
         for (octets, expected) in table {
             assert_eq!(bytes(octets), *expected);
         }
-    }
-
-    #[test]
-    fn as_python_prints_lists() {
-        assert_eq!(list([].into_iter()), "[]");
-        assert_eq!(list([&b"1 195"[..], b"2 223"].into_iter()), "[b'1 195', b'2 223']");
     }
 
     /// Every octet alone and next to each kind of quote, against Python itself where there is one.

@@ -1,31 +1,51 @@
 //! Sends a message by SMTP.
 
-use crate::connection::{Connection, Location};
-use bytes::BytesMut;
+use crate::{
+    connection::{Connection, Location, REPLY_TIMEOUT, words},
+    transcript::Transcript,
+};
+use anyhow::{Context, bail, ensure};
 use mail_proto::{
     Mailbox, ReversePath,
     dot::DotEncoder,
-    line::LineDecoder,
     smtp::{
         ClientName, Reply, ReplyReader,
         client::{Client, Step, Transaction},
     },
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
-/// Far more than RFC 5321 §4.5.3.1.5 allows.
-const REPLY_LINE_OCTETS: usize = 4096;
+/// The most lines of one reply. A server that sends more does not want to end it.
+const REPLY_LINES: usize = 1000;
 
-/// Sends `message` and answers the verdict on each recipient, in their order.
+/// What goes to a server in one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Submission<'a> {
+    pub(crate) from: &'a Mailbox,
+    pub(crate) recipients: &'a [Mailbox],
+    pub(crate) message: &'a [u8],
+}
+
+/// Sends a message and returns the verdict on each recipient, in their order.
 pub(crate) fn submit(
     location: &Location,
-    from: &Mailbox,
-    recipients: &[Mailbox],
-    message: &[u8],
+    transcript: Transcript,
+    submission: Submission<'_>,
 ) -> anyhow::Result<Vec<Reply>> {
-    let mut connection = Connection::open(location)?;
+    match converse(location, transcript, submission).with_context(|| location.to_string())? {
+        Ok(verdicts) => Ok(verdicts),
+        Err(refusal) => bail!("{}", refusal.on_one_line()),
+    }
+}
+
+/// The verdicts, or the reply by which the server refuses all dialogue.
+fn converse(
+    location: &Location,
+    transcript: Transcript,
+    Submission { from, recipients, message }: Submission<'_>,
+) -> anyhow::Result<Result<Vec<Reply>, Reply>> {
+    let mut connection = Connection::open(location, transcript)?;
     let mut client = Client::new(client_name(connection.local_address()?)?);
-    let mut replies = Replies { lines: LineDecoder::new(REPLY_LINE_OCTETS), reader: ReplyReader::default() };
     let transaction = Transaction {
         reverse_path: ReversePath::Mailbox(from.clone()),
         recipients: recipients.to_vec(),
@@ -44,40 +64,35 @@ pub(crate) fn submit(
             Step::Finished(verdicts) => {
                 // The verdicts stand, whether or not there is a goodbye.
                 if let Step::Send(quit) = client.quit() {
-                    let _ = connection.send(&quit).and_then(|()| replies.next(&mut connection));
+                    let _ = connection.send(&quit).and_then(|()| next_reply(&mut connection));
                 }
-                return Ok(verdicts);
+                return Ok(Ok(verdicts));
             }
-            Step::Refused(reply) => anyhow::bail!("{}", reply.on_one_line()),
-            Step::Closed => anyhow::bail!("the server ended the dialogue early"),
+            Step::Refused(reply) => return Ok(Err(reply)),
+            Step::Closed => bail!("the server ended the dialogue early"),
         }
-        step = client.reply(replies.next(&mut connection)?);
+        step = client.reply(next_reply(&mut connection)?);
     }
 }
 
-/// The id under which the server has queued the message, or else all it says.
+/// The id under which the server has queued the message, or else all of its reply.
 pub(crate) fn queued_as(reply: &Reply) -> String {
     let id = reply.lines().last().and_then(|line| line.split_once("queued as ")).map(|(_, id)| id.trim());
     id.map_or_else(|| reply.on_one_line(), |id| format!("queued as {id}"))
 }
 
-struct Replies {
-    lines: LineDecoder,
-    reader: ReplyReader,
-}
-
-impl Replies {
-    fn next(&mut self, connection: &mut Connection) -> anyhow::Result<Reply> {
-        connection.receive(|input| self.decode(input))
-    }
-
-    fn decode(&mut self, input: &mut BytesMut) -> anyhow::Result<Option<Reply>> {
-        while let Some(line) = self.lines.decode(input) {
-            if let Some(reply) = self.reader.line(&line?)? {
-                return Ok(Some(reply));
-            }
+fn next_reply(connection: &mut Connection) -> anyhow::Result<Reply> {
+    let deadline = Instant::now() + REPLY_TIMEOUT;
+    let mut reader = ReplyReader::default();
+    let mut lines = 0;
+    loop {
+        let line = connection.line(deadline)?;
+        let reply = reader.line(&line);
+        if let Some(reply) = reply.with_context(|| format!("the server said {:?}", words(&line)))? {
+            return Ok(reply);
         }
-        Ok(None)
+        lines += 1;
+        ensure!(lines < REPLY_LINES, "a reply of more than {REPLY_LINES} lines");
     }
 }
 

@@ -14,6 +14,10 @@ const GREETING_ONLY: &[&str] = &["S: -ERR closed"];
 
 /// Answers one query: with this text as a P record, or this code. Before that, a stray datagram is sent.
 fn name_server(answer: Result<String, ResponseCode>) -> (u16, thread::JoinHandle<()>) {
+    name_server_of("pop.exmail.qq.com.", answer)
+}
+
+fn name_server_of(name: &'static str, answer: Result<String, ResponseCode>) -> (u16, thread::JoinHandle<()>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -21,7 +25,7 @@ fn name_server(answer: Result<String, ResponseCode>) -> (u16, thread::JoinHandle
         let mut datagram = [0; 512];
         let (length, peer) = socket.recv_from(&mut datagram).unwrap();
         let query = Message::from_vec(&datagram[..length]).unwrap();
-        assert_eq!(query.queries[0].name().to_ascii(), "pop.exmail.qq.com.");
+        assert_eq!(query.queries[0].name().to_ascii(), name);
         assert_eq!(query.queries[0].query_type(), RecordType::from(65280));
         socket.send_to(b"stray", peer).unwrap();
         let mut response = query.into_response();
@@ -38,10 +42,12 @@ fn name_server(answer: Result<String, ResponseCode>) -> (u16, thread::JoinHandle
     (port, serving)
 }
 
-fn pop(town: &Town, name_server: u16) -> String {
-    let (code, output, errors) = town.agent(&format!("-p pass1 --dns 127.0.0.1:{name_server}"), "pop\nexit\n");
-    assert_eq!((code, errors.as_str()), (0, ""));
-    output.strip_prefix("[smtp|pop|exit]>>> ").unwrap().strip_suffix("\n[smtp|pop|exit]>>> ").unwrap().to_owned()
+/// What the agent prints for `pop` on standard output and on standard error.
+fn pop(town: &Town, arguments: &str) -> (String, String) {
+    let (code, output, errors) = town.agent(&format!("-p pass1 {arguments}"), "pop\nexit\n");
+    assert_eq!(code, 0);
+    let output = output.strip_prefix("[smtp|pop|exit]>>> ").unwrap().strip_suffix("\n[smtp|pop|exit]>>> ").unwrap();
+    (output.to_owned(), errors)
 }
 
 #[test]
@@ -50,28 +56,65 @@ fn the_answer_of_a_name_server_counts() {
     let town = Town::new(closed_port(), closed_port());
     let address = format!("127.0.0.1:{}", closed_port());
     let (port, serving) = name_server(Ok(address.clone()));
-    let expected = format!("cannot reach pop.exmail.qq.com at {address}: Connection refused (os error 111)");
-    assert_eq!(pop(&town, port), expected);
+    let refused = "Connection refused (os error 111)";
+    let expected = format!("pop.exmail.qq.com: P {address} by pseudo-dns 127.0.0.1:{port}; {address}: {refused}");
+    assert_eq!(pop(&town, &format!("--dns 127.0.0.1:{port}")), (expected, String::new()));
     serving.join().unwrap();
 
     let (port, serving) = name_server(Err(ResponseCode::NXDomain));
-    assert_eq!(pop(&town, port), "no such name: pop.exmail.qq.com; add a P record to the zone file");
+    let expected =
+        format!("no such name: pop.exmail.qq.com, says pseudo-dns 127.0.0.1:{port}; add a P record to the zone file");
+    assert_eq!(pop(&town, &format!("--dns 127.0.0.1:{port}")), (expected, String::new()));
     serving.join().unwrap();
 }
 
 #[test]
-fn without_an_answer_the_zone_file_is_read() {
+fn the_next_name_server_is_asked() {
+    let town = Town::new(closed_port(), closed_port());
+    let server = Server::start(GREETING_ONLY);
+    let (port, serving) = name_server(Ok(format!("127.0.0.1:{}", server.port)));
+    let gone = closed_port();
+    let arguments = format!("--dns no-such-host.invalid:53,127.0.0.1:{gone} --dns 127.0.0.1:{port}");
+    assert_eq!(pop(&town, &arguments), ("-ERR closed".to_owned(), String::new()));
+    serving.join().unwrap();
+    server.finish();
+}
+
+#[test]
+fn a_port_alone_is_on_the_host_of_the_name() {
+    let town = Town::new(closed_port(), closed_port());
+    for (hosts, host) in [("names", "pop.invalid"), ("loopback", "127.0.0.1")] {
+        let (port, serving) = name_server_of("pop.invalid.", Ok("9".to_owned()));
+        let arguments = format!("--pop pop.invalid --hosts {hosts} --dns 127.0.0.1:{port}");
+        let (output, _) = pop(&town, &arguments);
+        let expected = format!("pop.invalid: P 9 by pseudo-dns 127.0.0.1:{port}; {host}:9: ");
+        assert!(output.starts_with(&expected), "{output}");
+        assert_eq!(output.contains("no such host"), hosts == "names", "{output}");
+        serving.join().unwrap();
+    }
+}
+
+#[test]
+fn without_an_answer_the_zone_file_is_read_and_that_is_said() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    for port in [closed_port(), silent.local_addr().unwrap().port()] {
+    let silent_port = silent.local_addr().unwrap().port();
+    for (port, why) in [(closed_port(), "Connection refused (os error 111)"), (silent_port, "no answer for 1 s")] {
         let server = Server::start(GREETING_ONLY);
-        assert_eq!(pop(&Town::new(closed_port(), server.port), port), "-ERR closed");
-        server.finish();
+        let why = format!("127.0.0.1:{port}: {why}");
+        assert_falls_back(server, port, &why);
     }
     for useless in [Err(ResponseCode::ServFail), Ok("no port".to_owned())] {
         let server = Server::start(GREETING_ONLY);
         let (port, serving) = name_server(useless);
-        assert_eq!(pop(&Town::new(closed_port(), server.port), port), "-ERR closed");
+        assert_falls_back(server, port, &format!("127.0.0.1:{port} cannot tell"));
         serving.join().unwrap();
-        server.finish();
     }
+}
+
+fn assert_falls_back(server: Server, name_server: u16, why: &str) {
+    let (output, errors) = pop(&Town::new(closed_port(), server.port), &format!("--dns 127.0.0.1:{name_server}"));
+    assert_eq!(output, "-ERR closed");
+    let expected = format!("no pseudo-dns answers ({why}); pop.exmail.qq.com is looked up in fdns.toml\n");
+    assert_eq!(errors, expected);
+    server.finish();
 }

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 /// What takes longer will never happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Plays each script against one connection. `S:` lines are sent; `C:` lines must arrive, all of them.
+/// Plays each script against one connection. `S:` lines are sent; `C:` lines must arrive, all of them; of a `C*` line, only
+/// its beginning is given.
 pub(crate) struct Server {
     pub(crate) port: u16,
     playing: JoinHandle<()>,
@@ -51,6 +52,11 @@ fn play(mut stream: TcpStream, script: &str) {
                 reader.read_line(&mut received).unwrap();
                 assert_eq!(received, format!("{}\r\n", text.strip_prefix(' ').unwrap_or(text)), "{script}");
             }
+            ("C*", text) => {
+                let mut received = String::new();
+                reader.read_line(&mut received).unwrap();
+                assert!(received.starts_with(text.trim_start()), "{received:?} in {script}");
+            }
             _ => panic!("{line}"),
         }
     }
@@ -68,6 +74,7 @@ impl Town {
     pub(crate) fn new(smtp: u16, pop: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = r#"
+            profile = "tutorial"
             [server."exmail.qq.com"]
             smtp = 1025
             pop = 3110
@@ -82,10 +89,19 @@ impl Town {
         Self { directory }
     }
 
+    /// A town of profile `rfc`, the default.
+    pub(crate) fn rfc(smtp: u16, pop: u16) -> Self {
+        let town = Self::new(smtp, pop);
+        let path = town.directory.path().join("config.toml");
+        let config = fs::read_to_string(&path).unwrap().replace("\"tutorial\"", "\"rfc\"");
+        fs::write(&path, config).unwrap();
+        town
+    }
+
     /// Runs `agent -e usr1@… <arguments>` and feeds it `input`: exit code, standard output, standard error.
     pub(crate) fn agent(&self, arguments: &str, input: impl AsRef<[u8]>) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
-        for variable in ["EMAIL", "PASSWORD", "CONFIG", "ZONE"] {
+        for variable in ["EMAIL", "PASSWORD", "CONFIG", "ZONE", "HOSTS", "DNS_SERVERS"] {
             command.env_remove(format!("MAILTOWN_{variable}"));
         }
         let mut agent = command
