@@ -2,7 +2,7 @@
 
 use crate::{Plan, Site, TOKEN};
 use mailtown::{Options, Town};
-use service_kit::{config::Config, http::Token};
+use service_kit::{config::LiveConfig, http::Token, shutdown::Reload};
 use std::ops::Deref;
 
 /// A town that runs in this process until it is dropped.
@@ -18,9 +18,10 @@ impl TestTown {
     /// When that fails.
     pub async fn start(plan: Plan) -> Self {
         let site = plan.write();
-        let config = Config::load(site.config()).unwrap();
+        let config = LiveConfig::open(site.config()).unwrap();
         let token = Some(Token::from(TOKEN));
-        let options = Options { config, zone: site.zone().to_owned(), state: site.state(), token };
+        let options =
+            Options { config, zone: site.zone().to_owned(), state: site.state(), token, reload: Reload::never() };
         Self { town: Town::start(options).await.unwrap(), site }
     }
 

@@ -11,6 +11,7 @@ mod http_api;
 mod interop;
 mod kill;
 mod limits;
+mod live_config;
 mod logs;
 mod mail_flow;
 mod power;

@@ -43,7 +43,7 @@ impl Args {
         }
         cli::run(&service, PortKey::Store, async |launch| {
             let listener = launch.listen(PortKey::Store).await?;
-            let data = admin::directory(data, &launch.stack);
+            let data = admin::directory(data, &launch.stack.current());
             let config = Config { stack: launch.stack, data, database: database?, token: launch.token };
             Ok(run(config, listener, launch.shutdown).await?)
         })

@@ -14,7 +14,7 @@ use crate::{
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::{Profile, Retention, Stack},
+    config::{LiveStack, Profile, Stack},
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
     telemetry,
@@ -22,16 +22,17 @@ use service_kit::{
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
-/// The trace headers that gateways add do not count against the limit of a message (RFC 5321 §4.4).
-const TRACE_OCTETS: u64 = 64 * 1024;
 /// How often what is past remembering is forgotten.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// How long to wait after accounts could not be written.
+const ACCOUNTS_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a store is to do.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The stack whose store it is.
-    pub stack: Stack,
+    pub stack: LiveStack,
     /// The directory that it keeps everything in, and has to itself. With a `database`, only what is on its way there.
     pub data: PathBuf,
     /// The PostgreSQL database that it keeps everything in instead, with other stores of the stack.
@@ -77,7 +78,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let announced_in = database.is_none().then(|| data.clone());
-    let store = open(&stack, data.clone(), database, metrics.clone()).await?;
+    let store = open(&stack.current(), data.clone(), database, metrics.clone()).await?;
     let accounts = Accounts::new(Arc::clone(&store), &data);
     if let Some(directory) = announced_in {
         // A disk that is full for the moment keeps nobody from reading.
@@ -85,17 +86,16 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             tracing::warn!(%error, "mail cannot be imported while this store runs");
         }
     }
-    let message_octets = stack.limits.message_octets.saturating_add(TRACE_OCTETS);
-    let retention = stack.retention.clone();
     let served = async {
-        check_accounts(&stack)?;
+        let at_start = stack.current();
+        check_accounts(&at_start)?;
         let accounts = Arc::new(accounts);
-        accounts.synchronise(&stack).await?;
+        accounts.synchronise(&at_start).await?;
         let api = Api {
             store: Arc::clone(&store),
             logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
             metrics,
-            message_octets,
+            stack: stack.clone(),
             shutdown: shutdown.clone(),
         };
         let service = HttpService {
@@ -105,10 +105,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             readiness: readiness(&store),
             token,
         };
-        let maintenance = telemetry::spawn(maintain(Arc::clone(&store), retention, shutdown.clone()));
+        let maintenance = telemetry::spawn(maintain(Arc::clone(&store), stack.clone(), shutdown.clone()));
+        let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, at_start));
         let checking = accounts.check_all(shutdown.clone());
         let (served, ()) = tokio::join!(serve(listener, service, shutdown), checking);
         maintenance.abort();
+        following.abort();
         Ok(served?)
     };
     let served: Result<(), Error> = served.await;
@@ -139,6 +141,32 @@ pub(crate) fn check_accounts(stack: &Stack) -> Result<(), Error> {
     unusable.map_or(Ok(()), |error| Err(Error::Account { config: stack.config_path().to_owned(), error }))
 }
 
+/// Brings the store's accounts in line with each new configuration. `known` is the one that they are in line with.
+async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut known: Arc<Stack>) {
+    let mut wanted = stack.current();
+    loop {
+        while wanted.has_mailboxes_of(&known) {
+            wanted = stack.changed().await;
+        }
+        let synchronised = async {
+            check_accounts(&wanted)?;
+            Ok(accounts.synchronise(&wanted).await?)
+        };
+        match synchronised.await {
+            Ok(()) => {
+                tracing::info!(accounts = wanted.accounts.len(), "accounts read again");
+                known = Arc::clone(&wanted);
+            }
+            Err::<(), Error>(error) => {
+                tracing::error!(%error, "the accounts stay as they were; trying again");
+                if let Ok(changed) = tokio::time::timeout(ACCOUNTS_PAUSE, stack.changed()).await {
+                    wanted = changed;
+                }
+            }
+        }
+    }
+}
+
 fn readiness(store: &Arc<dyn Store>) -> Readiness {
     let store = Arc::clone(store);
     Arc::new(move || {
@@ -147,11 +175,11 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
     })
 }
 
-async fn maintain(store: Arc<dyn Store>, retention: Retention, shutdown: CancellationToken) {
+async fn maintain(store: Arc<dyn Store>, stack: LiveStack, shutdown: CancellationToken) {
     let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
     while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
         let maintained = async {
-            if let Some(age) = retention.messages {
+            if let Some(age) = stack.current().retention.messages {
                 store.expire(age).await?;
             }
             store.maintain().await

@@ -10,13 +10,13 @@ use listeners::StackListeners;
 use mail_api::{DnsClient, StoreClient};
 use service_kit::{
     cli,
-    config::{Config, PortKey, Stack},
+    config::{LiveConfig, LiveStack, PortKey, Stack},
     http::Token,
-    shutdown::CancellationToken,
+    shutdown::{CancellationToken, Reload},
     telemetry,
 };
 use smtp_gateway::Hosts;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// How long the services may take to become ready.
@@ -25,23 +25,25 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a town is made from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The stacks.
-    pub config: Config,
+    pub config: LiveConfig,
     /// The zone file that every pseudo-dns serves.
     pub zone: PathBuf,
     /// The directory below which each store keeps its data, under its server's name.
     pub state: PathBuf,
     /// Guards all HTTP APIs.
     pub token: Option<Token>,
+    /// Requested when the configuration is to be read again at once.
+    pub reload: Reload,
 }
 
 /// Where a stack of a running town is reached.
 #[derive(Debug, Clone)]
 pub struct StackAddresses {
     /// The stack.
-    pub stack: Stack,
+    pub stack: Arc<Stack>,
     /// An address for each port key, in the order of [`PortKey::ALL`].
     addresses: [SocketAddr; PortKey::ALL.len()],
 }
@@ -71,12 +73,14 @@ impl Town {
         let mut listening = Vec::new();
         // All ports first: a town with one of them in use would be half a town.
         for stack in options.config.stacks() {
-            listening.push((stack.clone(), StackListeners::bind(stack).await?));
+            let listeners = StackListeners::bind(&stack.current()).await?;
+            listening.push((stack, listeners));
         }
         let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
         for (stack, listeners) in listening {
             town.start_stack(&options, stack, listeners)?;
         }
+        tokio::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
         let stacks = town.stacks.clone();
         tokio::select! {
             ready = ready(&stacks) => ready?,
@@ -107,9 +111,10 @@ impl Town {
         self.foundations.stop().await
     }
 
-    fn start_stack(&mut self, options: &Options, stack: Stack, listeners: StackListeners) -> anyhow::Result<()> {
-        let name = stack.name.to_string();
-        let addresses = StackAddresses { stack: stack.clone(), addresses: listeners.addresses()? };
+    fn start_stack(&mut self, options: &Options, stack: LiveStack, listeners: StackListeners) -> anyhow::Result<()> {
+        let current = stack.current();
+        let name = current.name.to_string();
+        let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
         let token = options.token.clone();
         let neighbour = |key| cli::endpoint(&format!("http://{}", addresses.address(key)), token.as_ref());
         let store = StoreClient::new(neighbour(PortKey::Store)?);
@@ -123,7 +128,7 @@ impl Town {
         self.foundations.spawn(PortKey::Dns, &name, pseudo_dns::run(config, listeners.dns, stop));
 
         let stop = self.gateways.shutdown.clone();
-        let config = pop3_gateway::Config::new(&stack, store.clone(), token.clone());
+        let config = pop3_gateway::Config { stack: stack.clone(), store: store.clone(), token: token.clone() };
         self.gateways.spawn(PortKey::Pop, &name, pop3_gateway::run(config, listeners.pop, stop.clone()));
         let config = smtp_gateway::Config { stack, store, dns, hosts: Hosts::Loopback, token };
         self.gateways.spawn(PortKey::Smtp, &name, smtp_gateway::run(config, listeners.smtp, stop));

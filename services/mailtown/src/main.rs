@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use mailtown::{Options, Town, check, table};
 use service_kit::{
     cli,
-    config::{Config, PortKey},
+    config::{Config, LiveConfig, PortKey},
     descriptors,
     http::Token,
     shutdown::{self, Signals},
@@ -54,14 +54,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    let config = LiveConfig::open(&args.config)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
     descriptors::raise();
     let services = [PortKey::Smtp, PortKey::Pop, PortKey::Store, PortKey::Dns];
-    let needed = config.stacks().flat_map(|stack| services.map(|service| descriptors::needed(stack, service)));
+    let needed =
+        config.stacks().flat_map(|stack| services.map(move |service| descriptors::needed(&stack.current(), service)));
     descriptors::expect(needed.sum());
-    let Signals { shutdown, reload: _ } = shutdown::on_signal()?;
-    let options = Options { config, zone: args.zone, state: args.state, token };
+    let Signals { shutdown, reload } = shutdown::on_signal()?;
+    let options = Options { config, zone: args.zone, state: args.state, token, reload };
     let mut town = Town::start(options).await?;
     table::write(town.stacks(), &mut anstream::stdout()).context("cannot write to standard output")?;
     let failure = tokio::select! {

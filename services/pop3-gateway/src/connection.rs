@@ -3,6 +3,7 @@
 use crate::{
     Gateway,
     lease::Lease,
+    size_style,
     wire::{OUTPUT_OCTETS, Wire, WireError},
 };
 use bytes::Bytes;
@@ -23,10 +24,12 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
     let span = tracing::info_span!("pop3", %peer, user = tracing::field::Empty);
     async {
         let _open = gateway.metrics.connected();
-        let limits = &gateway.config.limits;
+        let stack = gateway.config.stack.current();
+        let limits = &stack.limits;
         let wire = Wire::new(stream, limits.pop3_line_octets, limits.pop3_idle);
-        let session = Session::new(gateway.config.size_style(), limits.bad_commands);
-        let mut connection = Connection { gateway: &gateway, wire, session, lease: None };
+        let session = Session::new(size_style(stack.profile), limits.bad_commands);
+        let mut connection =
+            Connection { gateway: &gateway, wire, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
         let end = tokio::select! {
             end = connection.talk() => end,
             () = out_of_grace(&gateway.shutdown) => Err(Broken::Cut),
@@ -85,6 +88,8 @@ struct Connection<'a> {
     gateway: &'a Gateway,
     wire: Wire,
     session: Session<MessageId>,
+    /// How long the maildrop stays locked when this gateway dies. The lock is renewed three times as often.
+    lease_seconds: u32,
     /// There while a maildrop is open.
     lease: Option<Lease>,
 }
@@ -149,7 +154,7 @@ impl Connection<'_> {
 
     async fn open(&mut self, user: Mailbox, password: &Password) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
         tracing::Span::current().record("user", tracing::field::display(&user));
-        let (store, lease_seconds) = (&self.gateway.config.store, self.gateway.config.lease_seconds);
+        let (store, lease_seconds) = (&self.gateway.config.store, self.lease_seconds);
         let request = OpenSession { password: password.expose().to_owned(), lease_seconds };
         match store.open_session(&user, &request).await {
             Ok(maildrop) => {

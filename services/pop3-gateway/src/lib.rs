@@ -8,11 +8,11 @@ mod wire;
 
 use axum::Router;
 use mail_api::StoreClient;
-use mail_proto::{Domain, pop3::SizeStyle};
+use mail_proto::pop3::SizeStyle;
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::{Limits, Profile, Stack},
+    config::{LiveStack, Profile},
     http::{HttpService, Token, ready_with_store},
     shutdown::CancellationToken,
     tcp::ConnectionLimits,
@@ -28,38 +28,18 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"-ERR [SYS/TEMP] too many connections, try 
 /// What a POP3 gateway must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How sizes are told.
-    pub profile: Profile,
-    /// What a client may ask for.
-    pub limits: Limits,
-    /// How long a maildrop stays locked when its gateway dies. It is renewed three times as often.
-    pub lease_seconds: u32,
-    /// The server's name.
-    pub name: Domain,
+    /// Its stack.
+    pub stack: LiveStack,
     /// The store with the maildrops.
     pub store: StoreClient,
     /// Guards the HTTP side; without one, anybody may call.
     pub token: Option<Token>,
 }
 
-impl Config {
-    /// For the gateway of this stack.
-    pub fn new(stack: &Stack, store: StoreClient, token: Option<Token>) -> Self {
-        Self {
-            profile: stack.profile,
-            limits: stack.limits.clone(),
-            lease_seconds: stack.limits.pop3_lease_seconds,
-            name: stack.name.clone(),
-            store,
-            token,
-        }
-    }
-
-    fn size_style(&self) -> SizeStyle {
-        match self.profile {
-            Profile::Tutorial => SizeStyle::WithFinalDot,
-            Profile::Rfc => SizeStyle::Message,
-        }
+fn size_style(profile: Profile) -> SizeStyle {
+    match profile {
+        Profile::Tutorial => SizeStyle::WithFinalDot,
+        Profile::Rfc => SizeStyle::Message,
     }
 }
 
@@ -104,10 +84,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         api: Router::new(),
         description: Description::openapi(),
         metrics: Arc::new(registry),
-        readiness: ready_with_store(config.store.clone(), config.name.clone()),
+        readiness: ready_with_store(config.store.clone(), config.stack.current().name.clone()),
         token: config.token.clone(),
     };
-    let limits = ConnectionLimits { total: config.limits.connections, per_peer: config.limits.connections_per_peer };
+    let stack = config.stack.clone();
+    let limits = move || ConnectionLimits::from(&stack.current().limits);
     // Whichever way this call ends, no connection outlives it.
     let _stop = shutdown.clone().drop_guard();
     let gateway = Arc::new(Gateway { config, metrics, shutdown: shutdown.clone() });

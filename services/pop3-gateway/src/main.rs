@@ -28,6 +28,6 @@ async fn start(launch: Launch, store: Option<String>) -> anyhow::Result<()> {
     let listeners =
         Listeners { pop3: launch.listen(PortKey::Pop).await?, http: launch.listen(PortKey::PopHttp).await? };
     let store = launch.store(store.as_deref())?;
-    let config = Config::new(&launch.stack, store, launch.token);
+    let config = Config { stack: launch.stack, store, token: launch.token };
     Ok(pop3_gateway::run(config, listeners, launch.shutdown).await?)
 }

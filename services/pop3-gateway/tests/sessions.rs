@@ -90,7 +90,7 @@ async fn a_connection_that_ends_without_quit_unlocks_and_deletes_nothing() {
 #[tokio::test]
 async fn the_lock_is_renewed_while_the_session_lives() {
     let store = FakeStore::start(ACCOUNTS).await;
-    let gateway = RunningGateway::start(store.address, |config| config.lease_seconds = 1).await;
+    let gateway = RunningGateway::start(store.address, |config| config.limits.pop3_lease_seconds = 1).await;
     let client = logged_in(&gateway).await;
     let renewal = format!("renew {USR1} lock");
     let calls = store.calls(|calls| calls.len() >= 4).await;

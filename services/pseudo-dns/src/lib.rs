@@ -12,16 +12,14 @@ use prometheus_client::registry::Registry;
 use service_kit::{
     http::{HttpService, Token, always_ready},
     shutdown::CancellationToken,
+    watched_file,
     zone::{Zone, ZoneError},
 };
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
 };
-
-/// How often the zone file is looked at. An edit counts once it was seen unchanged twice.
-const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a pseudo-dns must be told.
 #[derive(Debug, Clone)]
@@ -60,7 +58,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
-    let (file, zone) = reload::ZoneFile::open(config.zone)?;
+    let (file, zone) = reload::open(config.zone, watched_file::INTERVAL)?;
     tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read");
     let (publish, zone) = watch::channel(Arc::new(zone));
 
@@ -81,7 +79,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
         async { Ok(wire::serve(listeners.dns_udp, listeners.dns_tcp, zone, metrics, shutdown.clone()).await?) },
         async {
-            reload::watch(file, publish, RELOAD_INTERVAL, shutdown.clone()).await;
+            reload::watch(file, publish, shutdown.clone()).await;
             Ok(())
         },
     )

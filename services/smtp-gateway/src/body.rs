@@ -39,7 +39,7 @@ pub(crate) async fn receive(
     envelope: Envelope,
     peer: SocketAddr,
 ) -> io::Result<Reply> {
-    let limit = gateway.stack.limits.message_octets;
+    let limit = gateway.stack.current().limits.message_octets;
     let mut octets = 0;
     let mut dots = DotDecoder::default();
     let mut sink = Sink::new(gateway, envelope, peer);
@@ -113,7 +113,7 @@ struct Abandoned;
 impl Sink {
     fn new(gateway: &Gateway, envelope: Envelope, peer: SocketAddr) -> Self {
         let transaction = uuid::Uuid::now_v7().simple().to_string();
-        let stack = &gateway.stack;
+        let stack = gateway.stack.current();
         let head = match stack.profile {
             Profile::Tutorial => Vec::new(),
             Profile::Rfc => trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()).into_bytes(),

@@ -7,7 +7,10 @@ use mail_proto::{
     line::LineDecoder,
     smtp::{Reply, Session, SessionConfig, Step},
 };
-use service_kit::{config::Stack, shutdown::CancellationToken};
+use service_kit::{
+    config::{LiveStack, Stack},
+    shutdown::CancellationToken,
+};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
@@ -21,7 +24,7 @@ const BUFFER_OCTETS: usize = 16 * 1024;
 
 /// What all connections of a gateway share.
 pub(crate) struct Gateway {
-    pub(crate) stack: Stack,
+    pub(crate) stack: LiveStack,
     pub(crate) store: StoreClient,
     pub(crate) submitter: Submitter,
     pub(crate) policy: Policy,
@@ -33,9 +36,10 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
     let span = tracing::info_span!("smtp", %peer);
     async move {
         gateway.metrics.connections.inc();
-        let socket =
-            Socket { stream, input: BytesMut::new(), output: Vec::new(), idle_limit: gateway.stack.limits.smtp_idle };
-        if let Err(error) = converse(&gateway, socket, peer, shutdown).await {
+        let stack = gateway.stack.current();
+        let idle_limit = stack.limits.smtp_idle;
+        let socket = Socket { stream, input: BytesMut::new(), output: Vec::new(), idle_limit };
+        if let Err(error) = converse(&gateway, &stack, socket, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
     }
@@ -45,12 +49,13 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
 
 async fn converse(
     gateway: &Gateway,
+    stack: &Stack,
     mut socket: Socket,
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let mut lines = LineDecoder::new(gateway.stack.limits.smtp_line_octets);
-    let mut session = Session::new(session_config(&gateway.stack));
+    let mut lines = LineDecoder::new(stack.limits.smtp_line_octets);
+    let mut session = Session::new(session_config(stack));
     socket.push(&session.greeting()).await?;
     // For a whole line: an octet now and then does not keep a connection open.
     let mut deadline = socket.deadline();

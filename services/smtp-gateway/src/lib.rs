@@ -20,7 +20,7 @@ use metrics::Metrics;
 use policy::Policy;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::Stack,
+    config::LiveStack,
     http::{self, HttpService, Token},
     shutdown::CancellationToken,
     tcp::{self, ConnectionLimits},
@@ -38,7 +38,7 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"421 4.3.2 too many connections, try again 
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Its stack.
-    pub stack: Stack,
+    pub stack: LiveStack,
     /// The stack's mailbox store.
     pub store: StoreClient,
     /// The stack's pseudo-dns.
@@ -76,13 +76,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             api: Router::new(),
             description: Description::openapi(),
             metrics: Arc::new(registry),
-            readiness: http::ready_with_store(config.store.clone(), config.stack.name.clone()),
+            readiness: http::ready_with_store(config.store.clone(), config.stack.current().name.clone()),
             token: config.token,
         },
         shutdown.clone(),
     );
-    let limits = &config.stack.limits;
-    let limits = ConnectionLimits { total: limits.connections, per_peer: limits.connections_per_peer };
+    let stack = config.stack.clone();
+    let limits = move || ConnectionLimits::from(&stack.current().limits);
     let policy = Policy::new(config.stack.clone(), config.store.clone());
     let submitter = Submitter::new(config.store.clone());
     let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });

@@ -2,11 +2,11 @@
 
 use mail_api::{ApiError, MailboxSummary, StoreClient};
 use mail_proto::{
-    Domain, ForwardPath, Mailbox, ReversePath,
+    ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
 };
 use moka::sync::Cache;
-use service_kit::config::{Profile, Stack};
+use service_kit::config::{LiveStack, Profile};
 use std::{net::IpAddr, time::Duration};
 
 /// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found
@@ -21,25 +21,26 @@ const PLENTY_OCTETS: u64 = 100 * 1024 * 1024;
 /// The rules of one stack.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    stack: Stack,
+    stack: LiveStack,
     store: StoreClient,
     /// How many octets there was room for in each.
     known: Cache<Mailbox, u64>,
 }
 
 impl Policy {
-    pub(crate) fn new(stack: Stack, store: StoreClient) -> Self {
+    pub(crate) fn new(stack: LiveStack, store: StoreClient) -> Self {
         let known = Cache::builder().max_capacity(REMEMBERED_MAILBOXES).time_to_live(REMEMBERED_FOR).build();
         Self { stack, store, known }
     }
 
     /// What a transaction with this reverse-path is, or why there is none.
     pub(crate) async fn sender(&self, peer: IpAddr, path: &ReversePath) -> Result<Origin, Reply> {
-        let Some(sender) = path.mailbox().filter(|sender| self.stack.is_local(sender.domain())) else {
+        let stack = self.stack.current();
+        let Some(sender) = path.mailbox().filter(|sender| stack.is_local(sender.domain())) else {
             return Ok(Origin::Delivery);
         };
-        let trusted = self.stack.trusted_networks.iter().any(|network| network.contains(&peer.to_canonical()));
-        if self.stack.require_auth || !trusted {
+        let trusted = stack.trusted_networks.iter().any(|network| network.contains(&peer.to_canonical()));
+        if stack.require_auth || !trusted {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
         if self.known.contains_key(sender) || self.look_up(sender).await?.is_some() {
@@ -57,11 +58,12 @@ impl Policy {
         path: ForwardPath,
         declared_octets: Option<u64>,
     ) -> Result<Mailbox, Reply> {
+        let stack = self.stack.current();
         let mailbox = match path {
             ForwardPath::Mailbox(mailbox) => mailbox,
-            ForwardPath::Postmaster => Mailbox::postmaster(self.own_domain()),
+            ForwardPath::Postmaster => Mailbox::postmaster(stack.own_domain().clone()),
         };
-        if !self.stack.is_local(mailbox.domain()) {
+        if !stack.is_local(mailbox.domain()) {
             return match origin {
                 Origin::Submission => Ok(mailbox),
                 Origin::Delivery => Err(Reply::new(554, (7, 1), format!("<{mailbox}>: relay access denied"))),
@@ -69,8 +71,8 @@ impl Policy {
         }
         // The hand-out wants a failure message: the recipient is queued, found missing by the relay, and
         // reported like any other.
-        let reported_later = origin == Origin::Submission && self.stack.profile == Profile::Tutorial;
-        if reported_later && !self.stack.has_quotas() {
+        let reported_later = origin == Origin::Submission && stack.profile == Profile::Tutorial;
+        if reported_later && !stack.has_quotas() {
             return Ok(mailbox);
         }
         // Every message has an octet.
@@ -83,11 +85,6 @@ impl Policy {
             None if reported_later => Ok(mailbox),
             None => Err(no_such_mailbox(&mailbox)),
         }
-    }
-
-    /// The domain that `<postmaster>` alone is in.
-    fn own_domain(&self) -> Domain {
-        self.stack.domains.first().unwrap_or(&self.stack.name).clone()
     }
 
     async fn look_up(&self, mailbox: &Mailbox) -> Result<Option<MailboxSummary>, Reply> {

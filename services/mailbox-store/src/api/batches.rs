@@ -51,7 +51,7 @@ async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: Cla
 }
 
 async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {
-    let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets);
+    let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets());
     match api.store.submit(item.submission, message).await {
         Ok(submitted) => BatchOutcome::Accepted(submitted.into()),
         Err(error) => BatchOutcome::Refused(error.into()),

@@ -19,7 +19,7 @@ use axum::{
     routing::{get, post, put},
 };
 use mail_api::{LEASE_SECONDS, Problem, ProblemKind};
-use service_kit::shutdown::CancellationToken;
+use service_kit::{config::LiveStack, shutdown::CancellationToken};
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// The largest JSON body; only a maildrop's update is larger.
@@ -29,15 +29,24 @@ const UPDATE_OCTETS: usize = 32 * 1024 * 1024;
 /// 64 messages of 64 KiB with a thousand recipients each.
 const BATCH_OCTETS: usize = 32 * 1024 * 1024;
 
+/// The most that gateways add to a message.
+const TRACE_OCTETS: u64 = 64 * 1024;
+
 /// What the handlers share.
 pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) logins: Logins,
     pub(crate) metrics: Metrics,
-    /// The largest message that is taken in.
-    pub(crate) message_octets: u64,
+    pub(crate) stack: LiveStack,
     /// Ends those who wait.
     pub(crate) shutdown: CancellationToken,
+}
+
+impl Api {
+    /// The largest message that is taken in. The trace headers that gateways add do not count against the limit (RFC 5321 §4.4).
+    fn message_octets(&self) -> u64 {
+        self.stack.current().limits.message_octets.saturating_add(TRACE_OCTETS)
+    }
 }
 
 /// All routes. Each handler's documentation says what it does; `/v1/openapi.json` says it to machines.

@@ -161,7 +161,7 @@ pub(super) async fn settle(
     Path(lease): Path<String>,
     Frame(body): Frame,
 ) -> Result<StatusCode, Problem> {
-    let limit_octets = api.message_octets.max(FAILURE_MESSAGE_OCTETS);
+    let limit_octets = api.message_octets().max(FAILURE_MESSAGE_OCTETS);
     let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets).await?;
     api.store.settle(&lease, settlement, failure_message).await?;
     Ok(StatusCode::NO_CONTENT)

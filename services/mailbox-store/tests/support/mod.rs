@@ -90,7 +90,7 @@ pub(crate) fn configured(data: &Path, accounts: &str) -> Config {
     let text =
         format!("[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = 3\n[accounts.\"local.test\"]\n{accounts}\n");
     let config = config::Config::parse(&text, Path::new("config.toml")).unwrap();
-    let stack = config.stack("local.test").unwrap().clone();
+    let stack = config.stack("local.test").unwrap().clone().into();
     Config { stack, data: data.to_owned(), database: None, token: Some(Token::from(TOKEN)) }
 }
 

@@ -19,10 +19,10 @@ use mail_api::{
 };
 use pop3_gateway::{Config, Listeners, RunError};
 use service_kit::{
-    config::{Limits, Profile},
+    config::{self, Stack},
     shutdown::CancellationToken,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -155,16 +155,13 @@ pub(crate) struct RunningGateway {
 
 impl RunningGateway {
     /// Before the store at this address, with the defaults of profile rfc changed by `change`.
-    pub(crate) async fn start(store: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            profile: Profile::Rfc,
-            limits: Limits::default(),
-            lease_seconds: 60,
-            name: "exmail.qq.com".parse().unwrap(),
-            store: StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap()),
-            token: None,
-        };
-        change(&mut config);
+    pub(crate) async fn start(store: SocketAddr, change: impl FnOnce(&mut Stack)) -> Self {
+        let text = "[server.\"exmail.qq.com\"]\nsmtp = 1\npop = 2\n";
+        let config = config::Config::parse(text, FilePath::new("config.toml")).unwrap();
+        let mut stack = config.stacks().next().unwrap().clone();
+        change(&mut stack);
+        let store = StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap());
+        let config = Config { stack: stack.into(), store, token: None };
         let listeners = Listeners {
             pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             http: TcpListener::bind("127.0.0.1:0").await.unwrap(),

@@ -1,7 +1,7 @@
 //! The command line that all services share, and the way each is started from it.
 
 use crate::{
-    config::{Config, ConfigError, PortKey, Stack},
+    config::{Config, ConfigError, LiveConfig, LiveStack, PortKey, Stack},
     descriptors,
     http::Token,
     shutdown::{self, CancellationToken, Reload, Signals},
@@ -98,7 +98,7 @@ pub enum ServiceCommand {
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// Its stack.
-    pub stack: Stack,
+    pub stack: LiveStack,
     /// Guards its API, and opens its neighbours'.
     pub token: Option<Token>,
     /// Cancelled when it is to stop.
@@ -123,7 +123,7 @@ where
             Some(ServiceCommand::Healthcheck) => healthcheck(args, health).await,
             None => {
                 let launch = launch(args, health)?;
-                let server = launch.stack.name.clone();
+                let server = launch.stack.current().name.clone();
                 telemetry::service(health.service(), server.as_str(), start(launch)).await
             }
         }
@@ -154,12 +154,14 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<Launch> {
-    let stack = args.stack()?;
+    let name = args.stack()?.name;
+    let (config, stack) = LiveConfig::open(&args.config)?.only(name.as_str())?;
     let token = args.token();
     require_token(args.http_bind, token.as_ref())?;
     descriptors::raise();
-    descriptors::expect(descriptors::needed(&stack, health));
+    descriptors::expect(descriptors::needed(&stack.current(), health));
     let Signals { shutdown, reload } = shutdown::on_signal()?;
+    telemetry::spawn(config.watch(reload.clone(), shutdown.clone()));
     Ok(Launch { stack, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind })
 }
 
@@ -208,11 +210,11 @@ impl Launch {
 
     fn address(&self, key: PortKey) -> Result<SocketAddr, ConfigError> {
         let host = if key.is_http() { self.http_bind } else { self.bind };
-        Ok(SocketAddr::new(host, self.stack.require_port(key)?))
+        Ok(SocketAddr::new(host, self.stack.current().require_port(key)?))
     }
 
     fn cannot_listen(&self, error: io::Error, key: PortKey, address: SocketAddr, protocol: &str) -> anyhow::Error {
-        let message = cannot_listen(&error, &self.stack, key, address, protocol);
+        let message = cannot_listen(&error, &self.stack.current(), key, address, protocol);
         anyhow::Error::new(error).context(message)
     }
 
@@ -239,7 +241,7 @@ impl Launch {
                 anyhow::ensure!(http, "\"{url}\" is no URL of a service; give one such as http://127.0.0.1:1080");
                 url.to_owned()
             }
-            None => format!("http://127.0.0.1:{}", self.stack.require_port(key)?),
+            None => format!("http://127.0.0.1:{}", self.stack.current().require_port(key)?),
         };
         Ok(endpoint(&url, self.token.as_ref())?)
     }

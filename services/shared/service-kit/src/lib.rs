@@ -10,4 +10,5 @@ pub mod shutdown;
 pub mod tcp;
 pub mod telemetry;
 mod toml_file;
+pub mod watched_file;
 pub mod zone;

@@ -1,6 +1,9 @@
 //! A bounded accept loop.
 
-use crate::shutdown::{CancellationToken, GRACE};
+use crate::{
+    config::Limits,
+    shutdown::{CancellationToken, GRACE},
+};
 use std::{
     collections::HashMap,
     future::Future,
@@ -21,11 +24,17 @@ pub struct ConnectionLimits {
     pub per_peer: usize,
 }
 
+impl From<&Limits> for ConnectionLimits {
+    fn from(limits: &Limits) -> Self {
+        Self { total: limits.connections, per_peer: limits.connections_per_peer }
+    }
+}
+
 /// Serves each connection with `serve` until `shutdown`; then waits for those that are open, [`GRACE`] at
-/// most. A connection over the limit is sent `refusal` and closed.
+/// most. `limits` is asked for each connection; one over the limit is sent `refusal` and closed.
 pub async fn accept<S, F>(
     listener: TcpListener,
-    limits: ConnectionLimits,
+    limits: impl Fn() -> ConnectionLimits,
     refusal: &'static [u8],
     shutdown: CancellationToken,
     serve: S,
@@ -33,7 +42,7 @@ pub async fn accept<S, F>(
     S: Fn(TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let slots = Slots { limits, open: Arc::default() };
+    let slots = Slots::default();
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -50,7 +59,7 @@ pub async fn accept<S, F>(
         };
         // Replies are written whole, so there is nothing for Nagle's algorithm to gather.
         let _ = stream.set_nodelay(true);
-        match slots.take(peer.ip()) {
+        match slots.take(peer.ip(), limits()) {
             Some(slot) => {
                 let connection = serve(stream, peer);
                 let served = async move {
@@ -78,16 +87,16 @@ struct Open {
     by_peer: HashMap<IpAddr, usize>,
 }
 
+#[derive(Default)]
 struct Slots {
-    limits: ConnectionLimits,
     open: Arc<Mutex<Open>>,
 }
 
 impl Slots {
-    fn take(&self, peer: IpAddr) -> Option<Slot> {
+    fn take(&self, peer: IpAddr, limits: ConnectionLimits) -> Option<Slot> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let from_peer = open.by_peer.get(&peer).copied().unwrap_or(0);
-        if open.total >= self.limits.total || from_peer >= self.limits.per_peer {
+        if open.total >= limits.total || from_peer >= limits.per_peer {
             return None;
         }
         open.total += 1;
@@ -121,14 +130,15 @@ mod tests {
 
     #[test]
     fn slots_are_counted_in_all_and_by_peer() {
-        let slots = Slots { limits: ConnectionLimits { total: 3, per_peer: 2 }, open: Arc::default() };
+        let slots = Slots::default();
+        let take = |peer| slots.take(peer, ConnectionLimits { total: 3, per_peer: 2 });
         let [one, other]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
-        let first = slots.take(one);
-        let second = slots.take(one);
-        assert!(first.is_some() && second.is_some() && slots.take(one).is_none());
-        let third = slots.take(other);
-        assert!(third.is_some() && slots.take(other).is_none());
+        let first = take(one);
+        let second = take(one);
+        assert!(first.is_some() && second.is_some() && take(one).is_none());
+        let third = take(other);
+        assert!(third.is_some() && take(other).is_none());
         drop(first);
-        assert!(slots.take(one).is_some());
+        assert!(take(one).is_some());
     }
 }

@@ -47,11 +47,24 @@ pub(crate) fn read(path: &Path, option: &'static str) -> Result<String, FileErro
     std::fs::read_to_string(path).map_err(|reason| FileError::Read { path: path.to_owned(), option, reason })
 }
 
+/// The text of the file at `path`.
+pub(crate) fn utf8<'c>(content: &'c [u8], path: &Path) -> Result<&'c str, FileError> {
+    std::str::from_utf8(content).map_err(|error| FileError::Text {
+        path: path.to_owned(),
+        line: line_of(content, error.valid_up_to()),
+        message: "not UTF-8; save the file as UTF-8".to_owned(),
+    })
+}
+
+/// The line of the octet at `offset`, counted from 1.
+pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
+    1 + text[..offset.min(text.len())].iter().filter(|&&octet| octet == b'\n').count()
+}
+
 /// Parses the text of the file at `path`.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, FileError> {
     let failure = |error: &toml::de::Error, key: &str| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text.as_bytes()[..start].iter().filter(|&&octet| octet == b'\n').count() + 1;
+        let line = line_of(text.as_bytes(), error.span().map_or(0, |span| span.start));
         let what = error.message().replace('\n', " ");
         let message = if key.is_empty() { what } else { format!("{key}: {what}") };
         FileError::Text { path: path.to_owned(), line, message }

@@ -83,12 +83,7 @@ impl Zone {
     /// # Errors
     /// As [`Zone::load`].
     pub fn from_octets(octets: &[u8], path: &Path) -> Result<Self, ZoneError> {
-        let text = std::str::from_utf8(octets).map_err(|error| ZoneError::Text {
-            path: path.to_owned(),
-            line: parse::line_of(octets, error.valid_up_to()),
-            message: "not UTF-8; save the file as UTF-8".to_owned(),
-        })?;
-        Self::parse(text, path)
+        Self::parse(crate::toml_file::utf8(octets, path)?, path)
     }
 
     /// The exchanges of a mail domain, the lowest preference first. A null MX (RFC 7505) is one exchange

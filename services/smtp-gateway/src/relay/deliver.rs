@@ -131,14 +131,15 @@ impl Connection {
     /// # Errors
     /// [`Broken`].
     pub(crate) async fn open(context: &Context, exchange: &Exchange) -> Result<Self, Broken> {
-        let relay = &context.stack.relay;
+        let stack = context.stack.current();
+        let relay = &stack.relay;
         let stream =
             timeout(relay.connect_timeout, TcpStream::connect(&exchange.address)).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
         let mut connection = Self {
             exchange: exchange.clone(),
             stream,
-            client: Client::new(ClientName::from(&context.stack.name)),
+            client: Client::new(ClientName::from(&stack.name)),
             input: BytesMut::new(),
             lines: LineDecoder::new(REPLY_LINE_OCTETS),
             replies: ReplyReader::default(),
@@ -176,7 +177,7 @@ impl Connection {
     /// Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
     fn checked(self, context: &Context) -> Result<Self, Broken> {
         let server_name = self.client.server_name();
-        if server_name == context.stack.name.as_str() {
+        if server_name == context.stack.current().name.as_str() {
             return Err(Broken::OurselvesAs(server_name.to_owned()));
         }
         Ok(self)

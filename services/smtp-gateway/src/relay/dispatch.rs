@@ -70,7 +70,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
 async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutdown: CancellationToken) {
     let domain = brought.claim.domain.clone();
     // Connections that are parked count as well.
-    let room = context.stack.relay.connections.saturating_sub(place.under_way.total());
+    let room = context.stack.current().relay.connections.saturating_sub(place.under_way.total());
     join_all(context.parked.make_room(&domain, room).into_iter().map(Connection::quit)).await;
     match worker::work(&context, brought, &shutdown).await {
         Some(connection) if connection.transactions() < KEPT_TRANSACTIONS => {
@@ -94,7 +94,8 @@ async fn next(
     under_way: &UnderWay,
     looked_in_vain: &mut Option<VainLook>,
 ) -> Result<Option<BroughtClaim>, ApiError> {
-    let relay = &context.stack.relay;
+    let stack = context.stack.current();
+    let relay = &stack.relay;
     // From before the look at what is under way, so that no end falls between looking and waiting.
     let ended = under_way.ended.notified();
     if under_way.total() >= relay.connections {

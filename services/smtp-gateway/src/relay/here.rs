@@ -19,7 +19,7 @@ pub(super) async fn deliver(context: &Context, settler: &Settler<'_>, messages: 
 
 async fn reply(context: &Context, message: &ClaimedMessage, mailbox: &Mailbox) -> Reply {
     let octets = message.octets
-        + match context.stack.profile {
+        + match context.stack.current().profile {
             Profile::Tutorial => 0,
             Profile::Rfc => format!("Return-Path: {}\r\n", message.reverse_path).len() as u64,
         };

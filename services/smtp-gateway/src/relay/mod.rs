@@ -15,13 +15,13 @@ pub use route::Hosts;
 
 use crate::{Config, metrics::Metrics};
 use mail_api::{DnsClient, StoreClient};
-use service_kit::config::Stack;
+use service_kit::config::LiveStack;
 use std::sync::Arc;
 
 /// What all relay workers of a gateway share.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
-    stack: Stack,
+    stack: LiveStack,
     store: StoreClient,
     dns: DnsClient,
     hosts: Hosts,

@@ -95,7 +95,7 @@ fn address(hosts: Hosts, name: &str, port: &str) -> String {
 
 /// Each port of a town belongs to one server, so a port without a host says which it is.
 fn is_self(context: &Context, port: &str) -> bool {
-    context.stack.port(PortKey::Smtp).is_some_and(|own| port == own.to_string())
+    context.stack.current().port(PortKey::Smtp).is_some_and(|own| port == own.to_string())
 }
 
 fn loops_back(domain: &Domain, exchange: &str) -> Reply {

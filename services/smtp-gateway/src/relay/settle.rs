@@ -83,7 +83,7 @@ impl<'a> Settler<'a> {
     /// the next time, if it is to.
     fn deliver_here(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, now: Timestamp) -> Outcome {
         tracing::info!(id = %message.id, recipient = %recipient.mailbox, "delivered here after all");
-        let pause = match schedule::next(&self.context.stack.relay, recipient.attempts, age(message, now)) {
+        let pause = match schedule::next(&self.context.stack.current().relay, recipient.attempts, age(message, now)) {
             Next::RetryAfter(pause) => pause,
             Next::Expired => Duration::ZERO,
         };
@@ -106,7 +106,7 @@ impl<'a> Settler<'a> {
             tracing::info!(%id, recipient = %mailbox, "relayed");
             return (Outcome::Finished, None);
         }
-        let next = schedule::next(&self.context.stack.relay, recipient.attempts, age(message, now));
+        let next = schedule::next(&self.context.stack.current().relay, recipient.attempts, age(message, now));
         if let (false, Next::RetryAfter(pause)) = (reply.is_permanent(), next) {
             metrics.recipients_deferred.inc();
             tracing::info!(%id, recipient = %mailbox, said, ?pause, "deferred");
@@ -127,11 +127,11 @@ impl<'a> Settler<'a> {
         now: Timestamp,
     ) -> Option<(Submission, Vec<u8>)> {
         let sender = message.reverse_path.mailbox().filter(|_| !failures.is_empty())?;
-        let stack = &self.context.stack;
+        let stack = &self.context.stack.current();
         let headers = self.headers(message).await;
         let report = Report {
             server_name: &stack.name,
-            own_domain: stack.domains.first().unwrap_or(&stack.name),
+            own_domain: stack.own_domain(),
             sender,
             message,
             headers: &headers,

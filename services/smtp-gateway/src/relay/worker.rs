@@ -34,7 +34,7 @@ pub(super) async fn work(
 
 /// Renews the lease; answers when it is lost.
 async fn keep(context: &Context, lease: &str) {
-    let lease_seconds = context.stack.relay.lease_seconds;
+    let lease_seconds = context.stack.current().relay.lease_seconds;
     let mut interval = tokio::time::interval(Duration::from_secs(u64::from(lease_seconds)) / 3);
     interval.tick().await;
     loop {
@@ -55,7 +55,7 @@ async fn relay(
     shutdown: &CancellationToken,
 ) -> Option<Connection> {
     let settler = Settler::new(context, &claim.lease);
-    if context.stack.is_local(&claim.domain) {
+    if context.stack.current().is_local(&claim.domain) {
         here::deliver(context, &settler, &claim.messages).await;
         return None;
     }

@@ -40,7 +40,7 @@ pub(super) struct File {
     pub(super) retention: Retention,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
     pub(super) smtp: Port,

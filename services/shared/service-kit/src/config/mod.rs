@@ -1,10 +1,12 @@
 //! `data/config.toml`: one file describes the whole town; each service takes its stack's part.
 
 mod file;
+mod live;
 mod values;
 
 pub use crate::toml_file::FileError as ConfigError;
 pub use file::{AgentHosts, Limits, Relay, Retention};
+pub use live::{LiveConfig, LiveStack};
 pub use values::{Password, Profile, Quota};
 
 use file::{File, Server};
@@ -26,7 +28,7 @@ pub struct Config {
 }
 
 /// The part of the configuration that concerns one stack.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// The server's name, as it greets.
     pub name: Domain,
@@ -148,6 +150,19 @@ impl Stack {
         self.accounts.keys().any(|address| self.quota(address) != Quota::default())
     }
 
+    /// The domain of our own messages and of `<postmaster>` alone: the first local one, or else the server's name.
+    pub fn own_domain(&self) -> &Domain {
+        self.domains.first().unwrap_or(&self.name)
+    }
+
+    /// Whether both give the same mailboxes: accounts, passwords, domains and quotas.
+    pub fn has_mailboxes_of(&self, other: &Self) -> bool {
+        self.accounts == other.accounts
+            && self.domains == other.domains
+            && self.quota == other.quota
+            && self.quotas == other.quotas
+    }
+
     /// Whether mail for this domain is delivered here.
     pub fn is_local(&self, domain: &Domain) -> bool {
         self.domains.contains(domain)
@@ -187,10 +202,7 @@ impl Config {
     /// Names the stacks that there are.
     pub fn stack(&self, name: &str) -> Result<&Stack, ConfigError> {
         let found = name.parse().ok().and_then(|name: Domain| self.stacks.get(&name));
-        found.ok_or_else(|| {
-            let names: Vec<_> = self.stacks.keys().map(Domain::as_str).collect();
-            meaning(&self.path, format!("no [server.\"{name}\"]; the servers are: {}", names.join(", ")))
-        })
+        found.ok_or_else(|| no_such_stack(&self.path, name, self.stacks.keys()))
     }
 
     /// Each mail domain is local to one stack, or mail would be delivered to whoever is asked first.
@@ -235,6 +247,11 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         ports: server.clone(),
         path: path.to_owned(),
     }
+}
+
+fn no_such_stack<'n>(path: &Path, name: &str, servers: impl Iterator<Item = &'n Domain>) -> ConfigError {
+    let servers: Vec<_> = servers.map(Domain::as_str).collect();
+    meaning(path, format!("no [server.\"{name}\"]; the servers are: {}", servers.join(", ")))
 }
 
 fn meaning(path: &Path, message: String) -> ConfigError {

@@ -1,6 +1,7 @@
 //! The text of a zone file into records; every fault with its line, its key and its remedy.
 
 use super::{Port, ZoneError};
+use crate::toml_file::line_of;
 use mail_api::MailExchange;
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::Path};
 use toml::{
@@ -183,11 +184,6 @@ fn in_file_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
-}
-
-/// The line of the octet at `offset`, counted from 1.
-pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
-    1 + text[..offset.min(text.len())].iter().filter(|&&octet| octet == b'\n').count()
 }
 
 #[cfg(test)]

@@ -1,0 +1,206 @@
+//! The configuration of a running process: the file is read again whenever it changes.
+
+use super::{Config, ConfigError, PortKey, Stack};
+use crate::{
+    shutdown::{CancellationToken, Reload},
+    toml_file,
+    watched_file::{self, WatchedFile},
+};
+use mail_proto::Domain;
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use tokio::sync::watch;
+
+/// The configuration of one stack, as it is now. Clones are cheap and see the same changes.
+#[derive(Debug, Clone)]
+pub struct LiveStack(watch::Receiver<Arc<Stack>>);
+
+impl LiveStack {
+    /// The configuration in force. Whoever asks twice may see two configurations.
+    pub fn current(&self) -> Arc<Stack> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Waits for a configuration that this clone has not returned here yet.
+    pub async fn changed(&mut self) -> Arc<Stack> {
+        if self.0.changed().await.is_err() {
+            // Nobody watches a file: the configuration stays as it is.
+            std::future::pending::<()>().await;
+        }
+        Arc::clone(&self.0.borrow_and_update())
+    }
+}
+
+/// A configuration that never changes.
+impl From<Stack> for LiveStack {
+    fn from(stack: Stack) -> Self {
+        Self(watch::channel(Arc::new(stack)).1)
+    }
+}
+
+/// The configuration of some or all stacks, and the file that it follows.
+#[derive(Debug)]
+pub struct LiveConfig {
+    file: Option<WatchedFile>,
+    running: BTreeMap<Domain, watch::Sender<Arc<Stack>>>,
+    /// Whether stacks that are not running are of interest.
+    runs_all: bool,
+}
+
+impl LiveConfig {
+    /// Reads and checks the file at `path`, and follows it from then on.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let (file, content) = WatchedFile::open(path.to_owned(), watched_file::INTERVAL)
+            .map_err(|reason| ConfigError::Read { path: path.to_owned(), option: "config", reason })?;
+        let config = Config::parse(toml_file::utf8(&content, path)?, path)?;
+        Ok(Self { file: Some(file), ..Self::from(config) })
+    }
+
+    /// Keeps only the stack of this name.
+    ///
+    /// # Errors
+    /// Names the stacks that there are.
+    pub fn only(mut self, name: &str) -> Result<(Self, LiveStack), ConfigError> {
+        let wanted = |stack: &LiveStack| stack.current().name.as_str().eq_ignore_ascii_case(name);
+        let stack = self.stacks().find(wanted).ok_or_else(|| self.no_such_stack(name))?;
+        let name = stack.current().name.clone();
+        self.running.retain(|running, _| *running == name);
+        self.runs_all = false;
+        Ok((self, stack))
+    }
+
+    /// The stacks, by name.
+    pub fn stacks(&self) -> impl Iterator<Item = LiveStack> {
+        self.running.values().map(|stack| LiveStack(stack.subscribe()))
+    }
+
+    /// Follows the file until `shutdown`, and reads it at once when `reload` is requested. A broken edit is logged, and the configuration before it stays in force.
+    pub async fn watch(mut self, mut reload: Reload, shutdown: CancellationToken) {
+        let Some(mut file) = self.file.take() else { return shutdown.cancelled().await };
+        loop {
+            let read = tokio::select! {
+                () = shutdown.cancelled() => return,
+                read = file.changed() => read,
+                () = reload.requested() => file.read_now().await,
+            };
+            match read_again(read, file.path()) {
+                Ok(config) => {
+                    tracing::info!(file = %file.path().display(), "configuration read again");
+                    for key in self.apply(&config) {
+                        tracing::warn!("needs a restart: {key}");
+                    }
+                }
+                Err(fault) => tracing::error!(%fault, "the configuration that was read last stays in force"),
+            }
+        }
+    }
+
+    /// Puts a configuration in force, as far as it can be; returns the keys of which the change needs a restart.
+    fn apply(&self, config: &Config) -> Vec<String> {
+        let mut needs_restart = Vec::new();
+        for (name, running) in &self.running {
+            let Some(stack) = config.stacks.get(name) else {
+                needs_restart.push(format!("server.\"{name}\" (removed)"));
+                continue;
+            };
+            let before = Arc::clone(&running.borrow());
+            needs_restart.extend(fixed_keys(&before, stack));
+            let stack = Stack { profile: before.profile, ports: before.ports.clone(), ..stack.clone() };
+            running.send_if_modified(|current| {
+                let is_change = **current != stack;
+                *current = Arc::new(stack);
+                is_change
+            });
+        }
+        if self.runs_all {
+            let added = config.stacks.keys().filter(|name| !self.running.contains_key(*name));
+            needs_restart.extend(added.map(|name| format!("server.\"{name}\" (added)")));
+        }
+        needs_restart.sort();
+        needs_restart.dedup();
+        needs_restart
+    }
+
+    fn no_such_stack(&self, name: &str) -> ConfigError {
+        let path = self.stacks().next().map(|stack| stack.current().path.clone()).unwrap_or_default();
+        super::no_such_stack(&path, name, self.running.keys())
+    }
+}
+
+/// A configuration without a file to follow.
+impl From<Config> for LiveConfig {
+    fn from(config: Config) -> Self {
+        let running = config.stacks.into_iter().map(|(name, stack)| (name, watch::channel(Arc::new(stack)).0));
+        Self { file: None, running: running.collect(), runs_all: true }
+    }
+}
+
+fn read_again(read: io::Result<Vec<u8>>, path: &Path) -> Result<Config, ConfigError> {
+    let content = read.map_err(|reason| ConfigError::Read { path: path.to_owned(), option: "config", reason })?;
+    Config::parse(toml_file::utf8(&content, path)?, path)
+}
+
+/// The keys that are read only at the start, where they differ.
+fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
+    let ports = PortKey::ALL.into_iter().filter(|&key| before.port(key) != after.port(key));
+    let mut keys: Vec<_> = ports.map(|key| format!("server.\"{}\".{}", before.name, key.as_str())).collect();
+    if before.profile != after.profile {
+        keys.push("profile".to_owned());
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n";
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text, Path::new("config.toml")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_can_change_changes_and_the_rest_is_named() {
+        let live = LiveConfig::from(parse(TEXT));
+        let mut stack = live.stacks().next().unwrap();
+        let text = TEXT.replace("smtp = 1", "smtp = 11").replace("\"p\"", "\"p\"\n\"v@y\" = \"q\"");
+        let text = format!("profile = \"tutorial\"\n{text}[limits]\nrecipients = 100\n[server.b]\nsmtp = 3\npop = 4\n");
+        let expected = ["profile", "server.\"a\".smtp", "server.\"b\" (added)"];
+        assert_eq!(live.apply(&parse(&text)), expected);
+        let after = stack.changed().await;
+        assert_eq!((after.limits.recipients, after.accounts.len()), (100, 2));
+        assert!(after.is_local(&"y".parse().unwrap()));
+        assert_eq!((after.port(PortKey::Smtp), after.profile), (Some(1), super::super::Profile::Rfc));
+        assert_eq!(live.apply(&parse("[server.b]\nsmtp = 3\npop = 4\n"))[0], "server.\"a\" (removed)");
+        assert!(stack.current().is_local(&"y".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn one_stack_does_not_care_about_the_others() {
+        let text = format!("{TEXT}[server.b]\nsmtp = 3\npop = 4\n");
+        let (live, stack) = LiveConfig::from(parse(&text)).only("A").unwrap();
+        assert_eq!(stack.current().name.as_str(), "a");
+        assert_eq!(live.apply(&parse(TEXT)), Vec::<String>::new());
+        let unknown = LiveConfig::from(parse(&text)).only("c").unwrap_err().to_string();
+        assert_eq!(unknown, "config.toml: no [server.\"c\"]; the servers are: a, b");
+    }
+
+    #[tokio::test]
+    async fn an_edit_of_the_file_counts_and_a_broken_one_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, TEXT).unwrap();
+        let live = LiveConfig::open(&path).unwrap();
+        let mut stack = live.stacks().next().unwrap();
+        let shutdown = CancellationToken::new();
+        let watching = tokio::spawn(live.watch(Reload::never(), shutdown.clone()));
+        std::fs::write(&path, "[server.a\n").unwrap();
+        std::fs::write(&path, format!("{TEXT}[limits]\nrecipients = 200\n")).unwrap();
+        assert_eq!(stack.changed().await.limits.recipients, 200);
+        shutdown.cancel();
+        watching.await.unwrap();
+    }
+}
