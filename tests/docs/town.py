@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import time
+import tomllib
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ class Site:
     """Where a town is."""
 
     config: Path
+    zone: Path
+    # By server and key, and by the port that the shipped configuration has instead.
     ports: dict
+    moved: dict
 
 
 def build():
@@ -43,30 +47,28 @@ def free_ports(count):
 
 
 def site(directory):
-    """Writes the shipped configuration with other ports."""
+    """Writes the shipped configuration and zone with other ports."""
     text = (ROOT / "data/config.toml").read_text()
-    pattern = r'(?m)^(\[server\."(?P<server>[^"]+)"\]|(?P<key>\w+) = \d+$)'
-    numbers = iter(free_ports(len(re.findall(r"(?m)^\w+ = \d+$", text))))
-    ports, server = {}, None
+    shipped = [int(port) for port in re.findall(r"(?m)^\w+ = (\d+)$", text)]
+    moved = dict(zip(shipped, free_ports(len(shipped))))
+    config, zone = directory / "config.toml", directory / "fdns.toml"
+    config.write_text(move(text, moved))
+    zone.write_text(move((ROOT / "data/fdns.toml").read_text(), moved))
+    servers = tomllib.loads(config.read_text())["server"]
+    ports = {(server, key): port for server, keys in servers.items() for key, port in keys.items() if port in moved.values()}
+    return Site(config, zone, ports, moved)
 
-    def replace(match):
-        nonlocal server
-        if match["server"]:
-            server = match["server"]
-            return match[0]
-        ports[server, match["key"]] = next(numbers)
-        return f"{match['key']} = {ports[server, match['key']]}"
 
-    config = directory / "config.toml"
-    config.write_text(re.sub(pattern, replace, text))
-    return Site(config, ports)
+def move(text, moved):
+    """A text with the ports of a town in place of the shipped ones."""
+    return re.sub(r"\b\d{4}\b", lambda match: str(moved.get(int(match[0]), match[0])), text)
 
 
 @contextlib.contextmanager
 def running(directory):
     """A town, from when all of its services are ready; its log is in the file `log`."""
     town = site(directory)
-    command = [BUILT / "mailtown", "--config", town.config, "--zone", ROOT / "data/fdns.toml", "--state", directory / "state"]
+    command = [BUILT / "mailtown", "--config", town.config, "--zone", town.zone, "--state", directory / "state"]
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment())
     try:
