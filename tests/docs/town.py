@@ -55,7 +55,9 @@ def site(directory):
     config.write_text(move(text, moved))
     zone.write_text(move((ROOT / "data/fdns.toml").read_text(), moved))
     servers = tomllib.loads(config.read_text())["server"]
-    ports = {(server, key): port for server, keys in servers.items() for key, port in keys.items() if port in moved.values()}
+    ports = {
+        (server, key): port for server, keys in servers.items() for key, port in keys.items() if port in moved.values()
+    }
     return Site(config, zone, ports, moved)
 
 
@@ -144,15 +146,16 @@ def known_keys(town, table):
     elif table == "accounts":
         return set()
     else:
-        for placeholder, name in ('"NAME"', '"gmail.com"'), ('"DOMAIN"', '"gmail.com"'), ('"ADDRESS"', '"usr@gmail.com"'):
-            table = table.replace(placeholder, name)
+        for placeholder, name in {"NAME": "gmail.com", "DOMAIN": "gmail.com", "ADDRESS": "usr@gmail.com"}.items():
+            table = table.replace(f'"{placeholder}"', f'"{name}"')
         header = f"[{table}]\n"
         text = text if header in text else f"{text}\n{header}"
         text = text.replace(header, f"{header}{PROBE} = 1\n")
     probe = town.config.with_name("probe.toml")
     probe.write_text(text)
     command = [BUILT / "mailtown", "--config", probe, "--zone", ROOT / "data/fdns.toml", "check"]
-    outcome = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=CALL_SECONDS, check=False)
+    options = {"capture_output": True, "text": True, "env": environment(), "timeout": CALL_SECONDS}
+    outcome = subprocess.run(command, **options, check=False)
     _, unknown, expected = outcome.stderr.partition(f"unknown field `{PROBE}`, expected")
     assert unknown, f"{table}: {outcome.stderr}"
     return set(re.findall(r"`(\w+)`", expected.splitlines()[0]))
