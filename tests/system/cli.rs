@@ -227,7 +227,7 @@ fn mailtown_check_tells_whether_a_town_would_run() {
     let without = fs::read_to_string(site.zone()).unwrap().replace("\"pop.gmail.com.\"", "\"pop3.gmail.com.\"");
     fs::write(site.zone(), without).unwrap();
     let said = failure(site.directory(), "mailtown", &check);
-    assert_eq!(said, "agent.\"gmail.com\".pop is \"pop.gmail.com\", which has no P record; add one to the zone");
+    assert_eq!(said, "agent.\"gmail.com\".pop, which is \"pop.gmail.com\", has no P record; add one to the zone");
 }
 
 #[test]

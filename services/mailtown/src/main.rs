@@ -2,7 +2,11 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use mailtown::{Options, Town, check, table};
+use mailtown::{
+    Options, Town,
+    check::{self, Severity},
+    table,
+};
 use service_kit::{
     cli,
     config::{Config, LiveConfig, PortKey},
@@ -74,9 +78,22 @@ async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn checked(args: &Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
-    let findings = check::findings(&config, &Zone::load(&args.zone)?);
-    anyhow::ensure!(findings.is_empty(), "{}", findings.join("\nerror: "));
-    println!("{} and {} are valid and fit together", args.config.display(), args.zone.display());
+    // Each file is read, whatever is wrong with the other.
+    let (config, zone) = match (Config::load(&args.config), Zone::load(&args.zone)) {
+        (Ok(config), Ok(zone)) => (config, zone),
+        (Err(config), Err(zone)) => anyhow::bail!("{config}\nerror: {zone}"),
+        (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+    };
+    let findings = check::findings(&config, &zone);
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| finding.severity == Severity::Error);
+    warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    let errors: Vec<_> = errors.into_iter().map(|error| error.text).collect();
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nerror: "));
+    let (config, zone) = (args.config.display(), args.zone.display());
+    match warnings.len() {
+        0 => println!("{config} and {zone} are valid and fit together"),
+        warnings => println!("{config} and {zone} are valid; warnings: {warnings}"),
+    }
     Ok(())
 }

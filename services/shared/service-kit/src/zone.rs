@@ -103,6 +103,16 @@ impl Zone {
         self.names.contains(&absolute_name(name))
     }
 
+    /// Every mail domain with its exchanges, by name.
+    pub fn all_mail_exchanges(&self) -> impl Iterator<Item = (&str, &[MailExchange])> {
+        self.mail_exchanges.iter().map(|(name, exchanges)| (name.as_str(), exchanges.as_slice()))
+    }
+
+    /// Every name with where it listens, by name.
+    pub fn all_ports(&self) -> impl Iterator<Item = (&str, &Port)> {
+        self.ports.iter().map(|(name, port)| (name.as_str(), port))
+    }
+
     /// How many names have records.
     pub fn record_sets(&self) -> usize {
         self.mail_exchanges.len() + self.ports.len()
