@@ -1,6 +1,7 @@
 //! A whole town of mail servers in one process. Each service runs the very same code as its own binary and
 //! talks to its neighbours over the same internal HTTP API.
 
+pub mod add_domain;
 pub mod check;
 mod listeners;
 pub mod table;

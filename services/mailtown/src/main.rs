@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use mailtown::{
     Options, Town,
+    add_domain::AddDomain,
     check::{self, Severity},
     table,
 };
@@ -41,17 +42,20 @@ struct Args {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Check configuration and zone without starting anything
     Check,
+    /// Add a mail domain to configuration, zone and compose file
+    AddDomain(AddDomain),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     cli::block_on(&args.log.clone(), async {
-        match args.command {
+        match args.command.clone() {
             Some(Command::Check) => checked(&args),
+            Some(Command::AddDomain(new)) => new.run(&args.config, &args.zone),
             None => run(args).await,
         }
     })
