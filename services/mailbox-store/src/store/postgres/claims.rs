@@ -3,7 +3,9 @@
 use super::{
     database::Unit,
     failure::Failure,
-    messages, quarantine,
+    messages,
+    pool::Parameters,
+    quarantine,
     submit::{Incoming, deliver_here, release, submit},
     values::Natural,
 };
@@ -27,10 +29,36 @@ const LOOKS: u32 = 8;
 /// How many statements travel together at most.
 const TOGETHER: usize = 500;
 
-/// A lease that is being made out.
+/// The entry that has been due the longest, or will be due first, from a time on.
+pub(super) const FIRST_DUE: &str = "SELECT domain, next_attempt_at_ms FROM queue
+     WHERE quarantined_at_ms IS NULL AND next_attempt_at_ms >= $1 ORDER BY next_attempt_at_ms LIMIT 1";
+
+/// The same without the domains in `$1`. Goes from domain to domain, one step in the index each: the domains that are
+/// left out are the ones with a long queue.
+pub(super) const FIRST_DUE_EXCEPT: &str = "WITH RECURSIVE heads (domain, next_attempt_at_ms) AS (
+         (SELECT domain, next_attempt_at_ms FROM queue
+             WHERE quarantined_at_ms IS NULL ORDER BY domain, next_attempt_at_ms LIMIT 1)
+         UNION ALL
+         SELECT head.domain, head.next_attempt_at_ms FROM heads, LATERAL (
+             SELECT queue.domain, queue.next_attempt_at_ms FROM queue
+             WHERE quarantined_at_ms IS NULL AND queue.domain > heads.domain
+             ORDER BY queue.domain, queue.next_attempt_at_ms LIMIT 1
+         ) AS head
+     )
+     SELECT domain, next_attempt_at_ms FROM heads WHERE domain <> ALL($1) ORDER BY next_attempt_at_ms LIMIT 1";
+
+/// The messages of a domain that are due, those first that have been due the longest.
+pub(super) const DUE_MESSAGES: &str = "SELECT message_id FROM queue
+     WHERE domain = $1 AND next_attempt_at_ms BETWEEN $2 AND $3 AND quarantined_at_ms IS NULL
+     AND message_id <> ALL($4)
+     ORDER BY next_attempt_at_ms, message_id LIMIT $5 FOR UPDATE SKIP LOCKED";
+
+/// A lease that is about to be given.
 struct Lease<'a> {
     name: &'a str,
     domain: &'a str,
+    /// Nothing is due earlier.
+    floor_ms: i64,
     now_ms: i64,
     ends_at_ms: i64,
 }
@@ -51,7 +79,8 @@ pub(super) async fn claim(
     // And those of which others are claiming everything, or nothing could be decoded.
     let mut passed: Vec<String> = except.iter().map(|domain| domain.as_str().to_owned()).collect();
     loop {
-        let Some((domain, due_at_ms)) = longest_due(unit, &passed).await? else {
+        let floor_ms = unit.due_floor_ms();
+        let Some((domain, due_at_ms)) = longest_due(unit, floor_ms, &passed).await? else {
             return Ok(ClaimOutcome::NothingDue { next_due_at: None });
         };
         if due_at_ms > now_ms {
@@ -59,7 +88,8 @@ pub(super) async fn claim(
             return Ok(ClaimOutcome::NothingDue { next_due_at });
         }
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: later_ms(now_ms, duration) };
+        let ends_at_ms = later_ms(now_ms, duration);
+        let lease = Lease { name: &name, domain: &domain, floor_ms, now_ms, ends_at_ms };
         let messages = take(unit, &lease, limit).await?;
         match domain.parse::<Domain>() {
             Ok(domain) if !messages.is_empty() => {
@@ -71,11 +101,16 @@ pub(super) async fn claim(
 }
 
 /// The domain that has been due the longest, or will be due first.
-async fn longest_due(unit: &Unit<'_>, passed: &[String]) -> Result<Option<(String, i64)>, Failure> {
-    let select = "SELECT domain, next_attempt_at_ms FROM queue
-         WHERE quarantined_at_ms IS NULL AND domain <> ALL($1) ORDER BY next_attempt_at_ms LIMIT 1";
-    let row = unit.query_one(select, &[&passed]).await?;
-    Ok(row.map(|row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?)
+async fn longest_due(unit: &Unit<'_>, floor_ms: i64, passed: &[String]) -> Result<Option<(String, i64)>, Failure> {
+    let row = match passed {
+        [] => unit.query_one(FIRST_DUE, &[&floor_ms]).await?,
+        passed => unit.query_one(FIRST_DUE_EXCEPT, &[&passed]).await?,
+    };
+    let found = row.map(|row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?;
+    if passed.is_empty() {
+        unit.raise_due_floor(found.as_ref().map(|(_, due_at_ms)| *due_at_ms));
+    }
+    Ok(found)
 }
 
 /// Leases messages of the lease's domain, by id. Those that cannot be read are set aside.
@@ -116,13 +151,11 @@ async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<
 
 /// Up to `limit` messages that are due, those first that have been due the longest. One recipient of each is locked.
 async fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>, Failure> {
-    let select = "SELECT message_id FROM queue
-         WHERE domain = $1 AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND message_id <> ALL($3)
-         ORDER BY next_attempt_at_ms, message_id LIMIT $4 FOR UPDATE SKIP LOCKED";
     let (mut messages, limit): (Vec<i64>, _) = (Vec::new(), limit.max(1) as usize);
     for _ in 0..LOOKS {
         let wanted = limit - messages.len();
-        let found = unit.query(select, &[&lease.domain, &lease.now_ms, &messages, &(wanted as i64)]).await?;
+        let parameters: Parameters<'_> = &[&lease.domain, &lease.floor_ms, &lease.now_ms, &messages, &(wanted as i64)];
+        let found = unit.query(DUE_MESSAGES, parameters).await?;
         for row in &found {
             let message = row.try_get(0)?;
             if !messages.contains(&message) {

@@ -2,6 +2,7 @@
 
 use super::{
     failure::Failure,
+    floor::Floor,
     pool::{Loan, Parameters, Pool, Session},
 };
 use crate::{
@@ -28,6 +29,8 @@ pub(super) struct Database {
     queue_changes: watch::Sender<()>,
     /// The last id that this store gave.
     last_key: Mutex<i64>,
+    /// Where looks for what is due begin.
+    due_floor: Mutex<Floor>,
 }
 
 /// What a query or a change works with.
@@ -58,7 +61,8 @@ enum Kind {
 
 impl Database {
     pub(super) fn new(pool: Pool, clock: Clock, metrics: Metrics) -> Self {
-        Self { pool, clock, metrics, queue_changes: watch::Sender::new(()), last_key: Mutex::new(0) }
+        let (queue_changes, last_key, due_floor) = (watch::Sender::new(()), Mutex::new(0), Mutex::default());
+        Self { pool, clock, metrics, queue_changes, last_key, due_floor }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -77,6 +81,11 @@ impl Database {
     pub(super) fn start_after(&self, key: i64) {
         let mut last = self.last_key.lock().unwrap_or_else(PoisonError::into_inner);
         *last = key.max(*last);
+    }
+
+    /// Nothing is due earlier than this. See [`Floor`].
+    pub(super) fn due_floor_ms(&self) -> i64 {
+        self.due_floor.lock().unwrap_or_else(PoisonError::into_inner).start(self.now().as_millisecond())
     }
 
     /// Ends all calls but those that are being carried out.
@@ -213,6 +222,16 @@ impl Unit<'_> {
         let mut last = self.database.last_key.lock().unwrap_or_else(PoisonError::into_inner);
         *last = ids::next_key(*last, self.database.now());
         *last
+    }
+
+    /// As [`Database::due_floor_ms`].
+    pub(super) fn due_floor_ms(&self) -> i64 {
+        self.database.due_floor_ms()
+    }
+
+    /// Takes note of when the first living entry of all is due, if there is one.
+    pub(super) fn raise_due_floor(&self, earliest_ms: Option<i64>) {
+        self.database.due_floor.lock().unwrap_or_else(PoisonError::into_inner).raise(self.now_ms(), earliest_ms);
     }
 
     /// As [`Session::query`].

@@ -1,7 +1,7 @@
 //! The backend for more than one machine: a PostgreSQL database, or one that speaks like it, that any number of
 //! stores share as equals. Each stack has a database of its own.
 //!
-//! - Statements are those that PostgreSQL, CockroachDB, YugabyteDB and Citus all take. Whatever gives way to another
+//! - Statements are those that PostgreSQL, CockroachDB and YugabyteDB all take. Whatever gives way to another
 //!   transaction is tried again.
 //! - Leases are measured by the stores' own clocks, which should agree to within a second.
 //! - Others' changes to the queue are seen within half a second while somebody waits for them.
@@ -13,6 +13,7 @@ mod console;
 mod database;
 mod destination;
 mod failure;
+mod floor;
 mod group;
 mod maildrop;
 mod maintenance;

@@ -1,6 +1,7 @@
 //! The outbound queue as those who look see it, and what changes it as a whole.
 
 use super::{
+    claims::FIRST_DUE,
     database::Unit,
     failure::Failure,
     messages::{self, Envelope},
@@ -78,7 +79,8 @@ pub(super) async fn length(unit: &mut Unit<'_>) -> Result<i64, Failure> {
 
 /// When something is due next, in milliseconds.
 pub(super) async fn next_due_ms(unit: &mut Unit<'_>) -> Result<Option<i64>, Failure> {
-    let select = "SELECT next_attempt_at_ms FROM queue WHERE quarantined_at_ms IS NULL
-         ORDER BY next_attempt_at_ms LIMIT 1";
-    Ok(unit.query_one(select, &[]).await?.map(|row| row.try_get(0)).transpose()?)
+    let row = unit.query_one(FIRST_DUE, &[&unit.due_floor_ms()]).await?;
+    let due_at_ms = row.map(|row| row.try_get(1)).transpose()?;
+    unit.raise_due_floor(due_at_ms);
+    Ok(due_at_ms)
 }

@@ -1,5 +1,6 @@
 //! The battery on PostgreSQL, and what is this backend's own.
 
+mod claims;
 mod copies;
 mod failures;
 mod server;
@@ -9,8 +10,10 @@ use super::{Options, PostgresStore};
 use crate::{
     metrics::Metrics,
     store::{
-        Account, Store, StoreError,
-        contract::{Fixture, HOUR, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission},
+        Account, ClaimOutcome, Store, StoreError,
+        contract::{
+            Fixture, HOUR, MINUTE, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission,
+        },
     },
 };
 use mail_api::{MessageId, Outcome, RecipientOutcome, Settlement};
