@@ -220,7 +220,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError::LeaseLost`] when any of them is not in this claim.
     async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()>;
 
-    /// Makes everything due that is not claimed.
+    /// Makes everything due that is not claimed, some entries at a time: when it fails, some are due and some are not.
     async fn flush_queue(&self) -> Result<Flushed>;
 
     /// Fails when nothing can be written.

@@ -32,6 +32,9 @@ pub(super) fn age_seconds(now: Timestamp, received_at: Timestamp) -> u64 {
 }
 
 /// What the queue says of a recipient whose mailbox was full when the message came (RFC 3463 §3.3).
+/// How many entries of the queue become due in one change of a flush, so that nobody waits long for it.
+pub(super) const FLUSHED: usize = 1000;
+
 pub(super) const MAILBOX_FULL: &str = "452 4.2.2 mailbox full";
 
 /// The line that final delivery puts before a message (RFC 5321 §4.4).

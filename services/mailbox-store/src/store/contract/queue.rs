@@ -158,3 +158,23 @@ pub(crate) async fn the_queue_tells_of_changes(fixture: Fixture) {
     fixture.store.flush_queue().await.unwrap();
     changes.changed().await.unwrap();
 }
+
+/// A flush takes many portions, and the whole queue.
+pub(crate) async fn a_flush_goes_through_the_whole_queue(fixture: Fixture) {
+    const RECIPIENTS: usize = 2500;
+    let recipients: Vec<String> = (0..RECIPIENTS).map(|number| format!("{number}@far.test")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let id = fixture.send("1", &recipients).await;
+    let claim = fixture.claim().await.unwrap();
+    let later = Outcome::Deferred { retry_after_seconds: 300, reply: String::new(), untried: false };
+    let outcomes = recipients[1..]
+        .iter()
+        .map(|recipient| RecipientOutcome { recipient: mailbox(recipient), outcome: later.clone() });
+    let settlement = Settlement { message: id, outcomes: outcomes.collect(), failure_message: None };
+    fixture.store.settle(&claim.lease, settlement, body(b"")).await.unwrap();
+    assert_eq!(fixture.claim().await, None);
+    assert_eq!(fixture.store.flush_queue().await.unwrap().entries, RECIPIENTS as u64 - 1);
+    assert_eq!(fixture.store.flush_queue().await.unwrap().entries, 0);
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!(claim.messages[0].recipients.len(), RECIPIENTS - 1);
+}

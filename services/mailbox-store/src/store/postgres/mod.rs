@@ -221,7 +221,16 @@ impl Store for PostgresStore {
     }
 
     async fn flush_queue(&self) -> Result<Flushed> {
-        self.database.write(&(), |unit, ()| queue::flush(unit).boxed()).await
+        let (mut entries, mut after) = (0, None);
+        loop {
+            let flush = self.database.write(&after, |unit, after| queue::flush(unit, after.as_ref()).boxed());
+            let (flushed, last) = flush.await?;
+            entries += flushed;
+            after = last;
+            if after.is_none() {
+                return Ok(Flushed { entries });
+            }
+        }
     }
 
     async fn probe(&self) -> Result<()> {

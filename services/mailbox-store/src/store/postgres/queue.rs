@@ -9,10 +9,10 @@ use super::{
 };
 use crate::store::{
     QueuePosition,
-    records::{Decoded, id, key},
+    records::{Decoded, FLUSHED, id, key},
 };
 use jiff::Timestamp;
-use mail_api::{Flushed, QueueEntry};
+use mail_api::QueueEntry;
 use tokio_postgres::Row;
 
 /// A page of the queue: its entries, and where to go on.
@@ -62,13 +62,29 @@ fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<
     })
 }
 
-/// Makes everything due that is not leased.
-pub(super) async fn flush(unit: &mut Unit<'_>) -> Result<Flushed, Failure> {
-    let update = "UPDATE queue SET next_attempt_at_ms = $1
-         WHERE next_attempt_at_ms > $1 AND lease IS NULL AND quarantined_at_ms IS NULL";
-    let entries = unit.execute(update, &[&unit.now_ms()]).await?;
+/// A recipient of a message.
+type Key = (i64, String);
+
+/// Makes some entries due that are not leased and that come after this one; returns how many, and the last of them if
+/// there may be more.
+pub(super) async fn flush(unit: &mut Unit<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>), Failure> {
+    let (message, recipient) = after.map_or((i64::MIN, ""), |(message, recipient)| (*message, recipient.as_str()));
+    let select = "SELECT message_id, recipient FROM queue
+         WHERE (message_id, recipient) > ($1, $2) AND next_attempt_at_ms > $3 AND lease IS NULL
+         AND quarantined_at_ms IS NULL ORDER BY message_id, recipient LIMIT $4";
+    let rows = unit.query(select, &[&message, &recipient, &unit.now_ms(), &(FLUSHED as i64)]).await?;
+    let keys = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let keys: Vec<Key> = keys.collect::<Result<_, tokio_postgres::Error>>()?;
+    let (messages, recipients): (Vec<i64>, Vec<&str>) =
+        keys.iter().map(|(message, of)| (*message, of.as_str())).unzip();
+    // Who was faster with an entry has it.
+    let update =
+        "UPDATE queue SET next_attempt_at_ms = $3 FROM unnest($1::bigint[], $2::text[]) AS late (message, name)
+         WHERE message_id = message AND recipient = name AND next_attempt_at_ms > $3 AND lease IS NULL
+         AND quarantined_at_ms IS NULL";
+    let entries = unit.execute(update, &[&messages, &recipients, &unit.now_ms()]).await?;
     unit.effects.queue_changed |= entries > 0;
-    Ok(Flushed { entries })
+    Ok((entries, keys.into_iter().nth(FLUSHED - 1)))
 }
 
 /// How many entries wait.

@@ -208,7 +208,15 @@ impl Store for SqliteStore {
     }
 
     async fn flush_queue(&self) -> Result<Flushed> {
-        self.writer.write(queue::flush).await
+        let (mut entries, mut after) = (0, None);
+        loop {
+            let (flushed, last) = self.writer.write(move |unit| queue::flush(unit, after.as_ref())).await?;
+            entries += flushed;
+            after = last;
+            if after.is_none() {
+                return Ok(Flushed { entries });
+            }
+        }
     }
 
     async fn probe(&self) -> Result<()> {

@@ -4,9 +4,9 @@ use super::{
     values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::Unit,
 };
-use crate::store::{QueuePosition, Result};
+use crate::store::{QueuePosition, Result, records::FLUSHED};
 use jiff::Timestamp;
-use mail_api::{Flushed, MessageId, QueueEntry};
+use mail_api::{MessageId, QueueEntry};
 use rusqlite::{Connection, Row, params};
 
 /// A page of the queue: its entries, and where to go on.
@@ -55,17 +55,31 @@ fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {
     })
 }
 
-/// Makes everything due that is not leased.
-pub(super) fn flush(unit: &mut Unit<'_>) -> Result<Flushed> {
-    let entries = unit
+/// A recipient of a message.
+type Key = (i64, RawText);
+
+/// Makes some entries due that are not leased and that come after this one; returns how many, and the last of them if
+/// there may be more.
+pub(super) fn flush(unit: &mut Unit<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>)> {
+    let now_ms = unit.now().as_millisecond();
+    let start = (i64::MIN, RawText::from(""));
+    let (message, recipient) = after.unwrap_or(&start);
+    let mut statement = unit.connection.prepare_cached(
+        "SELECT message_id, recipient FROM queue
+         WHERE (message_id, recipient) > (?1, ?2) AND next_attempt_at_ms > ?3 AND lease IS NULL
+         AND quarantined_at_ms IS NULL ORDER BY message_id, recipient LIMIT ?4",
+    )?;
+    let rows = statement
+        .query_map(params![message, recipient, now_ms, FLUSHED as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let entries: Vec<Key> = collect(rows)?;
+    let mut hurry = unit
         .connection
-        .prepare_cached(
-            "UPDATE queue SET next_attempt_at_ms = ?1
-             WHERE next_attempt_at_ms > ?1 AND lease IS NULL AND quarantined_at_ms IS NULL",
-        )?
-        .execute([unit.now().as_millisecond()])?;
-    unit.effects.queue_changed |= entries > 0;
-    Ok(Flushed { entries: entries as u64 })
+        .prepare_cached("UPDATE queue SET next_attempt_at_ms = ?3 WHERE message_id = ?1 AND recipient = ?2")?;
+    for (message, recipient) in &entries {
+        hurry.execute(params![message, recipient, now_ms])?;
+    }
+    unit.effects.queue_changed |= !entries.is_empty();
+    Ok((entries.len() as u64, entries.into_iter().nth(FLUSHED - 1)))
 }
 
 /// How many entries wait.
