@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use mail_proto::pop3::{Command, ReplyDecoder, ServerReply};
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, ops::RangeInclusive};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -62,6 +62,22 @@ impl Pop3Client {
     /// When the server refuses.
     pub async fn retr(&mut self, number: u64) -> Vec<u8> {
         self.command(Command::Retr(number)).await.unwrap().body
+    }
+
+    /// Marks messages, with many commands under way at once.
+    ///
+    /// # Errors
+    /// As [`Pop3Client::command`].
+    pub async fn delete(&mut self, numbers: RangeInclusive<u64>) -> io::Result<()> {
+        let numbers: Vec<u64> = numbers.collect();
+        for some in numbers.chunks(100) {
+            let commands: String = some.iter().map(|number| Command::Dele(*number).to_wire()).collect();
+            self.stream.write_all(commands.as_bytes()).await?;
+            for number in some {
+                self.read(ReplyDecoder::for_command(&Command::Dele(*number))).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Says goodbye, which deletes what is marked.

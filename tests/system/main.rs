@@ -4,6 +4,7 @@
 mod campaign;
 mod claims;
 mod cli;
+mod deletions;
 mod dialogues;
 mod failure_messages;
 mod faults;

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(crate) delivered: Counter,
     pub(crate) quarantined: Counter,
     pub(crate) expired: Counter,
+    pub(crate) swept: Counter,
     pub(crate) queue_entries: Gauge,
     pub(crate) waiting_writes: Gauge,
     pub(crate) waiting_claims: Gauge,
@@ -45,6 +46,7 @@ impl Metrics {
             delivered: Counter::default(),
             quarantined: Counter::default(),
             expired: Counter::default(),
+            swept: Counter::default(),
             queue_entries: Gauge::default(),
             waiting_writes: Gauge::default(),
             waiting_claims: Gauge::default(),
@@ -56,6 +58,7 @@ impl Metrics {
         registry.register("deliveries", "Messages put into maildrops", metrics.delivered.clone());
         registry.register("quarantined", "Undecodable records set aside", metrics.quarantined.clone());
         registry.register("expired", "Maildrop entries deleted for their age", metrics.expired.clone());
+        registry.register("swept", "Deleted maildrop entries removed after their session", metrics.swept.clone());
         registry.register("queue_entries", "Recipients waiting to be relayed", metrics.queue_entries.clone());
         registry.register("waiting_writes", "Changes waiting for the writer", metrics.waiting_writes.clone());
         registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());

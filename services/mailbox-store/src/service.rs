@@ -19,9 +19,16 @@ use service_kit::{
     shutdown::CancellationToken,
     telemetry,
 };
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpListener;
 
+/// How long to wait when nothing could be removed.
+const SWEEP_PAUSE: Duration = Duration::from_secs(30);
 /// How often what is past remembering is forgotten.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
@@ -106,10 +113,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             token,
         };
         let maintenance = telemetry::spawn(maintain(Arc::clone(&store), stack.clone(), shutdown.clone()));
+        let sweeping = telemetry::spawn(sweep(Arc::clone(&store)));
         let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, at_start));
         let checking = accounts.check_all(shutdown.clone());
         let (served, ()) = tokio::join!(serve(listener, service, shutdown), checking);
         maintenance.abort();
+        sweeping.abort();
         following.abort();
         Ok(served?)
     };
@@ -186,6 +195,28 @@ async fn maintain(store: Arc<dyn Store>, stack: LiveStack, shutdown: Cancellatio
         };
         if let Err(error) = maintained.await {
             tracing::warn!(%error, "maintenance failed; it will be tried again");
+        }
+    }
+}
+
+/// Removes what was deleted, portion by portion. Rests for as long as each took, so that others get to write.
+async fn sweep(store: Arc<dyn Store>) {
+    let mut deletions = store.deletions();
+    loop {
+        let started = Instant::now();
+        match store.sweep().await {
+            Ok(true) => tokio::time::sleep(started.elapsed()).await,
+            Ok(false) => {
+                // Another store of the same database may have left something.
+                let changed = tokio::time::timeout(MAINTENANCE_INTERVAL, deletions.changed()).await;
+                if matches!(changed, Ok(Err(_))) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "deleted messages cannot be removed; it will be tried again");
+                tokio::time::sleep(SWEEP_PAUSE).await;
+            }
         }
     }
 }

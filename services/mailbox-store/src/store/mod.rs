@@ -8,6 +8,7 @@ mod checksum;
 #[cfg(test)]
 pub(crate) mod contract;
 pub(crate) mod copy;
+mod deletion;
 mod error;
 mod ids;
 mod message_stream;
@@ -195,7 +196,7 @@ pub trait Store: Send + Sync {
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()>;
 
     /// Deletes all of these from the maildrop and unlocks it; [`StoreError::LeaseLost`] once the lock has run
-    /// out. What is not in the maildrop counts as deleted.
+    /// out. What is not in the maildrop counts as deleted. Many messages are only hidden: [`Store::sweep`] removes them.
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()>;
 
     /// Unlocks a maildrop, if this session still holds it.
@@ -234,4 +235,10 @@ pub trait Store: Send + Sync {
 
     /// Finishes what is being written, and lets go of the storage. Calls fail from then on.
     async fn close(&self);
+    /// Removes some of what was deleted; returns whether there may be more. Nobody sees a difference.
+    async fn sweep(&self) -> Result<bool>;
+
+    /// Changes when there is something to sweep.
+    fn deletions(&self) -> watch::Receiver<()>;
+
 }

@@ -80,3 +80,88 @@ pub(crate) async fn an_update_is_all_or_nothing(fixture: Fixture) {
     assert_eq!((summary.messages, summary.octets), (2, listed.iter().map(|entry| entry.octets).sum()));
     assert_eq!(fixture.store.update_maildrop(&a, &session, vec![]).await, Err(StoreError::LeaseLost));
 }
+
+/// Many entries are hidden at once and removed later. Until then nobody sees them, whoever looks, and nothing that comes
+/// late goes with them.
+pub(crate) async fn many_are_deleted_in_one_small_change(fixture: Fixture) {
+    const MANY: u64 = 1200;
+    let a = mailbox("a@local.test");
+    let limited = Account { quota: Quota { messages: Some(MANY + 1), octets: None }, ..account("a@local.test") };
+    fixture.store.put_accounts(vec![limited]).await.unwrap();
+    let shared = fixture.send("shared", &["a@local.test", "b@local.test", "x@far.test"]).await;
+    let mut sent = vec![shared];
+    for number in 1..MANY {
+        sent.push(fixture.send(&number.to_string(), &["a@local.test"]).await);
+    }
+    let fill = fixture.send("fill", &["a@local.test"]).await;
+    let full = fixture.send("full", &["a@local.test"]).await;
+    let kept = sent.remove(700);
+
+    let mut changes = fixture.store.deletions();
+    fixture.delete("a@local.test", &sent).await;
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    let seen = async || {
+        assert_eq!(fixture.listed("a@local.test").await, [kept, fill]);
+        assert_eq!(fixture.listed("b@local.test").await, [shared]);
+        let page = fixture.store.maildrop(&a, MessageId::from_number(0), 9).await.unwrap();
+        assert_eq!(page.messages.iter().map(|message| message.id).collect::<Vec<_>>(), [kept, fill]);
+        let page = fixture.store.messages(MessageId::from_number(0), 9).await.unwrap();
+        assert_eq!(page.messages.iter().map(|message| message.id).collect::<Vec<_>>(), [shared, kept, fill, full]);
+        assert_eq!(page.messages[0].mailboxes, [mailbox("b@local.test")]);
+        assert_eq!(fixture.raw(sent[1]).await, Err(StoreError::MessageUnknown));
+        assert_eq!(fixture.store.message(sent[1]).await, Err(StoreError::MessageUnknown));
+        assert_eq!(fixture.delivered("a@local.test", sent[1]).await, Err(StoreError::MessageUnknown));
+        assert_eq!(fixture.delivered("a@local.test", shared).await, Err(StoreError::MessageUnknown));
+        assert_eq!(fixture.delivered("a@local.test", kept).await.unwrap().len(), 17);
+        let summary = fixture.store.mailbox(&a).await.unwrap();
+        assert_eq!((summary.messages, summary.octets), (2, 2 * 17));
+    };
+    seen().await;
+    // What is hidden is counted once, whoever deletes it.
+    fixture.delete("a@local.test", &sent[..10]).await;
+    fixture.store.expire(HOUR).await.unwrap();
+    seen().await;
+    // A part is gone, and the rest still hidden.
+    assert!(fixture.store.sweep().await.unwrap());
+    seen().await;
+    while fixture.store.sweep().await.unwrap() {}
+    seen().await;
+    assert!(!fixture.store.sweep().await.unwrap());
+    assert!(!changes.has_changed().unwrap());
+    fixture.delete("a@local.test", &[kept, fill]).await;
+    assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 0);
+}
+
+/// A message that waited for room comes into a maildrop late. It does not go with what was deleted around it.
+pub(crate) async fn what_comes_late_is_not_deleted(fixture: Fixture) {
+    let a = mailbox("a@local.test");
+    let limited = |messages| Account { quota: Quota { messages, octets: None }, ..account("a@local.test") };
+    fixture.store.put_accounts(vec![limited(Some(300))]).await.unwrap();
+    for number in 0..300 {
+        fixture.send(&number.to_string(), &["a@local.test"]).await;
+    }
+    let waited = fixture.send("waited", &["a@local.test"]).await;
+    fixture.store.put_accounts(vec![limited(None)]).await.unwrap();
+    for number in 301..600 {
+        fixture.send(&number.to_string(), &["a@local.test"]).await;
+    }
+    let listed = fixture.listed("a@local.test").await;
+    fixture.delete("a@local.test", &listed).await;
+    let deliver_here = async || {
+        let claim = fixture.claim().await.unwrap();
+        let outcome = Outcome::DeliverHere { retry_after_seconds: 60, reply: "452 4.2.2 full".to_owned() };
+        let outcomes = vec![RecipientOutcome { recipient: a.clone(), outcome }];
+        let settlement = Settlement { message: waited, outcomes, failure_message: None };
+        fixture.store.settle(&claim.lease, settlement, body(b"")).await.unwrap();
+    };
+    deliver_here().await;
+    assert_eq!(fixture.listed("a@local.test").await, []);
+    assert_eq!(fixture.queued().await, ["a@local.test 1 false"]);
+    while fixture.store.sweep().await.unwrap() {}
+    fixture.clock.advance(MINUTE);
+    deliver_here().await;
+    assert_eq!(fixture.listed("a@local.test").await, [waited]);
+    assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 1);
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+}

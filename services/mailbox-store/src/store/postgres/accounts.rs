@@ -33,7 +33,7 @@ pub(super) async fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64
     // An address may have mail from a time when it had another account.
     let upsert = "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
          SELECT $1::text, $2::text, $3::bigint, $4::bigint, COUNT(*), COALESCE(SUM(octets), 0)::bigint
-         FROM deliveries WHERE address = $1 AND quarantined_at_ms IS NULL
+         FROM maildrops WHERE address = $1 AND quarantined_at_ms IS NULL
          ON CONFLICT (address) DO UPDATE SET
              password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash),
              quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets";

@@ -27,6 +27,7 @@ pub(super) struct Database {
     clock: Clock,
     metrics: Metrics,
     queue_changes: watch::Sender<()>,
+    deletions: watch::Sender<()>,
     /// The last id that this store gave.
     last_key: Mutex<i64>,
     /// Where looks for what is due begin.
@@ -45,10 +46,13 @@ pub(super) struct Unit<'database> {
 pub(super) struct Effects {
     /// Something may be due earlier than before.
     pub(super) queue_changed: bool,
+    /// There is something to sweep.
+    pub(super) deleted: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
     pub(super) quarantined: u64,
     pub(super) expired: u64,
+    pub(super) swept: u64,
     /// By how much the queue has grown.
     pub(super) queued: i64,
 }
@@ -61,8 +65,9 @@ enum Kind {
 
 impl Database {
     pub(super) fn new(pool: Pool, clock: Clock, metrics: Metrics) -> Self {
-        let (queue_changes, last_key, due_floor) = (watch::Sender::new(()), Mutex::new(0), Mutex::default());
-        Self { pool, clock, metrics, queue_changes, last_key, due_floor }
+        let (queue_changes, deletions) = (watch::Sender::new(()), watch::Sender::new(()));
+        let (last_key, due_floor) = (Mutex::new(0), Mutex::default());
+        Self { pool, clock, metrics, queue_changes, deletions, last_key, due_floor }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -75,6 +80,10 @@ impl Database {
 
     pub(super) fn queue_changes(&self) -> &watch::Sender<()> {
         &self.queue_changes
+    }
+
+    pub(super) fn deletions(&self) -> &watch::Sender<()> {
+        &self.deletions
     }
 
     /// Ids are greater than this one from now on.
@@ -194,9 +203,13 @@ impl Database {
         self.metrics.delivered.inc_by(effects.delivered);
         self.metrics.quarantined.inc_by(effects.quarantined);
         self.metrics.expired.inc_by(effects.expired);
+        self.metrics.swept.inc_by(effects.swept);
         self.metrics.queue_entries.inc_by(effects.queued);
         if effects.queue_changed {
             self.queue_changes.send_replace(());
+        }
+        if effects.deleted {
+            self.deletions.send_replace(());
         }
     }
 }

@@ -69,7 +69,7 @@ impl PostgresDestination {
              ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
         console.execute(upsert, &[&mark, &stack])?;
         if is_ours {
-            console.command("TRUNCATE TABLE accounts, messages, bodies, submissions, deliveries, queue")?;
+            console.command("TRUNCATE TABLE accounts, messages, bodies, submissions, deliveries, deletions, queue")?;
         }
         Ok(Self { console, mark, messages: Vec::new(), pieces: Vec::new(), piece_octets: 0 })
     }

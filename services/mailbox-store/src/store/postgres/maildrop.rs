@@ -3,6 +3,7 @@
 use super::{
     accounts,
     database::Unit,
+    deletions,
     failure::Failure,
     messages::{self, Page},
     submit::release,
@@ -10,6 +11,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
+    deletion::{AT_ONCE, sorted},
     records::{Decoded, id, key, later_ms, next_after},
 };
 use mail_api::{DeliveredMessage, MaildropEntry, MessageId};
@@ -64,19 +66,30 @@ pub(super) async fn update(
     if unit.execute(unlock, &[&address, &session, &unit.now_ms()]).await? == 0 {
         return Err(StoreError::LeaseLost.into());
     }
-    let keys: Vec<i64> = delete.iter().copied().map(key).collect();
-    let delete = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
+    let delete = sorted(delete.iter().copied().map(key));
+    match delete.len() {
+        0 => Ok(()),
+        1..=AT_ONCE => remove(unit, address, &delete).await,
+        _ => deletions::hide(unit, address, &delete).await,
+    }
+}
+
+/// Removes these entries of a maildrop.
+async fn remove(unit: &Unit<'_>, address: &str, delete: &[i64]) -> Result<(), Failure> {
+    let remove = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
+         AND NOT EXISTS (SELECT 1 FROM deletions
+             WHERE deletions.address = $1 AND first_id <= message_id AND last_id >= message_id)
          RETURNING message_id, octets";
-    let (mut deleted, mut octets) = (BTreeSet::new(), 0);
-    for row in unit.query(delete, &[&address, &keys]).await? {
-        deleted.insert(row.try_get::<_, i64>(0)?);
+    let (mut removed, mut octets) = (BTreeSet::new(), 0);
+    for row in unit.query(remove, &[&address, &delete]).await? {
+        removed.insert(row.try_get::<_, i64>(0)?);
         octets += row.try_get::<_, i64>(1)?;
     }
-    if deleted.is_empty() {
+    if removed.is_empty() {
         return Ok(());
     }
-    release(unit, &deleted, 1).await?;
-    accounts::count_out(unit, &BTreeMap::from([(address, (deleted.len() as i64, octets))])).await
+    release(unit, &removed, 1).await?;
+    accounts::count_out(unit, &BTreeMap::from([(address, (removed.len() as i64, octets))])).await
 }
 
 pub(super) async fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Result<(), Failure> {
@@ -86,7 +99,7 @@ pub(super) async fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) ->
 
 /// Everything in a maildrop, in order of arrival.
 async fn entries(unit: &Unit<'_>, address: &str) -> Result<Vec<Decoded<MaildropEntry>>, Failure> {
-    let select = "SELECT message_id, octets FROM deliveries WHERE address = $1 AND quarantined_at_ms IS NULL
+    let select = "SELECT message_id, octets FROM maildrops WHERE address = $1 AND quarantined_at_ms IS NULL
          ORDER BY message_id";
     let mut entries = Vec::new();
     for row in unit.query(select, &[&address]).await? {
@@ -107,7 +120,7 @@ pub(super) async fn page(
     limit: u32,
 ) -> Result<Page<DeliveredMessage>, Failure> {
     accounts::mailbox(unit, address).await?;
-    let select = "SELECT message_id, octets FROM deliveries
+    let select = "SELECT message_id, octets FROM maildrops
          WHERE address = $1 AND message_id > $2 AND quarantined_at_ms IS NULL ORDER BY message_id LIMIT $3";
     let rows = unit.query(select, &[&address.to_string(), &key(after), &(i64::from(limit) + 1)]).await?;
     let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;

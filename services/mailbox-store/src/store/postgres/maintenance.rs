@@ -1,6 +1,6 @@
 //! Housekeeping.
 
-use super::{accounts, database::Unit, failure::Failure, maildrop, submit::release};
+use super::{accounts, database::Unit, deletions, failure::Failure, maildrop, submit::release};
 use crate::store::{REPEAT_WINDOW, ids::least_key};
 use jiff::Timestamp;
 use std::{
@@ -46,6 +46,10 @@ pub(super) async fn greatest_key(unit: &mut Unit<'_>) -> Result<Option<i64>, Fai
 /// Deletes some of what came longer ago than `age`, but for maildrops that are in use; answers whether there may be
 /// more.
 pub(super) async fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool, Failure> {
+    if deletions::are_pending(unit).await? {
+        // What is hidden would be looked through again and again.
+        return Ok(false);
+    }
     let now = unit.now();
     // An id tells when its message came, or a moment later, so nothing goes too early.
     let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));
@@ -71,6 +75,8 @@ pub(super) async fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool, F
 async fn expire_in(unit: &mut Unit<'_>, address: &str, messages: &[i64]) -> Result<(), Failure> {
     let delete = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2)
          RETURNING message_id, octets, quarantined_at_ms IS NULL";
+         AND NOT EXISTS (SELECT 1 FROM deletions
+             WHERE deletions.address = $1 AND first_id <= message_id AND last_id >= message_id)
     let (mut expired, mut count) = (BTreeSet::new(), (0, 0));
     for row in unit.query(delete, &[&address, &messages]).await? {
         expired.insert(row.try_get(0)?);

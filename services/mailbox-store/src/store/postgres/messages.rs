@@ -69,7 +69,9 @@ pub(super) fn required(envelopes: &HashMap<i64, Decoded<Envelope>>, message: i64
 }
 
 pub(super) async fn message(unit: &mut Unit<'_>, id: MessageId) -> Result<Decoded<Message>, Failure> {
-    let mut found = with_whereabouts(unit, &[key(id)]).await?;
+    let held = unit.query("SELECT id FROM held_messages WHERE id = $1", &[&key(id)]).await?;
+    let held: Vec<i64> = held.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let mut found = with_whereabouts(unit, &held).await?;
     found.pop().ok_or(Failure::Store(StoreError::MessageUnknown))
 }
 
@@ -78,7 +80,7 @@ pub(super) type Page<T> = (Vec<Decoded<T>>, Option<MessageId>);
 
 /// The messages after `after`, at most `limit`, and the id to go on from.
 pub(super) async fn page(unit: &mut Unit<'_>, after: MessageId, limit: u32) -> Result<Page<Message>, Failure> {
-    let select = "SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT $2";
+    let select = "SELECT id FROM held_messages WHERE id > $1 ORDER BY id LIMIT $2";
     let rows = unit.query(select, &[&key(after), &(i64::from(limit) + 1)]).await?;
     let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let mut messages = with_whereabouts(unit, &keys).await?;
@@ -88,7 +90,7 @@ pub(super) async fn page(unit: &mut Unit<'_>, after: MessageId, limit: u32) -> R
 
 /// Those of these messages that there are, by id.
 async fn with_whereabouts(unit: &Unit<'_>, messages: &[i64]) -> Result<Vec<Decoded<Message>>, Failure> {
-    let deliveries = "SELECT message_id, address FROM deliveries
+    let deliveries = "SELECT message_id, address FROM maildrops
          WHERE message_id = ANY($1) AND quarantined_at_ms IS NULL ORDER BY address";
     let queue = "SELECT message_id, recipient FROM queue
          WHERE message_id = ANY($1) AND quarantined_at_ms IS NULL ORDER BY recipient";
@@ -126,7 +128,7 @@ pub(super) async fn location(unit: &Unit<'_>, message: MessageId) -> Result<Deco
     let select = "SELECT octets, reverse_path, adds_return_path,
              (SELECT COALESCE(SUM(octet_length(bodies.octets)), 0)::bigint FROM bodies WHERE message_id = id),
              (SELECT COUNT(*) FROM bodies WHERE message_id = id), checksum
-         FROM messages WHERE id = $1";
+         FROM held_messages WHERE id = $1";
     let parameters: Parameters<'_> = &[&message];
     let (row, first_piece) = try_join!(unit.query_one(select, parameters), bodies::piece(unit, message, 0))?;
     let row = row.ok_or(StoreError::MessageUnknown)?;
@@ -185,7 +187,7 @@ pub(super) async fn delivered_location(
     address: &str,
     id: MessageId,
 ) -> Result<Decoded<Location>, Failure> {
-    let select = "SELECT quarantined_at_ms IS NOT NULL FROM deliveries WHERE address = $1 AND message_id = $2";
+    let select = "SELECT quarantined_at_ms IS NOT NULL FROM maildrops WHERE address = $1 AND message_id = $2";
     let row = unit.query_one(select, &[&address, &key(id)]).await?;
     match row.map(|row| row.try_get(0)).transpose()? {
         None => Err(StoreError::MessageUnknown.into()),

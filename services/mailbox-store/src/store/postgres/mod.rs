@@ -11,6 +11,7 @@ mod bodies;
 mod claims;
 mod console;
 mod database;
+mod deletions;
 mod destination;
 mod failure;
 mod floor;
@@ -249,6 +250,14 @@ impl Store for PostgresStore {
         self.database.metrics().queue_entries.set(length);
         Ok(())
     }
+    async fn sweep(&self) -> Result<bool> {
+        self.database.write(&(), |unit, ()| deletions::sweep(unit).boxed()).await
+    }
+
+    fn deletions(&self) -> Receiver<()> {
+        self.database.deletions().subscribe()
+    }
+
 
     async fn close(&self) {
         self.watch.abort();

@@ -17,9 +17,9 @@ use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio_postgres::error::SqlState;
 
 /// The schema this program writes; kept in the database's table `properties`.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 /// Brings a database from the version of its place in this list to the next one.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// What is known of the database as a whole, by name.
 pub(super) const PROPERTIES: &str =

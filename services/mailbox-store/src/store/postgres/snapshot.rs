@@ -77,9 +77,9 @@ impl Snapshot for PostgresSnapshot {
     fn counts(&mut self) -> Result<Counts> {
         Ok(Counts {
             accounts: self.count("SELECT COUNT(*) FROM accounts")?,
-            messages: self.count("SELECT COUNT(*) FROM messages")?,
+            messages: self.count("SELECT COUNT(*) FROM held_messages")?,
             submissions: self.count("SELECT COUNT(*) FROM submissions")?,
-            deliveries: self.count("SELECT COUNT(*) FROM deliveries")?,
+            deliveries: self.count("SELECT COUNT(*) FROM maildrops")?,
             queue: self.count("SELECT COUNT(*) FROM queue")?,
         })
     }
@@ -101,7 +101,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn message_keys(&mut self, after: Option<&i64>) -> Result<Vec<i64>> {
-        let select = "SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT $2";
+        let select = "SELECT id FROM held_messages WHERE id > $1 ORDER BY id LIMIT $2";
         Ok(self.console.records(select, &[after.unwrap_or(&i64::MIN), &MESSAGES], |row| row.try_get(0))?)
     }
 
@@ -117,7 +117,7 @@ impl Snapshot for PostgresSnapshot {
             self.bodies.entry(message).or_default().first_piece = Some(piece);
         }
         let select = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders
-             FROM messages WHERE id = ANY($1) ORDER BY id";
+             FROM held_messages WHERE id = ANY($1) ORDER BY id";
         Ok(self.console.records(select, &[&keys], |row| {
             Ok(MessageRecord {
                 key: row.try_get(0)?,
@@ -153,7 +153,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn deliveries(&mut self, after: Option<&DeliveryRecord>) -> Result<Vec<DeliveryRecord>> {
-        let select = "SELECT address, message_id, octets, quarantined_at_ms FROM deliveries
+        let select = "SELECT address, message_id, octets, quarantined_at_ms FROM maildrops
              WHERE (address, message_id) > ($1, $2) ORDER BY address, message_id LIMIT $3";
         let (address, message) = after.map_or(("", i64::MIN), |delivery| (&delivery.address, delivery.message));
         Ok(self.console.records(select, &[&address, &message, &RECORDS], |row| {

@@ -4,6 +4,7 @@ use super::{
     accounts,
     bodies::{ReceivedBody, ReceivedContent, insert_spool},
     database::Unit,
+    deletions,
     failure::Failure,
     messages,
     pool::Parameters,
@@ -13,7 +14,7 @@ use crate::store::{
     records::{MAILBOX_FULL, column, id, return_path},
 };
 use futures_util::try_join;
-use mail_api::Submission;
+use mail_api::{MessageId, Submission};
 use mail_proto::Mailbox;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -231,7 +232,12 @@ async fn deliver(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Resul
     }
     let insert = "INSERT INTO deliveries (address, message_id, octets)
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
-    unit.execute(insert, &[&addresses, &keys, &octets]).await
+    let columns: Parameters<'_> = &[&addresses, &keys, &octets];
+    let (late, delivered) = try_join!(deletions::hide_any(unit, &addresses, &keys), unit.execute(insert, columns))?;
+    if late {
+        return Err(Failure::Conflict("what was deleted around a new message is not removed yet"));
+    }
+    Ok(delivered)
 }
 
 /// Queues messages for all others; answers how often.
@@ -270,6 +276,11 @@ pub(super) async fn deliver_here(unit: &mut Unit<'_>, message: i64, recipient: &
     Ok(true)
 }
 
+    if deletions::hide_any(unit, &[&address], &[message]).await? {
+        // It would go with what was deleted around it. Later there is room for it.
+        accounts::count_out(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?;
+        return Ok(false);
+    }
 /// Takes these messages, each in this many places, from those who hold them. Who lets go last removes it.
 pub(super) async fn release(unit: &Unit<'_>, messages: &BTreeSet<i64>, places: i64) -> Result<(), Failure> {
     let keys: Vec<i64> = messages.iter().copied().collect();

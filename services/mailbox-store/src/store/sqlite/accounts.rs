@@ -28,7 +28,7 @@ pub(super) fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64> {
             // An address may have mail from a time when it had another account.
             "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
              SELECT ?1, ?2, ?3, ?4, COUNT(*), COALESCE(SUM(octets), 0)
-             FROM deliveries WHERE address = ?1 AND quarantined_at_ms IS NULL"
+             FROM maildrops WHERE address = ?1 AND quarantined_at_ms IS NULL"
         };
         let (quota_messages, quota_octets) = (quota.messages.map(column), quota.octets.map(column));
         unit.connection.prepare_cached(sql)?.execute(params![address, password_hash, quota_messages, quota_octets])?;

@@ -2,7 +2,7 @@
 
 use super::{
     bodies::ReceivedBody,
-    messages, quarantine,
+    maildrop, messages, quarantine,
     submit::{deliver, release, submit},
     values::{Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::Unit,
@@ -220,6 +220,10 @@ fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settle
 
 /// Puts a queued message into a maildrop after all if there is room in it.
 fn deliver_here(unit: &mut Unit<'_>, message: MessageId, recipient: &Mailbox) -> Result<()> {
+    if maildrop::is_hidden(unit.connection, &recipient.to_string(), key(message))? {
+        // It would go with what was deleted around it. Later there is room for it.
+        return Ok(());
+    }
     let found = messages::delivered_octets(unit.connection, message)?;
     if found.map_or(Ok(false), |octets| deliver(unit, message, recipient, octets))? {
         unit.connection

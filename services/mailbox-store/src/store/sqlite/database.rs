@@ -6,11 +6,17 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// Each brings a database from the version of its place in this list to the next one. One that was released is
 /// never changed.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
-    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+
+/// The oldest schema that can be read as it is.
+const READABLE_VERSION: i64 = 2;
+/// Stands for what the schema has had since version 3.
+const BEFORE_DELETIONS: &str = "CREATE TEMP VIEW maildrops AS SELECT * FROM deliveries;
+     CREATE TEMP VIEW held_messages AS SELECT * FROM messages;";
 
 /// A backup's `application_id`: "mail".
 const BACKUP: i64 = 0x6d61_696c;
@@ -20,6 +26,9 @@ const CACHED_STATEMENTS: usize = 128;
 /// So many pages are written to the log before they are moved to the database, which takes a second fsync
 /// and makes those who wait for the writer wait longer.
 const LOG_PAGES: i64 = 4000;
+/// The log's file is cut back to this length when its pages have been moved: what one large change has made of it does
+/// not stay. Twice what it mostly holds, so that it is not cut and grown all the time.
+const LOG_OCTETS: i64 = 2 * LOG_PAGES * 4096;
 /// In KiB. The writer needs the inner pages of every index.
 const WRITER_CACHE_KIB: i64 = 32 * 1024;
 const READER_CACHE_KIB: i64 = 4 * 1024;
@@ -39,6 +48,7 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     // The log is synced at every commit, so a commit survives a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_OCTETS)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
@@ -110,11 +120,14 @@ fn immutable(path: &Path) -> String {
     uri + "?immutable=1"
 }
 
-/// Makes sure that a database has the schema that this program writes.
-pub(super) fn require_current(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Makes sure that a database has a schema that this program reads: the one it writes, or that of an older backup.
+pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
     match version.map_err(|error| OpenError::database(path, error))? {
         SCHEMA_VERSION => Ok(()),
+        READABLE_VERSION => {
+            connection.execute_batch(BEFORE_DELETIONS).map_err(|error| OpenError::database(path, error))
+        }
         version @ 0..SCHEMA_VERSION => Err(OpenError::Older { path: path.to_owned(), version }),
         version => Err(OpenError::Newer { path: path.to_owned(), version, known: SCHEMA_VERSION }),
     }

@@ -3,11 +3,12 @@
 use super::{
     accounts,
     submit::release,
-    values::{Decoded, Moment, Natural, Parsed, collect, decode, id, key},
+    values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::Unit,
 };
 use crate::store::{
     Result, StoreError,
+    deletion::{AT_ONCE, Deletion, REMOVED, sorted},
     records::{later_ms, next_after},
 };
 use mail_api::{DeliveredMessage, MaildropEntry, MessageId};
@@ -49,20 +50,104 @@ pub(super) fn update(unit: &mut Unit<'_>, address: &str, session: &str, delete: 
     if held == 0 {
         return Err(StoreError::LeaseLost);
     }
+    let delete = sorted(delete.iter().copied().map(key));
+    let (messages, octets) = match delete.len() {
+        0..=AT_ONCE => remove(unit, address, &delete)?,
+        _ => hide(unit, address, &delete)?,
+    };
+    accounts::count_out(unit.connection, &address.into(), messages, octets)
+}
+
+/// Removes these entries of a maildrop; returns how many there were, and their octets.
+fn remove(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
     let (mut messages, mut octets) = (0, 0);
-    for &message in delete {
+    for message in delete {
         let mut statement = unit.connection.prepare_cached(
             "DELETE FROM deliveries WHERE address = ?1 AND message_id = ?2 AND quarantined_at_ms IS NULL
+             AND EXISTS (SELECT 1 FROM maildrops WHERE address = ?1 AND message_id = ?2)
              RETURNING octets",
         )?;
-        let deleted = statement.query_row(params![address, key(message)], |row| row.get::<_, i64>(0)).optional()?;
+        let deleted = statement.query_row(params![address, message], |row| row.get::<_, i64>(0)).optional()?;
         if let Some(deleted) = deleted {
             messages += 1;
             octets += deleted;
-            release(unit, key(message))?;
+            release(unit, *message)?;
         }
     }
-    accounts::count_out(unit.connection, &address.into(), messages, octets)
+    Ok((messages, octets))
+}
+
+/// Hides these entries of a maildrop, until [`sweep`] removes them; returns how many there were, and their octets.
+fn hide(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
+    let mut deletion = Deletion::of(delete);
+    let mut statement = unit.connection.prepare_cached(
+        "SELECT message_id, octets, quarantined_at_ms IS NOT NULL FROM maildrops WHERE address = ?1
+         ORDER BY message_id",
+    )?;
+    let mut rows = statement.query([address])?;
+    while let Some(row) = rows.next()? {
+        deletion.entry(row.get(0)?, row.get(1)?, row.get(2)?);
+    }
+    let Deletion { ranges, messages, octets, .. } = deletion;
+    // A range that was deleted before may lie within a new one; none reaches over its ends.
+    let mut forget =
+        unit.connection.prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id BETWEEN ?2 AND ?3")?;
+    let mut insert =
+        unit.connection.prepare_cached("INSERT INTO deletions (address, first_id, last_id) VALUES (?1, ?2, ?3)")?;
+    for range in &ranges {
+        forget.execute(params![address, range.start(), range.end()])?;
+        insert.execute(params![address, range.start(), range.end()])?;
+    }
+    unit.effects.deleted |= !ranges.is_empty();
+    Ok((messages.unsigned_abs(), octets))
+}
+
+/// Removes some of what is hidden; returns whether there may be more.
+pub(super) fn sweep(unit: &mut Unit<'_>) -> Result<bool> {
+    let mut left = REMOVED;
+    while left > 0 {
+        let mut statement =
+            unit.connection.prepare_cached("SELECT address, first_id, last_id FROM deletions LIMIT 1")?;
+        let range = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+        let Some((address, first, last)) = range else { return Ok(false) };
+        left -= sweep_range(unit, &address, first, last, left)?.max(1);
+    }
+    Ok(true)
+}
+
+/// Removes at most `limit` entries of a range; returns how many.
+fn sweep_range(unit: &mut Unit<'_>, address: &RawText, first: i64, last: i64, limit: i64) -> Result<i64> {
+    let mut statement = unit.connection.prepare_cached(
+        "DELETE FROM deliveries WHERE address = ?1 AND message_id IN (
+             SELECT message_id FROM deliveries WHERE address = ?1 AND message_id BETWEEN ?2 AND ?3
+             ORDER BY message_id LIMIT ?4
+         ) RETURNING message_id",
+    )?;
+    let removed: Vec<i64> = collect(statement.query_map(params![address, first, last, limit], |row| row.get(0))?)?;
+    for message in &removed {
+        release(unit, *message)?;
+    }
+    unit.effects.swept += removed.len() as u64;
+    if (removed.len() as i64) < limit {
+        unit.connection
+            .prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id = ?2")?
+            .execute(params![address, last])?;
+    }
+    Ok(removed.len() as i64)
+}
+
+/// Whether anything is hidden.
+pub(super) fn has_deletions(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM deletions)")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// Whether this entry would be hidden: it comes late, into a range that is not swept yet.
+pub(super) fn is_hidden(connection: &Connection, address: &str, message: i64) -> Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM deletions WHERE address = ?1 AND first_id <= ?2 AND last_id >= ?2)",
+    )?;
+    Ok(statement.query_row(params![address, message], |row| row.get(0))?)
 }
 
 pub(super) fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Result<()> {
@@ -75,7 +160,7 @@ pub(super) fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Resul
 /// Everything in a maildrop, in order of arrival.
 pub(super) fn entries(connection: &Connection, address: &str) -> Result<Vec<Decoded<MaildropEntry>>> {
     let mut statement = connection.prepare_cached(
-        "SELECT message_id, octets FROM deliveries WHERE address = ?1 AND quarantined_at_ms IS NULL
+        "SELECT message_id, octets FROM maildrops WHERE address = ?1 AND quarantined_at_ms IS NULL
          ORDER BY message_id",
     )?;
     let rows = statement.query_map([address], |row| {
@@ -97,8 +182,8 @@ pub(super) fn page(
     accounts::mailbox(connection, address.clone())?;
     // A delivery without its message shows as undecodable: there is no reverse-path.
     let mut statement = connection.prepare_cached(
-        "SELECT message_id, deliveries.octets, reverse_path, received_at_ms
-         FROM deliveries LEFT JOIN messages ON id = message_id
+        "SELECT message_id, maildrops.octets, reverse_path, received_at_ms
+         FROM maildrops LEFT JOIN messages ON id = message_id
          WHERE address = ?1 AND message_id > ?2 AND quarantined_at_ms IS NULL ORDER BY message_id LIMIT ?3",
     )?;
     let rows = statement.query_map(params![address.to_string(), key(after), i64::from(limit) + 1], |row| {

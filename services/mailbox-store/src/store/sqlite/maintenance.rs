@@ -1,7 +1,7 @@
 //! Housekeeping.
 
 use super::{
-    accounts,
+    accounts, maildrop,
     submit::release,
     values::{RawText, collect},
     writer::Unit,
@@ -47,6 +47,10 @@ pub(super) fn forget(unit: &mut Unit<'_>) -> Result<bool> {
 /// Deletes some maildrop entries that are older than `age`; answers whether there may be more. Maildrops that
 /// are open wait: their sessions count on what they were told is there.
 pub(super) fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool> {
+    if maildrop::has_deletions(unit.connection)? {
+        // What is hidden would be looked through again and again.
+        return Ok(false);
+    }
     let now = unit.now();
     // An id tells when its message came, or a moment later, so nothing goes too early.
     let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));

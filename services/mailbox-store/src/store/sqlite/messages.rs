@@ -30,8 +30,8 @@ pub(super) enum Content {
 }
 
 pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Decoded<Message>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id, reverse_path, octets, received_at_ms FROM messages WHERE id = ?1")?;
+    let mut statement = connection
+        .prepare_cached("SELECT id, reverse_path, octets, received_at_ms FROM held_messages WHERE id = ?1")?;
     let found = statement.query_row([key(id)], |row| decode(row, envelope)).optional()?;
     match found.ok_or(StoreError::MessageUnknown)? {
         Ok(message) => with_whereabouts(connection, message).map(Ok),
@@ -46,7 +46,7 @@ pub(super) fn page(
     limit: u32,
 ) -> Result<(Vec<Decoded<Message>>, Option<MessageId>)> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, reverse_path, octets, received_at_ms FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, reverse_path, octets, received_at_ms FROM held_messages WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows =
         collect(statement.query_map(params![key(after), i64::from(limit) + 1], |row| decode(row, envelope))?)?;
@@ -67,7 +67,7 @@ fn envelope(row: &Row<'_>) -> rusqlite::Result<Message> {
 fn with_whereabouts(connection: &Connection, mut message: Message) -> Result<Message> {
     message.mailboxes = addresses(
         connection,
-        "SELECT address FROM deliveries WHERE message_id = ?1 AND quarantined_at_ms IS NULL ORDER BY address",
+        "SELECT address FROM maildrops WHERE message_id = ?1 AND quarantined_at_ms IS NULL ORDER BY address",
         message.id,
     )?;
     message.queued_for = addresses(
@@ -88,7 +88,7 @@ fn addresses(connection: &Connection, sql: &str, id: MessageId) -> Result<Vec<Ma
 /// Where a message is, as it was received.
 pub(super) fn location(connection: &Connection, message: MessageId) -> Result<Decoded<Location>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, octets, body_file, body, reverse_path, adds_return_path, checksum FROM messages WHERE id = ?1",
+        "SELECT id, octets, body_file, body, reverse_path, adds_return_path, checksum FROM held_messages WHERE id = ?1",
     )?;
     let found = statement.query_row([key(message)], |row| {
         decode(row, |row| {
@@ -141,9 +141,8 @@ pub(super) fn delivered_octets(connection: &Connection, message: MessageId) -> R
 
 /// Where a message in a maildrop is.
 pub(super) fn delivered_location(connection: &Connection, address: &str, id: MessageId) -> Result<Decoded<Location>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT quarantined_at_ms IS NOT NULL FROM deliveries WHERE address = ?1 AND message_id = ?2",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT quarantined_at_ms IS NOT NULL FROM maildrops WHERE address = ?1 AND message_id = ?2")?;
     let quarantined = statement.query_row(params![address, key(id)], |row| row.get(0)).optional()?;
     match quarantined {
         None => Err(StoreError::MessageUnknown),

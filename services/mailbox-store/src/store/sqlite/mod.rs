@@ -71,6 +71,7 @@ pub struct SqliteStore {
     adds_return_path: bool,
     clock: Clock,
     queue_changes: watch::Sender<()>,
+    deletions: watch::Sender<()>,
 }
 
 #[async_trait]
@@ -234,6 +235,14 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+    async fn sweep(&self) -> Result<bool> {
+        self.writer.write(maildrop::sweep).await
+    }
+
+    fn deletions(&self) -> watch::Receiver<()> {
+        self.deletions.subscribe()
+    }
+
         self.readers.close();
         let writer = Arc::clone(&self.writer);
         // It has logged what there is to say.

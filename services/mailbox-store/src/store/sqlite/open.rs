@@ -140,7 +140,7 @@ impl SqliteStore {
             tracing::info!(orphans, "removed bodies that a crash had left behind");
         }
         metrics.queue_entries.set(queue::length(&connection)?);
-        let queue_changes = watch::Sender::new(());
+        let (queue_changes, deletions) = (watch::Sender::new(()), watch::Sender::new(()));
         let desk = Desk {
             path: path.clone(),
             connection,
@@ -149,9 +149,11 @@ impl SqliteStore {
             clock: Arc::clone(&clock),
             metrics,
             queue_changes: queue_changes.clone(),
+            deletions: deletions.clone(),
         };
         let writer = Arc::new(Writer::start(desk)?);
-        Ok(Self { writer, readers: Arc::new(Readers::new(path)), bodies, adds_return_path, clock, queue_changes })
+        let readers = Arc::new(Readers::new(path));
+        Ok(Self { writer, readers, bodies, adds_return_path, clock, queue_changes, deletions })
     }
 }
 

@@ -161,9 +161,9 @@ impl Snapshot for SqliteSnapshot {
     fn counts(&mut self) -> Result<Counts> {
         Ok(Counts {
             accounts: self.count("accounts")?,
-            messages: self.count("messages")?,
+            messages: self.count("held_messages")?,
             submissions: self.count("submissions")?,
-            deliveries: self.count("deliveries")?,
+            deliveries: self.count("maildrops")?,
             queue: self.count("queue")?,
         })
     }
@@ -185,13 +185,13 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn message_keys(&mut self, after: Option<&i64>) -> Result<Vec<i64>> {
-        let sql = "SELECT id FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let sql = "SELECT id FROM held_messages WHERE id > ?1 ORDER BY id LIMIT ?2";
         Ok(self.query(sql, params![after.unwrap_or(&i64::MIN), MESSAGES], |row| row.get(0))?)
     }
 
     fn messages(&mut self, keys: &[i64]) -> Result<Vec<MessageRecord>> {
         let sql = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum,
-                 (SELECT COUNT(*) FROM deliveries WHERE message_id = id)
+                 (SELECT COUNT(*) FROM maildrops WHERE message_id = id)
                  + (SELECT COUNT(*) FROM queue WHERE message_id = id)
              FROM messages WHERE id = ?1";
         let mut messages = Vec::with_capacity(keys.len());
@@ -231,7 +231,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn deliveries(&mut self, after: Option<&DeliveryRecord>) -> Result<Vec<DeliveryRecord>> {
-        let sql = "SELECT address, message_id, octets, quarantined_at_ms FROM deliveries
+        let sql = "SELECT address, message_id, octets, quarantined_at_ms FROM maildrops
              WHERE (address, message_id) > (?1, ?2) ORDER BY address, message_id LIMIT ?3";
         let (address, message) = after.map_or(("", i64::MIN), |delivery| (&delivery.address, delivery.message));
         Ok(self.query(sql, params![self.stored(address), message, RECORDS], |row| {
@@ -287,7 +287,7 @@ impl Bodies {
 fn connect(database: &Path) -> Result<Connection, OpenError> {
     let failed = |error| OpenError::database(database, error);
     let connection = database::reader(database).map_err(failed)?;
-    database::require_current(&connection, database)?;
+    database::require_readable(&connection, database)?;
     // From the first look on, everything is seen as of one moment.
     connection.execute_batch("BEGIN; SELECT COUNT(*) FROM probe").map_err(failed)?;
     Ok(connection)

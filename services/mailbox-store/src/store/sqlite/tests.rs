@@ -170,10 +170,10 @@ async fn a_newer_schema_is_refused() {
     let directory = TempDir::new().unwrap();
     let clock = ManualClock::new();
     open(directory.path(), &clock, false).unwrap().close().await;
-    tamper(directory.path(), "PRAGMA user_version = 3");
+    tamper(directory.path(), "PRAGMA user_version = 4");
     let error = open(directory.path(), &clock, false).err().unwrap();
     let path = directory.path().join("store.db");
-    let expected = "has schema version 3, this program knows 2; use a newer mailbox-store";
+    let expected = "has schema version 4, this program knows 3; use a newer mailbox-store";
     assert_eq!(error.to_string(), format!("{} {expected}", path.display()));
 }
 

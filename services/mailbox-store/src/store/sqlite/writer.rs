@@ -49,6 +49,7 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) queue_changes: watch::Sender<()>,
+    pub(super) deletions: watch::Sender<()>,
 }
 
 /// What a change works with.
@@ -69,10 +70,13 @@ pub(super) struct Effects {
     pub(super) removed_files: Vec<String>,
     /// Something may be due earlier than before.
     pub(super) queue_changed: bool,
+    /// There is something to sweep.
+    pub(super) deleted: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
     pub(super) quarantined: u64,
     pub(super) expired: u64,
+    pub(super) swept: u64,
     /// By how much the queue has grown.
     pub(super) queued: i64,
 }
@@ -284,9 +288,13 @@ impl Scribe {
         metrics.delivered.inc_by(effects.delivered);
         metrics.quarantined.inc_by(effects.quarantined);
         metrics.expired.inc_by(effects.expired);
+        metrics.swept.inc_by(effects.swept);
         metrics.queue_entries.inc_by(effects.queued);
         if effects.queue_changed {
             self.desk.queue_changes.send_replace(());
+        }
+        if effects.deleted {
+            self.desk.deletions.send_replace(());
         }
         effects.removed_files
     }
@@ -297,10 +305,12 @@ impl Effects {
         self.kept_files.extend(other.kept_files);
         self.removed_files.extend(other.removed_files);
         self.queue_changed |= other.queue_changed;
+        self.deleted |= other.deleted;
         self.submitted += other.submitted;
         self.delivered += other.delivered;
         self.quarantined += other.quarantined;
         self.expired += other.expired;
+        self.swept += other.swept;
         self.queued += other.queued;
     }
 }

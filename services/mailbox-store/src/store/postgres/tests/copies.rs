@@ -240,7 +240,7 @@ async fn what_is_there_is_not_overwritten() {
     fixture.send("still", &["a@local.test"]).await;
     town.stranger()
         .await
-        .batch_execute("UPDATE properties SET value = '2' WHERE name = 'schema_version'")
+        .batch_execute("UPDATE properties SET value = '3' WHERE name = 'schema_version'")
         .await
         .unwrap();
     let refused = town.destination_error(STACK).await;

@@ -173,5 +173,57 @@ async fn what_is_there_is_not_overwritten() {
     fill(&mut snapshot(store.path()), backup);
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = SnapshotError::from(SqliteSnapshot::of_backup(&file).err().unwrap()).to_string();
-    assert!(refused.ends_with("has schema version 99, this program knows 2; use a newer mailbox-store"), "{refused}");
+    assert!(refused.ends_with("has schema version 99, this program knows 3; use a newer mailbox-store"), "{refused}");
+}
+
+/// A backup that the version before has made can be restored.
+#[tokio::test]
+async fn a_backup_of_the_version_before_is_read() {
+    let fixture = fixture().await;
+    let store = TempDir::new().unwrap();
+    let fixture = Fixture { store: Arc::new(open(store.path(), &fixture.clock, false).unwrap()), ..fixture };
+    fixture.store.put_accounts(vec![account("a@local.test")]).await.unwrap();
+    let id = fixture.send("t", &["a@local.test", "x@far.test"]).await;
+    fixture.store.close().await;
+    let file = store.path().join("backup");
+    fill(&mut snapshot(store.path()), Box::new(SqliteDestination::backup(&file).unwrap()));
+    let before = "DROP VIEW held_messages; DROP VIEW maildrops; DROP TABLE deletions; PRAGMA user_version = 2";
+    Connection::open(&file).unwrap().execute_batch(before).unwrap();
+    let target = TempDir::new().unwrap();
+    let restored = Box::new(SqliteDestination::directory(target.path()).unwrap());
+    fill(&mut SqliteSnapshot::of_backup(&file).unwrap(), restored);
+    let after = in_directory(target, false).await;
+    assert_eq!(after.listed("a@local.test").await, [id]);
+    assert_eq!(after.queued().await, ["x@far.test 0 false"]);
+}
+
+/// What is deleted and not removed yet is in no copy, and no check misses it.
+#[tokio::test]
+async fn a_copy_holds_nothing_that_was_deleted() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let mut sent = Vec::new();
+    for number in 0..600 {
+        sent.push(fixture.send(&number.to_string(), &["a@local.test"]).await);
+    }
+    let kept = sent.pop().unwrap();
+    let session = fixture.open("a@local.test").await.unwrap().session;
+    fixture.store.update_maildrop(&mailbox("a@local.test"), &session, sent).await.unwrap();
+    let report = check(&mut snapshot(&path), &ProgressBar::hidden()).unwrap();
+    assert_eq!((report.findings, report.counts[1]), (Vec::new(), ("messages", 1)));
+    let target = TempDir::new().unwrap();
+    fill(&mut snapshot(&path), Box::new(SqliteDestination::directory(target.path()).unwrap()));
+    // A store that dies before it has removed everything goes on when it is started again.
+    let dead = in_directory(crash(&path), false).await;
+    let restored = in_directory(target, false).await;
+    for fixture in [&dead, &restored, &fixture] {
+        assert_eq!(fixture.listed("a@local.test").await, [kept]);
+        while fixture.store.sweep().await.unwrap() {}
+        assert_eq!(fixture.listed("a@local.test").await, [kept]);
+        let page = fixture.store.messages(MessageId::from_number(0), 9).await.unwrap();
+        assert_eq!(page.messages.len(), 1);
+    }
+    let messages = Connection::open(path.join("store.db")).unwrap();
+    assert_eq!(messages.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)), Ok(1));
 }
