@@ -1,6 +1,7 @@
 //! What the backends' records have in common.
 
 use super::{Result, StoreError};
+use crate::metrics::Metrics;
 use jiff::Timestamp;
 use mail_api::{MessageId, Submission};
 use mail_proto::ReversePath;
@@ -31,10 +32,10 @@ pub(super) fn age_seconds(now: Timestamp, received_at: Timestamp) -> u64 {
     now.duration_since(received_at).as_secs().try_into().unwrap_or_default()
 }
 
-/// What the queue says of a recipient whose mailbox was full when the message came (RFC 3463 §3.3).
 /// How many entries of the queue become due in one change of a flush, so that nobody waits long for it.
 pub(super) const FLUSHED: usize = 1000;
 
+/// What the queue says of a recipient whose mailbox was full when the message came (RFC 3463 §3.3).
 pub(super) const MAILBOX_FULL: &str = "452 4.2.2 mailbox full";
 
 /// The line that final delivery puts before a message (RFC 5321 §4.4).
@@ -61,6 +62,22 @@ pub(super) type Decoded<T> = std::result::Result<T, Undecodable>;
 pub(super) struct Undecodable {
     pub(super) message: i64,
     pub(super) reason: String,
+}
+
+/// Records of a message that a change sets aside. Logged and counted once the change is durable.
+pub(super) struct SetAside {
+    pub(super) message: i64,
+    pub(super) records: u64,
+    pub(super) reason: String,
+}
+
+impl SetAside {
+    /// Tells people and `metrics`.
+    pub(super) fn publish(&self, metrics: &Metrics) {
+        let Self { message, records, reason } = self;
+        metrics.quarantined.inc_by(*records);
+        tracing::error!(message = %id(*message), records, reason, "set aside what cannot be decoded");
+    }
 }
 
 /// Parts what could be decoded from what could not.

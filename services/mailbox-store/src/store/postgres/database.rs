@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, ids},
+    store::{Clock, Result, ids, records::SetAside},
 };
 use futures_util::{future::BoxFuture, join};
 use jiff::Timestamp;
@@ -50,7 +50,7 @@ pub(super) struct Effects {
     pub(super) deleted: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
-    pub(super) quarantined: u64,
+    pub(super) set_aside: Vec<SetAside>,
     pub(super) expired: u64,
     pub(super) swept: u64,
     /// By how much the queue has grown.
@@ -201,7 +201,7 @@ impl Database {
     fn publish(&self, effects: &Effects) {
         self.metrics.submitted.inc_by(effects.submitted);
         self.metrics.delivered.inc_by(effects.delivered);
-        self.metrics.quarantined.inc_by(effects.quarantined);
+        effects.set_aside.iter().for_each(|records| records.publish(&self.metrics));
         self.metrics.expired.inc_by(effects.expired);
         self.metrics.swept.inc_by(effects.swept);
         self.metrics.queue_entries.inc_by(effects.queued);

@@ -1,7 +1,7 @@
 //! Setting aside what cannot be decoded.
 
 use super::{accounts, database::Unit, failure::Failure};
-use crate::store::records;
+use crate::store::records::SetAside;
 use std::collections::BTreeMap;
 
 /// Sets a message aside in every maildrop and in the queue. Entries under a lease are their worker's to settle: it
@@ -13,8 +13,13 @@ pub(super) async fn message(
     reason: &str,
 ) -> Result<(), Failure> {
     let now_ms = unit.now_ms();
+    // Whoever deletes many entries counts them under this lock.
+    let accounts = "SELECT 1 FROM accounts WHERE address IN (SELECT address FROM maildrops WHERE message_id = $1)
+         ORDER BY address FOR UPDATE";
+    unit.query(accounts, &[&message]).await?;
     let deliveries = "UPDATE deliveries SET quarantined_at_ms = $2
-         WHERE message_id = $1 AND quarantined_at_ms IS NULL RETURNING address, octets";
+         WHERE message_id = $1 AND quarantined_at_ms IS NULL
+         AND address IN (SELECT address FROM maildrops WHERE message_id = $1) RETURNING address, octets";
     let deliveries = unit.query(deliveries, &[&message, &now_ms]).await?;
     let queue = "UPDATE queue SET quarantined_at_ms = $2, lease = NULL
          WHERE message_id = $1 AND quarantined_at_ms IS NULL
@@ -47,7 +52,6 @@ pub(super) async fn queue_entry(
 
 fn count(unit: &mut Unit<'_>, message: i64, records: u64, reason: &str) {
     if records > 0 {
-        unit.effects.quarantined += records;
-        tracing::error!(message = %records::id(message), records, reason, "set aside what cannot be decoded");
+        unit.effects.set_aside.push(SetAside { message, records, reason: reason.to_owned() });
     }
 }

@@ -5,7 +5,7 @@ use super::{
     values::{RawText, collect},
     writer::Unit,
 };
-use crate::store::Result;
+use crate::store::{Result, records::SetAside};
 use rusqlite::params;
 
 /// Sets a message aside in every maildrop and in the queue. Entries under a lease are their worker's to settle: it
@@ -14,6 +14,7 @@ pub(super) fn message(unit: &mut Unit<'_>, message: i64, reason: &str) -> Result
     let now_ms = unit.now().as_millisecond();
     let mut statement = unit.connection.prepare_cached(
         "UPDATE deliveries SET quarantined_at_ms = ?2 WHERE message_id = ?1 AND quarantined_at_ms IS NULL
+         AND address IN (SELECT address FROM maildrops WHERE message_id = ?1)
          RETURNING address, octets",
     )?;
     let deliveries: Vec<(RawText, i64)> =
@@ -49,7 +50,7 @@ pub(super) fn queue_entry(unit: &mut Unit<'_>, message: i64, recipient: &RawText
 
 fn count(unit: &mut Unit<'_>, message: i64, records: usize, reason: &str) {
     if records > 0 {
-        unit.effects.quarantined += records as u64;
-        tracing::error!(message = %super::values::id(message), records, reason, "set aside what cannot be decoded");
+        let (records, reason) = (records as u64, reason.to_owned());
+        unit.effects.set_aside.push(SetAside { message, records, reason });
     }
 }

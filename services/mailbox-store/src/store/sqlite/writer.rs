@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, StoreError, ids},
+    store::{Clock, Result, StoreError, ids, records::SetAside},
 };
 use jiff::Timestamp;
 use mail_api::MessageId;
@@ -74,7 +74,7 @@ pub(super) struct Effects {
     pub(super) deleted: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
-    pub(super) quarantined: u64,
+    pub(super) set_aside: Vec<SetAside>,
     pub(super) expired: u64,
     pub(super) swept: u64,
     /// By how much the queue has grown.
@@ -286,7 +286,7 @@ impl Scribe {
         let metrics = &self.desk.metrics;
         metrics.submitted.inc_by(effects.submitted);
         metrics.delivered.inc_by(effects.delivered);
-        metrics.quarantined.inc_by(effects.quarantined);
+        effects.set_aside.iter().for_each(|records| records.publish(metrics));
         metrics.expired.inc_by(effects.expired);
         metrics.swept.inc_by(effects.swept);
         metrics.queue_entries.inc_by(effects.queued);
@@ -308,7 +308,7 @@ impl Effects {
         self.deleted |= other.deleted;
         self.submitted += other.submitted;
         self.delivered += other.delivered;
-        self.quarantined += other.quarantined;
+        self.set_aside.extend(other.set_aside);
         self.expired += other.expired;
         self.swept += other.swept;
         self.queued += other.queued;
