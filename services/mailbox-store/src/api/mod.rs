@@ -9,6 +9,7 @@ mod messages;
 mod queue;
 mod raw;
 mod sessions;
+mod transactions;
 
 pub(crate) use description::description;
 
@@ -66,6 +67,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/messages/batch", post(batches::submit).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/messages/{id}/raw", get(messages::raw))
+        .route("/v1/transactions/{name}", get(transactions::show))
         .route("/v1/queue", get(queue::list))
         .route("/v1/queue/flush", post(queue::flush))
         .route("/v1/queue/claims", post(queue::claim))

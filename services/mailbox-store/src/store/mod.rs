@@ -169,6 +169,10 @@ pub trait Store: Send + Sync {
     /// others it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted>;
 
+    /// The message that a transaction of this name has submitted, if one has within [`REPEAT_WINDOW`]. Waits for what
+    /// was being written when it was called.
+    async fn transaction(&self, name: &str) -> Result<Option<MessageId>>;
+
     /// A message's envelope and whereabouts; [`StoreError::MessageUnknown`].
     async fn message(&self, id: MessageId) -> Result<Message>;
 

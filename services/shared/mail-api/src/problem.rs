@@ -46,6 +46,9 @@ pub enum ProblemKind {
     /// No such message here, or not any more.
     #[serde(rename = "urn:mailtown:problem:message-unknown")]
     MessageUnknown,
+    /// No submission of this name was committed in the last day.
+    #[serde(rename = "urn:mailtown:problem:transaction-unknown")]
+    TransactionUnknown,
     /// The name does not exist (NXDOMAIN).
     #[serde(rename = "urn:mailtown:problem:name-unknown")]
     NameUnknown,
@@ -78,7 +81,11 @@ impl ProblemKind {
             Self::InvalidRequest | Self::BareLineEnding => StatusCode::BAD_REQUEST,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MessageTooLarge | Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotFound | Self::MailboxUnknown | Self::MessageUnknown | Self::NameUnknown => StatusCode::NOT_FOUND,
+            Self::NotFound
+            | Self::MailboxUnknown
+            | Self::MessageUnknown
+            | Self::TransactionUnknown
+            | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -101,6 +108,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "Method not allowed",
             Self::MailboxUnknown => "No such mailbox",
             Self::MessageUnknown => "No such message",
+            Self::TransactionUnknown => "No such transaction",
             Self::NameUnknown => "No such name",
             Self::MaildropInUse => "Another session holds this maildrop",
             Self::LeaseLost => "The lease has been lost",

@@ -92,6 +92,18 @@ impl StoreClient {
         Ok(send(request.header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE).body(body)).await?.json().await?)
     }
 
+    /// The outcome of a submission by the name of its transaction; `None` when none of this name was committed.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn transaction(&self, name: &str) -> Result<Option<Accepted>, ApiError> {
+        match send(self.endpoint.request(Method::GET, &["v1", "transactions", name])).await {
+            Ok(response) => Ok(Some(response.json().await?)),
+            Err(error) if error.kind() == Some(ProblemKind::TransactionUnknown) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A message as it was received.
     ///
     /// # Errors

@@ -180,3 +180,13 @@ pub(crate) async fn a_closed_store_says_so(fixture: Fixture) {
     assert!(matches!(mailbox, Err(StoreError::Unavailable(_))), "{mailbox:?}");
     assert!(fixture.store.probe().await.is_err());
 }
+
+/// Who got no answer asks what became of the submission.
+pub(crate) async fn a_transaction_is_known_by_its_name(fixture: Fixture) {
+    assert_eq!(fixture.store.transaction("t").await, Ok(None));
+    let id = fixture.send("t", &["a@local.test"]).await;
+    assert_eq!(fixture.store.transaction("t").await, Ok(Some(id)));
+    fixture.delete("a@local.test", &[id]).await;
+    assert_eq!(fixture.store.transaction("t").await, Ok(Some(id)));
+    assert_eq!(fixture.store.transaction("T").await, Ok(None));
+}

@@ -122,6 +122,10 @@ impl Store for PostgresStore {
         }
     }
 
+    async fn transaction(&self, name: &str) -> Result<Option<MessageId>> {
+        self.database.read(name, |unit, name| submit::transaction(unit, name).boxed()).await
+    }
+
     async fn message(&self, id: MessageId) -> Result<Message> {
         let found = self.database.read(&id, |unit, id| messages::message(unit, *id).boxed()).await?;
         self.decoded(found).await

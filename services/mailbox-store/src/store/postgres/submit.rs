@@ -106,6 +106,12 @@ async fn admit<'a>(unit: &Unit<'_>, all: &'a [Incoming]) -> Result<(Vec<Submitte
     Ok((answers, fresh))
 }
 
+/// The message of an earlier submission of this name.
+pub(super) async fn transaction(unit: &Unit<'_>, name: &str) -> Result<Option<MessageId>, Failure> {
+    let row = unit.query_one("SELECT message_id FROM submissions WHERE transaction_id = $1", &[&name]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.map(id))
+}
+
 /// The keys of submissions that were there before.
 async fn earlier(unit: &Unit<'_>, transactions: Vec<&str>) -> Result<HashMap<String, i64>, Failure> {
     if transactions.is_empty() {
@@ -270,17 +276,17 @@ pub(super) async fn deliver_here(unit: &mut Unit<'_>, message: i64, recipient: &
     if accounts::count_in(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?.is_empty() {
         return Ok(false);
     }
+    if deletions::hide_any(unit, &[&address], &[message]).await? {
+        // It would go with what was deleted around it. Later there is room for it.
+        accounts::count_out(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?;
+        return Ok(false);
+    }
     let insert = "INSERT INTO deliveries (address, message_id, octets) VALUES ($1, $2, $3)";
     unit.execute(insert, &[&address, &message, &octets]).await?;
     unit.effects.delivered += 1;
     Ok(true)
 }
 
-    if deletions::hide_any(unit, &[&address], &[message]).await? {
-        // It would go with what was deleted around it. Later there is room for it.
-        accounts::count_out(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?;
-        return Ok(false);
-    }
 /// Takes these messages, each in this many places, from those who hold them. Who lets go last removes it.
 pub(super) async fn release(unit: &Unit<'_>, messages: &BTreeSet<i64>, places: i64) -> Result<(), Failure> {
     let keys: Vec<i64> = messages.iter().copied().collect();

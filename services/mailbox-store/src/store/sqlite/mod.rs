@@ -111,6 +111,12 @@ impl Store for SqliteStore {
         self.writer.write(move |unit| submit::submit(unit, &submission, body, adds_return_path)).await
     }
 
+    async fn transaction(&self, name: &str) -> Result<Option<MessageId>> {
+        let name = name.to_owned();
+        // By the writer, which comes to it after all that was submitted before.
+        self.writer.write(move |unit| submit::earlier(unit, &name)).await
+    }
+
     async fn message(&self, id: MessageId) -> Result<Message> {
         let found = self.readers.read(move |connection| messages::message(connection, id)).await?;
         self.decoded(found).await

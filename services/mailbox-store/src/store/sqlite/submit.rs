@@ -46,7 +46,8 @@ pub(super) fn submit(
     Ok(Submitted { id, repeated: false })
 }
 
-fn earlier(unit: &Unit<'_>, transaction: &str) -> Result<Option<MessageId>> {
+/// The message of an earlier submission of this name.
+pub(super) fn earlier(unit: &Unit<'_>, transaction: &str) -> Result<Option<MessageId>> {
     let mut statement =
         unit.connection.prepare_cached("SELECT message_id FROM submissions WHERE transaction_id = ?1")?;
     Ok(statement.query_row([transaction], |row| row.get(0)).optional()?.map(id))
