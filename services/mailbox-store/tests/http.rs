@@ -24,7 +24,7 @@ const MAIL: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
 const RETURN_PATH: &[u8] = b"Return-Path: <sender@far.test>\r\n";
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 24] = [
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "get /livez",
     "get /metrics",
@@ -191,6 +191,8 @@ async fn a_session_locks_lists_and_updates() {
     let first = server.client.open_session(&a, &open("pass a")).await.unwrap();
     assert_eq!(first.messages.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids);
     assert_eq!(kind(server.client.open_session(&a, &open("pass a")).await), ProblemKind::MaildropInUse);
+    let again = server.client.open_named_session(&a, &first.session, &open("pass a")).await.unwrap();
+    assert_eq!(again, first);
     server.client.renew_session(&a, &first.session, Renewal { lease_seconds: 60 }).await.unwrap();
     server.client.close_session(&a, &first.session).await.unwrap();
     let lost = server.client.renew_session(&a, &first.session, Renewal { lease_seconds: 60 }).await;
@@ -241,6 +243,8 @@ async fn the_queue_is_claimed_settled_and_flushed() {
     let recipients = ["x@far.test", "y@far.test"];
     let sent = server.client.submit(&submission("t", &recipients), Bytes::from_static(MAIL)).await;
     let id = sent.unwrap().id;
+    assert_eq!(server.client.transaction("t").await.unwrap().map(|accepted| accepted.id), Some(id));
+    assert_eq!(server.client.transaction("u/ö").await.unwrap(), None);
     let BroughtClaim { claim, bodies } = waiting.await.unwrap().unwrap().unwrap();
     assert_eq!(bodies.len(), 0);
     assert_eq!((claim.domain.as_str(), claim.messages[0].id), ("far.test", id));

@@ -2,7 +2,7 @@
 
 use crate::{
     Gateway,
-    lease::Lease,
+    lease::{self, Lease},
     size_style,
     wire::{OUTPUT_OCTETS, Wire, WireError},
 };
@@ -156,7 +156,8 @@ impl Connection<'_> {
         tracing::Span::current().record("user", tracing::field::display(&user));
         let (store, lease_seconds) = (&self.gateway.config.store, self.lease_seconds);
         let request = OpenSession { password: password.expose().to_owned(), lease_seconds };
-        match store.open_session(&user, &request).await {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        match store.open_named_session(&user, &name, &request).await {
             Ok(maildrop) => {
                 tracing::debug!(messages = maildrop.messages.len(), "logged in");
                 self.lease = Some(Lease::keep(store.clone(), user, maildrop.session, lease_seconds));
@@ -171,6 +172,9 @@ impl Connection<'_> {
                 Some(ProblemKind::MaildropInUse) => OpenFailure::InUse,
                 _ => {
                     tracing::warn!(%error, "cannot open a maildrop");
+                    if error.kind().is_none() {
+                        lease::release_in_background(store.clone(), user, name, lease_seconds);
+                    }
                     OpenFailure::Unavailable
                 }
             }),

@@ -55,6 +55,25 @@ impl Lease {
     }
 }
 
+/// Unlocks a maildrop that may have been locked although the store gave no answer. Tries for as long as the lease may
+/// live.
+pub(crate) fn release_in_background(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32) {
+    let holder = Holder { store, mailbox, session };
+    let lease = Duration::from_secs(lease_seconds.into());
+    let releasing = async move {
+        let attempts = async {
+            while let Err(error) = holder.store.close_session(&holder.mailbox, &holder.session).await {
+                tracing::debug!(%error, "cannot unlock the maildrop yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        if tokio::time::timeout(lease, attempts).await.is_err() {
+            tracing::warn!("cannot unlock the maildrop; its lease has run out");
+        }
+    };
+    tokio::spawn(releasing.in_current_span());
+}
+
 impl Holder {
     /// Renews three times a lease, also while a long message is sent; ends when the lock is lost.
     async fn renew_for_ever(self, renewal: Renewal) {

@@ -277,3 +277,36 @@ async fn what_happens_is_counted() {
     assert_eq!(ready.status(), 200);
     gateway.stop().await;
 }
+
+/// A store that breaks off while it opens a maildrop may have locked it. The gateway says which lock to give up.
+#[tokio::test]
+async fn a_maildrop_that_may_be_locked_is_released() {
+    let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = RunningGateway::start(store.local_addr().unwrap(), |_| {}).await;
+    let calls = tokio::spawn(async move {
+        let mut calls = Vec::new();
+        while calls.len() < 2 {
+            let (mut stream, _) = store.accept().await.unwrap();
+            let mut head = String::new();
+            while !head.contains("\r\n\r\n") {
+                let mut octets = [0; 4096];
+                let read = stream.read(&mut octets).await.unwrap();
+                head.push_str(std::str::from_utf8(&octets[..read]).unwrap());
+            }
+            // The first call, which opens, gets no answer.
+            if head.starts_with("DELETE") {
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            }
+            calls.push(head);
+        }
+        calls
+    });
+    let events = "# rule\nS: +OK POP3 server ready\nC: USER usr1@mail.sustech.edu.cn\nC: PASS pass1\nC: QUIT\n\
+        S: +OK\nS: -ERR [SYS/TEMP] the mailbox store is not available, try again later\nS: +OK\nS-EOF\n";
+    let dialogue = Dialogue::parse("events", events, &[]).unwrap();
+    dialogue.play_over(gateway.connect().await, usize::MAX).await.unwrap();
+    let calls = timeout(PATIENCE, calls).await.unwrap().unwrap();
+    let name = calls[0].lines().find_map(|line| line.strip_prefix("mailtown-session: ")).unwrap();
+    assert!(calls[1].starts_with(&format!("DELETE /v1/mailboxes/{USR1}/sessions/{name} HTTP/1.1\r\n")), "{calls:?}");
+    gateway.stop().await;
+}

@@ -2,17 +2,29 @@
 
 use super::{
     Api,
-    extract::{Json, Path, mailbox},
+    extract::{Json, Path, invalid, mailbox},
     lease,
 };
-use axum::{extract::State, http::StatusCode};
-use mail_api::{MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal, text};
-use std::sync::Arc;
+use crate::store::Store;
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use mail_api::{
+    MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal, SESSION_NAME_HEADER, text,
+};
+use mail_proto::Mailbox;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 
-/// Logs in, locks the maildrop and lists it.
+/// Logs in, locks the maildrop and lists it. A repeat under the same name returns the same lock.
 #[utoipa::path(
     post, path = "/v1/mailboxes/{address}/sessions", operation_id = "open_session", tag = "sessions",
-    params(("address" = text::Mailbox, Path)),
+    params(
+        ("address" = text::Mailbox, Path),
+        ("mailtown-session" = Option<String>, Header, pattern = "^[!-~]{1,64}$",
+            description = "Names the session; without it, the store does"),
+    ),
     request_body = OpenSession,
     responses(
         (status = 201, description = "The maildrop is locked", body = MaildropSession, links(
@@ -31,15 +43,48 @@ use std::sync::Arc;
 pub(super) async fn open(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
+    headers: HeaderMap,
     Json(open): Json<OpenSession>,
 ) -> Result<(StatusCode, axum::Json<MaildropSession>), Problem> {
-    let lease = lease(open.lease_seconds)?;
+    let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
     let Ok(address) = mailbox(&address) else { return Err(ProblemKind::AuthenticationFailed.into()) };
     if !api.logins.verify(&*api.store, &address, &open.password).await? {
         return Err(ProblemKind::AuthenticationFailed.into());
     }
-    Ok((StatusCode::CREATED, axum::Json(api.store.open_maildrop(&address, lease).await?)))
+    Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.store, address, session, lease).await?)))
+}
+
+/// The name that the caller has chosen, or else a new one.
+fn session_name(headers: &HeaderMap) -> Result<String, Problem> {
+    let Some(name) = headers.get(SESSION_NAME_HEADER) else {
+        return Ok(uuid::Uuid::new_v4().simple().to_string());
+    };
+    let name = name.to_str().ok().filter(|name| (1..=64).contains(&name.len()) && !name.contains([' ', '\t']));
+    name.map(str::to_owned).ok_or_else(|| {
+        invalid(format!("{SESSION_NAME_HEADER}: a session is named with 1 to 64 printable ASCII characters"))
+    })
+}
+
+/// Opens a maildrop, and closes it again if the caller has gone meanwhile: nobody would renew the lock or use it.
+async fn open_for_caller(
+    store: &Arc<dyn Store>,
+    address: Mailbox,
+    session: String,
+    lease: Duration,
+) -> Result<MaildropSession, Problem> {
+    let (answer, caller) = oneshot::channel();
+    let store = Arc::clone(store);
+    tokio::spawn(async move {
+        let opened = store.open_maildrop(&address, &session, lease).await;
+        if let Err(Ok(_)) = answer.send(opened)
+            && let Err(error) = store.close_maildrop(&address, &session).await
+        {
+            tracing::warn!(%error, "cannot unlock a maildrop whose caller has gone; its lease will run out");
+        }
+    });
+    let opened = caller.await.map_err(|_| Problem::new(ProblemKind::Internal, "opening the maildrop panicked"))?;
+    Ok(opened?)
 }
 
 /// Keeps the lock.
@@ -94,4 +139,46 @@ pub(super) async fn close(
 ) -> Result<StatusCode, Problem> {
     api.store.close_maildrop(&mailbox(&address)?, &session).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::{Fixture, MINUTE, ManualClock, mailbox};
+    use crate::{
+        metrics::Metrics,
+        store::{
+            StoreError,
+            sqlite::{Options, SqliteStore},
+        },
+    };
+    use futures_util::poll;
+    use prometheus_client::registry::Registry;
+
+    /// Neither a lock that was given in vain stays, nor one that others wait for.
+    #[tokio::test]
+    async fn a_caller_that_has_gone_leaves_no_lock() {
+        let (directory, clock) = (tempfile::TempDir::new().unwrap(), ManualClock::new());
+        let store = SqliteStore::open(Options {
+            directory: directory.path().to_owned(),
+            adds_return_path: false,
+            clock: clock.clock(),
+            metrics: Metrics::new(&mut Registry::default()),
+        });
+        let fixture = Fixture::new(Arc::new(store.unwrap()), clock, Box::new(directory)).await;
+        let a = mailbox("a@local.test");
+        {
+            let opening = open_for_caller(&fixture.store, a.clone(), "gone".to_owned(), MINUTE);
+            tokio::pin!(opening);
+            assert!(poll!(opening).is_pending());
+        }
+        // The lock is given after its caller has gone: it takes the writing thread.
+        tokio::task::yield_now().await;
+        let freed = async {
+            while let Err(StoreError::MaildropInUse) = fixture.store.open_maildrop(&a, "next", MINUTE).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), freed).await.expect("the maildrop is free");
+    }
 }

@@ -193,8 +193,9 @@ pub trait Store: Send + Sync {
     /// The messages in this maildrop that came after `after`, at most `limit`.
     async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage>;
 
-    /// Locks a maildrop and lists it; [`StoreError::MaildropInUse`] while another session lives.
-    async fn open_maildrop(&self, address: &Mailbox, lease: Duration) -> Result<MaildropSession>;
+    /// Locks a maildrop for a session of this name and lists it; [`StoreError::MaildropInUse`] while a session of
+    /// another name lives.
+    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession>;
 
     /// Prolongs the lock; [`StoreError::LeaseLost`] once it has run out.
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()>;
@@ -234,15 +235,15 @@ pub trait Store: Send + Sync {
     /// Deletes from the maildrops what was received longer ago than this, but not under the eyes of a session.
     async fn expire(&self, age: Duration) -> Result<()>;
 
-    /// Forgets what is past remembering. To be called every now and then.
-    async fn maintain(&self) -> Result<()>;
-
-    /// Finishes what is being written, and lets go of the storage. Calls fail from then on.
-    async fn close(&self);
     /// Removes some of what was deleted; returns whether there may be more. Nobody sees a difference.
     async fn sweep(&self) -> Result<bool>;
 
     /// Changes when there is something to sweep.
     fn deletions(&self) -> watch::Receiver<()>;
 
+    /// Forgets what is past remembering. To be called every now and then.
+    async fn maintain(&self) -> Result<()>;
+
+    /// Finishes what is being written, and lets go of the storage. Calls fail from then on.
+    async fn close(&self);
 }

@@ -3,7 +3,7 @@
 use crate::{
     Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Endpoint,
     FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind,
-    Renewal, Settlement, SettlementOutcome, Submission,
+    Renewal, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission,
     client::send,
     frame::{frame, split_whole},
 };
@@ -137,6 +137,21 @@ impl StoreClient {
         Ok(send(request.json(open)).await?.json().await?)
     }
 
+    /// Opens and locks a maildrop for a session of this name.
+    ///
+    /// # Errors
+    /// As [`StoreClient::open_session`]. After [`ApiError::Unavailable`] it is unknown whether the maildrop is locked:
+    /// repeat the call, or close the session.
+    pub async fn open_named_session(
+        &self,
+        address: &Mailbox,
+        name: &str,
+        open: &OpenSession,
+    ) -> Result<MaildropSession, ApiError> {
+        let request = self.endpoint.request(Method::POST, &["v1", "mailboxes", &address.to_string(), "sessions"]);
+        Ok(send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
+    }
+
     /// Keeps the lock of a maildrop.
     ///
     /// # Errors
@@ -157,7 +172,8 @@ impl StoreClient {
         update: &MaildropUpdate,
     ) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session, "update"];
-        send(self.endpoint.request(Method::POST, &path).json(update)).await.map(drop)
+        let request = self.endpoint.streaming(Method::POST, &path).timeout(COMMIT_TIMEOUT);
+        send(request.json(update)).await.map(drop)
     }
 
     /// Unlocks a maildrop and deletes nothing.

@@ -173,6 +173,10 @@ pub enum BatchOutcome {
     Refused(Problem),
 }
 
+/// The request header with which a caller names the session that it opens. It can then close the session also when it
+/// never got an answer. An older store ignores it and chooses the name.
+pub const SESSION_NAME_HEADER: &str = "mailtown-session";
+
 /// Opens a maildrop (`POST /v1/mailboxes/{address}/sessions`).
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

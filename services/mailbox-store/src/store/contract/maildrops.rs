@@ -54,6 +54,22 @@ pub(crate) async fn a_maildrop_has_one_session(fixture: Fixture) {
     fixture.open("a@local.test").await.unwrap();
 }
 
+/// Who got no answer opens again under the same name, or closes what may be open.
+pub(crate) async fn a_session_opens_twice_under_its_name(fixture: Fixture) {
+    let (a, id) = (mailbox("a@local.test"), fixture.send("t", &["a@local.test"]).await);
+    let open = async |name: &str| fixture.store.open_maildrop(&a, name, MINUTE).await;
+    let first = open("one").await.unwrap();
+    fixture.clock.advance(59 * SECOND);
+    let again = open("one").await.unwrap();
+    assert_eq!((first.session.as_str(), &first), ("one", &again));
+    fixture.clock.advance(59 * SECOND);
+    assert_eq!(open("other").await, Err(StoreError::MaildropInUse));
+    fixture.store.update_maildrop(&a, "one", vec![id]).await.unwrap();
+    assert_eq!(open("other").await.unwrap().messages, []);
+    fixture.store.close_maildrop(&a, "other").await.unwrap();
+    open("one").await.unwrap();
+}
+
 /// An update deletes all or, once the lock is lost, nothing.
 pub(crate) async fn an_update_is_all_or_nothing(fixture: Fixture) {
     let a = mailbox("a@local.test");

@@ -27,25 +27,31 @@ pub(super) struct Locked {
     pub(super) entries: Vec<Decoded<MaildropEntry>>,
 }
 
-/// Locks a maildrop and lists it.
-pub(super) async fn open(unit: &mut Unit<'_>, address: &Mailbox, lease: Duration) -> Result<Locked, Failure> {
+/// Locks a maildrop for a session, which may have it already, and lists it.
+pub(super) async fn open(
+    unit: &mut Unit<'_>,
+    address: &Mailbox,
+    session: &str,
+    lease: Duration,
+) -> Result<Locked, Failure> {
     accounts::mailbox(unit, address).await?;
     let address = address.to_string();
-    let session = lock(unit, &address, lease).await?.ok_or(StoreError::MaildropInUse)?;
+    if !lock(unit, &address, session, lease).await? {
+        return Err(StoreError::MaildropInUse.into());
+    }
     // Sees what the session before has deleted: its lock went in the same commit.
     let entries = entries(unit, &address).await?;
-    Ok(Locked { session, entries })
+    Ok(Locked { session: session.to_owned(), entries })
 }
 
-/// Locks a maildrop; answers the session, or `None` while another has it.
-pub(super) async fn lock(unit: &Unit<'_>, address: &str, lease: Duration) -> Result<Option<String>, Failure> {
+/// Locks a maildrop for a session; returns whether it has it: not while another has.
+pub(super) async fn lock(unit: &Unit<'_>, address: &str, session: &str, lease: Duration) -> Result<bool, Failure> {
     let now_ms = unit.now_ms();
-    let session = uuid::Uuid::new_v4().simple().to_string();
     let lock = "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES ($1, $2, $3)
          ON CONFLICT (address) DO UPDATE SET session = EXCLUDED.session, expires_at_ms = EXCLUDED.expires_at_ms
-         WHERE maildrop_locks.expires_at_ms <= $4";
+         WHERE maildrop_locks.session = EXCLUDED.session OR maildrop_locks.expires_at_ms <= $4";
     let locked = unit.execute(lock, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
-    Ok((locked == 1).then_some(session))
+    Ok(locked == 1)
 }
 
 pub(super) async fn renew(unit: &mut Unit<'_>, address: &str, session: &str, lease: Duration) -> Result<(), Failure> {

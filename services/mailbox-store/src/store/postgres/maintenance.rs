@@ -64,7 +64,8 @@ pub(super) async fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool, F
     }
     for (address, messages) in &maildrops {
         // Else a session that is being opened would list what is going.
-        if let Some(session) = maildrop::lock(unit, address, EXPIRY_LEASE).await? {
+        let session = uuid::Uuid::new_v4().simple().to_string();
+        if maildrop::lock(unit, address, &session, EXPIRY_LEASE).await? {
             expire_in(unit, address, messages).await?;
             maildrop::unlock(unit, address, &session).await?;
         }
@@ -74,9 +75,9 @@ pub(super) async fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool, F
 
 async fn expire_in(unit: &mut Unit<'_>, address: &str, messages: &[i64]) -> Result<(), Failure> {
     let delete = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2)
-         RETURNING message_id, octets, quarantined_at_ms IS NULL";
          AND NOT EXISTS (SELECT 1 FROM deletions
              WHERE deletions.address = $1 AND first_id <= message_id AND last_id >= message_id)
+         RETURNING message_id, octets, quarantined_at_ms IS NULL";
     let (mut expired, mut count) = (BTreeSet::new(), (0, 0));
     for row in unit.query(delete, &[&address, &messages]).await? {
         expired.insert(row.try_get(0)?);

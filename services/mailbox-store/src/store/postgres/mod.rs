@@ -161,8 +161,11 @@ impl Store for PostgresStore {
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
-    async fn open_maildrop(&self, address: &Mailbox, lease: Duration) -> Result<MaildropSession> {
-        let open = self.database.write(address, |unit, address| maildrop::open(unit, address, lease).boxed());
+    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
+        let session = (address, session);
+        let open = self
+            .database
+            .write(&session, |unit, (address, session)| maildrop::open(unit, address, session, lease).boxed());
         let maildrop::Locked { session, entries } = open.await?;
         Ok(MaildropSession { session, messages: self.good_ones(entries).await })
     }
@@ -247,13 +250,6 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn maintain(&self) -> Result<()> {
-        while self.database.write(&(), |unit, ()| maintenance::forget(unit).boxed()).await? {}
-        // Others have been at it, too.
-        let length = self.database.read(&(), |unit, ()| queue::length(unit).boxed()).await?;
-        self.database.metrics().queue_entries.set(length);
-        Ok(())
-    }
     async fn sweep(&self) -> Result<bool> {
         self.database.write(&(), |unit, ()| deletions::sweep(unit).boxed()).await
     }
@@ -262,6 +258,13 @@ impl Store for PostgresStore {
         self.database.deletions().subscribe()
     }
 
+    async fn maintain(&self) -> Result<()> {
+        while self.database.write(&(), |unit, ()| maintenance::forget(unit).boxed()).await? {}
+        // Others have been at it, too.
+        let length = self.database.read(&(), |unit, ()| queue::length(unit).boxed()).await?;
+        self.database.metrics().queue_entries.set(length);
+        Ok(())
+    }
 
     async fn close(&self) {
         self.watch.abort();

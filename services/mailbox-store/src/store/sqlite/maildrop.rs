@@ -16,16 +16,16 @@ use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
 
-/// Locks a maildrop; answers the session.
-pub(super) fn lock(unit: &mut Unit<'_>, address: &Mailbox, lease: Duration) -> Result<String> {
+/// Locks a maildrop for a session, which may have it already; returns the session.
+pub(super) fn lock(unit: &mut Unit<'_>, address: &Mailbox, session: String, lease: Duration) -> Result<String> {
     accounts::mailbox(unit.connection, address.clone())?;
     let now_ms = unit.now().as_millisecond();
-    let session = uuid::Uuid::new_v4().simple().to_string();
     let locked = unit
         .connection
         .prepare_cached(
             "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES (?1, ?2, ?3)
-             ON CONFLICT (address) DO UPDATE SET session = ?2, expires_at_ms = ?3 WHERE expires_at_ms <= ?4",
+             ON CONFLICT (address) DO UPDATE SET session = ?2, expires_at_ms = ?3
+             WHERE session = ?2 OR expires_at_ms <= ?4",
         )?
         .execute(params![address.to_string(), session, later_ms(now_ms, lease), now_ms])?;
     if locked == 1 { Ok(session) } else { Err(StoreError::MaildropInUse) }

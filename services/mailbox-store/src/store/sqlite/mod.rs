@@ -151,9 +151,9 @@ impl Store for SqliteStore {
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
-    async fn open_maildrop(&self, address: &Mailbox, lease: Duration) -> Result<MaildropSession> {
-        let (locked, listed) = (address.clone(), address.to_string());
-        let session = self.writer.write(move |unit| maildrop::lock(unit, &locked, lease)).await?;
+    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
+        let (locked, listed, session) = (address.clone(), address.to_string(), session.to_owned());
+        let session = self.writer.write(move |unit| maildrop::lock(unit, &locked, session, lease)).await?;
         // Listed by a reader, because the writer has no time for a long list. What is in the maildrop stays
         // there, now that it is locked; what arrives meanwhile is seen one session earlier.
         match self.readers.read(move |connection| maildrop::entries(connection, &listed)).await {
@@ -235,12 +235,6 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn maintain(&self) -> Result<()> {
-        while self.writer.write(maintenance::forget).await? {}
-        Ok(())
-    }
-
-    async fn close(&self) {
     async fn sweep(&self) -> Result<bool> {
         self.writer.write(maildrop::sweep).await
     }
@@ -249,6 +243,12 @@ impl Store for SqliteStore {
         self.deletions.subscribe()
     }
 
+    async fn maintain(&self) -> Result<()> {
+        while self.writer.write(maintenance::forget).await? {}
+        Ok(())
+    }
+
+    async fn close(&self) {
         self.readers.close();
         let writer = Arc::clone(&self.writer);
         // It has logged what there is to say.
