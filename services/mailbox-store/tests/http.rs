@@ -38,6 +38,7 @@ const OPERATIONS: [&str; 24] = [
     "get /v1/messages/{id}/raw",
     "get /v1/openapi.json",
     "get /v1/queue",
+    "get /v1/transactions/{name}",
     "post /v1/mailboxes/{address}/sessions",
     "post /v1/mailboxes/{address}/sessions/{session}/update",
     "post /v1/messages",

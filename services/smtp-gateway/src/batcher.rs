@@ -33,7 +33,8 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         Self { waiting: sender }
     }
 
-    /// The answer to this request; `None` when the batch it was in got none.
+    /// The answer to this request; `None` when the batch it was in got none. A request that is dropped before its
+    /// batch is sent is not sent.
     pub(crate) async fn request(&self, request: Q) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         self.waiting.send((request, answer)).await.ok()?;
@@ -48,7 +49,14 @@ where
 {
     let batches = stream::unfold(waiting, |mut waiting| async {
         let mut batch = Vec::new();
-        (waiting.recv_many(&mut batch, BATCH_REQUESTS).await > 0).then_some((batch, waiting))
+        while batch.is_empty() {
+            if waiting.recv_many(&mut batch, BATCH_REQUESTS).await == 0 {
+                return None;
+            }
+            // Who has given up is not to hear of it, and will ask again.
+            batch.retain(|(_, asker): &Pending<Q, A>| !asker.is_closed());
+        }
+        Some((batch, waiting))
     });
     let answer = move |batch: Vec<Pending<Q, A>>| {
         let (requests, askers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();

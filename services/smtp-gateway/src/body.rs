@@ -1,14 +1,15 @@
 //! From 354 to the reply after the final dot: the message streams from the client to the store.
 
 use crate::{
+    commit::await_commit,
     connection::{Gateway, Socket},
-    submitter::{Submitter, bare_line_ending, refusal},
+    submitter::{Submitter, bare_line_ending, out_of_time},
     trace,
 };
 use bytes::Bytes;
 use futures_util::stream;
 use jiff::Timestamp;
-use mail_api::{Accepted, ApiError, Problem, ProblemKind, StoreClient, Submission};
+use mail_api::{Accepted, ApiError, StoreClient, Submission};
 use mail_proto::{
     dot::DotDecoder,
     smtp::{Envelope, Reply, session::too_large},
@@ -25,8 +26,8 @@ use tokio::{
 const INLINE_OCTETS: usize = 32 * 1024;
 /// The least that a client sends of a message, in octets, in the time that it may be idle; or all that is left.
 const PACE_OCTETS: usize = 1024;
-/// How long the store may take to commit a message that has been sent to it.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the store may leave octets of a message unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// Reads the message that follows and hands it to the store; answers the reply to its final dot. Whatever
 /// happens, everything up to that dot is read, so that the dialogue stays in step.
@@ -136,7 +137,9 @@ impl Sink {
             }
             SinkState::Streaming(sender, _) => {
                 // A closed channel means that the store has answered already; `finish` will tell what.
-                let _ = sender.send(Ok(std::mem::take(piece).into())).await;
+                if timeout(WRITE_TIMEOUT, sender.send(Ok(std::mem::take(piece).into()))).await.is_err() {
+                    self.abandon(out_of_time()).await;
+                }
             }
             SinkState::Refused(_) => {}
         }
@@ -158,26 +161,23 @@ impl Sink {
         if matches!(self.state, SinkState::Refused(_)) {
             return;
         }
-        if let SinkState::Streaming(sender, _) = std::mem::replace(&mut self.state, SinkState::Refused(reply)) {
-            let _ = sender.send(Err(Abandoned)).await;
+        if let SinkState::Streaming(sender, upload) = std::mem::replace(&mut self.state, SinkState::Refused(reply)) {
+            // Where the store reads nothing, the request has to be cut.
+            if sender.try_send(Err(Abandoned)).is_err() {
+                upload.abort();
+            }
         }
     }
 
     /// Waits until the message is durable, or tells why it is not.
     async fn finish(self) -> Result<Accepted, Reply> {
-        let answer = match self.state {
-            SinkState::Refused(reply) => return Err(reply),
-            SinkState::Inline(message) => return self.submitter.submit(self.submission, message.into()).await,
+        match self.state {
+            SinkState::Refused(reply) => Err(reply),
+            SinkState::Inline(message) => self.submitter.submit(self.submission, message.into()).await,
             SinkState::Streaming(sender, upload) => {
                 drop(sender);
-                match timeout(COMMIT_TIMEOUT, upload).await {
-                    Ok(Ok(answer)) => answer,
-                    Ok(Err(_)) | Err(_) => {
-                        Err(Problem::new(ProblemKind::Overloaded, "the store did not answer in time").into())
-                    }
-                }
+                await_commit(&self.store, &self.submission.transaction, upload).await
             }
-        };
-        answer.map_err(|error| refusal(&error))
+        }
     }
 }

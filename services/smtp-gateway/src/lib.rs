@@ -4,6 +4,7 @@
 
 mod batcher;
 mod body;
+mod commit;
 mod connection;
 mod metrics;
 mod policy;

@@ -2,13 +2,19 @@
 
 use crate::{batcher::Batcher, policy::unavailable};
 use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use mail_api::{Accepted, ApiError, BatchOutcome, ProblemKind, StoreClient, Submission};
 use mail_proto::smtp::Reply;
-use std::time::{Duration, Instant};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a client waits for the answer to a message at most, counted from its final dot. What the store was given
+/// until then may still be committed; the client is told to try again.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(55);
 
 /// How long to wait before each repeat of a batch that got no answer: a store that was killed is back within
 /// a second or so.
-const REPEAT_PAUSES: [Duration; 4] =
+pub(crate) const REPEAT_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(1000)];
 
 /// A store that took longer than this to fail is not repeated to: the client waits.
@@ -17,53 +23,80 @@ const REPEAT_WITHIN: Duration = Duration::from_secs(20);
 /// A message with more recipients travels by itself: 64 with as many fit into one request.
 const BATCHED_RECIPIENTS: usize = 1000;
 
+/// A submission and its octets.
+type Message = (Submission, Bytes);
+/// What became of a message.
+type Answer = Result<Accepted, Reply>;
+/// Sends messages; answers for each in their order.
+type Send = Arc<dyn Fn(Vec<Message>) -> BoxFuture<'static, Vec<Answer>> + std::marker::Send + Sync>;
+
 /// Submits messages. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Submitter {
-    store: StoreClient,
-    batcher: Batcher<(Submission, Bytes), Result<Accepted, Reply>>,
+    send: Send,
+    batcher: Batcher<Message, Answer>,
 }
 
 impl Submitter {
     pub(crate) fn new(store: StoreClient) -> Self {
-        let batched = store.clone();
-        let batcher = Batcher::start(move |messages: Vec<_>| {
-            let store = batched.clone();
-            async move { submit(&store, &messages).await }
-        });
-        Self { store, batcher }
+        Self::sending(Arc::new(move |messages| {
+            let store = store.clone();
+            async move { submit(&store, &messages).await }.boxed()
+        }))
     }
 
-    /// Answers once the message is durable, or with the reply that says why it is not.
-    pub(crate) async fn submit(&self, submission: Submission, message: Bytes) -> Result<Accepted, Reply> {
-        let answer = match submission.recipients.len() > BATCHED_RECIPIENTS {
-            true => submit(&self.store, &[(submission, message)]).await.pop(),
-            false => self.batcher.request((submission, message)).await,
+    fn sending(send: Send) -> Self {
+        let batched = Arc::clone(&send);
+        Self { send, batcher: Batcher::start(move |messages| batched(messages)) }
+    }
+
+    /// Returns once the message is durable, or with the reply that says why it is not; within [`ANSWER_WITHIN`].
+    pub(crate) async fn submit(&self, submission: Submission, message: Bytes) -> Answer {
+        let answer = async {
+            match submission.recipients.len() > BATCHED_RECIPIENTS {
+                true => (self.send)(vec![(submission, message)]).await.pop(),
+                false => self.batcher.request((submission, message)).await,
+            }
         };
-        answer.unwrap_or_else(|| Err(Reply::new(451, (3, 0), "the mailbox store did not answer for this message")))
+        match timeout(ANSWER_WITHIN, answer).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(Reply::new(451, (3, 0), "the mailbox store did not answer for this message")),
+            Err(_elapsed) => Err(out_of_time()),
+        }
     }
 }
 
-async fn submit(store: &StoreClient, messages: &[(Submission, Bytes)]) -> Vec<Result<Accepted, Reply>> {
+async fn submit(store: &StoreClient, messages: &[Message]) -> Vec<Answer> {
     let batch = || messages.iter().map(|(submission, message)| (submission, message));
     let started = Instant::now();
-    let mut answer = store.submit_batch(batch()).await;
-    for pause in REPEAT_PAUSES {
-        if !matches!(answer, Err(ApiError::Unavailable(_))) || started.elapsed() > REPEAT_WITHIN {
-            break;
+    // Nobody waits longer than this for a batch, so that its place is free again for others.
+    let answer = timeout(ANSWER_WITHIN, async {
+        let mut answer = store.submit_batch(batch()).await;
+        for pause in REPEAT_PAUSES {
+            if !matches!(answer, Err(ApiError::Unavailable(_))) || started.elapsed() > REPEAT_WITHIN {
+                break;
+            }
+            // A connection that breaks leaves it unknown what was committed. The same transactions again find
+            // out, or commit it: the client is spared a 451 after which it would send a duplicate.
+            sleep(pause).await;
+            answer = store.submit_batch(batch()).await;
         }
-        // A connection that breaks leaves it unknown what was committed. The same transactions again find
-        // out, or commit it: the client is spared a 451 after which it would send a duplicate.
-        tokio::time::sleep(pause).await;
-        answer = store.submit_batch(batch()).await;
-    }
-    match answer {
-        Ok(outcomes) => outcomes.into_iter().map(outcome).collect(),
-        Err(error) => {
+        answer
+    });
+    match answer.await {
+        Ok(Ok(outcomes)) => outcomes.into_iter().map(outcome).collect(),
+        Ok(Err(error)) => {
             let reply = refusal(&error);
             messages.iter().map(|_| Err(reply.clone())).collect()
         }
+        Err(_elapsed) => messages.iter().map(|_| Err(out_of_time())).collect(),
     }
+}
+
+/// The reply when the store did not answer within the time that a client can be made to wait.
+pub(crate) fn out_of_time() -> Reply {
+    tracing::warn!("the mailbox store did not answer in time");
+    Reply::new(451, (3, 1), "this server is busy, try again later")
 }
 
 fn outcome(outcome: BatchOutcome) -> Result<Accepted, Reply> {
@@ -92,7 +125,42 @@ pub(crate) fn bare_line_ending() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::future::{join_all, pending};
     use mail_api::Problem;
+    use std::sync::Mutex;
+
+    fn message(number: usize, recipients: usize) -> Message {
+        let submission = Submission {
+            transaction: number.to_string(),
+            reverse_path: "<>".parse().unwrap(),
+            recipients: vec!["a@b".parse().unwrap(); recipients],
+        };
+        (submission, Bytes::from_static(b"\r\n"))
+    }
+
+    /// However many wait for a store that hangs, and however far behind, each waits for a minute at most.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_hung_store_longer_than_a_minute() {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&sent);
+        let submitter = Submitter::sending(Arc::new(move |messages| {
+            seen.lock().unwrap().extend(messages.into_iter().map(|(submission, _)| submission.transaction));
+            pending().boxed()
+        }));
+        let submit = async |number| {
+            sleep(Duration::from_secs(number as u64 % 10)).await;
+            let started = Instant::now();
+            let (submission, octets) = message(number, if number == 0 { BATCHED_RECIPIENTS + 1 } else { 1 });
+            let reply = submitter.submit(submission, octets).await.unwrap_err();
+            (reply.on_one_line(), started.elapsed())
+        };
+        for (reply, waited) in join_all((0..500).map(submit)).await {
+            assert_eq!(reply, "451 4.3.1 this server is busy, try again later");
+            assert!(waited <= Duration::from_secs(60), "{waited:?}");
+        }
+        // What was not under way when its client gave up is not sent any more.
+        assert!(sent.lock().unwrap().len() < 200, "{:?}", sent.lock().unwrap());
+    }
 
     #[test]
     fn every_failure_of_the_storage_is_temporary_and_the_message_s_own_fault_is_not() {
