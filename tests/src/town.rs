@@ -2,8 +2,12 @@
 
 use crate::{Plan, Site, TOKEN};
 use mailtown::{Options, Town};
+use pseudo_dns::ZoneSource;
 use service_kit::{config::LiveConfig, http::Token, shutdown::Reload};
-use std::ops::Deref;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    ops::Deref,
+};
 
 /// A town that runs in this process until it is dropped.
 pub struct TestTown {
@@ -20,8 +24,17 @@ impl TestTown {
         let site = plan.write();
         let config = LiveConfig::open(site.config()).unwrap();
         let token = Some(Token::from(TOKEN));
-        let options =
-            Options { config, zone: site.zone().to_owned(), state: site.state(), token, reload: Reload::never() };
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let options = Options {
+            config,
+            zone: ZoneSource::File(site.zone().to_owned()),
+            state: site.state(),
+            bind: loopback,
+            http_bind: loopback,
+            trusted_networks: None,
+            token,
+            reload: Reload::never(),
+        };
         Self { town: Town::start(options).await.unwrap(), site }
     }
 

@@ -16,6 +16,9 @@ fn edit(site: &Site) {
     assert!(text.contains(&accounts) && !text.contains("[limits]\nmessage_octets"), "{text}");
     let text = text.replace(&accounts, &format!("{accounts}\"{NEW_ACCOUNT}\" = \"new\"\n"));
     let text = text.replace("[limits]\n", "[limits]\nmessage_octets = 70000\n");
+    let server = format!("[server.\"{GMAIL}\"]\n");
+    assert!(text.contains(&server), "{text}");
+    let text = text.replace(&server, &format!("{server}greeting = \"12110000\"\n"));
     fs::write(site.config(), text).unwrap();
 }
 
@@ -34,7 +37,9 @@ async fn exchanges_mail(site: &Site) {
     let mut pop3 = Pop3Client::connect(site.address(GMAIL, PortKey::Pop)).await.unwrap();
     pop3.log_in(NEW_ACCOUNT, "new").await.unwrap();
     assert_eq!(pop3.stat().await.0, 1);
-    let hello = site.smtp(GMAIL).await.command("EHLO late.example").await.unwrap();
+    let mut client = site.smtp(GMAIL).await;
+    assert_eq!(client.greeting, "220 12110000 SMTP server ready");
+    let hello = client.command("EHLO late.example").await.unwrap();
     assert!(hello.contains("SIZE 70000"), "{hello}");
 }
 

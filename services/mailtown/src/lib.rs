@@ -3,12 +3,17 @@
 
 pub mod add_domain;
 pub mod check;
+mod files;
 mod listeners;
 pub mod table;
 
+pub use files::FileArgs;
+
 use anyhow::Context;
+use ipnet::IpNet;
 use listeners::StackListeners;
 use mail_api::{DnsClient, StoreClient};
+use pseudo_dns::ZoneSource;
 use service_kit::{
     cli,
     config::{LiveConfig, LiveStack, PortKey, Stack},
@@ -17,7 +22,12 @@ use service_kit::{
     telemetry,
 };
 use smtp_gateway::Hosts;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::task::JoinSet;
 
 /// How long the services may take to become ready.
@@ -30,10 +40,16 @@ const READY_INTERVAL: Duration = Duration::from_millis(5);
 pub struct Options {
     /// The stacks.
     pub config: LiveConfig,
-    /// The zone file that every pseudo-dns serves.
-    pub zone: PathBuf,
+    /// The zone that every pseudo-dns serves.
+    pub zone: ZoneSource,
     /// The directory below which each store keeps its data, under its server's name.
     pub state: PathBuf,
+    /// Where SMTP, POP3 and DNS listen.
+    pub bind: IpAddr,
+    /// Where HTTP listens.
+    pub http_bind: IpAddr,
+    /// Who may submit without authentication, whatever the configuration says.
+    pub trusted_networks: Option<Vec<IpNet>>,
     /// Guards all HTTP APIs.
     pub token: Option<Token>,
     /// Requested when the configuration is to be read again at once.
@@ -50,9 +66,14 @@ pub struct StackAddresses {
 }
 
 impl StackAddresses {
-    /// Where the service of this port key listens.
+    /// Where the service of this port key is reached from this machine.
     pub fn address(&self, key: PortKey) -> SocketAddr {
-        self.addresses[key as usize]
+        let address = self.addresses[key as usize];
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+            _ => address,
+        }
     }
 }
 
@@ -74,7 +95,7 @@ impl Town {
         let mut listening = Vec::new();
         // All ports first: a town with one of them in use would be half a town.
         for stack in options.config.stacks() {
-            let listeners = StackListeners::bind(&stack.current()).await?;
+            let listeners = StackListeners::bind(&stack.current(), options.bind, options.http_bind).await?;
             listening.push((stack, listeners));
         }
         let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
@@ -131,7 +152,14 @@ impl Town {
         let stop = self.gateways.shutdown.clone();
         let config = pop3_gateway::Config { stack: stack.clone(), store: store.clone(), token: token.clone() };
         self.gateways.spawn(PortKey::Pop, &name, pop3_gateway::run(config, listeners.pop, stop.clone()));
-        let config = smtp_gateway::Config { stack, store, dns, hosts: Hosts::Loopback, token };
+        let config = smtp_gateway::Config {
+            stack,
+            store,
+            dns,
+            hosts: Hosts::Loopback,
+            trusted_networks: options.trusted_networks.clone(),
+            token,
+        };
         self.gateways.spawn(PortKey::Smtp, &name, smtp_gateway::run(config, listeners.smtp, stop));
         self.stacks.push(addresses);
         Ok(())

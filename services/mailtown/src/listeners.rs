@@ -6,11 +6,11 @@ use service_kit::{
 };
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 use tokio::net::{TcpListener, UdpSocket};
 
-/// The sockets of a stack's four services, bound on loopback.
+/// The sockets of a stack's four services, bound.
 pub(crate) struct StackListeners {
     pub(crate) smtp: smtp_gateway::Listeners,
     pub(crate) pop: pop3_gateway::Listeners,
@@ -20,20 +20,21 @@ pub(crate) struct StackListeners {
 
 impl StackListeners {
     /// Binds every port of the configuration, and any free one for a key that it lacks.
-    pub(crate) async fn bind(stack: &Stack) -> anyhow::Result<Self> {
-        let dns_tcp = listen(stack, PortKey::Dns).await?;
+    pub(crate) async fn bind(stack: &Stack, bind: IpAddr, http_bind: IpAddr) -> anyhow::Result<Self> {
+        let listen = async |key: PortKey| {
+            let address = SocketAddr::new(if key.is_http() { http_bind } else { bind }, stack.port(key).unwrap_or(0));
+            TcpListener::bind(address).await.map_err(|error| cannot_listen(error, stack, key, address, "TCP"))
+        };
+        let dns_tcp = listen(PortKey::Dns).await?;
         let dns_udp = bind_udp(stack, &dns_tcp).await?;
         Ok(Self {
             smtp: smtp_gateway::Listeners {
-                smtp: listen(stack, PortKey::Smtp).await?,
-                http: listen(stack, PortKey::SmtpHttp).await?,
+                smtp: listen(PortKey::Smtp).await?,
+                http: listen(PortKey::SmtpHttp).await?,
             },
-            pop: pop3_gateway::Listeners {
-                pop3: listen(stack, PortKey::Pop).await?,
-                http: listen(stack, PortKey::PopHttp).await?,
-            },
-            store: listen(stack, PortKey::Store).await?,
-            dns: pseudo_dns::Listeners { http: listen(stack, PortKey::DnsHttp).await?, dns_tcp, dns_udp },
+            pop: pop3_gateway::Listeners { pop3: listen(PortKey::Pop).await?, http: listen(PortKey::PopHttp).await? },
+            store: listen(PortKey::Store).await?,
+            dns: pseudo_dns::Listeners { http: listen(PortKey::DnsHttp).await?, dns_tcp, dns_udp },
         })
     }
 
@@ -49,11 +50,6 @@ impl StackListeners {
             self.pop.http.local_addr()?,
         ])
     }
-}
-
-async fn listen(stack: &Stack, key: PortKey) -> anyhow::Result<TcpListener> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, stack.port(key).unwrap_or(0)));
-    TcpListener::bind(address).await.map_err(|error| cannot_listen(error, stack, key, address, "TCP"))
 }
 
 /// DNS has one port for both transports.

@@ -2,33 +2,49 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use ipnet::IpNet;
 use mailtown::{
-    Options, Town,
+    FileArgs, Options, Town,
     add_domain::AddDomain,
     check::{self, Severity},
     table,
 };
 use service_kit::{
     cli,
-    config::{Config, LiveConfig, PortKey},
+    config::{Config, PortKey},
     descriptors,
     http::Token,
     shutdown::{self, Signals},
     telemetry::LogArgs,
     zone::Zone,
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Runs a whole town of mail servers, each with SMTP, POP3, a mailbox store and DNS, on this machine.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Examples:\n  mailtown\n  mailtown --state /tmp/town\n  mailtown check")]
+#[command(
+    version,
+    after_help = "Examples:\n  mailtown\n  mailtown -n exmail.qq.com\n  mailtown --state /tmp/town\n  mailtown check"
+)]
 struct Args {
-    /// The configuration file
-    #[arg(long, env = "MAILTOWN_CONFIG", default_value = "data/config.toml", global = true)]
-    config: PathBuf,
-    /// The zone file
-    #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml", global = true)]
-    zone: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
+    /// Run only the stack of this server; can be repeated [default: all]
+    #[arg(short, long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Where SMTP, POP3 and DNS listen
+    #[arg(long, env = "MAILTOWN_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    bind: IpAddr,
+    /// Where HTTP listens; beyond loopback, a token is required
+    #[arg(long, env = "MAILTOWN_HTTP_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    http_bind: IpAddr,
+    /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
+    #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
+    trusted_networks: Option<Vec<IpNet>>,
     /// The directory to keep all mail in
     #[arg(long, env = "MAILTOWN_STATE", default_value = ".mailtown", value_name = "DIR")]
     state: PathBuf,
@@ -55,22 +71,33 @@ fn main() -> ExitCode {
     cli::block_on(&args.log.clone(), async {
         match args.command.clone() {
             Some(Command::Check) => checked(&args),
-            Some(Command::AddDomain(new)) => new.run(&args.config, &args.zone),
+            Some(Command::AddDomain(new)) => new.run(&args.files.config(), &args.files.zone()),
             None => run(args).await,
         }
     })
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let config = LiveConfig::open(&args.config)?;
+    let (config, zone) = args.files.open()?;
+    let config = if args.names.is_empty() { config } else { config.only_these(&args.names)? };
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
+    cli::require_token(args.http_bind, token.as_ref())?;
     descriptors::raise();
     let services = [PortKey::Smtp, PortKey::Pop, PortKey::Store, PortKey::Dns];
     let needed =
         config.stacks().flat_map(|stack| services.map(move |service| descriptors::needed(&stack.current(), service)));
     descriptors::expect(needed.sum());
     let Signals { shutdown, reload } = shutdown::on_signal()?;
-    let options = Options { config, zone: args.zone, state: args.state, token, reload };
+    let options = Options {
+        config,
+        zone,
+        state: args.state,
+        bind: args.bind,
+        http_bind: args.http_bind,
+        trusted_networks: args.trusted_networks,
+        token,
+        reload,
+    };
     let mut town = Town::start(options).await?;
     table::write(town.stacks(), &mut anstream::stdout()).context("cannot write to standard output")?;
     let failure = tokio::select! {
@@ -82,8 +109,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn checked(args: &Args) -> anyhow::Result<()> {
+    let (config_path, zone_path) = (args.files.config(), args.files.zone());
     // Each file is read, whatever is wrong with the other.
-    let (config, zone) = match (Config::load(&args.config), Zone::load(&args.zone)) {
+    let (config, zone) = match (Config::load(&config_path), Zone::load(&zone_path)) {
         (Ok(config), Ok(zone)) => (config, zone),
         (Err(config), Err(zone)) => anyhow::bail!("{config}\nerror: {zone}"),
         (Err(error), _) | (_, Err(error)) => return Err(error.into()),
@@ -94,7 +122,7 @@ fn checked(args: &Args) -> anyhow::Result<()> {
     warnings.iter().for_each(|warning| eprintln!("{warning}"));
     let errors: Vec<_> = errors.into_iter().map(|error| error.text).collect();
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nerror: "));
-    let (config, zone) = (args.config.display(), args.zone.display());
+    let (config, zone) = (config_path.display(), zone_path.display());
     match warnings.len() {
         0 => println!("{config} and {zone} are valid and fit together"),
         warnings => println!("{config} and {zone} are valid; warnings: {warnings}"),

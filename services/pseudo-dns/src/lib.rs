@@ -24,10 +24,19 @@ use tokio::{
 /// What a pseudo-dns must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The zone file.
-    pub zone: PathBuf,
+    /// What it serves.
+    pub zone: ZoneSource,
     /// Guards the HTTP API; without one, anybody may call.
     pub token: Option<Token>,
+}
+
+/// Where a zone comes from.
+#[derive(Debug, Clone)]
+pub enum ZoneSource {
+    /// A file, which is followed.
+    File(PathBuf),
+    /// A zone that never changes.
+    Fixed(Zone),
 }
 
 /// Where it is asked.
@@ -58,8 +67,14 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
-    let (file, zone) = reload::open(config.zone, watched_file::INTERVAL)?;
-    tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read");
+    let (file, zone) = match config.zone {
+        ZoneSource::File(path) => {
+            let (file, zone) = reload::open(path, watched_file::INTERVAL)?;
+            tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read");
+            (Some(file), zone)
+        }
+        ZoneSource::Fixed(zone) => (None, zone),
+    };
     let (publish, zone) = watch::channel(Arc::new(zone));
 
     let mut registry = Registry::default();
@@ -79,7 +94,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
         async { Ok(wire::serve(listeners.dns_udp, listeners.dns_tcp, zone, metrics, shutdown.clone()).await?) },
         async {
-            reload::watch(file, publish, shutdown.clone()).await;
+            match file {
+                Some(file) => reload::watch(file, publish, shutdown.clone()).await,
+                None => shutdown.cancelled().await,
+            }
             Ok(())
         },
     )

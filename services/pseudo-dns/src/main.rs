@@ -1,7 +1,7 @@
 //! `pseudo-dns`: starts one from the command line.
 
 use clap::Parser;
-use pseudo_dns::{Config, Listeners};
+use pseudo_dns::{Config, Listeners, ZoneSource};
 use service_kit::{
     cli::{self, Launch, ServiceArgs},
     config::PortKey,
@@ -30,6 +30,6 @@ async fn start(launch: Launch, zone: PathBuf) -> anyhow::Result<()> {
         dns_tcp: launch.listen(PortKey::Dns).await?,
         dns_udp: launch.listen_udp(PortKey::Dns).await?,
     };
-    let config = Config { zone, token: launch.token };
+    let config = Config { zone: ZoneSource::File(zone), token: launch.token };
     Ok(pseudo_dns::run(config, listeners, launch.shutdown).await?)
 }

@@ -55,7 +55,10 @@ impl PseudoDns {
             }
         };
         let (http_address, dns) = (http.local_addr().unwrap(), dns_tcp.local_addr().unwrap());
-        let config = Config { zone: directory.path().join("fdns.toml"), token: token.map(Token::from) };
+        let config = Config {
+            zone: pseudo_dns::ZoneSource::File(directory.path().join("fdns.toml")),
+            token: token.map(Token::from),
+        };
         let shutdown = CancellationToken::new();
         let listeners = Listeners { http, dns_tcp, dns_udp };
         let running = tokio::spawn(pseudo_dns::run(config, listeners, shutdown.clone()));

@@ -100,6 +100,7 @@ async fn converse(
 fn session_config(stack: &Stack) -> SessionConfig {
     SessionConfig {
         server_name: stack.name.clone(),
+        greeting: stack.greeting.clone(),
         size_limit_octets: stack.limits.message_octets,
         recipient_limit: stack.limits.recipients,
         bad_command_limit: stack.limits.bad_commands,

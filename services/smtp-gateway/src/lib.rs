@@ -16,6 +16,7 @@ pub use relay::Hosts;
 
 use axum::Router;
 use connection::Gateway;
+use ipnet::IpNet;
 use mail_api::{DnsClient, StoreClient};
 use metrics::Metrics;
 use policy::Policy;
@@ -46,6 +47,8 @@ pub struct Config {
     pub dns: DnsClient,
     /// Where the hosts of the zone are.
     pub hosts: Hosts,
+    /// Who may submit without authentication, whatever the configuration says.
+    pub trusted_networks: Option<Vec<IpNet>>,
     /// Guards its HTTP side.
     pub token: Option<Token>,
 }
@@ -84,7 +87,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     );
     let stack = config.stack.clone();
     let limits = move || ConnectionLimits::from(&stack.current().limits);
-    let policy = Policy::new(config.stack.clone(), config.store.clone());
+    let policy = Policy::new(config.stack.clone(), config.store.clone(), config.trusted_networks);
+    policy.log_who_is_trusted();
     let submitter = Submitter::new(config.store.clone());
     let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
     telemetry::listening("SMTP", listeners.smtp.local_addr());

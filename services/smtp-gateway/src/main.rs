@@ -1,6 +1,7 @@
 //! `smtp-gateway`: the SMTP gateway of one mail domain as a process of its own.
 
 use clap::Parser;
+use ipnet::IpNet;
 use service_kit::{
     cli::{self, ServiceArgs},
     config::PortKey,
@@ -26,6 +27,9 @@ struct Args {
     /// Where the hosts of the zone are: all on this machine, or each under its own name
     #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback", global = true)]
     hosts: Hosts,
+    /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
+    #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
+    trusted_networks: Option<Vec<IpNet>>,
 }
 
 fn main() -> ExitCode {
@@ -34,7 +38,14 @@ fn main() -> ExitCode {
         let (store, dns) = (launch.store(args.store.as_deref())?, launch.dns(args.dns.as_deref())?);
         let listeners =
             Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
-        let config = Config { stack: launch.stack, store, dns, hosts: args.hosts, token: launch.token };
+        let config = Config {
+            stack: launch.stack,
+            store,
+            dns,
+            hosts: args.hosts,
+            trusted_networks: args.trusted_networks,
+            token: launch.token,
+        };
         Ok(smtp_gateway::run(config, listeners, launch.shutdown).await?)
     })
 }

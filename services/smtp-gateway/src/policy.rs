@@ -1,12 +1,13 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
+use ipnet::IpNet;
 use mail_api::{ApiError, MailboxSummary, StoreClient};
 use mail_proto::{
     ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
 };
 use moka::sync::Cache;
-use service_kit::config::{LiveStack, Profile};
+use service_kit::config::{LiveStack, Profile, Stack};
 use std::{net::IpAddr, time::Duration};
 
 /// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found
@@ -23,14 +24,33 @@ const PLENTY_OCTETS: u64 = 100 * 1024 * 1024;
 pub(crate) struct Policy {
     stack: LiveStack,
     store: StoreClient,
+    /// Who may submit without authentication, whatever the configuration says.
+    trusted_networks: Option<Vec<IpNet>>,
     /// How many octets there was room for in each.
     known: Cache<Mailbox, u64>,
 }
 
 impl Policy {
-    pub(crate) fn new(stack: LiveStack, store: StoreClient) -> Self {
+    pub(crate) fn new(stack: LiveStack, store: StoreClient, trusted_networks: Option<Vec<IpNet>>) -> Self {
         let known = Cache::builder().max_capacity(REMEMBERED_MAILBOXES).time_to_live(REMEMBERED_FOR).build();
-        Self { stack, store, known }
+        Self { stack, store, trusted_networks, known }
+    }
+
+    /// Says who may submit without authentication, when that is more than this machine.
+    pub(crate) fn log_who_is_trusted(&self) {
+        let stack = self.stack.current();
+        let networks = self.trusted_networks(&stack);
+        if !stack.require_auth && networks.iter().any(|network| !network.addr().is_loopback()) {
+            let networks: Vec<_> = networks.iter().map(IpNet::to_string).collect();
+            tracing::warn!(
+                networks = networks.join(", "),
+                "these networks may send as any local user, without a password"
+            );
+        }
+    }
+
+    fn trusted_networks<'s>(&'s self, stack: &'s Stack) -> &'s [IpNet] {
+        self.trusted_networks.as_deref().unwrap_or(&stack.trusted_networks)
     }
 
     /// What a transaction with this reverse-path is, or why there is none.
@@ -39,7 +59,7 @@ impl Policy {
         let Some(sender) = path.mailbox().filter(|sender| stack.is_local(sender.domain())) else {
             return Ok(Origin::Delivery);
         };
-        let trusted = stack.trusted_networks.iter().any(|network| network.contains(&peer.to_canonical()));
+        let trusted = self.trusted_networks(&stack).iter().any(|network| network.contains(&peer.to_canonical()));
         if stack.require_auth || !trusted {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }

@@ -38,6 +38,7 @@ impl Server {
     fn new(tutorial: bool) -> Self {
         let session = Session::new(SessionConfig {
             server_name: "exmail.qq.com".parse().unwrap(),
+            greeting: "exmail.qq.com".to_owned(),
             size_limit_octets: SIZE_LIMIT_OCTETS,
             recipient_limit: 100,
             bad_command_limit: 10,

@@ -11,6 +11,8 @@ use crate::{
 pub struct SessionConfig {
     /// How the server calls itself.
     pub server_name: Domain,
+    /// What the first reply begins with; mostly the server's name.
+    pub greeting: String,
     /// The largest message in octets (RFC 1870).
     pub size_limit_octets: u64,
     /// The most recipients of one transaction.
@@ -97,7 +99,7 @@ impl Session {
 
     /// The first thing to send.
     pub fn greeting(&self) -> Reply {
-        Reply::plain(220, format!("{} SMTP server ready", self.config.server_name))
+        Reply::plain(220, format!("{} SMTP server ready", self.config.greeting))
     }
 
     /// Takes a command line without its CRLF, or the reason why there is none.
@@ -269,6 +271,7 @@ mod tests {
     fn session() -> Session {
         Session::new(SessionConfig {
             server_name: "gmail.com".parse().unwrap(),
+            greeting: "gmail.com".to_owned(),
             size_limit_octets: 1000,
             recipient_limit: 2,
             bad_command_limit: 3,

@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, Password, Profile, Quota, meaning,
-    values::{Port, duration, durations, lease_seconds, optional_duration},
+    values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
 use mail_proto::{Domain, Mailbox};
@@ -18,7 +18,7 @@ use std::{
 pub(super) struct File {
     #[serde(default)]
     pub(super) profile: Profile,
-    #[serde(default = "loopback_and_private")]
+    #[serde(default = "loopback")]
     pub(super) trusted_networks: Vec<IpNet>,
     #[serde(default)]
     pub(super) require_auth: bool,
@@ -53,6 +53,8 @@ pub(super) struct Server {
     /// Without it, the domains of the accounts.
     pub(super) domains: Option<BTreeSet<Domain>>,
     pub(super) require_auth: Option<bool>,
+    /// Without it, the server's name.
+    pub(super) greeting: Option<Greeting>,
 }
 
 /// The names that the agents of a mail domain look up.
@@ -255,10 +257,7 @@ impl File {
     }
 }
 
-/// Loopback (RFC 1122, RFC 4291), private and unique local networks (RFC 1918, RFC 4193).
-fn loopback_and_private() -> Vec<IpNet> {
-    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
-        .iter()
-        .filter_map(|network| network.parse().ok())
-        .collect()
+/// This machine (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3).
+fn loopback() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
 }

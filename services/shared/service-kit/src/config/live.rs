@@ -63,12 +63,26 @@ impl LiveConfig {
     /// # Errors
     /// Names the stacks that there are.
     pub fn only(mut self, name: &str) -> Result<(Self, LiveStack), ConfigError> {
-        let wanted = |stack: &LiveStack| stack.current().name.as_str().eq_ignore_ascii_case(name);
+        let wanted = |stack: &LiveStack| is_called(&stack.current().name, name);
         let stack = self.stacks().find(wanted).ok_or_else(|| self.no_such_stack(name))?;
         let name = stack.current().name.clone();
         self.running.retain(|running, _| *running == name);
         self.runs_all = false;
         Ok((self, stack))
+    }
+
+    /// Keeps only the stacks of these names.
+    ///
+    /// # Errors
+    /// Names the stacks that there are.
+    pub fn only_these(mut self, names: &[String]) -> Result<Self, ConfigError> {
+        let unknown = names.iter().find(|name| !self.running.keys().any(|running| is_called(running, name)));
+        if let Some(name) = unknown {
+            return Err(self.no_such_stack(name));
+        }
+        self.running.retain(|running, _| names.iter().any(|name| is_called(running, name)));
+        self.runs_all = false;
+        Ok(self)
     }
 
     /// The stacks, by name.
@@ -137,6 +151,10 @@ impl From<Config> for LiveConfig {
     }
 }
 
+fn is_called(server: &Domain, name: &str) -> bool {
+    server.as_str().eq_ignore_ascii_case(name)
+}
+
 fn read_again(read: io::Result<Vec<u8>>, path: &Path) -> Result<Config, ConfigError> {
     let content = read.map_err(|reason| ConfigError::Read { path: path.to_owned(), option: "config", reason })?;
     Config::parse(toml_file::utf8(&content, path)?, path)
@@ -184,6 +202,11 @@ mod tests {
         let (live, stack) = LiveConfig::from(parse(&text)).only("A").unwrap();
         assert_eq!(stack.current().name.as_str(), "a");
         assert_eq!(live.apply(&parse(TEXT)), Vec::<String>::new());
+        let both = LiveConfig::from(parse(&text)).only_these(&["B".to_owned()]).unwrap();
+        assert_eq!(both.stacks().map(|stack| stack.current().name.to_string()).collect::<Vec<_>>(), ["b"]);
+        let names = ["a".to_owned(), "c".to_owned()];
+        let unknown = LiveConfig::from(parse(&text)).only_these(&names).unwrap_err().to_string();
+        assert_eq!(unknown, "config.toml: no [server.\"c\"]; the servers are: a, b");
         let unknown = LiveConfig::from(parse(&text)).only("c").unwrap_err().to_string();
         assert_eq!(unknown, "config.toml: no [server.\"c\"]; the servers are: a, b");
     }

@@ -34,6 +34,8 @@ pub struct Stack {
     pub name: Domain,
     /// How the hand-out's and the RFCs' ways are chosen between.
     pub profile: Profile,
+    /// What the first reply of SMTP begins with.
+    pub greeting: String,
     /// The mail domains that are local here.
     pub domains: BTreeSet<Domain>,
     /// Who has a mailbox here.
@@ -235,6 +237,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
     Stack {
         name: name.clone(),
         profile: file.profile,
+        greeting: server.greeting.clone().map_or_else(|| name.to_string(), String::from),
         domains,
         accounts,
         trusted_networks: file.trusted_networks.clone(),

@@ -27,8 +27,9 @@ fn the_defaults_are_those_of_the_rfcs() {
     let stack = config.stack("A").unwrap();
     assert_eq!(stack.profile, Profile::Rfc);
     assert_eq!(stack.limits.message_octets, 26_214_400);
-    assert!(stack.trusted_networks.iter().any(|network| network.contains(&std::net::IpAddr::from([172, 20, 1, 1]))));
-    assert!(!stack.trusted_networks.iter().any(|network| network.contains(&std::net::IpAddr::from([8, 8, 8, 8]))));
+    let networks: Vec<_> = stack.trusted_networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["127.0.0.0/8", "::1/128"]);
+    assert_eq!(stack.greeting, "a");
     assert_eq!(
         stack.require_port(PortKey::Store).unwrap_err().to_string(),
         "data/config.toml: server.\"a\".store is missing; add a port from 1 to 65535"
@@ -42,7 +43,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         (
             "[server.a]\nsmtpp = 1\n".to_owned(),
             "data/config.toml:2: server.a.smtpp: unknown field `smtpp`, expected one of `smtp`, `pop`, `store`, `dns`, \
-             `dns_http`, `smtp_http`, `pop_http`, `domains`, `require_auth`",
+             `dns_http`, `smtp_http`, `pop_http`, `domains`, `require_auth`, `greeting`",
         ),
         (
             "[server.a]\nsmtp = 70000\n".to_owned(),
@@ -81,6 +82,10 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         (
             "[server.a]\nsmtp = 1\npop = 1\n".to_owned(),
             "data/config.toml: server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
+        ),
+        (
+            server.to_owned() + "greeting = \"a\\r\\nb\"\n",
+            "data/config.toml:4: server.a.greeting: \"a\\r\\nb\" is no greeting; give 1 to 255 printable ASCII characters",
         ),
         ("[server.a\n".to_owned(), "data/config.toml:1: unclosed table, expected `]`"),
     ];

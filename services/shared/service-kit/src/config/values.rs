@@ -40,6 +40,32 @@ impl fmt::Debug for Password {
     }
 }
 
+/// What a server's first reply begins with: printable ASCII, so that the reply is one line (RFC 5321 §4.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Greeting(String);
+
+impl Greeting {
+    /// The longest greeting in octets. The whole reply has at most 512 (RFC 5321 §4.5.3.1.5).
+    const MAX_OCTETS: usize = 255;
+}
+
+impl From<Greeting> for String {
+    fn from(greeting: Greeting) -> Self {
+        greeting.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Greeting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_printable = text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
+        if is_printable && text.trim() == text && (1..=Self::MAX_OCTETS).contains(&text.len()) {
+            return Ok(Self(text));
+        }
+        Err(D::Error::custom(format_args!("{text:?} is no greeting; give 1 to 255 printable ASCII characters")))
+    }
+}
+
 /// The most that a mailbox may hold. An absent key is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

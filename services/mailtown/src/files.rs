@@ -1,0 +1,81 @@
+//! Where configuration and zone come from.
+
+use pseudo_dns::ZoneSource;
+use service_kit::{
+    config::{Config, LiveConfig},
+    zone::Zone,
+};
+use std::path::{Path, PathBuf};
+
+const DEFAULT_CONFIG: &str = "data/config.toml";
+const DEFAULT_ZONE: &str = "data/fdns.toml";
+
+/// Configuration and zone, as the command line names them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FileArgs {
+    /// The configuration file [default: data/config.toml; built-in when neither that nor the zone file exists]
+    #[arg(long, env = "MAILTOWN_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// The zone file [default: data/fdns.toml; built-in when neither that nor the configuration file exists]
+    #[arg(long, env = "MAILTOWN_ZONE", global = true)]
+    zone: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// Where the configuration file is.
+    pub fn config(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
+    }
+
+    /// Where the zone file is.
+    pub fn zone(&self) -> PathBuf {
+        self.zone.clone().unwrap_or_else(|| DEFAULT_ZONE.into())
+    }
+
+    /// Reads the configuration, and finds the zone. Without any file, both are built-in.
+    ///
+    /// # Errors
+    /// One line that names file, key and remedy.
+    pub fn open(&self) -> anyhow::Result<(LiveConfig, ZoneSource)> {
+        if self.is_built_in() {
+            tracing::info!("no {DEFAULT_CONFIG} and no {DEFAULT_ZONE} here: running with the built-in ones");
+            return built_in();
+        }
+        let config = LiveConfig::open(&self.config())?;
+        // Before anything is started: each pseudo-dns reads it for itself.
+        Zone::load(&self.zone())?;
+        Ok((config, ZoneSource::File(self.zone())))
+    }
+
+    /// A file that was named must exist, and one of the two files alone would not fit to a built-in one.
+    fn is_built_in(&self) -> bool {
+        let exists = |path: &str| Path::new(path).exists();
+        self.config.is_none() && self.zone.is_none() && !exists(DEFAULT_CONFIG) && !exists(DEFAULT_ZONE)
+    }
+}
+
+fn built_in() -> anyhow::Result<(LiveConfig, ZoneSource)> {
+    let config = Config::parse(include_str!("../../../data/config.toml"), Path::new("the built-in configuration"))?;
+    let zone = Zone::parse(include_str!("../../../data/fdns.toml"), Path::new("the built-in zone"))?;
+    Ok((config.into(), ZoneSource::Fixed(zone)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_town_is_the_shipped_one() {
+        let (config, zone) = built_in().unwrap();
+        assert_eq!(config.stacks().count(), 2);
+        let ZoneSource::Fixed(zone) = zone else { panic!("{zone:?}") };
+        assert!(zone.ports("smtp.gmail.com").found().is_some());
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_exist() {
+        let args = FileArgs { config: Some("no/such.toml".into()), zone: None };
+        let error = args.open().unwrap_err().to_string();
+        assert!(error.starts_with("no/such.toml: No such file"), "{error}");
+    }
+}
