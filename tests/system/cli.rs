@@ -230,6 +230,17 @@ fn mailtown_check_tells_whether_a_town_would_run() {
     assert_eq!(said, "agent.\"gmail.com\".pop, which is \"pop.gmail.com\", has no P record; add one to the zone");
 }
 
+#[tokio::test]
+async fn mailtown_healthcheck_asks_every_service() {
+    let mut town = ProcessTown::start(Plan::default()).await;
+    let healthcheck = ["healthcheck".into(), "--config".into(), OsString::from(town.config())];
+    let output = run(town.directory(), "mailtown", &healthcheck);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    town.kill(Service { binary: "pop3-gateway", server: "gmail.com" }).await;
+    let said = failure(town.directory(), "mailtown", &healthcheck);
+    assert!(said.starts_with("gmail.com pop_http: http://127.0.0.1:"), "{said}");
+}
+
 #[test]
 fn help_has_an_example() {
     let directory = std::env::temp_dir();

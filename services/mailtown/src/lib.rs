@@ -4,6 +4,7 @@
 pub mod add_domain;
 pub mod check;
 mod files;
+pub mod health;
 mod listeners;
 pub mod table;
 
@@ -69,11 +70,16 @@ impl StackAddresses {
     /// Where the service of this port key is reached from this machine.
     pub fn address(&self, key: PortKey) -> SocketAddr {
         let address = self.addresses[key as usize];
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
-            _ => address,
-        }
+        SocketAddr::new(reachable(address.ip()), address.port())
+    }
+}
+
+/// Where this machine reaches what listens on this address.
+fn reachable(bind: IpAddr) -> IpAddr {
+    match bind {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
     }
 }
 
@@ -168,9 +174,8 @@ impl Town {
 
 /// Answers once every service of these stacks says that it is ready.
 async fn ready(stacks: &[StackAddresses]) -> anyhow::Result<()> {
-    let http = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];
     let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
-    for service in stacks.iter().flat_map(|stack| http.map(|key| stack.address(key))) {
+    for service in stacks.iter().flat_map(|stack| health::HTTP.map(|key| stack.address(key))) {
         while let Err(error) = cli::ready(service).await {
             if tokio::time::Instant::now() > deadline {
                 return Err(error);

@@ -7,11 +7,12 @@ use mailtown::{
     FileArgs, Options, Town,
     add_domain::AddDomain,
     check::{self, Severity},
-    table,
+    health, table,
 };
+use pseudo_dns::ZoneSource;
 use service_kit::{
     cli,
-    config::{Config, PortKey},
+    config::{Config, LiveConfig, PortKey},
     descriptors,
     http::Token,
     shutdown::{self, Signals},
@@ -64,6 +65,8 @@ enum Command {
     Check,
     /// Add a mail domain to configuration, zone and compose file
     AddDomain(AddDomain),
+    /// Ask every service of the running town whether it is ready, and exit with 0 if all are
+    Healthcheck,
 }
 
 fn main() -> ExitCode {
@@ -72,14 +75,14 @@ fn main() -> ExitCode {
         match args.command.clone() {
             Some(Command::Check) => checked(&args),
             Some(Command::AddDomain(new)) => new.run(&args.files.config(), &args.files.zone()),
+            Some(Command::Healthcheck) => healthy(&args).await,
             None => run(args).await,
         }
     })
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let (config, zone) = args.files.open()?;
-    let config = if args.names.is_empty() { config } else { config.only_these(&args.names)? };
+    let (config, zone) = chosen(&args)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
     cli::require_token(args.http_bind, token.as_ref())?;
     descriptors::raise();
@@ -106,6 +109,18 @@ async fn run(args: Args) -> anyhow::Result<()> {
     };
     let stopped = town.stop().await;
     failure.map_or(stopped, Err)
+}
+
+/// The stacks that the command line chooses, and the zone.
+fn chosen(args: &Args) -> anyhow::Result<(LiveConfig, ZoneSource)> {
+    let (config, zone) = args.files.open()?;
+    let config = if args.names.is_empty() { config } else { config.only_these(&args.names)? };
+    Ok((config, zone))
+}
+
+async fn healthy(args: &Args) -> anyhow::Result<()> {
+    let (config, _) = chosen(args)?;
+    health::check(&config, args.http_bind).await
 }
 
 fn checked(args: &Args) -> anyhow::Result<()> {
