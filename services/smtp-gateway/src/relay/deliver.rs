@@ -14,7 +14,7 @@ use mail_proto::{
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     time::timeout,
 };
 
@@ -125,6 +125,16 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
+/// Connects to `host:port`. Says what an unknown host means: a container's name is known only while it runs.
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let unknown = |error| {
+        let text = format!("there is no host of this name now ({error}); if it is a container, it is likely stopped");
+        io::Error::new(io::ErrorKind::NotFound, text)
+    };
+    let addresses: Vec<_> = lookup_host(address).await.map_err(unknown)?.collect();
+    TcpStream::connect(&addresses[..]).await
+}
+
 impl Connection {
     /// Connects and introduces us.
     ///
@@ -133,8 +143,7 @@ impl Connection {
     pub(crate) async fn open(context: &Context, exchange: &Exchange) -> Result<Self, Broken> {
         let stack = context.stack.current();
         let relay = &stack.relay;
-        let stream =
-            timeout(relay.connect_timeout, TcpStream::connect(&exchange.address)).await.map_err(io::Error::from)??;
+        let stream = timeout(relay.connect_timeout, connect(&exchange.address)).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
         let mut connection = Self {
             exchange: exchange.clone(),
@@ -370,5 +379,12 @@ mod tests {
         assert!(is_new(Broken::Refused(Reply::new(421, (7, 0), "enough")), true));
         assert!(!is_new(Broken::Connection(io::ErrorKind::TimedOut.into()), true));
         assert!(!is_new(store(ProblemKind::MessageDamaged), true));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_host_is_explained() {
+        let exchange = Exchange { name: "mx.invalid".to_owned(), address: "mx.invalid:25".to_owned() };
+        let said = Broken::from(connect(&exchange.address).await.unwrap_err()).reply(&exchange).on_one_line();
+        assert!(said.starts_with("451 4.4.1 mx.invalid (mx.invalid:25): there is no host of this name now"), "{said}");
     }
 }
