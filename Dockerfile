@@ -1,18 +1,28 @@
-# One image with every binary of mailtown. `docker compose up --build` builds it from source, with nothing but Docker.
+# One image with every binary of mailtown. It runs a whole town:
 #
-# Two ways lead to the same runtime; MAILTOWN_BUILD, which compose passes on as the build target, chooses:
-#   from-source   the default: compiles in a container, dependencies and objects kept in cache mounts
+#   docker build --tag mailtown .
+#   docker run --rm -p 1025:1025 -p 3110:3110 -v mailtown:/data mailtown
+#
+# or one service of it, as docker-compose.yml does. `docker compose up --build` builds it with nothing but Docker.
+#
+# There are two ways to build it. MAILTOWN_BUILD chooses: compose passes it on as the build target.
+#   from-source   the default: compiles in a container, and keeps dependencies and objects in cache mounts
 #   prebuilt      copies what the host compiled, in seconds and without pulling any image:
 #                   RUSTFLAGS="-C target-feature=+crt-static" \
 #                     cargo build --release --target x86_64-unknown-linux-gnu
 #                   MAILTOWN_BUILD=prebuilt docker compose up --build
-# Without a `# syntax=` line, heredocs and `COPY --link`, so that it builds where no registry can be reached.
+#                 On an arm64 machine the target is aarch64-unknown-linux-gnu.
+# There is no `# syntax=` line, no heredoc and no `COPY --link`, so that it builds where no registry can be reached.
+
+# The builder sets it: amd64 or arm64, from --platform or from the machine.
+ARG TARGETARCH
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 # crt-static links glibc in: the binaries run on an empty file system. It needs an explicit --target, without which
-# RUSTFLAGS would reach build scripts and procedural macros too.
+# RUSTFLAGS would reach build scripts and procedural macros too. This stage runs on the platform that is built for, so
+# the compiler's own platform is the right one.
 RUN --mount=type=cache,id=mailtown-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=mailtown-target,target=/src/target \
     set -eu; \
@@ -24,15 +34,29 @@ RUN --mount=type=cache,id=mailtown-registry,target=/usr/local/cargo/registry \
         cp "target/$host/release/$binary" /binaries/; \
     done
 
-# Nothing to attack: no shell, no libraries, no writable directory but /data, no root.
+# Nothing to attack: no shell, no libraries, no writable directory except /data, no root.
 FROM scratch AS runtime
 LABEL org.opencontainers.image.title="mailtown" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
-# BuildKit makes a WORKDIR as the current user's. A named volume mounted over it takes on that owner.
+# The default town, and how the one process of it listens: SMTP, POP3 and DNS for everybody to whom Docker publishes
+# them, the internal HTTP inside the container only.
+COPY data/config.toml data/fdns.toml /etc/mailtown/
+ENV MAILTOWN_CONFIG=/etc/mailtown/config.toml \
+    MAILTOWN_ZONE=/etc/mailtown/fdns.toml \
+    MAILTOWN_STATE=/data \
+    MAILTOWN_BIND=0.0.0.0 \
+    MAILTOWN_HTTP_BIND=127.0.0.1 \
+    MAILTOWN_TRUSTED_NETWORKS=127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7
+# BuildKit makes a WORKDIR as the current user's. A named volume mounted over it takes on that owner. It is no VOLUME: the
+# services that keep nothing would each get a writable one.
 USER 10001:10001
 WORKDIR /data
+EXPOSE 1025 3110 2025 2110 1053/udp 1053/tcp 2053/udp 2053/tcp
+# A failed check is seen within 15 s, but a start may take a minute.
+HEALTHCHECK --interval=2s --timeout=3s --retries=3 --start-period=60s CMD ["mailtown", "healthcheck"]
+CMD ["mailtown"]
 
-FROM runtime AS prebuilt
+FROM runtime AS prebuilt-amd64
 COPY target/x86_64-unknown-linux-gnu/release/smtp-gateway \
      target/x86_64-unknown-linux-gnu/release/pop3-gateway \
      target/x86_64-unknown-linux-gnu/release/mailbox-store \
@@ -41,5 +65,17 @@ COPY target/x86_64-unknown-linux-gnu/release/smtp-gateway \
      target/x86_64-unknown-linux-gnu/release/mailtown \
      /usr/local/bin/
 
+FROM runtime AS prebuilt-arm64
+COPY target/aarch64-unknown-linux-gnu/release/smtp-gateway \
+     target/aarch64-unknown-linux-gnu/release/pop3-gateway \
+     target/aarch64-unknown-linux-gnu/release/mailbox-store \
+     target/aarch64-unknown-linux-gnu/release/pseudo-dns \
+     target/aarch64-unknown-linux-gnu/release/agent \
+     target/aarch64-unknown-linux-gnu/release/mailtown \
+     /usr/local/bin/
+
+FROM prebuilt-${TARGETARCH} AS prebuilt
+
+# The last stage is what `docker build` builds.
 FROM runtime AS from-source
 COPY --from=build /binaries/ /usr/local/bin/

@@ -132,13 +132,21 @@ class Names(unittest.TestCase):
 class Agent(ComposeTest):
     """The tutorial of the README through the agent on the host, its input on a pipe."""
 
+    def command(self):
+        """What starts the agent."""
+        config, zone = ROOT / "data" / "config.toml", ROOT / "data" / "fdns.toml"
+        return [arguments.agent, "--config", str(config), "--zone", str(zone)]
+
+    def assert_silent(self, errors):
+        self.assertEqual(errors, "")
+
     def agent(self, address, *lines):
         """What the agent prints, line by line, without its prompts."""
-        command = [arguments.agent, "-e", address, "-p", town.passwords[address]]
-        command += ["--config", str(ROOT / "data" / "config.toml"), "--zone", str(ROOT / "data" / "fdns.toml")]
+        command = [*self.command(), "-e", address, "-p", town.passwords[address]]
         typed = "".join(f"{line}\n" for line in lines)
-        done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assert_silent(done.stderr)
         self.assertTrue(done.stdout.startswith("[smtp|pop|exit]>>> "), done.stdout)
         prompts = r"^(?:\[smtp\|pop\|exit\]>>> |\[pop\]>>> |To: |Subject: |Content: )+"
         printed = [re.sub(prompts, "", line) for line in done.stdout.splitlines()]
@@ -192,6 +200,17 @@ class Agent(ComposeTest):
         self.assertEqual(printed, self.LOGGED_IN + answers)
 
 
+class AgentInTheNetwork(Agent):
+    """The same through `docker compose run`: servers are found by their names in the town's network."""
+
+    def command(self):
+        return ["docker", "compose", "--project-name", project.name, "run", "--rm", "--no-TTY", "agent"]
+
+    def assert_silent(self, errors):
+        # Compose tells there of the container that it makes.
+        self.assertNotIn("pseudo-dns", errors)
+
+
 class Api(ComposeTest):
     """The store's HTTP API on its published port."""
 
@@ -229,6 +248,9 @@ class Outages(ComposeTest):
             # Tried at least once, and kept: the name of a stopped container is unknown, which is no failure for good.
             poll(lambda: any(entry["last_reply"] for entry in self.queue()), 30, "an attempt")
             self.assertEqual([entry["recipient"] for entry in self.queue()], [USR])
+            said = self.queue()[0]["last_reply"]
+            self.assertIn("gmail-smtp-in.l.google.com", said)
+            self.assertIn("if it is a container, it is likely stopped", said)
             self.assertIn(b"Subject: patience", town.wait_for_mail(USR2)[0])
             with town.maildrop(USR) as client:
                 self.assertEqual(client.stat()[0], 0)
@@ -259,6 +281,30 @@ class Outages(ComposeTest):
         self.send(USR1, USR, "Subject: afterwards\n\n")
         self.assertEqual(len(town.wait_for_mail(USR, 2, seconds=30)), 2)
 
+    def test_temporary_files_after_a_restart(self):
+        for service in ("exmail-store", "gmail-store"):
+            project.compose("restart", service)
+            project.wait_until_healthy(service)
+            root = Path(f"/proc/{project.containers()[service]['State']['Pid']}/root/tmp")
+            try:
+                status = root.stat()
+            except PermissionError:
+                self.fail(f"{root} can be looked at by root only: run this test as root")
+            with self.subTest(service):
+                self.assertEqual((status.st_uid, status.st_mode & 0o300), (CONTAINER_USER, 0o300))
+
+    def test_a_service_without_its_store_is_seen_in_time(self):
+        def health():
+            return project.containers()["gmail-pop3"]["State"]["Health"]["Status"]
+
+        project.compose("stop", "gmail-store")
+        try:
+            # 3 checks of 2 s interval and 3 s time-out; the rest is what a busy machine takes.
+            poll(lambda: health() == "unhealthy", 30, "gmail-pop3 unhealthy without its store")
+        finally:
+            project.compose("start", "gmail-store")
+            project.wait_until_healthy("gmail-store", "gmail-pop3", "gmail-smtp")
+
     def test_store_killed_and_replaced(self):
         before = self.deliver()
         project.compose("kill", "gmail-store")
@@ -285,7 +331,7 @@ class Stop(unittest.TestCase):
         self.assertEqual(exit_codes, dict.fromkeys(SERVICES, 0))
 
 
-FULL = (Confinement, Ports, Names, Agent, Api, Outages, Stop)
+FULL = (Confinement, Ports, Names, Agent, AgentInTheNetwork, Api, Outages, Stop)
 # What can differ between two ways of building the same image.
 BRIEF = (Confinement, Agent, Stop)
 

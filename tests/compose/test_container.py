@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""A whole town in one container. tests/compose/run builds the image and calls this while no other town is up."""
+
+import argparse
+import json
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "interop"))
+sys.dont_write_bytecode = True  # leave no __pycache__ in the source tree
+import counted  # noqa: E402
+from project import CONTAINER_USER, check_confinement, town  # noqa: E402
+from town import poll  # noqa: E402
+
+USR1 = "usr1@mail.sustech.edu.cn"
+PUBLISHED = ("1025:1025", "3110:3110", "2025:2025", "2110:2110")
+
+image = None  # set by main()
+
+
+def docker(*words, check=True):
+    """Runs docker and returns what it printed."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=False)
+    if check and done.returncode != 0:
+        raise AssertionError(f"docker {' '.join(words)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+class Container(unittest.TestCase):
+    """`docker run -p 1025:1025 -p 3110:3110 mailtown`, with options that take rights away."""
+
+    maxDiff = None
+
+    def start(self, *options):
+        """Starts the town and waits until it is healthy; returns the container's id."""
+        ports = [word for port in PUBLISHED for word in ("-p", f"127.0.0.1:{port}")]
+        container = docker("run", "--detach", *ports, *options, image)
+        self.addCleanup(docker, "rm", "--force", "--volumes", container)
+        poll(lambda: self.state(container)["Health"]["Status"] == "healthy", 60, "a healthy container")
+        return container
+
+    def state(self, container):
+        return json.loads(docker("inspect", container))[0]["State"]
+
+    def assert_mail_flows(self):
+        for recipient in town.passwords:
+            town.empty(recipient)
+            with town.smtp(USR1) as client:
+                self.assertEqual(client.sendmail(USR1, [recipient], "Subject: one container\n\n"), {})
+            self.assertIn(b"Subject: one container", town.wait_for_mail(recipient)[0])
+
+    def test_a_whole_town_that_stops_cleanly(self):
+        container = self.start()
+        self.assert_mail_flows()
+        docker("stop", container)
+        self.assertEqual(self.state(container)["ExitCode"], 0)
+
+    def test_nothing_but_its_data_is_written(self):
+        tmpfs = f"/data:uid={CONTAINER_USER},gid={CONTAINER_USER}"
+        rights = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
+        container = self.start("--read-only", "--tmpfs", tmpfs, *rights)
+        self.assert_mail_flows()
+        check_confinement(self, json.loads(docker("inspect", container))[0], CONTAINER_USER)
+
+    def test_mail_stays_in_its_volume(self):
+        volume = f"{image}-data"
+        self.addCleanup(docker, "volume", "rm", "--force", volume)
+        container = self.start("--volume", f"{volume}:/data")
+        self.assert_mail_flows()
+        docker("rm", "--force", container)
+        self.start("--volume", f"{volume}:/data")
+        self.assertEqual(len(town.messages(USR1)), 1)
+
+
+def main():
+    """Reads the arguments and runs the tests."""
+    global image
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image", required=True, help="the image to run")
+    image = parser.parse_args().image
+    return counted.run(unittest.defaultTestLoader.loadTestsFromTestCase(Container), "container")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
