@@ -14,9 +14,6 @@
 #                 On an arm64 machine the target is aarch64-unknown-linux-gnu.
 # There is no `# syntax=` line, no heredoc and no `COPY --link`, so that it builds where no registry can be reached.
 
-# The builder sets it: amd64 or arm64, from --platform or from the machine.
-ARG TARGETARCH
-
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -74,6 +71,7 @@ COPY target/aarch64-unknown-linux-gnu/release/smtp-gateway \
      target/aarch64-unknown-linux-gnu/release/mailtown \
      /usr/local/bin/
 
+# The builder sets it: amd64 or arm64, from --platform or from the machine. An ARG of this name would hide it.
 FROM prebuilt-${TARGETARCH} AS prebuilt
 
 # The last stage is what `docker build` builds.
