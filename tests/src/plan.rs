@@ -11,6 +11,7 @@ pub struct Plan {
     profile: &'static str,
     limits: String,
     relay: String,
+    accounts: String,
     mx: BTreeMap<String, String>,
     p: BTreeMap<String, String>,
 }
@@ -23,6 +24,7 @@ impl Default for Plan {
             profile: "tutorial",
             limits: String::new(),
             relay: String::new(),
+            accounts: String::new(),
             mx: BTreeMap::new(),
             p: BTreeMap::new(),
         };
@@ -46,6 +48,15 @@ impl Plan {
     #[must_use]
     pub fn limits(mut self, lines: &str) -> Self {
         let _ = writeln!(self.limits, "{lines}");
+        self
+    }
+
+    /// Adds so many accounts to gmail.com: `many0@gmail.com` with the password `many0`, and so on.
+    #[must_use]
+    pub fn accounts(mut self, count: usize) -> Self {
+        for number in 0..count {
+            let _ = writeln!(self.accounts, "\"many{number}@gmail.com\" = \"many{number}\"");
+        }
         self
     }
 
@@ -103,7 +114,7 @@ impl Plan {
             }
         }
         let _ = writeln!(text, "[accounts.\"{EXMAIL}\"]\n\"{USR1}\" = \"pass1\"\n\"{USR2}\" = \"pass2\"");
-        let _ = writeln!(text, "[accounts.\"{GMAIL}\"]\n\"{USR}\" = \"pass\"");
+        let _ = writeln!(text, "[accounts.\"{GMAIL}\"]\n\"{USR}\" = \"pass\"\n{}", self.accounts);
         for (domain, server) in [("mail.sustech.edu.cn", EXMAIL), ("gmail.com", GMAIL)] {
             let _ = writeln!(text, "[agent.\"{domain}\"]\nsmtp = \"smtp.{server}\"\npop = \"pop.{server}\"");
         }

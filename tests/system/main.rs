@@ -15,6 +15,7 @@ mod limits;
 mod live_config;
 mod logs;
 mod mail_flow;
+mod memory;
 mod power;
 mod quotas;
 mod relay;

@@ -140,7 +140,7 @@ pub(crate) async fn open(
         let options = postgres::Options { database, stack, spool: data, adds_return_path, clock, metrics };
         return Ok(Arc::new(PostgresStore::open(options).await?));
     }
-    let options = sqlite::Options { directory: data, adds_return_path, clock, metrics };
+    let options = sqlite::Options { directory: data, stack: stack.name.to_string(), adds_return_path, clock, metrics };
     Ok(Arc::new(telemetry::spawn_blocking(|| SqliteStore::open(options)).await??))
 }
 

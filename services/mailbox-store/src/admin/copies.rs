@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Backs up the store, which may be running, to a new file.
 pub(super) fn backup(subject: &Subject, file: &Path) -> anyhow::Result<()> {
-    let mut destination = Box::new(SqliteDestination::backup(file)?);
+    let mut destination = Box::new(SqliteDestination::backup(file)?.of_stack(subject.name())?);
     let mut source = subject.place.snapshot(subject.name())?;
     let damaged = copy(&mut *source, &mut *destination, &progress("records"))?;
     destination.finish()?;
@@ -21,7 +21,7 @@ pub(super) fn backup(subject: &Subject, file: &Path) -> anyhow::Result<()> {
 
 /// Fills an empty place from a backup, and checks what is there then.
 pub(super) fn restore(subject: &Subject, file: &Path) -> anyhow::Result<()> {
-    let mut source = SqliteSnapshot::of_backup(file)?;
+    let mut source = SqliteSnapshot::of_backup(file)?.of_stack(subject.name())?;
     let mut destination = subject.place.destination(subject.name())?;
     let damaged = copy(&mut source, &mut *destination, &progress("records"))?;
     destination.finish()?;

@@ -5,7 +5,7 @@ use super::{
     extract::{Json, Path, invalid, mailbox},
     lease,
 };
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
@@ -16,6 +16,10 @@ use mail_api::{
 use mail_proto::Mailbox;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
+
+/// How often it is tried to unlock a maildrop after its UPDATE has failed, and how long is waited in between.
+const UNLOCK_TRIES: u32 = 600;
+const UNLOCK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Logs in, locks the maildrop and lists it. A repeat under the same name returns the same lock.
 #[utoipa::path(
@@ -123,8 +127,24 @@ pub(super) async fn update(
     Path((address, session)): Path<(String, String)>,
     Json(update): Json<MaildropUpdate>,
 ) -> Result<StatusCode, Problem> {
-    api.store.update_maildrop(&mailbox(&address)?, &session, update.delete).await?;
+    let address = mailbox(&address)?;
+    let updated = api.store.update_maildrop(&address, &session, update.delete).await;
+    if let Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) = &updated {
+        // The session has ended all the same (RFC 1939 §6).
+        tokio::spawn(api.shutdown.clone().run_until_cancelled_owned(unlock(Arc::clone(&api.store), address, session)));
+    }
+    updated?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Unlocks a maildrop as soon as the storage takes changes again. After so many tries its lease has mostly run out.
+async fn unlock(store: Arc<dyn Store>, address: Mailbox, session: String) {
+    for _ in 0..UNLOCK_TRIES {
+        match store.close_maildrop(&address, &session).await {
+            Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) => tokio::time::sleep(UNLOCK_PAUSE).await,
+            _ => return,
+        }
+    }
 }
 
 /// Unlocks, and deletes nothing. Succeeds also when there is nothing to unlock.
@@ -147,10 +167,7 @@ mod tests {
     use crate::store::contract::{Fixture, MINUTE, ManualClock, mailbox};
     use crate::{
         metrics::Metrics,
-        store::{
-            StoreError,
-            sqlite::{Options, SqliteStore},
-        },
+        store::sqlite::{Options, SqliteStore},
     };
     use futures_util::poll;
     use prometheus_client::registry::Registry;
@@ -161,6 +178,7 @@ mod tests {
         let (directory, clock) = (tempfile::TempDir::new().unwrap(), ManualClock::new());
         let store = SqliteStore::open(Options {
             directory: directory.path().to_owned(),
+            stack: "local.test".to_owned(),
             adds_return_path: false,
             clock: clock.clock(),
             metrics: Metrics::new(&mut Registry::default()),

@@ -3,6 +3,7 @@
 //! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
 //! holds every backend to them.
 
+pub(crate) mod arrival;
 pub(crate) mod check;
 mod checksum;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) mod place;
 pub mod postgres;
 pub(crate) mod records;
 pub(crate) mod snapshot;
+mod space;
 pub mod sqlite;
 
 pub use error::StoreError;

@@ -19,7 +19,7 @@ impl Place {
     /// The store that is here, as of now.
     pub(crate) fn snapshot(&self, stack: &str) -> Result<Box<dyn Snapshot>> {
         Ok(match self {
-            Self::Directory(directory) => Box::new(SqliteSnapshot::of_directory(directory)?),
+            Self::Directory(directory) => Box::new(SqliteSnapshot::of_directory(directory)?.of_stack(stack)?),
             Self::Database(url) => Box::new(PostgresSnapshot::open(url, stack)?),
         })
     }
@@ -27,7 +27,7 @@ impl Place {
     /// A store that is to be here, where none is.
     pub(crate) fn destination(&self, stack: &str) -> Result<Box<dyn Destination>> {
         Ok(match self {
-            Self::Directory(directory) => Box::new(SqliteDestination::directory(directory)?),
+            Self::Directory(directory) => Box::new(SqliteDestination::directory(directory)?.of_stack(stack)?),
             Self::Database(url) => Box::new(PostgresDestination::open(url, stack)?),
         })
     }
@@ -38,7 +38,7 @@ impl Place {
         Ok(match self {
             Self::Directory(directory) => {
                 let lock = sqlite::lock(directory)?;
-                (Box::new(SqliteSnapshot::of_directory(directory)?), Some(lock))
+                (Box::new(SqliteSnapshot::of_directory(directory)?.of_stack(stack)?), Some(lock))
             }
             Self::Database(url) => (Box::new(PostgresSnapshot::open_unused(url, stack)?), None),
         })

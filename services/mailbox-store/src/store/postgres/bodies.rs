@@ -10,10 +10,11 @@ use super::{
 };
 use crate::store::{
     MessageStream, Result, StoreError,
+    arrival::{ArrivalMemory, Arrived, Beginning, WRITE_OCTETS},
     checksum::{Checksum, Checksummer},
     records,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
@@ -58,29 +59,34 @@ impl ReceivedBody {
 }
 
 /// Takes in a message. Nothing is left of it when it fails.
-pub(super) async fn receive(directory: &Path, mut message: MessageStream) -> Result<ReceivedBody> {
-    let mut held = BytesMut::new();
-    while let Some(chunk) = message.next().await? {
-        if held.len() + chunk.len() > PIECE_OCTETS {
-            return match spool(directory.to_owned(), &held, &chunk, &mut message).await {
-                Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
-                received => received,
-            };
+pub(super) async fn receive(
+    directory: &Path,
+    memory: &ArrivalMemory,
+    mut message: MessageStream,
+) -> Result<ReceivedBody> {
+    match memory.hold(&mut message, PIECE_OCTETS).await? {
+        Arrived::Whole(body) => {
+            Ok(ReceivedBody { checksum: Checksum::of(&body), content: ReceivedContent::Memory(body) })
         }
-        held.extend_from_slice(&chunk);
+        Arrived::Beginning(beginning) => match spool(directory.to_owned(), beginning, &mut message).await {
+            Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
+            received => received,
+        },
     }
-    Ok(ReceivedBody { checksum: Checksum::of(&held), content: ReceivedContent::Memory(held.freeze()) })
 }
 
-async fn spool(directory: PathBuf, held: &[u8], chunk: &[u8], rest: &mut MessageStream) -> Result<ReceivedBody> {
+async fn spool(directory: PathBuf, beginning: Beginning, rest: &mut MessageStream) -> Result<ReceivedBody> {
     let file = Arc::new(blocking(move || tempfile::tempfile_in(directory)).await?);
     let mut writer = tokio::fs::File::from_std(file.try_clone().map_err(unusable)?);
+    writer.set_max_buf_size(WRITE_OCTETS);
     let (mut octets, mut checksummer) = (0, Checksummer::default());
-    for part in [held, chunk] {
+    for part in beginning.parts() {
         writer.write_all(part).await.map_err(unusable)?;
         checksummer.update(part);
         octets += part.len() as u64;
     }
+    // The rest may take its time, and needs no more memory than a chunk.
+    drop(beginning);
     while let Some(chunk) = rest.next().await? {
         writer.write_all(&chunk).await.map_err(unusable)?;
         checksummer.update(&chunk);

@@ -38,8 +38,10 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
     Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,
+    arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
+    space,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -79,6 +81,7 @@ pub struct PostgresStore {
     database: Arc<Database>,
     submitter: Submitter,
     spool: PathBuf,
+    memory: ArrivalMemory,
     adds_return_path: bool,
     watch: AbortHandle,
 }
@@ -113,7 +116,7 @@ impl Store for PostgresStore {
 
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
         check(&submission)?;
-        let body = bodies::receive(&self.spool, message).await?;
+        let body = bodies::receive(&self.spool, &self.memory, message).await?;
         let incoming = Incoming { submission, body, adds_return_path: self.adds_return_path };
         match incoming.body.content {
             ReceivedContent::Memory(_) => self.submitter.submit(incoming).await,
@@ -209,7 +212,7 @@ impl Store for PostgresStore {
 
     async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()> {
         settlement.failure_message.as_ref().map_or(Ok(()), check)?;
-        let body = bodies::receive(&self.spool, failure_message).await?;
+        let body = bodies::receive(&self.spool, &self.memory, failure_message).await?;
         if settlement.failure_message.is_none() && body.octets() > 0 {
             return Err(StoreError::Invalid("octets follow, but no failure_message says whose they are".to_owned()));
         }
@@ -242,6 +245,7 @@ impl Store for PostgresStore {
     }
 
     async fn probe(&self) -> Result<()> {
+        space::require_room(self.spool.clone()).await?;
         self.database.write(&(), |unit, ()| maintenance::probe(unit).boxed()).await
     }
 

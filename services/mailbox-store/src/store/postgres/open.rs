@@ -11,7 +11,7 @@ use super::{
     url::{DatabaseUrl, InvalidDatabaseUrl},
     watch,
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, arrival::ArrivalMemory};
 use futures_util::FutureExt;
 use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio_postgres::error::SqlState;
@@ -151,7 +151,8 @@ impl PostgresStore {
         database.metrics().queue_entries.set(length);
         let watch = tokio::spawn(watch::watch(Arc::clone(&database))).abort_handle();
         let submitter = Submitter::start(Arc::clone(&database));
-        Ok(Self { database, submitter, spool, adds_return_path, watch })
+        let memory = ArrivalMemory::default();
+        Ok(Self { database, submitter, spool, memory, adds_return_path, watch })
     }
 }
 

@@ -3,9 +3,11 @@
 
 use crate::store::{
     MessageStream, Result, StoreError,
+    arrival::{ArrivalMemory, Arrived, Beginning, WRITE_OCTETS},
     checksum::{Checksum, Checksummer},
+    space,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -19,6 +21,7 @@ pub(super) const IN_DATABASE_OCTETS: usize = 256 * 1024;
 /// The directory of large bodies.
 pub(super) struct Bodies {
     directory: PathBuf,
+    memory: ArrivalMemory,
 }
 
 /// A body that has arrived whole and was found good.
@@ -67,36 +70,37 @@ impl Drop for SpooledFile {
 
 impl Bodies {
     /// The bodies in this directory, which exists.
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(super) fn new(directory: PathBuf, memory: ArrivalMemory) -> Self {
+        Self { directory, memory }
     }
 
     /// Takes in a message. Nothing is left of it when it fails.
     pub(super) async fn receive(&self, mut message: MessageStream) -> Result<ReceivedBody> {
-        let mut held = BytesMut::new();
-        while let Some(chunk) = message.next().await? {
-            if held.len() + chunk.len() > IN_DATABASE_OCTETS {
-                return match self.spool(&held, &chunk, &mut message).await {
-                    Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
-                    received => received,
-                };
+        match self.memory.hold(&mut message, IN_DATABASE_OCTETS).await? {
+            Arrived::Whole(body) => {
+                Ok(ReceivedBody { checksum: Checksum::of(&body), content: ReceivedContent::Memory(body) })
             }
-            held.extend_from_slice(&chunk);
+            Arrived::Beginning(beginning) => match self.spool(beginning, &mut message).await {
+                Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
+                received => received,
+            },
         }
-        Ok(ReceivedBody { checksum: Checksum::of(&held), content: ReceivedContent::Memory(held.freeze()) })
     }
 
-    async fn spool(&self, held: &[u8], chunk: &[u8], rest: &mut MessageStream) -> Result<ReceivedBody> {
+    async fn spool(&self, beginning: Beginning, rest: &mut MessageStream) -> Result<ReceivedBody> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let path = self.path(&name);
         let mut file = File::create_new(&path).await.map_err(|error| unwritable(&error))?;
         let mut spooled = SpooledFile { name, path, octets: 0, kept: false };
+        file.set_max_buf_size(WRITE_OCTETS);
         let mut checksummer = Checksummer::default();
-        for octets in [held, chunk] {
+        for octets in beginning.parts() {
             file.write_all(octets).await.map_err(|error| unwritable(&error))?;
             checksummer.update(octets);
             spooled.octets += octets.len() as u64;
         }
+        // The rest may take its time, and needs no more memory than a chunk.
+        drop(beginning);
         while let Some(chunk) = rest.next().await? {
             file.write_all(&chunk).await.map_err(|error| unwritable(&error))?;
             checksummer.update(&chunk);
@@ -112,6 +116,11 @@ impl Bodies {
             Err(error) => return Err(StoreError::Internal(format!("syncing a directory panicked: {error}"))),
         }
         Ok(ReceivedBody { checksum: checksummer.checksum(), content: ReceivedContent::File(spooled) })
+    }
+
+    /// Fails when the disk is full.
+    pub(super) async fn require_room(&self) -> Result<()> {
+        space::require_room(self.directory.clone()).await
     }
 
     /// Opens a body that should have so many octets; `None` when it is missing or has not.

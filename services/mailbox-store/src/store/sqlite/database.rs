@@ -2,18 +2,24 @@
 
 use super::OpenError;
 use crate::store::StoreError;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use std::path::{Path, PathBuf};
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// Each brings a database from the version of its place in this list to the next one. One that was released is
 /// never changed.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
-    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+];
 
-/// The oldest schema that can be read as it is.
-const READABLE_VERSION: i64 = 2;
+/// A schema that can be read with [`BEFORE_DELETIONS`].
+const VERSION_BEFORE_DELETIONS: i64 = 2;
+/// A schema that can be read as it is.
+const VERSION_BEFORE_PROPERTIES: i64 = 3;
 /// Stands for what the schema has had since version 3.
 const BEFORE_DELETIONS: &str = "CREATE TEMP VIEW maildrops AS SELECT * FROM deliveries;
      CREATE TEMP VIEW held_messages AS SELECT * FROM messages;";
@@ -81,6 +87,28 @@ pub(super) fn is_backup(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? == BACKUP)
 }
 
+/// Whose mail the database holds; `None` where an earlier version did not write it down.
+pub(super) fn stack(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    if !connection.table_exists(None, "properties")? {
+        return Ok(None);
+    }
+    let select = "SELECT value FROM properties WHERE name = 'stack'";
+    connection.query_row(select, [], |row| row.get(0)).optional()
+}
+
+/// Writes down whose mail the database holds.
+pub(super) fn set_stack(connection: &Connection, stack: &str) -> rusqlite::Result<()> {
+    connection.execute("INSERT INTO properties (name, value) VALUES ('stack', ?1)", [stack]).map(drop)
+}
+
+/// Refuses the database of another stack than `stack`; returns whether it is known to be of this one.
+pub(super) fn require_stack(connection: &Connection, path: &Path, stack: &str) -> Result<bool, OpenError> {
+    match self::stack(connection).map_err(|error| OpenError::database(path, error))? {
+        Some(owner) if owner != stack => Err(OpenError::Foreign { path: path.to_owned(), owner }),
+        owner => Ok(owner.is_some()),
+    }
+}
+
 /// Opens a further connection that can only read, also where nothing can be written.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -124,8 +152,8 @@ fn immutable(path: &Path) -> String {
 pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
     match version.map_err(|error| OpenError::database(path, error))? {
-        SCHEMA_VERSION => Ok(()),
-        READABLE_VERSION => {
+        VERSION_BEFORE_PROPERTIES | SCHEMA_VERSION => Ok(()),
+        VERSION_BEFORE_DELETIONS => {
             connection.execute_batch(BEFORE_DELETIONS).map_err(|error| OpenError::database(path, error))
         }
         version @ 0..SCHEMA_VERSION => Err(OpenError::Older { path: path.to_owned(), version }),

@@ -81,6 +81,15 @@ impl SqliteDestination {
         Ok(Self { connection, partial, database, bodies: None, finished: false, _lock: lock })
     }
 
+    /// Writes down whose mail it holds.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub(crate) fn of_stack(self, stack: &str) -> Result<Self, OpenError> {
+        database::set_stack(&self.connection, stack).map_err(|error| self.failed(error))?;
+        Ok(self)
+    }
+
     fn execute(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<(), OpenError> {
         let executed = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
         executed.map(drop).map_err(|error| self.failed(error))

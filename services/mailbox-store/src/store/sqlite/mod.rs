@@ -57,6 +57,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Whether messages stored from now on are delivered with a `Return-Path:` line before them.
     pub adds_return_path: bool,
+    /// The name of the stack whose mail it is to hold.
+    pub stack: String,
     /// Tells the time.
     pub clock: Clock,
     /// Counts what happens.
@@ -227,6 +229,7 @@ impl Store for SqliteStore {
     }
 
     async fn probe(&self) -> Result<()> {
+        self.bodies.require_room().await?;
         self.writer.write(maintenance::probe).await
     }
 

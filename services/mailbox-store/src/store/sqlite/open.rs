@@ -7,8 +7,8 @@ use super::{
     readers::Readers,
     writer::{Desk, Writer},
 };
-use crate::store::StoreError;
-use rusqlite::Connection;
+use crate::store::{StoreError, arrival::ArrivalMemory};
+use rusqlite::{Connection, ErrorCode};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
@@ -97,6 +97,27 @@ pub enum OpenError {
         /// The latest version that is known.
         known: i64,
     },
+    /// The store or backup is another stack's.
+    #[error("{} holds the mail of {owner}; name that server with --name, or choose another directory or file", path.display())]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+        /// The name of that stack.
+        owner: String,
+    },
+    /// The disk does not do what the database needs.
+    #[error(
+        "{}: {error}; the disk may be full, read-only or failing: make room in {}, or repair it, and start again",
+        path.display(), directory.display()
+    )]
+    Storage {
+        /// The database file.
+        path: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+        /// What SQLite said.
+        error: rusqlite::Error,
+    },
     /// The database cannot be used.
     #[error("{}: {error}", path.display())]
     Database {
@@ -112,7 +133,14 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn database(path: &Path, error: rusqlite::Error) -> Self {
-        Self::Database { path: path.to_owned(), error }
+        let path = path.to_owned();
+        match (error.sqlite_error_code(), path.parent()) {
+            (
+                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen),
+                Some(directory),
+            ) => Self::Storage { directory: directory.to_owned(), path, error },
+            _ => Self::Database { path, error },
+        }
     }
 }
 
@@ -122,7 +150,7 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { directory, adds_return_path, clock, metrics } = options;
+        let Options { directory, stack, adds_return_path, clock, metrics } = options;
         let bodies_directory = directory.join("bodies");
         create(&directory)?;
         let directory_lock = lock(&directory)?;
@@ -131,10 +159,13 @@ impl SqliteStore {
         let path = directory.join("store.db");
         accessible(&path, File::options().create(true).append(true).mode(PRIVATE).open(&path))?;
         let connection = database::open(&path)?;
+        if !database::require_stack(&connection, &path, &stack)? {
+            database::set_stack(&connection, &stack).map_err(|error| OpenError::database(&path, error))?;
+        }
         // The name of the database is as durable as what is in it.
         sync(&directory)?;
 
-        let bodies = Arc::new(Bodies::new(bodies_directory));
+        let bodies = Arc::new(Bodies::new(bodies_directory, ArrivalMemory::default()));
         let orphans = bodies.remove_orphans(|name| is_referenced(&connection, name))?;
         if orphans > 0 {
             tracing::info!(orphans, "removed bodies that a crash had left behind");

@@ -16,13 +16,13 @@ const READERS: usize = 8;
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Readers {
     /// Readers of the database at `path`. Connections are opened when they are needed.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default(), permits: Semaphore::new(READERS) }
+        Self { path, idle: Mutex::default(), permits: Arc::new(Semaphore::new(READERS)) }
     }
 
     /// Runs `query` where it may block.
@@ -31,11 +31,13 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let Ok(_permit) = self.permits.acquire().await else {
+        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
             return Err(StoreError::Unavailable("the store is closed".to_owned()));
         };
         let readers = Arc::clone(self);
         let reading = tokio::task::spawn_blocking(move || {
+            // Held until the query ends, also when its caller has gone before.
+            let _permit = permit;
             let idle = readers.idle().pop();
             let connection = match idle {
                 Some(connection) => connection,
@@ -59,5 +61,34 @@ impl Readers {
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+    use std::sync::mpsc;
+
+    /// A query whose caller has gone goes on, and counts as one of those that may run until it ends.
+    #[tokio::test]
+    async fn a_query_counts_until_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        drop(database::open(&path).unwrap());
+        let readers = Arc::new(Readers::new(path));
+        let (end, ended) = mpsc::channel::<()>();
+        {
+            let reading = readers.read(move |_| {
+                let _ = ended.recv();
+                Ok(())
+            });
+            tokio::pin!(reading);
+            assert!(poll!(reading).is_pending());
+        }
+        assert_eq!(readers.permits.available_permits(), READERS - 1);
+        end.send(()).unwrap();
+        let all = readers.permits.acquire_many(READERS as u32).await;
+        assert!(all.is_ok());
     }
 }

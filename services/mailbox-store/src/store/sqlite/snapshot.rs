@@ -67,6 +67,15 @@ impl SqliteSnapshot {
         Ok(Self { connection: connect(file)?, database: file.to_owned(), bodies: None, garbled: RefCell::default() })
     }
 
+    /// Refuses the store or backup of another stack. What an earlier version wrote does not say whose it is.
+    ///
+    /// # Errors
+    /// [`OpenError::Foreign`].
+    pub(crate) fn of_stack(self, stack: &str) -> Result<Self, OpenError> {
+        database::require_stack(&self.connection, &self.database, stack)?;
+        Ok(self)
+    }
+
     fn query<T>(
         &self,
         sql: &str,

@@ -32,7 +32,14 @@ async fn in_directory(directory: TempDir, adds_return_path: bool) -> Fixture {
 
 fn open(directory: &Path, clock: &ManualClock, adds_return_path: bool) -> Result<SqliteStore, OpenError> {
     let metrics = Metrics::new(&mut Registry::default());
-    SqliteStore::open(Options { directory: directory.to_owned(), adds_return_path, clock: clock.clock(), metrics })
+    let stack = "local.test".to_owned();
+    SqliteStore::open(Options {
+        directory: directory.to_owned(),
+        stack,
+        adds_return_path,
+        clock: clock.clock(),
+        metrics,
+    })
 }
 
 /// A store as it would be found if the machine had stopped now: nothing was closed or folded.
@@ -170,10 +177,10 @@ async fn a_newer_schema_is_refused() {
     let directory = TempDir::new().unwrap();
     let clock = ManualClock::new();
     open(directory.path(), &clock, false).unwrap().close().await;
-    tamper(directory.path(), "PRAGMA user_version = 4");
+    tamper(directory.path(), "PRAGMA user_version = 5");
     let error = open(directory.path(), &clock, false).err().unwrap();
     let path = directory.path().join("store.db");
-    let expected = "has schema version 4, this program knows 3; use a newer mailbox-store";
+    let expected = "has schema version 5, this program knows 4; use a newer mailbox-store";
     assert_eq!(error.to_string(), format!("{} {expected}", path.display()));
 }
 

@@ -38,8 +38,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 async fn in_directory(directory: &Path, clock: &ManualClock) -> Fixture {
     let metrics = Metrics::new(&mut Registry::default());
-    let options =
-        sqlite::Options { directory: directory.to_owned(), adds_return_path: true, clock: clock.clock(), metrics };
+    let options = sqlite::Options {
+        directory: directory.to_owned(),
+        stack: "local.test".to_owned(),
+        adds_return_path: true,
+        clock: clock.clock(),
+        metrics,
+    };
     Fixture::new(Arc::new(SqliteStore::open(options).unwrap()), clock.clone(), Box::new(())).await
 }
 
@@ -101,7 +106,13 @@ async fn a_store_moves_between_backends_and_stays_the_same() {
     let store = town.store().await;
     goes_on(&*store, &messages).await;
     let metrics = Metrics::new(&mut Registry::default());
-    let options = sqlite::Options { directory: back, adds_return_path: true, clock: town.clock.clock(), metrics };
+    let options = sqlite::Options {
+        directory: back,
+        stack: "local.test".to_owned(),
+        adds_return_path: true,
+        clock: town.clock.clock(),
+        metrics,
+    };
     goes_on(&SqliteStore::open(options).unwrap(), &messages).await;
 }
 

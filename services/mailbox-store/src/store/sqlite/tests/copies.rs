@@ -173,7 +173,7 @@ async fn what_is_there_is_not_overwritten() {
     fill(&mut snapshot(store.path()), backup);
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = SnapshotError::from(SqliteSnapshot::of_backup(&file).err().unwrap()).to_string();
-    assert!(refused.ends_with("has schema version 99, this program knows 3; use a newer mailbox-store"), "{refused}");
+    assert!(refused.ends_with("has schema version 99, this program knows 4; use a newer mailbox-store"), "{refused}");
 }
 
 /// A backup that the version before has made can be restored.
@@ -187,7 +187,7 @@ async fn a_backup_of_the_version_before_is_read() {
     fixture.store.close().await;
     let file = store.path().join("backup");
     fill(&mut snapshot(store.path()), Box::new(SqliteDestination::backup(&file).unwrap()));
-    let before = "DROP VIEW held_messages; DROP VIEW maildrops; DROP TABLE deletions; PRAGMA user_version = 2";
+    let before = "DROP VIEW held_messages; DROP VIEW maildrops; DROP TABLE deletions; DROP TABLE properties; PRAGMA user_version = 2";
     Connection::open(&file).unwrap().execute_batch(before).unwrap();
     let target = TempDir::new().unwrap();
     let restored = Box::new(SqliteDestination::directory(target.path()).unwrap());
@@ -226,4 +226,40 @@ async fn a_copy_holds_nothing_that_was_deleted() {
     }
     let messages = Connection::open(path.join("store.db")).unwrap();
     assert_eq!(messages.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)), Ok(1));
+}
+
+/// A store, a copy and a backup belong to one stack.
+#[tokio::test]
+async fn the_store_of_another_stack_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    fixture.send("1", &["a@local.test"]).await;
+    let backup = TempDir::new().unwrap();
+    let file = backup.path().join("backup");
+    let destination = SqliteDestination::backup(&file).unwrap().of_stack("local.test").unwrap();
+    fill(&mut snapshot(&path), Box::new(destination));
+    for owner in ["local.test", "other.test"] {
+        let opened = [
+            SqliteSnapshot::of_directory(&path).unwrap().of_stack(owner),
+            SqliteSnapshot::of_backup(&file).unwrap().of_stack(owner),
+        ];
+        for opened in opened {
+            match opened {
+                Ok(_) => assert_eq!(owner, "local.test"),
+                Err(error) => {
+                    assert_eq!(owner, "other.test");
+                    assert!(error.to_string().contains(" holds the mail of local.test; "), "{error}");
+                }
+            }
+        }
+    }
+    fixture.store.close().await;
+    let clock = crate::store::contract::ManualClock::new();
+    let metrics = crate::metrics::Metrics::new(&mut prometheus_client::registry::Registry::default());
+    let (stack, directory) = ("other.test".to_owned(), path);
+    let other =
+        crate::store::sqlite::Options { directory, stack, adds_return_path: false, clock: clock.clock(), metrics };
+    let refused = crate::store::sqlite::SqliteStore::open(other).err().unwrap().to_string();
+    assert!(refused.contains(" holds the mail of local.test; name that server with --name"), "{refused}");
 }

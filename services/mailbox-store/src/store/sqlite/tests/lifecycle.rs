@@ -14,8 +14,13 @@ async fn a_changed_body_is_noticed_and_set_aside() {
     let path = directory.path().to_owned();
     let metrics = Metrics::new(&mut Registry::default());
     let clock = ManualClock::new();
-    let options =
-        Options { directory: path.clone(), adds_return_path: true, clock: clock.clock(), metrics: metrics.clone() };
+    let options = Options {
+        directory: path.clone(),
+        stack: "local.test".to_owned(),
+        adds_return_path: true,
+        clock: clock.clock(),
+        metrics: metrics.clone(),
+    };
     let store = Arc::new(SqliteStore::open(options).unwrap());
     let fixture = Fixture::new(store, clock, Box::new(directory)).await;
     let small = fixture.send("small", &["a@local.test", "x@far.test"]).await;

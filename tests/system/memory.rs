@@ -1,0 +1,52 @@
+//! The memory of a store does not depend on how many accounts it has, how many log in, or how often.
+//!
+//! `MAILTOWN_GUESSES` is how many wrong passwords are tried (300 unless told), and how many users log in, up to all.
+
+use crate::campaign::setting;
+use futures_util::{StreamExt, stream};
+use std::time::{Duration, Instant};
+use town_tests::{GMAIL, Plan, Pop3Client, ProcessTown, Service};
+
+const STORE: Service = Service { binary: "mailbox-store", server: GMAIL };
+const ACCOUNTS: usize = 1000;
+const GUESSES: u64 = 300;
+const LIMIT_KIB: u64 = 120 * 1024;
+/// Ten times what a quiet machine needs.
+const START_WITHIN: Duration = Duration::from_secs(10);
+/// How many clients log in at once.
+const CLIENTS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_many_accounts_stays_small() {
+    let mut town = ProcessTown::start(Plan::default().limits("bad_commands = 100").accounts(ACCOUNTS)).await;
+    town.kill(STORE).await;
+    for start in ["the second", "the third"] {
+        let started = Instant::now();
+        town.restart(STORE).await;
+        let (elapsed, peak_kib) = (started.elapsed(), town.memory_kib(STORE, "VmHWM"));
+        eprintln!("{start} start: ready after {elapsed:?}, at most {peak_kib} KiB");
+        assert!(elapsed < START_WITHIN && peak_kib < LIMIT_KIB, "{start}: {elapsed:?}, {peak_kib} KiB");
+        if start == "the second" {
+            town.kill(STORE).await;
+        }
+    }
+
+    let guesses = setting("MAILTOWN_GUESSES").unwrap_or(GUESSES) as usize;
+    let logins = stream::iter(0..guesses.min(ACCOUNTS)).map(|number| log_in(&town, number, true));
+    logins.buffer_unordered(CLIENTS).collect::<()>().await;
+    let wrong = stream::iter(0..guesses).map(|number| log_in(&town, number % ACCOUNTS, false));
+    wrong.buffer_unordered(CLIENTS).collect::<()>().await;
+    let (peak_kib, now_kib) = (town.memory_kib(STORE, "VmHWM"), town.memory_kib(STORE, "VmRSS"));
+    eprintln!("MAILTOWN_GUESSES={guesses}: at most {peak_kib} KiB, now {now_kib} KiB");
+    assert!(peak_kib < LIMIT_KIB, "{peak_kib} KiB");
+}
+
+async fn log_in(town: &ProcessTown, number: usize, right: bool) {
+    let mut client = Pop3Client::connect(town.address(GMAIL, service_kit::config::PortKey::Pop)).await.unwrap();
+    let password = if right { format!("many{number}") } else { "guess".to_owned() };
+    let outcome = client.log_in(&format!("many{number}@gmail.com"), &password).await;
+    assert_eq!(outcome.is_ok(), right, "{number}: {outcome:?}");
+    if right {
+        client.command(mail_proto::pop3::Command::Quit).await.unwrap();
+    }
+}
