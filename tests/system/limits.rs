@@ -56,7 +56,7 @@ async fn an_octet_now_and_then_keeps_no_connection_open() {
 async fn a_client_that_falls_silent_in_the_middle_of_a_message_leaves_nothing() {
     let town = TestTown::start(Plan::default().limits("smtp_idle = \"200ms\"")).await;
     let mut client = in_the_middle_of_a_message(&town, 10).await;
-    client.rest().await.unwrap();
+    assert_eq!(client.rest().await.unwrap(), "421 4.4.2 idle for too long\r\n");
     assert_only_the_marker_is_there(&town).await;
     town.stop().await;
 }

@@ -3,7 +3,7 @@
 use crate::{
     Gateway,
     lease::{self, Lease},
-    size_style,
+    session_config,
     wire::{OUTPUT_OCTETS, Wire, WireError},
 };
 use bytes::Bytes;
@@ -27,7 +27,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
         let stack = gateway.config.stack.current();
         let limits = &stack.limits;
         let wire = Wire::new(stream, limits.pop3_line_octets, limits.pop3_idle);
-        let session = Session::new(size_style(stack.profile), limits.bad_commands);
+        let session = Session::new(session_config(&stack));
         let mut connection =
             Connection { gateway: &gateway, wire, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
         let end = tokio::select! {

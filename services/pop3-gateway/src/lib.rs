@@ -8,11 +8,11 @@ mod wire;
 
 use axum::Router;
 use mail_api::StoreClient;
-use mail_proto::pop3::SizeStyle;
+use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::{LiveStack, Profile},
+    config::{LiveStack, Profile, Stack},
     http::{HttpService, Token, ready_with_store},
     shutdown::CancellationToken,
     tcp::ConnectionLimits,
@@ -36,10 +36,16 @@ pub struct Config {
     pub token: Option<Token>,
 }
 
-fn size_style(profile: Profile) -> SizeStyle {
-    match profile {
-        Profile::Tutorial => SizeStyle::WithFinalDot,
-        Profile::Rfc => SizeStyle::Message,
+/// What each session of a client is told.
+fn session_config(stack: &Stack) -> SessionConfig {
+    SessionConfig {
+        size_style: match stack.profile {
+            Profile::Tutorial => SizeStyle::WithFinalDot,
+            Profile::Rfc => SizeStyle::Message,
+        },
+        bad_command_limit: stack.limits.bad_commands,
+        retention: stack.retention.messages,
+        domains: stack.domains.iter().cloned().collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     commit::await_commit,
     connection::{Gateway, Socket},
-    submitter::{Submitter, bare_line_ending, out_of_time},
+    submitter::{Submitter, out_of_time},
     trace,
 };
 use bytes::Bytes;
@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use mail_api::{Accepted, ApiError, StoreClient, Submission};
 use mail_proto::{
     dot::DotDecoder,
-    smtp::{Envelope, Reply, session::too_large},
+    smtp::{
+        Envelope, Reply,
+        session::{bare_line_ending, too_large},
+    },
 };
 use service_kit::{config::Profile, telemetry};
 use std::{io, net::SocketAddr, time::Duration};
@@ -51,8 +54,8 @@ pub(crate) async fn receive(
         octets += piece.len() as u64;
         if octets > limit {
             sink.abandon(too_large(limit)).await;
-        } else if dots.has_bare_line_ending() {
-            sink.abandon(bare_line_ending()).await;
+        } else if let Some(line) = dots.bare_line_ending() {
+            sink.abandon(bare_line_ending(line)).await;
         }
         sink.write(&mut piece).await;
         if ended {

@@ -74,8 +74,13 @@ async fn converse(
                 }
                 Step::ReceiveBody(go_ahead, envelope) => {
                     socket.push(&go_ahead).await?;
-                    let reply = body::receive(gateway, &mut socket, envelope, peer).await?;
-                    socket.push(&reply).await?;
+                    match body::receive(gateway, &mut socket, envelope, peer).await {
+                        Ok(reply) => {
+                            session.body_received(&reply);
+                            socket.push(&reply).await?;
+                        }
+                        Err(error) => return socket.broken(error).await,
+                    }
                 }
             }
             deadline = socket.deadline();
@@ -85,10 +90,7 @@ async fn converse(
             read = socket.receive(deadline) => match read {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return socket.close(&Reply::new(421, (4, 2), "idle for too long")).await;
-                }
-                Err(error) => return Err(error),
+                Err(error) => return socket.broken(error).await,
             },
             () = shutdown.cancelled() => {
                 return socket.close(&Reply::new(421, (3, 2), "this server is shutting down")).await;
@@ -155,10 +157,19 @@ impl Socket {
 
     async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            timeout(self.idle_limit, self.stream.write_all(&self.output)).await??;
+            let written = timeout(self.idle_limit, self.stream.write_all(&self.output)).await;
+            written.map_err(|_| io::Error::new(io::ErrorKind::ConnectionAborted, "the client reads nothing"))??;
             self.output.clear();
         }
         Ok(())
+    }
+
+    /// Ends a connection on which reading has failed; a client that was idle for too long is told so.
+    async fn broken(&mut self, error: io::Error) -> io::Result<()> {
+        if error.kind() != io::ErrorKind::TimedOut {
+            return Err(error);
+        }
+        self.close(&Reply::new(421, (4, 2), "idle for too long")).await
     }
 
     async fn close(&mut self, reply: &Reply) -> io::Result<()> {

@@ -109,17 +109,12 @@ fn outcome(outcome: BatchOutcome) -> Result<Accepted, Reply> {
 /// The reply after the final dot when the store did not take the message.
 pub(crate) fn refusal(error: &ApiError) -> Reply {
     match error.kind() {
-        Some(ProblemKind::BareLineEnding) => bare_line_ending(),
+        Some(ProblemKind::BareLineEnding) => Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF"),
         Some(ProblemKind::MessageTooLarge) => Reply::new(552, (3, 4), "message too large"),
         Some(ProblemKind::Overloaded) => Reply::new(451, (3, 1), "this server is busy, try again later"),
         Some(ProblemKind::StorageUnavailable) => Reply::new(452, (3, 1), "insufficient storage, try again later"),
         _ => unavailable(error),
     }
-}
-
-/// The reply to a message that could be read as two (RFC 5321 §2.3.8).
-pub(crate) fn bare_line_ending() -> Reply {
-    Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF")
 }
 
 #[cfg(test)]

@@ -12,10 +12,13 @@ pub(crate) fn received(
     transaction: &str,
     now: Timestamp,
 ) -> String {
-    let client = envelope.client_name.as_str();
     let literal = match peer.ip().to_canonical() {
         IpAddr::V4(address) => format!("[{address}]"),
         IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    };
+    let client = match envelope.client_name.as_str() {
+        "" => &literal,
+        name => name,
     };
     let protocol = if envelope.extended { "ESMTP" } else { "SMTP" };
     // Naming one of several recipients to the others would tell what only the envelope knows.
@@ -58,5 +61,8 @@ mod tests {
         envelope.recipients.push("other@gmail.com".parse().unwrap());
         let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, "t1", Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from laptop ([IPv6:::1])\r\n\tby gmail.com with ESMTP id t1;\r\n"));
+        envelope.client_name = "".parse().unwrap();
+        let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, "t1", Timestamp::UNIX_EPOCH);
+        assert!(field.starts_with("Received: from [IPv6:::1] ([IPv6:::1])\r\n"), "{field}");
     }
 }

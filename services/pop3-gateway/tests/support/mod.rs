@@ -156,7 +156,7 @@ pub(crate) struct RunningGateway {
 impl RunningGateway {
     /// Before the store at this address, with the defaults of profile rfc changed by `change`.
     pub(crate) async fn start(store: SocketAddr, change: impl FnOnce(&mut Stack)) -> Self {
-        let text = "[server.\"exmail.qq.com\"]\nsmtp = 1\npop = 2\n";
+        let text = "[server.\"exmail.qq.com\"]\nsmtp = 1\npop = 2\ndomains = [\"mail.sustech.edu.cn\"]\n";
         let config = config::Config::parse(text, FilePath::new("config.toml")).unwrap();
         let mut stack = config.stacks().next().unwrap().clone();
         change(&mut stack);

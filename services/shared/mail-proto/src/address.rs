@@ -19,6 +19,9 @@ const PATH_OCTETS: usize = 256;
 /// What is wrong with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
+    /// Octets that only SMTPUTF8 allows (RFC 6531), or that nothing allows.
+    #[error("an address is made of printable ASCII characters")]
+    NotAscii,
     /// Neither a dot-string nor a quoted string.
     #[error("invalid local part")]
     LocalPart,

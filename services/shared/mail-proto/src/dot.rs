@@ -20,17 +20,19 @@ enum Position {
 
 /// Turns what follows `354` (or a multi-line `+OK`) into the message's octets.
 ///
-/// Only `CRLF . CRLF` ends a message. A lone CR or LF never ends a line; it is remembered, so that the
-/// server can refuse the message once its real end was read.
+/// Only `CRLF . CRLF` ends a message. A lone CR or LF never ends a line. The decoder remembers the first one, so that
+/// the server can refuse the message after it has read the real end.
 #[derive(Debug)]
 pub struct DotDecoder {
     position: Position,
-    bare_line_ending: bool,
+    /// How many lines have ended with CRLF.
+    lines: u64,
+    bare_line_ending: Option<u64>,
 }
 
 impl Default for DotDecoder {
     fn default() -> Self {
-        Self { position: Position::LineStart, bare_line_ending: false }
+        Self { position: Position::LineStart, lines: 0, bare_line_ending: None }
     }
 }
 
@@ -46,9 +48,13 @@ impl DotDecoder {
         self.position == Position::End
     }
 
-    /// Whether the octets so far hold a CR or a LF that is not part of a CRLF.
-    pub fn has_bare_line_ending(&self) -> bool {
+    /// The number of the first line that holds a CR or a LF outside a CRLF; the first line of the message is 1.
+    pub fn bare_line_ending(&self) -> Option<u64> {
         self.bare_line_ending
+    }
+
+    fn remember_bare_line_ending(&mut self) {
+        self.bare_line_ending.get_or_insert(self.lines + 1);
     }
 
     /// Handles at least one octet of `rest`; answers how many.
@@ -65,10 +71,11 @@ impl DotDecoder {
             }
             (Position::Cr, b'\n') => {
                 output.push(b'\n');
+                self.lines += 1;
                 self.position = Position::LineStart;
             }
             (Position::Cr, _) => {
-                self.bare_line_ending = true;
+                self.remember_bare_line_ending();
                 self.position = Position::Text;
                 return 0;
             }
@@ -78,7 +85,7 @@ impl DotDecoder {
             }
             (_, b'\n') => {
                 output.push(b'\n');
-                self.bare_line_ending = true;
+                self.remember_bare_line_ending();
                 self.position = Position::Text;
             }
             _ => {
@@ -141,8 +148,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The decoded octets, what was left over, whether the end came, and whether a bare CR or LF was seen.
-    fn decode(input: &[u8], chunk: usize) -> (Vec<u8>, Vec<u8>, bool, bool) {
+    /// The decoded octets, what was left over, whether the end came, and the first line with a bare CR or LF.
+    fn decode(input: &[u8], chunk: usize) -> (Vec<u8>, Vec<u8>, bool, Option<u64>) {
         let mut decoder = DotDecoder::default();
         let mut output = Vec::new();
         let mut pieces = input.chunks(chunk);
@@ -158,31 +165,31 @@ mod tests {
             assert!(buffer.is_empty());
         }
         pieces.for_each(|piece| rest.extend_from_slice(piece));
-        (output, rest, ended, decoder.has_bare_line_ending())
+        (output, rest, ended, decoder.bare_line_ending())
     }
 
     #[test]
     fn the_end_is_crlf_dot_crlf_and_nothing_else() {
-        // Wire, content if it ended, rest, bare line ending.
-        type Row = (&'static [u8], Option<&'static [u8]>, &'static [u8], bool);
+        // Wire, content if it ended, rest, the first line with a bare CR or LF.
+        type Row = (&'static [u8], Option<&'static [u8]>, &'static [u8], Option<u64>);
         let table: &[Row] = &[
-            (b".\r\n", Some(b""), b"", false),
-            (b".\r\nQUIT\r\n", Some(b""), b"QUIT\r\n", false),
-            (b"..\r\n.\r\n", Some(b".\r\n"), b"", false),
-            (b".x\r\n.\r\n", Some(b"x\r\n"), b"", false),
-            (b"a\r\n.\r\n", Some(b"a\r\n"), b"", false),
-            (b"a\r\n..b\r\n...\r\n.\r\n", Some(b"a\r\n.b\r\n..\r\n"), b"", false),
-            (b"a\n.\n\r\n.\r\n", Some(b"a\n.\n\r\n"), b"", true),
-            (b"a\n.\r\nb\r\n.\r\n", Some(b"a\n.\r\nb\r\n"), b"", true),
-            (b"a\r.\rb\r\n.\r\n", Some(b"a\r.\rb\r\n"), b"", true),
-            (b"a\r\n.\nb\r\n.\r\n", Some(b"a\r\n\nb\r\n"), b"", true),
-            (b"a\r\n.\rb\r\n.\r\n", Some(b"a\r\n\rb\r\n"), b"", true),
-            (b"a\r\n.\r\r\n.\r\n", Some(b"a\r\n\r\r\n"), b"", true),
-            (b"a\r\n.\0\r\n.\r\n", Some(b"a\r\n\0\r\n"), b"", false),
-            (b"a\r\n\0.\r\n.\r\n", Some(b"a\r\n\0.\r\n"), b"", false),
-            (b"a\r\r\n.\r\n", Some(b"a\r\r\n"), b"", true),
-            (b"a\r\n.", None, b"", false),
-            (b"a.\r\n", None, b"", false),
+            (b".\r\n", Some(b""), b"", None),
+            (b".\r\nQUIT\r\n", Some(b""), b"QUIT\r\n", None),
+            (b"..\r\n.\r\n", Some(b".\r\n"), b"", None),
+            (b".x\r\n.\r\n", Some(b"x\r\n"), b"", None),
+            (b"a\r\n.\r\n", Some(b"a\r\n"), b"", None),
+            (b"a\r\n..b\r\n...\r\n.\r\n", Some(b"a\r\n.b\r\n..\r\n"), b"", None),
+            (b"a\n.\n\r\n.\r\n", Some(b"a\n.\n\r\n"), b"", Some(1)),
+            (b"a\n.\r\nb\r\n.\r\n", Some(b"a\n.\r\nb\r\n"), b"", Some(1)),
+            (b"a\r.\rb\r\n.\r\n", Some(b"a\r.\rb\r\n"), b"", Some(1)),
+            (b"a\r\n.\nb\r\n.\r\n", Some(b"a\r\n\nb\r\n"), b"", Some(2)),
+            (b"a\r\n.\rb\r\n.\r\n", Some(b"a\r\n\rb\r\n"), b"", Some(2)),
+            (b"a\r\n.\r\r\n.\r\n", Some(b"a\r\n\r\r\n"), b"", Some(2)),
+            (b"a\r\n.\0\r\n.\r\n", Some(b"a\r\n\0\r\n"), b"", None),
+            (b"a\r\n\0.\r\n.\r\n", Some(b"a\r\n\0.\r\n"), b"", None),
+            (b"a\r\r\n.\r\n", Some(b"a\r\r\n"), b"", Some(1)),
+            (b"a\r\n.", None, b"", None),
+            (b"a.\r\n", None, b"", None),
         ];
         for (wire, content, rest, bare) in table {
             for chunk in 1..=wire.len() {
@@ -219,7 +226,7 @@ mod tests {
             encoder.finish(&mut wire);
             wire.extend_from_slice(b"NOOP\r\n");
             let (output, rest, ended, bare) = decode(&wire, decode_chunk);
-            prop_assert_eq!((output, &rest[..], ended, bare), (message, &b"NOOP\r\n"[..], true, false));
+            prop_assert_eq!((output, &rest[..], ended, bare), (message, &b"NOOP\r\n"[..], true, None));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod dot;
+mod http;
 pub mod line;
 pub mod pop3;
 pub mod smtp;

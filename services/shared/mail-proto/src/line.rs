@@ -1,11 +1,15 @@
 //! Bytes into CRLF-terminated lines of bounded length.
 
+use crate::http;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Why a line could not be taken.
+/// What a server tells a client that ends lines with LF alone.
+pub(crate) const CRLF_CURE: &str = "use nc -C, curl --crlf or Python's policy=SMTP";
+
+/// Why a line is refused.
 ///
-/// Each is reported once, as soon as it is known; the decoder then skips to the next CRLF, so the
-/// dialogue stays in step.
+/// Each refused line is reported once, as soon as the reason is known. The next line begins after its LF, so the
+/// dialogue stays in step and no line goes without a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// The line has more octets than the limit, its CRLF included (RFC 5321 §4.5.3.1.4, RFC 1939 §4).
@@ -14,6 +18,9 @@ pub enum LineError {
     /// A LF without a CR before it, which is no line terminator (RFC 5321 §2.3.8).
     #[error("lines end with CRLF, not with LF alone")]
     BareLf,
+    /// A line refused for one of the other reasons that begins like an HTTP request.
+    #[error("an HTTP request")]
+    HttpRequest,
 }
 
 /// Cuts a byte stream into lines.
@@ -48,13 +55,10 @@ impl LineDecoder {
         let line_feed = self.scanned + offset;
         self.scanned = 0;
         if line_feed >= self.limit_octets {
-            self.skipping = true;
-            return Some(Err(LineError::TooLong));
+            return Some(Err(refuse(LineError::TooLong, input, line_feed + 1)));
         }
         if line_feed == 0 || input[line_feed - 1] != b'\r' {
-            input.advance(line_feed + 1);
-            self.skipping = true;
-            return Some(Err(LineError::BareLf));
+            return Some(Err(refuse(LineError::BareLf, input, line_feed + 1)));
         }
         let mut line = input.split_to(line_feed + 1);
         line.truncate(line_feed - 1);
@@ -69,25 +73,22 @@ impl LineDecoder {
         }
         self.scanned = 0;
         self.skipping = true;
-        self.skip(input);
-        Some(Err(LineError::TooLong))
+        Some(Err(refuse(LineError::TooLong, input, input.len())))
     }
 
-    /// Drops input up to and including the next CRLF; false when it is not there yet.
+    /// Drops input up to and including the next LF; false when it is not there yet.
     fn skip(&mut self, input: &mut BytesMut) -> bool {
-        match memchr::memmem::find(input, b"\r\n") {
-            Some(at) => {
-                input.advance(at + 2);
-                self.skipping = false;
-                true
-            }
-            None => {
-                let keep = usize::from(input.last() == Some(&b'\r'));
-                input.advance(input.len() - keep);
-                false
-            }
-        }
+        let line_feed = memchr::memchr(b'\n', input);
+        input.advance(line_feed.map_or(input.len(), |at| at + 1));
+        self.skipping = line_feed.is_none();
+        !self.skipping
     }
+}
+
+/// Drops the first `octets` of `input`, a line or the beginning of one, for this reason.
+fn refuse(reason: LineError, input: &mut BytesMut, octets: usize) -> LineError {
+    let refused = input.split_to(octets);
+    if http::is_request(&refused) { LineError::HttpRequest } else { reason }
 }
 
 #[cfg(test)]
@@ -118,8 +119,13 @@ mod tests {
             (b"12345678\r\nok\r\n", &[Ok(b"12345678"), Ok(b"ok")]),
             (b"123456789\r\nok\r\n", &[Err(LineError::TooLong), Ok(b"ok")]),
             (b"12345678901234567890\r\nok\r\n", &[Err(LineError::TooLong), Ok(b"ok")]),
-            (b"NOOP\nQUIT\r\nok\r\n", &[Err(LineError::BareLf), Ok(b"ok")]),
-            (b"\n\n\n\r\nok\r\n", &[Err(LineError::BareLf), Ok(b"ok")]),
+            (b"NOOP\nQUIT\r\nok\r\n", &[Err(LineError::BareLf), Ok(b"QUIT"), Ok(b"ok")]),
+            (b"\n\nok\r\n", &[Err(LineError::BareLf), Err(LineError::BareLf), Ok(b"ok")]),
+            (b"123456789\nok\r\n", &[Err(LineError::BareLf), Ok(b"ok")]),
+            (b"12345678901\nok\r\n", &[Err(LineError::TooLong), Ok(b"ok")]),
+            (b"POST /\nok\r\n", &[Err(LineError::HttpRequest), Ok(b"ok")]),
+            (b"GET /12345678\r\nok\r\n", &[Err(LineError::HttpRequest), Ok(b"ok")]),
+            (b"GET /\r\n", &[Ok(b"GET /")]),
             (b"a\rb\r\n", &[Ok(b"a\rb")]),
             (b"a\r\r\n", &[Ok(b"a\r")]),
             (b"unfinished", &[Err(LineError::TooLong)]),

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use dialogue::Peer;
 use mail_proto::{
     line::LineDecoder,
-    pop3::{OpenFailure, ReadFailure, SendMessage, Session, SizeStyle, Step, Transfer, UpdateFailure},
+    pop3::{OpenFailure, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer, UpdateFailure},
 };
 
 #[path = "../../../../tests/dialogues/pop3/fixture.rs"]
@@ -39,7 +39,12 @@ struct Server {
 
 impl Server {
     fn new(size_style: SizeStyle) -> Self {
-        let session = Session::new(size_style, 10);
+        let session = Session::new(SessionConfig {
+            size_style,
+            bad_command_limit: 10,
+            retention: None,
+            domains: vec!["mail.sustech.edu.cn".parse().unwrap()],
+        });
         Self { session, decoder: LineDecoder::new(512), input: BytesMut::new(), account: None, closed: false }
     }
 

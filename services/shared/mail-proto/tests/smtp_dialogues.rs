@@ -7,7 +7,10 @@ use mail_proto::{
     Domain, ForwardPath, Mailbox, ReversePath,
     dot::DotDecoder,
     line::LineDecoder,
-    smtp::{Origin, Reply, Session, SessionConfig, Step, session::too_large},
+    smtp::{
+        Origin, Reply, Session, SessionConfig, Step,
+        session::{bare_line_ending, too_large},
+    },
 };
 
 const LOCAL_DOMAIN: &str = "mail.sustech.edu.cn";
@@ -80,13 +83,13 @@ impl Server {
             return None;
         }
         let (dots, message) = self.body.take()?;
-        Some(if message.len() as u64 > SIZE_LIMIT_OCTETS {
-            too_large(SIZE_LIMIT_OCTETS)
-        } else if dots.has_bare_line_ending() {
-            Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF")
-        } else {
-            Reply::new(250, (0, 0), "OK queued as 1")
-        })
+        let reply = match dots.bare_line_ending() {
+            _ if message.len() as u64 > SIZE_LIMIT_OCTETS => too_large(SIZE_LIMIT_OCTETS),
+            Some(line) => bare_line_ending(line),
+            None => Reply::new(250, (0, 0), "OK queued as 1"),
+        };
+        self.session.body_received(&reply);
+        Some(reply)
     }
 }
 

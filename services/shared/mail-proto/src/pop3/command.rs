@@ -115,7 +115,7 @@ impl Command {
             Some(space) => (&line[..space], Some(&line[space + 1..])),
             None => (line, None),
         };
-        match verb.to_ascii_uppercase().as_slice() {
+        match without_final_spaces(verb).to_ascii_uppercase().as_slice() {
             b"USER" => text(argument.map(without_final_spaces), "USER address").map(Self::User),
             b"PASS" => text(argument, "PASS password").map(Self::Pass),
             b"STAT" => none(argument, "STAT").map(|()| Self::Stat),
@@ -163,9 +163,9 @@ fn text<T: FromStr>(argument: Option<&[u8]>, syntax: &'static str) -> Result<T, 
     text.and_then(|text| text.parse().ok()).ok_or(CommandError::Arguments(syntax))
 }
 
-/// Spaces at the end of a line are forgiven, except in a password; nothing else is.
+/// White space at the end of a line is tolerated, except in a password.
 fn without_final_spaces(mut argument: &[u8]) -> &[u8] {
-    while let [rest @ .., b' '] = argument {
+    while let [rest @ .., b' ' | b'\t'] = argument {
         argument = rest;
     }
     argument

@@ -12,6 +12,6 @@ pub use client::{InvalidReply, ReplyDecoder, ServerReply, StatusLine};
 pub use command::{Command, CommandError, InvalidText, Password, UserName};
 pub use maildrop::{Maildrop, NoSuchMessage, SizeStyle};
 pub use reply::{Reply, ResponseCode};
-pub use session::{Extent, OpenFailure, ReadFailure, SendMessage, Session, Step, UpdateFailure};
+pub use session::{Extent, OpenFailure, ReadFailure, SendMessage, Session, SessionConfig, Step, UpdateFailure};
 pub use top::Top;
 pub use transfer::{Transfer, WrongLength};

@@ -1,6 +1,10 @@
 //! What the server says (RFC 1939 §3, RFC 2449 §8, RFC 3206).
 
-use crate::{dot::DotEncoder, line::LineError, pop3::CommandError};
+use crate::{
+    dot::DotEncoder,
+    line::{CRLF_CURE, LineError},
+    pop3::CommandError,
+};
 use std::fmt;
 
 /// The longest first line, CRLF included (RFC 2449 §4).
@@ -108,7 +112,10 @@ impl From<CommandError> for Reply {
 
 impl From<LineError> for Reply {
     fn from(error: LineError) -> Self {
-        Self::error(error)
+        match error {
+            LineError::BareLf => Self::error(format_args!("{error}; {CRLF_CURE}")),
+            LineError::TooLong | LineError::HttpRequest => Self::error(error),
+        }
     }
 }
 

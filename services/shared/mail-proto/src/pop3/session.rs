@@ -4,15 +4,60 @@
 //! with the method it names; the answer is a step again.
 
 use crate::{
-    Mailbox,
+    Domain, Mailbox, http,
     line::LineError,
     pop3::{Command, Maildrop, Password, Reply, ResponseCode, SizeStyle, UserName},
 };
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 /// What the server can do (RFC 2449 §6, RFC 3206), the same in both states.
-const CAPABILITIES: [&str; 8] =
-    ["TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "IMPLEMENTATION mailtown"];
+const CAPABILITIES: [&str; 6] = ["TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE"];
+const IMPLEMENTATION: &str = "IMPLEMENTATION mailtown";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a server holds fixed for all its sessions.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// How sizes are told.
+    pub size_style: SizeStyle,
+    /// After this number of bad commands in a row the connection is closed.
+    pub bad_command_limit: u32,
+    /// How long a message stays in a maildrop; for ever without.
+    pub retention: Option<Duration>,
+    /// The mail domains that are local. A user name without a domain is in the only one.
+    pub domains: Vec<Domain>,
+}
+
+impl SessionConfig {
+    /// RFC 2449 §6.7: the days that the server keeps a message at least. EXPIRE 0 would say that it keeps none, so
+    /// less than a day is not announced.
+    fn expire(&self) -> Option<String> {
+        let Some(retention) = self.retention else { return Some("EXPIRE NEVER".to_owned()) };
+        let days = retention.as_secs() / DAY.as_secs();
+        (days > 0).then(|| format!("EXPIRE {days}"))
+    }
+
+    fn capabilities(&self) -> Reply {
+        let fixed = CAPABILITIES.map(str::to_owned).into_iter();
+        Reply::lines("capability list follows", fixed.chain(self.expire()).chain([IMPLEMENTATION.to_owned()]))
+    }
+
+    /// The mailbox that is meant, or why none is.
+    fn mailbox(&self, name: &UserName) -> Result<Mailbox, Reply> {
+        let name = name.as_str();
+        if name.contains('@') {
+            return name.parse().map_err(|_| authentication_failed());
+        }
+        match self.domains.as_slice() {
+            [only] => format!("{name}@{only}").parse().map_err(|_| authentication_failed()),
+            [example, ..] => {
+                let text = format_args!("log in with the whole address, such as user@{example}");
+                Err(Reply::error_code(ResponseCode::Auth, text))
+            }
+            [] => Err(authentication_failed()),
+        }
+    }
+}
 
 /// What the shell has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +138,10 @@ pub enum UpdateFailure {
 /// The state machine. `U` is a message's unique id.
 #[derive(Debug)]
 pub struct Session<U> {
+    config: SessionConfig,
     state: State<U>,
-    size_style: SizeStyle,
-    bad_commands_left: u32,
+    /// Since the last login, or the last command in the TRANSACTION state that was carried out.
+    bad_commands: u32,
 }
 
 #[derive(Debug)]
@@ -108,9 +154,9 @@ enum State<U> {
 }
 
 impl<U: Clone + Display> Session<U> {
-    /// A session that closes the connection at the `bad_commands`th command it cannot make sense of.
-    pub fn new(size_style: SizeStyle, bad_commands: u32) -> Self {
-        Self { state: State::Authorization(None), size_style, bad_commands_left: bad_commands }
+    /// A session whose client has just connected.
+    pub fn new(config: SessionConfig) -> Self {
+        Self { config, state: State::Authorization(None), bad_commands: 0 }
     }
 
     /// What the server says first.
@@ -121,6 +167,8 @@ impl<U: Clone + Display> Session<U> {
     /// Takes a line without its CRLF.
     pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step<U> {
         let command = match line {
+            Err(LineError::HttpRequest) => return self.close_http(),
+            Ok(line) if http::is_request(line) => return self.close_http(),
             Ok(line) => Command::parse(line).map_err(Reply::from),
             Err(error) => Err(Reply::from(error)),
         };
@@ -136,7 +184,8 @@ impl<U: Clone + Display> Session<U> {
     pub fn opened(&mut self, outcome: Result<impl IntoIterator<Item = (U, u64)>, OpenFailure>) -> Step<U> {
         match outcome {
             Ok(messages) => {
-                self.state = State::Transaction(Maildrop::new(messages, self.size_style));
+                self.state = State::Transaction(Maildrop::new(messages, self.config.size_style));
+                self.bad_commands = 0;
                 Step::Reply(Reply::ok("user successfully logged on"))
             }
             // Guessing passwords is bounded like any other noise.
@@ -178,7 +227,7 @@ impl<U: Clone + Display> Session<U> {
                 Step::Reply(Reply::ok(""))
             }
             Command::Pass(password) => self.pass(password),
-            Command::Capa => Step::Reply(capabilities()),
+            Command::Capa => Step::Reply(self.config.capabilities()),
             Command::Quit => {
                 self.state = State::Over;
                 Step::Close(Reply::ok(""))
@@ -192,10 +241,10 @@ impl<U: Clone + Display> Session<U> {
         let State::Authorization(Some(name)) = std::mem::replace(&mut self.state, State::Authorization(None)) else {
             return self.bad_command(Reply::error("USER comes before PASS"));
         };
-        match name.as_str().parse() {
+        match self.config.mailbox(&name) {
             Ok(user) => Step::OpenMaildrop { user, password },
-            // USER has told nothing, so PASS says the same as for any unknown user.
-            Err(_) => self.bad_command(authentication_failed()),
+            // USER has told nothing, and this depends on the form of the name only, not on who has an account.
+            Err(reply) => self.bad_command(reply),
         }
     }
 
@@ -203,7 +252,7 @@ impl<U: Clone + Display> Session<U> {
         let State::Transaction(maildrop) = &mut self.state else {
             return self.bad_command(Reply::error("log in first"));
         };
-        Step::Reply(match command {
+        let reply = match command {
             Command::Stat => Reply::ok(format_args!("{} {}", maildrop.count(), maildrop.size())),
             Command::List(number) => list(maildrop, number),
             Command::Uidl(number) => uidl(maildrop, number),
@@ -220,8 +269,12 @@ impl<U: Clone + Display> Session<U> {
             Command::Noop => Reply::ok(""),
             Command::Quit => return self.quit(),
             Command::User(_) | Command::Pass(_) => return self.bad_command(Reply::error("already logged in")),
-            Command::Capa => capabilities(),
-        })
+            Command::Capa => self.config.capabilities(),
+        };
+        if reply.is_ok() {
+            self.bad_commands = 0;
+        }
+        Step::Reply(reply)
     }
 
     fn quit(&mut self) -> Step<U> {
@@ -232,17 +285,18 @@ impl<U: Clone + Display> Session<U> {
     }
 
     fn bad_command(&mut self, reply: Reply) -> Step<U> {
-        self.bad_commands_left = self.bad_commands_left.saturating_sub(1);
-        if self.bad_commands_left > 0 {
+        self.bad_commands += 1;
+        if self.bad_commands < self.config.bad_command_limit {
             return Step::Reply(reply);
         }
         self.state = State::Over;
         Step::Close(Reply::error("too many bad commands"))
     }
-}
 
-fn capabilities() -> Reply {
-    Reply::lines("capability list follows", CAPABILITIES)
+    fn close_http(&mut self) -> Step<U> {
+        self.state = State::Over;
+        Step::Close(Reply::error("this is POP3, not HTTP"))
+    }
 }
 
 fn list<U>(maildrop: &Maildrop<U>, number: Option<u64>) -> Reply {

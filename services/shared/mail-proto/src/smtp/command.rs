@@ -4,16 +4,34 @@ use super::Reply;
 use crate::address::{AddressError, Domain, ForwardPath, ReversePath, split_path};
 use std::{fmt, str::FromStr};
 
-/// How a client calls itself in HELO or EHLO. Any host name or literal is taken (RFC 5321 §4.1.4 forbids
-/// refusing mail over it), but nothing that could not stand in a `Received:` field.
+/// How a client calls itself in HELO or EHLO, as it can stand in a `Received:` field. Mail is never refused because of
+/// it (RFC 5321 §4.1.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientName(String);
 
 impl ClientName {
-    /// The name as given.
+    /// The longest name in octets (RFC 5321 §4.5.3.1.2).
+    const OCTETS: usize = 255;
+
+    /// The name; empty when the client gave none.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name in these octets, each with a `?` in its place that could mean something in a header field.
+    fn from_octets(octets: &[u8]) -> Result<Self, CommandError> {
+        if octets.len() > Self::OCTETS || octets.iter().any(u8::is_ascii_control) {
+            return Err(CommandError::Argument("give a name of at most 255 octets without control characters"));
+        }
+        let literal = octets.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+        let inside: String = literal.unwrap_or(octets).iter().map(|&octet| in_header(octet)).collect();
+        Ok(Self(if literal.is_some() { format!("[{inside}]") } else { inside }))
+    }
+}
+
+/// RFC 5322 §3.2.3 `atext`, and the signs of host names, literals and addresses.
+fn in_header(octet: u8) -> char {
+    if octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.:@".contains(&octet) { char::from(octet) } else { '?' }
 }
 
 /// A server introduces itself by its own name.
@@ -27,12 +45,7 @@ impl FromStr for ClientName {
     type Err = CommandError;
 
     fn from_str(text: &str) -> Result<Self, CommandError> {
-        let valid = |b: u8| b.is_ascii_alphanumeric() || b"._-:[]".contains(&b);
-        if (1..=255).contains(&text.len()) && text.bytes().all(valid) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(CommandError::Argument("give a host name or an address literal"))
-        }
+        Self::from_octets(text.as_bytes())
     }
 }
 
@@ -82,7 +95,7 @@ pub enum Command {
 /// What is wrong with a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// Octets that no command has.
+    /// The verb has octets that no verb has.
     #[error("a command is made of printable ASCII characters")]
     NotText,
     /// No such command.
@@ -121,36 +134,106 @@ impl CommandError {
     }
 }
 
+/// What a command line asks for. It is judged before the argument is (RFC 5321 §4.1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// HELO.
+    Helo,
+    /// EHLO.
+    Ehlo,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// VRFY.
+    Vrfy,
+    /// HELP.
+    Help,
+    /// NOOP.
+    Noop,
+    /// QUIT.
+    Quit,
+}
+
+impl Verb {
+    /// Splits a line without its CRLF into verb and argument. Trailing white space is tolerated (RFC 5321 §4.1.1).
+    ///
+    /// # Errors
+    /// [`CommandError`] where the verb is none of ours.
+    pub fn split(line: &[u8]) -> Result<(Self, &[u8]), CommandError> {
+        let is_space = |octet: &u8| matches!(octet, b' ' | b'\t');
+        let end = line.iter().rposition(|octet| !is_space(octet)).map_or(0, |last| last + 1);
+        let line = &line[..end];
+        let (verb, argument) = line.split_at(line.iter().position(is_space).unwrap_or(end));
+        let spaces = argument.iter().take_while(|octet| **octet == b' ').count();
+        Ok((Self::parse(verb)?, &argument[spaces..]))
+    }
+
+    fn parse(verb: &[u8]) -> Result<Self, CommandError> {
+        match verb.to_ascii_uppercase().as_slice() {
+            b"HELO" => Ok(Self::Helo),
+            b"EHLO" => Ok(Self::Ehlo),
+            b"MAIL" => Ok(Self::Mail),
+            b"RCPT" => Ok(Self::Rcpt),
+            b"DATA" => Ok(Self::Data),
+            b"RSET" => Ok(Self::Rset),
+            b"VRFY" => Ok(Self::Vrfy),
+            b"HELP" => Ok(Self::Help),
+            b"NOOP" => Ok(Self::Noop),
+            b"QUIT" => Ok(Self::Quit),
+            b"AUTH" | b"BDAT" | b"ETRN" | b"EXPN" | b"SAML" | b"SEND" | b"SOML" | b"STARTTLS" | b"TURN" => {
+                Err(CommandError::NotImplemented)
+            }
+            unknown if unknown.iter().all(u8::is_ascii_graphic) => Err(CommandError::Unrecognised),
+            _ => Err(CommandError::NotText),
+        }
+    }
+}
+
 impl Command {
-    /// Parses a line without its CRLF. Trailing spaces are tolerated (RFC 5321 §4.1.1).
+    /// Parses a line without its CRLF.
     ///
     /// # Errors
     /// [`CommandError`], which knows its reply.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
-        let text = std::str::from_utf8(line).map_err(|_| CommandError::NotText)?;
-        if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-            return Err(CommandError::NotText);
-        }
-        let text = text.trim_end_matches(' ');
-        let (verb, argument) = text.split_once(' ').unwrap_or((text, ""));
-        match verb.to_ascii_uppercase().as_str() {
-            "HELO" => Ok(Self::Helo(argument.trim_start().parse()?)),
-            "EHLO" => Ok(Self::Ehlo(argument.trim_start().parse()?)),
-            "MAIL" => mail(after_keyword(argument, "FROM:", "say MAIL FROM:<address>")?),
-            "RCPT" => rcpt(after_keyword(argument, "TO:", "say RCPT TO:<address>")?),
-            "DATA" => without_argument(argument, Self::Data),
-            "RSET" => without_argument(argument, Self::Rset),
-            "QUIT" => without_argument(argument, Self::Quit),
-            "VRFY" if argument.is_empty() => Err(CommandError::Argument("say whom to verify")),
-            "VRFY" => Ok(Self::Vrfy(argument.to_owned())),
-            "HELP" => Ok(Self::Help),
-            "NOOP" => Ok(Self::Noop),
-            "AUTH" | "BDAT" | "ETRN" | "EXPN" | "SAML" | "SEND" | "SOML" | "STARTTLS" | "TURN" => {
-                Err(CommandError::NotImplemented)
-            }
-            _ => Err(CommandError::Unrecognised),
+        let (verb, argument) = Verb::split(line)?;
+        Self::with_argument(verb, argument)
+    }
+
+    /// Parses the argument of a verb.
+    ///
+    /// # Errors
+    /// [`CommandError`], which knows its reply.
+    pub fn with_argument(verb: Verb, argument: &[u8]) -> Result<Self, CommandError> {
+        let text = || printable(verb, argument);
+        match verb {
+            // Any octets will do for a name; the others are made of ASCII (RFC 5321 §2.4).
+            Verb::Helo => ClientName::from_octets(argument).map(Self::Helo),
+            Verb::Ehlo => ClientName::from_octets(argument).map(Self::Ehlo),
+            Verb::Mail => mail(after_keyword(text()?, "FROM:", "say MAIL FROM:<address>")?),
+            Verb::Rcpt => rcpt(after_keyword(text()?, "TO:", "say RCPT TO:<address>")?),
+            Verb::Data => without_argument(text()?, Self::Data),
+            Verb::Rset => without_argument(text()?, Self::Rset),
+            Verb::Quit => without_argument(text()?, Self::Quit),
+            Verb::Vrfy if argument.is_empty() => Err(CommandError::Argument("say whom to verify")),
+            Verb::Vrfy => Ok(Self::Vrfy(text()?.to_owned())),
+            Verb::Help => text().map(|_| Self::Help),
+            Verb::Noop => text().map(|_| Self::Noop),
         }
     }
+}
+
+fn printable(verb: Verb, argument: &[u8]) -> Result<&str, CommandError> {
+    let text = std::str::from_utf8(argument).ok().filter(|text| text.bytes().all(|b| matches!(b, b' '..=b'~')));
+    text.ok_or(match verb {
+        Verb::Mail => CommandError::ReversePath(AddressError::NotAscii),
+        Verb::Rcpt => CommandError::ForwardPath(AddressError::NotAscii),
+        _ => CommandError::Argument("an argument is made of printable ASCII characters"),
+    })
 }
 
 fn without_argument(argument: &str, command: Command) -> Result<Command, CommandError> {
@@ -247,85 +330,4 @@ impl fmt::Display for Command {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn well_formed_lines() {
-        let table = [
-            ("helo a", "HELO a"),
-            ("EHLO [IPv6:::1]", "EHLO [IPv6:::1]"),
-            ("EHLO my_laptop", "EHLO my_laptop"),
-            ("mail from:<a@b>", "MAIL FROM:<a@b>"),
-            ("MAIL FROM: <a@b>", "MAIL FROM:<a@b>"),
-            ("MAIL FROM:<>", "MAIL FROM:<>"),
-            ("MAIL FROM:<a@B> SIZE=10 BODY=8bitmime", "MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME"),
-            (
-                "MAIL FROM:<a@b>  body=7BIT size=99999999999999999999",
-                "MAIL FROM:<a@b> SIZE=18446744073709551615 BODY=7BIT",
-            ),
-            ("MAIL FROM:<\"a b>\"@c> SIZE=1", "MAIL FROM:<\"a b>\"@c> SIZE=1"),
-            ("RCPT TO:<@x,@y:a@b>", "RCPT TO:<a@b>"),
-            ("rcpt to:<Postmaster>", "RCPT TO:<postmaster>"),
-            ("DATA", "DATA"),
-            ("data  ", "DATA"),
-            ("NOOP whatever", "NOOP"),
-            ("HELP mail", "HELP"),
-            ("vrfy a b", "VRFY a b"),
-        ];
-        for (line, expected) in table {
-            assert_eq!(Command::parse(line.as_bytes()).map(|c| c.to_string()).as_deref(), Ok(expected), "{line}");
-        }
-    }
-
-    #[test]
-    fn malformed_lines() {
-        let table: &[(&[u8], u16, &str)] = &[
-            (b"", 500, "5.5.1"),
-            (b" NOOP", 500, "5.5.1"),
-            (b"MAILFROM:<a@b>", 500, "5.5.1"),
-            (b"NO\0P", 500, "5.5.2"),
-            (b"NO\rOP", 500, "5.5.2"),
-            (b"EHLO\ta", 500, "5.5.2"),
-            (b"EHLO \xff", 500, "5.5.2"),
-            (b"EHLO", 501, "5.5.4"),
-            (b"EHLO a b", 501, "5.5.4"),
-            (b"EHLO (a)", 501, "5.5.4"),
-            (b"DATA now", 501, "5.5.4"),
-            (b"QUIT now", 501, "5.5.4"),
-            (b"VRFY", 501, "5.5.4"),
-            (b"MAIL", 501, "5.5.4"),
-            (b"MAIL TO:<a@b>", 501, "5.5.4"),
-            (b"MAIL FROM:a@b", 501, "5.1.7"),
-            (b"MAIL FROM:<a@b", 501, "5.1.7"),
-            (b"MAIL FROM:<a>", 501, "5.1.7"),
-            (b"MAIL FROM:<a@b>SIZE=1", 501, "5.5.4"),
-            (b"MAIL FROM:<a@b> SIZE=", 501, "5.5.4"),
-            (b"MAIL FROM:<a@b> SIZE=-1", 501, "5.5.4"),
-            (b"MAIL FROM:<a@b> SIZE=1 SIZE=2", 501, "5.5.4"),
-            (b"MAIL FROM:<a@b> BODY=BINARYMIME", 501, "5.5.4"),
-            (b"MAIL FROM:<a@b> SMTPUTF8", 555, "5.5.4"),
-            (b"RCPT TO:<>", 501, "5.1.3"),
-            (b"RCPT TO:<a@>", 501, "5.1.3"),
-            (b"RCPT TO:<a@b> NOTIFY=NEVER", 555, "5.5.4"),
-            (b"EXPN x", 502, "5.5.1"),
-            (b"STARTTLS", 502, "5.5.1"),
-        ];
-        for (line, code, status) in table {
-            let reply = Command::parse(line).unwrap_err().reply();
-            assert_eq!((reply.code(), reply.enhanced().as_deref()), (*code, Some(*status)), "{line:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn parsing_never_panics_and_display_parses_back(
-            line in "(MAIL FROM:|RCPT TO:|EHLO |VRFY )?<?[ -~]{0,30}>?( SIZE=[0-9]{1,4})?"
-        ) {
-            if let Ok(command) = Command::parse(line.as_bytes()) {
-                prop_assert_eq!(Command::parse(command.to_string().as_bytes()), Ok(command));
-            }
-        }
-    }
-}
+mod tests;

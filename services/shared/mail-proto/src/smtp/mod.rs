@@ -6,6 +6,6 @@ pub mod command;
 pub mod reply;
 pub mod session;
 
-pub use command::{BodyType, ClientName, Command, CommandError, MailParameters};
+pub use command::{BodyType, ClientName, Command, CommandError, MailParameters, Verb};
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
 pub use session::{Envelope, Origin, Session, SessionConfig, Step};

@@ -1,9 +1,10 @@
 //! The server's side of an SMTP connection, without the connection.
 
-use super::{ClientName, Command, CommandError, MailParameters, Reply};
+use super::{ClientName, Command, CommandError, MailParameters, Reply, Verb};
 use crate::{
     address::{Domain, ForwardPath, Mailbox, ReversePath},
-    line::LineError,
+    http,
+    line::{CRLF_CURE, LineError},
 };
 
 /// What a server holds fixed for all its sessions.
@@ -58,7 +59,8 @@ pub enum Step {
     /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
     CheckRecipient(Origin, ForwardPath),
     /// Send this (354), then read the message through [`DotDecoder`](crate::dot::DotDecoder) and reply
-    /// according to what became of it. The transaction is over whatever that was.
+    /// according to what became of it, and tell that to [`Session::body_received`]. The transaction is over whatever
+    /// that was.
     ReceiveBody(Reply, Envelope),
 }
 
@@ -84,8 +86,9 @@ enum State {
 pub struct Session {
     config: SessionConfig,
     state: State,
+    /// Since the last message that was accepted.
     bad_commands: u32,
-    /// The last MAIL was refused: what a pipelining client had sent along with it is not held against it.
+    /// The last MAIL was refused: what a pipelining client had sent along with it does not count (RFC 2920 §3.1).
     mail_refused: bool,
     /// What the last MAIL declared with SIZE (RFC 1870 §3).
     declared_octets: Option<u64>,
@@ -105,13 +108,41 @@ impl Session {
     /// Takes a command line without its CRLF, or the reason why there is none.
     pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step {
         match line {
-            Ok(line) => match Command::parse(line) {
-                Ok(command) => self.command(command),
+            Ok(line) if http::is_request(line) => close_http(),
+            Ok(line) => match Verb::split(line) {
+                Ok((verb, argument)) => match Command::with_argument(verb, argument) {
+                    Ok(command) => self.command(command),
+                    Err(error) => self.bad_argument(verb, error.reply()),
+                },
                 Err(error) => self.bad(error.reply()),
             },
             Err(LineError::TooLong) => self.bad(Reply::new(500, (5, 6), "line too long")),
-            Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), error.to_string())),
+            Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"))),
+            Err(LineError::HttpRequest) => close_http(),
         }
+    }
+
+    /// Takes the reply to the final dot. An accepted message sets the count of bad commands back.
+    pub fn body_received(&mut self, reply: &Reply) {
+        if reply.is_positive() {
+            self.bad_commands = 0;
+        }
+    }
+
+    /// A recipient that is refused for its syntax is one more refused recipient, and does not count either.
+    fn bad_argument(&mut self, verb: Verb, reply: Reply) -> Step {
+        match (verb, &self.state) {
+            (Verb::Rcpt, State::Mail(_)) => Step::Reply(reply),
+            (Verb::Rcpt, _) => self.bad_unless_pipelined(reply),
+            (Verb::Mail, State::Greeted | State::Ready(_)) => self.refuse_mail(reply),
+            _ => self.bad(reply),
+        }
+    }
+
+    /// Refuses a MAIL command that breaks the protocol.
+    fn refuse_mail(&mut self, reply: Reply) -> Step {
+        self.mail_refused = true;
+        self.bad(reply)
     }
 
     fn command(&mut self, command: Command) -> Step {
@@ -149,12 +180,12 @@ impl Session {
 
     fn mail(&mut self, path: ReversePath, parameters: MailParameters) -> Step {
         let peer = match &self.state {
-            State::Greeted => return self.bad(hello_first()),
+            State::Greeted => return self.refuse_mail(hello_first()),
             State::Mail(_) => return self.bad(Reply::new(503, (5, 1), "a transaction is open; RSET ends it")),
             State::Ready(peer) => peer,
         };
         if parameters != MailParameters::default() && !peer.extended {
-            return self.bad(CommandError::UnknownParameter.reply());
+            return self.refuse_mail(CommandError::UnknownParameter.reply());
         }
         if parameters.size_octets.is_some_and(|octets| octets > self.config.size_limit_octets) {
             self.mail_refused = true;
@@ -188,7 +219,7 @@ impl Session {
 
     fn rcpt(&mut self, path: ForwardPath) -> Step {
         match &self.state {
-            State::Greeted => self.bad(hello_first()),
+            State::Greeted => self.bad_unless_pipelined(hello_first()),
             State::Ready(_) => self.bad_unless_pipelined(mail_first()),
             State::Mail(envelope) if envelope.recipients.len() >= self.config.recipient_limit => Step::Reply(
                 Reply::new(452, (5, 3), "too many recipients; send to the others in a transaction of their own"),
@@ -225,7 +256,7 @@ impl Session {
                 self.state = State::Ready(peer);
                 self.bad_unless_pipelined(mail_first())
             }
-            State::Greeted => self.bad(hello_first()),
+            State::Greeted => self.bad_unless_pipelined(hello_first()),
         }
     }
 
@@ -256,6 +287,15 @@ pub fn too_large(size_limit_octets: u64) -> Reply {
     Reply::new(552, (3, 4), format!("message too large; the limit is {size_limit_octets} octets"))
 }
 
+/// The reply to a message that could be read as two (RFC 5321 §2.3.8): `line` has a CR or LF outside a CRLF.
+pub fn bare_line_ending(line: u64) -> Reply {
+    Reply::new(554, (6, 0), format!("line {line} of the message has a CR or LF outside a CRLF; {CRLF_CURE}"))
+}
+
+fn close_http() -> Step {
+    Step::Close(Reply::new(421, (7, 0), "this is SMTP, not HTTP"))
+}
+
 fn hello_first() -> Reply {
     Reply::new(503, (5, 1), "say EHLO or HELO first")
 }
@@ -265,68 +305,4 @@ fn mail_first() -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn session() -> Session {
-        Session::new(SessionConfig {
-            server_name: "gmail.com".parse().unwrap(),
-            greeting: "gmail.com".to_owned(),
-            size_limit_octets: 1000,
-            recipient_limit: 2,
-            bad_command_limit: 3,
-        })
-    }
-
-    /// Plays lines with a policy that allows everything; answers the first line of each reply.
-    fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
-        let answer = |session: &mut Session, line: &&str| match session.line(Ok(line.as_bytes())) {
-            Step::Reply(reply) | Step::Close(reply) => reply,
-            Step::CheckSender(path) => session.sender_checked(path, Ok(Origin::Submission)),
-            Step::CheckRecipient(_, ForwardPath::Mailbox(mailbox)) => session.recipient_checked(Ok(mailbox)),
-            Step::CheckRecipient(_, ForwardPath::Postmaster) => session.recipient_checked(Err(mail_first())),
-            Step::ReceiveBody(reply, _) => reply,
-        };
-        lines.iter().map(|line| answer(session, line).on_one_line()).collect()
-    }
-
-    #[test]
-    fn a_recipient_named_twice_counts_once() {
-        let replies =
-            play(&mut session(), &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<a@B>", "RCPT TO:<c@b>"]);
-        assert_eq!(replies[2..], ["250 2.1.5 OK"; 3]);
-    }
-
-    #[test]
-    fn every_way_out_of_a_transaction_forgets_it() {
-        for end in ["RSET", "EHLO b", "HELO b", "DATA"] {
-            let mut session = session();
-            play(&mut session, &["EHLO a", "MAIL FROM:<a@b>", "RCPT TO:<a@b>", end]);
-            assert_eq!(play(&mut session, &["RCPT TO:<a@b>"]), ["503 5.5.1 say MAIL FROM first"], "{end}");
-            assert_eq!(play(&mut session, &["MAIL FROM:<c@b>"]), ["250 2.1.0 OK"], "{end}");
-        }
-    }
-
-    #[test]
-    fn a_refused_sender_opens_no_transaction() {
-        let mut session = session();
-        play(&mut session, &["EHLO a"]);
-        let refusal = Reply::new(550, (1, 0), "no");
-        assert_eq!(session.sender_checked(ReversePath::Null, Err(refusal.clone())), refusal);
-        // A pipelining client had sent all of this already.
-        assert_eq!(play(&mut session, &["RCPT TO:<a@b>"; 20]), ["503 5.5.1 say MAIL FROM first"; 20]);
-        play(&mut session, &["RSET"]);
-        let replies = play(&mut session, &["RCPT TO:<a@b>"; 3]);
-        assert_eq!(replies[2], "421 4.7.0 too many bad commands");
-    }
-
-    #[test]
-    fn refusals_by_policy_are_no_bad_commands() {
-        let mut session = session();
-        play(&mut session, &["EHLO a", "MAIL FROM:<>"]);
-        for _ in 0..10 {
-            session.recipient_checked(Err(Reply::new(550, (1, 1), "no")));
-        }
-        assert_eq!(play(&mut session, &["NOOP"]), ["250 2.0.0 OK"]);
-    }
-}
+mod tests;

@@ -19,6 +19,9 @@ fn commands() {
         ("pass pässword".as_bytes(), pass("pässword")),
         (b"stat", Command::Stat),
         (b"STAT ", Command::Stat),
+        (b"NOOP\t", Command::Noop),
+        (b"STAT\t \t", Command::Stat),
+        (b"RETR 7\t", Command::Retr(7)),
         (b"LIST", Command::List(None)),
         (b"LIST ", Command::List(None)),
         (b"list 3", Command::List(Some(3))),
@@ -96,7 +99,7 @@ fn nothing_can_be_smuggled_into_a_command() {
 
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
-        "[^ \r\n\0]([^\r\n\0]{0,20}[^\\s\0])?".prop_map(|name| user(&name)),
+        "[^ \t\r\n\0]([^\r\n\0]{0,20}[^\\s\0])?".prop_map(|name| user(&name)),
         "[^\r\n\0]{0,20}".prop_map(|password| pass(&password)),
         Just(Command::Stat),
         any::<Option<u64>>().prop_map(Command::List),

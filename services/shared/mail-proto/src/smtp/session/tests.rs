@@ -1,0 +1,94 @@
+use super::*;
+
+fn session() -> Session {
+    Session::new(SessionConfig {
+        server_name: "gmail.com".parse().unwrap(),
+        greeting: "gmail.com".to_owned(),
+        size_limit_octets: 1000,
+        recipient_limit: 2,
+        bad_command_limit: 3,
+    })
+}
+
+/// Plays lines with a policy that allows everything; answers the first line of each reply.
+fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
+    let answer = |session: &mut Session, line: &&str| match session.line(Ok(line.as_bytes())) {
+        Step::Reply(reply) | Step::Close(reply) => reply,
+        Step::CheckSender(path) => session.sender_checked(path, Ok(Origin::Submission)),
+        Step::CheckRecipient(_, ForwardPath::Mailbox(mailbox)) => session.recipient_checked(Ok(mailbox)),
+        Step::CheckRecipient(_, ForwardPath::Postmaster) => session.recipient_checked(Err(mail_first())),
+        Step::ReceiveBody(reply, _) => reply,
+    };
+    lines.iter().map(|line| answer(session, line).on_one_line()).collect()
+}
+
+#[test]
+fn a_recipient_named_twice_counts_once() {
+    let replies = play(&mut session(), &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<a@B>", "RCPT TO:<c@b>"]);
+    assert_eq!(replies[2..], ["250 2.1.5 OK"; 3]);
+}
+
+#[test]
+fn every_way_out_of_a_transaction_forgets_it() {
+    for end in ["RSET", "EHLO b", "HELO b", "DATA"] {
+        let mut session = session();
+        play(&mut session, &["EHLO a", "MAIL FROM:<a@b>", "RCPT TO:<a@b>", end]);
+        assert_eq!(play(&mut session, &["RCPT TO:<a@b>"]), ["503 5.5.1 say MAIL FROM first"], "{end}");
+        assert_eq!(play(&mut session, &["MAIL FROM:<c@b>"]), ["250 2.1.0 OK"], "{end}");
+    }
+}
+
+#[test]
+fn a_refused_sender_opens_no_transaction() {
+    let mut session = session();
+    play(&mut session, &["EHLO a"]);
+    let refusal = Reply::new(550, (1, 0), "no");
+    assert_eq!(session.sender_checked(ReversePath::Null, Err(refusal.clone())), refusal);
+    // A pipelining client had sent all of this already.
+    assert_eq!(play(&mut session, &["RCPT TO:<a@b>"; 20]), ["503 5.5.1 say MAIL FROM first"; 20]);
+    play(&mut session, &["RSET"]);
+    let replies = play(&mut session, &["RCPT TO:<a@b>"; 3]);
+    assert_eq!(replies[2], "421 4.7.0 too many bad commands");
+}
+
+#[test]
+fn what_follows_a_mail_command_with_bad_syntax_does_not_count() {
+    for bad in ["MAIL FROM:<é@b>", "MAIL FROM:", "MAIL FROM:<a@b> X=1"] {
+        let mut session = session();
+        play(&mut session, &["EHLO a"]);
+        assert!(play(&mut session, &[bad])[0].starts_with('5'), "{bad}");
+        assert_eq!(play(&mut session, &["RCPT TO:<a@b>"; 20]), ["503 5.5.1 say MAIL FROM first"; 20], "{bad}");
+        assert!(play(&mut session, &["RCPT TO:<é@b>"; 20])[19].starts_with("501 5.1.3"), "{bad}");
+        assert_eq!(play(&mut session, &["DATA"]), ["503 5.5.1 say MAIL FROM first"], "{bad}");
+        // The MAIL itself counts.
+        assert_eq!(play(&mut session, &["MAIL FROM:"; 2])[1], "421 4.7.0 too many bad commands", "{bad}");
+    }
+}
+
+#[test]
+fn an_accepted_message_sets_the_count_back_and_a_refused_one_does_not() {
+    let mut session = session();
+    play(&mut session, &["EHLO a", "X", "X"]);
+    session.body_received(&Reply::new(452, (3, 1), "no"));
+    session.body_received(&Reply::new(250, (0, 0), "OK"));
+    assert_eq!(play(&mut session, &["X", "X"]), ["500 5.5.1 command not recognised"; 2]);
+    session.body_received(&Reply::new(554, (6, 0), "no"));
+    assert_eq!(play(&mut session, &["X"]), ["421 4.7.0 too many bad commands"]);
+}
+
+#[test]
+fn an_http_request_ends_the_session() {
+    let closed = Step::Close(Reply::new(421, (7, 0), "this is SMTP, not HTTP"));
+    assert_eq!(session().line(Ok(b"POST / HTTP/1.1")), closed);
+    assert_eq!(session().line(Err(LineError::HttpRequest)), closed);
+}
+
+#[test]
+fn refusals_by_policy_are_no_bad_commands() {
+    let mut session = session();
+    play(&mut session, &["EHLO a", "MAIL FROM:<>"]);
+    for _ in 0..10 {
+        session.recipient_checked(Err(Reply::new(550, (1, 1), "no")));
+    }
+    assert_eq!(play(&mut session, &["NOOP"]), ["250 2.0.0 OK"]);
+}
