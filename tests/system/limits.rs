@@ -7,8 +7,9 @@ use town_tests::{EXMAIL, FakePeer, PATIENCE, Plan, SmtpClient, TestTown, USR1, U
 #[tokio::test]
 async fn connections_over_the_limit_are_told_so() {
     let town = TestTown::start(Plan::default().limits("connections_per_peer = 2")).await;
-    let first = town.smtp(EXMAIL).await;
-    let second = town.smtp(EXMAIL).await;
+    // A client in the middle of a message is not idle.
+    let first = in_the_middle_of_a_message(&town, 10).await;
+    let second = in_the_middle_of_a_message(&town, 10).await;
     let mut third = town.smtp(EXMAIL).await;
     assert_eq!(third.greeting, "421 4.3.2 too many connections, try again later");
     assert_eq!(third.rest().await.unwrap(), "");
@@ -19,6 +20,21 @@ async fn connections_over_the_limit_are_told_so() {
     })
     .await;
     drop(second);
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn idle_connections_from_this_machine_shut_nobody_out() {
+    let town = TestTown::start(Plan::default().limits("connections_per_peer = 3")).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        idle.push(town.smtp(EXMAIL).await);
+    }
+    let marker = b"Subject: marker\r\n\r\n";
+    town.send(USR1, &[USR2], marker).await;
+    assert_eq!(town.mail_of(USR2, 1).await, [marker]);
+    assert_eq!(idle[0].rest().await.unwrap(), "421 4.3.2 closed to make room for another\r\n");
+    assert!(idle[2].command("NOOP").await.unwrap().starts_with("250"));
     town.stop().await;
 }
 

@@ -11,16 +11,20 @@ use mail_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
 use mail_proto::{
     Mailbox,
     pop3::{
-        Extent, OpenFailure, Password, ReadFailure, SendMessage, Session, Step, Transfer, UpdateFailure, WrongLength,
+        Extent, OpenFailure, Password, ReadFailure, Reply, ResponseCode, SendMessage, Session, Step, Transfer,
+        UpdateFailure, WrongLength,
     },
 };
-use service_kit::shutdown::{CancellationToken, GRACE};
+use service_kit::{
+    shutdown::{CancellationToken, GRACE},
+    tcp::Place,
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
 /// Serves a client until it or we have enough.
-pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr, place: Place) {
     let span = tracing::info_span!("pop3", %peer, user = tracing::field::Empty);
     async {
         let _open = gateway.metrics.connected();
@@ -31,7 +35,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
         let mut connection =
             Connection { gateway: &gateway, wire, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
         let end = tokio::select! {
-            end = connection.talk() => end,
+            end = connection.talk(&place) => end,
             () = out_of_grace(&gateway.shutdown) => Err(Broken::Cut),
         };
         let Connection { mut wire, lease, .. } = connection;
@@ -67,6 +71,8 @@ enum End {
     Client,
     /// The service is to stop.
     Service,
+    /// Another connection needs the place of this one.
+    Room,
 }
 
 /// Why a connection cannot go on.
@@ -96,7 +102,7 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     /// Replies wait until there is no command left to carry out: that makes pipelining fast.
-    async fn talk(&mut self) -> Result<End, Broken> {
+    async fn talk(&mut self, place: &Place) -> Result<End, Broken> {
         let shutdown = &self.gateway.shutdown;
         self.session.greeting().encode(&mut self.wire.output);
         let mut deadline = self.wire.deadline();
@@ -111,8 +117,15 @@ impl Connection<'_> {
             } else {
                 self.wire.flush().await?;
                 tokio::select! {
-                    more = self.wire.read(deadline) => if !more? {
-                        return Ok(End::Client);
+                    more = place.idle(self.wire.read(deadline)) => match more {
+                        Some(more) => if !more? {
+                            return Ok(End::Client);
+                        },
+                        None => {
+                            Reply::error_code(ResponseCode::SysTemp, "closed to make room for another")
+                                .encode(&mut self.wire.output);
+                            return Ok(End::Room);
+                        }
                     },
                     () = shutdown.cancelled() => return Ok(End::Service),
                 }

@@ -99,10 +99,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let _stop = shutdown.clone().drop_guard();
     let gateway = Arc::new(Gateway { config, metrics, shutdown: shutdown.clone() });
     telemetry::listening("POP3", listeners.pop3.local_addr());
-    let connections =
-        service_kit::tcp::accept(listeners.pop3, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
-            connection::serve(Arc::clone(&gateway), stream, peer)
-        });
+    let connections = service_kit::tcp::accept(
+        listeners.pop3,
+        limits,
+        TOO_MANY_CONNECTIONS,
+        shutdown.clone(),
+        |stream, peer, place| connection::serve(Arc::clone(&gateway), stream, peer, place),
+    );
     tokio::try_join!(service_kit::http::serve(listeners.http, service, shutdown.clone()), async {
         connections.await;
         Ok(())

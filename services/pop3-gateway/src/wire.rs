@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mail_proto::line::{LineDecoder, LineError};
+use service_kit::tcp;
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,8 +14,6 @@ use tokio::{
 const READ_OCTETS: usize = 4 * 1024;
 /// How much output waits at most before it is sent, a single reply aside.
 pub(crate) const OUTPUT_OCTETS: usize = 16 * 1024;
-/// How long a client may take to close its side after we have closed ours.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Why the connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -79,16 +78,8 @@ impl Wire {
         if self.output.len() >= OUTPUT_OCTETS { self.flush().await } else { Ok(()) }
     }
 
-    /// Closes so that the client gets the last reply: to close a socket with unread input is to reset the
-    /// connection, and a reset takes replies on their way with it.
-    pub(crate) async fn close(mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let deadline = Instant::now() + LINGER;
-        self.input.clear();
-        while let Ok(true) = self.read(deadline).await {
-            self.input.clear();
-        }
+    /// Closes so that the client gets the last reply.
+    pub(crate) async fn close(self) {
+        tcp::close(self.stream).await;
     }
 }

@@ -248,11 +248,26 @@ async fn shutdown_finishes_the_command_in_flight() {
 #[tokio::test]
 async fn connections_over_the_limit_are_told_so() {
     let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |config| config.limits.connections = 0).await;
+    let mut client = gateway.connect().await;
+    assert_eq!(read_to_end(&mut client).await, "-ERR [SYS/TEMP] too many connections, try again later\r\n");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room_for_another() {
+    let store = FakeStore::start(ACCOUNTS).await;
     let gateway = RunningGateway::start(store.address, |config| config.limits.connections = 1).await;
-    let first = logged_in(&gateway).await;
-    let mut second = gateway.connect().await;
-    assert_eq!(read_to_end(&mut second).await, "-ERR [SYS/TEMP] too many connections, try again later\r\n");
-    drop(first);
+    let mut idle = logged_in(&gateway).await;
+    // It may be a moment until the first counts as idle; until then others are refused.
+    let served = async {
+        let mut status = [0; 3];
+        while &status != b"+OK" {
+            gateway.connect().await.read_exact(&mut status).await.unwrap();
+        }
+    };
+    timeout(PATIENCE, served).await.unwrap();
+    assert_eq!(read_to_end(&mut idle).await, "-ERR [SYS/TEMP] closed to make room for another\r\n");
     gateway.stop().await;
 }
 

@@ -10,6 +10,7 @@ use mail_proto::{
 use service_kit::{
     config::{LiveStack, Stack},
     shutdown::CancellationToken,
+    tcp::{self, Place},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -32,14 +33,20 @@ pub(crate) struct Gateway {
 }
 
 /// Serves one client until it or we have had enough.
-pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    shutdown: CancellationToken,
+) {
     let span = tracing::info_span!("smtp", %peer);
     async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
         let idle_limit = stack.limits.smtp_idle;
         let socket = Socket { stream, input: BytesMut::new(), output: Vec::new(), idle_limit };
-        if let Err(error) = converse(&gateway, &stack, socket, peer, shutdown).await {
+        if let Err(error) = converse(&gateway, &stack, socket, peer, &place, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
     }
@@ -52,6 +59,7 @@ async fn converse(
     stack: &Stack,
     mut socket: Socket,
     peer: SocketAddr,
+    place: &Place,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let mut lines = LineDecoder::new(stack.limits.smtp_line_octets);
@@ -87,10 +95,11 @@ async fn converse(
         }
         socket.flush().await?;
         tokio::select! {
-            read = socket.receive(deadline) => match read {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) => return socket.broken(error).await,
+            read = place.idle(socket.receive(deadline)) => match read {
+                Some(Ok(0)) => return Ok(()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return socket.broken(error).await,
+                None => return socket.close(&Reply::new(421, (3, 2), "closed to make room for another")).await,
             },
             () = shutdown.cancelled() => {
                 return socket.close(&Reply::new(421, (3, 2), "this server is shutting down")).await;
@@ -165,16 +174,17 @@ impl Socket {
     }
 
     /// Ends a connection on which reading has failed; a client that was idle for too long is told so.
-    async fn broken(&mut self, error: io::Error) -> io::Result<()> {
+    async fn broken(self, error: io::Error) -> io::Result<()> {
         if error.kind() != io::ErrorKind::TimedOut {
             return Err(error);
         }
         self.close(&Reply::new(421, (4, 2), "idle for too long")).await
     }
 
-    async fn close(&mut self, reply: &Reply) -> io::Result<()> {
+    async fn close(mut self, reply: &Reply) -> io::Result<()> {
         self.push(reply).await?;
         self.flush().await?;
-        self.stream.shutdown().await
+        tcp::close(self.stream).await;
+        Ok(())
     }
 }

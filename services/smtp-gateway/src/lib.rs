@@ -92,8 +92,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let submitter = Submitter::new(config.store.clone());
     let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
     telemetry::listening("SMTP", listeners.smtp.local_addr());
-    let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer| {
-        connection::serve(Arc::clone(&gateway), stream, peer, shutdown.clone())
+    let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer, place| {
+        connection::serve(Arc::clone(&gateway), stream, peer, place, shutdown.clone())
     });
     let ((), (), served) = tokio::join!(smtp, relay, http);
     served

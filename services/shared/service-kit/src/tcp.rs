@@ -1,37 +1,33 @@
-//! A bounded accept loop.
+//! A bounded accept loop, and the one way to close a connection.
 
-use crate::{
-    config::Limits,
-    shutdown::{CancellationToken, GRACE},
+mod peer;
+mod places;
+
+pub use places::{ConnectionLimits, Place};
+
+use crate::shutdown::{CancellationToken, GRACE};
+use bytes::BytesMut;
+use peer::SharedAddresses;
+use places::Places;
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
 };
-use std::{
-    collections::HashMap,
-    future::Future,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-/// How many connections a listener serves at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionLimits {
-    /// In all.
-    pub total: usize,
-    /// From one address.
-    pub per_peer: usize,
-}
+/// How long a client may take to close its side after we have closed ours, and how many octets of it are dropped.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_OCTETS: usize = 1024 * 1024;
+const READ_OCTETS: usize = 4 * 1024;
+/// How many refused connections are closed with care at once. More are dropped, and may be reset.
+const REFUSALS: usize = 64;
 
-impl From<&Limits> for ConnectionLimits {
-    fn from(limits: &Limits) -> Self {
-        Self { total: limits.connections, per_peer: limits.connections_per_peer }
-    }
-}
-
-/// Serves each connection with `serve` until `shutdown`; then waits for those that are open, [`GRACE`] at
-/// most. `limits` is asked for each connection; one over the limit is sent `refusal` and closed.
+/// Serves each connection with `serve` until `shutdown`, then waits for the open ones, [`GRACE`] at most. A connection
+/// over the limits, which are asked for each time, is sent `refusal` and closed. Each connection has a [`Place`], which it holds until it ends.
 pub async fn accept<S, F>(
     listener: TcpListener,
     limits: impl Fn() -> ConnectionLimits,
@@ -39,10 +35,11 @@ pub async fn accept<S, F>(
     shutdown: CancellationToken,
     serve: S,
 ) where
-    S: Fn(TcpStream, SocketAddr) -> F,
+    S: Fn(TcpStream, SocketAddr, Place) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let slots = Slots::default();
+    let places = Places::new(SharedAddresses::of_this_machine());
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -59,86 +56,113 @@ pub async fn accept<S, F>(
         };
         // Replies are written whole, so there is nothing for Nagle's algorithm to gather.
         let _ = stream.set_nodelay(true);
-        match slots.take(peer.ip(), limits()) {
-            Some(slot) => {
-                let connection = serve(stream, peer);
-                let served = async move {
-                    connection.await;
-                    drop(slot);
-                };
-                connections.spawn(served.in_current_span());
-            }
-            None => {
-                tracing::info!(%peer, "connection refused: too many are open");
-                let _ = stream.try_write(refusal);
-            }
+        if let Some(place) = places.take(peer.ip(), limits()) {
+            connections.spawn(serve(stream, peer, place).in_current_span());
+            continue;
+        }
+        tracing::info!(%peer, "connection refused: too many are open");
+        if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+            connections.spawn(async move {
+                refuse(stream, refusal).await;
+                drop(permit);
+            });
         }
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+    if timeout(GRACE, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off connections that did not finish in time");
     }
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    total: usize,
-    by_peer: HashMap<IpAddr, usize>,
-}
-
-#[derive(Default)]
-struct Slots {
-    open: Arc<Mutex<Open>>,
-}
-
-impl Slots {
-    fn take(&self, peer: IpAddr, limits: ConnectionLimits) -> Option<Slot> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_peer = open.by_peer.get(&peer).copied().unwrap_or(0);
-        if open.total >= limits.total || from_peer >= limits.per_peer {
-            return None;
-        }
-        open.total += 1;
-        open.by_peer.insert(peer, from_peer + 1);
-        Some(Slot { peer, open: Arc::clone(&self.open) })
+/// Closes a connection so that the client gets the last reply. To close a socket with unread input is to reset the
+/// connection, and a reset destroys replies on their way. So this reads, and drops, what the client still sends until
+/// it closes its side, for a bounded time and a bounded number of octets.
+pub async fn close(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
     }
-}
-
-/// A place among the open connections, given back when dropped.
-struct Slot {
-    peer: IpAddr,
-    open: Arc<Mutex<Open>>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.total -= 1;
-        if let Some(from_peer) = open.by_peer.get_mut(&self.peer) {
-            *from_peer -= 1;
-            if *from_peer == 0 {
-                open.by_peer.remove(&self.peer);
+    let drained = async {
+        let (mut input, mut octets) = (BytesMut::with_capacity(READ_OCTETS), 0);
+        while let Ok(read @ 1..) = stream.read_buf(&mut input).await {
+            input.clear();
+            octets += read;
+            if octets > LINGER_OCTETS {
+                break;
             }
         }
+    };
+    let _ = timeout(LINGER, drained).await;
+}
+
+async fn refuse(mut stream: TcpStream, refusal: &[u8]) {
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(refusal)).await {
+        close(stream).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncWriteExt;
 
-    #[test]
-    fn slots_are_counted_in_all_and_by_peer() {
-        let slots = Slots::default();
-        let take = |peer| slots.take(peer, ConnectionLimits { total: 3, per_peer: 2 });
-        let [one, other]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
-        let first = take(one);
-        let second = take(one);
-        assert!(first.is_some() && second.is_some() && take(one).is_none());
-        let third = take(other);
-        assert!(third.is_some() && take(other).is_none());
-        drop(first);
-        assert!(take(one).is_some());
+    /// Far longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn heard(client: &mut TcpStream) -> String {
+        let mut text = String::new();
+        timeout(PATIENCE, client.read_to_string(&mut text)).await.unwrap().unwrap();
+        text
+    }
+
+    async fn accepting(total: usize) -> (SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let limits = ConnectionLimits { total, per_peer: total };
+        let serve = |mut stream: TcpStream, _, place: Place| async move {
+            stream.write_all(b"hello\n").await.unwrap();
+            if place.idle(stream.peek(&mut [0])).await.is_none() {
+                stream.write_all(b"bye\n").await.unwrap();
+            }
+            close(stream).await;
+        };
+        tokio::spawn(accept(listener, move || limits, b"full\n", shutdown.clone(), serve));
+        (address, shutdown)
+    }
+
+    #[tokio::test]
+    async fn the_last_words_reach_a_client_that_has_sent_much() {
+        // A total of 0 refuses everybody.
+        for (total, expected) in [(0, "full\n"), (1, "hello\n")] {
+            let (address, shutdown) = accepting(total).await;
+            let mut client = TcpStream::connect(address).await.unwrap();
+            // Unread input at the moment of closing is what would reset the connection.
+            client.write_all(&[b'x'; 100_000]).await.unwrap();
+            client.shutdown().await.unwrap();
+            assert_eq!(heard(&mut client).await, expected);
+            shutdown.cancel();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_from_this_machine_makes_room() {
+        let (address, shutdown) = accepting(1).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let mut greeting = [0; 6];
+        timeout(PATIENCE, first.read_exact(&mut greeting)).await.unwrap().unwrap();
+        // It may be a moment until the first counts as idle; until then others are refused.
+        let served = async {
+            loop {
+                let mut second = TcpStream::connect(address).await.unwrap();
+                second.read_exact(&mut greeting[..5]).await.unwrap();
+                if &greeting[..5] == b"hello" {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, served).await.unwrap();
+        assert_eq!(heard(&mut first).await, "bye\n");
+        shutdown.cancel();
     }
 }
