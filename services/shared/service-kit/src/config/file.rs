@@ -174,10 +174,23 @@ impl File {
         if self.relay.retry.is_empty() {
             return Err(meaning(path, "relay.retry is empty; give at least one duration such as \"5s\"".to_owned()));
         }
+        self.check_authentication(path)?;
         self.check_limits(path)?;
         self.check_accounts(path)?;
         self.check_quotas(path)?;
         self.check_ports(path)
+    }
+
+    /// No service offers AUTH yet, so nobody could send mail.
+    fn check_authentication(&self, path: &Path) -> Result<(), ConfigError> {
+        let required = self.server.iter().find(|(_, server)| server.require_auth == Some(true));
+        let key = match required {
+            Some((name, _)) => format!("server.\"{name}\".require_auth"),
+            None if self.require_auth => "require_auth".to_owned(),
+            None => return Ok(()),
+        };
+        let message = format!("{key}: AUTH is not offered yet, so nobody could send mail; remove the key");
+        Err(meaning(path, message))
     }
 
     fn check_limits(&self, path: &Path) -> Result<(), ConfigError> {

@@ -74,6 +74,14 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "[limits]\nrecipients = 2001\n",
             "data/config.toml: limits.recipients is 2001; give at most 2000",
         ),
+        (
+            "require_auth = true\n".to_owned() + server,
+            "data/config.toml: require_auth: AUTH is not offered yet, so nobody could send mail; remove the key",
+        ),
+        (
+            server.to_owned() + "require_auth = true\n",
+            "data/config.toml: server.\"a\".require_auth: AUTH is not offered yet, so nobody could send mail; remove the key",
+        ),
         (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; add [server.\"b\"]"),
         (
             server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",
