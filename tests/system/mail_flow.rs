@@ -133,3 +133,31 @@ async fn mail_goes_both_ways_at_once() {
     town.drained(GMAIL).await;
     town.stop().await;
 }
+
+#[tokio::test]
+async fn in_profile_rfc_a_message_without_header_fields_stays_apart_from_ours() {
+    let town = TestTown::start(Plan::default().rfc()).await;
+    for (number, message) in [" Subject: folded\r\nx\r\n", "no field at all\r\n"].iter().enumerate() {
+        town.send(USR1, &[USR2], message.as_bytes()).await;
+        let mail = town.mail_of(USR2, number + 1).await;
+        let text = String::from_utf8_lossy(&mail[number]);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("Return-Path: <usr1@mail.sustech.edu.cn>\r\nReceived: from "), "{head}");
+        assert_eq!(body, *message);
+    }
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn in_profile_rfc_a_message_of_exactly_the_limit_reaches_the_other_server() {
+    let town = TestTown::start(Plan::default().rfc().limits("message_octets = 70000")).await;
+    let head = "Subject: large\r\n\r\n";
+    let line = format!("{}\r\n", "x".repeat(98));
+    let message = [head, &line.repeat(699), &"y".repeat(100 - head.len() - 2), "\r\n"].concat();
+    assert_eq!(message.len(), 70_000);
+    town.send(USR1, &[USR], message.as_bytes()).await;
+    let mail = town.mail_of(USR, 1).await;
+    assert!(mail[0].ends_with(message.as_bytes()));
+    assert_eq!(mail[0].split(|octet| *octet == b'\n').filter(|line| line.starts_with(b"Received:")).count(), 2);
+    town.stop().await;
+}

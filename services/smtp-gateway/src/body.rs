@@ -14,7 +14,7 @@ use mail_proto::{
     dot::DotDecoder,
     smtp::{
         Envelope, Reply,
-        session::{bare_line_ending, too_large},
+        session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
 use service_kit::{config::Profile, telemetry};
@@ -52,7 +52,7 @@ pub(crate) async fn receive(
     loop {
         let ended = dots.decode(&mut socket.input, &mut piece);
         octets += piece.len() as u64;
-        if octets > limit {
+        if octets > limit.saturating_add(sink.trace_octets) {
             sink.abandon(too_large(limit)).await;
         } else if let Some(line) = dots.bare_line_ending() {
             sink.abandon(bare_line_ending(line)).await;
@@ -97,6 +97,11 @@ struct Sink {
     store: StoreClient,
     submitter: Submitter,
     submission: Submission,
+    /// The trace field of this hop, if one is added.
+    head: String,
+    /// How many of the message's first octets are trace fields of other hops, which do not count against the limit.
+    /// A message that comes near the limit streams, and this is known from then on: at most a first piece.
+    trace_octets: u64,
     state: SinkState,
 }
 
@@ -119,13 +124,13 @@ impl Sink {
         let transaction = uuid::Uuid::now_v7().simple().to_string();
         let stack = gateway.stack.current();
         let head = match stack.profile {
-            Profile::Tutorial => Vec::new(),
-            Profile::Rfc => trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()).into_bytes(),
+            Profile::Tutorial => String::new(),
+            Profile::Rfc => trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()),
         };
         let Envelope { reverse_path, recipients, .. } = envelope;
         let submission = Submission { transaction, reverse_path, recipients };
         let (store, submitter) = (gateway.store.clone(), gateway.submitter.clone());
-        Self { store, submitter, submission, state: SinkState::Inline(head) }
+        Self { store, submitter, submission, head, trace_octets: 0, state: SinkState::Inline(Vec::new()) }
     }
 
     /// Takes the octets of `piece` and leaves it empty.
@@ -135,7 +140,8 @@ impl Sink {
                 message.append(piece);
                 if message.len() > INLINE_OCTETS {
                     let message = std::mem::take(message);
-                    self.stream(message.into()).await;
+                    self.trace_octets = (trace::trace_octets(&message) as u64).min(TRACE_OCTETS);
+                    self.stream(with_head(&self.head, message)).await;
                 }
             }
             SinkState::Streaming(sender, _) => {
@@ -176,11 +182,19 @@ impl Sink {
     async fn finish(self) -> Result<Accepted, Reply> {
         match self.state {
             SinkState::Refused(reply) => Err(reply),
-            SinkState::Inline(message) => self.submitter.submit(self.submission, message.into()).await,
+            SinkState::Inline(message) => self.submitter.submit(self.submission, with_head(&self.head, message)).await,
             SinkState::Streaming(sender, upload) => {
                 drop(sender);
                 await_commit(&self.store, &self.submission.transaction, upload).await
             }
         }
     }
+}
+
+/// The message with our own field before it, if there is one.
+fn with_head(head: &str, message: Vec<u8>) -> Bytes {
+    if head.is_empty() {
+        return message.into();
+    }
+    [head.as_bytes(), trace::separator(&message), &message].concat().into()
 }

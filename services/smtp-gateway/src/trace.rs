@@ -32,6 +32,38 @@ pub(crate) fn received(
     )
 }
 
+/// What stands between a field that is added before a message and the message itself: an empty line, unless the message
+/// begins with a header field, or with that line. Otherwise its first line would continue or join our field
+/// (RFC 5322 §2.2.3).
+pub(crate) fn separator(message: &[u8]) -> &'static [u8] {
+    let name = message.iter().take_while(|octet| matches!(octet, b'!'..=b'9' | b';'..=b'~')).count();
+    let colon = message[name..].iter().find(|octet| !matches!(octet, b' ' | b'\t'));
+    let is_field = name > 0 && colon == Some(&b':');
+    if is_field || message.is_empty() || message.starts_with(b"\r\n") { b"" } else { b"\r\n" }
+}
+
+/// How many of the first octets of a message are trace fields, whole ones with their continuation lines.
+pub(crate) fn trace_octets(message: &[u8]) -> usize {
+    let mut octets = 0;
+    let mut in_trace = false;
+    for line in message.split_inclusive(|octet| *octet == b'\n') {
+        let continues = in_trace && matches!(line.first(), Some(b' ' | b'\t'));
+        in_trace = continues || TRACE_FIELDS.iter().any(|name| begins_with(line, name));
+        if !in_trace || !line.ends_with(b"\n") {
+            break;
+        }
+        octets += line.len();
+    }
+    octets
+}
+
+/// The fields that servers add on the way (RFC 5321 §4.4).
+const TRACE_FIELDS: [&[u8]; 3] = [b"Received:", b"Return-Path:", b"Delivered-To:"];
+
+fn begins_with(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
 /// A date as header fields have it (RFC 5322 §3.3).
 pub(crate) fn rfc2822(now: Timestamp) -> String {
     now.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
@@ -64,5 +96,33 @@ mod tests {
         envelope.client_name = "".parse().unwrap();
         let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, "t1", Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from [IPv6:::1] ([IPv6:::1])\r\n"), "{field}");
+    }
+
+    #[test]
+    fn a_message_that_begins_with_no_field_is_set_apart() {
+        let apart =
+            ["no field\r\n", " Subject: folded\r\n", "\tx\r\n", "From u@a.test Thu: x\r\n", ": x\r\n", "é: x", "name"];
+        for message in apart {
+            assert_eq!(separator(message.as_bytes()), b"\r\n", "{message:?}");
+        }
+        for message in ["Subject: x\r\n", "X-1:\r\n", "Subject : x\r\n", "\r\nbody\r\n", ""] {
+            assert_eq!(separator(message.as_bytes()), b"", "{message:?}");
+        }
+    }
+
+    #[test]
+    fn leading_trace_fields_are_counted_whole() {
+        let table = [
+            ("", 0),
+            ("Subject: x\r\nReceived: y\r\n", 0),
+            ("Received: x\r\n", 13),
+            ("received: x\r\n\ty\r\nSubject: z\r\n\tReceived: z\r\n", 17),
+            ("Return-Path: <>\r\nDelivered-To: x\r\nReceived: y\r\n\r\nReceived: z\r\n", 47),
+            ("Received: x\r\nReceived: cut", 13),
+            (" Received: x\r\n", 0),
+        ];
+        for (message, octets) in table {
+            assert_eq!(trace_octets(message.as_bytes()), octets, "{message:?}");
+        }
     }
 }

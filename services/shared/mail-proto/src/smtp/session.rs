@@ -7,6 +7,10 @@ use crate::{
     line::{CRLF_CURE, LineError},
 };
 
+/// How many octets of trace fields of other servers do not count against the limit of a message (RFC 5321 §4.4).
+/// Otherwise a message of the size that one server accepts would be too large for the next.
+pub const TRACE_OCTETS: u64 = 32 * 1024;
+
 /// What a server holds fixed for all its sessions.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
@@ -187,7 +191,8 @@ impl Session {
         if parameters != MailParameters::default() && !peer.extended {
             return self.refuse_mail(CommandError::UnknownParameter.reply());
         }
-        if parameters.size_octets.is_some_and(|octets| octets > self.config.size_limit_octets) {
+        let most_octets = self.config.size_limit_octets.saturating_add(TRACE_OCTETS);
+        if parameters.size_octets.is_some_and(|octets| octets > most_octets) {
             self.mail_refused = true;
             return Step::Reply(too_large(self.config.size_limit_octets));
         }
@@ -203,6 +208,11 @@ impl Session {
     /// Takes the policy's answer to [`Step::CheckSender`]: what the transaction is, or the refusal.
     pub fn sender_checked(&mut self, reverse_path: ReversePath, verdict: Result<Origin, Reply>) -> Reply {
         let origin = match verdict {
+            // What a user submits has no trace yet.
+            Ok(Origin::Submission) if self.declared_octets > Some(self.config.size_limit_octets) => {
+                self.mail_refused = true;
+                return too_large(self.config.size_limit_octets);
+            }
             Ok(origin) => origin,
             Err(refusal) => {
                 self.mail_refused = true;
