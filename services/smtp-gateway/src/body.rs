@@ -125,7 +125,7 @@ impl Sink {
         let stack = gateway.stack.current();
         let head = match stack.profile {
             Profile::Tutorial => String::new(),
-            Profile::Rfc => trace::received(&envelope, peer, &stack.name, &transaction, Timestamp::now()),
+            Profile::Rfc => trace::received(&envelope, peer, &stack.name, Timestamp::now()),
         };
         let Envelope { reverse_path, recipients, .. } = envelope;
         let submission = Submission { transaction, reverse_path, recipients };

@@ -4,14 +4,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use mail_proto::{Domain, smtp::Envelope};
 use std::net::{IpAddr, SocketAddr};
 
-/// A `Received:` field for a message that arrives now, folded, with its CRLF.
-pub(crate) fn received(
-    envelope: &Envelope,
-    peer: SocketAddr,
-    server_name: &Domain,
-    transaction: &str,
-    now: Timestamp,
-) -> String {
+/// A `Received:` field for a message that arrives now, folded, with its CRLF. It has no `id` clause, which is optional:
+/// the store gives a message its id when it has all of it, and this field is sent before. Any other id would name nothing.
+pub(crate) fn received(envelope: &Envelope, peer: SocketAddr, server_name: &Domain, now: Timestamp) -> String {
     let literal = match peer.ip().to_canonical() {
         IpAddr::V4(address) => format!("[{address}]"),
         IpAddr::V6(address) => format!("[IPv6:{address}]"),
@@ -27,9 +22,7 @@ pub(crate) fn received(
         _ => String::new(),
     };
     let date = rfc2822(now);
-    format!(
-        "Received: from {client} ({literal})\r\n\tby {server_name} with {protocol} id {transaction}{recipient};\r\n\t{date}\r\n"
-    )
+    format!("Received: from {client} ({literal})\r\n\tby {server_name} with {protocol}{recipient};\r\n\t{date}\r\n")
 }
 
 /// What stands between a field that is added before a message and the message itself: an empty line, unless the message
@@ -84,17 +77,17 @@ mod tests {
             recipients: vec!["usr@gmail.com".parse().unwrap()],
         };
         let name = "gmail.com".parse().unwrap();
-        let field = received(&envelope, "[::ffff:127.0.0.1]:9".parse().unwrap(), &name, "t1", Timestamp::UNIX_EPOCH);
+        let field = received(&envelope, "[::ffff:127.0.0.1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
         assert_eq!(
             field,
-            "Received: from laptop ([127.0.0.1])\r\n\tby gmail.com with ESMTP id t1\r\n\tfor <usr@gmail.com>;\r\n\
+            "Received: from laptop ([127.0.0.1])\r\n\tby gmail.com with ESMTP\r\n\tfor <usr@gmail.com>;\r\n\
              \tThu, 01 Jan 1970 00:00:00 +0000\r\n"
         );
         envelope.recipients.push("other@gmail.com".parse().unwrap());
-        let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, "t1", Timestamp::UNIX_EPOCH);
-        assert!(field.starts_with("Received: from laptop ([IPv6:::1])\r\n\tby gmail.com with ESMTP id t1;\r\n"));
+        let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
+        assert!(field.starts_with("Received: from laptop ([IPv6:::1])\r\n\tby gmail.com with ESMTP;\r\n"));
         envelope.client_name = "".parse().unwrap();
-        let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, "t1", Timestamp::UNIX_EPOCH);
+        let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from [IPv6:::1] ([IPv6:::1])\r\n"), "{field}");
     }
 
