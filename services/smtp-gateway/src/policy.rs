@@ -1,7 +1,7 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
 use ipnet::IpNet;
-use mail_api::{ApiError, MailboxSummary, StoreClient};
+use mail_api::{ApiError, MailboxSummary, ProblemKind, StoreClient};
 use mail_proto::{
     ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
@@ -147,7 +147,11 @@ pub(crate) fn no_such_mailbox(mailbox: &Mailbox) -> Reply {
 /// The reply when a neighbour fails us: temporary, whatever the reason.
 pub(crate) fn unavailable(error: &ApiError) -> Reply {
     tracing::warn!(%error, "the mailbox store gave no usable answer");
-    Reply::new(451, (3, 0), "a part of this server is unavailable, try again later")
+    let text = match error.kind() {
+        Some(ProblemKind::DatabaseUnavailable) => "the database of this server cannot be reached, try again later",
+        _ => "a part of this server is unavailable, try again later",
+    };
+    Reply::new(451, (3, 0), text)
 }
 
 #[cfg(test)]

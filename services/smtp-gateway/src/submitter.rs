@@ -161,6 +161,10 @@ mod tests {
     fn every_failure_of_the_storage_is_temporary_and_the_message_s_own_fault_is_not() {
         let table = [
             (ProblemKind::StorageUnavailable, "452 4.3.1 insufficient storage, try again later"),
+            (
+                ProblemKind::DatabaseUnavailable,
+                "451 4.3.0 the database of this server cannot be reached, try again later",
+            ),
             (ProblemKind::Overloaded, "451 4.3.1 this server is busy, try again later"),
             (ProblemKind::Internal, "451 4.3.0 a part of this server is unavailable, try again later"),
             (ProblemKind::Unauthorized, "451 4.3.0 a part of this server is unavailable, try again later"),

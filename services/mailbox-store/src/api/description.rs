@@ -25,13 +25,14 @@ pub(crate) fn description() -> Description {
 )]
 struct StoreApi;
 
-/// Whatever is asked of the store, its storage may be busy or failing.
+/// Whatever is asked of the store, its storage or database may be busy or failing.
 struct Storage;
 
 impl Modify for Storage {
     fn modify(&self, description: &mut Description) {
         for operation in operations(description) {
-            document(operation, [ProblemKind::Overloaded, ProblemKind::StorageUnavailable]);
+            let kinds = [ProblemKind::Overloaded, ProblemKind::StorageUnavailable, ProblemKind::DatabaseUnavailable];
+            document(operation, kinds);
         }
     }
 }

@@ -39,6 +39,10 @@ pub enum StoreError {
     /// happened, which is why submissions can be repeated.
     #[error("storage unavailable: {0}")]
     Unavailable(String),
+    /// The database cannot be reached or does not answer. Later it may work. A write may yet turn out to have
+    /// happened.
+    #[error("database unavailable: {0}")]
+    DatabaseUnavailable(String),
     /// A bug.
     #[error("internal error: {0}")]
     Internal(String),
@@ -58,6 +62,7 @@ impl StoreError {
             Self::TooLarge { .. } => ProblemKind::MessageTooLarge,
             Self::Overloaded(_) => ProblemKind::Overloaded,
             Self::Unavailable(_) => ProblemKind::StorageUnavailable,
+            Self::DatabaseUnavailable(_) => ProblemKind::DatabaseUnavailable,
             Self::Internal(_) => ProblemKind::Internal,
         }
     }
@@ -71,7 +76,7 @@ impl From<StoreError> for Problem {
             StoreError::Invalid(_) | StoreError::TooLarge { .. } | StoreError::Overloaded(_) => {
                 Self::new(kind, error.to_string())
             }
-            StoreError::Damaged(_) | StoreError::Unavailable(_) => {
+            StoreError::Damaged(_) | StoreError::Unavailable(_) | StoreError::DatabaseUnavailable(_) => {
                 tracing::warn!(%error, "cannot serve a request");
                 Self::new(kind, error.to_string())
             }

@@ -67,6 +67,9 @@ pub enum ProblemKind {
     /// The storage is full, read-only or failing. Try again later.
     #[serde(rename = "urn:mailtown:problem:storage-unavailable")]
     StorageUnavailable,
+    /// The database cannot be reached or does not answer. Try again later.
+    #[serde(rename = "urn:mailtown:problem:database-unavailable")]
+    DatabaseUnavailable,
     /// A bug; the log of the service tells more.
     #[serde(rename = "urn:mailtown:problem:internal")]
     Internal,
@@ -89,7 +92,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
@@ -115,6 +118,7 @@ impl ProblemKind {
             Self::MessageDamaged => "The message is damaged",
             Self::Overloaded => "Overloaded, try again later",
             Self::StorageUnavailable => "Storage unavailable, try again later",
+            Self::DatabaseUnavailable => "Database unavailable, try again later",
             Self::Internal => "Internal error",
         }
     }
@@ -159,7 +163,7 @@ impl IntoResponse for Problem {
             ProblemKind::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            ProblemKind::Overloaded | ProblemKind::StorageUnavailable => {
+            ProblemKind::Overloaded | ProblemKind::StorageUnavailable | ProblemKind::DatabaseUnavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

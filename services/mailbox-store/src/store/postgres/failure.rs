@@ -72,8 +72,8 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Store(error) => error,
-            Failure::Silence => Self::Unavailable("the database does not answer".to_owned()),
-            Failure::Conflict(what) => Self::Unavailable(what.to_owned()),
+            Failure::Silence => Self::DatabaseUnavailable("the database does not answer".to_owned()),
+            Failure::Conflict(what) => Self::DatabaseUnavailable(what.to_owned()),
             Failure::Database(error) | Failure::Commit(error) => store_error(&error),
         }
     }
@@ -86,8 +86,10 @@ fn store_error(error: &Error) -> StoreError {
         Some(("22021", _)) => StoreError::Invalid("a text holds an octet that no text may".to_owned()),
         // Programming errors, and constraints that are violated.
         Some((_, Some("22" | "23" | "42" | "0A"))) => StoreError::Internal(reason),
-        Some(_) => StoreError::Unavailable(reason),
-        None if error.is_closed() || is_io(error) => StoreError::Unavailable(reason),
+        // Its disk is full, it is read-only, its files are damaged, or its operating system fails.
+        Some(("53100" | "25006" | "XX001" | "XX002", _) | (_, Some("58"))) => StoreError::Unavailable(reason),
+        Some(_) => StoreError::DatabaseUnavailable(reason),
+        None if error.is_closed() || is_io(error) => StoreError::DatabaseUnavailable(reason),
         None => StoreError::Internal(reason),
     }
 }

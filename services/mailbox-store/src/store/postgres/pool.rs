@@ -134,9 +134,9 @@ impl Session {
             // Not tried again by itself: who asks next tries.
             Ok(opened) => opened.map_err(|error: tokio_postgres::Error| {
                 let reason = format!("cannot connect to the database: {}", super::failure::describe(&error));
-                StoreError::Unavailable(reason).into()
+                StoreError::DatabaseUnavailable(reason).into()
             }),
-            Err(_elapsed) => Err(StoreError::Unavailable("the database greets nobody".to_owned()).into()),
+            Err(_elapsed) => Err(StoreError::DatabaseUnavailable("the database greets nobody".to_owned()).into()),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Databases that are not there, not ours, or not there any more.
 
 use super::*;
-use crate::store::{contract::MINUTE, postgres::OpenError};
+use crate::store::{
+    contract::MINUTE,
+    postgres::{OpenError, failure::Failure},
+};
 use std::time::{Duration, Instant};
 
 async fn refusal(options: Options) -> String {
@@ -13,7 +16,7 @@ async fn refusal(options: Options) -> String {
 async fn a_database_that_is_not_there_is_named_without_its_password() {
     let url = "postgres://mailtown:s3cret@127.0.0.1:1/gmail".to_owned();
     let said = refusal(Town::on(url).options()).await;
-    let expected = "postgres://mailtown@127.0.0.1:1/gmail: storage unavailable: cannot connect to the database: error \
+    let expected = "postgres://mailtown@127.0.0.1:1/gmail: database unavailable: cannot connect to the database: error \
          connecting to server: Connection refused (os error 111); start the database, or correct --database \
          (MAILTOWN_DATABASE)";
     assert_eq!(said, expected);
@@ -71,6 +74,25 @@ async fn commits_wait_for_the_disk() {
     assert_eq!(setting.unwrap().into_iter().map(shown).collect::<Vec<_>>(), ["on"]);
 }
 
+/// A full disk is told apart from a database that serves nobody.
+#[tokio::test]
+async fn what_is_wrong_with_a_database_is_told_apart() {
+    let Some(town) = Town::new().await else { return };
+    let stranger = town.stranger().await;
+    let error_of = async |condition: &str| {
+        let raise = format!("DO $$ BEGIN RAISE {condition}; END $$");
+        StoreError::from(Failure::from(stranger.batch_execute(&raise).await.unwrap_err()))
+    };
+    for condition in ["disk_full", "io_error", "read_only_sql_transaction", "data_corrupted"] {
+        let error = error_of(condition).await;
+        assert!(matches!(error, StoreError::Unavailable(_)), "{condition}: {error:?}");
+    }
+    for condition in ["too_many_connections", "admin_shutdown", "cannot_connect_now", "query_canceled"] {
+        let error = error_of(condition).await;
+        assert!(matches!(error, StoreError::DatabaseUnavailable(_)), "{condition}: {error:?}");
+    }
+}
+
 /// Connections that the database has ended are replaced, and nobody notices.
 #[tokio::test]
 async fn lost_connections_are_replaced() {
@@ -98,12 +120,12 @@ async fn a_database_that_is_away_is_a_temporary_failure() {
     let large = octets(300_000);
     for message in [&b"S: x\r\n"[..], &large] {
         let submitted = fixture.submit("during", &["a@local.test"], message).await;
-        assert!(matches!(submitted, Err(StoreError::Unavailable(_))), "{submitted:?}");
+        assert!(matches!(submitted, Err(StoreError::DatabaseUnavailable(_))), "{submitted:?}");
     }
     let claimed = fixture.store.claim(MINUTE, 9, Vec::new()).await;
-    assert!(matches!(claimed, Err(StoreError::Unavailable(_))), "{claimed:?}");
-    assert!(matches!(fixture.raw(before).await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(fixture.store.probe().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(claimed, Err(StoreError::DatabaseUnavailable(_))), "{claimed:?}");
+    assert!(matches!(fixture.raw(before).await, Err(StoreError::DatabaseUnavailable(_))));
+    assert!(matches!(fixture.store.probe().await, Err(StoreError::DatabaseUnavailable(_))));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     server.start_again();
     fixture.store.probe().await.unwrap();
