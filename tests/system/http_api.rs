@@ -8,8 +8,8 @@ use town_tests::{EXMAIL, GMAIL, Plan, TOKEN, TestTown, USR1};
 const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];
 
 /// All that anybody is told without the token.
-const UNAUTHORIZED: &str =
-    r#"{"type":"urn:mailtown:problem:unauthorized","title":"A valid bearer token is required","status":401}"#;
+const UNAUTHORIZED: &str = r#"{"type":"urn:mailtown:problem:unauthorized","title":"A valid bearer token is required","status":401}
+"#;
 
 #[tokio::test]
 async fn the_store_lists_what_pop3_lists() {
@@ -49,6 +49,63 @@ async fn every_service_describes_itself() {
     town.stop().await;
 }
 
+/// What a page of another site can have a browser send: no route takes it, with the token or without.
+#[tokio::test]
+async fn pages_of_other_sites_are_refused() {
+    let town = TestTown::start(Plan::default()).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let headers = [
+        ("host", "rebound.example", StatusCode::MISDIRECTED_REQUEST, "foreign-host"),
+        ("origin", "https://evil.example", StatusCode::FORBIDDEN, "cross-site"),
+        ("sec-fetch-site", "cross-site", StatusCode::FORBIDDEN, "cross-site"),
+    ];
+    let routes = [
+        (Method::GET, "/"),
+        (Method::GET, "/livez"),
+        (Method::GET, "/readyz"),
+        (Method::GET, "/metrics"),
+        (Method::GET, "/v1/openapi.json"),
+        (Method::POST, "/v1/queue/flush"),
+        (Method::GET, "/nothing"),
+    ];
+    for (server, key) in [EXMAIL, GMAIL].into_iter().flat_map(|server| HTTP.map(|key| (server, key))) {
+        for (method, path) in &routes {
+            for (name, value, status, kind) in headers {
+                let url = format!("http://{}{path}", town.address(server, key));
+                let request = http.request(method.clone(), &url).header(name, value).bearer_auth(TOKEN);
+                let answer = request.header("content-type", "text/plain").send().await.unwrap();
+                assert_eq!(answer.status(), status, "{server} {key:?} {method} {path} {name}");
+                assert_eq!(answer.headers()["content-type"], "application/problem+json");
+                let problem = answer.text().await.unwrap();
+                assert!(problem.contains(&format!("urn:mailtown:problem:{kind}")), "{problem}");
+                assert!(problem.ends_with("}\n"), "{problem}");
+            }
+        }
+    }
+    for host in ["localhost", "exmail-store:1080", EXMAIL, "smtp.gmail.com"] {
+        let url = format!("http://{}/livez", town.address(EXMAIL, PortKey::Store));
+        let answer = http.get(url).header("host", host).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+    }
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_page_says_where_to_go_on() {
+    let town = TestTown::start(Plan::default()).await;
+    for (key, service) in HTTP.into_iter().map(|key| (key, key.service())) {
+        let answer = town.call(Method::GET, EXMAIL, key, "/").await;
+        let page: serde_json::Value = answer.json().await.unwrap();
+        assert!(page["service"].as_str().unwrap().contains(service), "{page}");
+        for path in page["links"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()) {
+            let answer = town.call(Method::GET, EXMAIL, key, path).await;
+            let known = [StatusCode::OK, StatusCode::BAD_REQUEST];
+            assert!(known.contains(&answer.status()), "{service} {path}: {}", answer.status());
+        }
+    }
+    town.stop().await;
+}
+
 /// Whoever calls without the token learns nothing, not even what there is: all answers are the same.
 #[tokio::test]
 async fn the_token_guards_all_that_is_described_but_health_and_metrics() {
@@ -58,14 +115,14 @@ async fn the_token_guards_all_that_is_described_but_health_and_metrics() {
         let base = format!("http://{}", town.address(server, key));
         let answer = town.call(Method::GET, server, key, "/v1/openapi.json").await;
         let description: serde_json::Value = answer.json().await.unwrap();
-        let mut guarded = vec![(Method::GET, "/".to_owned()), (Method::POST, "/v1/nothing".to_owned())];
+        let mut guarded = vec![(Method::GET, "/nothing".to_owned()), (Method::POST, "/v1/nothing".to_owned())];
         for (path, operations) in description["paths"].as_object().unwrap() {
             for method in operations.as_object().unwrap().keys() {
                 let path = path.replace("{address}", USR1).replace("{id}", &id);
                 guarded.push((method.to_uppercase().parse().unwrap(), path));
             }
         }
-        for path in ["/livez", "/readyz", "/metrics"] {
+        for path in ["/", "/livez", "/readyz", "/metrics"] {
             let before = guarded.len();
             guarded.retain(|(_, guarded)| guarded != path);
             assert_eq!(guarded.len(), before - 1, "{server} {key:?} {path}");

@@ -11,17 +11,28 @@ use tokio::process::{Child, Command};
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, binaries, eventually};
 
 /// `mailtown` as a process; it is killed when this is dropped.
-struct NativeTown {
-    site: Site,
+pub(crate) struct NativeTown {
+    pub(crate) site: Site,
     process: Child,
 }
 
 impl NativeTown {
     /// Starts it, and waits until it is ready.
     async fn start(plan: Plan) -> Self {
+        Self::run(plan, Command::new(binaries::path("mailtown"))).await
+    }
+
+    /// As [`NativeTown::start`], with so many file descriptors and no more.
+    pub(crate) async fn start_with_descriptors(plan: Plan, descriptors: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+        command.arg(binaries::path("mailtown"));
+        Self::run(plan, command).await
+    }
+
+    async fn run(plan: Plan, mut command: Command) -> Self {
         let site = plan.write();
         let log = File::create(site.directory().join("log")).unwrap();
-        let mut command = Command::new(binaries::path("mailtown"));
         command.arg("--config").arg(site.config()).arg("--zone").arg(site.zone()).arg("--state").arg(site.state());
         command.env_remove("MAILTOWN_LOG").env_remove("MAILTOWN_TOKEN").kill_on_drop(true);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -49,7 +60,7 @@ impl NativeTown {
     }
 
     /// Waits until a line with all of these texts was logged.
-    async fn logged(&self, texts: &[&str]) {
+    pub(crate) async fn logged(&self, texts: &[&str]) {
         eventually(&format!("a line with {texts:?}"), PATIENCE, async || {
             let log = fs::read_to_string(self.log()).unwrap();
             log.lines().any(|line| texts.iter().all(|text| line.contains(text))).then_some(())

@@ -5,6 +5,7 @@ mod campaign;
 mod claims;
 mod cli;
 mod deletions;
+mod descriptors;
 mod dialogues;
 mod failure_messages;
 mod faults;

@@ -111,6 +111,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             metrics: Arc::new(registry),
             readiness: readiness(&store),
             token,
+            hosts: stack.http_hosts(),
         };
         let maintenance = telemetry::spawn(maintain(Arc::clone(&store), stack.clone(), shutdown.clone()));
         let sweeping = telemetry::spawn(sweep(Arc::clone(&store)));

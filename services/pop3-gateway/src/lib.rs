@@ -92,6 +92,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         metrics: Arc::new(registry),
         readiness: ready_with_store(config.store.clone(), config.stack.current().name.clone()),
         token: config.token.clone(),
+        hosts: config.stack.http_hosts(),
     };
     let stack = config.stack.clone();
     let limits = move || ConnectionLimits::from(&stack.current().limits);

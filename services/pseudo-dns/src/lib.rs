@@ -10,7 +10,7 @@ mod wire;
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    http::{HttpService, Token, always_ready},
+    http::{Hosts, HttpService, Token, always_ready},
     shutdown::CancellationToken,
     watched_file,
     zone::{Zone, ZoneError},
@@ -22,12 +22,14 @@ use tokio::{
 };
 
 /// What a pseudo-dns must be told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// What it serves.
     pub zone: ZoneSource,
     /// Guards the HTTP API; without one, anybody may call.
     pub token: Option<Token>,
+    /// The names that the HTTP side may be called by.
+    pub hosts: Hosts,
 }
 
 /// Where a zone comes from.
@@ -86,6 +88,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         // There is a zone from here on, whatever happens to the file.
         readiness: always_ready(),
         token: config.token,
+        hosts: config.hosts,
     };
     // When one part fails the others are to stop too, but nobody else's.
     let shutdown = shutdown.child_token();

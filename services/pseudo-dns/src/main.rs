@@ -30,6 +30,7 @@ async fn start(launch: Launch, zone: PathBuf) -> anyhow::Result<()> {
         dns_tcp: launch.listen(PortKey::Dns).await?,
         dns_udp: launch.listen_udp(PortKey::Dns).await?,
     };
-    let config = Config { zone: ZoneSource::File(zone), token: launch.token };
+    let hosts = launch.stack.http_hosts();
+    let config = Config { zone: ZoneSource::File(zone), token: launch.token, hosts };
     Ok(pseudo_dns::run(config, listeners, launch.shutdown).await?)
 }

@@ -6,8 +6,11 @@ use hickory_proto::{
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
 use pseudo_dns::{Config, Listeners, RunError};
-use service_kit::{http::Token, shutdown::CancellationToken};
-use std::{fs, net::SocketAddr, time::Duration};
+use service_kit::{
+    http::{OwnHosts, Token},
+    shutdown::CancellationToken,
+};
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,6 +61,7 @@ impl PseudoDns {
         let config = Config {
             zone: pseudo_dns::ZoneSource::File(directory.path().join("fdns.toml")),
             token: token.map(Token::from),
+            hosts: Arc::new(OwnHosts::default),
         };
         let shutdown = CancellationToken::new();
         let listeners = Listeners { http, dns_tcp, dns_udp };

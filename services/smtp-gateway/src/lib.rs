@@ -82,6 +82,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             metrics: Arc::new(registry),
             readiness: http::ready_with_store(config.store.clone(), config.stack.current().name.clone()),
             token: config.token,
+            hosts: config.stack.http_hosts(),
         },
         shutdown.clone(),
     );

@@ -9,6 +9,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// one of its name: soon enough that a submission can still be repeated to that one.
 #[cfg(target_os = "linux")]
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept: less than the service keeps it.
+const POOL_IDLE: Duration = Duration::from_secs(30);
 /// How long a call without a body of its own may take: far below what a mail client waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -61,6 +63,7 @@ impl Endpoint {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .pool_idle_timeout(POOL_IDLE)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none());
         #[cfg(target_os = "linux")]

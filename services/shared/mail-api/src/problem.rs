@@ -16,6 +16,12 @@ pub enum ProblemKind {
     /// The bearer token is missing or wrong.
     #[serde(rename = "urn:mailtown:problem:unauthorized")]
     Unauthorized,
+    /// The host is none that this service is called by.
+    #[serde(rename = "urn:mailtown:problem:foreign-host")]
+    ForeignHost,
+    /// A page of another site made the request.
+    #[serde(rename = "urn:mailtown:problem:cross-site")]
+    CrossSite,
     /// The user's name or password is wrong; which of them is never told.
     #[serde(rename = "urn:mailtown:problem:authentication-failed")]
     AuthenticationFailed,
@@ -80,7 +86,8 @@ impl ProblemKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::AuthenticationFailed => StatusCode::FORBIDDEN,
+            Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::AuthenticationFailed | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::InvalidRequest | Self::BareLineEnding => StatusCode::BAD_REQUEST,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MessageTooLarge | Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -101,6 +108,8 @@ impl ProblemKind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Unauthorized => "A valid bearer token is required",
+            Self::ForeignHost => "The service is not called by this host",
+            Self::CrossSite => "A page of another site may not call this service",
             Self::AuthenticationFailed => "Authentication failed",
             Self::InvalidRequest => "Invalid request",
             Self::UnsupportedMediaType => "Unsupported media type",

@@ -15,7 +15,7 @@ use utoipa::{
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "", version = ""),
-    paths(http::livez, http::readyz, http::metrics, http::openapi_json),
+    paths(http::index_page, http::livez, http::readyz, http::metrics, http::openapi_json),
     components(schemas(Problem))
 )]
 struct Everywhere;
@@ -26,6 +26,9 @@ pub(crate) fn complete(mut description: OpenApi) -> OpenApi {
     let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     description.components.get_or_insert_default().add_security_scheme("token", scheme);
     description.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    for operation in operations(&mut description) {
+        document(operation, [ProblemKind::ForeignHost, ProblemKind::CrossSite]);
+    }
     for operation in operations(&mut description).filter(|operation| operation.security.is_none()) {
         let problems = problems_of_its_shape(operation);
         document(operation, problems);

@@ -5,7 +5,10 @@ mod places;
 
 pub use places::{ConnectionLimits, Place};
 
-use crate::shutdown::{CancellationToken, GRACE};
+use crate::{
+    descriptors,
+    shutdown::{CancellationToken, GRACE},
+};
 use bytes::BytesMut;
 use peer::SharedAddresses;
 use places::Places;
@@ -25,6 +28,22 @@ const LINGER_OCTETS: usize = 1024 * 1024;
 const READ_OCTETS: usize = 4 * 1024;
 /// How many refused connections are closed with care at once. More are dropped, and may be reset.
 const REFUSALS: usize = 64;
+/// How long nothing is accepted after that has failed: one that waits would make it fail again at once.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits for the next connection. A failure, which is most likely a lack of descriptors, is logged and only delays it.
+pub async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                let remedy = descriptors::remedy(&error);
+                tracing::warn!(%error, remedy, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
 
 /// Serves each connection with `serve` until `shutdown`, then waits for the open ones, [`GRACE`] at most. A connection
 /// over the limits, which are asked for each time, is sent `refusal` and closed. Each connection has a [`Place`], which it holds until it ends.
@@ -44,15 +63,7 @@ pub async fn accept<S, F>(
     loop {
         let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(connection) => connection,
-                Err(error) => {
-                    // Out of file descriptors, most likely: those in use will be closed some time.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
+            accepted = accept_one(&listener) => accepted,
         };
         // Replies are written whole, so there is nothing for Nagle's algorithm to gather.
         let _ = stream.set_nodelay(true);

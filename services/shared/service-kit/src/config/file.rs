@@ -31,6 +31,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) relay: Relay,
+    #[serde(default)]
+    pub(super) http: Http,
     /// For every account but those that `quotas` names.
     #[serde(default)]
     pub(super) quota: Quota,
@@ -154,6 +156,14 @@ impl Default for Relay {
             reply_timeout: 5 * minute,
         }
     }
+}
+
+/// `[http]`: how the HTTP services are called.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    /// Names that they are called by, besides those of the town.
+    pub(super) hosts: Vec<Domain>,
 }
 
 /// `[retention]`: how long mail is kept.

@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigError, PortKey, Stack};
 use crate::{
+    http::Hosts,
     shutdown::{CancellationToken, Reload},
     toml_file,
     watched_file::{self, WatchedFile},
@@ -18,6 +19,12 @@ impl LiveStack {
     /// The configuration in force. Whoever asks twice may see two configurations.
     pub fn current(&self) -> Arc<Stack> {
         Arc::clone(&self.0.borrow())
+    }
+
+    /// The names that the HTTP services of this stack may be called by, at any moment.
+    pub fn http_hosts(&self) -> Hosts {
+        let stack = self.clone();
+        Arc::new(move || stack.current().http_hosts.clone())
     }
 
     /// Waits for a configuration that this clone has not returned here yet.
@@ -173,6 +180,7 @@ fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::OwnHosts;
 
     const TEXT: &str = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n";
 
@@ -194,6 +202,17 @@ mod tests {
         assert_eq!((after.port(PortKey::Smtp), after.profile), (Some(1), super::super::Profile::Rfc));
         assert_eq!(live.apply(&parse("[server.b]\nsmtp = 3\npop = 4\n"))[0], "server.\"a\" (removed)");
         assert!(stack.current().is_local(&"y".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn another_name_for_http_counts_at_once() {
+        let text = format!("{TEXT}[agent.x]\nsmtp = \"smtp.a\"\npop = \"pop.a\"\n");
+        let live = LiveConfig::from(parse(&text));
+        let hosts = live.stacks().next().unwrap().http_hosts();
+        assert_eq!(hosts(), OwnHosts::from_iter(["a", "smtp.a", "pop.a"]));
+        let needs_restart = live.apply(&parse(&format!("{text}[http]\nhosts = [\"Town.Example\"]\n")));
+        assert_eq!(needs_restart, Vec::<String>::new());
+        assert_eq!(hosts(), OwnHosts::from_iter(["a", "smtp.a", "pop.a", "town.example"]));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ pub use file::{AgentHosts, Limits, Relay, Retention};
 pub use live::{LiveConfig, LiveStack};
 pub use values::{Password, Profile, Quota};
 
+use crate::http::OwnHosts;
 use file::{File, Server};
 use ipnet::IpNet;
 use mail_proto::{Domain, Mailbox};
@@ -50,6 +51,8 @@ pub struct Stack {
     pub relay: Relay,
     /// How long mail is kept.
     pub retention: Retention,
+    /// The names that its HTTP services may be called by: those of the town, and `[http] hosts`.
+    pub http_hosts: OwnHosts,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
@@ -245,6 +248,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         limits: file.limits.clone(),
         relay: file.relay.clone(),
         retention: file.retention.clone(),
+        http_hosts: http_hosts(file),
         quota: file.quota,
         quotas: file.quotas.clone(),
         ports: server.clone(),
@@ -255,6 +259,13 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
 fn no_such_stack<'n>(path: &Path, name: &str, servers: impl Iterator<Item = &'n Domain>) -> ConfigError {
     let servers: Vec<_> = servers.map(Domain::as_str).collect();
     meaning(path, format!("no [server.\"{name}\"]; the servers are: {}", servers.join(", ")))
+}
+
+/// The servers' names, the names that agents look up, and what the file adds.
+fn http_hosts(file: &File) -> OwnHosts {
+    let servers = file.server.keys().map(Domain::as_str);
+    let agents = file.agent.values().flat_map(|hosts| [hosts.smtp.as_str(), hosts.pop.as_str()]);
+    servers.chain(agents).chain(file.http.hosts.iter().map(Domain::as_str)).collect()
 }
 
 fn meaning(path: &Path, message: String) -> ConfigError {

@@ -95,6 +95,10 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "greeting = \"a\\r\\nb\"\n",
             "data/config.toml:4: server.a.greeting: \"a\\r\\nb\" is no greeting; give 1 to 255 printable ASCII characters",
         ),
+        (
+            server.to_owned() + "[http]\nhosts = [\"town.example:1080\"]\n",
+            "data/config.toml:5: http.hosts[0]: invalid domain: \"town.example:1080\"",
+        ),
         ("[server.a\n".to_owned(), "data/config.toml:1: unclosed table, expected `]`"),
     ];
     for (text, expected) in table {

@@ -1,22 +1,26 @@
 //! The HTTP side of a service: health, metrics, description, and its API behind the bearer token.
 
-use crate::{
-    description,
-    shutdown::{CancellationToken, GRACE},
-    telemetry,
-};
+mod origin;
+mod room;
+mod server;
+
+pub use origin::OwnHosts;
+
+use crate::{description, shutdown::CancellationToken};
 use axum::{
     Json, Router,
+    body::{Body, HttpBody},
     extract::{Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
-    serve::ListenerExt,
 };
-use mail_api::{Problem, ProblemKind, StoreClient};
+use bytes::BytesMut;
+use mail_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
 use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
@@ -29,6 +33,9 @@ const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers whether the service can do its work now, and else why not.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// Returns the names that a service may be called by now.
+pub type Hosts = Arc<dyn Fn() -> OwnHosts + Send + Sync>;
 
 /// A service that is ready as long as it runs.
 pub fn always_ready() -> Readiness {
@@ -92,28 +99,24 @@ pub struct HttpService {
     pub readiness: Readiness,
     /// Guards everything under `/v1`; without one, anybody may call.
     pub token: Option<Token>,
+    /// The names that it may be called by; asked for each request.
+    pub hosts: Hosts,
 }
 
-/// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`] at most.
+/// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`](crate::shutdown::GRACE) at most. How many
+/// connections there are at once, in all HTTP services of a process, depends on its limit of descriptors.
 ///
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
-    telemetry::listening("HTTP", listener.local_addr());
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let graceful =
-        axum::serve(listener, router(service)).with_graceful_shutdown(shutdown.clone().cancelled_owned()).into_future();
-    tokio::select! {
-        ended = graceful => ended,
-        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
-    }
+    server::serve(listener, router(service), shutdown).await;
+    Ok(())
 }
 
 /// All the routes of a service, for those who serve them in another way.
 pub fn router(service: HttpService) -> Router {
     let description = Arc::new(description::complete(service.description));
+    let index = Arc::new(Index::of(&description));
     let api = service
         .api
         .route("/v1/openapi.json", get(openapi_json).with_state(description))
@@ -121,11 +124,60 @@ pub fn router(service: HttpService) -> Router {
         .fallback(|| async { Problem::from(ProblemKind::NotFound) })
         .layer(middleware::from_fn_with_state(service.token, guard));
     Router::new()
+        .route("/", get(index_page).with_state(index))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(service.readiness))
         .route("/metrics", get(metrics).with_state(service.metrics))
         .method_not_allowed_fallback(method_not_allowed)
         .merge(api)
+        .layer(middleware::from_fn_with_state(service.hosts, origin::guard))
+        .layer(middleware::map_response(end_line))
+}
+
+/// Where to go from `/`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Index {
+    service: String,
+    version: &'static str,
+    /// All that can be read without knowing more than its path.
+    links: Vec<String>,
+}
+
+impl Index {
+    fn of(description: &OpenApi) -> Self {
+        let readable = description.paths.paths.iter().filter(|(path, item)| item.get.is_some() && !path.contains('{'));
+        let links = readable.map(|(path, _)| path.clone()).filter(|path| path != "/").collect();
+        Self { service: description.info.title.clone(), version: env!("CARGO_PKG_VERSION"), links }
+    }
+}
+
+/// The service's name, and the paths that can be read.
+#[utoipa::path(
+    get, path = "/", tag = "health", security(()),
+    responses((status = 200, description = "Where to go on", body = Object)),
+)]
+pub(crate) async fn index_page(State(index): State<Arc<Index>>) -> Response {
+    Json(&*index).into_response()
+}
+
+/// Ends JSON with a line feed, so that a shell's prompt does not follow it on its line.
+async fn end_line(response: Response) -> Response {
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|media_type| {
+        [&b"application/json"[..], PROBLEM_MEDIA_TYPE.as_bytes()].contains(&media_type.as_bytes())
+    });
+    // Only HEAD has no body here: the answer to it stays as it is.
+    if !is_json || response.body().is_end_stream() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Every JSON body was made whole in memory.
+    let Ok(json) = axum::body::to_bytes(body, usize::MAX).await else {
+        return Problem::from(ProblemKind::Internal).into_response();
+    };
+    let mut json = BytesMut::from(json);
+    json.extend_from_slice(b"\n");
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(json.freeze()))
 }
 
 /// This description.

@@ -1,0 +1,173 @@
+//! Which callers a web browser may speak for: none but the town's own pages.
+//!
+//! A page of another site can send requests to loopback, and by DNS rebinding it can read the answers. Such requests
+//! name a foreign host, or say that they come from another site.
+
+use super::Hosts;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, Uri, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use mail_api::{Problem, ProblemKind};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+/// Says how the page that makes a request stands to its target (Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The names that a service may be called by, besides IP literals, localhost and names without a dot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnHosts(Arc<BTreeSet<String>>);
+
+impl<S: AsRef<str>> FromIterator<S> for OwnHosts {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        Self(Arc::new(names.into_iter().map(|name| plain(name.as_ref())).collect()))
+    }
+}
+
+impl OwnHosts {
+    /// Whether requests to this host are for this service.
+    fn contains(&self, host: &str) -> bool {
+        let host = plain(host);
+        let literal = host.trim_start_matches('[').trim_end_matches(']');
+        literal.parse::<IpAddr>().is_ok() || !host.contains(['.', ':']) || self.0.contains(&host)
+    }
+}
+
+/// Refuses what a page of another site has sent.
+pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    match check(&hosts(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn check(own: &OwnHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let header = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => Some(authority(host.as_bytes()).ok_or_else(foreign_host)?),
+        (Some(_), Some(_)) => return Err(foreign_host()),
+    };
+    // A whole URL as the target counts for more than Host (RFC 9112 §3.2.2), so both have to be right.
+    let target = uri.authority();
+    for authority in header.iter().chain(target) {
+        if authority.as_str().contains('@') || !own.contains(authority.host()) {
+            return Err(foreign_host());
+        }
+    }
+    let host = target.or(header.as_ref()).map(|authority| plain(authority.host()));
+    let same_host = |origin: &[u8]| origin_host(origin).is_some_and(|origin| Some(origin) == host);
+    let same_site = |site: &[u8]| [&b"same-origin"[..], b"same-site", b"none"].contains(&site);
+    let from_here = headers.get_all(header::ORIGIN).iter().all(|origin| same_host(origin.as_bytes()))
+        && headers.get_all(SEC_FETCH_SITE).iter().all(|site| same_site(site.as_bytes()));
+    if from_here { Ok(()) } else { Err(ProblemKind::CrossSite.into()) }
+}
+
+fn foreign_host() -> Problem {
+    let detail = "call it by an IP address, localhost or a name of the town, or add the name to [http] hosts";
+    Problem::new(ProblemKind::ForeignHost, detail)
+}
+
+fn authority(text: &[u8]) -> Option<Authority> {
+    Authority::try_from(text).ok()
+}
+
+/// The host of an origin such as `http://localhost:8025`; the opaque origin `null` has none.
+fn origin_host(origin: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(origin).ok()?;
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    Some(plain(authority(rest.as_bytes())?.host()))
+}
+
+/// A host as it is compared: in lower case and without a final dot.
+fn plain(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn outcome(target: &str, headers: &[(&'static str, &str)]) -> Option<ProblemKind> {
+        let own = OwnHosts::from_iter(["exmail.qq.com", "Town.Example."]);
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        check(&own, &target.parse().unwrap(), &map).err().map(|problem| problem.kind)
+    }
+
+    #[test]
+    fn hosts() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:1080",
+            "192.168.1.5:1080",
+            "[::1]",
+            "[::1]:1080",
+            "localhost:1080",
+            "LOCALHOST",
+            "localhost.",
+            "exmail-store:1080",
+            "exmail.qq.com",
+            "EXMAIL.qq.com.:1080",
+            "town.example",
+        ] {
+            assert_eq!(outcome("/v1/queue", &[("host", host)]), None, "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:1080",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "qq.com",
+            "x.exmail.qq.com",
+            "127.1",
+            "exmail.qq.com@evil.example",
+            "evil.example@localhost",
+            "",
+            "a b",
+            "::1",
+            "[evil.example]",
+        ] {
+            assert_eq!(outcome("/v1/queue", &[("host", host)]), Some(ProblemKind::ForeignHost), "{host:?}");
+        }
+        assert_eq!(outcome("/", &[]), None, "HTTP/1.0 has no Host");
+        let two = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(outcome("/", &two), Some(ProblemKind::ForeignHost));
+        let absolute = |target, host| outcome(target, &[("host", host)]);
+        assert_eq!(absolute("http://localhost/", "localhost"), None);
+        assert_eq!(absolute("http://evil.example/", "localhost"), Some(ProblemKind::ForeignHost));
+        assert_eq!(absolute("http://localhost/", "evil.example"), Some(ProblemKind::ForeignHost));
+    }
+
+    #[test]
+    fn origins() {
+        type Case<'a> = (&'a [(&'static str, &'a str)], Option<ProblemKind>);
+        let cross_site = Some(ProblemKind::CrossSite);
+        let table: &[Case<'_>] = &[
+            (&[], None),
+            (&[("origin", "http://localhost:8025")], None),
+            (&[("origin", "https://LOCALHOST")], None),
+            (&[("origin", "http://127.0.0.1:1080")], cross_site),
+            (&[("origin", "http://evil.example")], cross_site),
+            (&[("origin", "http://localhost.evil.example")], cross_site),
+            (&[("origin", "null")], cross_site),
+            (&[("origin", "moz-extension://localhost")], cross_site),
+            (&[("origin", "")], cross_site),
+            (&[("origin", "http://localhost"), ("origin", "http://evil.example")], cross_site),
+            (&[("sec-fetch-site", "same-origin")], None),
+            (&[("sec-fetch-site", "none")], None),
+            (&[("sec-fetch-site", "cross-site")], cross_site),
+            (&[("sec-fetch-site", "whatever")], cross_site),
+            (&[("origin", "http://localhost"), ("sec-fetch-site", "cross-site")], cross_site),
+        ];
+        for (headers, expected) in table {
+            let headers = [&[("host", "localhost:1080")], *headers].concat();
+            assert_eq!(outcome("/v1/queue/flush", &headers), *expected, "{headers:?}");
+        }
+    }
+}
