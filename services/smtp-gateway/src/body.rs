@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use mail_api::{Accepted, ApiError, StoreClient, Submission};
 use mail_proto::{
     dot::DotDecoder,
+    header::separator,
     smtp::{
         Envelope, Reply,
         session::{TRACE_OCTETS, bare_line_ending, too_large},
@@ -196,5 +197,5 @@ fn with_head(head: &str, message: Vec<u8>) -> Bytes {
     if head.is_empty() {
         return message.into();
     }
-    [head.as_bytes(), trace::separator(&message), &message].concat().into()
+    [head.as_bytes(), separator(&message), &message].concat().into()
 }

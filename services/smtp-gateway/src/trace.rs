@@ -25,16 +25,6 @@ pub(crate) fn received(envelope: &Envelope, peer: SocketAddr, server_name: &Doma
     format!("Received: from {client} ({literal})\r\n\tby {server_name} with {protocol}{recipient};\r\n\t{date}\r\n")
 }
 
-/// What stands between a field that is added before a message and the message itself: an empty line, unless the message
-/// begins with a header field, or with that line. Otherwise its first line would continue or join our field
-/// (RFC 5322 §2.2.3).
-pub(crate) fn separator(message: &[u8]) -> &'static [u8] {
-    let name = message.iter().take_while(|octet| matches!(octet, b'!'..=b'9' | b';'..=b'~')).count();
-    let colon = message[name..].iter().find(|octet| !matches!(octet, b' ' | b'\t'));
-    let is_field = name > 0 && colon == Some(&b':');
-    if is_field || message.is_empty() || message.starts_with(b"\r\n") { b"" } else { b"\r\n" }
-}
-
 /// How many of the first octets of a message are trace fields, whole ones with their continuation lines.
 pub(crate) fn trace_octets(message: &[u8]) -> usize {
     let mut octets = 0;
@@ -89,18 +79,6 @@ mod tests {
         envelope.client_name = "".parse().unwrap();
         let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from [IPv6:::1] ([IPv6:::1])\r\n"), "{field}");
-    }
-
-    #[test]
-    fn a_message_that_begins_with_no_field_is_set_apart() {
-        let apart =
-            ["no field\r\n", " Subject: folded\r\n", "\tx\r\n", "From u@a.test Thu: x\r\n", ": x\r\n", "é: x", "name"];
-        for message in apart {
-            assert_eq!(separator(message.as_bytes()), b"\r\n", "{message:?}");
-        }
-        for message in ["Subject: x\r\n", "X-1:\r\n", "Subject : x\r\n", "\r\nbody\r\n", ""] {
-            assert_eq!(separator(message.as_bytes()), b"", "{message:?}");
-        }
     }
 
     #[test]

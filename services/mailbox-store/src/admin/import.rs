@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use indicatif::ProgressBar;
 use mail_api::{MailboxSummary, StoreClient, Submission};
-use mail_proto::{Mailbox, ReversePath};
+use mail_proto::{Mailbox, ReversePath, header::separator};
 use prometheus_client::registry::Registry;
 use service_kit::{
     cli::{self, ServiceArgs},
@@ -211,7 +211,7 @@ impl Target {
         let sender = returned.or(message.sender).unwrap_or_default();
         let octets = network_lines(body);
         let reverse_path = format!("<{sender}>").parse().unwrap_or(ReversePath::Null);
-        let added = if self.adds_return_path { return_path(&reverse_path).len() } else { 0 };
+        let added = if self.adds_return_path { return_path(&reverse_path).len() + separator(&octets).len() } else { 0 };
         self.room((octets.len() + added) as u64).await?;
         // Names this message of this import, so that a repeat is known for one.
         digest.reset();

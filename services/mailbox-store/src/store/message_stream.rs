@@ -2,11 +2,17 @@
 
 use super::{Result, StoreError};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream::BoxStream};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use mail_proto::header::separator;
 use std::fmt::Display;
 
 /// How much of a refused message is still read, so that its sender gets to see the refusal.
 const DRAINED_OCTETS: u64 = 64 * 1024 * 1024;
+/// How many octets of a message tell whether it begins with a header field: a line has no more (RFC 5322 §2.1.1).
+const LINE_OCTETS: usize = 1000;
 
 /// A message on its way in, checked as it passes: a CR or LF that is not part of a CRLF, or too many octets,
 /// end it with an error.
@@ -35,6 +41,28 @@ impl MessageStream {
     /// No octets.
     pub fn empty() -> Self {
         Self::new(futures_util::stream::empty::<Result<Bytes, String>>(), 0)
+    }
+
+    /// The same message, ready to have a header field put before it: with an empty line first, if it would otherwise
+    /// continue or join that field. The line does not count against the limit.
+    pub(super) async fn set_apart(mut self) -> Self {
+        let (mut start, mut broken) = (Bytes::new(), None);
+        while start.len() < LINE_OCTETS && memchr::memchr(b'\n', &start).is_none() {
+            match self.source.next().await {
+                Some(Ok(chunk)) if start.is_empty() => start = chunk,
+                Some(Ok(chunk)) => start = [start, chunk].concat().into(),
+                Some(Err(reason)) => {
+                    broken = Some(Err(reason));
+                    break;
+                }
+                None => break,
+            }
+        }
+        let line = separator(&start);
+        self.limit_octets = self.limit_octets.saturating_add(line.len() as u64);
+        let start = [Ok(Bytes::from_static(line)), Ok(start)].into_iter().chain(broken);
+        self.source = stream::iter(start).chain(self.source).boxed();
+        self
     }
 
     /// The next octets; `None` at the end of a good message.
@@ -109,12 +137,18 @@ impl LineEndings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
 
-    async fn read(message: &[u8], chunk_octets: usize, limit_octets: u64) -> Result<Vec<u8>> {
+    fn arriving(message: &[u8], chunk_octets: usize, limit_octets: u64) -> MessageStream {
         let chunks: Vec<_> =
             message.chunks(chunk_octets).map(|chunk| Ok::<_, String>(Bytes::copy_from_slice(chunk))).collect();
-        let mut message = MessageStream::new(stream::iter(chunks), limit_octets);
+        MessageStream::new(stream::iter(chunks), limit_octets)
+    }
+
+    async fn read(message: &[u8], chunk_octets: usize, limit_octets: u64) -> Result<Vec<u8>> {
+        read_to_end(arriving(message, chunk_octets, limit_octets)).await
+    }
+
+    async fn read_to_end(mut message: MessageStream) -> Result<Vec<u8>> {
         let mut octets = Vec::new();
         while let Some(chunk) = message.next().await? {
             octets.extend_from_slice(&chunk);
@@ -154,6 +188,39 @@ mod tests {
     async fn the_limit_is_what_still_fits() {
         assert_eq!(read(b"12345\r\n", 2, 7).await, Ok(b"12345\r\n".to_vec()));
         assert_eq!(read(b"12345\r\n", 2, 6).await, Err(StoreError::TooLarge { limit_octets: 6 }));
+    }
+
+    #[tokio::test]
+    async fn a_field_can_be_put_before_any_message() {
+        let long = format!("{}\r\n", "x".repeat(3000));
+        let table: [(&str, &str); 6] = [
+            ("Subject: x\r\n\r\nbody\r\n", ""),
+            ("\r\nbody\r\n", ""),
+            ("", ""),
+            ("no field", "\r\n"),
+            (" Subject: x\r\n", "\r\n"),
+            (&long, "\r\n"),
+        ];
+        for (message, line) in table {
+            for chunk_octets in [1, 2, 7, 5000] {
+                let limit_octets = message.len() as u64;
+                let apart = arriving(message.as_bytes(), chunk_octets, limit_octets).set_apart().await;
+                assert_eq!(read_to_end(apart).await.unwrap(), [line, message].concat().as_bytes(), "{message:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn set_apart_or_not_what_is_wrong_is_refused() {
+        for message in ["no field\n", "no field\r", "Subject: x\r\n\n"] {
+            let apart = arriving(message.as_bytes(), 3, 100).set_apart().await;
+            assert_eq!(read_to_end(apart).await, Err(StoreError::BareLineEnding), "{message:?}");
+        }
+        let apart = arriving(b"no field\r\n", 3, 9).set_apart().await;
+        assert!(matches!(read_to_end(apart).await, Err(StoreError::TooLarge { .. })));
+        let broken = stream::iter([Ok("no fie".into()), Err("reset"), Ok("ld\r\n".into())]);
+        let apart = MessageStream::new(broken, 100).set_apart().await;
+        assert_eq!(read_to_end(apart).await, Err(StoreError::Invalid("the message broke off: reset".to_owned())));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod dot;
+pub mod header;
 mod http;
 pub mod line;
 pub mod pop3;

@@ -149,7 +149,7 @@ impl Fixture {
         read(self.store.raw(id).await?).await
     }
 
-    async fn delivered(&self, address: &str, id: MessageId) -> Result<Vec<u8>> {
+    pub(crate) async fn delivered(&self, address: &str, id: MessageId) -> Result<Vec<u8>> {
         read(self.store.delivered_raw(&mailbox(address), id).await?).await
     }
 }

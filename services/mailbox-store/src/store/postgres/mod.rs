@@ -116,6 +116,7 @@ impl Store for PostgresStore {
 
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
         check(&submission)?;
+        let message = if self.adds_return_path { message.set_apart().await } else { message };
         let body = bodies::receive(&self.spool, &self.memory, message).await?;
         let incoming = Incoming { submission, body, adds_return_path: self.adds_return_path };
         match incoming.body.content {

@@ -108,6 +108,7 @@ impl Store for SqliteStore {
 
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
         check(&submission)?;
+        let message = if self.adds_return_path { message.set_apart().await } else { message };
         let body = self.bodies.receive(message).await?;
         let adds_return_path = self.adds_return_path;
         self.writer.write(move |unit| submit::submit(unit, &submission, body, adds_return_path)).await

@@ -313,3 +313,20 @@ async fn a_panic_ends_nothing() {
     fixture.send("t", &["a@local.test"]).await;
     assert_eq!(fixture.queued().await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn return_path_stays_apart_from_a_message_that_begins_with_no_field() {
+    let fixture = in_directory(TempDir::new().unwrap(), true).await;
+    let large = [b"no field\r\n".to_vec(), octets(300_000)].concat();
+    let table: [(&[u8], &str); 4] =
+        [(b"Subject: x\r\n", ""), (b"no field\r\n", "\r\n"), (b" folded\r\n", "\r\n"), (&large, "\r\n")];
+    let return_path = "Return-Path: <sender@local.test>\r\n";
+    for (number, (message, line)) in table.into_iter().enumerate() {
+        let id = fixture.submit(&number.to_string(), &["a@local.test"], message).await.unwrap().id;
+        let expected = [return_path.as_bytes(), line.as_bytes(), message].concat();
+        assert!(fixture.delivered("a@local.test", id).await.unwrap() == expected, "{number}");
+        let session = fixture.open("a@local.test").await.unwrap();
+        assert_eq!(session.messages[number].octets, expected.len() as u64);
+        fixture.store.close_maildrop(&mailbox("a@local.test"), &session.session).await.unwrap();
+    }
+}

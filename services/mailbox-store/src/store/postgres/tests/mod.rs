@@ -136,14 +136,14 @@ async fn return_path_is_part_of_what_was_delivered_while_it_was_asked_for() {
     let store = PostgresStore::open(Options { adds_return_path: true, ..town.options() }).await.unwrap();
     let fixture = Fixture::new(Arc::new(store), town.clock.clone(), Box::new(())).await;
     let mut ids = Vec::new();
-    for (n, octets) in [b"S: x\r\n".to_vec(), octets(300_000)].iter().enumerate() {
+    for (n, octets) in [b"S: x\r\n".to_vec(), octets(300_000), b"no field\r\n".to_vec()].iter().enumerate() {
         ids.push(fixture.submit(&format!("{n}"), &["a@local.test"], octets).await.unwrap().id);
     }
     // What follows is delivered plain; what was there stays as it was.
     let fixture = town.fixture().await;
     ids.push(fixture.submit("plain", &["a@local.test"], b"S: x\r\n").await.unwrap().id);
     let prefix = "Return-Path: <sender@local.test>\r\n".len() as u64;
-    let expected = [prefix + 6, prefix + 300_000, 6];
+    let expected = [prefix + 6, prefix + 300_000, prefix + 2 + 10, 6];
     let listed = fixture.open("a@local.test").await.unwrap().messages;
     assert_eq!(listed.iter().map(|entry| entry.octets).collect::<Vec<_>>(), expected);
     for (id, octets) in ids.into_iter().zip(expected) {
