@@ -152,8 +152,13 @@ impl Town {
         let (data, database) = (options.state.join(&name), None);
         let config = mailbox_store::Config { stack: stack.clone(), data, database, token: token.clone() };
         self.foundations.spawn(PortKey::Store, &name, mailbox_store::run(config, listeners.store, stop.clone()));
-        let (zone, hosts) = (options.zone.clone(), stack.http_hosts());
-        let config = pseudo_dns::Config { zone, token: token.clone(), hosts };
+        let config = pseudo_dns::Config {
+            zone: options.zone.clone(),
+            servers: options.config.servers(),
+            grace: stack.current().zone_grace,
+            token: token.clone(),
+            hosts: stack.http_hosts(),
+        };
         self.foundations.spawn(PortKey::Dns, &name, pseudo_dns::run(config, listeners.dns, stop));
 
         let stop = self.gateways.shutdown.clone();

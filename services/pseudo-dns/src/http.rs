@@ -3,6 +3,7 @@
 use crate::{
     CurrentZone,
     metrics::{Metrics, Transport},
+    served::JustLost,
 };
 use axum::{
     Json, Router,
@@ -44,6 +45,7 @@ pub(crate) fn description() -> OpenApi {
     responses(
         (status = 200, description = "The name exists", body = Resolution),
         (status = 404, description = "The name does not exist"),
+        (status = 503, description = "The name has just lost these records"),
     )
 )]
 async fn resolve(
@@ -58,22 +60,22 @@ async fn resolve(
     let name = absolute_name(&query.name);
     let zone = resolver.zone.borrow().clone();
     let (record_type, lookup) = match query.record_type {
-        RecordType::Mx => ("MX", list(zone.mail_exchanges(&name)).map(Records::Mx)),
-        RecordType::P => ("P", list(zone.ports(&name).map(|port| vec![port.to_string()])).map(Records::P)),
+        RecordType::Mx => ("MX", zone.look_up(|zone| zone.mail_exchanges(&name).map(Records::Mx))),
+        RecordType::P => ("P", zone.look_up(|zone| zone.ports(&name).map(|port| Records::P(vec![port.to_string()])))),
     };
-    let response = if lookup.is_some() { "NOERROR" } else { "NXDOMAIN" };
+    let none = match query.record_type {
+        RecordType::Mx => Records::Mx(Vec::new()),
+        RecordType::P => Records::P(Vec::new()),
+    };
+    let (response, answer) = match lookup {
+        Ok(Lookup::Found(records)) => ("NOERROR", Ok(records)),
+        Ok(Lookup::NoRecords) => ("NOERROR", Ok(none)),
+        Ok(Lookup::NameUnknown) => ("NXDOMAIN", Err(ProblemKind::NameUnknown)),
+        Err(JustLost) => ("SERVFAIL", Err(ProblemKind::RecordJustLost)),
+    };
     resolver.metrics.count(Transport::http, record_type, response);
-    match lookup {
-        Some(records) => Ok(Json(Resolution { name, records })),
-        None => Err(Problem::new(ProblemKind::NameUnknown, name)),
-    }
-}
-
-/// `None` for a name that does not exist.
-fn list<T>(lookup: Lookup<Vec<T>>) -> Option<Vec<T>> {
-    match lookup {
-        Lookup::Found(records) => Some(records),
-        Lookup::NoRecords => Some(Vec::new()),
-        Lookup::NameUnknown => None,
+    match answer {
+        Ok(records) => Ok(Json(Resolution { name, records })),
+        Err(kind) => Err(Problem::new(kind, name)),
     }
 }

@@ -5,17 +5,19 @@ mod http;
 mod metrics;
 mod records;
 mod reload;
+mod served;
 mod wire;
 
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
+use served::ServedZone;
 use service_kit::{
     http::{Hosts, HttpService, Token, always_ready},
     shutdown::CancellationToken,
     watched_file,
     zone::{Zone, ZoneError},
 };
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
@@ -26,6 +28,10 @@ use tokio::{
 pub struct Config {
     /// What it serves.
     pub zone: ZoneSource,
+    /// Names that have an address here, beside those of the zone: the servers' own.
+    pub servers: Vec<String>,
+    /// How long a record that has gone from the zone is not denied.
+    pub grace: Duration,
     /// Guards the HTTP API; without one, anybody may call.
     pub token: Option<Token>,
     /// The names that the HTTP side may be called by.
@@ -77,7 +83,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         }
         ZoneSource::Fixed(zone) => (None, zone),
     };
-    let (publish, zone) = watch::channel(Arc::new(zone));
+    let servers = config.servers;
+    let zone = zone.with_hosts(servers.iter().map(String::as_str));
+    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(zone, config.grace)));
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -98,7 +106,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         async { Ok(wire::serve(listeners.dns_udp, listeners.dns_tcp, zone, metrics, shutdown.clone()).await?) },
         async {
             match file {
-                Some(file) => reload::watch(file, publish, shutdown.clone()).await,
+                Some(file) => reload::watch(file, &servers, publish, shutdown.clone()).await,
                 None => shutdown.cancelled().await,
             }
             Ok(())
@@ -108,4 +116,4 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 }
 
 /// The zone in force, as its readers see it.
-type CurrentZone = watch::Receiver<Arc<Zone>>;
+type CurrentZone = watch::Receiver<Arc<ServedZone>>;

@@ -30,7 +30,12 @@ async fn start(launch: Launch, zone: PathBuf) -> anyhow::Result<()> {
         dns_tcp: launch.listen(PortKey::Dns).await?,
         dns_udp: launch.listen_udp(PortKey::Dns).await?,
     };
-    let hosts = launch.stack.http_hosts();
-    let config = Config { zone: ZoneSource::File(zone), token: launch.token, hosts };
+    let config = Config {
+        zone: ZoneSource::File(zone),
+        servers: launch.servers,
+        grace: launch.stack.current().zone_grace,
+        token: launch.token,
+        hosts: launch.stack.http_hosts(),
+    };
     Ok(pseudo_dns::run(config, listeners, launch.shutdown).await?)
 }

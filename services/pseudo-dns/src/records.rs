@@ -5,7 +5,7 @@ use hickory_proto::rr::{
     rdata::{A, AAAA, MX, NULL, SOA, SRV},
 };
 use service_kit::zone::{Host, Lookup, P_RECORD_TYPE, Port, SERVICE_PREFIXES, Zone};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// How long an answer may be cached, in seconds: an edit of the zone file is in force everywhere soon after.
 pub(crate) const TTL_SECONDS: u32 = 5;
@@ -77,12 +77,17 @@ fn services(zone: &Zone, name: &str) -> Vec<RData> {
 }
 
 fn addresses(zone: &Zone, name: &str, record_type: RecordType) -> Vec<RData> {
+    if zone.is_host(name) {
+        // Everything listens on 127.0.0.1, and nothing on ::1.
+        return match record_type {
+            RecordType::A => vec![RData::A(A(Ipv4Addr::LOCALHOST))],
+            _ => Vec::new(),
+        };
+    }
     let Some(port) = zone.ports(name).found() else { return Vec::new() };
     match (port.host, record_type) {
-        (Host::Local, RecordType::A) => vec![RData::A(A(Ipv4Addr::LOCALHOST))],
-        (Host::Local, _) => vec![RData::AAAA(AAAA(Ipv6Addr::LOCALHOST))],
         (Host::Address(IpAddr::V4(address)), RecordType::A) => vec![RData::A(A(address))],
         (Host::Address(IpAddr::V6(address)), RecordType::AAAA) => vec![RData::AAAA(AAAA(address))],
-        (Host::Address(_) | Host::Name(_), _) => Vec::new(),
+        (Host::Local | Host::Address(_) | Host::Name(_), _) => Vec::new(),
     }
 }

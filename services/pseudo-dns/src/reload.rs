@@ -1,5 +1,6 @@
 //! Reads the zone file again when it has changed.
 
+use crate::served::ServedZone;
 use service_kit::{
     shutdown::CancellationToken,
     watched_file::WatchedFile,
@@ -16,7 +17,12 @@ pub(crate) fn open(path: PathBuf, interval: Duration) -> Result<(WatchedFile, Zo
 }
 
 /// Publishes each new zone until `shutdown`. A file that is gone or broken is logged once.
-pub(crate) async fn watch(mut file: WatchedFile, publish: watch::Sender<Arc<Zone>>, shutdown: CancellationToken) {
+pub(crate) async fn watch(
+    mut file: WatchedFile,
+    servers: &[String],
+    publish: watch::Sender<Arc<ServedZone>>,
+    shutdown: CancellationToken,
+) {
     while let Some(read) = shutdown.run_until_cancelled(file.changed()).await {
         let zone = read
             .map_err(|reason| unreadable(file.path(), reason))
@@ -24,7 +30,8 @@ pub(crate) async fn watch(mut file: WatchedFile, publish: watch::Sender<Arc<Zone
         match zone {
             Ok(zone) => {
                 tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read again");
-                publish.send_replace(Arc::new(zone));
+                let zone = zone.with_hosts(servers.iter().map(String::as_str));
+                publish.send_modify(|served| *served = Arc::new(served.replaced_by(zone)));
             }
             Err(fault) => tracing::error!(%fault, "the zone that was read last stays in force"),
         }
@@ -40,9 +47,9 @@ mod tests {
     const SECOND: &str = "[MX]\n[P]\n\"a.\" = \"2\"\n";
     const BROKEN: &str = "[MX]\n[P]\n\"a.\" = \"zwei\"\n";
 
-    fn port(zone: &Zone) -> String {
-        match zone.ports("a.") {
-            Lookup::Found(port) => port.to_string(),
+    fn port(zone: &ServedZone) -> String {
+        match zone.look_up(|zone| zone.ports("a.")) {
+            Ok(Lookup::Found(port)) => port.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -53,9 +60,12 @@ mod tests {
         let path = directory.path().join("fdns.toml");
         std::fs::write(&path, FIRST).unwrap();
         let (file, zone) = open(path.clone(), Duration::from_millis(2)).unwrap();
-        let (publish, mut zones) = watch::channel(Arc::new(zone));
+        let (publish, mut zones) = watch::channel(Arc::new(ServedZone::new(zone, Duration::ZERO)));
         let shutdown = CancellationToken::new();
-        let watching = tokio::spawn(watch(file, publish, shutdown.clone()));
+        let watching = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { watch(file, &[], publish, shutdown).await }
+        });
 
         std::fs::write(&path, SECOND).unwrap();
         zones.wait_for(|zone| port(zone) == "2").await.unwrap();

@@ -4,6 +4,7 @@ use crate::{
     CurrentZone,
     metrics::{Metrics, Transport},
     records,
+    served::JustLost,
 };
 use hickory_proto::{
     op::{Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode},
@@ -15,7 +16,11 @@ use hickory_server::{
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::MessageResponseBuilder,
 };
-use service_kit::{shutdown::CancellationToken, telemetry, zone::Lookup};
+use service_kit::{
+    shutdown::CancellationToken,
+    telemetry,
+    zone::{Lookup, Zone},
+};
 use std::{io, time::Duration};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -78,10 +83,12 @@ impl Handler {
             return Answer::refusal(ResponseCode::Refused);
         }
         let zone = self.zone.borrow().clone();
-        let (code, records) = match records::look_up(&zone, query.original().name(), query.query_type()) {
-            Lookup::Found(records) => (ResponseCode::NoError, records),
-            Lookup::NoRecords => (ResponseCode::NoError, Vec::new()),
-            Lookup::NameUnknown => (ResponseCode::NXDomain, Vec::new()),
+        let look_up = |zone: &Zone| records::look_up(zone, query.original().name(), query.query_type());
+        let (code, records) = match zone.look_up(look_up) {
+            Ok(Lookup::Found(records)) => (ResponseCode::NoError, records),
+            Ok(Lookup::NoRecords) => (ResponseCode::NoError, Vec::new()),
+            Ok(Lookup::NameUnknown) => (ResponseCode::NXDomain, Vec::new()),
+            Err(JustLost) => return Answer::refusal(ResponseCode::ServFail),
         };
         Answer { code, authoritative: true, records }
     }

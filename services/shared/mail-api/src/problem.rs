@@ -58,6 +58,9 @@ pub enum ProblemKind {
     /// The name does not exist (NXDOMAIN).
     #[serde(rename = "urn:mailtown:problem:name-unknown")]
     NameUnknown,
+    /// The name has just lost the record. Try again later.
+    #[serde(rename = "urn:mailtown:problem:record-just-lost")]
+    RecordJustLost,
     /// Another session holds the maildrop's lock.
     #[serde(rename = "urn:mailtown:problem:maildrop-in-use")]
     MaildropInUse,
@@ -99,7 +102,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Overloaded | Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::DatabaseUnavailable | Self::RecordJustLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
@@ -122,6 +125,7 @@ impl ProblemKind {
             Self::MessageUnknown => "No such message",
             Self::TransactionUnknown => "No such transaction",
             Self::NameUnknown => "No such name",
+            Self::RecordJustLost => "The record has just gone from the zone, try again later",
             Self::MaildropInUse => "Another session holds this maildrop",
             Self::LeaseLost => "The lease has been lost",
             Self::MessageDamaged => "The message is damaged",

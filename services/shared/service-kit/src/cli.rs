@@ -99,6 +99,8 @@ pub enum ServiceCommand {
 pub struct Launch {
     /// Its stack.
     pub stack: LiveStack,
+    /// The names of all servers of the town.
+    pub servers: Vec<String>,
     /// Guards its API, and opens its neighbours'.
     pub token: Option<Token>,
     /// Cancelled when it is to stop.
@@ -155,14 +157,16 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<Launch> {
     let name = args.stack()?.name;
-    let (config, stack) = LiveConfig::open(&args.config)?.only(name.as_str())?;
+    let config = LiveConfig::open(&args.config)?;
+    let servers = config.servers();
+    let (config, stack) = config.only(name.as_str())?;
     let token = args.token();
     require_token(args.http_bind, token.as_ref())?;
     descriptors::raise();
     descriptors::expect(descriptors::needed(&stack.current(), health));
     let Signals { shutdown, reload } = shutdown::on_signal()?;
     telemetry::spawn(config.watch(reload.clone(), shutdown.clone()));
-    Ok(Launch { stack, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind })
+    Ok(Launch { stack, servers, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind })
 }
 
 /// Refuses to serve HTTP beyond loopback to everybody.

@@ -7,6 +7,7 @@ pub mod description;
 pub mod descriptors;
 pub mod http;
 pub mod shutdown;
+pub mod small_file;
 pub mod tcp;
 pub mod telemetry;
 mod toml_file;

@@ -44,7 +44,7 @@ fn remedy(reason: &std::io::Error, option: &str) -> String {
 
 /// Reads a file that the user can name with `--option`.
 pub(crate) fn read(path: &Path, option: &'static str) -> Result<String, FileError> {
-    std::fs::read_to_string(path).map_err(|reason| FileError::Read { path: path.to_owned(), option, reason })
+    crate::small_file::read_to_string(path).map_err(|reason| FileError::Read { path: path.to_owned(), option, reason })
 }
 
 /// The text of the file at `path`.

@@ -3,6 +3,7 @@
 //! The content is compared: modification times and inodes do not show every change on every bind mount. A change
 //! counts once two looks in a row have seen it, so a file that is being written is not read half.
 
+use crate::small_file;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -47,7 +48,7 @@ impl WatchedFile {
     /// # Errors
     /// When the file cannot be read.
     pub fn open(path: PathBuf, interval: Duration) -> io::Result<(Self, Vec<u8>)> {
-        let content = std::fs::read(&path)?;
+        let content = small_file::read(&path)?;
         Ok((Self::seen(path, interval, content.clone()), content))
     }
 
@@ -68,7 +69,7 @@ impl WatchedFile {
     pub async fn changed(&mut self) -> io::Result<Vec<u8>> {
         loop {
             sleep_until(self.next_look).await;
-            let read = tokio::fs::read(&self.path).await;
+            let read = read(self.path.clone()).await;
             self.next_look = Instant::now() + self.interval;
             if let Some(change) = self.consider(read) {
                 return change;
@@ -81,7 +82,7 @@ impl WatchedFile {
     /// # Errors
     /// When the file cannot be read.
     pub async fn read_now(&mut self) -> io::Result<Vec<u8>> {
-        let read = tokio::fs::read(&self.path).await;
+        let read = read(self.path.clone()).await;
         self.seen = Look::from(&read);
         self.settled = self.seen.clone();
         read
@@ -100,6 +101,12 @@ impl WatchedFile {
         self.settled = look;
         Some(read)
     }
+}
+
+async fn read(path: PathBuf) -> io::Result<Vec<u8>> {
+    tokio::task::spawn_blocking(move || small_file::read(&path))
+        .await
+        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ impl<T> Lookup<T> {
 pub struct Zone {
     mail_exchanges: BTreeMap<String, Vec<MailExchange>>,
     ports: BTreeMap<String, Port>,
+    hosts: BTreeSet<String>,
     names: BTreeSet<String>,
 }
 
@@ -65,7 +66,7 @@ impl Zone {
     /// # Errors
     /// [`ZoneError`], one line that names file, line, key and remedy.
     pub fn load(path: &Path) -> Result<Self, ZoneError> {
-        let octets = std::fs::read(path).map_err(|reason| unreadable(path, reason))?;
+        let octets = crate::small_file::read(path).map_err(|reason| unreadable(path, reason))?;
         Self::from_octets(&octets, path)
     }
 
@@ -75,7 +76,7 @@ impl Zone {
     /// As [`Zone::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
         let (mail_exchanges, ports) = parse::records(text, path)?;
-        Ok(Self { names: existing_names(&mail_exchanges, &ports), mail_exchanges, ports })
+        Ok(Self { names: existing_names(&mail_exchanges, &ports), mail_exchanges, ports, hosts: BTreeSet::new() })
     }
 
     /// Checks the octets of the zone file at `path`.
@@ -95,6 +96,23 @@ impl Zone {
     /// Where a name listens.
     pub fn ports(&self, name: &str) -> Lookup<Port> {
         self.look_up(&self.ports, name)
+    }
+
+    /// The same zone with further hosts of this machine: names that have an address and no port of their own, such as the
+    /// names by which servers introduce themselves (RFC 5321 §2.3.5).
+    #[must_use]
+    pub fn with_hosts<'a>(mut self, hosts: impl IntoIterator<Item = &'a str>) -> Self {
+        for name in hosts.into_iter().map(absolute_name) {
+            add_name(&mut self.names, &name);
+            self.hosts.insert(name);
+        }
+        self
+    }
+
+    /// Whether this is the name of a host of this machine: it has a port here, or was added by [`Zone::with_hosts`].
+    pub fn is_host(&self, name: &str) -> bool {
+        let name = absolute_name(name);
+        self.hosts.contains(&name) || self.ports.get(&name).is_some_and(|port| port.host == Host::Local)
     }
 
     /// Whether a name exists: it has records or is an exchange, or there is such a name below it
@@ -150,13 +168,16 @@ fn existing_names(
     let services = ports.keys().flat_map(|name| SERVICE_PREFIXES.map(|prefix| format!("{prefix}{name}")));
     let mut names = BTreeSet::from([".".to_owned()]);
     for name in mail_exchanges.keys().chain(ports.keys()).cloned().chain(exchanges).chain(services) {
-        for (at, _) in name.match_indices('.') {
-            names.insert(name[at + 1..].to_owned());
-        }
-        names.insert(name);
+        add_name(&mut names, &name);
     }
-    names.remove("");
     names
+}
+
+/// Adds a name and all that it is below of.
+fn add_name(names: &mut BTreeSet<String>, name: &str) {
+    let above = name.match_indices('.').map(|(at, _)| &name[at + 1..]).filter(|name| !name.is_empty());
+    names.extend(above.map(str::to_owned));
+    names.insert(name.to_owned());
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub(super) struct File {
     pub(super) quotas: BTreeMap<Mailbox, Quota>,
     #[serde(default)]
     pub(super) retention: Retention,
+    #[serde(default = "zone_grace", deserialize_with = "duration")]
+    pub(super) zone_grace: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -164,6 +166,10 @@ impl Default for Relay {
 pub(super) struct Http {
     /// Names that they are called by, besides those of the town.
     pub(super) hosts: Vec<Domain>,
+}
+
+fn zone_grace() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// `[retention]`: how long mail is kept.

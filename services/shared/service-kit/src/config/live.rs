@@ -49,6 +49,7 @@ impl From<Stack> for LiveStack {
 pub struct LiveConfig {
     file: Option<WatchedFile>,
     running: BTreeMap<Domain, watch::Sender<Arc<Stack>>>,
+    servers: Vec<String>,
     /// Whether stacks that are not running are of interest.
     runs_all: bool,
 }
@@ -90,6 +91,11 @@ impl LiveConfig {
         self.running.retain(|running, _| names.iter().any(|name| is_called(running, name)));
         self.runs_all = false;
         Ok(self)
+    }
+
+    /// The names of all servers of the file, of those too that are not kept.
+    pub fn servers(&self) -> Vec<String> {
+        self.servers.clone()
     }
 
     /// The stacks, by name.
@@ -153,8 +159,9 @@ impl LiveConfig {
 /// A configuration without a file to follow.
 impl From<Config> for LiveConfig {
     fn from(config: Config) -> Self {
+        let servers = config.stacks.keys().map(Domain::to_string).collect();
         let running = config.stacks.into_iter().map(|(name, stack)| (name, watch::channel(Arc::new(stack)).0));
-        Self { file: None, running: running.collect(), runs_all: true }
+        Self { file: None, running: running.collect(), servers, runs_all: true }
     }
 }
 

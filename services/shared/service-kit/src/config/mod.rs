@@ -53,6 +53,8 @@ pub struct Stack {
     pub retention: Retention,
     /// The names that its HTTP services may be called by: those of the town, and `[http] hosts`.
     pub http_hosts: OwnHosts,
+    /// How long a record that has gone from the zone file is not denied.
+    pub zone_grace: std::time::Duration,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
@@ -249,6 +251,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         relay: file.relay.clone(),
         retention: file.retention.clone(),
         http_hosts: http_hosts(file),
+        zone_grace: file.zone_grace,
         quota: file.quota,
         quotas: file.quotas.clone(),
         ports: server.clone(),
