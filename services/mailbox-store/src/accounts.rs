@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 /// How many passwords are checked between two writes of what is known of them.
 const SAVE_EVERY: usize = 64;
@@ -72,13 +72,16 @@ pub(crate) struct Accounts {
     checked: Arc<Checked>,
     unchecked: Mutex<BTreeMap<Mailbox, Password>>,
     changed: Notify,
+    /// Held while accounts are written: a hash that was computed for an earlier configuration must not replace a newer one.
+    writing: AsyncMutex<()>,
 }
 
 impl Accounts {
     /// For a store whose state is in this directory. Blocks.
     pub(crate) fn new(store: Arc<dyn Store>, directory: &Path) -> Self {
         let checked = Arc::new(Checked::load(directory));
-        Self { store, hasher: Hasher::new(), checked, unchecked: Mutex::default(), changed: Notify::new() }
+        let (unchecked, changed, writing) = (Mutex::default(), Notify::new(), AsyncMutex::default());
+        Self { store, hasher: Hasher::new(), checked, unchecked, changed, writing }
     }
 
     /// Takes over the accounts of a configuration. [`Accounts::check_all`] goes on with their passwords.
@@ -86,6 +89,7 @@ impl Accounts {
     /// # Errors
     /// When the store fails.
     pub(crate) async fn synchronise(&self, stack: &Stack) -> Result<()> {
+        let _writing = self.writing.lock().await;
         let others = put(&*self.store, stack).await?;
         if others > 0 {
             tracing::info!(accounts = others, "the store has accounts that the configuration does not name; they stay");
@@ -142,15 +146,16 @@ impl Accounts {
         let Some(password) = self.lock().get(address).cloned() else { return Ok(()) };
         let stored = self.store.password_hash(address).await?;
         let hash = self.hasher.keep_or_hash(password.expose().to_owned(), stored.clone()).await?;
+        let _writing = self.writing.lock().await;
+        if self.lock().get(address) != Some(&password) {
+            // The configuration has changed meanwhile, or somebody else was faster.
+            return Ok(());
+        }
         if stored.as_ref() != Some(&hash) {
             self.store.set_password_hash(address, hash.clone()).await?;
         }
         self.checked.add(self.digest(address, &hash, password.expose()));
-        let mut unchecked = self.lock();
-        // The configuration may have changed meanwhile.
-        if unchecked.get(address) == Some(&password) {
-            unchecked.remove(address);
-        }
+        self.lock().remove(address);
         Ok(())
     }
 
@@ -243,6 +248,20 @@ mod tests {
         // Nobody can log in with a password that has been replaced.
         fixture.accounts.synchronise(&stack("\"u@a.test\" = \"two\"")).await.unwrap();
         assert!(!fixture.fits("u@a.test", "one").await && fixture.fits("u@a.test", "two").await);
+    }
+
+    /// A hash is computed for longer than a configuration takes to change.
+    #[tokio::test]
+    async fn a_late_hash_does_not_replace_what_was_configured_meanwhile() {
+        let (fixture, address) = (Fixture::new().await, "u@a.test".parse().unwrap());
+        let phc = fixture.accounts.hasher.keep_or_hash("two".to_owned(), None).await.unwrap();
+        fixture.accounts.synchronise(&stack("\"u@a.test\" = \"one\"")).await.unwrap();
+        let checking = fixture.accounts.check_now(&address);
+        tokio::pin!(checking);
+        assert!(futures_util::poll!(&mut checking).is_pending());
+        fixture.accounts.synchronise(&stack(&format!("\"u@a.test\" = \"{phc}\""))).await.unwrap();
+        checking.await.unwrap();
+        assert_eq!(fixture.hashes().await.get(&address), Some(&phc));
     }
 
     #[tokio::test]
