@@ -80,9 +80,10 @@ impl Admin {
 }
 
 pub(crate) fn large(octets: usize) -> Vec<u8> {
-    let mut body: Vec<u8> = (0..octets - 2).map(|n| b'a' + (n % 19) as u8).collect();
-    body.extend_from_slice(b"\r\n");
-    body
+    let letters = (0..).map(|n: usize| b'a' + (n % 19) as u8);
+    let mut message: Vec<u8> = b"Subject: large\r\n\r\n".iter().copied().chain(letters).take(octets - 2).collect();
+    message.extend_from_slice(b"\r\n");
+    message
 }
 
 pub(crate) async fn submit(server: &Server, transaction: &str, recipients: &[&str], octets: &[u8]) -> MessageId {
