@@ -37,14 +37,22 @@ impl FileArgs {
     /// # Errors
     /// One line that names file, key and remedy.
     pub fn open(&self) -> anyhow::Result<(LiveConfig, ZoneSource)> {
+        let config = self.open_config()?;
         if self.is_built_in() {
             tracing::info!("no {DEFAULT_CONFIG} and no {DEFAULT_ZONE} here: running with the built-in ones");
-            return built_in();
+            return Ok((config, ZoneSource::Fixed(built_in_zone()?)));
         }
-        let config = LiveConfig::open(&self.config())?;
         // Before anything is started: each pseudo-dns reads it for itself.
         Zone::load(&self.zone())?;
         Ok((config, ZoneSource::File(self.zone())))
+    }
+
+    /// Reads the configuration alone, for what does not need a zone. Without any file, it is the built-in one.
+    ///
+    /// # Errors
+    /// As [`FileArgs::open`].
+    pub fn open_config(&self) -> anyhow::Result<LiveConfig> {
+        if self.is_built_in() { built_in_config() } else { Ok(LiveConfig::open(&self.config())?) }
     }
 
     /// A file that was named must exist, and one of the two files alone would not fit to a built-in one.
@@ -54,10 +62,13 @@ impl FileArgs {
     }
 }
 
-fn built_in() -> anyhow::Result<(LiveConfig, ZoneSource)> {
-    let config = Config::parse(include_str!("../../../data/config.toml"), Path::new("the built-in configuration"))?;
-    let zone = Zone::parse(include_str!("../../../data/fdns.toml"), Path::new("the built-in zone"))?;
-    Ok((config.into(), ZoneSource::Fixed(zone)))
+fn built_in_config() -> anyhow::Result<LiveConfig> {
+    let text = include_str!("../../../data/config.toml");
+    Ok(Config::parse(text, Path::new("the built-in configuration"))?.into())
+}
+
+fn built_in_zone() -> anyhow::Result<Zone> {
+    Ok(Zone::parse(include_str!("../../../data/fdns.toml"), Path::new("the built-in zone"))?)
 }
 
 #[cfg(test)]
@@ -66,10 +77,8 @@ mod tests {
 
     #[test]
     fn the_built_in_town_is_the_shipped_one() {
-        let (config, zone) = built_in().unwrap();
-        assert_eq!(config.stacks().count(), 2);
-        let ZoneSource::Fixed(zone) = zone else { panic!("{zone:?}") };
-        assert!(zone.ports("smtp.gmail.com").found().is_some());
+        assert_eq!(built_in_config().unwrap().stacks().count(), 2);
+        assert!(built_in_zone().unwrap().ports("smtp.gmail.com").found().is_some());
     }
 
     #[test]

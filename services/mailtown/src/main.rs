@@ -9,7 +9,6 @@ use mailtown::{
     check::{self, Severity},
     health, table,
 };
-use pseudo_dns::ZoneSource;
 use service_kit::{
     cli,
     config::{Config, LiveConfig, PortKey},
@@ -82,7 +81,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let (config, zone) = chosen(&args)?;
+    let (config, zone) = args.files.open()?;
+    let config = chosen(config, &args.names)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
     cli::require_token(args.http_bind, token.as_ref())?;
     descriptors::raise();
@@ -111,15 +111,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
     failure.map_or(stopped, Err)
 }
 
-/// The stacks that the command line chooses, and the zone.
-fn chosen(args: &Args) -> anyhow::Result<(LiveConfig, ZoneSource)> {
-    let (config, zone) = args.files.open()?;
-    let config = if args.names.is_empty() { config } else { config.only_these(&args.names)? };
-    Ok((config, zone))
+/// Keeps the stacks that the command line names; without names, all.
+fn chosen(config: LiveConfig, names: &[String]) -> anyhow::Result<LiveConfig> {
+    Ok(if names.is_empty() { config } else { config.only_these(names)? })
 }
 
 async fn healthy(args: &Args) -> anyhow::Result<()> {
-    let (config, _) = chosen(args)?;
+    let config = chosen(args.files.open_config()?, &args.names)?;
     health::check(&config, args.http_bind).await
 }
 
