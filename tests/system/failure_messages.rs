@@ -89,13 +89,13 @@ async fn what_the_zone_says_no_to_fails_at_once() {
             "5.4.6",
             "554 5.4.6 mail for circle.example loops back: its exchange circle.example is this server",
         ),
-        ("a@portless.example", "5.4.4", "550 5.4.4 portless.example: none of its exchanges has a P record"),
+        ("a@portless.example", "5.4.4", "550 5.4.4 portless.example: no exchange has a P record: nowhere.example"),
         ("a@[127.0.0.1]", "5.1.2", "550 5.1.2 [127.0.0.1]: mail is not relayed to address literals"),
     ];
     for (recipient, status, words) in table {
         town.send(USR1, &[recipient], LOST).await;
         let failure = Failure::of(&town, PATIENCE).await;
-        assert_eq!(failure.only(), [&format!("rfc822; {recipient}"), status, &format!("smtp; {words}")]);
+        assert_eq!(failure.only(), [&format!("rfc822; {recipient}"), status, &format!("X-Mailtown; {words}")]);
         assert_eq!(failure.field(0, "Remote-MTA"), None);
         let mut client = town.pop3(USR1).await;
         client.command(mail_proto::pop3::Command::Dele(1)).await.unwrap();
@@ -110,7 +110,7 @@ async fn an_unknown_user_of_the_own_domain_is_reported_in_profile_tutorial_and_r
     let town = TestTown::start(Plan::default()).await;
     town.send(USR1, &["nobody@mail.sustech.edu.cn", USR2], LOST).await;
     let failure = Failure::of(&town, PATIENCE).await;
-    let words = "smtp; 550 5.1.1 <nobody@mail.sustech.edu.cn>: no such mailbox here";
+    let words = "X-Mailtown; 550 5.1.1 <nobody@mail.sustech.edu.cn>: no such mailbox here";
     assert_eq!(failure.only(), ["rfc822; nobody@mail.sustech.edu.cn", "5.1.1", words]);
     assert_eq!(town.mail_of(USR2, 1).await, [LOST]);
     town.stop().await;
@@ -165,12 +165,58 @@ async fn eight_bit_mail_is_not_sent_to_a_peer_that_takes_seven() {
     let town = TestTown::start(Plan::default().peer("old.example", peer.port())).await;
     town.send(USR1, &["a@old.example"], b"Subject: lost\r\n\r\n\xc3\xa4\r\n").await;
     let failure = Failure::of(&town, PATIENCE).await;
-    let words = "smtp; 554 5.6.3 old.example takes no 8-bit messages, and this is one";
+    let words = "X-Mailtown; 554 5.6.3 old.example takes no 8-bit messages, and this is one";
     assert_eq!(failure.only(), ["rfc822; a@old.example", "5.6.3", words]);
+    assert_eq!(failure.field(0, "Remote-MTA"), None);
+    assert!(!failure.explanation.contains("said:"), "{failure:?}");
     town.send(USR1, &["a@old.example"], b"Subject: seven\r\n\r\na\r\n").await;
     peer.heard("C: Subject: seven", 1).await;
     town.drained(EXMAIL).await;
     assert!(!peer.transcript().contains(&"C: Subject: lost".to_owned()));
+}
+
+#[tokio::test]
+async fn a_report_about_any_headers_reaches_a_peer_that_takes_seven_bits() {
+    let peer = FakePeer::start(|line| match line.text.starts_with("EHLO") {
+        true => "250-old.example\n250 PIPELINING".into(),
+        false => polite(line),
+    })
+    .await;
+    let town = TestTown::start(Plan::default().peer("old.example", peer.port())).await;
+    let long = "x".repeat(5_000);
+    let message = format!("Subject: \u{e9}\0\r\nX-Long: {long}\r\nX-CR: a\tb\r\n\r\nbody\r\n");
+    let submission = Submission {
+        transaction: "odd".to_owned(),
+        reverse_path: "<sender@old.example>".parse().unwrap(),
+        recipients: vec!["nobody@gmail.com".parse().unwrap()],
+    };
+    town.store(EXMAIL).submit(&submission, message.clone().into_bytes().into()).await.unwrap();
+    let transcript = peer.heard("S: 250 2.0.0 taken", 1).await;
+    let data = transcript.iter().position(|line| line == "S: 354 go on").unwrap();
+    let lines = transcript[data + 1..].iter().map_while(|line| line.strip_prefix("C: "));
+    let lines: Vec<_> = lines.take_while(|line| *line != ".").collect();
+    assert!(lines.iter().all(|line| line.is_ascii() && line.len() <= 998 && !line.contains('\0')));
+    let report = MessageParser::default().parse(lines.join("\r\n").as_bytes()).unwrap().into_owned();
+    let returned = String::from_utf8(report.parts[3].contents().to_vec()).unwrap();
+    assert_eq!(returned.trim_end(), message.split("\r\n\r\n").next().unwrap());
+    let status = String::from_utf8(report.parts[2].contents().to_vec()).unwrap();
+    assert!(status.contains("Diagnostic-Code: smtp; 550 5.1.1 <nobody@gmail.com>"), "{status}");
+    town.drained(EXMAIL).await;
+}
+
+#[tokio::test]
+async fn a_message_without_an_empty_line_returns_no_body() {
+    let town = TestTown::start(Plan::default()).await;
+    let message = format!("Subject: lost\r\n{}", "this is no header field\r\n".repeat(5_000));
+    town.send(USR1, &["nobody@gmail.com"], message.as_bytes()).await;
+    assert_eq!(Failure::of(&town, PATIENCE).await.headers.trim_end(), "Subject: lost");
+    town.stop().await;
+    let town = TestTown::start(Plan::default()).await;
+    let message = "X-Field: one of very many\r\n".repeat(5_000);
+    town.send(USR1, &["nobody@gmail.com"], message.as_bytes()).await;
+    let failure = Failure::of(&town, PATIENCE).await;
+    assert!(failure.headers.len() <= 64 * 1024 && failure.explanation.contains("The beginning of"), "{failure:?}");
+    town.stop().await;
 }
 
 #[tokio::test]

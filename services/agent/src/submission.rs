@@ -10,7 +10,7 @@ use mail_proto::{
     dot::DotEncoder,
     smtp::{
         ClientName, Reply, ReplyReader,
-        client::{Client, Step, Transaction},
+        client::{Client, Step, Transaction, Verdict},
     },
 };
 use std::{net::SocketAddr, time::Instant};
@@ -66,9 +66,9 @@ fn converse(
                 if let Step::Send(quit) = client.quit() {
                     let _ = connection.send(&quit).and_then(|()| next_reply(&mut connection));
                 }
-                return Ok(Ok(verdicts));
+                return Ok(Ok(verdicts.into_iter().filter_map(Verdict::into_reply).collect()));
             }
-            Step::Refused(reply) => return Ok(Err(reply)),
+            Step::Refused(reply) | Step::Unexpected(reply) => return Ok(Err(reply)),
             Step::Closed => bail!("the server ended the dialogue early"),
         }
         step = client.reply(next_reply(&mut connection)?);

@@ -73,7 +73,8 @@ struct Description;
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let relay = relay::run(relay::Context::new(&config, metrics.clone()), shutdown.clone());
+    let relay =
+        relay::run(relay::Context::new(&config, listeners.smtp.local_addr()?, metrics.clone()), shutdown.clone());
     let http = http::serve(
         listeners.http,
         HttpService {

@@ -1,25 +1,39 @@
 //! Failure messages: delivery status notifications (RFC 3464) in a multipart/report (RFC 6522).
 
-use super::route::Exchange;
+use super::{returned::ReturnedHeaders, route::Exchange, verdict::Verdict};
 use crate::trace::rfc2822;
 use jiff::Timestamp;
 use mail_api::ClaimedMessage;
 use mail_builder::{MessageBuilder, headers::raw::Raw, mime::MimePart};
 use mail_proto::{Domain, Mailbox, smtp::Reply};
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
-/// The longest reply that is quoted: a line of a message has at most 998 octets (RFC 5322 §2.1.1).
-const QUOTED_OCTETS: usize = 900;
+/// The longest reply that is quoted: with the name of an exchange it makes a line of at most 998 octets (RFC 5322 §2.1.1).
+const QUOTED_OCTETS: usize = 700;
 
 /// A recipient who will not get the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// Who.
     pub(crate) recipient: Mailbox,
-    /// What decided it, in the words of whoever said it.
+    /// What decided it.
     pub(crate) reply: Reply,
+    /// Whose words these are, if not ours.
+    pub(crate) said_by: Option<Arc<Exchange>>,
     /// It was only ever postponed, until its time was up.
     pub(crate) expired: bool,
+}
+
+impl Failure {
+    /// A recipient who fails by this verdict.
+    pub(super) fn new(recipient: Mailbox, verdict: &Verdict) -> Self {
+        let (reply, said_by) = match verdict {
+            Verdict::Said(reply, exchange) => (reply.clone(), Some(Arc::clone(exchange))),
+            Verdict::Ours(reply) | Verdict::Untried(reply) => (reply.clone(), None),
+            Verdict::Released => (Reply::new(451, (3, 2), "this server stops"), None),
+        };
+        Self { recipient, expired: !reply.is_permanent(), reply, said_by }
+    }
 }
 
 /// What a failure message says beside the failures.
@@ -33,10 +47,8 @@ pub(crate) struct Report<'a> {
     pub(crate) sender: &'a Mailbox,
     /// The message that failed.
     pub(crate) message: &'a ClaimedMessage,
-    /// Its header section, without the empty line.
-    pub(crate) headers: &'a [u8],
-    /// Who refused it, where that was another server.
-    pub(crate) exchange: Option<&'a Exchange>,
+    /// Its header section.
+    pub(crate) headers: &'a ReturnedHeaders,
     /// When the last attempt ended.
     pub(crate) now: Timestamp,
 }
@@ -44,13 +56,12 @@ pub(crate) struct Report<'a> {
 /// The octets of the failure message.
 pub(crate) fn compose(report: &Report<'_>, failures: &[Failure]) -> Vec<u8> {
     let ascii = |text: String| MimePart::new("message/delivery-status", text.into_bytes()).transfer_encoding("7bit");
-    let encoding = if report.headers.is_ascii() { "7bit" } else { "8bit" };
     let parts = vec![
         // Never re-encoded: the peer's words are there to be found.
         MimePart::new("text/plain; charset=us-ascii", explanation(report, failures).into_bytes())
             .transfer_encoding("7bit"),
         ascii(delivery_status(report, failures)),
-        MimePart::new("text/rfc822-headers", report.headers).transfer_encoding(encoding),
+        MimePart::new("text/rfc822-headers", report.headers.quoted_printable()).transfer_encoding("quoted-printable"),
     ];
     let content_type = mail_builder::headers::content_type::ContentType::new("multipart/report")
         .attribute("report-type", "delivery-status");
@@ -80,14 +91,19 @@ fn explanation(report: &Report<'_>, failures: &[Failure]) -> String {
         if failure.expired {
             text.push_str("    it was tried for as long as this server tries; the last answer was\r\n");
         }
-        if let Some(exchange) = report.exchange {
+        if let Some(exchange) = &failure.said_by {
             let _ = write!(text, "    {} said: ", exchange.name);
         } else {
             text.push_str("    ");
         }
         let _ = write!(text, "{}\r\n", quoted(&failure.reply));
     }
-    text.push_str("\r\nThe message's own headers are attached. It will not be tried again.\r\n");
+    let attached = if report.headers.is_cut() {
+        "The beginning of the message's headers is"
+    } else {
+        "The message's own headers are"
+    };
+    let _ = write!(text, "\r\n{attached} attached. It will not be tried again.\r\n");
     text
 }
 
@@ -106,10 +122,15 @@ fn delivery_status(report: &Report<'_>, failures: &[Failure]) -> String {
             failure.recipient,
             status(failure)
         );
-        if let Some(exchange) = report.exchange {
-            let _ = write!(fields, "Remote-MTA: dns; {}\r\n", exchange.name);
-        }
-        let _ = write!(fields, "Diagnostic-Code: smtp; {}\r\n", quoted(&failure.reply));
+        // RFC 3464 §2.3.6: "smtp" is for what another server has replied.
+        let source = match &failure.said_by {
+            Some(exchange) => {
+                let _ = write!(fields, "Remote-MTA: dns; {}\r\n", exchange.name);
+                "smtp"
+            }
+            None => "X-Mailtown",
+        };
+        let _ = write!(fields, "Diagnostic-Code: {source}; {}\r\n", quoted(&failure.reply));
         let _ = write!(fields, "Last-Attempt-Date: {}\r\n", rfc2822(report.now));
     }
     fields
@@ -150,17 +171,21 @@ mod tests {
 
     fn composed(reply: Reply, expired: bool, headers: &[u8]) -> String {
         let message = message();
-        let exchange = Exchange { name: "gmail-smtp-in.l.google.com".to_owned(), address: "127.0.0.1:2025".to_owned() };
+        let exchange = Exchange {
+            preference: 0,
+            name: "gmail-smtp-in.l.google.com".to_owned(),
+            address: "127.0.0.1:2025".to_owned(),
+        };
         let report = Report {
             server_name: &"exmail.qq.com".parse().unwrap(),
             own_domain: &"mail.sustech.edu.cn".parse().unwrap(),
             sender: message.reverse_path.mailbox().unwrap(),
             message: &message,
-            headers,
-            exchange: Some(&exchange),
+            headers: &ReturnedHeaders::of(headers.to_vec()),
             now: Timestamp::UNIX_EPOCH,
         };
-        let failure = Failure { recipient: message.recipients[0].mailbox.clone(), reply, expired };
+        let failure = Failure::new(message.recipients[0].mailbox.clone(), &Verdict::Said(reply, Arc::new(exchange)));
+        assert_eq!(failure.expired, expired);
         String::from_utf8(compose(&report, &[failure])).unwrap()
     }
 

@@ -1,19 +1,17 @@
 //! Claims what is due, and gives each claim a task of its own, within the limits of connections.
 
-use super::{Context, deliver::Connection, worker};
+use super::{
+    Context,
+    connection::Connection,
+    places::{Place, Places},
+    worker,
+};
 use futures_util::future::join_all;
 use mail_api::{ApiError, BroughtClaim, ClaimRequest};
 use mail_proto::Domain;
 use service_kit::shutdown::{CancellationToken, GRACE};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until},
-};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -34,18 +32,18 @@ const STORE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_s
 /// Relays until `shutdown`, then finishes the transactions under way, [`GRACE`] at most.
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let context = Arc::new(context);
-    let under_way = Arc::new(UnderWay::default());
+    let places = Arc::new(Places::default());
     let tasks = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let mut pause = STORE_PAUSE[0];
     let mut looked_in_vain = None;
-    while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &under_way, &mut looked_in_vain)).await {
+    while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &places, &mut looked_in_vain)).await {
         match claimed {
             Ok(claim) => {
                 pause = STORE_PAUSE[0];
                 let Some(brought) = claim else { continue };
                 let span = tracing::info_span!("relay", domain = %brought.claim.domain);
-                let place = under_way.begin(&brought.claim.domain);
+                let place = places.begin(&brought.claim.domain, &context.stack.current().relay, &shutdown);
                 let task = relay(Arc::clone(&context), place, brought, shutdown.clone());
                 tasks.spawn(cut_off.clone().run_until_cancelled_owned(task.instrument(span)));
             }
@@ -70,9 +68,9 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
 async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutdown: CancellationToken) {
     let domain = brought.claim.domain.clone();
     // Connections that are parked count as well.
-    let room = context.stack.current().relay.connections.saturating_sub(place.under_way.total());
+    let room = context.stack.current().relay.connections.saturating_sub(place.total());
     join_all(context.parked.make_room(&domain, room).into_iter().map(Connection::quit)).await;
-    match worker::work(&context, brought, &shutdown).await {
+    match worker::work(&context, &place, brought).await {
         Some(connection) if connection.transactions() < KEPT_TRANSACTIONS => {
             drop(place);
             context.parked.keep(domain, connection, &shutdown).await;
@@ -91,18 +89,21 @@ struct VainLook {
 /// The next claim; `None` when there was none and it is time to ask again.
 async fn next(
     context: &Context,
-    under_way: &UnderWay,
+    places: &Places,
     looked_in_vain: &mut Option<VainLook>,
 ) -> Result<Option<BroughtClaim>, ApiError> {
     let stack = context.stack.current();
     let relay = &stack.relay;
     // From before the look at what is under way, so that no end falls between looking and waiting.
-    let ended = under_way.ended.notified();
-    if under_way.total() >= relay.connections {
-        ended.await;
+    let ended = places.ended.notified();
+    let Some(crowded) = places.closed_to(relay) else {
+        // All places are taken, and nobody is silent: until one ends, or falls silent.
+        tokio::select! {
+            () = ended => {}
+            () = sleep(CROWDED_PAUSE) => {}
+        }
         return Ok(None);
-    }
-    let crowded = under_way.crowded(relay.connections_per_domain);
+    };
     if let Some(VainLook { at, except }) = looked_in_vain
         && at.elapsed() < CROWDED_PAUSE
         && except.iter().all(|domain| crowded.contains(domain))
@@ -125,68 +126,4 @@ async fn next(
     let except = request.except;
     *looked_in_vain = (claim.is_none() && !except.is_empty()).then(|| VainLook { at: Instant::now(), except });
     Ok(claim)
-}
-
-/// How many claims are being worked on, by domain.
-#[derive(Debug, Default)]
-struct UnderWay {
-    by_domain: Mutex<HashMap<Domain, usize>>,
-    /// Told when one of them ends.
-    ended: Notify,
-}
-
-impl UnderWay {
-    fn begin(self: &Arc<Self>, domain: &Domain) -> Place {
-        *self.lock().entry(domain.clone()).or_default() += 1;
-        Place { domain: domain.clone(), under_way: Arc::clone(self) }
-    }
-
-    fn total(&self) -> usize {
-        self.lock().values().sum()
-    }
-
-    /// The domains with at least so many.
-    fn crowded(&self, limit: usize) -> Vec<Domain> {
-        self.lock().iter().filter(|(_, count)| **count >= limit).map(|(domain, _)| domain.clone()).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Domain, usize>> {
-        self.by_domain.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A claim's place among those under way, given up when dropped.
-#[derive(Debug)]
-struct Place {
-    domain: Domain,
-    under_way: Arc<UnderWay>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut by_domain = self.under_way.lock();
-        if let Some(count) = by_domain.get_mut(&self.domain) {
-            *count -= 1;
-            if *count == 0 {
-                by_domain.remove(&self.domain);
-            }
-        }
-        drop(by_domain);
-        self.under_way.ended.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_counted_by_domain() {
-        let under_way = Arc::new(UnderWay::default());
-        let [near, far]: [Domain; 2] = ["near.test", "far.test"].map(|domain| domain.parse().unwrap());
-        let places = [under_way.begin(&near), under_way.begin(&near), under_way.begin(&far)];
-        assert_eq!((under_way.total(), under_way.crowded(2)), (3, vec![near]));
-        drop(places);
-        assert_eq!((under_way.total(), under_way.crowded(1)), (0, Vec::new()));
-    }
 }

@@ -1,6 +1,6 @@
 //! Queued mail for this server's own domains: when it came, the mailbox was full or did not exist.
 
-use super::{Context, settle::Settler};
+use super::{Context, settle::Settler, verdict::Verdict};
 use crate::policy::{no_room, no_such_mailbox, unavailable};
 use mail_api::ClaimedMessage;
 use mail_proto::{Mailbox, smtp::Reply};
@@ -9,11 +9,11 @@ use service_kit::config::Profile;
 /// Has each message delivered to those recipients that have room for it now.
 pub(super) async fn deliver(context: &Context, settler: &Settler<'_>, messages: &[ClaimedMessage]) {
     for message in messages {
-        let mut replies = Vec::with_capacity(message.recipients.len());
+        let mut verdicts = Vec::with_capacity(message.recipients.len());
         for recipient in &message.recipients {
-            replies.push(reply(context, message, &recipient.mailbox).await);
+            verdicts.push((recipient, Verdict::Ours(reply(context, message, &recipient.mailbox).await)));
         }
-        settler.settle(message, replies, None).await;
+        settler.settle(message, verdicts).await;
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Hosts {
 /// An exchange that can be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exchange {
+    /// Lower is tried first.
+    pub(crate) preference: u16,
     /// Its name, without a final dot.
     pub(crate) name: String,
     /// `host:port`.
@@ -42,46 +44,61 @@ pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<
     if records.is_empty() {
         // RFC 5321 §5.1: a domain without MX is its own exchange.
         let implicit = MailExchange { preference: 0, exchange: domain.to_string() };
-        return resolve(context, domain, vec![implicit]).await;
+        let nothing =
+            |_: &[String]| Reply::new(550, (4, 4), format!("{domain} has neither an MX record nor a P record"));
+        return resolve(context, domain, vec![implicit], nothing).await;
     }
-    resolve(context, domain, records).await
+    let nothing = |missing: &[String]| {
+        Reply::new(550, (4, 4), format!("{domain}: no exchange has a P record: {}", missing.join(", ")))
+    };
+    resolve(context, domain, records, nothing).await
 }
 
-async fn resolve(context: &Context, domain: &Domain, mut records: Vec<MailExchange>) -> Result<Vec<Exchange>, Reply> {
+async fn resolve(
+    context: &Context,
+    domain: &Domain,
+    mut records: Vec<MailExchange>,
+    nothing: impl FnOnce(&[String]) -> Reply,
+) -> Result<Vec<Exchange>, Reply> {
     // Those of one preference in a new order each time, which spreads the load (RFC 5321 §5.1).
     records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
-    let mut unanswered = None;
+    let (mut missing, mut unanswered) = (Vec::new(), None);
     for record in records {
         let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
         match context.dns.ports(&name).await {
             Ok(ports) => {
+                match &ports {
+                    None => missing.push(format!("{name} (no such name)")),
+                    Some(ports) if ports.is_empty() => missing.push(name.clone()),
+                    Some(_) => {}
+                }
                 for port in ports.unwrap_or_default() {
                     if is_self(context, &port) {
                         // What is not preferred to ourselves would send the mail in a circle.
-                        exchanges.retain(|(preference, _)| *preference < record.preference);
+                        exchanges.retain(|exchange: &Exchange| exchange.preference < record.preference);
                         return decide(exchanges, unanswered, || loops_back(domain, &name));
                     }
                     let address = address(context.hosts, &name, &port);
-                    exchanges.push((record.preference, Exchange { name: name.clone(), address }));
+                    exchanges.push(Exchange { preference: record.preference, name: name.clone(), address });
                 }
             }
             Err(error) => unanswered = Some(no_answer(&name, &error)),
         }
     }
-    decide(exchanges, unanswered, || Reply::new(550, (4, 4), format!("{domain}: none of its exchanges has a P record")))
+    decide(exchanges, unanswered, || nothing(&missing))
 }
 
 /// The exchanges that there are; without any, it is over only when every look-up was answered.
 fn decide(
-    exchanges: Vec<(u16, Exchange)>,
+    exchanges: Vec<Exchange>,
     unanswered: Option<Reply>,
     over: impl FnOnce() -> Reply,
 ) -> Result<Vec<Exchange>, Reply> {
     if exchanges.is_empty() {
         return Err(unanswered.unwrap_or_else(over));
     }
-    Ok(exchanges.into_iter().map(|(_, exchange)| exchange).collect())
+    Ok(exchanges)
 }
 
 /// `port` is on the exchange's own host; `host:port` names another one.

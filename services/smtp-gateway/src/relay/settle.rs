@@ -3,8 +3,10 @@
 use super::{
     Context,
     bounce::{self, Failure, Report},
-    route::Exchange,
+    delivery::Verdicts,
+    returned::ReturnedHeaders,
     schedule::{self, Next},
+    verdict::Verdict,
 };
 use crate::{batcher::Batcher, policy::mailbox_full};
 use jiff::Timestamp;
@@ -12,11 +14,9 @@ use mail_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Outcome, Problem, ProblemKind, RecipientOutcome,
     Settlement, SettlementOutcome, StoreClient, Submission,
 };
-use mail_proto::{ReversePath, smtp::Reply};
-use std::time::Duration;
+use mail_proto::ReversePath;
+use std::time::{Duration, Instant};
 
-/// How much of a failed message's header section is attached to the report.
-const HEADER_OCTETS: usize = 64 * 1024;
 /// How often the store is told, and how long the first pause between is: the message may have been
 /// delivered, and what the store does not learn is sent twice.
 const SETTLE_ATTEMPTS: u32 = 8;
@@ -32,100 +32,95 @@ const BATCHED_RECIPIENTS: usize = 100;
 pub(super) struct Settler<'a> {
     context: &'a Context,
     lease: &'a str,
+    claimed_at: Instant,
 }
 
 impl<'a> Settler<'a> {
     pub(super) fn new(context: &'a Context, lease: &'a str) -> Self {
-        Self { context, lease }
+        Self { context, lease, claimed_at: Instant::now() }
     }
 
-    /// Settles all of these messages by one reply.
-    pub(super) async fn settle_all(&self, messages: &[ClaimedMessage], reply: &Reply, exchange: Option<&Exchange>) {
-        for message in messages {
-            self.settle(message, vec![reply.clone(); message.recipients.len()], exchange).await;
+    /// Settles recipients of one message. Counts and logs it once it is durable.
+    pub(super) async fn settle(&self, message: &ClaimedMessage, verdicts: Verdicts<'_>) {
+        if verdicts.is_empty() {
+            return;
         }
-    }
-
-    /// Settles one message by the reply for each of its recipients, which `exchange` gave, or this server: a
-    /// positive one of its own is about a mailbox here.
-    pub(super) async fn settle(&self, message: &ClaimedMessage, replies: Vec<Reply>, exchange: Option<&Exchange>) {
-        let now = Timestamp::now();
+        let mut outcomes = Vec::with_capacity(verdicts.len());
+        let mut events = Vec::with_capacity(verdicts.len());
         let mut failures = Vec::new();
-        let mut outcomes = Vec::with_capacity(replies.len());
-        for (recipient, reply) in message.recipients.iter().zip(replies) {
-            let (outcome, failure) = match exchange {
-                None if reply.is_positive() => (self.deliver_here(message, recipient, now), None),
-                _ => self.judge(message, recipient, reply, now),
-            };
+        for (recipient, verdict) in verdicts {
+            let (outcome, event) = self.judge(message, recipient, &verdict);
+            if event == Event::Failed {
+                failures.push(Failure::new(recipient.mailbox.clone(), &verdict));
+            }
+            events.push((recipient, event, said(&verdict)));
             outcomes.push(RecipientOutcome { recipient: recipient.mailbox.clone(), outcome });
-            failures.extend(failure);
         }
-        let (failure_message, octets) = match self.report(message, &failures, exchange, now).await {
+        let (failure_message, octets) = match self.report(message, &failures).await {
             Some((submission, octets)) => (Some(submission), octets),
             None => (None, Vec::new()),
         };
-        self.commit(Settlement { message: message.id, outcomes, failure_message }, octets).await;
-    }
-
-    /// Gives messages back that were not tried.
-    pub(super) async fn release(&self, messages: &[ClaimedMessage]) {
-        for message in messages {
-            let outcome = || Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true };
-            let outcomes = message.recipients.iter();
-            let outcomes = outcomes
-                .map(|recipient| RecipientOutcome { recipient: recipient.mailbox.clone(), outcome: outcome() })
-                .collect();
-            self.commit(Settlement { message: message.id, outcomes, failure_message: None }, Vec::new()).await;
+        if let Some(stored) = self.commit(Settlement { message: message.id, outcomes, failure_message }, octets).await {
+            self.context.metrics.failure_messages.inc_by(stored);
+            events.into_iter().for_each(|(recipient, event, said)| self.tell(message, recipient, event, &said));
         }
     }
 
-    /// Should the mailbox be full again by then, the message goes on waiting; it fails when that is looked at
-    /// the next time, if it is to.
-    fn deliver_here(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, now: Timestamp) -> Outcome {
-        tracing::info!(id = %message.id, recipient = %recipient.mailbox, "delivered here after all");
-        let pause = match schedule::next(&self.context.stack.current().relay, recipient.attempts, age(message, now)) {
-            Next::RetryAfter(pause) => pause,
-            Next::Expired => Duration::ZERO,
-        };
-        let reply = mailbox_full(&recipient.mailbox).on_one_line();
-        Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }
+    fn judge(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, verdict: &Verdict) -> (Outcome, Event) {
+        let next = schedule::next(&self.context.stack.current().relay, recipient.attempts, self.age(message));
+        match (verdict, next) {
+            (Verdict::Released, _) => {
+                (Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true }, Event::Released)
+            }
+            // Should the mailbox be full again by then, the message goes on waiting; it fails when that is looked at
+            // the next time, if it is to.
+            (Verdict::Ours(reply), next) if reply.is_positive() => {
+                let pause = if let Next::RetryAfter(pause) = next { pause } else { Duration::ZERO };
+                let reply = mailbox_full(&recipient.mailbox).on_one_line();
+                (Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }, Event::HandedOver)
+            }
+            _ if verdict.is_taken() => (Outcome::Finished, Event::Relayed),
+            (_, Next::RetryAfter(pause)) if !verdict.is_permanent() => {
+                let untried = matches!(verdict, Verdict::Untried(_));
+                let retry_after_seconds = pause.as_secs();
+                let outcome = Outcome::Deferred { retry_after_seconds, reply: said(verdict), untried };
+                (outcome, Event::Deferred(pause))
+            }
+            _ => (Outcome::Finished, Event::Failed),
+        }
     }
 
-    fn judge(
-        &self,
-        message: &ClaimedMessage,
-        recipient: &ClaimedRecipient,
-        reply: Reply,
-        now: Timestamp,
-    ) -> (Outcome, Option<Failure>) {
+    fn tell(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, event: Event, said: &str) {
         let metrics = &self.context.metrics;
-        let mailbox = &recipient.mailbox;
-        let (id, said) = (message.id, shortened(reply.on_one_line()));
-        if reply.is_positive() {
-            metrics.recipients_relayed.inc();
-            tracing::info!(%id, recipient = %mailbox, "relayed");
-            return (Outcome::Finished, None);
+        let (id, recipient) = (message.id, &recipient.mailbox);
+        match event {
+            Event::Relayed => {
+                metrics.recipients_relayed.inc();
+                tracing::info!(%id, %recipient, "relayed");
+            }
+            Event::Deferred(pause) => {
+                metrics.recipients_deferred.inc();
+                tracing::info!(%id, %recipient, said, ?pause, "deferred");
+            }
+            Event::Failed => {
+                metrics.recipients_failed.inc();
+                tracing::info!(%id, %recipient, said, "failed");
+            }
+            Event::HandedOver => tracing::info!(%id, %recipient, "handed to the store for delivery here"),
+            Event::Released => tracing::info!(%id, %recipient, "released"),
         }
-        let next = schedule::next(&self.context.stack.current().relay, recipient.attempts, age(message, now));
-        if let (false, Next::RetryAfter(pause)) = (reply.is_permanent(), next) {
-            metrics.recipients_deferred.inc();
-            tracing::info!(%id, recipient = %mailbox, said, ?pause, "deferred");
-            return (Outcome::Deferred { retry_after_seconds: pause.as_secs(), reply: said, untried: false }, None);
+    }
+
+    /// How old the message is. The store's clock has told the age at the claim.
+    fn age(&self, message: &ClaimedMessage) -> Duration {
+        match message.age_seconds {
+            Some(seconds) => Duration::from_secs(seconds) + self.claimed_at.elapsed(),
+            None => Timestamp::now().duration_since(message.queued_at).try_into().unwrap_or_default(),
         }
-        metrics.recipients_failed.inc();
-        tracing::info!(%id, recipient = %mailbox, said, "failed");
-        let expired = !reply.is_permanent();
-        (Outcome::Finished, Some(Failure { recipient: mailbox.clone(), reply, expired }))
     }
 
     /// The failure message, unless nothing failed or nobody is to be told (RFC 5321 §4.5.5).
-    async fn report(
-        &self,
-        message: &ClaimedMessage,
-        failures: &[Failure],
-        exchange: Option<&Exchange>,
-        now: Timestamp,
-    ) -> Option<(Submission, Vec<u8>)> {
+    async fn report(&self, message: &ClaimedMessage, failures: &[Failure]) -> Option<(Submission, Vec<u8>)> {
         let sender = message.reverse_path.mailbox().filter(|_| !failures.is_empty())?;
         let stack = &self.context.stack.current();
         let headers = self.headers(message).await;
@@ -135,10 +130,8 @@ impl<'a> Settler<'a> {
             sender,
             message,
             headers: &headers,
-            exchange,
-            now,
+            now: Timestamp::now(),
         };
-        self.context.metrics.failure_messages.inc();
         let submission = Submission {
             transaction: uuid::Uuid::now_v7().simple().to_string(),
             reverse_path: ReversePath::Null,
@@ -148,22 +141,25 @@ impl<'a> Settler<'a> {
     }
 
     /// The message's header section; what there is of it when it is long or cannot be read.
-    async fn headers(&self, message: &ClaimedMessage) -> Vec<u8> {
-        let mut headers = Vec::new();
-        let Ok(mut raw) = self.context.store.message(message.id).await else { return headers };
-        while let Ok(Some(chunk)) = raw.chunk().await {
-            headers.extend_from_slice(&chunk);
-            if headers.len() > HEADER_OCTETS || memchr::memmem::find(&headers, b"\r\n\r\n").is_some() {
-                break;
+    async fn headers(&self, message: &ClaimedMessage) -> ReturnedHeaders {
+        let mut read = Vec::new();
+        if let Ok(mut raw) = self.context.store.message(message.id).await {
+            while !ReturnedHeaders::are_complete(&read)
+                && let Ok(Some(chunk)) = raw.chunk().await
+            {
+                read.extend_from_slice(&chunk);
             }
         }
-        cut_headers(headers)
+        ReturnedHeaders::of(read)
     }
 
-    async fn commit(&self, mut settlement: Settlement, failure_message: Vec<u8>) {
+    /// Returns how many failure messages were stored, once it is durable.
+    async fn commit(&self, mut settlement: Settlement, failure_message: Vec<u8>) -> Option<u64> {
         let mut pause = SETTLE_PAUSE;
         for attempt in 1..=SETTLE_ATTEMPTS {
-            let Err(error) = self.attempt(&settlement, &failure_message).await else { return };
+            let Err(error) = self.attempt(&settlement, &failure_message).await else {
+                return Some(u64::from(settlement.failure_message.is_some()));
+            };
             let id = settlement.message;
             match error.kind() {
                 Some(ProblemKind::LeaseLost) => {}
@@ -183,8 +179,9 @@ impl<'a> Settler<'a> {
                 _ => {}
             }
             tracing::warn!(%id, %error, "the outcome could not be recorded; the message may be sent again");
-            return;
+            break;
         }
+        None
     }
 
     async fn attempt(&self, settlement: &Settlement, failure_message: &[u8]) -> Result<(), ApiError> {
@@ -201,8 +198,22 @@ impl<'a> Settler<'a> {
     }
 }
 
-fn age(message: &ClaimedMessage, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(message.queued_at)).unwrap_or_default()
+/// What became of a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Relayed,
+    Deferred(Duration),
+    Failed,
+    HandedOver,
+    Released,
+}
+
+/// The words of a verdict, as the queue keeps them.
+fn said(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Said(reply, _) | Verdict::Ours(reply) | Verdict::Untried(reply) => shortened(reply.on_one_line()),
+        Verdict::Released => String::new(),
+    }
 }
 
 /// Cuts a reply after as many whole characters as may be kept of it.
@@ -227,19 +238,6 @@ pub(super) fn settlements(store: StoreClient) -> Settlements {
     })
 }
 
-/// Cuts at the empty line, or else after the last whole line that fits.
-fn cut_headers(mut message: Vec<u8>) -> Vec<u8> {
-    if message.starts_with(b"\r\n") {
-        return Vec::new();
-    }
-    let end = match memchr::memmem::find(&message, b"\r\n\r\n") {
-        Some(end) => end + 2,
-        None => memchr::memmem::rfind(&message, b"\r\n").map_or(0, |end| end + 2),
-    };
-    message.truncate(end);
-    message
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,19 +247,5 @@ mod tests {
         assert_eq!(shortened("550 no".to_owned()), "550 no");
         let long = shortened(format!("450 {}", "€".repeat(1000)));
         assert_eq!(long, format!("450 {}", "€".repeat(165)));
-    }
-
-    #[test]
-    fn headers_end_at_the_empty_line() {
-        let table: &[(&[u8], &[u8])] = &[
-            (b"A: 1\r\nB: 2\r\n\r\nbody\r\n", b"A: 1\r\nB: 2\r\n"),
-            (b"\r\nbody\r\n", b""),
-            (b"A: 1\r\nB: 2", b"A: 1\r\n"),
-            (b"A: 1\r\n", b"A: 1\r\n"),
-            (b"", b""),
-        ];
-        for (message, headers) in table {
-            assert_eq!(cut_headers(message.to_vec()), headers.to_vec());
-        }
     }
 }

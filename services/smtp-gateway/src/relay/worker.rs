@@ -2,29 +2,36 @@
 
 use super::{
     Context,
-    deliver::{BrokenTransaction, Connection},
+    broken::{Broken, BrokenTransaction},
+    connection::{Connection, Outgoing},
+    delivery::Delivery,
     here,
+    places::{Interruption, Place},
     route::{self, Exchange},
     settle::Settler,
+    verdict::Verdict,
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, future};
 use mail_api::{BroughtClaim, Claim, MessageId, ProblemKind, Renewal};
 use mail_proto::{Domain, smtp::Reply};
-use service_kit::shutdown::CancellationToken;
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 /// After so many broken connections the rest of a claim waits for its next attempt.
 const BREAKS: usize = 2;
 
-/// Works on a claim for as long as it is ours; answers the connection that is left of it.
+/// Works on a claim for as long as it is ours. Returns the connection that is left of it.
 pub(super) async fn work(
     context: &Context,
+    place: &Place,
     BroughtClaim { claim, bodies }: BroughtClaim,
-    shutdown: &CancellationToken,
 ) -> Option<Connection> {
     tokio::select! {
-        connection = relay(context, &claim, bodies, shutdown) => connection,
+        connection = relay(context, place, &claim, &bodies) => connection,
         () = keep(context, &claim.lease) => {
             tracing::warn!("the lease was lost; another worker goes on");
             None
@@ -32,7 +39,7 @@ pub(super) async fn work(
     }
 }
 
-/// Renews the lease; answers when it is lost.
+/// Renews the lease; returns when it is lost.
 async fn keep(context: &Context, lease: &str) {
     let lease_seconds = context.stack.current().relay.lease_seconds;
     let mut interval = tokio::time::interval(Duration::from_secs(u64::from(lease_seconds)) / 3);
@@ -50,99 +57,152 @@ async fn keep(context: &Context, lease: &str) {
 
 async fn relay(
     context: &Context,
+    place: &Place,
     claim: &Claim,
-    bodies: HashMap<MessageId, Bytes>,
-    shutdown: &CancellationToken,
+    bodies: &HashMap<MessageId, Bytes>,
 ) -> Option<Connection> {
     let settler = Settler::new(context, &claim.lease);
     if context.stack.current().is_local(&claim.domain) {
         here::deliver(context, &settler, &claim.messages).await;
         return None;
     }
-    send(context, &settler, claim, &bodies, shutdown).await
+    let waiting = claim.messages.iter().map(Delivery::new).collect();
+    Sender { context, place, settler: &settler, domain: &claim.domain, bodies, waiting, breaks: 0, limit: None }
+        .send()
+        .await
 }
 
-/// Sends one message after the other over one connection, and answers it if it is still good. A message on which
-/// the connection breaks must not keep the others: they get a new connection, until that breaks as well.
-async fn send(
-    context: &Context,
-    settler: &Settler<'_>,
-    Claim { domain, messages, .. }: &Claim,
-    bodies: &HashMap<MessageId, Bytes>,
-    shutdown: &CancellationToken,
-) -> Option<Connection> {
-    let mut kept = context.parked.take(domain);
-    let (mut breaks, mut index) = (0, 0);
-    // The outcome of one message is recorded while the next one is being sent.
-    let mut settling = future::ready(()).boxed();
-    while let Some(message) = messages.get(index) {
-        if shutdown.is_cancelled() {
-            settling.await;
-            settler.release(&messages[index..]).await;
-            return kept;
-        }
-        // What was said after the message before, and unasked, would be taken for the reply to this one.
-        let mut connection = match connect(context, domain, kept.take().filter(Connection::is_quiet)).await {
-            Ok(connection) => connection,
-            Err(Refusal { reply, said_by }) => {
-                settling.await;
-                settler.settle_all(&messages[index..], &reply, said_by.as_ref()).await;
-                return None;
-            }
-        };
-        let exchange = connection.exchange().clone();
-        let transaction = connection.transact(context, message, bodies.get(&message.id).cloned());
-        let (sent, ()) = tokio::join!(transaction, std::mem::replace(&mut settling, future::ready(()).boxed()));
-        match sent {
-            Ok(replies) => {
-                settling = async move { settler.settle(message, replies, Some(&exchange)).await }.boxed();
-                kept = Some(connection);
-            }
-            // The exchange has had enough of this connection, and not seen this message: a new one will do.
-            Err(broken) if broken.is_about_an_old_connection() => continue,
-            Err(BrokenTransaction { broken, replies, .. }) => {
-                settler.settle(message, replies, Some(&exchange).filter(|_| broken.is_said_by_exchange())).await;
-                breaks += usize::from(!broken.is_about_one_message());
-                if breaks == BREAKS {
-                    settler.settle_all(&messages[index + 1..], &broken.reply_to_the_untried(&exchange), None).await;
-                    return None;
+/// Sends the messages of a claim.
+struct Sender<'a> {
+    context: &'a Context,
+    place: &'a Place,
+    settler: &'a Settler<'a>,
+    domain: &'a Domain,
+    bodies: &'a HashMap<MessageId, Bytes>,
+    /// The first is under way.
+    waiting: VecDeque<Delivery<'a>>,
+    /// How many connections have broken.
+    breaks: usize,
+    /// How many recipients the exchange took before a connection broke.
+    limit: Option<usize>,
+}
+
+impl Sender<'_> {
+    /// Sends one message after the other over one connection, and returns it if it is still good. A message for more
+    /// recipients than the exchange takes at once is sent again to the others. A message on which the connection breaks
+    /// must not keep the others: they get a new connection, until that breaks as well.
+    async fn send(mut self) -> Option<Connection> {
+        let Self { context, place, settler, .. } = self;
+        let mut kept = context.parked.take(self.domain);
+        // The outcome of one transaction is recorded while the next one is under way.
+        let mut settling = future::ready(()).boxed();
+        while let Some(delivery) = self.waiting.front_mut() {
+            // What was said after the message before, and unasked, would be taken for the reply to this one.
+            let mut connection =
+                match connect(context, place, self.domain, kept.take().filter(Connection::is_quiet)).await {
+                    Ok(connection) => connection,
+                    Err(verdict) => {
+                        settling.await;
+                        self.end(verdict).await;
+                        return None;
+                    }
+                };
+            let portion = delivery.portion(connection.recipient_limit().or(self.limit));
+            let recipients = portion.iter().map(|recipient| recipient.mailbox.clone()).collect();
+            let body = self.bodies.get(&delivery.message.id).cloned();
+            let mail = Outgoing { message: delivery.message, recipients, body };
+            let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
+            let (sent, ()) = tokio::join!(connection.transact(context, place, mail), settled);
+            let message = delivery.message;
+            match sent {
+                Ok(verdicts) => {
+                    let verdicts = delivery.record(portion, verdicts);
+                    settling = async move { settler.settle(message, verdicts).await }.boxed();
+                    kept = Some(connection);
+                }
+                Err(broken) => {
+                    let exchange = Arc::clone(connection.exchange());
+                    self.limit = connection.recipient_limit().or(self.limit);
+                    if broken.broken.leaves_an_open_dialogue() {
+                        connection.quit().await;
+                    }
+                    // The exchange has had enough of this connection, and not seen this message: a new one will do.
+                    if broken.is_about_an_old_connection() {
+                        delivery.put_back(portion);
+                        continue;
+                    }
+                    let BrokenTransaction { broken, verdicts, .. } = broken;
+                    let verdicts = delivery.record_broken(portion, verdicts);
+                    settler.settle(message, verdicts).await;
+                    self.breaks += usize::from(!broken.is_about_one_message());
+                    if self.breaks == BREAKS || matches!(broken, Broken::Interrupted(_)) {
+                        self.end(broken.verdict_on_the_untried(&exchange)).await;
+                        return None;
+                    }
                 }
             }
+            if self.waiting.front().is_some_and(Delivery::is_done) {
+                self.waiting.pop_front();
+            }
         }
-        index += 1;
+        settling.await;
+        kept
     }
-    settling.await;
-    kept
+
+    /// Settles all that is left.
+    async fn end(self, verdict: Verdict) {
+        for delivery in self.waiting {
+            let (message, verdicts) = delivery.end(&verdict);
+            if !verdicts.is_empty() {
+                self.settler.settle(message, verdicts).await;
+            }
+        }
+    }
 }
 
-/// Why no exchange can be used.
-struct Refusal {
-    reply: Reply,
-    /// Whose words they are, if not ours.
-    said_by: Option<Exchange>,
-}
-
-/// The connection that was kept, or else one to the first exchange that talks to us. It is over for good only when every
+/// The connection that was kept, or else one to the first exchange that talks to us. The mail fails for good only when every
 /// exchange said so: one that is down may be up again (RFC 5321 §5.1).
-async fn connect(context: &Context, domain: &Domain, kept: Option<Connection>) -> Result<Connection, Refusal> {
+///
+/// # Errors
+/// The verdict on all messages.
+async fn connect(
+    context: &Context,
+    place: &Place,
+    domain: &Domain,
+    kept: Option<Connection>,
+) -> Result<Connection, Verdict> {
+    if place.is_stopping() {
+        if let Some(connection) = kept {
+            connection.quit().await;
+        }
+        return Err(Verdict::Released);
+    }
     if let Some(connection) = kept {
         return Ok(connection);
     }
-    let exchanges = route::exchanges(context, domain).await.map_err(|reply| Refusal { reply, said_by: None })?;
-    let mut refusal: Option<Refusal> = None;
-    for exchange in exchanges {
-        match Connection::open(context, &exchange).await {
+    let Ok(found) = place.until_shutdown(route::exchanges(context, domain)).await else {
+        return Err(Verdict::Released);
+    };
+    let mut refusals: Vec<(Arc<Exchange>, Verdict)> = Vec::new();
+    for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
+        let broken = match Connection::open(context, place, &exchange).await {
             Ok(connection) => return Ok(connection),
-            Err(broken) => {
-                tracing::info!(exchange = exchange.name, %broken, "the exchange cannot be used");
-                let reply = broken.reply(&exchange);
-                if refusal.as_ref().is_none_or(|earlier| earlier.reply.is_permanent()) {
-                    let said_by = Some(exchange).filter(|_| broken.is_said_by_exchange());
-                    refusal = Some(Refusal { reply, said_by });
-                }
-            }
+            Err(broken) => broken,
+        };
+        let verdict = broken.verdict(&exchange);
+        if let Broken::Interrupted(reason) = broken {
+            return Err(if reason == Interruption::Shutdown { Verdict::Released } else { verdict });
         }
+        tracing::info!(exchange = exchange.name, %broken, "the exchange cannot be used");
+        if broken.is_a_loop() {
+            // Neither this exchange nor one that is not preferred to it (RFC 5321 §5.1).
+            refusals.retain(|(earlier, _)| earlier.preference < exchange.preference);
+            refusals.push((exchange, verdict));
+            break;
+        }
+        refusals.push((exchange, verdict));
     }
-    let nobody = || Refusal { reply: Reply::new(451, (4, 4), "no exchange to connect to"), said_by: None };
-    Err(refusal.unwrap_or_else(nobody))
+    let hopeful = refusals.iter().position(|(_, verdict)| !verdict.is_permanent());
+    let decisive = hopeful.or(refusals.len().checked_sub(1)).map(|index| refusals.swap_remove(index).1);
+    Err(decisive.unwrap_or_else(|| Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to"))))
 }

@@ -5,6 +5,9 @@ use std::{borrow::Cow, fmt};
 /// The most lines and octets of one reply that are kept: a peer may not fill our memory.
 const LINES: usize = 100;
 const TEXT_OCTETS: usize = 8 * 1024;
+/// The most lines and octets of one reply that are read: a peer may not keep us reading for ever.
+const READ_LINES: usize = 500;
+const READ_OCTETS: usize = 64 * 1024;
 
 /// The subject and detail of an enhanced status code. The class is the first digit of the reply's code, so
 /// the two cannot disagree.
@@ -44,6 +47,11 @@ impl Reply {
     /// The enhanced status code as text, such as `5.1.1`; `None` where the reply has none.
     pub fn enhanced(&self) -> Option<String> {
         self.status.map(|(subject, detail)| format!("{}.{subject}.{detail}", self.code / 100))
+    }
+
+    /// The enhanced status code without its class; `None` where the reply has none.
+    pub fn status(&self) -> Option<Status> {
+        self.status
     }
 
     /// The lines of text, without codes.
@@ -111,12 +119,18 @@ pub enum ReplyError {
     /// The lines of one reply carry different codes.
     #[error("an SMTP reply with two codes")]
     Inconsistent,
+    /// The reply has too many lines or octets.
+    #[error("an SMTP reply without end")]
+    TooLong,
 }
 
 /// Puts the lines of a reply together.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
     partial: Option<Reply>,
+    /// How many lines and octets of it were read.
+    lines: usize,
+    octets: usize,
 }
 
 impl ReplyReader {
@@ -125,6 +139,10 @@ impl ReplyReader {
     /// # Errors
     /// [`ReplyError`]; the connection is of no more use then.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyError> {
+        (self.lines, self.octets) = (self.lines + 1, self.octets + line.len());
+        if self.lines > READ_LINES || self.octets > READ_OCTETS {
+            return Err(ReplyError::TooLong);
+        }
         let (code, last, text) = split(line)?;
         let (status, text) = split_status(code, &text);
         let text = printable(text.to_owned().into());
@@ -136,6 +154,7 @@ impl ReplyReader {
         };
         reply.status = reply.status.or(status);
         if last {
+            (self.lines, self.octets) = (0, 0);
             return Ok(Some(reply));
         }
         self.partial = Some(reply);
@@ -211,15 +230,26 @@ mod tests {
     #[test]
     fn a_reply_without_end_stays_small() {
         let mut reader = ReplyReader::default();
-        for _ in 0..10_000 {
-            assert_eq!(reader.line(b"250-more"), Ok(None));
-        }
-        assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), LINES);
         let long = ["250-", &"x".repeat(TEXT_OCTETS - 1)].concat();
-        for _ in 0..10 {
-            assert_eq!(reader.line(long.as_bytes()), Ok(None));
+        for _ in 0..2 {
+            for _ in 1..READ_LINES {
+                assert_eq!(reader.line(b"250-more"), Ok(None));
+            }
+            assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), LINES);
+            for _ in 0..7 {
+                assert_eq!(reader.line(long.as_bytes()), Ok(None));
+            }
+            assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), 2);
         }
-        assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), 2);
+    }
+
+    #[test]
+    fn a_reply_without_end_is_given_up() {
+        for line in [&b"250-more"[..], b"250-", &["250-", &"x".repeat(4000)].concat().into_bytes()] {
+            let mut reader = ReplyReader::default();
+            let ended = (0..=READ_LINES).find_map(|_| reader.line(line).err());
+            assert_eq!(ended, Some(ReplyError::TooLong));
+        }
     }
 
     proptest! {

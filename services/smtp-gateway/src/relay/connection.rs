@@ -1,0 +1,325 @@
+//! SMTP to an exchange: the socket on one side, the client's state machine on the other.
+
+use super::{
+    Context,
+    broken::{Broken, BrokenTransaction, is_about_the_session},
+    places::{Interruption, Place, Stage},
+    route::Exchange,
+    verdict::Verdict,
+};
+use bytes::{Bytes, BytesMut};
+use mail_api::{ApiError, ClaimedMessage, RawMessage};
+use mail_proto::{
+    Mailbox,
+    dot::DotEncoder,
+    line::LineDecoder,
+    smtp::{
+        ClientName, Reply, ReplyReader,
+        client::{self, Client, Step, Transaction},
+    },
+};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+/// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
+const REPLY_LINE_OCTETS: usize = 4096;
+/// How long the exchange may take over a message after its final dot (RFC 5321 §4.5.3.2.6).
+const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// How long an exchange that has closed the connection may take over its last reply.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+const BUFFER_OCTETS: usize = 16 * 1024;
+
+/// A connection to an exchange that is ready for transactions.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    exchange: Arc<Exchange>,
+    stream: TcpStream,
+    client: Client,
+    input: BytesMut,
+    lines: LineDecoder,
+    replies: ReplyReader,
+    reply_timeout: Duration,
+    transactions: u32,
+    /// Whether the exchange has taken a message over it.
+    has_carried: bool,
+}
+
+/// A message for some of its recipients. Its octets may be at hand.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) message: &'a ClaimedMessage,
+    pub(crate) recipients: Vec<Mailbox>,
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Connection {
+    /// Connects and introduces us.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub(crate) async fn open(context: &Context, place: &Place, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
+        let stack = context.stack.current();
+        let relay = &stack.relay;
+        let connecting = timeout(relay.connect_timeout, connect(&exchange.address));
+        let stream = place.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
+        if is_own(&stream, context.listener)? {
+            return Err(Broken::Ourselves);
+        }
+        stream.set_nodelay(true)?;
+        let mut connection = Self {
+            exchange: Arc::clone(exchange),
+            stream,
+            client: Client::new(ClientName::from(&stack.name)),
+            input: BytesMut::new(),
+            lines: LineDecoder::new(REPLY_LINE_OCTETS),
+            replies: ReplyReader::default(),
+            reply_timeout: relay.reply_timeout,
+            transactions: 0,
+            has_carried: false,
+        };
+        match connection.introduce(context, place).await {
+            Ok(()) => Ok(connection),
+            Err(broken) => {
+                if broken.leaves_an_open_dialogue() {
+                    connection.quit().await;
+                }
+                Err(broken)
+            }
+        }
+    }
+
+    async fn introduce(&mut self, context: &Context, place: &Place) -> Result<(), Broken> {
+        loop {
+            let patience = self.reply_timeout;
+            let reply = place.wait(Stage::BeforeDot, self.reply(patience)).await??;
+            match self.client.reply(reply) {
+                Step::Send(octets) => place.wait(Stage::BeforeDot, self.send(&octets)).await??,
+                Step::Refused(reply) => return Err(Broken::Refused(reply)),
+                Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
+                Step::Closed => return Err(self.closed().into()),
+                Step::Ready | Step::Finished(_) => break,
+                Step::Await | Step::SendBody => {}
+            }
+        }
+        // Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
+        let server_name = self.client.server_name();
+        if server_name == context.stack.current().name.as_str() {
+            return Err(Broken::OurName(server_name.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whom this is a connection to.
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// How many recipients the exchange takes in one transaction, as far as it has shown.
+    pub(crate) fn recipient_limit(&self) -> Option<usize> {
+        self.client.recipient_limit()
+    }
+
+    /// How many messages it has carried, or tried to.
+    pub(crate) fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// Whether the exchange has neither closed it nor said anything that nobody asked for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let nothing = self.stream.try_read(&mut [0]);
+        self.input.is_empty() && nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends one message to these recipients. Returns a verdict for each, in their order.
+    ///
+    /// # Errors
+    /// [`BrokenTransaction`]; the connection is of no more use then.
+    pub(crate) async fn transact(
+        &mut self,
+        context: &Context,
+        place: &Place,
+        mail: Outgoing<'_>,
+    ) -> Result<Vec<Verdict>, BrokenTransaction> {
+        self.transactions += 1;
+        let recipients = mail.recipients.len();
+        match self.try_transact(context, place, mail).await {
+            Ok(verdicts) => {
+                if self.has_carried
+                    && let Some(refusal) = self.client.sender_refusal().filter(|refusal| is_about_the_session(refusal))
+                {
+                    let broken = Broken::Refused(refusal.clone());
+                    return Err(BrokenTransaction { broken, verdicts, is_old_and_undecided: true });
+                }
+                self.has_carried |= verdicts.iter().any(Verdict::is_taken);
+                Ok(verdicts)
+            }
+            Err(broken) => {
+                let is_old_and_undecided = self.transactions > 1 && self.client.is_at_commands();
+                let known = self.client.give_up().unwrap_or_else(|| vec![client::Verdict::Undecided; recipients]);
+                let undecided = broken.verdict(&self.exchange);
+                let verdicts =
+                    known.into_iter().map(|known| self.verdict(known).unwrap_or(undecided.clone())).collect();
+                Err(BrokenTransaction { broken, verdicts, is_old_and_undecided })
+            }
+        }
+    }
+
+    /// `None` for a recipient about whom nothing was decided.
+    fn verdict(&self, known: client::Verdict) -> Option<Verdict> {
+        match known {
+            client::Verdict::Decided(reply) => Some(Verdict::Said(reply, Arc::clone(&self.exchange))),
+            client::Verdict::Postponed(reply) => Some(Verdict::Untried(reply)),
+            client::Verdict::Undecided => None,
+        }
+    }
+
+    async fn try_transact(
+        &mut self,
+        context: &Context,
+        place: &Place,
+        Outgoing { message, recipients, body }: Outgoing<'_>,
+    ) -> Result<Vec<Verdict>, Broken> {
+        let open = async || match &body {
+            Some(octets) => Ok(RawMessage::from(octets.clone())),
+            None => context.store.message(message.id).await,
+        };
+        if !self.client.extensions().eight_bit_mime && !is_seven_bit(open().await?).await? {
+            // RFC 6152 §3; we do not convert.
+            let name = &self.exchange.name;
+            let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
+            return Ok(vec![Verdict::Ours(reply); recipients.len()]);
+        }
+        let mut raw = Some(open().await?);
+        let reverse_path = message.reverse_path.clone();
+        let mut step = self.client.begin(&Transaction { reverse_path, recipients, octets: message.octets });
+        let (mut stage, mut patience) = (Stage::BeforeDot, self.reply_timeout);
+        loop {
+            let sent = match step {
+                Step::Send(octets) => place.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from),
+                Step::SendBody => {
+                    (stage, patience) = (Stage::AfterDot, FINAL_REPLY_TIMEOUT);
+                    match raw.take() {
+                        Some(raw) => self.send_body(place, raw).await,
+                        None => Ok(()),
+                    }
+                }
+                Step::Await | Step::Ready => Ok(()),
+                Step::Finished(known) => {
+                    return Ok(known.into_iter().filter_map(|known| self.verdict(known)).collect());
+                }
+                Step::Refused(reply) => return Err(Broken::Refused(reply)),
+                Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
+                Step::Closed => return Err(self.closed().into()),
+            };
+            let reply = match sent {
+                Ok(()) => place.wait(stage, self.reply(patience)).await??,
+                Err(broken) => return Err(self.last_words(broken).await),
+            };
+            step = self.client.reply(reply);
+        }
+    }
+
+    /// An exchange that stops listening may have said why.
+    async fn last_words(&mut self, broken: Broken) -> Broken {
+        match &broken {
+            Broken::Connection(_) => match self.reply(LAST_WORDS_TIMEOUT).await {
+                Ok(reply) if !reply.is_positive() => Broken::Refused(reply),
+                _ => broken,
+            },
+            _ => broken,
+        }
+    }
+
+    /// Says goodbye; whether the exchange hears it does not matter.
+    pub(crate) async fn quit(mut self) {
+        if let Step::Send(octets) = self.client.quit() {
+            let goodbye = async {
+                self.send(&octets).await?;
+                self.reply(self.reply_timeout).await
+            };
+            let _ = timeout(Duration::from_secs(2), goodbye).await;
+        }
+    }
+
+    /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
+    /// exchange cannot take a part for the whole.
+    async fn send_body(&mut self, place: &Place, mut raw: RawMessage) -> Result<(), Broken> {
+        if !self.input.is_empty() {
+            // A reply to a message that was not sent yet: no later one could be told from it.
+            return Err(io::Error::other("the exchange replied before it was asked").into());
+        }
+        let mut dots = DotEncoder::default();
+        let mut output = Vec::with_capacity(BUFFER_OCTETS);
+        while let Some(chunk) = raw.chunk().await? {
+            // A chunk is as large as the store pleases; the wire gets it in bounded pieces.
+            for piece in chunk.chunks(BUFFER_OCTETS) {
+                dots.encode(piece, &mut output);
+                if output.len() >= BUFFER_OCTETS {
+                    place.wait(Stage::BeforeDot, self.send(&output)).await??;
+                    output.clear();
+                }
+            }
+        }
+        if place.is_stopping() {
+            return Err(Interruption::Shutdown.into());
+        }
+        dots.finish(&mut output);
+        Ok(place.wait(Stage::AfterDot, self.send(&output)).await??)
+    }
+
+    async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        timeout(self.reply_timeout, self.stream.write_all(octets)).await?
+    }
+
+    async fn reply(&mut self, patience: Duration) -> io::Result<Reply> {
+        let read = async {
+            loop {
+                while let Some(line) = self.lines.decode(&mut self.input) {
+                    let line = line.map_err(io::Error::other)?;
+                    if let Some(reply) = self.replies.line(&line).map_err(io::Error::other)? {
+                        return Ok(reply);
+                    }
+                }
+                self.input.reserve(BUFFER_OCTETS);
+                if self.stream.read_buf(&mut self.input).await? == 0 {
+                    return Err(self.closed());
+                }
+            }
+        };
+        timeout(patience, read).await?
+    }
+
+    fn closed(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed")
+    }
+}
+
+/// Connects to `host:port`. Says what an unknown host means: a container's name is known only while it runs.
+pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
+    let unknown = |error| {
+        let text = format!("there is no host of this name now ({error}); if it is a container, it is likely stopped");
+        io::Error::new(io::ErrorKind::NotFound, text)
+    };
+    let addresses: Vec<_> = lookup_host(address).await.map_err(unknown)?.collect();
+    TcpStream::connect(&addresses[..]).await
+}
+
+/// Whether this is a connection to the socket on which this server listens.
+fn is_own(stream: &TcpStream, listener: SocketAddr) -> io::Result<bool> {
+    let (peer, own) = (stream.peer_addr()?, stream.local_addr()?);
+    let host = if listener.ip().is_unspecified() { own.ip() } else { listener.ip() };
+    Ok(peer == SocketAddr::new(host, listener.port()))
+}
+
+async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {
+    while let Some(chunk) = raw.chunk().await? {
+        if !chunk.is_ascii() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

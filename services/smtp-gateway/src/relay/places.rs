@@ -1,0 +1,265 @@
+//! The places that a gateway has for transactions, and who gives way when all are taken.
+//!
+//! While places are free, everybody gets one, within the limit for a domain. When all are taken, an exchange that keeps us
+//! waiting makes room for a domain that has no place: first one whose domain has more places, then one that is silent
+//! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
+
+use mail_proto::Domain;
+use service_kit::{config::Relay, shutdown::CancellationToken};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// An exchange that says nothing for so long gives way to others.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// Why this server gives a transaction up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Interruption {
+    /// The server stops.
+    #[error("this server stops")]
+    Shutdown,
+    /// Mail to other domains needs the place.
+    #[error("no answer yet, and other mail needs the connection")]
+    OthersWait,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing is decided yet: giving up delays the message.
+    BeforeDot,
+    /// The message may have been taken: giving up may double it.
+    AfterDot,
+}
+
+/// All places of a gateway.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    taken: Mutex<Taken>,
+    /// Told when one of them ends.
+    pub(super) ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    entries: BTreeMap<u64, Entry>,
+    /// Numbers them.
+    begun: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    domain: Domain,
+    /// What is waited for, and since when.
+    waits: Option<(Stage, Instant)>,
+    /// It goes on without a place.
+    is_aside: bool,
+    gives_way: CancellationToken,
+}
+
+impl Places {
+    /// A place for this domain. Another makes room for it when all are taken.
+    pub(super) fn begin(self: &Arc<Self>, domain: &Domain, limits: &Relay, shutdown: &CancellationToken) -> Place {
+        let mut taken = self.lock();
+        if taken.total() >= limits.connections {
+            taken.make_room(limits.connections, Instant::now());
+        }
+        taken.begun += 1;
+        let number = taken.begun;
+        let gives_way = CancellationToken::new();
+        let entry = Entry { domain: domain.clone(), waits: None, is_aside: false, gives_way: gives_way.clone() };
+        taken.entries.insert(number, entry);
+        Place { number, gives_way, shutdown: shutdown.clone(), places: Arc::clone(self) }
+    }
+
+    /// The domains that get no place now. `None` when nobody does.
+    pub(super) fn closed_to(&self, limits: &Relay) -> Option<Vec<Domain>> {
+        let taken = self.lock();
+        let now = Instant::now();
+        let free = limits.connections.saturating_sub(taken.total());
+        if free == 0 && !taken.entries.values().any(|entry| entry.is_silent(now)) {
+            return None;
+        }
+        let mut counts: HashMap<&Domain, (usize, bool)> = HashMap::new();
+        for entry in taken.entries.values() {
+            let (count, is_silent) = counts.entry(&entry.domain).or_default();
+            *count += 1;
+            *is_silent |= entry.is_silent(now);
+        }
+        // The last places are not for a domain that hangs.
+        let is_closed = |(count, is_silent)| {
+            free == 0 || count >= limits.connections_per_domain || (is_silent && free < limits.connections / 4)
+        };
+        Some(counts.into_iter().filter(|(_, has)| is_closed(*has)).map(|(domain, _)| domain.clone()).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn total(&self) -> usize {
+        self.entries.values().filter(|entry| entry.has_place()).count()
+    }
+
+    /// Takes a place from one that is silent, if there is one.
+    fn make_room(&mut self, limit: usize, now: Instant) {
+        let mut counts: HashMap<Domain, usize> = HashMap::new();
+        for entry in self.entries.values() {
+            *counts.entry(entry.domain.clone()).or_default() += 1;
+        }
+        let aside = self.entries.values().filter(|entry| entry.is_aside).count();
+        let rank = |entry: &Entry| {
+            let (stage, since) = entry.waits?;
+            let rank = match stage {
+                Stage::BeforeDot if counts[&entry.domain] > 1 => 0,
+                Stage::AfterDot if aside < limit => 1,
+                Stage::BeforeDot => 2,
+                Stage::AfterDot => 3,
+            };
+            Some((rank, since))
+        };
+        let silent = self.entries.values_mut().filter(|entry| entry.has_place() && entry.is_silent(now));
+        if let Some(entry) = silent.min_by_key(|entry| rank(entry)) {
+            match entry.waits {
+                Some((Stage::AfterDot, _)) if aside < limit => entry.is_aside = true,
+                _ => entry.gives_way.cancel(),
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn has_place(&self) -> bool {
+        !self.is_aside && !self.gives_way.is_cancelled()
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        self.has_place() && self.waits.is_some_and(|(_, since)| now.duration_since(since) >= SILENCE)
+    }
+}
+
+/// A claim's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    number: u64,
+    gives_way: CancellationToken,
+    shutdown: CancellationToken,
+    places: Arc<Places>,
+}
+
+impl Place {
+    /// Waits for the exchange, unless this server has to give up.
+    ///
+    /// # Errors
+    /// [`Interruption`]. At shutdown only before the final dot.
+    pub(super) async fn wait<T>(&self, stage: Stage, exchange: impl Future<Output = T>) -> Result<T, Interruption> {
+        if self.shutdown.is_cancelled() && stage == Stage::BeforeDot {
+            return Err(Interruption::Shutdown);
+        }
+        if !self.set(Some((stage, Instant::now()))) {
+            return Err(Interruption::OthersWait);
+        }
+        let outcome = tokio::select! {
+            biased;
+            outcome = exchange => Ok(outcome),
+            () = self.gives_way.cancelled() => Err(Interruption::OthersWait),
+            () = self.shutdown.cancelled(), if stage == Stage::BeforeDot => Err(Interruption::Shutdown),
+        };
+        self.set(None);
+        outcome
+    }
+
+    /// Does this unless the server stops first.
+    pub(super) async fn until_shutdown<T>(&self, work: impl Future<Output = T>) -> Result<T, Interruption> {
+        self.shutdown.run_until_cancelled(work).await.ok_or(Interruption::Shutdown)
+    }
+
+    /// How many places are taken, this one included.
+    pub(super) fn total(&self) -> usize {
+        self.places.lock().total()
+    }
+
+    /// Whether the server stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
+    /// Notes what is waited for; false when the place was taken away before.
+    fn set(&self, waits: Option<(Stage, Instant)>) -> bool {
+        let mut taken = self.places.lock();
+        let Some(entry) = taken.entries.get_mut(&self.number) else { return false };
+        entry.waits = waits;
+        !entry.gives_way.is_cancelled()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().entries.remove(&self.number);
+        self.places.ended.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A place whose exchange says nothing any more.
+    fn silent(place: Place, stage: Stage) -> tokio::task::JoinHandle<Result<(), Interruption>> {
+        tokio::spawn(async move { place.wait(stage, std::future::pending()).await })
+    }
+
+    async fn waiting(places: &Places, count: usize) {
+        while places.lock().entries.values().filter(|entry| entry.waits.is_some()).count() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_gives_way_in_order() {
+        let (places, limits, shutdown) = (Arc::new(Places::default()), Relay::default(), CancellationToken::new());
+        let mut waits = Vec::new();
+        for (domain, stage) in [
+            ("single.test", Stage::BeforeDot),
+            ("sent.test", Stage::AfterDot),
+            ("double.test", Stage::BeforeDot),
+            ("double.test", Stage::BeforeDot),
+        ] {
+            waits.push(silent(places.begin(&domain.parse().unwrap(), &limits, &shutdown), stage));
+            waiting(&places, waits.len()).await;
+        }
+        places.lock().make_room(4, Instant::now());
+        assert_eq!(places.lock().total(), 4, "nobody is silent for long enough");
+
+        // The first is of the domain with two places, the second goes on aside, the third is silent the longest.
+        let later = Instant::now() + SILENCE;
+        for left in (1..4).rev() {
+            places.lock().make_room(4, later);
+            assert_eq!(places.lock().total(), left);
+        }
+        for (given_up, wait) in [(2, waits.remove(2)), (0, waits.remove(0))] {
+            assert_eq!(wait.await.unwrap(), Err(Interruption::OthersWait), "{given_up}");
+        }
+        assert!(waits.iter().all(|wait| !wait.is_finished()));
+        waits.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_stop_gives_up_only_before_the_dot() {
+        let (places, limits, shutdown) = (Arc::new(Places::default()), Relay::default(), CancellationToken::new());
+        let begin = || places.begin(&"a.test".parse().unwrap(), &limits, &shutdown);
+        let (before, after) = (silent(begin(), Stage::BeforeDot), silent(begin(), Stage::AfterDot));
+        waiting(&places, 2).await;
+        shutdown.cancel();
+        assert_eq!(before.await.unwrap(), Err(Interruption::Shutdown));
+        assert!(!after.is_finished());
+        assert_eq!(begin().wait(Stage::BeforeDot, async {}).await, Err(Interruption::Shutdown));
+        after.abort();
+    }
+}
