@@ -110,7 +110,7 @@ impl Taken {
     /// Takes a place from one that is silent, if there is one.
     fn make_room(&mut self, limit: usize, now: Instant) {
         let mut counts: HashMap<Domain, usize> = HashMap::new();
-        for entry in self.entries.values() {
+        for entry in self.entries.values().filter(|entry| entry.has_place()) {
             *counts.entry(entry.domain.clone()).or_default() += 1;
         }
         let aside = self.entries.values().filter(|entry| entry.is_aside).count();
