@@ -24,8 +24,9 @@ const MAIL: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
 const RETURN_PATH: &[u8] = b"Return-Path: <sender@far.test>\r\n";
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 24] = [
+const OPERATIONS: [&str; 25] = [
     "delete /v1/mailboxes/{address}/sessions/{session}",
+    "get /",
     "get /livez",
     "get /metrics",
     "get /readyz",

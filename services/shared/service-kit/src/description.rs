@@ -71,7 +71,9 @@ pub fn document(operation: &mut Operation, problems: impl IntoIterator<Item = Pr
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
-        if !status.starts_with(['4', '5']) {
+        // What has another body of its own, such as the reason of /readyz, is no problem.
+        let has_own_body = !response.content.is_empty() && !response.content.contains_key(PROBLEM_MEDIA_TYPE);
+        if !status.starts_with(['4', '5']) || has_own_body {
             continue;
         }
         let schema = RefOr::Ref(Ref::from_schema_name(Problem::name()));
