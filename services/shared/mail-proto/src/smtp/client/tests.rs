@@ -1,0 +1,165 @@
+use super::*;
+
+const FULL: &str = "250-b HELLO\r\n250-PIPELINING\r\n250-size 1000\r\n250-8BITMIME\r\n250 X\r\n";
+
+fn reply(wire: &str) -> Reply {
+    let mut reader = super::super::ReplyReader::default();
+    wire.split_terminator("\r\n").find_map(|line| reader.line(line.as_bytes()).unwrap()).unwrap()
+}
+
+fn decided(wire: &str) -> Verdict {
+    Verdict::Decided(reply(wire))
+}
+
+fn send(text: &str) -> Step {
+    Step::Send(text.as_bytes().to_vec())
+}
+
+/// A client that has introduced itself and begun a transaction to these recipients.
+fn begun(ehlo: &str, recipients: &[&str]) -> (Client, Step) {
+    let mut client = Client::new("a".parse().unwrap());
+    assert_eq!(client.reply(reply("220 b ready")), send("EHLO a\r\n"));
+    assert_eq!(client.reply(reply(ehlo)), Step::Ready);
+    let recipients = recipients.iter().map(|mailbox| mailbox.parse().unwrap()).collect();
+    let step = client.begin(&Transaction { reverse_path: ReversePath::Null, recipients, octets: 7 });
+    (client, step)
+}
+
+fn feed(client: &mut Client, replies: &[&str]) -> Vec<Step> {
+    replies.iter().map(|wire| client.reply(reply(wire))).collect()
+}
+
+#[test]
+fn pipelined_with_one_recipient_refused() {
+    let (mut client, step) = begun(FULL, &["x@b", "y@b"]);
+    assert_eq!(step, send("MAIL FROM:<> SIZE=7 BODY=8BITMIME\r\nRCPT TO:<x@b>\r\nRCPT TO:<y@b>\r\nDATA\r\n"));
+    let steps = feed(&mut client, &["250 2.1.0 OK", "550 5.1.1 no", "250 2.1.5 OK", "354 go", "250 2.0.0 OK"]);
+    let finished = Step::Finished(vec![decided("550 5.1.1 no"), decided("250 2.0.0 OK")]);
+    assert_eq!(steps, [Step::Await, Step::Await, Step::Await, Step::SendBody, finished]);
+    assert_eq!(client.quit(), send("QUIT\r\n"));
+    assert_eq!(client.reply(reply("221 bye")), Step::Closed);
+}
+
+#[test]
+fn pipelined_with_all_refused_and_data_taken_all_the_same() {
+    let (mut client, _) = begun(FULL, &["x@b"]);
+    let steps = feed(&mut client, &["250 OK", "550 no", "354 go", "554 nothing"]);
+    let finished = Step::Finished(vec![decided("550 no")]);
+    assert_eq!(steps, [Step::Await, Step::Await, send(".\r\n"), finished]);
+}
+
+#[test]
+fn pipelined_with_the_sender_refused() {
+    let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+    let steps = feed(&mut client, &["552 big", "503 mail", "503 mail", "503 mail", "250 OK"]);
+    let finished = Step::Finished(vec![decided("552 big"), decided("552 big")]);
+    assert_eq!(steps, [Step::Await, Step::Await, Step::Await, send("RSET\r\n"), finished]);
+}
+
+#[test]
+fn a_limit_of_recipients_leaves_the_rest_to_the_next_transaction() {
+    // Replies to four recipients; for each what follows: `+` taken, `n` the next transaction, `-` refused; the limit.
+    let table: [([&str; 4], &str, Option<usize>); 8] = [
+        (["250 ok", "250 ok", "452 4.5.3 many", "452 4.5.3 many"], "++nn", Some(2)),
+        (["250 ok", "250 ok", "552 5.5.3 many", "552 many"], "++nn", Some(2)),
+        (["250 ok", "452 4.3.1 storage", "452 x", "452 x"], "+nnn", Some(1)),
+        (["452 4.5.3 x", "452 4.5.3 x", "250 ok", "452 4.5.3 x"], "--+n", Some(1)),
+        (["250 ok", "452 full", "250 ok", "250 ok"], "+n++", None),
+        (["250 ok", "452 4.2.2 full", "250 ok", "552 5.2.2 full"], "+-+-", None),
+        (["250 ok", "450 4.5.3 x", "451 4.5.3 x", "552 5.3.4 big"], "+---", None),
+        (["552 5.5.3 x", "552 x", "452 x", "452 4.5.3 x"], "----", None),
+    ];
+    for (replies, expected, limit) in table {
+        let (mut client, _) = begun(FULL, &["1@b", "2@b", "3@b", "4@b"]);
+        feed(&mut client, &["250 OK"]);
+        feed(&mut client, &replies);
+        assert_eq!(client.recipient_limit(), limit, "{replies:?}");
+        let verdicts: String = client.give_up().unwrap().iter().map(sign).collect();
+        assert_eq!(verdicts, expected, "{replies:?}");
+    }
+}
+
+fn sign(verdict: &Verdict) -> char {
+    match verdict {
+        Verdict::Undecided => '+',
+        Verdict::Postponed(_) => 'n',
+        Verdict::Decided(_) => '-',
+    }
+}
+
+#[test]
+fn without_pipelining_no_recipient_is_named_beyond_the_limit() {
+    for refusals in [&["452 4.5.3 many"][..], &["452 many", "452 many"]] {
+        let (mut client, _) = begun("250 b", &["1@b", "2@b", "3@b", "4@b"]);
+        feed(&mut client, &["250 OK", "250 OK"]);
+        assert_eq!(feed(&mut client, refusals).last(), Some(&send("DATA\r\n")));
+        let steps = feed(&mut client, &["354 go", "250 taken"]);
+        let Step::Finished(verdicts) = &steps[1] else { panic!("{steps:?}") };
+        assert_eq!(verdicts[0], decided("250 taken"));
+        assert!(verdicts[1..].iter().all(|verdict| matches!(verdict, Verdict::Postponed(_))), "{verdicts:?}");
+        assert_eq!(client.recipient_limit(), Some(1));
+    }
+}
+
+#[test]
+fn a_mailbox_that_stays_full_is_no_limit() {
+    let (mut client, _) = begun(FULL, &["1@b", "2@b"]);
+    feed(&mut client, &["250 OK", "250 OK", "452 full", "354 go", "250 taken"]);
+    assert_eq!(client.recipient_limit(), Some(1));
+    client.begin(&Transaction { reverse_path: ReversePath::Null, recipients: vec!["2@b".parse().unwrap()], octets: 7 });
+    let steps = feed(&mut client, &["250 OK", "452 full", "554 nobody", "250 OK"]);
+    assert_eq!(steps[3], Step::Finished(vec![decided("452 full")]));
+    assert_eq!(client.recipient_limit(), None);
+}
+
+#[test]
+fn one_by_one_without_pipelining() {
+    let mut client = Client::new("a".parse().unwrap());
+    feed(&mut client, &["220 b"]);
+    assert_eq!(feed(&mut client, &["502 what?", "250 b"]), [send("HELO a\r\n"), Step::Ready]);
+    let recipients = vec!["x@b".parse().unwrap()];
+    let transaction = Transaction { reverse_path: ReversePath::Null, recipients, octets: 7 };
+    assert_eq!(client.begin(&transaction), send("MAIL FROM:<>\r\n"));
+    let steps = feed(&mut client, &["250 OK", "450 later", "250 OK"]);
+    assert_eq!(steps, [send("RCPT TO:<x@b>\r\n"), send("RSET\r\n"), Step::Finished(vec![decided("450 later")])]);
+}
+
+#[test]
+fn data_answered_with_success_has_delivered_nothing() {
+    let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+    let steps = feed(&mut client, &["250 OK", "250 OK", "550 no", "250 OK"]);
+    assert_eq!(steps[3], Step::Unexpected(reply("250 OK")));
+    assert_eq!(client.give_up(), Some(vec![Verdict::Undecided, decided("550 no")]));
+}
+
+#[test]
+fn what_was_decided_stands_when_the_connection_is_lost() {
+    let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+    feed(&mut client, &["250 OK", "550 no", "250 OK", "354 go"]);
+    assert_eq!(client.give_up(), Some(vec![decided("550 no"), Verdict::Undecided]));
+    let (mut client, _) = begun(FULL, &["x@b"]);
+    feed(&mut client, &["552 big"]);
+    assert_eq!(client.give_up(), Some(vec![decided("552 big")]));
+    let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+    let goodbye = reply("421 going down");
+    assert_eq!(feed(&mut client, &["250 OK", "421 going down"])[1], Step::Refused(goodbye));
+    assert_eq!(client.give_up(), Some(vec![Verdict::Undecided, Verdict::Undecided]));
+    assert_eq!(client.give_up(), None);
+}
+
+#[test]
+fn a_reply_that_nothing_asked_for_ends_the_connection() {
+    let mut client = Client::new("a".parse().unwrap());
+    feed(&mut client, &["220 b", "250-B.example hello\r\n250 X"]);
+    assert_eq!(client.server_name(), "b.example");
+    assert_eq!(client.reply(reply("250 early")), Step::Refused(reply("250 early")));
+}
+
+#[test]
+fn a_server_that_will_not_talk() {
+    for wire in ["554 no service", "421 later"] {
+        assert_eq!(Client::new("a".parse().unwrap()).reply(reply(wire)), Step::Refused(reply(wire)));
+    }
+    let mut client = Client::new("a".parse().unwrap());
+    assert_eq!(feed(&mut client, &["220 b", "421 later"])[1], Step::Refused(reply("421 later")));
+}
