@@ -4,7 +4,7 @@ use crate::{
     connection::{Connection, Location, REPLY_TIMEOUT, words},
     transcript::Transcript,
 };
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use mail_proto::{
     Mailbox, ReversePath,
     dot::DotEncoder,
@@ -14,9 +14,6 @@ use mail_proto::{
     },
 };
 use std::{net::SocketAddr, time::Instant};
-
-/// The most lines of one reply. A server that sends more does not want to end it.
-const REPLY_LINES: usize = 1000;
 
 /// What goes to a server in one transaction.
 #[derive(Debug, Clone, Copy)]
@@ -84,15 +81,12 @@ pub(crate) fn queued_as(reply: &Reply) -> String {
 fn next_reply(connection: &mut Connection) -> anyhow::Result<Reply> {
     let deadline = Instant::now() + REPLY_TIMEOUT;
     let mut reader = ReplyReader::default();
-    let mut lines = 0;
     loop {
         let line = connection.line(deadline)?;
         let reply = reader.line(&line);
         if let Some(reply) = reply.with_context(|| format!("the server said {:?}", words(&line)))? {
             return Ok(reply);
         }
-        lines += 1;
-        ensure!(lines < REPLY_LINES, "a reply of more than {REPLY_LINES} lines");
     }
 }
 
