@@ -6,15 +6,18 @@ use std::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// HTTP's part of the descriptors is this fraction: the rest is for SMTP, POP3, DNS and files.
 const FRACTION: usize = 4;
 /// The most HTTP connections, however many descriptors there are.
 const MOST: usize = 4096;
+/// For how long a connection may be idle before it has to make room. A new client has this long to send its request,
+/// however many others come after it.
+const SAFE: Duration = Duration::from_millis(200);
 
 /// The room of this process. It belongs to the process because the limit of descriptors does.
 pub(super) static PROCESS: LazyLock<Arc<Room>> =
@@ -51,32 +54,38 @@ impl Room {
         Self { limit, connections: Mutex::default(), next: AtomicU64::new(0), left: Notify::new() }
     }
 
-    /// Takes a place. Where all are taken, the connection that has been idle the longest has to leave first; where
-    /// every connection has a request under way, this waits until one is done.
+    /// Takes a place. Where all are taken, the connection that has been idle the longest has to leave first, once it
+    /// has been idle for [`SAFE`]. Where every connection has a request under way, this waits until one is done.
     pub(super) async fn enter(self: &Arc<Self>) -> Place {
         loop {
             // Registered before the look, so that nobody leaves unseen between the two.
             let left = self.left.notified();
-            if let Some(place) = self.take() {
-                return place;
+            match self.take() {
+                Ok(place) => return place,
+                // Whoever leaves or becomes idle meanwhile is seen by the next look.
+                Err(look_again) => drop(tokio::time::timeout(look_again, left).await),
             }
-            left.await;
         }
     }
 
-    fn take(self: &Arc<Self>) -> Option<Place> {
+    /// Takes a place, or else says after how long to look again if nobody leaves before.
+    fn take(self: &Arc<Self>) -> Result<Place, Duration> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if connections.len() >= self.limit {
             let idle = connections.values().filter_map(|connection| Some((connection.idle_for()?, connection)));
-            if let Some((_, longest)) = idle.max_by_key(|(idle, _)| *idle) {
-                longest.evicted.cancel();
-            }
-            return None;
+            return match idle.max_by_key(|(idle, _)| *idle) {
+                Some((idle, longest)) if idle >= SAFE => {
+                    longest.evicted.cancel();
+                    Err(SAFE)
+                }
+                Some((idle, _)) => Err(SAFE - idle),
+                None => Err(SAFE),
+            };
         }
         let connection = Arc::new(Connection::new());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         connections.insert(number, Arc::clone(&connection));
-        Some(Place { connection, number, room: Arc::clone(self) })
+        Ok(Place { connection, number, room: Arc::clone(self) })
     }
 }
 
@@ -142,13 +151,16 @@ mod tests {
         future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_connection_that_is_idle_the_longest_makes_room() {
         let room = Arc::new(Room::new(2));
         let first = room.enter().await;
         let second = room.enter().await;
         let busy = first.connection.request();
         let mut third = Box::pin(room.enter());
+        assert!(is_pending(&mut third));
+        assert!(!second.connection.evicted.is_cancelled(), "its request may be on its way");
+        tokio::time::advance(SAFE).await;
         assert!(is_pending(&mut third));
         assert!(second.connection.evicted.is_cancelled() && !first.connection.evicted.is_cancelled());
         drop(second);
