@@ -6,6 +6,8 @@ mod metrics;
 mod records;
 mod reload;
 mod served;
+mod tcp;
+mod udp;
 mod wire;
 
 use metrics::Metrics;
@@ -14,7 +16,7 @@ use served::ServedZone;
 use service_kit::{
     http::{Hosts, HttpService, Token, always_ready},
     shutdown::CancellationToken,
-    watched_file,
+    telemetry, watched_file,
     zone::{Zone, ZoneError},
 };
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
@@ -22,6 +24,7 @@ use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
 };
+use wire::Responder;
 
 /// What a pseudo-dns must be told.
 #[derive(Clone)]
@@ -103,7 +106,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let _stop = shutdown.clone().drop_guard();
     tokio::try_join!(
         async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
-        async { Ok(wire::serve(listeners.dns_udp, listeners.dns_tcp, zone, metrics, shutdown.clone()).await?) },
+        async {
+            telemetry::listening("DNS", listeners.dns_udp.local_addr());
+            let responder = Arc::new(Responder::new(zone, metrics));
+            let udp = udp::serve(listeners.dns_udp, &responder, shutdown.clone());
+            let tcp = tcp::serve(listeners.dns_tcp, Arc::clone(&responder), shutdown.clone());
+            tokio::join!(udp, tcp);
+            Ok(())
+        },
         async {
             match file {
                 Some(file) => reload::watch(file, &servers, publish, shutdown.clone()).await,

@@ -1,4 +1,4 @@
-//! The DNS protocol (RFC 1035) over UDP and TCP.
+//! The DNS protocol (RFC 1035): one message in, one message out, whatever carries them.
 
 use crate::{
     CurrentZone,
@@ -7,55 +7,24 @@ use crate::{
     served::JustLost,
 };
 use hickory_proto::{
-    op::{Edns, Header, HeaderCounts, LowerQuery, MessageType, Metadata, OpCode, ResponseCode},
+    op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{DNSClass, Record, RecordType},
+    serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder},
 };
-use hickory_server::{
-    Server,
-    net::{runtime::Time, xfer::Protocol},
-    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
-    zone_handler::MessageResponseBuilder,
-};
-use service_kit::{
-    shutdown::CancellationToken,
-    telemetry,
-    zone::{Lookup, Zone},
-};
-use std::{io, time::Duration};
-use tokio::net::{TcpListener, UdpSocket};
+use service_kit::zone::{Lookup, Zone};
 
-/// How long a TCP client may take for a query.
-const TCP_IDLE: Duration = Duration::from_secs(5);
-/// How many responses may wait for a TCP client that does not read.
-const TCP_RESPONSES: usize = 16;
-/// The largest UDP response: more would be fragmented (DNS flag day 2020).
+/// The largest UDP response in octets: more would be fragmented (DNS flag day 2020).
 const UDP_OCTETS: u16 = 1232;
+/// The largest UDP response in octets to a client without EDNS (RFC 1035 §4.2.1).
+const PLAIN_UDP_OCTETS: u16 = 512;
 
-/// Answers queries until `shutdown`.
-pub(crate) async fn serve(
-    udp: UdpSocket,
-    tcp: TcpListener,
-    zone: CurrentZone,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    telemetry::listening("DNS", udp.local_addr());
-    let mut server = Server::new(Handler { zone, metrics });
-    server.register_socket(udp);
-    server.register_listener(tcp, TCP_IDLE, TCP_RESPONSES);
-    let ended = tokio::select! {
-        ended = server.block_until_done() => ended,
-        () = shutdown.cancelled() => server.shutdown_gracefully().await,
-    };
-    ended.map_err(io::Error::other)
-}
-
-struct Handler {
+/// Answers queries from the zone in force.
+pub(crate) struct Responder {
     zone: CurrentZone,
     metrics: Metrics,
 }
 
-/// A response but for what it repeats of its query.
+/// A response without what it repeats of its query.
 struct Answer {
     code: ResponseCode,
     authoritative: bool,
@@ -68,22 +37,49 @@ impl Answer {
     }
 }
 
-impl Handler {
-    fn answer(&self, request: &Request) -> Answer {
-        if request.metadata.op_code != OpCode::Query {
+impl Responder {
+    pub(crate) fn new(zone: CurrentZone, metrics: Metrics) -> Self {
+        Self { zone, metrics }
+    }
+
+    /// The response to a message. There is none to what has no whole header, and none to another response.
+    pub(crate) fn respond(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let header = Header::read(&mut BinDecoder::new(message)).ok()?;
+        if header.metadata.message_type == MessageType::Response {
+            return None;
+        }
+        // A message with several questions is not read at all (RFC 9619 §4): their number alone reserves memory.
+        let query = if header.counts.queries > 1 { None } else { Message::from_vec(message).ok() };
+        let Some(query) = query else {
+            let mut response = response_to(&header.metadata);
+            response.metadata.response_code = ResponseCode::FormErr;
+            return encode(&response, PLAIN_UDP_OCTETS);
+        };
+        let answer = self.answer(&query);
+        self.metrics.count(transport, type_label(&query.queries), format!("{:?}", answer.code).to_uppercase());
+        let response = respond_with(answer, query);
+        let most_octets = match transport {
+            Transport::udp => response.edns.as_ref().map_or(PLAIN_UDP_OCTETS, Edns::max_payload),
+            Transport::tcp | Transport::http => u16::MAX,
+        };
+        encode(&response, most_octets)
+    }
+
+    fn answer(&self, message: &Message) -> Answer {
+        if message.metadata.op_code != OpCode::Query {
             return Answer::refusal(ResponseCode::NotImp);
         }
-        if request.version() > 0 {
+        if message.version() > 0 {
             return Answer::refusal(ResponseCode::BADVERS);
         }
-        let [query] = request.queries.queries() else {
+        let [query] = message.queries.as_slice() else {
             return Answer::refusal(ResponseCode::FormErr);
         };
         if query.query_class() != DNSClass::IN || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR) {
             return Answer::refusal(ResponseCode::Refused);
         }
         let zone = self.zone.borrow().clone();
-        let look_up = |zone: &Zone| records::look_up(zone, query.original().name(), query.query_type());
+        let look_up = |zone: &Zone| records::look_up(zone, query.name(), query.query_type());
         let (code, records) = match zone.look_up(look_up) {
             Ok(Lookup::Found(records)) => (ResponseCode::NoError, records),
             Ok(Lookup::NoRecords) => (ResponseCode::NoError, Vec::new()),
@@ -94,46 +90,45 @@ impl Handler {
     }
 }
 
-#[async_trait::async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        mut response_handle: R,
-    ) -> ResponseInfo {
-        let Answer { code, authoritative, records } = self.answer(request);
-        let transport = if request.protocol() == Protocol::Udp { Transport::udp } else { Transport::tcp };
-        self.metrics.count(transport, type_label(request.queries.queries()), format!("{code:?}").to_uppercase());
+fn response_to(query: &Metadata) -> Message {
+    let mut response = Message::response(query.id, query.op_code);
+    response.metadata = Metadata::response_from_request(query);
+    response
+}
 
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.response_code = code;
-        metadata.authoritative = authoritative;
-        // RFC 2308 §2: what there is not is said with the SOA.
-        let authority = (authoritative && records.is_empty()).then(records::authority);
-        let edns = request.edns.as_ref().map(|asked| {
-            let mut edns = Edns::new();
-            edns.set_max_payload(asked.max_payload().clamp(512, UDP_OCTETS)).set_rcode_high(code.high());
-            edns
-        });
-        let mut response = MessageResponseBuilder::from_message_request(request);
-        if let Some(edns) = &edns {
-            response.edns(edns);
-        }
-        let response = response.build(metadata, records.iter(), [], authority.iter(), []);
-        match response_handle.send_response(response).await {
-            Ok(information) => information,
-            Err(error) => {
-                tracing::debug!(%error, peer = %request.src(), "a response could not be sent");
-                metadata.message_type = MessageType::Response;
-                Header { metadata, counts: HeaderCounts::default() }.into()
-            }
+fn respond_with(Answer { code, authoritative, records }: Answer, query: Message) -> Message {
+    let mut response = response_to(&query.metadata);
+    response.metadata.response_code = code;
+    response.metadata.authoritative = authoritative;
+    response.queries = query.queries;
+    // RFC 2308 §2: what there is not is said with the SOA.
+    response.authorities.extend((authoritative && records.is_empty()).then(records::authority));
+    response.answers = records;
+    response.edns = query.edns.map(|asked| {
+        let mut edns = Edns::new();
+        edns.set_max_payload(asked.max_payload().clamp(PLAIN_UDP_OCTETS, UDP_OCTETS)).set_rcode_high(code.high());
+        edns
+    });
+    response
+}
+
+/// The octets of a response. Records for which there is no room are left out, and the TC bit tells so (RFC 2181 §9).
+fn encode(response: &Message, most_octets: u16) -> Option<Vec<u8>> {
+    let mut octets = Vec::with_capacity(usize::from(PLAIN_UDP_OCTETS));
+    let mut encoder = BinEncoder::new(&mut octets);
+    encoder.set_max_size(most_octets);
+    match response.emit(&mut encoder) {
+        Ok(()) => Some(octets),
+        Err(error) => {
+            tracing::error!(%error, "a response cannot be encoded");
+            None
         }
     }
 }
 
 /// The type asked for, as a label: one of few, whatever clients ask.
-fn type_label(queries: &[LowerQuery]) -> &'static str {
-    match queries.first().map(LowerQuery::query_type) {
+fn type_label(queries: &[Query]) -> &'static str {
+    match queries.first().map(Query::query_type) {
         Some(RecordType::MX) => "MX",
         Some(records::P) => "P",
         Some(RecordType::SRV) => "SRV",

@@ -1,26 +1,16 @@
 //! A whole pseudo-dns on ports of its own, asked over UDP, TCP and HTTP.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
-use pseudo_dns::{Config, Listeners, RunError};
-use service_kit::{
-    http::{OwnHosts, Token},
-    shutdown::CancellationToken,
-};
-use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
-    task::JoinHandle,
-    time::timeout,
-};
+use std::fs;
+use support::{PATIENCE, PseudoDns, query};
+use tokio::{net::UdpSocket, time::timeout};
 
-/// What takes longer will never happen.
-const PATIENCE: Duration = Duration::from_secs(30);
 const P: RecordType = RecordType::Unknown(65280);
 const ZONE: &str = r#"
     [MX]
@@ -36,75 +26,6 @@ const ZONE: &str = r#"
     "six.org." = "[2001:db8::5]:25"
     "named.org." = "alice.example:2025"
 "#;
-
-struct PseudoDns {
-    http: String,
-    dns: SocketAddr,
-    directory: TempDir,
-    shutdown: CancellationToken,
-    running: JoinHandle<Result<(), RunError>>,
-}
-
-impl PseudoDns {
-    async fn start(zone: &str, token: Option<&str>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("fdns.toml"), zone).unwrap();
-        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // The same number may be taken for UDP, so try until it is not.
-        let (dns_tcp, dns_udp) = loop {
-            let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
-                break (tcp, udp);
-            }
-        };
-        let (http_address, dns) = (http.local_addr().unwrap(), dns_tcp.local_addr().unwrap());
-        let config = Config {
-            zone: pseudo_dns::ZoneSource::File(directory.path().join("fdns.toml")),
-            servers: vec!["server.example".to_owned()],
-            grace: Duration::ZERO,
-            token: token.map(Token::from),
-            hosts: Arc::new(OwnHosts::default),
-        };
-        let shutdown = CancellationToken::new();
-        let listeners = Listeners { http, dns_tcp, dns_udp };
-        let running = tokio::spawn(pseudo_dns::run(config, listeners, shutdown.clone()));
-        Self { http: format!("http://{http_address}"), dns, directory, shutdown, running }
-    }
-
-    /// Sends octets over UDP and waits for the response.
-    async fn udp(&self, octets: &[u8]) -> Message {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        socket.send_to(octets, self.dns).await.unwrap();
-        let mut response = [0; 4096];
-        let length = timeout(PATIENCE, socket.recv(&mut response)).await.unwrap().unwrap();
-        Message::from_vec(&response[..length]).unwrap()
-    }
-
-    async fn tcp(&self, octets: &[u8]) -> Message {
-        let mut stream = TcpStream::connect(self.dns).await.unwrap();
-        stream.write_all(&[&(octets.len() as u16).to_be_bytes(), octets].concat()).await.unwrap();
-        let mut response = vec![0; usize::from(stream.read_u16().await.unwrap())];
-        stream.read_exact(&mut response).await.unwrap();
-        Message::from_vec(&response).unwrap()
-    }
-
-    /// Status and body of `GET /v1/resolve?<query>`.
-    async fn resolve(&self, query: &str) -> (u16, serde_json::Value) {
-        let response = reqwest::get(format!("{}/v1/resolve?{query}", self.http)).await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        self.running.await.unwrap().unwrap();
-    }
-}
-
-fn query(name: &str, record_type: RecordType) -> Message {
-    let mut message = Message::query();
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), record_type));
-    message
-}
 
 /// A response in one line: code, flags, answers, authorities.
 fn text(message: &Message) -> String {

@@ -1,6 +1,9 @@
 //! The limit of open file descriptors: raised at the start, and named where it is too low.
 
-use crate::config::{PortKey, Stack};
+use crate::{
+    config::{PortKey, Stack},
+    tcp::ConnectionLimits,
+};
 use rustix::{
     io::Errno,
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -26,7 +29,7 @@ pub fn limit() -> usize {
 /// How many a service may need: for its clients, for its neighbours on behalf of these, and for its files.
 pub fn needed(stack: &Stack, service: PortKey) -> usize {
     let clients = match service {
-        PortKey::Dns | PortKey::DnsHttp => 0,
+        PortKey::Dns | PortKey::DnsHttp => ConnectionLimits::DNS.total,
         _ => stack.limits.connections.saturating_mul(2),
     };
     let exchanges = if matches!(service, PortKey::Smtp | PortKey::SmtpHttp) { stack.relay.connections } else { 0 };

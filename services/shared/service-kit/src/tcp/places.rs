@@ -23,6 +23,11 @@ pub struct ConnectionLimits {
     pub per_peer: usize,
 }
 
+impl ConnectionLimits {
+    /// Those of DNS over TCP, which is for the few answers that are too large for UDP.
+    pub const DNS: Self = Self { total: 100, per_peer: 25 };
+}
+
 impl From<&Limits> for ConnectionLimits {
     fn from(limits: &Limits) -> Self {
         Self { total: limits.connections, per_peer: limits.connections_per_peer }

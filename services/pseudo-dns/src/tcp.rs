@@ -1,0 +1,88 @@
+//! DNS over TCP (RFC 1035 §4.2.2, RFC 7766).
+
+use crate::{metrics::Transport, wire::Responder};
+use bytes::{Buf, BytesMut};
+use service_kit::{
+    shutdown::CancellationToken,
+    tcp::{self, ConnectionLimits, Place},
+};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+/// How long a client may say nothing between two messages (RFC 7766 §6.2.3).
+const IDLE: Duration = Duration::from_secs(5);
+/// How long a client may take to send a whole message from its first octet on, or to receive a response.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The octets of the length in front of each message.
+const LENGTH_OCTETS: usize = 2;
+/// How many octets are read at once: a query and its length fit in.
+const READ_OCTETS: usize = 512;
+
+/// Answers queries until `shutdown`. A connection too many gets no message: DNS has none that refuses a connection.
+pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, shutdown: CancellationToken) {
+    let serve = |stream, _, place| serve_one(Arc::clone(&responder), stream, place, shutdown.clone());
+    tcp::accept(listener, || ConnectionLimits::DNS, b"", shutdown.clone(), serve).await;
+}
+
+/// Answers the messages of one connection in their order, until it is idle for too long, breaks a rule, or its place is
+/// wanted by another. Whoever waits for the rest of a message gives way too.
+async fn serve_one(responder: Arc<Responder>, stream: TcpStream, place: Place, shutdown: CancellationToken) {
+    let mut connection = Connection { stream, input: BytesMut::new() };
+    loop {
+        let message = shutdown.run_until_cancelled(place.idle(connection.message())).await;
+        let Some(Some(Ok(Some(message)))) = message else { break };
+        let Some(response) = responder.respond(&message, Transport::tcp) else { continue };
+        if connection.send(&response).await.is_err() {
+            break;
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// What was read and not answered yet: a message at most, and what was read at once with its end.
+    input: BytesMut,
+}
+
+impl Connection {
+    /// The next message without its length; `None` at the end of the connection.
+    async fn message(&mut self) -> io::Result<Option<BytesMut>> {
+        if self.input.is_empty() && timeout(IDLE, self.read()).await?? == 0 {
+            return Ok(None);
+        }
+        timeout(PATIENCE, self.rest_of_message()).await?
+    }
+
+    async fn rest_of_message(&mut self) -> io::Result<Option<BytesMut>> {
+        loop {
+            if let Some((length, rest)) = self.input.split_first_chunk::<LENGTH_OCTETS>() {
+                let length = usize::from(u16::from_be_bytes(*length));
+                if rest.len() >= length {
+                    self.input.advance(LENGTH_OCTETS);
+                    return Ok(Some(self.input.split_to(length)));
+                }
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        // An idle connection needs no memory for its input.
+        self.stream.readable().await?;
+        self.input.reserve(READ_OCTETS);
+        self.stream.read_buf(&mut self.input).await
+    }
+
+    /// Sends length and message at once (RFC 7766 §8).
+    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+        let octets = [&length.to_be_bytes(), message].concat();
+        timeout(PATIENCE, self.stream.write_all(&octets)).await?
+    }
+}
