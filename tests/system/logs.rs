@@ -42,12 +42,25 @@ impl NativeTown {
     }
 
     async fn ready(&mut self) {
-        let address = self.site.address(GMAIL, PortKey::SmtpHttp);
-        eventually("the town is ready", PATIENCE, async || {
-            assert_eq!(self.process.try_wait().unwrap(), None, "it has ended");
-            cli::ready(address).await.ok()
-        })
-        .await;
+        for server in [EXMAIL, GMAIL] {
+            let address = self.site.address(server, PortKey::SmtpHttp);
+            eventually("the town is ready", PATIENCE, async || {
+                assert_eq!(self.process.try_wait().unwrap(), None, "it has ended");
+                cli::ready(address).await.ok()
+            })
+            .await;
+        }
+    }
+
+    /// How much processor time it has used (proc_pid_stat(5)), in seconds.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        /// The unit of the file, on all usual machines.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id().unwrap())).unwrap();
+        // The name, which may contain anything, is in parentheses; user and system time are the 14th and 15th field.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let times = fields.split_whitespace().skip(11).take(2);
+        times.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / TICKS_PER_SECOND
     }
 
     fn signal(&self, signal: Signal) {
