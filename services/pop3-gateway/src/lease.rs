@@ -3,16 +3,22 @@
 use mail_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
 use mail_proto::Mailbox;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 /// How long to wait after a renewal that brought no answer.
 const RETRY: Duration = Duration::from_secs(5);
+/// For how long after QUIT an update that brings no answer is repeated, and after which pause. The last call takes 30 s
+/// at most, so the client hears from us within a minute.
+const REPEAT_FOR: Duration = Duration::from_secs(30);
+const REPEAT_PAUSE: Duration = Duration::from_millis(500);
 
 /// A maildrop that is locked for us. Dropped, it is not renewed any more and runs out.
 #[derive(Debug)]
 pub(crate) struct Lease {
     holder: Holder,
+    lease_seconds: u32,
     renewal: AbortOnDropHandle<()>,
 }
 
@@ -29,7 +35,7 @@ impl Lease {
     pub(crate) fn keep(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32) -> Self {
         let holder = Holder { store, mailbox, session };
         let renewal = holder.clone().renew_for_ever(Renewal { lease_seconds });
-        Self { holder, renewal: AbortOnDropHandle::new(tokio::spawn(renewal.in_current_span())) }
+        Self { holder, lease_seconds, renewal: AbortOnDropHandle::new(tokio::spawn(renewal.in_current_span())) }
     }
 
     /// Begins to read a message.
@@ -37,17 +43,33 @@ impl Lease {
         self.holder.store.delivered_message(&self.holder.mailbox, id).await
     }
 
-    /// Deletes these messages or none, and unlocks the maildrop.
+    /// Deletes these messages or none, and unlocks the maildrop. A store that gives no answer is asked again: it may have
+    /// deleted them.
     pub(crate) async fn update(self, delete: Vec<MessageId>) -> Result<(), ApiError> {
-        let Self { holder, renewal } = self;
+        let Self { holder, lease_seconds, renewal } = self;
         // A renewal that came after the update would find the lease gone.
         drop(renewal);
-        holder.store.update_maildrop(&holder.mailbox, &holder.session, &MaildropUpdate { delete }).await
+        let (started, update) = (Instant::now(), MaildropUpdate { delete });
+        let mut may_be_done = false;
+        loop {
+            let error = match holder.store.update_maildrop(&holder.mailbox, &holder.session, &update).await {
+                Err(error) if error.kind().is_none() => error,
+                answered => return answered,
+            };
+            may_be_done |= !error.was_not_sent();
+            if !may_be_done || started.elapsed() >= REPEAT_FOR {
+                let Holder { store, mailbox, session } = holder;
+                release_in_background(store, mailbox, session, lease_seconds);
+                return Err(error);
+            }
+            tracing::debug!(%error, "no answer to the deletion of messages; asking again");
+            tokio::time::sleep(REPEAT_PAUSE).await;
+        }
     }
 
     /// Unlocks the maildrop and deletes nothing. If that fails, the lease runs out.
     pub(crate) async fn release(self) {
-        let Self { holder, renewal } = self;
+        let Self { holder, renewal, .. } = self;
         drop(renewal);
         if let Err(error) = holder.store.close_session(&holder.mailbox, &holder.session).await {
             tracing::warn!(%error, "cannot unlock the maildrop; its lease will run out");

@@ -293,6 +293,80 @@ async fn what_happens_is_counted() {
     gateway.stop().await;
 }
 
+/// A store whose answer to the deletion is lost is asked again, in the same words.
+#[tokio::test]
+async fn a_deletion_whose_answer_is_lost_is_repeated() {
+    let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = RunningGateway::start(store.local_addr().unwrap(), |_| {}).await;
+    let updates = tokio::spawn(async move {
+        let mut updates = Vec::new();
+        while updates.len() < 3 {
+            let (mut stream, _) = store.accept().await.unwrap();
+            while let Some(request) = next_request(&mut stream).await {
+                if request.starts_with("POST") && request.contains("/update HTTP") {
+                    updates.push(request);
+                    match updates.len() {
+                        // The connection ends with the answer on its way.
+                        1 => drop(stream.write_all(b"HTTP/1.1 20").await),
+                        2 => {}
+                        _ => stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap(),
+                    }
+                    break;
+                }
+                let session = "{\"session\":\"lock\",\"messages\":[{\"id\":\"0000000000001\",\"octets\":7}]}";
+                let head = "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length:";
+                stream.write_all(format!("{head} {}\r\n\r\n{session}", session.len()).as_bytes()).await.unwrap();
+            }
+        }
+        updates
+    });
+    play(&gateway, "C: DELE 1\nC: QUIT\nS: +OK message 1 deleted\nS: +OK\nS-EOF\n").await;
+    let updates = timeout(PATIENCE, updates).await.unwrap().unwrap();
+    assert!(updates[0].ends_with("{\"delete\":[\"0000000000001\"]}"), "{updates:?}");
+    assert!(updates.iter().all(|update| *update == updates[0]), "{updates:?}");
+    gateway.stop().await;
+}
+
+/// A store that cannot be reached has deleted nothing, which the client hears at once.
+#[tokio::test]
+async fn a_deletion_that_was_not_sent_is_not_repeated() {
+    let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = RunningGateway::start(store.local_addr().unwrap(), |_| {}).await;
+    let opening = tokio::spawn(async move {
+        let (mut stream, _) = store.accept().await.unwrap();
+        next_request(&mut stream).await.unwrap();
+        let head = "HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length:";
+        let session = "{\"session\":\"lock\",\"messages\":[{\"id\":\"0000000000001\",\"octets\":7}]}";
+        stream.write_all(format!("{head} {}\r\n\r\n{session}", session.len()).as_bytes()).await.unwrap();
+    });
+    let mut client = logged_in(&gateway).await;
+    timeout(PATIENCE, opening).await.unwrap().unwrap();
+    client.write_all(b"DELE 1\r\nQUIT\r\n").await.unwrap();
+    let refusal = "+OK message 1 deleted\r\n-ERR [SYS/TEMP] the marked messages could not be deleted\r\n";
+    assert_eq!(read_to_end(&mut client).await, refusal);
+    gateway.stop().await;
+}
+
+/// The head and the body of the next request on a connection, until the client closes it.
+async fn next_request(stream: &mut TcpStream) -> Option<String> {
+    let mut request = String::new();
+    loop {
+        let mut octets = [0; 4096];
+        let read = stream.read(&mut octets).await.unwrap();
+        request.push_str(std::str::from_utf8(&octets[..read]).unwrap());
+        let Some((head, body)) = request.split_once("\r\n\r\n") else {
+            match read {
+                0 => return None,
+                _ => continue,
+            }
+        };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() == length.map_or(0, |length| length.parse().unwrap()) {
+            return Some(request);
+        }
+    }
+}
+
 /// A store that breaks off while it opens a maildrop may have locked it. The gateway says which lock to give up.
 #[tokio::test]
 async fn a_maildrop_that_may_be_locked_is_released() {
@@ -302,12 +376,7 @@ async fn a_maildrop_that_may_be_locked_is_released() {
         let mut calls = Vec::new();
         while calls.len() < 2 {
             let (mut stream, _) = store.accept().await.unwrap();
-            let mut head = String::new();
-            while !head.contains("\r\n\r\n") {
-                let mut octets = [0; 4096];
-                let read = stream.read(&mut octets).await.unwrap();
-                head.push_str(std::str::from_utf8(&octets[..read]).unwrap());
-            }
+            let head = next_request(&mut stream).await.unwrap();
             // The first call, which opens, gets no answer.
             if head.starts_with("DELETE") {
                 stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();

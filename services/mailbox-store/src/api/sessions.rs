@@ -111,7 +111,8 @@ pub(super) async fn renew(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deletes all of these messages or none, and unlocks.
+/// Deletes all of these messages or none, and unlocks. Succeeds without the lock, too, when none of them is in the
+/// maildrop any more: a call whose answer was lost can be repeated.
 #[utoipa::path(
     post, path = "/v1/mailboxes/{address}/sessions/{session}/update", operation_id = "update_maildrop", tag = "sessions",
     params(("address" = text::Mailbox, Path), ("session" = String, Path)),
@@ -119,7 +120,7 @@ pub(super) async fn renew(
     responses(
         (status = 204, description = "Deleted and unlocked"),
         (status = 404, description = "No such mailbox"),
-        (status = 409, description = "The lock has been lost; nothing is deleted"),
+        (status = 409, description = "The lock has been lost, and some of the messages are there; nothing is deleted"),
     ),
 )]
 pub(super) async fn update(

@@ -203,7 +203,8 @@ pub trait Store: Send + Sync {
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()>;
 
     /// Deletes all of these from the maildrop and unlocks it; [`StoreError::LeaseLost`] once the lock has run
-    /// out. What is not in the maildrop counts as deleted. Many messages are only hidden: [`Store::sweep`] removes them.
+    /// out and any of them is there. What is not in the maildrop counts as deleted, so a call whose answer was lost can be
+    /// repeated. Many messages are only hidden: [`Store::sweep`] removes them.
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()>;
 
     /// Unlocks a maildrop, if this session still holds it.

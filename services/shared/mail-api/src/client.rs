@@ -33,6 +33,11 @@ impl ApiError {
             Self::Unavailable(_) => None,
         }
     }
+
+    /// Whether the service cannot have got the request: there was no connection.
+    pub fn was_not_sent(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if error.is_connect())
+    }
 }
 
 /// reqwest hides the reason ("connection refused") behind "error sending request".

@@ -15,6 +15,8 @@ use std::{collections::HashMap, time::Duration};
 
 /// How long a whole frame, already in memory, may take to be committed.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the store may take to delete messages. The call can be repeated.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the store may fall silent while it sends a message.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -164,7 +166,8 @@ impl StoreClient {
     /// Deletes all of these messages or none, and unlocks the maildrop.
     ///
     /// # Errors
-    /// [`ApiError`] with [`ProblemKind::LeaseLost`] when the lock was lost: nothing is deleted then.
+    /// [`ApiError`] with [`ProblemKind::LeaseLost`] when the lock was lost: nothing is deleted then. After
+    /// [`ApiError::Unavailable`] it is unknown whether they are deleted: repeat the call.
     pub async fn update_maildrop(
         &self,
         address: &Mailbox,
@@ -172,7 +175,7 @@ impl StoreClient {
         update: &MaildropUpdate,
     ) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session, "update"];
-        let request = self.endpoint.streaming(Method::POST, &path).timeout(COMMIT_TIMEOUT);
+        let request = self.endpoint.streaming(Method::POST, &path).timeout(UPDATE_TIMEOUT);
         send(request.json(update)).await.map(drop)
     }
 

@@ -85,16 +85,43 @@ pub(crate) async fn an_update_is_all_or_nothing(fixture: Fixture) {
     assert_eq!(fixture.listed("a@local.test").await, [kept, shared, own]);
 
     let session = fixture.open("a@local.test").await.unwrap().session;
-    let late = fixture.send("4", &["a@local.test"]).await;
+    let late_one = fixture.send("4", &["a@local.test"]).await;
     fixture.store.update_maildrop(&a, &session, vec![own, shared, shared, unknown]).await.unwrap();
-    assert_eq!(fixture.listed("a@local.test").await, [kept, late]);
+    assert_eq!(fixture.listed("a@local.test").await, [kept, late_one]);
     assert_eq!(fixture.listed("b@local.test").await, [shared]);
     assert_eq!(fixture.raw(own).await, Err(StoreError::MessageUnknown));
     assert_eq!(fixture.raw(shared).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
     let summary = fixture.store.mailbox(&a).await.unwrap();
     let listed = fixture.open("a@local.test").await.unwrap().messages;
     assert_eq!((summary.messages, summary.octets), (2, listed.iter().map(|entry| entry.octets).sum()));
-    assert_eq!(fixture.store.update_maildrop(&a, &session, vec![]).await, Err(StoreError::LeaseLost));
+    let late = fixture.store.update_maildrop(&a, &session, vec![own, kept]).await;
+    assert_eq!(late, Err(StoreError::LeaseLost));
+    assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 2);
+}
+
+/// Who got no answer to an update repeats it, whoever has locked the maildrop since.
+pub(crate) async fn an_update_can_be_repeated(fixture: Fixture) {
+    const MANY: u64 = 600;
+    let a = mailbox("a@local.test");
+    let kept = fixture.send("kept", &["a@local.test"]).await;
+    for count in [1, MANY] {
+        let mut sent = Vec::new();
+        for number in 0..count {
+            sent.push(fixture.send(&format!("{number} of {count}"), &["a@local.test"]).await);
+        }
+        let session = fixture.open("a@local.test").await.unwrap().session;
+        let update = async |delete: &[MessageId]| fixture.store.update_maildrop(&a, &session, delete.to_vec()).await;
+        assert_eq!(update(&sent).await, Ok(()));
+        assert_eq!(update(&sent).await, Ok(()));
+        let other = fixture.open("a@local.test").await.unwrap().session;
+        assert_eq!(update(&sent).await, Ok(()));
+        assert_eq!(fixture.open("a@local.test").await, Err(StoreError::MaildropInUse));
+        sent.push(kept);
+        assert_eq!(update(&sent).await, Err(StoreError::LeaseLost));
+        fixture.store.close_maildrop(&a, &other).await.unwrap();
+        assert_eq!(fixture.listed("a@local.test").await, [kept]);
+        assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 1);
+    }
 }
 
 /// Many entries are hidden at once and removed later. Until then nobody sees them, whoever looks, and nothing that comes

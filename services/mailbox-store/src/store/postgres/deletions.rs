@@ -11,7 +11,7 @@ const ENTRIES: i64 = 10_000;
 pub(super) async fn hide(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(), Failure> {
     // Whoever delivers has locked the account, too: nothing comes between looking and hiding.
     unit.query("SELECT 1 FROM accounts WHERE address = $1 FOR UPDATE", &[&address]).await?;
-    let Deletion { ranges, messages, octets, .. } = ranges(unit, address, delete).await?;
+    let Deletion { ranges, messages, octets, .. } = find(unit, address, delete).await?;
     let firsts: Vec<i64> = ranges.iter().map(|range| *range.start()).collect();
     let lasts: Vec<i64> = ranges.iter().map(|range| *range.end()).collect();
     // A range that was deleted before may lie within a new one; none reaches over its ends.
@@ -25,10 +25,11 @@ pub(super) async fn hide(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> 
     accounts::count_out(unit, &BTreeMap::from([(address, (messages, octets))])).await
 }
 
-async fn ranges<'a>(unit: &Unit<'_>, address: &str, delete: &'a [i64]) -> Result<Deletion<'a>, Failure> {
+/// Finds these entries in a maildrop, all of which it looks through. They are in order.
+pub(super) async fn find<'a>(unit: &Unit<'_>, address: &str, entries: &'a [i64]) -> Result<Deletion<'a>, Failure> {
     let select = "SELECT message_id, octets, quarantined_at_ms IS NOT NULL FROM maildrops
          WHERE address = $1 AND message_id > $2 ORDER BY message_id LIMIT $3";
-    let (mut deletion, mut last) = (Deletion::of(delete), i64::MIN);
+    let (mut deletion, mut last) = (Deletion::of(entries), i64::MIN);
     loop {
         let rows = unit.query(select, &[&address, &last, &ENTRIES]).await?;
         for row in &rows {

@@ -69,15 +69,27 @@ pub(super) async fn update(
     delete: &[MessageId],
 ) -> Result<(), Failure> {
     let unlock = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2 AND expires_at_ms > $3";
-    if unit.execute(unlock, &[&address, &session, &unit.now_ms()]).await? == 0 {
-        return Err(StoreError::LeaseLost.into());
-    }
+    let held = unit.execute(unlock, &[&address, &session, &unit.now_ms()]).await? > 0;
     let delete = sorted(delete.iter().copied().map(key));
+    if !held {
+        // An update that is repeated finds its lock and its messages gone.
+        return if holds_any(unit, address, &delete).await? { Err(StoreError::LeaseLost.into()) } else { Ok(()) };
+    }
     match delete.len() {
         0 => Ok(()),
         1..=AT_ONCE => remove(unit, address, &delete).await,
         _ => deletions::hide(unit, address, &delete).await,
     }
+}
+
+/// Whether any of these entries is in a maildrop.
+async fn holds_any(unit: &Unit<'_>, address: &str, entries: &[i64]) -> Result<bool, Failure> {
+    if entries.len() > AT_ONCE {
+        return Ok(deletions::find(unit, address, entries).await?.messages > 0);
+    }
+    let select = "SELECT 1 FROM maildrops WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
+         LIMIT 1";
+    Ok(unit.query_one(select, &[&address, &entries]).await?.is_some())
 }
 
 /// Removes these entries of a maildrop.

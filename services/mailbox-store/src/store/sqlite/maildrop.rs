@@ -47,15 +47,46 @@ pub(super) fn update(unit: &mut Unit<'_>, address: &str, session: &str, delete: 
         .connection
         .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?3")?
         .execute(params![address, session, unit.now().as_millisecond()])?;
-    if held == 0 {
-        return Err(StoreError::LeaseLost);
-    }
     let delete = sorted(delete.iter().copied().map(key));
+    if held == 0 {
+        // An update that is repeated finds its lock and its messages gone.
+        return if holds_any(unit.connection, address, &delete)? { Err(StoreError::LeaseLost) } else { Ok(()) };
+    }
     let (messages, octets) = match delete.len() {
         0..=AT_ONCE => remove(unit, address, &delete)?,
         _ => hide(unit, address, &delete)?,
     };
     accounts::count_out(unit.connection, &address.into(), messages, octets)
+}
+
+/// Whether any of these entries is in a maildrop.
+fn holds_any(connection: &Connection, address: &str, entries: &[i64]) -> Result<bool> {
+    if entries.len() > AT_ONCE {
+        return Ok(find(connection, address, entries)?.messages > 0);
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM maildrops WHERE address = ?1 AND message_id = ?2 AND quarantined_at_ms IS NULL)",
+    )?;
+    for message in entries {
+        if statement.query_row(params![address, message], |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Finds these entries in a maildrop, all of which it looks through.
+fn find<'a>(connection: &Connection, address: &str, entries: &'a [i64]) -> Result<Deletion<'a>> {
+    let mut deletion = Deletion::of(entries);
+    let mut statement = connection.prepare_cached(
+        "SELECT message_id, octets, quarantined_at_ms IS NOT NULL FROM maildrops WHERE address = ?1
+         ORDER BY message_id",
+    )?;
+    let mut rows = statement.query([address])?;
+    while let Some(row) = rows.next()? {
+        deletion.entry(row.get(0)?, row.get(1)?, row.get(2)?);
+    }
+    Ok(deletion)
 }
 
 /// Removes these entries of a maildrop; returns how many there were, and their octets.
@@ -79,16 +110,7 @@ fn remove(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i6
 
 /// Hides these entries of a maildrop, until [`sweep`] removes them; returns how many there were, and their octets.
 fn hide(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
-    let mut deletion = Deletion::of(delete);
-    let mut statement = unit.connection.prepare_cached(
-        "SELECT message_id, octets, quarantined_at_ms IS NOT NULL FROM maildrops WHERE address = ?1
-         ORDER BY message_id",
-    )?;
-    let mut rows = statement.query([address])?;
-    while let Some(row) = rows.next()? {
-        deletion.entry(row.get(0)?, row.get(1)?, row.get(2)?);
-    }
-    let Deletion { ranges, messages, octets, .. } = deletion;
+    let Deletion { ranges, messages, octets, .. } = find(unit.connection, address, delete)?;
     // A range that was deleted before may lie within a new one; none reaches over its ends.
     let mut forget =
         unit.connection.prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id BETWEEN ?2 AND ?3")?;
