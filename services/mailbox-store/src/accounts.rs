@@ -81,7 +81,7 @@ impl Accounts {
     pub(crate) fn new(store: Arc<dyn Store>, directory: &Path) -> Self {
         let checked = Arc::new(Checked::load(directory));
         let (unchecked, changed, writing) = (Mutex::default(), Notify::new(), AsyncMutex::default());
-        Self { store, hasher: Hasher::new(), checked, unchecked, changed, writing }
+        Self { store, hasher: Hasher::shared(), checked, unchecked, changed, writing }
     }
 
     /// Takes over the accounts of a configuration. [`Accounts::check_all`] goes on with their passwords.
@@ -90,10 +90,8 @@ impl Accounts {
     /// When the store fails.
     pub(crate) async fn synchronise(&self, stack: &Stack) -> Result<()> {
         let _writing = self.writing.lock().await;
-        let others = put(&*self.store, stack).await?;
-        if others > 0 {
-            tracing::info!(accounts = others, "the store has accounts that the configuration does not name; they stay");
-        }
+        let others = put(&*self.store, stack).await;
+        // Also where nothing can be written now: a password that was replaced must not fit any more.
         let hashes = self.store.password_hashes().await?;
         let (mut unchecked, mut known) = (BTreeMap::new(), BTreeSet::new());
         for (address, password) in stack.accounts.iter().filter(|(_, password)| !is_phc(password.expose())) {
@@ -106,6 +104,10 @@ impl Accounts {
         self.checked.retain(&known);
         *self.lock() = unchecked;
         self.changed.notify_one();
+        let others = others?;
+        if others > 0 {
+            tracing::info!(accounts = others, "the store has accounts that the configuration does not name; they stay");
+        }
         Ok(())
     }
 
@@ -130,9 +132,11 @@ impl Accounts {
             self.changed.notified().await;
             return false;
         };
+        let turn = self.hasher.background().await;
         let checked = self.check_now(&address).await;
         if let Err(error) = &checked {
             tracing::warn!(%error, %address, "a password cannot be hashed now; it will be tried again");
+            drop(turn);
             tokio::time::sleep(PAUSE).await;
         }
         checked.is_ok()
@@ -316,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_phc_string_that_nobody_could_log_in_with_is_an_error() {
-        let good = Hasher::new().keep_or_hash("pass".to_owned(), None).await.unwrap();
+        let good = Hasher::shared().keep_or_hash("pass".to_owned(), None).await.unwrap();
         let no_hash = good.rsplit_once('$').unwrap().0.to_owned();
         let costly = [good.replace("m=19456", "m=65537"), good.replace("t=2", "t=4000000000")];
         let bad = ["$argon2id$", "$argon2", "$argon2x$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", &no_hash];

@@ -7,14 +7,16 @@ use argon2::{
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     thread,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many logins may wait.
+const WAITING: usize = 256;
 /// The most hashes that are computed at once: each takes a processor and [`USUAL_BLOCKS`].
 const CONCURRENT: usize = 4;
 /// The blocks of a hash of today's parameters: 19 MiB.
@@ -34,13 +36,34 @@ type Memory = Vec<Block>;
 #[derive(Clone)]
 pub(crate) struct Hasher {
     slots: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    background: Arc<AsyncMutex<()>>,
     unused: Arc<Mutex<Vec<Memory>>>,
 }
 
+/// What all stores of a process use.
+static SHARED: LazyLock<Hasher> = LazyLock::new(Hasher::new);
+
 impl Hasher {
-    pub(crate) fn new() -> Self {
+    /// The hasher of this process: its memory does not grow with the number of stores.
+    pub(crate) fn shared() -> Self {
+        SHARED.clone()
+    }
+
+    fn new() -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self { slots: Arc::new(Semaphore::new(processors.min(CONCURRENT))), unused: Arc::default() }
+        Self {
+            slots: Arc::new(Semaphore::new(processors.min(CONCURRENT))),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            background: Arc::default(),
+            unused: Arc::default(),
+        }
+    }
+
+    /// Waits for the turn of a hash that nobody waits for. There is one at a time, so that a login waits for at most one
+    /// of them, however many stores there are.
+    pub(crate) async fn background(&self) -> MutexGuard<'_, ()> {
+        self.background.lock().await
     }
 
     /// Whether this is the password that was hashed. Takes tens of milliseconds, as it should.
@@ -48,7 +71,9 @@ impl Hasher {
     /// # Errors
     /// [`StoreError::Overloaded`] when too many others wait.
     pub(crate) async fn verify(&self, password: String, hash: String) -> Result<bool> {
+        let Ok(waiting) = self.waiting.try_acquire() else { return Err(StoreError::Overloaded("to log in")) };
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
+        drop(waiting);
         let Ok(Ok(turn)) = turn else { return Err(StoreError::Overloaded("to log in")) };
         self.run(turn, move |memory| verify(memory, &password, &hash)).await
     }
@@ -162,6 +187,27 @@ mod tests {
         let unused = lock(&hasher.unused);
         assert!((1..=CONCURRENT).contains(&unused.len()), "{}", unused.len());
         assert!(unused.iter().all(|memory| memory.capacity() == USUAL_BLOCKS));
+    }
+
+    /// Beyond that a guess is refused before its password is looked at.
+    #[tokio::test]
+    async fn a_bounded_number_of_logins_waits() {
+        let hasher = Hasher::new();
+        let all = hasher.slots.acquire_many(u32::try_from(hasher.slots.available_permits()).unwrap()).await.unwrap();
+        let verify = || Box::pin(hasher.verify("pass".to_owned(), NOBODY.to_owned()));
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| verify()).collect();
+        for login in &mut waiting {
+            assert!(futures_util::poll!(login).is_pending());
+        }
+        assert_eq!(verify().await, Err(StoreError::Overloaded("to log in")));
+        waiting.truncate(1);
+        drop(all);
+        assert_eq!(waiting.remove(0).await, Ok(false));
+    }
+
+    #[test]
+    fn all_stores_of_a_process_share_their_memory() {
+        assert!(Arc::ptr_eq(&Hasher::shared().unused, &Hasher::shared().unused));
     }
 
     #[tokio::test]
