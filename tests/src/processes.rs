@@ -209,6 +209,20 @@ impl ProcessTown {
         .await;
     }
 
+    /// Waits until a service answers, ready or not.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn alive(&mut self, service: Service) {
+        let address = self.address(service.server, service.http());
+        let process = self.processes[service.index()].as_mut().expect("it runs");
+        eventually(&format!("{service:?} is alive"), PATIENCE, async || {
+            assert_eq!(process.try_wait().unwrap(), None, "{service:?} has ended");
+            cli::alive(address).await.ok()
+        })
+        .await;
+    }
+
     fn log(&self, service: Service) -> PathBuf {
         self.directory().join(format!("{}.{}.log", service.binary, service.server))
     }

@@ -1,6 +1,7 @@
 //! Storage that is full, read-only or failing, under the whole of a server: temporary answers only, nothing that was
 //! acknowledged is lost, and once the storage is well so is the server, without a restart.
 
+mod full_start;
 mod small_disk;
 
 use crate::campaign::{Kill, Ledger, plan, seed, setting, sound, survive};

@@ -21,6 +21,7 @@ use service_kit::{
 };
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -87,17 +88,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let announced_in = database.is_none().then(|| data.clone());
     let store = open(&stack.current(), data.clone(), database, metrics.clone()).await?;
     let accounts = Accounts::new(Arc::clone(&store), &data);
-    if let Some(directory) = announced_in {
-        // A disk that is full for the moment keeps nobody from reading.
-        if let Err(error) = sqlite::announce(&directory, listener.local_addr()?) {
-            tracing::warn!(%error, "mail cannot be imported while this store runs");
-        }
-    }
+    let announcing = telemetry::spawn(announce(announced_in, listener.local_addr()?));
     let served = async {
         let at_start = stack.current();
         check_accounts(&at_start)?;
         let accounts = Arc::new(accounts);
-        accounts.synchronise(&at_start).await?;
+        let known = synchronise_at_start(&accounts, &*store, at_start).await?;
         let api = Api {
             store: Arc::clone(&store),
             logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
@@ -115,7 +111,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         };
         let maintenance = telemetry::spawn(maintain(Arc::clone(&store), stack.clone(), shutdown.clone()));
         let sweeping = telemetry::spawn(sweep(Arc::clone(&store)));
-        let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, at_start));
+        let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known));
         let checking = accounts.check_all(shutdown.clone());
         let (served, ()) = tokio::join!(serve(listener, service, shutdown), checking);
         maintenance.abort();
@@ -124,6 +120,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         Ok(served?)
     };
     let served: Result<(), Error> = served.await;
+    announcing.abort();
     store.close().await;
     served
 }
@@ -151,12 +148,35 @@ pub(crate) fn check_accounts(stack: &Stack) -> Result<(), Error> {
     unusable.map_or(Ok(()), |error| Err(Error::Account { config: stack.config_path().to_owned(), error }))
 }
 
+/// Takes over the accounts of the first configuration, and returns it. `None` where the storage takes no changes now, and
+/// the store has all the mailboxes from before: then it can serve.
+async fn synchronise_at_start(
+    accounts: &Accounts,
+    store: &dyn Store,
+    stack: Arc<Stack>,
+) -> Result<Option<Arc<Stack>>, Error> {
+    let error = match accounts.synchronise(&stack).await {
+        Err(error @ StoreError::Unavailable(_)) => error,
+        synchronised => return Ok(synchronised.map(|()| Some(stack))?),
+    };
+    for address in stack.accounts.keys() {
+        // Mail for it would be refused for good.
+        if let Err(StoreError::MailboxUnknown) = store.mailbox(address).await {
+            return Err(error.into());
+        }
+    }
+    tracing::warn!(%error, "the accounts stay as they were; trying again");
+    Ok(None)
+}
+
 /// Brings the store's accounts in line with each new configuration. `known` is the one that they are in line with.
-async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut known: Arc<Stack>) {
+async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut known: Option<Arc<Stack>>) {
     let mut wanted = stack.current();
+    let mut is_told = known.is_none();
     loop {
-        while wanted.has_mailboxes_of(&known) {
+        while known.as_ref().is_some_and(|known| wanted.has_mailboxes_of(known)) {
             wanted = stack.changed().await;
+            is_told = false;
         }
         let synchronised = async {
             check_accounts(&wanted)?;
@@ -165,15 +185,32 @@ async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut know
         match synchronised.await {
             Ok(()) => {
                 tracing::info!(accounts = wanted.accounts.len(), "accounts read again");
-                known = Arc::clone(&wanted);
+                known = Some(Arc::clone(&wanted));
             }
             Err::<(), Error>(error) => {
-                tracing::error!(%error, "the accounts stay as they were; trying again");
+                if !is_told {
+                    tracing::error!(%error, "the accounts stay as they were; trying again");
+                    is_told = true;
+                }
                 if let Ok(changed) = tokio::time::timeout(ACCOUNTS_PAUSE, stack.changed()).await {
                     wanted = changed;
+                    is_told = false;
                 }
             }
         }
+    }
+}
+
+/// Says in the directory of a store where it can be asked, as soon as the storage allows.
+async fn announce(directory: Option<PathBuf>, address: SocketAddr) {
+    let Some(directory) = directory else { return };
+    let mut is_told = false;
+    while let Err(error) = sqlite::announce(&directory, address) {
+        if !is_told {
+            tracing::warn!(%error, "mail cannot be imported while this store runs; trying again");
+            is_told = true;
+        }
+        tokio::time::sleep(ACCOUNTS_PAUSE).await;
     }
 }
 

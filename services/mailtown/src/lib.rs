@@ -93,7 +93,8 @@ pub struct Town {
 }
 
 impl Town {
-    /// Starts every service of every stack, and answers once all are ready.
+    /// Starts every service of every stack, and answers once all are ready. A store may be ready later: while its disk is
+    /// full, mail can be read.
     ///
     /// # Errors
     /// One line that names what to change. Nothing is left running then.
@@ -178,18 +179,30 @@ impl Town {
     }
 }
 
-/// Answers once every service of these stacks says that it is ready.
+/// Answers once every service of these stacks says that it is ready, and every store that it is alive.
 async fn ready(stacks: &[StackAddresses]) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
-    for service in stacks.iter().flat_map(|stack| health::HTTP.map(|key| stack.address(key))) {
-        while let Err(error) = cli::ready(service).await {
+    for (service, key) in stacks.iter().flat_map(|stack| health::HTTP.map(|key| (stack.address(key), key))) {
+        while let Err(error) = answer(service, key).await {
             if tokio::time::Instant::now() > deadline {
                 return Err(error);
             }
             tokio::time::sleep(READY_INTERVAL).await;
         }
+        if key == PortKey::Store
+            && let Err(error) = cli::ready(service).await
+        {
+            tracing::warn!(error = format!("{error:#}"), "a store is not ready; the town starts all the same");
+        }
     }
     Ok(())
+}
+
+async fn answer(service: SocketAddr, key: PortKey) -> anyhow::Result<()> {
+    match key {
+        PortKey::Store => cli::alive(service).await,
+        _ => cli::ready(service).await,
+    }
 }
 
 /// Services that are stopped together.

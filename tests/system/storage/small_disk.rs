@@ -93,9 +93,32 @@ async fn a_full_disk_loses_nothing_and_is_seen_to_have_space_again() {
         patient.accepts(&mut client, &format!("after round {round}")).await;
         assert_eq!(patient.ready().await, StatusCode::OK);
     }
+    starts_where_there_is_no_room(&mut patient, &disk).await;
     patient.town.terminate(STORE);
     assert!(patient.town.ended(STORE).await.success());
     starts_only_where_it_can_write(&mut patient, &disk).await;
+}
+
+/// After it was killed, when the log is there, and after it has ended in order.
+async fn starts_where_there_is_no_room(patient: &mut Patient, disk: &SmallDisk) {
+    for is_killed in [true, false] {
+        if is_killed {
+            patient.town.kill(STORE).await;
+        } else {
+            patient.town.terminate(STORE);
+            assert!(patient.town.ended(STORE).await.success());
+        }
+        disk.fill();
+        patient.town.spawn(STORE);
+        patient.town.alive(STORE).await;
+        assert_eq!(patient.ready().await, StatusCode::SERVICE_UNAVAILABLE);
+        patient.has_all(&format!("started on a full disk, {is_killed}")).await;
+        disk.free();
+        let mut client = patient.town.smtp(EXMAIL).await;
+        client.hello().await;
+        patient.accepts(&mut client, &format!("after a start on a full disk, {is_killed}")).await;
+        assert_eq!(patient.ready().await, StatusCode::OK);
+    }
 }
 
 async fn starts_only_where_it_can_write(patient: &mut Patient, disk: &SmallDisk) {

@@ -268,7 +268,19 @@ async fn healthcheck(args: &ServiceArgs, key: PortKey) -> anyhow::Result<()> {
 /// # Errors
 /// Says why it is not.
 pub async fn ready(address: SocketAddr) -> anyhow::Result<()> {
-    let url = format!("http://{address}/readyz");
+    ask(address, "readyz").await
+}
+
+/// Asks the service at an address whether it answers calls, ready or not.
+///
+/// # Errors
+/// Says why it does not.
+pub async fn alive(address: SocketAddr) -> anyhow::Result<()> {
+    ask(address, "livez").await
+}
+
+async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<()> {
+    let url = format!("http://{address}/{path}");
     let http = reqwest::Client::builder().timeout(HEALTHCHECK_TIMEOUT).no_proxy().build()?;
     let response = http.get(&url).send().await.map_err(io::Error::other).with_context(|| format!("{url} is silent"))?;
     let status = response.status();

@@ -2,8 +2,11 @@
 
 use super::OpenError;
 use crate::store::StoreError;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
-use std::path::{Path, PathBuf};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The schema this program writes; kept in the file as `user_version`.
 const SCHEMA_VERSION: i64 = 4;
@@ -119,14 +122,41 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
         && !log(path).exists()
     {
         // It was closed in order, and SQLite cannot make the log that it would read along with it. Nobody writes one.
-        connection = Connection::open_with_flags(
-            immutable(path),
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
-        )?;
+        connection = open_immutable(path)?;
     }
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
+}
+
+/// Opens the only connection of all that there is, which can only read, where a disk has no room for the index of the log
+/// that several connections share. This one keeps the index in memory.
+pub(super) fn lone_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = match fs::metadata(log(path)).map_or(0, |log| log.len()) {
+        // It was closed in order. No log is to be made.
+        0 => open_immutable(path)?,
+        _ => {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            // The log stays as it is when this is closed.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection.pragma_update(None, "query_only", true)?;
+            connection
+        }
+    };
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+/// Whether a database has the schema that this program writes.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == SCHEMA_VERSION)
+}
+
+fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(immutable(path), flags)
 }
 
 /// The write-ahead log of a database.

@@ -145,7 +145,8 @@ impl OpenError {
 }
 
 impl SqliteStore {
-    /// Opens the store in a directory, and clears away what a crash left there. Blocks.
+    /// Opens the store in a directory, and clears away what a crash left there. Where the disk is full, a store that this
+    /// version has opened before can be read; each change tries again to open it for writing. Blocks.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -158,7 +159,7 @@ impl SqliteStore {
         create(&bodies_directory)?;
         let path = directory.join("store.db");
         accessible(&path, File::options().create(true).append(true).mode(PRIVATE).open(&path))?;
-        let connection = database::open(&path)?;
+        let (connection, is_lone) = open_database(&path)?;
         if !database::require_stack(&connection, &path, &stack)? {
             database::set_stack(&connection, &stack).map_err(|error| OpenError::database(&path, error))?;
         }
@@ -174,7 +175,6 @@ impl SqliteStore {
         let (queue_changes, deletions) = (watch::Sender::new(()), watch::Sender::new(()));
         let desk = Desk {
             path: path.clone(),
-            connection,
             directory_lock,
             bodies: Arc::clone(&bodies),
             clock: Arc::clone(&clock),
@@ -182,10 +182,36 @@ impl SqliteStore {
             queue_changes: queue_changes.clone(),
             deletions: deletions.clone(),
         };
-        let writer = Arc::new(Writer::start(desk)?);
-        let readers = Arc::new(Readers::new(path));
+        let (writer, readers) = if is_lone {
+            let readers = Arc::new(Readers::lone(path, connection));
+            (Writer::put_off(desk, Arc::clone(&readers)), readers)
+        } else {
+            (Writer::start(desk, connection)?, Arc::new(Readers::new(path)))
+        };
+        let writer = Arc::new(writer);
         Ok(Self { writer, readers, bodies, adds_return_path, clock, queue_changes, deletions })
     }
+}
+
+/// Opens the database for its writer or, where the disk has no room for that, for one reader; returns whether it is that.
+fn open_database(path: &Path) -> Result<(Connection, bool), OpenError> {
+    let failure = match database::open(path) {
+        Err(failure @ OpenError::Storage { .. }) => failure,
+        opened => return Ok((opened?, false)),
+    };
+    let lone_reader = || -> rusqlite::Result<Option<Connection>> {
+        let connection = database::lone_reader(path)?;
+        let is_usable = database::is_current(&connection)? && database::stack(&connection)?.is_some();
+        Ok(is_usable.then_some(connection))
+    };
+    let Ok(Some(connection)) = lone_reader() else { return Err(failure) };
+    if let OpenError::Storage { directory, error, .. } = &failure {
+        tracing::warn!(
+            %error, directory = %directory.display(),
+            "nothing can be written: the disk may be full. Mail can be read; none is taken until there is room"
+        );
+    }
+    Ok((connection, true))
 }
 
 /// The mode of files with people's mail in them.
@@ -220,7 +246,11 @@ fn sync(directory: &Path) -> Result<(), OpenError> {
 pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("lock");
     let file = lock_file(&path, directory)?;
-    accessible(&path, file.set_len(0))?;
+    match file.set_len(0) {
+        // Some file systems need room for that, too. The announcement of the store before stays for a while.
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
+        cleared => accessible(&path, cleared)?,
+    }
     Ok(file)
 }
 

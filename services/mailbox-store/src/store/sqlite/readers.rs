@@ -5,9 +5,12 @@ use crate::store::{Result, StoreError};
 use rusqlite::Connection;
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many read at once; more would only contend for the same disk.
 const READERS: usize = 8;
@@ -17,12 +20,41 @@ pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// There is no writer yet: there can be one connection only.
+    is_lone: AtomicBool,
 }
 
 impl Readers {
     /// Readers of the database at `path`. Connections are opened when they are needed.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default(), permits: Arc::new(Semaphore::new(READERS)) }
+        Self {
+            path,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(READERS)),
+            is_lone: AtomicBool::new(false),
+        }
+    }
+
+    /// One reader with this connection, until [`Readers::join_writer`].
+    pub(super) fn lone(path: PathBuf, connection: Connection) -> Self {
+        let (idle, permits) = (Mutex::new(vec![connection]), Arc::new(Semaphore::new(1)));
+        Self { path, idle, permits, is_lone: AtomicBool::new(true) }
+    }
+
+    /// Waits until the lone reader rests. Nobody reads until the permit is dropped.
+    pub(super) async fn pause(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())
+    }
+
+    /// Closes the connection of the lone reader, who is paused. The next read opens it again.
+    pub(super) fn disconnect(&self) {
+        self.idle().clear();
+    }
+
+    /// From now on there is a writer, and there are as many readers as usual.
+    pub(super) fn join_writer(&self) {
+        self.is_lone.store(false, Ordering::Release);
+        self.permits.add_permits(READERS - 1);
     }
 
     /// Runs `query` where it may block.
@@ -32,7 +64,7 @@ impl Readers {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
-            return Err(StoreError::Unavailable("the store is closed".to_owned()));
+            return Err(closed());
         };
         let readers = Arc::clone(self);
         let reading = tokio::task::spawn_blocking(move || {
@@ -41,6 +73,7 @@ impl Readers {
             let idle = readers.idle().pop();
             let connection = match idle {
                 Some(connection) => connection,
+                None if readers.is_lone.load(Ordering::Acquire) => database::lone_reader(&readers.path)?,
                 None => database::reader(&readers.path)?,
             };
             let outcome = query(&connection);
@@ -62,6 +95,11 @@ impl Readers {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What all calls come to after the end.
+pub(super) fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl SqliteStore {
     }
 }
 
-async fn set_aside(writer: &Writer, message: i64, reason: String) -> StoreError {
+async fn set_aside(writer: &Arc<Writer>, message: i64, reason: String) -> StoreError {
     match writer.write(move |unit| quarantine::message(unit, message, &reason)).await {
         Ok(()) => StoreError::Damaged(values::id(message)),
         Err(error) => error,

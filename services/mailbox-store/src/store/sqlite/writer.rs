@@ -6,6 +6,7 @@
 use super::{
     bodies::{Bodies, SpooledFile},
     database,
+    readers::{Readers, closed},
 };
 use crate::{
     metrics::Metrics,
@@ -18,7 +19,7 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread::{self, JoinHandle},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,8 +31,19 @@ const GROUP: usize = 512;
 
 /// Hands changes to the writing thread.
 pub(super) struct Writer {
-    running: RwLock<Option<Running>>,
+    state: RwLock<State>,
     metrics: Metrics,
+}
+
+enum State {
+    /// The storage lets nobody write. The next change tries to start the thread.
+    PutOff {
+        readers: Arc<Readers>,
+        /// What the thread needs. `None` for as long as a change tries to start it.
+        desk: Option<Desk>,
+    },
+    Running(Running),
+    Closed,
 }
 
 struct Running {
@@ -42,7 +54,6 @@ struct Running {
 /// What the writing thread works with.
 pub(super) struct Desk {
     pub(super) path: PathBuf,
-    pub(super) connection: Connection,
     /// Held until the database is closed.
     pub(super) directory_lock: File,
     pub(super) bodies: Arc<Bodies>,
@@ -83,38 +94,83 @@ pub(super) struct Effects {
 
 impl Writer {
     /// Starts the writing thread.
-    pub(super) fn start(desk: Desk) -> Result<Self> {
-        let last_id = desk
-            .connection
-            .query_row("SELECT COALESCE(MAX(message_id), 0) FROM submissions", [], |row| row.get::<_, i64>(0))?;
+    pub(super) fn start(desk: Desk, connection: Connection) -> Result<Self> {
         let metrics = desk.metrics.clone();
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        let scribe = Scribe { desk, last_id, waiting };
-        let span = tracing::Span::current();
-        let thread = thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || span.in_scope(|| scribe.run()))
-            .map_err(|error| StoreError::Unavailable(format!("cannot start the writing thread: {error}")))?;
-        Ok(Self { running: RwLock::new(Some(Running { jobs, thread })), metrics })
+        let last_id = last_id(&connection)?;
+        Ok(Self { state: RwLock::new(State::Running(Running::start(desk, connection, last_id)?)), metrics })
+    }
+
+    /// Starts the writing thread as soon as the storage allows. Until then changes fail.
+    pub(super) fn put_off(desk: Desk, readers: Arc<Readers>) -> Self {
+        let metrics = desk.metrics.clone();
+        Self { state: RwLock::new(State::PutOff { readers, desk: Some(desk) }), metrics }
+    }
+
+    /// Starts the writing thread where that was put off.
+    async fn start_late(self: &Arc<Self>) -> Result<()> {
+        let readers = match &*self.read_state() {
+            State::PutOff { readers, .. } => Arc::clone(readers),
+            State::Running(_) | State::Closed => return Ok(()),
+        };
+        let paused = readers.pause().await?;
+        let writer = Arc::clone(self);
+        // Goes on when the caller has gone.
+        let started = tokio::task::spawn_blocking(move || {
+            let _paused = paused;
+            writer.start_now()
+        });
+        started
+            .await
+            .unwrap_or_else(|panic| Err(StoreError::Internal(format!("opening the database panicked: {panic}"))))
+    }
+
+    /// As [`Writer::start_late`], while nobody reads and nobody else tries. Blocks.
+    fn start_now(&self) -> Result<()> {
+        let (readers, desk) = match &mut *self.write_state() {
+            State::PutOff { readers, desk } => (Arc::clone(readers), desk.take()),
+            State::Running(_) | State::Closed => return Ok(()),
+        };
+        let Some(desk) = desk else { return Err(closed()) };
+        readers.disconnect();
+        let opened = database::writer(&desk.path).and_then(|connection| Ok((last_id(&connection)?, connection)));
+        let mut state = self.write_state();
+        if matches!(*state, State::Closed) {
+            return Err(closed());
+        }
+        match opened {
+            Ok((last_id, connection)) => {
+                tracing::info!(path = %desk.path.display(), "the database can be written again");
+                // Where there is not even a thread, no later change finds the desk.
+                *state = State::Running(Running::start(desk, connection, last_id)?);
+                readers.join_writer();
+                Ok(())
+            }
+            Err(error) => {
+                let path = desk.path.display().to_string();
+                *state = State::PutOff { readers, desk: Some(desk) };
+                Err(StoreError::Unavailable(format!("{path}: {error}; the disk may be full, read-only or failing")))
+            }
+        }
     }
 
     /// Carries out `change` and answers once it is durable. The change happens (or fails) as a whole, also
     /// when the caller does not wait for it.
-    pub(super) async fn write<T, F>(&self, change: F) -> Result<T>
+    pub(super) async fn write<T, F>(self: &Arc<Self>, change: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Unit<'_>) -> Result<T> + Send + 'static,
     {
+        if matches!(*self.read_state(), State::PutOff { .. }) {
+            self.start_late().await?;
+        }
         let (answer, answered) = oneshot::channel();
         self.send(Box::new(Change { change: Some(change), outcome: None, answer }))?;
         answered.await.unwrap_or_else(|_| Err(StoreError::Internal("the writing thread ended".to_owned())))
     }
 
     fn send(&self, job: Box<dyn Job>) -> Result<()> {
-        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(running) = &*running else {
-            return Err(StoreError::Unavailable("the store is closed".to_owned()));
-        };
+        let state = self.read_state();
+        let State::Running(running) = &*state else { return Err(closed()) };
         self.metrics.waiting_writes.inc();
         running.jobs.try_send(job).map_err(|error| {
             self.metrics.waiting_writes.dec();
@@ -127,14 +183,40 @@ impl Writer {
 
     /// Commits what is waiting and closes the database. Blocks.
     pub(super) fn close(&self) {
-        let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { jobs, thread }) = running {
+        let state = std::mem::replace(&mut *self.write_state(), State::Closed);
+        if let State::Running(Running { jobs, thread }) = state {
             drop(jobs);
             if thread.join().is_err() {
                 tracing::error!("the writing thread panicked");
             }
         }
     }
+
+    fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_state(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn start(desk: Desk, connection: Connection, last_id: i64) -> Result<Self> {
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let scribe = Scribe { desk, connection, last_id, waiting };
+        let span = tracing::Span::current();
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || span.in_scope(|| scribe.run()))
+            .map_err(|error| StoreError::Unavailable(format!("cannot start the writing thread: {error}")))?;
+        Ok(Self { jobs, thread })
+    }
+}
+
+/// The greatest id that was given.
+fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT COALESCE(MAX(message_id), 0) FROM submissions", [], |row| row.get(0))
 }
 
 impl Drop for Writer {
@@ -201,6 +283,7 @@ where
 /// The writing thread.
 struct Scribe {
     desk: Desk,
+    connection: Connection,
     last_id: i64,
     waiting: mpsc::Receiver<Box<dyn Job>>,
 }
@@ -218,12 +301,11 @@ impl Scribe {
             self.desk.metrics.group_changes.observe(group.len() as f64);
             self.commit(group);
         }
-        if let Err(error) = self.desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::warn!(%error, "cannot fold the log into the database; it will be done at the next start");
         }
-        let Desk { connection, directory_lock, .. } = self.desk;
-        drop(connection);
-        drop(directory_lock);
+        drop(self.connection);
+        drop(self.desk.directory_lock);
     }
 
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
@@ -242,7 +324,7 @@ impl Scribe {
 
     /// Carries out a group and commits it. When this fails nothing of it has happened.
     fn apply(&mut self, group: &mut [Box<dyn Job>]) -> Result<Effects> {
-        let connection = &self.desk.connection;
+        let connection = &self.connection;
         let command = |sql: &str| connection.prepare_cached(sql)?.execute([]);
         command("BEGIN IMMEDIATE")?;
         let mut effects = Effects::default();
@@ -270,12 +352,12 @@ impl Scribe {
     }
 
     fn roll_back(&mut self) {
-        if self.desk.connection.is_autocommit() || self.desk.connection.execute_batch("ROLLBACK").is_ok() {
+        if self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok() {
             return;
         }
         // The storage is worse than full. A new connection sees it recover.
         match database::writer(&self.desk.path) {
-            Ok(connection) => self.desk.connection = connection,
+            Ok(connection) => self.connection = connection,
             Err(error) => tracing::warn!(%error, "cannot open the database anew"),
         }
     }
