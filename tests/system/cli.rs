@@ -67,7 +67,7 @@ fn a_wrong_configuration_is_named_with_file_and_key() {
         (
             format!("smtp = {smtp}"),
             "smtp = 65536".to_owned(),
-            format!("{file}:5: server.\"exmail.qq.com\".smtp: 65536 is no port; give a number from 1 to 65535"),
+            format!("{file}:5: server.\"exmail.qq.com\".smtp: 65536 is no port; give a number from 0 to 65535"),
         ),
         (
             format!("pop = {pop}"),

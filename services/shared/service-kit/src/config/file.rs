@@ -261,7 +261,7 @@ impl File {
         }
     }
 
-    /// Every service of a town is on one machine, so each port has one owner.
+    /// Every service of a town is on one machine, so each port has one owner. Only 0, a free port, may stand twice.
     fn check_ports(&self, path: &Path) -> Result<(), ConfigError> {
         let mut owners: BTreeMap<Port, String> = BTreeMap::new();
         for (name, server) in &self.server {
@@ -274,7 +274,8 @@ impl File {
                 ("smtp_http", server.smtp_http),
                 ("pop_http", server.pop_http),
             ];
-            for (key, port) in ports.into_iter().filter_map(|(key, port)| Some((key, port?))) {
+            let given = ports.into_iter().filter_map(|(key, port)| Some((key, port?)));
+            for (key, port) in given.filter(|(_, port)| u16::from(*port) != 0) {
                 let key = format!("server.\"{name}\".{key}");
                 if let Some(other) = owners.insert(port, key.clone()) {
                     let port = u16::from(port);

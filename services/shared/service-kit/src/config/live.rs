@@ -1,6 +1,6 @@
 //! The configuration of a running process: the file is read again whenever it changes.
 
-use super::{Config, ConfigError, PortKey, Stack};
+use super::{Config, ConfigError, PortKey, PortMove, Stack};
 use crate::{
     http::Hosts,
     shutdown::{CancellationToken, Reload},
@@ -8,7 +8,12 @@ use crate::{
     watched_file::{self, WatchedFile},
 };
 use mail_proto::Domain;
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 use tokio::sync::watch;
 
 /// The configuration of one stack, as it is now. Clones are cheap and see the same changes.
@@ -50,6 +55,9 @@ pub struct LiveConfig {
     file: Option<WatchedFile>,
     running: BTreeMap<Domain, watch::Sender<Arc<Stack>>>,
     servers: Vec<String>,
+    /// Every port of the file, of those stacks too that are not kept.
+    ports: BTreeSet<u16>,
+    port_move: PortMove,
     /// Whether stacks that are not running are of interest.
     runs_all: bool,
 }
@@ -64,6 +72,25 @@ impl LiveConfig {
             .map_err(|reason| ConfigError::Read { path: path.to_owned(), option: "config", reason })?;
         let config = Config::parse(toml_file::utf8(&content, path)?, path)?;
         Ok(Self { file: Some(file), ..Self::from(config) })
+    }
+
+    /// Moves every port, so that the lowest of the file becomes `base` and the others keep their distance to it.
+    /// Called before any stack is left out, so that all processes of one file move alike.
+    ///
+    /// # Errors
+    /// As [`PortMove::to_base`].
+    pub fn with_port_base(mut self, base: u16) -> Result<Self, ConfigError> {
+        let stacks: Vec<_> = self.stacks().map(|stack| stack.current()).collect();
+        self.port_move = PortMove::to_base(base, stacks.iter().map(Arc::as_ref))?;
+        for running in self.running.values() {
+            running.send_modify(|stack| Arc::make_mut(stack).port_move = self.port_move);
+        }
+        Ok(self)
+    }
+
+    /// Each port of the file with the one that it was moved to.
+    pub fn moved_ports(&self) -> BTreeMap<u16, u16> {
+        self.ports.iter().map(|&port| (port, self.port_move.apply(port))).collect()
     }
 
     /// Keeps only the stack of this name.
@@ -134,7 +161,8 @@ impl LiveConfig {
             };
             let before = Arc::clone(&running.borrow());
             needs_restart.extend(fixed_keys(&before, stack));
-            let stack = Stack { profile: before.profile, ports: before.ports.clone(), ..stack.clone() };
+            let (ports, port_move) = (before.ports.clone(), before.port_move);
+            let stack = Stack { profile: before.profile, ports, port_move, ..stack.clone() };
             running.send_if_modified(|current| {
                 let is_change = **current != stack;
                 *current = Arc::new(stack);
@@ -160,8 +188,11 @@ impl LiveConfig {
 impl From<Config> for LiveConfig {
     fn from(config: Config) -> Self {
         let servers = config.stacks.keys().map(Domain::to_string).collect();
+        let port = |stack, key| Stack::configured_port(stack, key).filter(|&port| port != 0);
+        let ports = config.stacks().flat_map(|stack| PortKey::ALL.into_iter().filter_map(move |key| port(stack, key)));
+        let (ports, port_move) = (ports.collect(), PortMove::default());
         let running = config.stacks.into_iter().map(|(name, stack)| (name, watch::channel(Arc::new(stack)).0));
-        Self { file: None, running: running.collect(), servers, runs_all: true }
+        Self { file: None, running: running.collect(), servers, ports, port_move, runs_all: true }
     }
 }
 
@@ -176,7 +207,7 @@ fn read_again(read: io::Result<Vec<u8>>, path: &Path) -> Result<Config, ConfigEr
 
 /// The keys that are read only at the start, where they differ.
 fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
-    let ports = PortKey::ALL.into_iter().filter(|&key| before.port(key) != after.port(key));
+    let ports = PortKey::ALL.into_iter().filter(|&key| before.configured_port(key) != after.configured_port(key));
     let mut keys: Vec<_> = ports.map(|key| format!("server.\"{}\".{}", before.name, key.as_str())).collect();
     if before.profile != after.profile {
         keys.push("profile".to_owned());
@@ -209,6 +240,21 @@ mod tests {
         assert_eq!((after.port(PortKey::Smtp), after.profile), (Some(1), super::super::Profile::Rfc));
         assert_eq!(live.apply(&parse("[server.b]\nsmtp = 3\npop = 4\n"))[0], "server.\"a\" (removed)");
         assert!(stack.current().is_local(&"y".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn moved_ports_stay_where_they_are_and_need_no_restart() {
+        let text = format!("{TEXT}[server.b]\nsmtp = 0\npop = 4\n");
+        let live = LiveConfig::from(parse(&text)).with_port_base(1001).unwrap();
+        let live = live.only_these(&["b".to_owned()]).unwrap();
+        let mut stack = live.stacks().next().unwrap();
+        let ports = |stack: &Arc<Stack>| [PortKey::Smtp, PortKey::Pop, PortKey::Store].map(|key| stack.port(key));
+        assert_eq!(ports(&stack.current()), [Some(0), Some(1004), None]);
+        assert_eq!(live.moved_ports(), BTreeMap::from([(1, 1001), (2, 1002), (4, 1004)]));
+        assert_eq!(live.apply(&parse(&format!("{text}[limits]\nrecipients = 100\n"))), Vec::<String>::new());
+        assert_eq!(ports(&stack.changed().await), [Some(0), Some(1004), None]);
+        assert_eq!(live.apply(&parse(&text.replace("pop = 4", "pop = 5"))), ["server.\"b\".pop"]);
+        assert_eq!(ports(&stack.current()), [Some(0), Some(1004), None]);
     }
 
     #[tokio::test]

@@ -2,11 +2,13 @@
 
 mod file;
 mod live;
+mod port_move;
 mod values;
 
 pub use crate::toml_file::FileError as ConfigError;
 pub use file::{AgentHosts, Limits, Relay, Retention};
 pub use live::{LiveConfig, LiveStack};
+pub use port_move::PortMove;
 pub use values::{Password, Profile, Quota};
 
 use crate::http::OwnHosts;
@@ -55,9 +57,12 @@ pub struct Stack {
     pub http_hosts: OwnHosts,
     /// How long a record that has gone from the zone file is not denied.
     pub zone_grace: std::time::Duration,
+    /// Which names the agents of its mail domains look up.
+    pub agents: BTreeMap<Domain, AgentHosts>,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
+    port_move: PortMove,
     path: PathBuf,
 }
 
@@ -115,8 +120,13 @@ impl PortKey {
 }
 
 impl Stack {
-    /// The port under this key, if the configuration has one.
+    /// The port to listen on for this key, if the configuration has one; 0 when the system is to choose.
     pub fn port(&self, key: PortKey) -> Option<u16> {
+        self.configured_port(key).map(|port| self.port_move.apply(port))
+    }
+
+    /// The port under this key as the configuration has it, whatever `--port-base` says.
+    pub fn configured_port(&self, key: PortKey) -> Option<u16> {
         let port = match key {
             PortKey::Smtp => Some(self.ports.smtp),
             PortKey::Pop => Some(self.ports.pop),
@@ -129,14 +139,14 @@ impl Stack {
         port.map(u16::from)
     }
 
-    /// The port under this key, without which the service cannot run.
+    /// The port to listen on for this key, without which the service cannot run.
     ///
     /// # Errors
     /// Names the key that is missing.
     pub fn require_port(&self, key: PortKey) -> Result<u16, ConfigError> {
         self.port(key).ok_or_else(|| {
             let (name, key) = (&self.name, key.as_str());
-            meaning(&self.path, format!("server.\"{name}\".{key} is missing; add a port from 1 to 65535"))
+            meaning(&self.path, format!("server.\"{name}\".{key} is missing; add a port from 0 to 65535"))
         })
     }
 
@@ -235,14 +245,16 @@ impl Config {
 fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
     let server = &file.server[name];
     let accounts = file.accounts.get(name).cloned().unwrap_or_default();
-    let domains = match &server.domains {
+    let domains: BTreeSet<Domain> = match &server.domains {
         Some(domains) => domains.clone(),
         None => accounts.keys().map(|address| address.domain().clone()).collect(),
     };
+    let agents = file.agent.iter().filter(|(domain, _)| domains.contains(*domain));
     Stack {
         name: name.clone(),
         profile: file.profile,
         greeting: server.greeting.clone().map_or_else(|| name.to_string(), String::from),
+        agents: agents.map(|(domain, hosts)| (domain.clone(), hosts.clone())).collect(),
         domains,
         accounts,
         trusted_networks: file.trusted_networks.clone(),
@@ -255,6 +267,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         quota: file.quota,
         quotas: file.quotas.clone(),
         ports: server.clone(),
+        port_move: PortMove::default(),
         path: path.to_owned(),
     }
 }

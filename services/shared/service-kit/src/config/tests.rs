@@ -32,7 +32,7 @@ fn the_defaults_are_those_of_the_rfcs() {
     assert_eq!(stack.greeting, "a");
     assert_eq!(
         stack.require_port(PortKey::Store).unwrap_err().to_string(),
-        "data/config.toml: server.\"a\".store is missing; add a port from 1 to 65535"
+        "data/config.toml: server.\"a\".store is missing; add a port from 0 to 65535"
     );
 }
 
@@ -47,11 +47,11 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         ),
         (
             "[server.a]\nsmtp = 70000\n".to_owned(),
-            "data/config.toml:2: server.a.smtp: 70000 is no port; give a number from 1 to 65535",
+            "data/config.toml:2: server.a.smtp: 70000 is no port; give a number from 0 to 65535",
         ),
         (
             "[server.\"a.b\"]\nsmtp = \"x\"\n".to_owned(),
-            "data/config.toml:2: server.\"a.b\".smtp: \"x\" is no port; give a number from 1 to 65535",
+            "data/config.toml:2: server.\"a.b\".smtp: \"x\" is no port; give a number from 0 to 65535",
         ),
         ("[server.a]\nsmtp = 1\n".to_owned(), "data/config.toml:1: server.a: missing field `pop`"),
         (
@@ -114,6 +114,17 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         Config::load(Path::new("/nowhere/config.toml")).unwrap_err().to_string(),
         "/nowhere/config.toml: No such file or directory (os error 2); check the path, or name another file with --config"
     );
+}
+
+#[test]
+fn port_0_lets_the_system_choose_and_may_stand_many_times() {
+    let free = "smtp = 0\npop = 0\nstore = 0\ndns = 0\ndns_http = 0\nsmtp_http = 0\npop_http = 0\n";
+    let config = parse(&format!("[server.a]\n{free}[server.b]\n{free}")).unwrap();
+    for stack in config.stacks() {
+        assert_eq!(PortKey::ALL.map(|key| stack.require_port(key).unwrap()), [0; 7]);
+    }
+    let number = "data/config.toml:2: server.a.smtp: -1 is no port; give a number from 0 to 65535";
+    assert_eq!(parse("[server.a]\nsmtp = -1\npop = 0\n").unwrap_err(), number);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use mail_api::LEASE_SECONDS;
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{fmt, num::NonZeroU16, time::Duration};
+use std::{fmt, time::Duration};
 
 /// Where the course's hand-out and the RFCs differ, which is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -76,22 +76,22 @@ pub struct Quota {
     pub octets: Option<u64>,
 }
 
-/// A TCP or UDP port that can be named by others, so not 0.
+/// A TCP or UDP port to listen on. 0 lets the system choose a free one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Port(NonZeroU16);
+pub(super) struct Port(u16);
 
 impl From<Port> for u16 {
     fn from(port: Port) -> Self {
-        port.0.get()
+        port.0
     }
 }
 
 impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer)?;
-        let port = value.as_integer().and_then(|number| u16::try_from(number).ok()).and_then(NonZeroU16::new);
+        let port = value.as_integer().and_then(|number| u16::try_from(number).ok());
         port.map(Self)
-            .ok_or_else(|| D::Error::custom(format_args!("{value} is no port; give a number from 1 to 65535")))
+            .ok_or_else(|| D::Error::custom(format_args!("{value} is no port; give a number from 0 to 65535")))
     }
 }
 
