@@ -3,12 +3,15 @@
 
 mod http;
 mod metrics;
+mod overlay;
 mod records;
 mod reload;
 mod served;
 mod tcp;
 mod udp;
 mod wire;
+
+pub use overlay::{Overlay, RunningStack};
 
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
@@ -31,6 +34,8 @@ use wire::Responder;
 pub struct Config {
     /// What it serves.
     pub zone: ZoneSource,
+    /// P records that differ from the zone file's.
+    pub overlay: Overlay,
     /// Names that have an address here, beside those of the zone: the servers' own.
     pub servers: Vec<String>,
     /// How long a record that has gone from the zone is not denied.
@@ -86,9 +91,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         }
         ZoneSource::Fixed(zone) => (None, zone),
     };
-    let servers = config.servers;
-    let zone = zone.with_hosts(servers.iter().map(String::as_str));
-    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(zone, config.grace)));
+    let (overlay, servers) = (config.overlay, config.servers);
+    let made = |zone| overlay.apply(zone).with_hosts(servers.iter().map(String::as_str));
+    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(made(zone), config.grace)));
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -116,7 +121,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         },
         async {
             match file {
-                Some(file) => reload::watch(file, &servers, publish, shutdown.clone()).await,
+                Some(file) => reload::watch(file, made, publish, shutdown.clone()).await,
                 None => shutdown.cancelled().await,
             }
             Ok(())

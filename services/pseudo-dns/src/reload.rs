@@ -16,10 +16,10 @@ pub(crate) fn open(path: PathBuf, interval: Duration) -> Result<(WatchedFile, Zo
     Ok((file, zone))
 }
 
-/// Publishes each new zone until `shutdown`. A file that is gone or broken is logged once.
+/// Publishes what is `made` of each new zone until `shutdown`. A file that is gone or broken is logged once.
 pub(crate) async fn watch(
     mut file: WatchedFile,
-    servers: &[String],
+    made: impl Fn(Zone) -> Zone,
     publish: watch::Sender<Arc<ServedZone>>,
     shutdown: CancellationToken,
 ) {
@@ -30,8 +30,7 @@ pub(crate) async fn watch(
         match zone {
             Ok(zone) => {
                 tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read again");
-                let zone = zone.with_hosts(servers.iter().map(String::as_str));
-                publish.send_modify(|served| *served = Arc::new(served.replaced_by(zone)));
+                publish.send_modify(|served| *served = Arc::new(served.replaced_by(made(zone))));
             }
             Err(fault) => tracing::error!(%fault, "the zone that was read last stays in force"),
         }
@@ -64,7 +63,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let watching = tokio::spawn({
             let shutdown = shutdown.clone();
-            async move { watch(file, &[], publish, shutdown).await }
+            async move { watch(file, |zone| zone, publish, shutdown).await }
         });
 
         std::fs::write(&path, SECOND).unwrap();

@@ -6,7 +6,7 @@ use hickory_proto::{
     op::{Message, Query},
     rr::{Name, RecordType},
 };
-use pseudo_dns::{Config, Listeners, RunError};
+use pseudo_dns::{Config, Listeners, Overlay, RunError};
 use service_kit::{
     http::{OwnHosts, Token},
     shutdown::CancellationToken,
@@ -46,6 +46,7 @@ impl PseudoDns {
         let (http_address, dns) = (http.local_addr().unwrap(), dns_tcp.local_addr().unwrap());
         let config = Config {
             zone: pseudo_dns::ZoneSource::File(directory.path().join("fdns.toml")),
+            overlay: Overlay::default(),
             servers: vec!["server.example".to_owned()],
             grace: Duration::ZERO,
             token: token.map(Token::from),

@@ -109,6 +109,14 @@ impl Zone {
         self
     }
 
+    /// The same zone with these P records, each in place of the one that its name has, or in addition.
+    #[must_use]
+    pub fn with_ports(mut self, ports: impl IntoIterator<Item = (String, Port)>) -> Self {
+        self.ports.extend(ports.into_iter().map(|(name, port)| (absolute_name(&name), port)));
+        self.names.extend(existing_names(&self.mail_exchanges, &self.ports));
+        self
+    }
+
     /// Whether this is the name of a host of this machine: it has a port here, or was added by [`Zone::with_hosts`].
     pub fn is_host(&self, name: &str) -> bool {
         let name = absolute_name(name);
@@ -248,6 +256,18 @@ mod tests {
             };
             assert_eq!(zone().ports(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn further_ports_replace_or_add() {
+        let port = |text: &str| text.parse::<Port>().unwrap();
+        let changes = [("mxbiz1.qq.com.", "5"), ("MX1.Elsewhere.net", "6")];
+        let zone = zone().with_ports(changes.map(|(name, text)| (name.to_owned(), port(text))));
+        let table = [("mxbiz1.qq.com.", "5"), ("mx1.elsewhere.net.", "6"), ("mx2.big.org.", "192.168.1.5:25")];
+        for (name, expected) in table {
+            assert_eq!(zone.ports(name), Lookup::Found(port(expected)), "{name}");
+        }
+        assert!(zone.contains("_smtp._tcp.mx1.elsewhere.net."));
     }
 
     #[test]
