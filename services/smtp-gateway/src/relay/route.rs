@@ -3,7 +3,7 @@
 use super::Context;
 use mail_api::{ApiError, MailExchange};
 use mail_proto::{Domain, smtp::Reply};
-use service_kit::config::PortKey;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Where the hosts of the zone are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -74,7 +74,7 @@ async fn resolve(
                     Some(_) => {}
                 }
                 for port in ports.unwrap_or_default() {
-                    if is_self(context, &port) {
+                    if is_self(context.listener, &port) {
                         // What is not preferred to ourselves would send the mail in a circle.
                         exchanges.retain(|exchange: &Exchange| exchange.preference < record.preference);
                         return decide(exchanges, unanswered, || loops_back(domain, &name));
@@ -110,9 +110,10 @@ fn address(hosts: Hosts, name: &str, port: &str) -> String {
     }
 }
 
-/// Each port of a town belongs to one server, so a port without a host says which it is.
-fn is_self(context: &Context, port: &str) -> bool {
-    context.stack.current().port(PortKey::Smtp).is_some_and(|own| port == own.to_string())
+/// Each port of a town belongs to one server, so a port without a host says which it is. The records of a town that does
+/// not listen on 127.0.0.1 have its address. Any other address may lead here too, which only a connection shows.
+fn is_self(listener: SocketAddr, port: &str) -> bool {
+    port == listener.port().to_string() || (listener.ip() != Ipv4Addr::LOCALHOST && port == listener.to_string())
 }
 
 fn loops_back(domain: &Domain, exchange: &str) -> Reply {
@@ -122,4 +123,24 @@ fn loops_back(domain: &Domain, exchange: &str) -> Reply {
 fn no_answer(name: &str, error: &ApiError) -> Reply {
     tracing::warn!(name, %error, "pseudo-dns gave no usable answer");
     Reply::new(451, (4, 3), format!("{name}: the name cannot be looked up now"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_that_is_listened_on_is_ours() {
+        let table = [
+            ("127.0.0.1:2025", "2025", true),
+            ("127.0.0.1:2025", "127.0.0.1:2025", false),
+            ("127.0.0.2:2025", "127.0.0.2:2025", true),
+            ("[::1]:2025", "[::1]:2025", true),
+            ("127.0.0.1:2025", "1025", false),
+            ("127.0.0.1:2025", "192.0.2.1:2025", false),
+        ];
+        for (listener, port, expected) in table {
+            assert_eq!(is_self(listener.parse().unwrap(), port), expected, "{listener} {port}");
+        }
+    }
 }
