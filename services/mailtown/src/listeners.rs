@@ -8,7 +8,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
 };
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 
 /// The sockets of a stack's four services, bound.
 pub(crate) struct StackListeners {
@@ -23,10 +23,13 @@ impl StackListeners {
     pub(crate) async fn bind(stack: &Stack, bind: IpAddr, http_bind: IpAddr) -> anyhow::Result<Self> {
         let listen = async |key: PortKey| {
             let address = SocketAddr::new(if key.is_http() { http_bind } else { bind }, stack.port(key).unwrap_or(0));
-            TcpListener::bind(address).await.map_err(|error| cannot_listen(error, stack, key, address, "TCP"))
+            TcpListener::bind(address).await.map_err(|error| {
+                let message = cli::cannot_listen(&error, stack, key, address, "TCP");
+                anyhow::Error::new(error).context(message)
+            })
         };
-        let dns_tcp = listen(PortKey::Dns).await?;
-        let dns_udp = bind_udp(stack, &dns_tcp).await?;
+        let dns = SocketAddr::new(bind, stack.port(PortKey::Dns).unwrap_or(0));
+        let (dns_tcp, dns_udp) = cli::listen_dns(stack, dns).await?;
         Ok(Self {
             smtp: smtp_gateway::Listeners {
                 smtp: listen(PortKey::Smtp).await?,
@@ -50,15 +53,4 @@ impl StackListeners {
             self.pop.http.local_addr()?,
         ])
     }
-}
-
-/// DNS has one port for both transports.
-async fn bind_udp(stack: &Stack, dns_tcp: &TcpListener) -> anyhow::Result<UdpSocket> {
-    let address = dns_tcp.local_addr()?;
-    UdpSocket::bind(address).await.map_err(|error| cannot_listen(error, stack, PortKey::Dns, address, "UDP"))
-}
-
-fn cannot_listen(error: io::Error, stack: &Stack, key: PortKey, address: SocketAddr, protocol: &str) -> anyhow::Error {
-    let message = cli::cannot_listen(&error, stack, key, address, protocol);
-    anyhow::Error::new(error).context(message)
 }

@@ -1,7 +1,7 @@
 //! `pseudo-dns`: starts one from the command line.
 
 use clap::Parser;
-use pseudo_dns::{Config, Listeners, ZoneSource};
+use pseudo_dns::{Config, Listeners, Overlay, ZoneSource};
 use service_kit::{
     cli::{self, Launch, ServiceArgs},
     config::PortKey,
@@ -25,13 +25,12 @@ fn main() -> ExitCode {
 }
 
 async fn start(launch: Launch, zone: PathBuf) -> anyhow::Result<()> {
-    let listeners = Listeners {
-        http: launch.listen(PortKey::DnsHttp).await?,
-        dns_tcp: launch.listen(PortKey::Dns).await?,
-        dns_udp: launch.listen_udp(PortKey::Dns).await?,
-    };
+    let http = launch.listen(PortKey::DnsHttp).await?;
+    let (dns_tcp, dns_udp) = launch.listen_dns().await?;
+    let listeners = Listeners { http, dns_tcp, dns_udp };
     let config = Config {
         zone: ZoneSource::File(zone),
+        overlay: Overlay::default(),
         servers: launch.servers,
         grace: launch.stack.current().zone_grace,
         token: launch.token,

@@ -21,6 +21,9 @@ use tokio::net::{TcpListener, UdpSocket};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// How many ports are tried until one is free for TCP and UDP.
+const DNS_ATTEMPTS: usize = 32;
+
 /// How long a health check waits for its answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -80,10 +83,10 @@ impl<C: clap::Subcommand> ServiceArgs<C> {
     ///
     /// # Errors
     /// When the configuration does not say.
-    pub fn neighbour(&self, stack: &Stack, key: PortKey) -> Result<SocketAddr, ConfigError> {
+    pub fn neighbour(&self, stack: &Stack, key: PortKey) -> anyhow::Result<SocketAddr> {
         let bind = if key.is_http() { self.http_bind } else { self.bind };
         let host = if bind.is_unspecified() { LOOPBACK } else { bind };
-        Ok(SocketAddr::new(host, stack.require_port(key)?))
+        Ok(SocketAddr::new(host, known_port(stack, key)?))
     }
 }
 
@@ -181,6 +184,40 @@ pub fn require_token(http_bind: IpAddr, token: Option<&Token>) -> anyhow::Result
     Ok(())
 }
 
+/// The port under `key` that others are to find; 0 is known only to who listens.
+fn known_port(stack: &Stack, key: PortKey) -> anyhow::Result<u16> {
+    let port = stack.require_port(key)?;
+    let (name, key, file) = (&stack.name, key.as_str(), stack.config_path().display());
+    anyhow::ensure!(
+        port != 0,
+        "{file}: server.\"{name}\".{key} is 0, so nobody else knows the port; give a number, or run mailtown"
+    );
+    Ok(port)
+}
+
+/// Binds the port of DNS on `address`, for TCP and UDP. Port 0 is a port that both have free.
+///
+/// # Errors
+/// One line that names the port, its key and what to do.
+pub async fn listen_dns(stack: &Stack, address: SocketAddr) -> anyhow::Result<(TcpListener, UdpSocket)> {
+    let failed = |error: io::Error, address, protocol| {
+        let message = cannot_listen(&error, stack, PortKey::Dns, address, protocol);
+        anyhow::Error::new(error).context(message)
+    };
+    let mut attempts = if address.port() == 0 { DNS_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let tcp = TcpListener::bind(address).await.map_err(|error| failed(error, address, "TCP"))?;
+        let bound = tcp.local_addr().map_err(|error| failed(error, address, "TCP"))?;
+        match UdpSocket::bind(bound).await {
+            Ok(udp) => return Ok((tcp, udp)),
+            // The port that is free for TCP may be taken for UDP.
+            Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(failed(error, bound, "UDP")),
+        }
+    }
+}
+
 /// Says why a socket cannot be bound, and what to do about it.
 pub fn cannot_listen(error: &io::Error, stack: &Stack, key: PortKey, address: SocketAddr, protocol: &str) -> String {
     let (name, key, file) = (&stack.name, key.as_str(), stack.config_path().display());
@@ -203,13 +240,12 @@ impl Launch {
         TcpListener::bind(address).await.map_err(|error| self.cannot_listen(error, key, address, "TCP"))
     }
 
-    /// Binds the UDP port under `key`.
+    /// Binds the port of DNS, for both of its transports.
     ///
     /// # Errors
     /// As [`Launch::listen`].
-    pub async fn listen_udp(&self, key: PortKey) -> anyhow::Result<UdpSocket> {
-        let address = self.address(key)?;
-        UdpSocket::bind(address).await.map_err(|error| self.cannot_listen(error, key, address, "UDP"))
+    pub async fn listen_dns(&self) -> anyhow::Result<(TcpListener, UdpSocket)> {
+        listen_dns(&self.stack.current(), self.address(PortKey::Dns)?).await
     }
 
     fn address(&self, key: PortKey) -> Result<SocketAddr, ConfigError> {
@@ -245,7 +281,7 @@ impl Launch {
                 anyhow::ensure!(http, "\"{url}\" is no URL of a service; give one such as http://127.0.0.1:1080");
                 url.to_owned()
             }
-            None => format!("http://127.0.0.1:{}", self.stack.current().require_port(key)?),
+            None => format!("http://127.0.0.1:{}", known_port(&self.stack.current(), key)?),
         };
         Ok(endpoint(&url, self.token.as_ref())?)
     }
