@@ -112,13 +112,15 @@ impl Check<'_> {
                     .warn(format!("{domain} takes no mail: it has a null MX, though server \"{name}\" is its own"));
             }
             Lookup::Found(exchanges) => exchanges.into_iter().map(|exchange| exchange.exchange).collect(),
+            // mailtown gives a P record to each exchange of a stack with port 0, but no exchange to a domain.
             _ if self.zone.ports(domain).found().is_some() => vec![domain.to_owned()],
             _ => {
                 return self
                     .error(format!("{domain} cannot get mail: it has no MX and no P record; add an MX to the zone"));
             }
         };
-        if !exchanges.iter().any(|exchange| self.zone.ports(exchange).found().is_some()) {
+        let is_free = stack.port(PortKey::Smtp) == Some(0);
+        if !is_free && !exchanges.iter().any(|exchange| self.zone.ports(exchange).found().is_some()) {
             let exchanges = exchanges.join(", ");
             return self.error(format!(
                 "{domain} cannot get mail: none of its exchanges ({exchanges}) has a P record; add one to the zone"
@@ -129,22 +131,24 @@ impl Check<'_> {
         }
     }
 
-    /// Warns unless the P record of `name` is the port under `key` of this stack.
+    /// Warns unless the P record of `name` is the port under `key` of this stack. For port 0 mailtown makes the record,
+    /// unless the zone has one that leads to another server.
     fn leads_to(&mut self, stack: &Stack, key: PortKey, name: &str, what: &str) {
         let wanted = key_of(stack, key);
+        let is_free = stack.port(key) == Some(0);
         match self.zone.ports(name).found() {
+            None if is_free => {}
             None => self.warn(format!("{what} has no P record; add one to the zone")),
             Some(port) if !is_local(&port) => {
                 self.warn(format!("{what} leads to {port} on another host, and not to {wanted} on this one"));
             }
-            Some(Port { number, .. }) => {
+            Some(Port { host, number }) => {
                 let number = number.get();
                 let listeners = self.listeners.get(&number).map(Vec::as_slice).unwrap_or_default();
                 if listeners.iter().any(|(other, found)| *found == key && other.name == stack.name) {
                     return;
                 }
-                // Port 0 is known only when the server runs.
-                if stack.port(key) == Some(0) {
+                if is_free && listeners.is_empty() && host == Host::Local {
                     return;
                 }
                 let found: Vec<_> = listeners.iter().map(|(stack, key)| key_of(stack, *key)).collect();
@@ -162,7 +166,7 @@ impl Check<'_> {
             };
             for (key, name, host) in [(PortKey::Smtp, "smtp", &hosts.smtp), (PortKey::Pop, "pop", &hosts.pop)] {
                 let what = format!("agent.\"{domain}\".{name}, which is \"{host}\",");
-                if self.zone.ports(host).found().is_none() {
+                if stack.port(key) != Some(0) && self.zone.ports(host).found().is_none() {
                     self.error(format!("{what} has no P record; add one to the zone"));
                 } else {
                     self.leads_to(stack, key, host, &what);
@@ -303,6 +307,27 @@ mod tests {
             elsewhere,
             ["warning: nobody can send mail to x.example.: none of its exchanges (mx.x.example.) has a P record"]
         );
+    }
+
+    #[test]
+    fn port_0_needs_no_records_but_is_not_where_others_listen() {
+        let free = [("smtp = 2025", "smtp = 0"), ("pop = 2110", "pop = 0")];
+        assert_eq!(found(&free, &[]), Vec::<String>::new());
+        let (exchange, agent) = ("\"gmail-smtp-in.l.google.com.\" = \"2025\"\n", "\"pop.gmail.com.\" = \"2110\"\n");
+        assert_eq!(found(&free, &[(exchange, ""), (agent, "")]), Vec::<String>::new());
+        let another = exchange.replace("2025", "1025");
+        let elsewhere = exchange.replace("2025", "127.0.0.1:9999");
+        let what = "warning: the exchange gmail-smtp-in.l.google.com. of gmail.com leads to port";
+        for (record, port) in
+            [(another, "1025 (server.\"exmail.qq.com\".smtp)"), (elsewhere, "9999 (where no server listens)")]
+        {
+            let expected = format!("{what} {port}, and not to server.\"gmail.com\".smtp");
+            assert_eq!(found(&free, &[(exchange, &record)]), [expected]);
+        }
+        // A domain that the zone does not have stays unknown.
+        let mx = "\"gmail.com.\" = \"gmail-smtp-in.l.google.com.\"\n";
+        let expected = "error: gmail.com cannot get mail: it has no MX and no P record; add an MX to the zone";
+        assert_eq!(found(&free, &[(mx, "")]), [expected]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use pseudo_dns::ZoneSource;
 use service_kit::{
-    config::{Config, LiveConfig},
+    config::{Config, ConfigError, LiveConfig, PortMove},
     zone::Zone,
 };
 use std::path::{Path, PathBuf};
@@ -19,6 +19,9 @@ pub struct FileArgs {
     /// The zone file [default: data/fdns.toml; built-in when neither that nor the configuration file exists]
     #[arg(long, env = "MAILTOWN_ZONE", global = true)]
     zone: Option<PathBuf>,
+    /// Move all ports, for another town on this machine: the lowest port of the configuration becomes N, and every other keeps its distance to it
+    #[arg(long, env = "MAILTOWN_PORT_BASE", value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    port_base: Option<u16>,
 }
 
 impl FileArgs {
@@ -52,7 +55,19 @@ impl FileArgs {
     /// # Errors
     /// As [`FileArgs::open`].
     pub fn open_config(&self) -> anyhow::Result<LiveConfig> {
-        if self.is_built_in() { built_in_config() } else { Ok(LiveConfig::open(&self.config())?) }
+        let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config())? };
+        Ok(match self.port_base {
+            Some(base) => config.with_port_base(base)?,
+            None => config,
+        })
+    }
+
+    /// Whether the ports of this configuration can be moved as the command line says.
+    ///
+    /// # Errors
+    /// As [`PortMove::to_base`].
+    pub fn check_port_base(&self, config: &Config) -> Result<(), ConfigError> {
+        self.port_base.map_or(Ok(()), |base| PortMove::to_base(base, config.stacks()).map(drop))
     }
 
     /// A file that was named must exist, and one of the two files alone would not fit to a built-in one.
@@ -83,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_named_must_exist() {
-        let args = FileArgs { config: Some("no/such.toml".into()), zone: None };
+        let args = FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None };
         let error = args.open().unwrap_err().to_string();
         assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }

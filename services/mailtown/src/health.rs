@@ -1,26 +1,42 @@
 //! Whether a town that runs on this machine is ready.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use service_kit::{
     cli,
     config::{LiveConfig, PortKey},
+    ports_file::Ports,
 };
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 /// The HTTP port of each service of a stack.
 pub(crate) const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];
 
-/// Asks each service at the port that the configuration gives it, where HTTP listens on `http_bind`.
+/// Asks each service at the address that the ports file gives it. Without such a file, at the port that the
+/// configuration gives it, where HTTP listens on `http_bind`.
 ///
 /// # Errors
 /// Names the first service that is not ready, and says why.
-pub async fn check(config: &LiveConfig, http_bind: IpAddr) -> anyhow::Result<()> {
+pub async fn check(config: &LiveConfig, http_bind: IpAddr, ports_file: Option<&Path>) -> anyhow::Result<()> {
     let host = crate::reachable(http_bind);
+    let ports = ports_file.map(|file| Ports::read(file).map(|ports| (file, ports))).transpose()?;
     for stack in config.stacks() {
         let stack = stack.current();
         for key in HTTP {
-            let address = SocketAddr::new(host, stack.require_port(key)?);
-            cli::ready(address).await.with_context(|| format!("{} {}", stack.name, key.as_str()))?;
+            let (name, key_name) = (&stack.name, key.as_str());
+            let address = match &ports {
+                Some((file, ports)) => ports.address(name.as_str(), key).with_context(|| {
+                    format!("{} has no {key_name} of \"{name}\"; name the file of this town, or the stacks that it runs with -n", file.display())
+                })?,
+                None => SocketAddr::new(host, stack.require_port(key)?),
+            };
+            ensure!(
+                address.port() != 0,
+                "server.\"{name}\".{key_name} is 0, so the port is not known here; give --ports-file FILE as the town has it"
+            );
+            cli::ready(address).await.with_context(|| format!("{name} {key_name}"))?;
         }
     }
     Ok(())

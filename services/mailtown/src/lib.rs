@@ -6,15 +6,17 @@ pub mod check;
 mod files;
 pub mod health;
 mod listeners;
+mod ports_file;
 pub mod table;
 
 pub use files::FileArgs;
+pub use ports_file::PortsFile;
 
 use anyhow::Context;
 use ipnet::IpNet;
 use listeners::StackListeners;
 use mail_api::{DnsClient, StoreClient};
-use pseudo_dns::ZoneSource;
+use pseudo_dns::{Overlay, RunningStack, ZoneSource};
 use service_kit::{
     cli,
     config::{LiveConfig, LiveStack, PortKey, Stack},
@@ -99,15 +101,21 @@ impl Town {
     /// # Errors
     /// One line that names what to change. Nothing is left running then.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let mut listening = Vec::new();
+        let (mut listening, mut running) = (Vec::new(), Vec::new());
         // All ports first: a town with one of them in use would be half a town.
         for stack in options.config.stacks() {
-            let listeners = StackListeners::bind(&stack.current(), options.bind, options.http_bind).await?;
-            listening.push((stack, listeners));
+            let current = stack.current();
+            let listeners = StackListeners::bind(&current, options.bind, options.http_bind).await?;
+            let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
+            let [smtp, pop] = [PortKey::Smtp, PortKey::Pop].map(|key| addresses.address(key));
+            running.push(RunningStack { stack: stack.clone(), smtp, pop });
+            listening.push((stack, addresses, listeners));
         }
+        let overlay = Overlay::new(options.config.moved_ports(), running);
         let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
-        for (stack, listeners) in listening {
-            town.start_stack(&options, stack, listeners)?;
+        for (stack, addresses, listeners) in listening {
+            town.start_stack(&options, &overlay, stack, listeners, &addresses)?;
+            town.stacks.push(addresses);
         }
         tokio::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
         let stacks = town.stacks.clone();
@@ -140,10 +148,15 @@ impl Town {
         self.foundations.stop().await
     }
 
-    fn start_stack(&mut self, options: &Options, stack: LiveStack, listeners: StackListeners) -> anyhow::Result<()> {
-        let current = stack.current();
-        let name = current.name.to_string();
-        let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
+    fn start_stack(
+        &mut self,
+        options: &Options,
+        overlay: &Overlay,
+        stack: LiveStack,
+        listeners: StackListeners,
+        addresses: &StackAddresses,
+    ) -> anyhow::Result<()> {
+        let name = addresses.stack.name.to_string();
         let token = options.token.clone();
         let neighbour = |key| cli::endpoint(&format!("http://{}", addresses.address(key)), token.as_ref());
         let store = StoreClient::new(neighbour(PortKey::Store)?);
@@ -155,6 +168,7 @@ impl Town {
         self.foundations.spawn(PortKey::Store, &name, mailbox_store::run(config, listeners.store, stop.clone()));
         let config = pseudo_dns::Config {
             zone: options.zone.clone(),
+            overlay: overlay.clone(),
             servers: options.config.servers(),
             grace: stack.current().zone_grace,
             token: token.clone(),
@@ -174,7 +188,6 @@ impl Town {
             token,
         };
         self.gateways.spawn(PortKey::Smtp, &name, smtp_gateway::run(config, listeners.smtp, stop));
-        self.stacks.push(addresses);
         Ok(())
     }
 }

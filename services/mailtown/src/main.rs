@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use mailtown::{
-    FileArgs, Options, Town,
+    FileArgs, Options, PortsFile, Town,
     add_domain::AddDomain,
     check::{self, Severity},
     health, table,
@@ -24,24 +24,36 @@ use std::{
     process::ExitCode,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  mailtown
+  mailtown -n exmail.qq.com
+  mailtown --state /tmp/town
+  mailtown --state /tmp/town2 --port-base 21000          a second town beside the first
+  mailtown --state /tmp/town3 --ports-file ports.json    tell other programs where it listens
+  mailtown check";
+
 /// Runs a whole town of mail servers, each with SMTP, POP3, a mailbox store and DNS, on this machine.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  mailtown\n  mailtown -n exmail.qq.com\n  mailtown --state /tmp/town\n  mailtown check"
+    after_help = EXAMPLES
 )]
 struct Args {
     #[command(flatten)]
     files: FileArgs,
     /// Run only the stack of this server; can be repeated [default: all]
-    #[arg(short, long = "name", value_name = "NAME")]
+    #[arg(short, long = "name", value_name = "NAME", global = true)]
     names: Vec<String>,
     /// Where SMTP, POP3 and DNS listen
     #[arg(long, env = "MAILTOWN_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
     bind: IpAddr,
     /// Where HTTP listens; beyond loopback, a token is required
-    #[arg(long, env = "MAILTOWN_HTTP_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    #[arg(long, env = "MAILTOWN_HTTP_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS", global = true)]
     http_bind: IpAddr,
+    /// Write there, as JSON, where everything listens; the file is there once the town is ready, and removed at the end
+    #[arg(long, env = "MAILTOWN_PORTS_FILE", value_name = "FILE", global = true)]
+    ports_file: Option<PathBuf>,
     /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
     #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
     trusted_networks: Option<Vec<IpNet>>,
@@ -90,6 +102,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let needed =
         config.stacks().flat_map(|stack| services.map(move |service| descriptors::needed(&stack.current(), service)));
     descriptors::expect(needed.sum());
+    let mut ports_file = args.ports_file.as_deref().map(PortsFile::prepare).transpose()?;
     let Signals { shutdown, reload } = shutdown::on_signal()?;
     let options = Options {
         config,
@@ -102,7 +115,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
         reload,
     };
     let mut town = Town::start(options).await?;
-    table::write(town.stacks(), &mut anstream::stdout()).context("cannot write to standard output")?;
+    if let Some(file) = &mut ports_file {
+        file.write(town.stacks())?;
+    }
+    table::write(town.stacks(), args.ports_file.as_deref(), &mut anstream::stdout())
+        .context("cannot write to standard output")?;
     let failure = tokio::select! {
         () = shutdown.cancelled() => None,
         error = town.failed() => Some(error),
@@ -118,7 +135,7 @@ fn chosen(config: LiveConfig, names: &[String]) -> anyhow::Result<LiveConfig> {
 
 async fn healthy(args: &Args) -> anyhow::Result<()> {
     let config = chosen(args.files.open_config()?, &args.names)?;
-    health::check(&config, args.http_bind).await
+    health::check(&config, args.http_bind, args.ports_file.as_deref()).await
 }
 
 fn checked(args: &Args) -> anyhow::Result<()> {
@@ -129,6 +146,7 @@ fn checked(args: &Args) -> anyhow::Result<()> {
         (Err(config), Err(zone)) => anyhow::bail!("{config}\nerror: {zone}"),
         (Err(error), _) | (_, Err(error)) => return Err(error.into()),
     };
+    args.files.check_port_base(&config)?;
     let findings = check::findings(&config, &zone);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         findings.into_iter().partition(|finding| finding.severity == Severity::Error);

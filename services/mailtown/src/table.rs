@@ -3,15 +3,19 @@
 use crate::StackAddresses;
 use anstyle::{AnsiColor, Style};
 use service_kit::config::PortKey;
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 const HEADINGS: [&str; 6] = ["server", "mail domain", "SMTP", "POP3", "store API", "DNS"];
 
-/// Writes where everything is, and how to begin. The caller's stream decides over colours.
+/// Writes where everything is, and how to begin. The caller's stream decides over colours. An agent is told of the ports file where it needs one.
 ///
 /// # Errors
 /// When the stream fails.
-pub fn write(stacks: &[StackAddresses], output: &mut impl Write) -> io::Result<()> {
+pub fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = stacks.iter().map(row).collect();
     let width = |column: usize| {
         rows.iter().map(|row| row[column].len()).chain([HEADINGS[column].len()]).max().unwrap_or_default()
@@ -27,14 +31,30 @@ pub fn write(stacks: &[StackAddresses], output: &mut impl Write) -> io::Result<(
         line(output, Style::new(), row)?;
     }
     if let Some(address) = stacks.iter().find_map(|stack| stack.stack.accounts.keys().next()) {
+        let whom = whom_to_ask(stacks, ports_file);
         let hint = Style::new().fg_color(Some(AnsiColor::Green.into()));
         writeln!(
             output,
-            "\nSend and read mail:  {hint}cargo run --release -p agent -- -e {address} -p PASSWORD{hint:#}"
+            "\nSend and read mail:  {hint}cargo run --release -p agent -- -e {address} -p PASSWORD{whom}{hint:#}"
         )?;
     }
     writeln!(output, "Stop with Ctrl-C.")?;
     output.flush()
+}
+
+/// The option by which an agent finds a town that is not where its configuration says.
+fn whom_to_ask(stacks: &[StackAddresses], ports_file: Option<&Path>) -> String {
+    let is_configured = |stack: &StackAddresses| {
+        let configured = stack.stack.configured_port(PortKey::Dns);
+        let expected = configured.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        expected == Some(stack.address(PortKey::Dns))
+    };
+    match (ports_file, stacks.first()) {
+        (_, Some(_)) if stacks.iter().all(is_configured) => String::new(),
+        (Some(file), _) => format!(" --ports-file {}", file.display()),
+        (None, Some(stack)) => format!(" --dns {}", stack.address(PortKey::Dns)),
+        (None, None) => String::new(),
+    }
 }
 
 fn row(stack: &StackAddresses) -> [String; HEADINGS.len()] {

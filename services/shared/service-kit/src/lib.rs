@@ -6,6 +6,7 @@ pub mod config;
 pub mod description;
 pub mod descriptors;
 pub mod http;
+pub mod ports_file;
 pub mod shutdown;
 pub mod small_file;
 pub mod tcp;
