@@ -9,6 +9,7 @@ Examples:
   echo Hello | agent -e usr1@mail.sustech.edu.cn send --to usr@gmail.com --subject Greeting
   agent -e usr@gmail.com -p pass fetch --keep
   agent -v -e usr@gmail.com -p pass              the same dialogue, and what is sent (C:) and received (S:)
+  agent -e usr@gmail.com --ports-file ports.json  a town that was started with the same option
   docker compose run --rm agent -e usr1@mail.sustech.edu.cn -p pass1
 
 In the dialogue, mail marked by dele is deleted by quit or exit only: the end of the input deletes nothing.";
@@ -39,6 +40,9 @@ pub struct Args {
     /// A pseudo-dns to ask, in place of the configuration's; repeat it for more
     #[arg(long, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT")]
     pub dns: Vec<String>,
+    /// The file in which mailtown tells where it listens: its pseudo-dns is asked, in place of the configuration's
+    #[arg(long, env = "MAILTOWN_PORTS_FILE", value_name = "FILE")]
+    pub ports_file: Option<PathBuf>,
     /// Where a server is whose P record is a port only
     #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback")]
     pub hosts: Hosts,

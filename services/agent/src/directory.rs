@@ -1,7 +1,7 @@
 //! Finds the servers: which name to look up is configured, where it listens is a P record.
 
 use crate::{Args, Hosts, connection::Location, printable};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hickory_proto::{
     op::{Message, Query, ResponseCode},
     rr::{Name, RData, RecordType},
@@ -9,12 +9,13 @@ use hickory_proto::{
 use mail_proto::Domain;
 use service_kit::{
     config::{Config, PortKey, Profile},
+    ports_file::Ports,
     zone::{Host, Lookup, P_RECORD_TYPE, Port, Zone},
 };
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -49,9 +50,11 @@ impl Directory {
         // Those who name both servers need no configuration.
         let config = if named && !args.config.exists() { None } else { Some(Config::load(&args.config)?) };
         let names = config.as_ref().and_then(|config| config.agent.get(domain));
-        let name_servers = match &config {
-            Some(config) if args.dns.is_empty() => name_servers(config, domain),
-            _ => args.dns.clone(),
+        let name_servers = match (&config, &args.ports_file) {
+            _ if !args.dns.is_empty() => args.dns.clone(),
+            (config, Some(file)) => name_servers_of(&Ports::read(file)?, config.as_ref(), domain),
+            (Some(config), None) => name_servers(config, domain, &args.config)?,
+            (None, None) => Vec::new(),
         };
         // Every stack has the profile of the whole configuration.
         let profile = config.as_ref().and_then(|config| config.stacks().next()).map(|stack| stack.profile);
@@ -120,12 +123,27 @@ fn p() -> RecordType {
     RecordType::from(P_RECORD_TYPE)
 }
 
-/// Every pseudo-dns knows the whole town; that of the own stack is asked first.
-fn name_servers(config: &Config, domain: &Domain) -> Vec<String> {
+/// Every pseudo-dns of a town that runs, that of the own stack first.
+fn name_servers_of(ports: &Ports, config: Option<&Config>, domain: &Domain) -> Vec<String> {
+    let is_own = |server: &str| config.and_then(|config| config.stack(server).ok()).is_some_and(|s| s.is_local(domain));
+    let mut servers: Vec<_> = ports.servers().collect();
+    servers.sort_by_key(|server| !is_own(server));
+    servers.iter().filter_map(|server| Some(ports.address(server, PortKey::Dns)?.to_string())).collect()
+}
+
+/// Every pseudo-dns knows the whole town; that of the own stack is asked first. One with port 0 cannot be found, and
+/// then the ports of the zone file are not those of the town.
+fn name_servers(config: &Config, domain: &Domain, file: &Path) -> anyhow::Result<Vec<String>> {
     let mut stacks: Vec<_> = config.stacks().collect();
     stacks.sort_by_key(|stack| !stack.is_local(domain));
-    let ports = stacks.iter().filter_map(|stack| stack.port(PortKey::Dns));
-    ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string()).collect()
+    let (free, ports): (Vec<_>, Vec<_>) =
+        stacks.iter().filter_map(|stack| stack.port(PortKey::Dns)).partition(|&port| port == 0);
+    ensure!(
+        free.is_empty() || !ports.is_empty(),
+        "{}: the port of pseudo-dns is 0; give --ports-file FILE, as the town has it",
+        file.display()
+    );
+    Ok(ports.iter().map(|&port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string()).collect())
 }
 
 /// Asks the first address of `server`, which is `host:port`.
