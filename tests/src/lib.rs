@@ -5,6 +5,7 @@
 
 pub mod binaries;
 mod disk;
+pub mod mailtown;
 mod peer;
 mod plan;
 mod pop3;
@@ -16,6 +17,7 @@ mod smtp;
 mod town;
 
 pub use disk::{ForgetfulDisk, Operation};
+pub use mailtown::Mailtown;
 pub use peer::{Answer, FakePeer, Line, polite};
 pub use plan::Plan;
 pub use pop3::Pop3Client;
