@@ -1,4 +1,4 @@
-//! Argon2 in a fixed set of memory blocks.
+//! Argon2, a few hashes at a time, in memory that is returned.
 
 use super::Stored;
 use crate::store::{Result, StoreError};
@@ -7,7 +7,7 @@ use argon2::{
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use std::{
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock},
     thread,
     time::Duration,
 };
@@ -17,28 +17,26 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OwnedSemaphorePermit, Semapho
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many logins may wait.
 const WAITING: usize = 256;
-/// The most hashes that are computed at once: each takes a processor and [`USUAL_BLOCKS`].
+/// The most hashes that are computed at once: each takes a processor and 19 MiB.
 const CONCURRENT: usize = 4;
-/// The blocks of a hash of today's parameters: 19 MiB.
-const USUAL_BLOCKS: usize = Params::DEFAULT.block_count();
+/// The room that is reserved for the blocks of a hash: 33 MiB, of which today's parameters use 19. glibc maps what is
+/// larger than 32 MiB by itself, and unmaps it when it is freed (`mallopt(3)`, `M_MMAP_THRESHOLD`).
+const RESERVED_BLOCKS: usize = 33 * 1024;
 
 /// The hash of nobody's password, with the parameters of everybody's: to check a password for an account that does not
 /// exist takes as long as for one that does.
 pub(crate) const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGxvZ3MgaW4gIA$1YFkTVAFLdhf0f0Rwm8wYiGXUjkxA9GVnKpKZUvlNrE";
 
-type Memory = Vec<Block>;
-
-/// Computes and verifies argon2 hashes, a few at a time, in memory that it keeps and uses again.
+/// Computes and verifies argon2 hashes, a few at a time.
 ///
-/// An allocator that is given such large blocks back from many threads keeps some of them for each thread. So the memory
-/// of a store would grow with the number of logins.
+/// Between two hashes it holds no memory. An allocator keeps large blocks that are freed, some for each thread, unless
+/// they are too large for it: see [`RESERVED_BLOCKS`]. Memory would then grow with the number of logins.
 #[derive(Clone)]
 pub(crate) struct Hasher {
     slots: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     background: Arc<AsyncMutex<()>>,
-    unused: Arc<Mutex<Vec<Memory>>>,
 }
 
 /// What all stores of a process use.
@@ -56,7 +54,6 @@ impl Hasher {
             slots: Arc::new(Semaphore::new(processors.min(CONCURRENT))),
             waiting: Arc::new(Semaphore::new(WAITING)),
             background: Arc::default(),
-            unused: Arc::default(),
         }
     }
 
@@ -75,16 +72,16 @@ impl Hasher {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
         drop(waiting);
         let Ok(Ok(turn)) = turn else { return Err(StoreError::Overloaded("to log in")) };
-        self.run(turn, move |memory| verify(memory, &password, &hash)).await
+        self.run(turn, move || verify(&password, &hash)).await
     }
 
     /// The hash of a password as a PHC string, made from it unless `stored` is one already.
     pub(crate) async fn keep_or_hash(&self, password: String, stored: Option<String>) -> Result<String> {
         let turn = Arc::clone(&self.slots).acquire_owned().await;
         let turn = turn.map_err(|_| StoreError::Internal("the slots for hashing are closed".to_owned()))?;
-        let hashed = self.run(turn, move |memory| match stored {
-            Some(hash) if verify(memory, &password, &hash) => Ok(hash),
-            _ => hash(memory, &password),
+        let hashed = self.run(turn, move || match stored {
+            Some(hash) if verify(&password, &hash) => Ok(hash),
+            _ => hash(&password),
         });
         hashed.await?.map_err(|reason| StoreError::Internal(format!("cannot hash a password: {reason}")))
     }
@@ -92,16 +89,11 @@ impl Hasher {
     async fn run<T: Send + 'static>(
         &self,
         turn: OwnedSemaphorePermit,
-        compute: impl FnOnce(&mut Memory) -> T + Send + 'static,
+        compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let unused = Arc::clone(&self.unused);
         let computing = tokio::task::spawn_blocking(move || {
-            // Both are held to the end, also when the caller has gone.
-            let mut memory = lock(&unused).pop().unwrap_or_default();
-            let outcome = compute(&mut memory);
-            memory.truncate(USUAL_BLOCKS);
-            memory.shrink_to(USUAL_BLOCKS);
-            lock(&unused).push(memory);
+            let outcome = compute();
+            // Held until the memory is freed, also when the caller has gone.
             drop(turn);
             outcome
         });
@@ -109,20 +101,16 @@ impl Hasher {
     }
 }
 
-fn lock(unused: &Mutex<Vec<Memory>>) -> std::sync::MutexGuard<'_, Vec<Memory>> {
-    unused.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn verify(memory: &mut Memory, password: &str, hash: &str) -> bool {
+fn verify(password: &str, hash: &str) -> bool {
     let Ok(Stored { argon2, phc }) = Stored::parse(hash) else { return false };
     let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else { return false };
     // Two outputs are compared in constant time.
-    compute(&argon2, memory, password, &salt, expected.len()).is_ok_and(|output| output == expected)
+    compute(&argon2, password, &salt, expected.len()).is_ok_and(|output| output == expected)
 }
 
-fn hash(memory: &mut Memory, password: &str) -> std::result::Result<String, String> {
+fn hash(password: &str) -> std::result::Result<String, String> {
     let (argon2, salt) = (Argon2::default(), Salt::generate());
-    let output = compute(&argon2, memory, password, &salt, Params::DEFAULT_OUTPUT_LEN)?;
+    let output = compute(&argon2, password, &salt, Params::DEFAULT_OUTPUT_LEN)?;
     let phc = PasswordHash {
         algorithm: argon2::Algorithm::default().ident(),
         version: Some(argon2::Version::default().into()),
@@ -135,19 +123,17 @@ fn hash(memory: &mut Memory, password: &str) -> std::result::Result<String, Stri
 
 fn compute(
     argon2: &Argon2<'_>,
-    memory: &mut Memory,
     password: &str,
     salt: &Salt,
     output_octets: usize,
 ) -> std::result::Result<Output, String> {
     let blocks = argon2.params().block_count();
-    if memory.len() < blocks {
-        memory.resize(blocks, Block::new());
-    }
+    let mut memory = Vec::with_capacity(RESERVED_BLOCKS.max(blocks));
+    memory.resize(blocks, Block::new());
     let mut buffer = [0; Output::MAX_LENGTH];
     let output = buffer.get_mut(..output_octets).ok_or("the hash is too long")?;
     let password = password.as_bytes();
-    argon2.hash_password_into_with_memory(password, salt, output, memory).map_err(|error| error.to_string())?;
+    argon2.hash_password_into_with_memory(password, salt, output, &mut memory).map_err(|error| error.to_string())?;
     Output::new(output).map_err(|error| error.to_string())
 }
 
@@ -158,35 +144,22 @@ mod tests {
 
     #[test]
     fn nobodys_hash_is_as_costly_as_a_new_one_and_fits_nothing() {
-        let mut memory = Memory::new();
-        let hash = hash(&mut memory, "").unwrap();
+        let hash = hash("").unwrap();
         let costs = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(costs(NOBODY), costs(&hash));
         assert_eq!(NOBODY.len(), hash.len(), "{hash}");
-        assert!(!verify(&mut memory, "", NOBODY));
+        assert!(!verify("", NOBODY));
     }
 
     #[test]
     fn hashes_are_those_of_the_library() {
-        let mut memory = Memory::new();
-        let ours = hash(&mut memory, "pass").unwrap();
+        let ours = hash("pass").unwrap();
         Argon2::default().verify_password(b"pass", ours.as_str()).unwrap();
         let small = Params::new(64, 3, 2, Some(16)).unwrap();
         for theirs in [Argon2::default(), Argon2::from(small)] {
             let theirs = theirs.hash_password(b"pass").unwrap().to_string();
-            assert!(verify(&mut memory, "pass", &theirs) && !verify(&mut memory, "Pass", &theirs), "{theirs}");
+            assert!(verify("pass", &theirs) && !verify("Pass", &theirs), "{theirs}");
         }
-    }
-
-    #[tokio::test]
-    async fn memory_is_used_again_and_returned_where_it_is_more_than_usual() {
-        let hasher = Hasher::new();
-        let large = Argon2::from(Params::new(24 * 1024, 1, 1, None).unwrap()).hash_password(b"pass").unwrap();
-        let checks = (0..20).map(|_| hasher.verify("pass".to_owned(), large.to_string()));
-        assert!(futures_util::future::join_all(checks).await.into_iter().all(|fits| fits == Ok(true)));
-        let unused = lock(&hasher.unused);
-        assert!((1..=CONCURRENT).contains(&unused.len()), "{}", unused.len());
-        assert!(unused.iter().all(|memory| memory.capacity() == USUAL_BLOCKS));
     }
 
     /// Beyond that a guess is refused before its password is looked at.
@@ -206,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn all_stores_of_a_process_share_their_memory() {
-        assert!(Arc::ptr_eq(&Hasher::shared().unused, &Hasher::shared().unused));
+    fn all_stores_of_a_process_share_their_turns() {
+        assert!(Arc::ptr_eq(&Hasher::shared().slots, &Hasher::shared().slots));
     }
 
     #[tokio::test]
