@@ -22,7 +22,7 @@ pub use peer::{Answer, FakePeer, Line, polite};
 pub use plan::Plan;
 pub use pop3::Pop3Client;
 pub use ports::PortBlock;
-pub use processes::{ProcessTown, Service};
+pub use processes::{ProcessTown, Service, memory_kib};
 pub use random::Random;
 pub use rustix::io::Errno;
 pub use site::{Site, TOKEN};

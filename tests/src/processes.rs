@@ -12,6 +12,17 @@ use std::{
 };
 use tokio::process::{Child, Command};
 
+/// What Linux says of the memory of a process in `/proc/PID/status`, in KiB: `VmRSS` now, `VmHWM` at most so far.
+///
+/// # Panics
+/// When it does not run.
+pub fn memory_kib(process: &Child, what: &str) -> u64 {
+    let process = process.id().expect("it runs");
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).expect("such a line");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// One of the eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service {
@@ -160,15 +171,12 @@ impl ProcessTown {
         tokio::time::timeout(PATIENCE, process.wait()).await.expect("it should have ended").unwrap()
     }
 
-    /// What Linux says of the memory of a service in `/proc/PID/status`, in KiB: `VmRSS` now, `VmHWM` at most so far.
+    /// As [`memory_kib`], of a service.
     ///
     /// # Panics
     /// When it does not run.
     pub fn memory_kib(&self, service: Service, what: &str) -> u64 {
-        let process = self.processes[service.index()].as_ref().and_then(Child::id).expect("it runs");
-        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).expect("such a line");
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        memory_kib(self.processes[service.index()].as_ref().expect("it runs"), what)
     }
 
     /// Starts a service, and does not wait for it.

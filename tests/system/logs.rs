@@ -4,11 +4,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use service_kit::{cli, config::PortKey};
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 use tokio::process::{Child, Command};
-use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, binaries, eventually};
+use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, binaries, eventually, memory_kib};
 
 /// `mailtown` as a process; it is killed when this is dropped.
 pub(crate) struct NativeTown {
@@ -18,8 +19,24 @@ pub(crate) struct NativeTown {
 
 impl NativeTown {
     /// Starts it, and waits until it is ready.
-    async fn start(plan: Plan) -> Self {
-        Self::run(plan, Command::new(binaries::path("mailtown"))).await
+    pub(crate) async fn start(plan: Plan) -> Self {
+        Self::run(plan.write(), Command::new(binaries::path("mailtown"))).await
+    }
+
+    /// As [`NativeTown::start`], with its state on the file system that has this directory.
+    pub(crate) async fn start_on(plan: Plan, directory: &Path) -> Self {
+        let site = plan.write();
+        symlink(directory, site.state()).unwrap();
+        Self::run(site, Command::new(binaries::path("mailtown"))).await
+    }
+
+    /// Stops it in order, and starts it again after `meanwhile`.
+    pub(crate) async fn restart(&mut self, meanwhile: impl FnOnce()) {
+        self.signal(Signal::TERM);
+        tokio::time::timeout(PATIENCE, self.process.wait()).await.unwrap().unwrap();
+        meanwhile();
+        self.process = spawn(&self.site, Command::new(binaries::path("mailtown")));
+        self.ready().await;
     }
 
     /// As [`NativeTown::start`], with so many file descriptors and no more.
@@ -27,15 +44,11 @@ impl NativeTown {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
         command.arg(binaries::path("mailtown"));
-        Self::run(plan, command).await
+        Self::run(plan.write(), command).await
     }
 
-    async fn run(plan: Plan, mut command: Command) -> Self {
-        let site = plan.write();
-        let log = File::create(site.directory().join("log")).unwrap();
-        command.arg("--config").arg(site.config()).arg("--zone").arg(site.zone()).arg("--state").arg(site.state());
-        command.env_remove("MAILTOWN_LOG").env_remove("MAILTOWN_TOKEN").kill_on_drop(true);
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    async fn run(site: Site, command: Command) -> Self {
+        let process = spawn(&site, command);
         let mut town = Self { site, process };
         town.ready().await;
         town
@@ -63,6 +76,11 @@ impl NativeTown {
         times.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / TICKS_PER_SECOND
     }
 
+    /// As [`town_tests::memory_kib`].
+    pub(crate) fn memory_kib(&self, what: &str) -> u64 {
+        memory_kib(&self.process, what)
+    }
+
     fn signal(&self, signal: Signal) {
         let process = Pid::from_raw(self.process.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(process, signal).unwrap();
@@ -80,6 +98,13 @@ impl NativeTown {
         })
         .await;
     }
+}
+
+fn spawn(site: &Site, mut command: Command) -> Child {
+    let log = File::options().create(true).append(true).open(site.directory().join("log")).unwrap();
+    command.arg("--config").arg(site.config()).arg("--zone").arg(site.zone()).arg("--state").arg(site.state());
+    command.env_remove("MAILTOWN_LOG").env_remove("MAILTOWN_TOKEN").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 #[tokio::test]

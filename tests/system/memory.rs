@@ -1,11 +1,13 @@
-//! The memory of a store does not depend on how many accounts it has, how many log in, or how often.
+//! The memory of a store does not depend on how many accounts it has, how many log in, or how often; that of a town does
+//! not depend on how many messages pass through it.
 //!
 //! `MAILTOWN_GUESSES` is how many wrong passwords are tried (300 unless told), and how many users log in, up to all.
+//! `MAILTOWN_MESSAGES` is how many messages are sent (2,000 unless told).
 
-use crate::campaign::setting;
-use futures_util::{StreamExt, stream};
+use crate::{campaign::setting, logs::NativeTown};
+use futures_util::{StreamExt, future::join_all, stream};
 use std::time::{Duration, Instant};
-use town_tests::{GMAIL, Plan, Pop3Client, ProcessTown, Service};
+use town_tests::{EXMAIL, GMAIL, Plan, Pop3Client, ProcessTown, Service, Site, USR, USR1, USR2, eventually};
 
 const STORE: Service = Service { binary: "mailbox-store", server: GMAIL };
 const ACCOUNTS: usize = 1000;
@@ -48,5 +50,43 @@ async fn log_in(town: &ProcessTown, number: usize, right: bool) {
     assert_eq!(outcome.is_ok(), right, "{number}: {outcome:?}");
     if right {
         client.command(mail_proto::pop3::Command::Quit).await.unwrap();
+    }
+}
+
+const MESSAGES: u64 = 2000;
+const SENDERS: u64 = 16;
+const TOWN_LIMIT_KIB: u64 = 100 * 1024;
+/// How long a town of which nobody wants anything is watched, where many messages were asked for.
+const PAUSE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_town_of_many_messages_stays_small() {
+    let messages = setting("MAILTOWN_MESSAGES").unwrap_or(MESSAGES);
+    let town = NativeTown::start(Plan::default()).await;
+    eprintln!("at the start: {} KiB", town.memory_kib("VmRSS"));
+    for half in ["a half", "all"] {
+        let started = Instant::now();
+        join_all((0..SENDERS).map(|_| send_many(&town.site, messages / 2 / SENDERS))).await;
+        let limit = Duration::from_secs(60) + Duration::from_millis(10 * messages);
+        let empty = async || town.site.queue(EXMAIL).await.is_empty().then_some(());
+        eventually("an empty queue", limit, empty).await;
+        eprintln!("{half} of {messages} messages in {:?}: {} KiB", started.elapsed(), town.memory_kib("VmRSS"));
+    }
+    if messages > MESSAGES {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let (peak_kib, now_kib) = (town.memory_kib("VmHWM"), town.memory_kib("VmRSS"));
+    eprintln!("MAILTOWN_MESSAGES={messages}: at most {peak_kib} KiB, now {now_kib} KiB");
+    assert!(peak_kib < TOWN_LIMIT_KIB, "{peak_kib} KiB");
+}
+
+/// Sends so many messages on one connection, every other one to the other server.
+async fn send_many(site: &Site, count: u64) {
+    let message = format!("Subject: one of many\r\n\r\n{}", "and so on\r\n".repeat(100));
+    let mut client = site.smtp(EXMAIL).await;
+    client.hello().await;
+    for number in 0..count {
+        let recipient = if number % 2 == 0 { USR2 } else { USR };
+        client.send(USR1, &[recipient], message.as_bytes()).await.unwrap();
     }
 }

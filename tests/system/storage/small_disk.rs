@@ -2,7 +2,7 @@
 //! so and is skipped.
 
 use super::{FULL, Patient, SIZES, STORE, message};
-use crate::campaign::sound;
+use crate::{campaign::sound, logs::NativeTown};
 use reqwest::StatusCode;
 use std::{
     fs::{self, File},
@@ -97,6 +97,23 @@ async fn a_full_disk_loses_nothing_and_is_seen_to_have_space_again() {
     patient.town.terminate(STORE);
     assert!(patient.town.ended(STORE).await.success());
     starts_only_where_it_can_write(&mut patient, &disk).await;
+}
+
+#[tokio::test]
+async fn a_town_starts_on_a_full_disk() {
+    let disk = match SmallDisk::mount(32) {
+        Ok(disk) => disk,
+        Err(reason) => return eprintln!("skipped: no small file system can be mounted here: {reason}"),
+    };
+    let mut town = NativeTown::start_on(Plan::default(), disk.0.path()).await;
+    town.site.send(USR1, &[USR2], b"Subject: before\r\n\r\n").await;
+    town.restart(|| disk.fill()).await;
+    town.logged(&["WARN", "nothing can be written: the disk may be full", EXMAIL]).await;
+    town.logged(&["WARN", "a store is not ready; the town starts all the same", "0 octets are free"]).await;
+    assert_eq!(town.site.listing(USR2).await.messages.len(), 1);
+    disk.free();
+    town.site.send(USR1, &[USR2], b"Subject: after\r\n\r\n").await;
+    assert_eq!(town.site.listing(USR2).await.messages.len(), 2);
 }
 
 /// After it was killed, when the log is there, and after it has ended in order.
