@@ -9,7 +9,7 @@ Examples:
   echo Hello | agent -e usr1@mail.sustech.edu.cn send --to usr@gmail.com --subject Greeting
   agent -e usr@gmail.com -p pass fetch --keep
   agent -v -e usr@gmail.com -p pass              the same dialogue, and what is sent (C:) and received (S:)
-  agent -e usr@gmail.com --ports-file ports.json  a town that was started with the same option
+  agent -e usr@gmail.com --ports-file ports.json a town that was started with the same option
   docker compose run --rm agent -e usr1@mail.sustech.edu.cn -p pass1
 
 In the dialogue, mail marked by dele is deleted by quit or exit only: the end of the input deletes nothing.";
