@@ -107,7 +107,7 @@ impl Town {
             let current = stack.current();
             let listeners = StackListeners::bind(&current, options.bind, options.http_bind).await?;
             let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
-            let [smtp, pop] = [PortKey::Smtp, PortKey::Pop].map(|key| addresses.address(key));
+            let [smtp, pop] = [PortKey::Smtp, PortKey::Pop].map(|key| addresses.addresses[key as usize]);
             running.push(RunningStack { stack: stack.clone(), smtp, pop });
             listening.push((stack, addresses, listeners));
         }

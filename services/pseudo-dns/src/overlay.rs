@@ -10,7 +10,7 @@ use std::{
     num::NonZeroU16,
 };
 
-/// A stack that runs in this process, and where this machine reaches it.
+/// A stack that runs in this process, and where it listens.
 #[derive(Debug, Clone)]
 pub struct RunningStack {
     /// The stack.
@@ -110,8 +110,8 @@ fn exchanges<'a>(stack: &'a Stack, zone: &'a Zone) -> impl Iterator<Item = (usiz
 /// The P record for what listens at this address.
 fn record(address: SocketAddr) -> Option<Port> {
     let host = match address.ip() {
-        // Where everybody expects it.
-        IpAddr::V4(Ipv4Addr::LOCALHOST) => Host::Local,
+        // Where everybody expects it, or everywhere.
+        ip if ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip.is_unspecified() => Host::Local,
         ip => Host::Address(ip),
     };
     Some(Port { host, number: NonZeroU16::new(address.port())? })
@@ -182,6 +182,10 @@ mod tests {
         let overlay = overlay(config(CONFIG), &["exmail.qq.com"], "127.0.0.2", &[1025, 3110]);
         let expected = ["127.0.0.2:1025", "127.0.0.2:3110", "127.0.0.2:1025", "2025", "2110", "2025"];
         assert_eq!(ports(&overlay.apply(zone(ZONE)), &NAMES), expected);
+        for everywhere in ["0.0.0.0", "::"] {
+            let overlay = self::overlay(config(CONFIG), &["exmail.qq.com"], everywhere, &[1025, 3110]);
+            assert_eq!(overlay.apply(zone(ZONE)), zone(ZONE), "{everywhere}");
+        }
     }
 
     fn all_free() -> LiveConfig {
