@@ -19,6 +19,7 @@ mod logs;
 mod mail_flow;
 mod many_recipients;
 mod memory;
+mod options;
 mod ports;
 mod power;
 mod quotas;

@@ -14,7 +14,7 @@ use town_tests::{
 };
 
 /// Sends a message from each domain to the other.
-async fn exchange_mail(exmail: &Ports, gmail: &Ports, subject: &str) {
+pub(crate) async fn exchange_mail(exmail: &Ports, gmail: &Ports, subject: &str) {
     let [exmail, gmail] = [(exmail, EXMAIL), (gmail, GMAIL)]
         .map(|(ports, server)| [PortKey::Smtp, PortKey::Pop].map(|key| address(ports, server, key)));
     send(exmail[0], USR1, USR, subject).await;
@@ -24,14 +24,14 @@ async fn exchange_mail(exmail: &Ports, gmail: &Ports, subject: &str) {
 }
 
 /// What a pseudo-dns of a town without a token says.
-async fn p_record(ports: &Ports, name: &str) -> Vec<String> {
+pub(crate) async fn p_record(ports: &Ports, name: &str) -> Vec<String> {
     let base = format!("http://{}", address(ports, EXMAIL, PortKey::DnsHttp));
     let dns = DnsClient::new(Endpoint::new(&base, None).unwrap());
     dns.ports(name).await.unwrap().unwrap_or_default()
 }
 
 /// The configuration and the zone of a site, for a town that keeps its mail in its own directory.
-fn options(site: &Site) -> Vec<PathBuf> {
+pub(crate) fn options(site: &Site) -> Vec<PathBuf> {
     ["--config".into(), site.config().into(), "--zone".into(), site.zone().into()].into()
 }
 
