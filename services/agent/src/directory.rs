@@ -2,25 +2,20 @@
 
 use crate::{Args, Hosts, connection::Location, printable};
 use anyhow::{Context, bail, ensure};
-use hickory_proto::{
-    op::{Message, Query, ResponseCode},
-    rr::{Name, RData, RecordType},
-};
+use dns_client::{LookupError, NameServer};
 use mail_proto::Domain;
 use service_kit::{
     config::{Config, PortKey, Profile},
     ports_file::Ports,
-    zone::{Host, Lookup, P_RECORD_TYPE, Port, Zone},
+    zone::{Host, Lookup, Port, Zone},
 };
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-/// A pseudo-dns on this machine answers in less than a millisecond, or is not there.
-const DNS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a name server is asked: a pseudo-dns on this machine answers at once, or is not there.
+const TRIES: u32 = 1;
 
 /// What is needed to find a server.
 #[derive(Debug)]
@@ -99,14 +94,13 @@ impl Directory {
     /// Asks each pseudo-dns, then the zone file. Says so when it is the file, since somebody may have stopped
     /// pseudo-dns to see what that does.
     fn look_up(&self, name: &str) -> anyhow::Result<Answer> {
-        let wire_name = Name::from_ascii(name.trim_end_matches('.').to_owned() + ".");
-        let query = Query::query(wire_name.with_context(|| format!("{name:?} is no domain name"))?, p());
         let mut failures = Vec::new();
         for server in &self.name_servers {
-            match ask_host(server, &query) {
-                Ok(Some(lookup)) => return Ok(Answer { lookup, source: format!("pseudo-dns {server}") }),
-                Ok(None) => failures.push(format!("{server} cannot tell")),
-                Err(error) => failures.push(format!("{server}: {error}")),
+            match ask(server, name)? {
+                Ok(lookup) => return Ok(Answer { lookup, source: format!("pseudo-dns {server}") }),
+                Err(error @ LookupError::InvalidName(_)) => return Err(error.into()),
+                Err(LookupError::Connection(error)) => failures.push(format!("{server}: {error}")),
+                Err(_) => failures.push(format!("{server} cannot tell")),
             }
         }
         let failures = if failures.is_empty() { "none is configured".to_owned() } else { failures.join(", ") };
@@ -119,8 +113,11 @@ impl Directory {
     }
 }
 
-fn p() -> RecordType {
-    RecordType::from(P_RECORD_TYPE)
+/// Asks `server`, which is `host:port`, and waits for the answer.
+fn ask(server: &str, name: &str) -> anyhow::Result<Result<Lookup<Port>, LookupError>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    Ok(runtime.block_on(NameServer::new(server.to_owned(), TRIES).port(name)))
 }
 
 /// Every pseudo-dns of a town that runs, that of the own stack first.
@@ -144,59 +141,4 @@ fn name_servers(config: &Config, domain: &Domain, file: &Path) -> anyhow::Result
         file.display()
     );
     Ok(ports.iter().map(|&port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string()).collect())
-}
-
-/// Asks the first address of `server`, which is `host:port`.
-fn ask_host(server: &str, query: &Query) -> io::Result<Option<Lookup<Port>>> {
-    let address = server.to_socket_addrs()?.next();
-    ask(address.ok_or_else(|| io::Error::other("no such host"))?, query)
-}
-
-/// `None` when the server says that it cannot tell.
-fn ask(server: SocketAddr, query: &Query) -> io::Result<Option<Lookup<Port>>> {
-    let mut question = Message::query();
-    question.add_query(query.clone());
-    // Connected, so that only the server's datagrams arrive, and a closed port is told at once.
-    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-    socket.connect(server)?;
-    socket.send(&question.to_vec().map_err(io::Error::other)?)?;
-    let deadline = Instant::now() + DNS_TIMEOUT;
-    let mut datagram = [0; 4096];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // A time-out of zero would mean none.
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        let length = socket.recv(&mut datagram).map_err(said_nothing)?;
-        match Message::from_vec(&datagram[..length]) {
-            Ok(answer) if answer.metadata.id == question.metadata.id => return Ok(understand(&answer)),
-            _ if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
-            _ => {}
-        }
-    }
-}
-
-fn said_nothing(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {} s", DNS_TIMEOUT.as_secs()))
-        }
-        _ => error,
-    }
-}
-
-fn understand(answer: &Message) -> Option<Lookup<Port>> {
-    match answer.metadata.response_code {
-        ResponseCode::NXDomain => Some(Lookup::NameUnknown),
-        ResponseCode::NoError => {
-            let rdata = answer.answers.iter().find_map(|record| match &record.data {
-                RData::Unknown { code, rdata } if *code == p() => Some(&rdata.anything),
-                _ => None,
-            });
-            match rdata {
-                Some(rdata) => Port::from_rdata(rdata).map(Lookup::Found),
-                None => Some(Lookup::NoRecords),
-            }
-        }
-        _ => None,
-    }
 }

@@ -1,6 +1,7 @@
 //! The command-line mail client: a dialogue for people, and two commands for scripts.
 //!
-//! One connection at a time and nothing to do meanwhile, so plain blocking sockets with time-outs.
+//! One connection at a time and nothing to do meanwhile, so plain blocking sockets with time-outs. Only DNS has its client in
+//! common with the relay, which does not block.
 
 mod args;
 mod batch;
