@@ -16,6 +16,7 @@ mod kill;
 mod limits;
 mod live_config;
 mod logs;
+mod lookup;
 mod mail_flow;
 mod many_recipients;
 mod memory;

@@ -3,7 +3,7 @@
 use mail_api::MailExchange;
 use mailbox_store::accounts;
 use service_kit::{
-    config::{Config, PortKey, Stack},
+    config::{Config, PortKey, RelayLookup, Stack},
     zone::{Host, Lookup, Port, Zone},
 };
 use std::{
@@ -91,6 +91,12 @@ impl Check<'_> {
             if let Err(error) = accounts::check(address, password) {
                 self.error(format!("{}: {error}", stack.config_path().display()));
             }
+        }
+        if stack.relay.lookup == RelayLookup::Dns && stack.port(PortKey::Dns).is_none() {
+            self.warn(format!(
+                "{} is missing: an smtp-gateway that runs by itself needs it, because relay.lookup is \"dns\"",
+                key_of(stack, PortKey::Dns)
+            ));
         }
         for domain in &stack.domains {
             self.mail_domain(stack, domain.as_str());
@@ -280,6 +286,17 @@ mod tests {
                  and not to server.\"gmail.com\".pop",
                 "warning: the P record of pop.gmail.com. leads to port 9999, where no server listens",
             ]
+        );
+    }
+
+    #[test]
+    fn a_lookup_over_dns_needs_its_port() {
+        let lookup = ("[server.\"gmail.com\"]", "[relay]\nlookup = \"dns\"\n[server.\"gmail.com\"]");
+        assert_eq!(found(&[lookup], &[]), Vec::<String>::new());
+        assert_eq!(
+            found(&[lookup, ("dns = 2053\n", "")], &[]),
+            ["warning: server.\"gmail.com\".dns is missing: an smtp-gateway that runs by itself needs it, because \
+              relay.lookup is \"dns\""]
         );
     }
 

@@ -183,6 +183,7 @@ impl Town {
             stack,
             store,
             dns,
+            name_server: Some(addresses.address(PortKey::Dns).to_string()),
             hosts: Hosts::Loopback,
             trusted_networks: options.trusted_networks.clone(),
             token,

@@ -43,8 +43,10 @@ pub struct Config {
     pub stack: LiveStack,
     /// The stack's mailbox store.
     pub store: StoreClient,
-    /// The stack's pseudo-dns.
+    /// The stack's pseudo-dns, over HTTP.
     pub dns: DnsClient,
+    /// Where the same speaks DNS, as `host:port`.
+    pub name_server: Option<String>,
     /// Where the hosts of the zone are.
     pub hosts: Hosts,
     /// Who may submit without authentication, whatever the configuration says.

@@ -21,7 +21,8 @@ struct Args {
     /// The mailbox store's URL [default: the port in the configuration, on this machine]
     #[arg(long, env = "MAILTOWN_STORE", value_name = "URL", global = true)]
     store: Option<String>,
-    /// The pseudo-dns's URL [default: the port in the configuration, on this machine]
+    /// The pseudo-dns's URL [default: the port in the configuration, on this machine]; with relay.lookup = "dns", only its
+    /// host counts
     #[arg(long, env = "MAILTOWN_DNS", value_name = "URL", global = true)]
     dns: Option<String>,
     /// Where the hosts of the zone are: all on this machine, or each under its own name
@@ -36,12 +37,14 @@ fn main() -> ExitCode {
     let args = Args::parse();
     cli::run(&args.service, PortKey::SmtpHttp, async |launch| {
         let (store, dns) = (launch.store(args.store.as_deref())?, launch.dns(args.dns.as_deref())?);
+        let name_server = launch.name_server(args.dns.as_deref())?;
         let listeners =
             Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
         let config = Config {
             stack: launch.stack,
             store,
             dns,
+            name_server,
             hosts: args.hosts,
             trusted_networks: args.trusted_networks,
             token: launch.token,

@@ -1,7 +1,7 @@
 //! The command line that all services share, and the way each is started from it.
 
 use crate::{
-    config::{Config, ConfigError, LiveConfig, LiveStack, PortKey, Stack},
+    config::{Config, ConfigError, LiveConfig, LiveStack, PortKey, RelayLookup, Stack},
     descriptors,
     http::Token,
     shutdown::{self, CancellationToken, Reload, Signals},
@@ -272,6 +272,26 @@ impl Launch {
     /// When neither is given.
     pub fn dns(&self, url: Option<&str>) -> anyhow::Result<DnsClient> {
         Ok(DnsClient::new(self.endpoint(url, PortKey::DnsHttp)?))
+    }
+
+    /// Where the stack's pseudo-dns speaks DNS, as `host:port`: on the host of its `url`, or else on this machine. `None`
+    /// when the configuration does not tell the port and the relay does not need it.
+    ///
+    /// # Errors
+    /// When the relay needs it.
+    pub fn name_server(&self, url: Option<&str>) -> anyhow::Result<Option<String>> {
+        let stack = self.stack.current();
+        let port = match stack.relay.lookup {
+            RelayLookup::Dns => known_port(&stack, PortKey::Dns)?,
+            RelayLookup::Http => match known_port(&stack, PortKey::Dns) {
+                Ok(port) => port,
+                Err(_) => return Ok(None),
+            },
+        };
+        let local = if self.bind.is_unspecified() { LOOPBACK } else { self.bind };
+        let url = url.map(reqwest::Url::parse).transpose()?;
+        let host = url.as_ref().and_then(reqwest::Url::host_str);
+        Ok(Some(host.map_or_else(|| SocketAddr::new(local, port).to_string(), |host| format!("{host}:{port}"))))
     }
 
     fn endpoint(&self, url: Option<&str>, key: PortKey) -> anyhow::Result<Endpoint> {

@@ -6,6 +6,7 @@ mod connection;
 mod delivery;
 mod dispatch;
 mod here;
+mod names;
 mod places;
 mod pool;
 mod returned;
@@ -19,7 +20,8 @@ pub(crate) use dispatch::run;
 pub use route::Hosts;
 
 use crate::{Config, metrics::Metrics};
-use mail_api::{DnsClient, StoreClient};
+use mail_api::StoreClient;
+use names::Names;
 use service_kit::config::LiveStack;
 use std::{net::SocketAddr, sync::Arc};
 
@@ -28,7 +30,7 @@ use std::{net::SocketAddr, sync::Arc};
 pub(crate) struct Context {
     stack: LiveStack,
     store: StoreClient,
-    dns: DnsClient,
+    names: Names,
     hosts: Hosts,
     metrics: Metrics,
     settlements: settle::Settlements,
@@ -40,8 +42,9 @@ pub(crate) struct Context {
 impl Context {
     /// Starts what the workers share.
     pub(crate) fn new(config: &Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, hosts, .. } = config.clone();
+        let Config { stack, store, dns, name_server, hosts, .. } = config.clone();
+        let names = Names::new(stack.clone(), dns, name_server);
         let settlements = settle::settlements(store.clone());
-        Self { stack, store, dns, hosts, metrics, settlements, listener, parked: Arc::default() }
+        Self { stack, store, names, hosts, metrics, settlements, listener, parked: Arc::default() }
     }
 }

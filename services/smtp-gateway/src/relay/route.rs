@@ -1,9 +1,16 @@
 //! From a domain to the sockets of its exchanges (RFC 5321 §5.1).
 
-use super::Context;
-use mail_api::{ApiError, MailExchange};
+use super::{Context, names::NoAnswer};
+use mail_api::MailExchange;
 use mail_proto::{Domain, smtp::Reply};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// After so long with a name server that does not answer, the other exchanges are not looked up any more.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the hosts of the zone are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,7 +40,7 @@ pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<
     if domain.is_literal() {
         return Err(Reply::new(550, (1, 2), format!("{domain}: mail is not relayed to address literals")));
     }
-    let records = match context.dns.mail_exchanges(domain).await {
+    let records = match context.names.mail_exchanges(domain).await {
         Err(error) => return Err(no_answer(domain.as_str(), &error)),
         Ok(None) => return Err(Reply::new(550, (1, 2), format!("{domain}: no such domain"))),
         Ok(Some(records)) => records,
@@ -64,26 +71,27 @@ async fn resolve(
     records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
     let (mut missing, mut unanswered) = (Vec::new(), None);
+    let started = Instant::now();
     for record in records {
         let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
-        match context.dns.ports(&name).await {
-            Ok(ports) => {
-                match &ports {
-                    None => missing.push(format!("{name} (no such name)")),
-                    Some(ports) if ports.is_empty() => missing.push(name.clone()),
-                    Some(_) => {}
-                }
-                for port in ports.unwrap_or_default() {
-                    if is_self(context.listener, &port) {
-                        // What is not preferred to ourselves would send the mail in a circle.
-                        exchanges.retain(|exchange: &Exchange| exchange.preference < record.preference);
-                        return decide(exchanges, unanswered, || loops_back(domain, &name));
-                    }
-                    let address = address(context.hosts, &name, &port);
-                    exchanges.push(Exchange { preference: record.preference, name: name.clone(), address });
+        match locate(context, &name).await {
+            Ok(Location::At(addresses)) => exchanges.extend(addresses.into_iter().map(|address| Exchange {
+                preference: record.preference,
+                name: name.clone(),
+                address,
+            })),
+            Ok(Location::Nowhere(why)) => missing.push(format!("{name}{why}")),
+            Ok(Location::Here) => {
+                // What is not preferred to ourselves would send the mail in a circle.
+                exchanges.retain(|exchange: &Exchange| exchange.preference < record.preference);
+                return decide(exchanges, unanswered, || loops_back(domain, &name));
+            }
+            Err(error) => {
+                unanswered = Some(no_answer(&name, &error));
+                if started.elapsed() > PATIENCE {
+                    break;
                 }
             }
-            Err(error) => unanswered = Some(no_answer(&name, &error)),
         }
     }
     decide(exchanges, unanswered, || nothing(&missing))
@@ -101,13 +109,39 @@ fn decide(
     Ok(exchanges)
 }
 
-/// `port` is on the exchange's own host; `host:port` names another one.
-fn address(hosts: Hosts, name: &str, port: &str) -> String {
-    match hosts {
-        _ if port.contains(':') => port.to_owned(),
-        Hosts::Loopback => format!("127.0.0.1:{port}"),
-        Hosts::Names => format!("{name}:{port}"),
+/// Where an exchange listens.
+enum Location {
+    /// Each as `host:port`.
+    At(Vec<String>),
+    /// It is this server.
+    Here,
+    /// There is no P record, with what to add to its name.
+    Nowhere(&'static str),
+}
+
+async fn locate(context: &Context, name: &str) -> Result<Location, NoAnswer> {
+    let ports = match context.names.ports(name).await? {
+        None => return Ok(Location::Nowhere(" (no such name)")),
+        Some(ports) if ports.is_empty() => return Ok(Location::Nowhere("")),
+        Some(ports) => ports,
+    };
+    if ports.iter().any(|port| is_self(context.listener, port)) {
+        return Ok(Location::Here);
     }
+    let mut addresses = Vec::with_capacity(ports.len());
+    for port in ports {
+        addresses.push(address(context, name, port).await?);
+    }
+    Ok(Location::At(addresses))
+}
+
+/// `port` is on the exchange's own host; `host:port` names another one.
+async fn address(context: &Context, name: &str, port: String) -> Result<String, NoAnswer> {
+    Ok(match context.hosts {
+        _ if port.contains(':') => port,
+        Hosts::Loopback => format!("{}:{port}", context.names.address(name).await?),
+        Hosts::Names => format!("{name}:{port}"),
+    })
 }
 
 /// Each port of a town belongs to one server, so a port without a host says which it is. The records of a town that does
@@ -120,7 +154,7 @@ fn loops_back(domain: &Domain, exchange: &str) -> Reply {
     Reply::new(554, (4, 6), format!("mail for {domain} loops back: its exchange {exchange} is this server"))
 }
 
-fn no_answer(name: &str, error: &ApiError) -> Reply {
+fn no_answer(name: &str, error: &NoAnswer) -> Reply {
     tracing::warn!(name, %error, "pseudo-dns gave no usable answer");
     Reply::new(451, (4, 3), format!("{name}: the name cannot be looked up now"))
 }

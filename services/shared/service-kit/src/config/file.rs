@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    ConfigError, Password, Profile, Quota, meaning,
+    ConfigError, Password, Profile, Quota, RelayLookup, meaning,
     values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
@@ -124,6 +124,8 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Relay {
+    /// How exchanges are looked up.
+    pub lookup: RelayLookup,
     /// How long after each failed attempt the next one starts; the last repeats.
     #[serde(deserialize_with = "durations")]
     pub retry: Vec<Duration>,
@@ -149,6 +151,7 @@ impl Default for Relay {
     fn default() -> Self {
         let [minute, hour] = [60, 60 * 60].map(Duration::from_secs);
         Self {
+            lookup: RelayLookup::default(),
             retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
             expiry: 24 * hour,
             lease_seconds: 60,

@@ -9,7 +9,7 @@ pub use crate::toml_file::FileError as ConfigError;
 pub use file::{AgentHosts, Limits, Relay, Retention};
 pub use live::{LiveConfig, LiveStack};
 pub use port_move::PortMove;
-pub use values::{Password, Profile, Quota};
+pub use values::{Password, Profile, Quota, RelayLookup};
 
 use crate::http::OwnHosts;
 use file::{File, Server};

@@ -63,6 +63,10 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             "data/config.toml:5: relay.retry: \"soon\" is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\"",
         ),
         (
+            server.to_owned() + "[relay]\nlookup = \"dig\"\n",
+            "data/config.toml:5: relay.lookup: unknown variant `dig`, expected `http` or `dns`",
+        ),
+        (
             server.to_owned() + "[relay]\nlease = \"2h\"\n",
             "data/config.toml:5: relay.lease: \"2h\" is no lease; give one from \"1s\" to \"3600s\"",
         ),

@@ -16,6 +16,17 @@ pub enum Profile {
     Rfc,
 }
 
+/// How the relay asks its pseudo-dns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayLookup {
+    /// Over the internal HTTP API.
+    #[default]
+    Http,
+    /// Over the DNS protocol, as a capture shows it.
+    Dns,
+}
+
 /// A password as configured: plain text, or an argon2 PHC string. Never displayed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
