@@ -81,8 +81,8 @@ async fn the_system_chooses_every_port_and_the_file_tells_them() {
 }
 
 #[tokio::test]
-async fn records_follow_the_ports_after_each_edit_of_the_zone() {
-    let site = with_free_ports(Plan::default());
+async fn records_follow_the_ports_after_each_edit_of_a_file() {
+    let site = with_free_ports(Plan::default().relay("lookup = \"dns\""));
     let mut town = Mailtown::start(options(&site));
     let ports = town.ports().await;
     let smtp = [address(&ports, EXMAIL, PortKey::Smtp).port().to_string()];
@@ -93,6 +93,22 @@ async fn records_follow_the_ports_after_each_edit_of_the_zone() {
     eventually("the new zone", PATIENCE, async || (p_record(&ports, "new.example").await == ["1"]).then_some(())).await;
     assert_eq!(p_record(&ports, "mxbiz1.qq.com").await, smtp);
     exchange_mail(&ports, &ports, "after the edit").await;
+
+    // Another domain of the same server, of which the zone knows the exchange alone.
+    let config = fs::read_to_string(site.config()).unwrap();
+    let accounts = format!("[accounts.\"{EXMAIL}\"]\n");
+    let zone = fs::read_to_string(site.zone()).unwrap();
+    fs::write(site.zone(), zone.replace("[MX]\n", "[MX]\n\"second.example.\" = \"mx.second.example.\"\n")).unwrap();
+    eventually("the exchange without a port", PATIENCE, async || {
+        let base = format!("http://{}", address(&ports, EXMAIL, PortKey::DnsHttp));
+        let dns = DnsClient::new(Endpoint::new(&base, None).unwrap());
+        dns.mail_exchanges(&"second.example".parse().unwrap()).await.unwrap()
+    })
+    .await;
+    assert_eq!(p_record(&ports, "mx.second.example").await, Vec::<String>::new());
+    fs::write(site.config(), config.replace(&accounts, &format!("{accounts}\"a@second.example\" = \"a\"\n"))).unwrap();
+    eventually("its port", PATIENCE, async || (p_record(&ports, "mx.second.example").await == smtp).then_some(()))
+        .await;
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
-    let (file, zone) = match config.zone {
+    let (file, file_zone) = match config.zone {
         ZoneSource::File(path) => {
             let (file, zone) = reload::open(path, watched_file::INTERVAL)?;
             tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read");
@@ -92,8 +92,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         ZoneSource::Fixed(zone) => (None, zone),
     };
     let (overlay, servers) = (config.overlay, config.servers);
-    let made = |zone| overlay.apply(zone).with_hosts(servers.iter().map(String::as_str));
-    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(made(zone), config.grace)));
+    let changes = overlay.changes();
+    let made = |zone: &Zone| overlay.apply(zone.clone()).with_hosts(servers.iter().map(String::as_str));
+    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(made(&file_zone), config.grace)));
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -121,7 +122,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         },
         async {
             match file {
-                Some(file) => reload::watch(file, made, publish, shutdown.clone()).await,
+                Some(file) => reload::watch(file, file_zone, made, changes, publish, shutdown.clone()).await,
                 None => shutdown.cancelled().await,
             }
             Ok(())

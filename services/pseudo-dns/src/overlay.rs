@@ -1,5 +1,6 @@
 //! P records that follow the ports of a town, where these are not the ports of its configuration.
 
+use futures_util::future::select_all;
 use service_kit::{
     config::{LiveStack, PortKey, Stack},
     zone::{Host, Port, Zone, absolute_name},
@@ -61,6 +62,11 @@ impl Overlay {
         Self { by_number, stacks }
     }
 
+    /// What tells when the zone is to be changed anew.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(self.stacks.iter().map(|running| running.stack.clone()).collect())
+    }
+
     /// The zone with its P records changed.
     pub(crate) fn apply(&self, zone: Zone) -> Zone {
         let follow = |port: &Port| self.by_number.get(&port.number.get()).filter(|_| port.host == Host::Local);
@@ -91,6 +97,20 @@ impl Overlay {
         }
         claims.sort_by_key(|(rank, _, _)| *rank);
         claims.into_iter().map(|(_, name, port)| (absolute_name(&name), port)).collect()
+    }
+}
+
+/// Follows the configuration of an overlay's stacks: another domain has other exchanges.
+#[derive(Debug)]
+pub(crate) struct Changes(Vec<LiveStack>);
+
+impl Changes {
+    /// Waits for the next configuration of any stack.
+    pub(crate) async fn next(&mut self) {
+        if self.0.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        select_all(self.0.iter_mut().map(|stack| Box::pin(stack.changed()))).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads the zone file again when it has changed.
 
-use crate::served::ServedZone;
+use crate::{overlay::Changes, served::ServedZone};
 use service_kit::{
     shutdown::CancellationToken,
     watched_file::WatchedFile,
@@ -16,30 +16,43 @@ pub(crate) fn open(path: PathBuf, interval: Duration) -> Result<(WatchedFile, Zo
     Ok((file, zone))
 }
 
-/// Publishes what is `made` of each new zone until `shutdown`. A file that is gone or broken is logged once.
+/// Publishes what is `made` of the file's zone, which is `zone` at first, until `shutdown`: after each edit, and after
+/// each of the `changes` of what it is made with. A file that is gone or broken is logged once.
 pub(crate) async fn watch(
     mut file: WatchedFile,
-    made: impl Fn(Zone) -> Zone,
+    mut zone: Zone,
+    made: impl Fn(&Zone) -> Zone,
+    mut changes: Changes,
     publish: watch::Sender<Arc<ServedZone>>,
     shutdown: CancellationToken,
 ) {
-    while let Some(read) = shutdown.run_until_cancelled(file.changed()).await {
-        let zone = read
-            .map_err(|reason| unreadable(file.path(), reason))
-            .and_then(|content| Zone::from_octets(&content, file.path()));
-        match zone {
-            Ok(zone) => {
-                tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read again");
-                publish.send_modify(|served| *served = Arc::new(served.replaced_by(made(zone))));
+    loop {
+        let read = tokio::select! {
+            () = shutdown.cancelled() => return,
+            read = file.changed() => Some(read),
+            () = changes.next() => None,
+        };
+        if let Some(read) = read {
+            let read = read
+                .map_err(|reason| unreadable(file.path(), reason))
+                .and_then(|content| Zone::from_octets(&content, file.path()));
+            match read {
+                Ok(read) => zone = read,
+                Err(fault) => {
+                    tracing::error!(%fault, "the zone that was read last stays in force");
+                    continue;
+                }
             }
-            Err(fault) => tracing::error!(%fault, "the zone that was read last stays in force"),
+            tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read again");
         }
+        publish.send_modify(|served| *served = Arc::new(served.replaced_by(made(&zone))));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overlay::Overlay;
     use service_kit::zone::Lookup;
 
     const FIRST: &str = "[MX]\n[P]\n\"a.\" = \"1\"\n";
@@ -59,11 +72,11 @@ mod tests {
         let path = directory.path().join("fdns.toml");
         std::fs::write(&path, FIRST).unwrap();
         let (file, zone) = open(path.clone(), Duration::from_millis(2)).unwrap();
-        let (publish, mut zones) = watch::channel(Arc::new(ServedZone::new(zone, Duration::ZERO)));
+        let (publish, mut zones) = watch::channel(Arc::new(ServedZone::new(zone.clone(), Duration::ZERO)));
         let shutdown = CancellationToken::new();
         let watching = tokio::spawn({
             let shutdown = shutdown.clone();
-            async move { watch(file, |zone| zone, publish, shutdown).await }
+            async move { watch(file, zone, Zone::clone, Overlay::default().changes(), publish, shutdown).await }
         });
 
         std::fs::write(&path, SECOND).unwrap();
