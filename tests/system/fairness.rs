@@ -1,7 +1,13 @@
 //! Peers that say nothing, and the mail that is not for them.
 
 use std::time::Duration;
-use town_tests::{Answer, EXMAIL, FakePeer, Plan, ProcessTown, Service, Site, TestTown, USR, USR1, polite};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
+use town_tests::{
+    Answer, EXMAIL, FakePeer, PATIENCE, Plan, ProcessTown, Service, Site, TestTown, USR, USR1, eventually, polite,
+};
 
 /// Ten times what a quiet machine needs.
 const SOON: Duration = Duration::from_secs(10);
@@ -69,6 +75,55 @@ async fn as_many_silent_domains_as_places_do_not_stop_other_mail() {
     }
 }
 
+/// A listener that accepts nothing and has a full queue: whoever connects to it waits.
+struct FullListener {
+    listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl FullListener {
+    async fn start() -> Self {
+        /// Far longer than connecting takes where there is room.
+        const LONG: Duration = Duration::from_secs(1);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(connected) = timeout(LONG, TcpStream::connect(address)).await {
+            queue.push(connected.unwrap());
+        }
+        Self { listener, _queue: queue }
+    }
+
+    fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+}
+
+#[tokio::test]
+async fn as_many_domains_that_hang_in_connecting_as_places_do_not_stop_other_mail() {
+    let (mut listeners, mut plan) = (Vec::new(), Plan::default());
+    for number in 0..4 {
+        let listener = FullListener::start().await;
+        plan = plan.peer(&format!("silent{number}.example"), listener.port());
+        listeners.push(listener);
+    }
+    let town = TestTown::start(plan.relay("connections = 4\nretry = [\"1h\"]")).await;
+    for number in 0..listeners.len() {
+        town.send(USR1, &[&format!("a@silent{number}.example")], b"Subject: slow\r\n\r\n").await;
+    }
+    eventually("a connection under way to each", PATIENCE, async || {
+        town.queue(EXMAIL).await.iter().all(|entry| entry.leased).then_some(())
+    })
+    .await;
+    healthy_mail_arrives(&town).await;
+    let queue = town.queue(EXMAIL).await;
+    let mut given_up = queue.iter().filter(|entry| !entry.leased).peekable();
+    assert!(queue.len() == 4 && given_up.peek().is_some(), "{queue:?}");
+    assert!(given_up.all(|entry| entry.last_reply.ends_with("no answer yet, and other mail needs the connection")));
+}
+
 #[tokio::test]
 async fn a_gateway_that_stops_gives_up_what_has_not_reached_its_dot() {
     let gateway = Service { binary: "smtp-gateway", server: EXMAIL };
@@ -78,7 +133,7 @@ async fn a_gateway_that_stops_gives_up_what_has_not_reached_its_dot() {
         town.send(USR1, &["a@peer.example"], b"Subject: hang\r\n\r\n").await;
         peer.heard("-- 1", 1).await;
         if !verb.is_empty() {
-            town_tests::eventually("the relay to hang", SOON, async || {
+            eventually("the relay to hang", SOON, async || {
                 peer.transcript().iter().any(|line| line.starts_with(&format!("C: {verb}"))).then_some(())
             })
             .await;
