@@ -21,6 +21,8 @@ pub enum Answer {
     Part(String),
     /// Closes the connection.
     Close,
+    /// Resets the connection.
+    Reset,
     /// Says nothing any more.
     Hang,
 }
@@ -184,6 +186,10 @@ impl Connection {
                 None
             }
             Answer::Close => None,
+            Answer::Reset => {
+                self.stream.get_ref().set_zero_linger().ok()?;
+                None
+            }
             Answer::Hang => {
                 // Until the client has had enough.
                 while self.line().await.is_some() {}

@@ -24,6 +24,7 @@ mod options;
 mod ports;
 mod power;
 mod quotas;
+mod refusals;
 mod relay;
 mod storage;
 mod tutorial;
