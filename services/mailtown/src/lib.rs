@@ -171,6 +171,7 @@ impl Town {
             overlay: overlay.clone(),
             servers: options.config.servers(),
             grace: stack.current().zone_grace,
+            reload: options.reload.clone(),
             token: token.clone(),
             hosts: stack.http_hosts(),
         };

@@ -15,10 +15,11 @@ pub use overlay::{Overlay, RunningStack};
 
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
+use reload::ZoneFile;
 use served::ServedZone;
 use service_kit::{
     http::{Hosts, HttpService, Token, always_ready},
-    shutdown::CancellationToken,
+    shutdown::{CancellationToken, Reload},
     telemetry, watched_file,
     zone::{Zone, ZoneError},
 };
@@ -40,6 +41,8 @@ pub struct Config {
     pub servers: Vec<String>,
     /// How long a record that has gone from the zone is not denied.
     pub grace: Duration,
+    /// Requested when the zone file is to be read again at once.
+    pub reload: Reload,
     /// Guards the HTTP API; without one, anybody may call.
     pub token: Option<Token>,
     /// The names that the HTTP side may be called by.
@@ -85,8 +88,8 @@ pub enum RunError {
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
     let (file, file_zone) = match config.zone {
         ZoneSource::File(path) => {
-            let (file, zone) = reload::open(path, watched_file::INTERVAL)?;
-            tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read");
+            let file = ZoneFile::open(path, watched_file::INTERVAL, config.reload)?;
+            let zone = file.zone.clone();
             (Some(file), zone)
         }
         ZoneSource::Fixed(zone) => (None, zone),
@@ -122,7 +125,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         },
         async {
             match file {
-                Some(file) => reload::watch(file, file_zone, made, changes, publish, shutdown.clone()).await,
+                Some(file) => reload::watch(file, made, changes, publish, shutdown.clone()).await,
                 None => shutdown.cancelled().await,
             }
             Ok(())

@@ -33,6 +33,7 @@ async fn start(launch: Launch, zone: PathBuf) -> anyhow::Result<()> {
         overlay: Overlay::default(),
         servers: launch.servers,
         grace: launch.stack.current().zone_grace,
+        reload: launch.reload,
         token: launch.token,
         hosts: launch.stack.http_hosts(),
     };

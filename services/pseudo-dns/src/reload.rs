@@ -2,25 +2,61 @@
 
 use crate::{overlay::Changes, served::ServedZone};
 use service_kit::{
-    shutdown::CancellationToken,
+    shutdown::{CancellationToken, Reload},
     watched_file::WatchedFile,
     zone::{Zone, ZoneError, unreadable},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// Reads the zone for the first time. The file is looked at every `interval` afterwards.
-pub(crate) fn open(path: PathBuf, interval: Duration) -> Result<(WatchedFile, Zone), ZoneError> {
-    let (file, content) = WatchedFile::open(path.clone(), interval).map_err(|reason| unreadable(&path, reason))?;
-    let zone = Zone::from_octets(&content, &path)?;
-    Ok((file, zone))
+/// A zone file, and what it held when it was read last.
+pub(crate) struct ZoneFile {
+    file: WatchedFile,
+    reload: Reload,
+    pub(crate) zone: Zone,
 }
 
-/// Publishes what is `made` of the file's zone, which is `zone` at first, until `shutdown`: after each edit, and after
-/// each of the `changes` of what it is made with. A file that is gone or broken is logged once.
+impl ZoneFile {
+    /// Reads the zone for the first time. The file is looked at every `interval` afterwards, and read at once when `reload`
+    /// is requested.
+    pub(crate) fn open(path: PathBuf, interval: Duration, reload: Reload) -> Result<Self, ZoneError> {
+        let (file, content) = WatchedFile::open(path.clone(), interval).map_err(|reason| unreadable(&path, reason))?;
+        let zone = Zone::from_octets(&content, &path)?;
+        tracing::info!(file = %path.display(), record_sets = zone.record_sets(), "zone read");
+        Ok(Self { file, reload, zone })
+    }
+
+    /// Waits until the file is to be read again, and reads it.
+    async fn changed(&mut self) -> io::Result<Vec<u8>> {
+        tokio::select! {
+            read = self.file.changed() => read,
+            () = self.reload.requested() => self.file.read_now().await,
+        }
+    }
+
+    /// Takes over what was read. A file that is gone or broken is logged, and changes nothing.
+    fn take(&mut self, read: io::Result<Vec<u8>>) -> bool {
+        let path = self.file.path();
+        let zone =
+            read.map_err(|reason| unreadable(path, reason)).and_then(|content| Zone::from_octets(&content, path));
+        match zone {
+            Ok(zone) => {
+                tracing::info!(file = %path.display(), record_sets = zone.record_sets(), "zone read again");
+                self.zone = zone;
+                true
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "the zone that was read last stays in force");
+                false
+            }
+        }
+    }
+}
+
+/// Publishes what is `made` of the file's zone until `shutdown`: after each edit, and after each of the `changes` of what it
+/// is made with.
 pub(crate) async fn watch(
-    mut file: WatchedFile,
-    mut zone: Zone,
+    mut file: ZoneFile,
     made: impl Fn(&Zone) -> Zone,
     mut changes: Changes,
     publish: watch::Sender<Arc<ServedZone>>,
@@ -32,20 +68,9 @@ pub(crate) async fn watch(
             read = file.changed() => Some(read),
             () = changes.next() => None,
         };
-        if let Some(read) = read {
-            let read = read
-                .map_err(|reason| unreadable(file.path(), reason))
-                .and_then(|content| Zone::from_octets(&content, file.path()));
-            match read {
-                Ok(read) => zone = read,
-                Err(fault) => {
-                    tracing::error!(%fault, "the zone that was read last stays in force");
-                    continue;
-                }
-            }
-            tracing::info!(file = %file.path().display(), record_sets = zone.record_sets(), "zone read again");
+        if read.is_none_or(|read| file.take(read)) {
+            publish.send_modify(|served| *served = Arc::new(served.replaced_by(made(&file.zone))));
         }
-        publish.send_modify(|served| *served = Arc::new(served.replaced_by(made(&zone))));
     }
 }
 
@@ -66,31 +91,50 @@ mod tests {
         }
     }
 
+    /// Follows a file that is looked at every `interval`.
+    fn follow(path: PathBuf, interval: Duration, reload: Reload) -> watch::Receiver<Arc<ServedZone>> {
+        let file = ZoneFile::open(path, interval, reload).unwrap();
+        let (publish, zones) = watch::channel(Arc::new(ServedZone::new(file.zone.clone(), Duration::ZERO)));
+        let changes = Overlay::default().changes();
+        tokio::spawn(watch(file, Zone::clone, changes, publish, CancellationToken::new()));
+        zones
+    }
+
+    async fn published(zones: &mut watch::Receiver<Arc<ServedZone>>, expected: &str) {
+        let found = zones.wait_for(|zone| port(zone) == expected);
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap().unwrap();
+    }
+
     #[tokio::test]
     async fn edits_replacements_and_repairs_are_published() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fdns.toml");
         std::fs::write(&path, FIRST).unwrap();
-        let (file, zone) = open(path.clone(), Duration::from_millis(2)).unwrap();
-        let (publish, mut zones) = watch::channel(Arc::new(ServedZone::new(zone.clone(), Duration::ZERO)));
-        let shutdown = CancellationToken::new();
-        let watching = tokio::spawn({
-            let shutdown = shutdown.clone();
-            async move { watch(file, zone, Zone::clone, Overlay::default().changes(), publish, shutdown).await }
-        });
+        let mut zones = follow(path.clone(), Duration::from_millis(2), Reload::never());
 
         std::fs::write(&path, SECOND).unwrap();
-        zones.wait_for(|zone| port(zone) == "2").await.unwrap();
+        published(&mut zones, "2").await;
         let replacement = directory.path().join("fdns.toml.new");
         std::fs::write(&replacement, FIRST).unwrap();
         std::fs::rename(&replacement, &path).unwrap();
-        zones.wait_for(|zone| port(zone) == "1").await.unwrap();
+        published(&mut zones, "1").await;
         std::fs::write(&path, BROKEN).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, SECOND).unwrap();
-        zones.wait_for(|zone| port(zone) == "2").await.unwrap();
+        published(&mut zones, "2").await;
+    }
 
-        shutdown.cancel();
-        watching.await.unwrap();
+    #[tokio::test]
+    async fn a_requested_reload_reads_the_file_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fdns.toml");
+        std::fs::write(&path, FIRST).unwrap();
+        let (request, reload) = Reload::channel();
+        let mut zones = follow(path.clone(), Duration::from_secs(3600), reload);
+        for (text, expected) in [(SECOND, "2"), (BROKEN, "2"), (FIRST, "1")] {
+            std::fs::write(&path, text).unwrap();
+            request.send_replace(());
+            published(&mut zones, expected).await;
+        }
     }
 }

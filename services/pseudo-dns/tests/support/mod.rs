@@ -9,7 +9,7 @@ use hickory_proto::{
 use pseudo_dns::{Config, Listeners, Overlay, RunError};
 use service_kit::{
     http::{OwnHosts, Token},
-    shutdown::CancellationToken,
+    shutdown::{CancellationToken, Reload},
 };
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -49,6 +49,7 @@ impl PseudoDns {
             overlay: Overlay::default(),
             servers: vec!["server.example".to_owned()],
             grace: Duration::ZERO,
+            reload: Reload::never(),
             token: token.map(Token::from),
             hosts: Arc::new(OwnHosts::default),
         };
