@@ -1,6 +1,7 @@
 //! Whole towns, seen from outside. Each test has a town of its own; see the harness in `tests/src`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod added_domain;
 mod campaign;
 mod claims;
 mod cli;

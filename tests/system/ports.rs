@@ -37,14 +37,19 @@ pub(crate) fn options(site: &Site) -> Vec<PathBuf> {
 
 /// The same files with every port 0.
 fn with_free_ports(plan: Plan) -> Site {
-    let text = plan.config();
     let site = plan.write();
+    free_ports(&site);
+    site
+}
+
+/// Makes every port of a configuration 0.
+pub(crate) fn free_ports(site: &Site) {
+    let text = fs::read_to_string(site.config()).unwrap();
     let line = |line: &str| match line.split_once(" = ") {
         Some((key, number)) if number.parse::<u16>().is_ok() => format!("{key} = 0\n"),
         _ => format!("{line}\n"),
     };
     fs::write(site.config(), text.lines().map(line).collect::<String>()).unwrap();
-    site
 }
 
 async fn runs(binary: &str, directory: &Path, arguments: &[&str]) -> String {
