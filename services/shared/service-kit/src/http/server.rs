@@ -149,13 +149,18 @@ impl Service<hyper::Request<hyper::body::Incoming>> for Requests {
 
     fn call(&mut self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
         let under_way = self.connection.request();
-        let request: Request = request.map(|body| Body::new(Box::pin(TimeoutBody::new(STALL, body))));
+        let request: Request = request.map(|body| not_stalled(Body::new(body)));
         let answering = self.router.call(request);
         Box::pin(async move {
             let response = answering.await?;
             Ok(response.map(|body| Body::new(Answer { body, _under_way: under_way })))
         })
     }
+}
+
+/// The same body, but it breaks when it stands still for [`STALL`].
+fn not_stalled(body: Body) -> Body {
+    Body::new(Box::pin(TimeoutBody::new(STALL, body)))
 }
 
 /// A response's body, with which its request ends.
@@ -181,5 +186,30 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+    use tokio::{io::AsyncWriteExt, time::Instant};
+    use tokio_util::io::ReaderStream;
+
+    /// Each piece has as long as the whole silence may be.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_breaks_and_a_slow_one_does_not() {
+        for pieces in [0, 1, 5] {
+            let (mut client, server) = tokio::io::duplex(16);
+            let body = not_stalled(Body::from_stream(ReaderStream::new(server)));
+            let started = Instant::now();
+            let reading = tokio::spawn(to_bytes(body, usize::MAX));
+            for _ in 0..pieces {
+                tokio::time::sleep(STALL - Duration::from_secs(1)).await;
+                client.write_all(b"x").await.unwrap();
+            }
+            assert!(reading.await.unwrap().is_err());
+            assert_eq!(started.elapsed(), (STALL - Duration::from_secs(1)) * pieces + STALL);
+        }
     }
 }
