@@ -343,3 +343,44 @@ async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     anyhow::ensure!(status.is_success(), "{url} answered {status}: {}", response.text().await?.trim_end());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn launch(config: &str, bind: &str) -> Launch {
+        let config = Config::parse(config, Path::new("config.toml")).unwrap();
+        Launch {
+            stack: config.stack("a").unwrap().clone().into(),
+            servers: Vec::new(),
+            token: None,
+            shutdown: CancellationToken::new(),
+            reload: Reload::never(),
+            bind: bind.parse().unwrap(),
+            http_bind: LOOPBACK,
+        }
+    }
+
+    #[test]
+    fn the_name_server_is_on_the_host_of_the_url_or_on_this_machine() {
+        let (server, lookup) = ("[server.a]\nsmtp = 1\npop = 2\n", "[relay]\nlookup = \"dns\"\n");
+        let with_port = format!("{server}dns = 53\n{lookup}");
+        for (bind, url, expected) in [
+            ("127.0.0.1", None, "127.0.0.1:53"),
+            ("0.0.0.0", None, "127.0.0.1:53"),
+            ("192.0.2.1", None, "192.0.2.1:53"),
+            ("::1", None, "[::1]:53"),
+            ("0.0.0.0", Some("http://a-dns:1054"), "a-dns:53"),
+            ("0.0.0.0", Some("http://[::1]:1054/"), "[::1]:53"),
+        ] {
+            let found = launch(&with_port, bind).name_server(url).unwrap();
+            assert_eq!(found.as_deref(), Some(expected), "{bind} {url:?}");
+        }
+        for port in ["", "dns = 0\n"] {
+            assert_eq!(launch(&format!("{server}{port}"), "127.0.0.1").name_server(None).unwrap(), None, "{port}");
+            let error = launch(&format!("{server}{port}{lookup}"), "127.0.0.1").name_server(None).unwrap_err();
+            assert!(error.to_string().contains("server.\"a\".dns is"), "{error}");
+        }
+    }
+}
