@@ -3,19 +3,26 @@
 
 import argparse
 import json
+import poplib
 import subprocess
 import sys
+import tempfile
+import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "interop"))
 sys.dont_write_bytecode = True  # leave no __pycache__ in the source tree
 import counted  # noqa: E402
-from project import CONTAINER_USER, check_confinement, town  # noqa: E402
+from project import CONTAINER_USER, ROOT, check_confinement, town  # noqa: E402
 from town import poll  # noqa: E402
 
 USR1 = "usr1@mail.sustech.edu.cn"
 PUBLISHED = ("1025:1025", "3110:3110", "2025:2025", "2110:2110")
+# A store of so many accounts with plain-text passwords serves within this time, in so little memory.
+ACCOUNTS = 1000
+SERVES_WITHIN_S = 10
+MEMORY_KIB = 120 * 1024
 
 image = None  # set by main()
 
@@ -72,6 +79,65 @@ class Container(unittest.TestCase):
         docker("rm", "--force", container)
         self.start("--volume", f"{volume}:/data")
         self.assertEqual(len(town.messages(USR1)), 1)
+
+    def test_many_accounts_are_served_at_once_in_little_memory(self):
+        accounts = "".join(f'"many{number}@gmail.com" = "many{number}"\n' for number in range(ACCOUNTS))
+        table = '[accounts."gmail.com"]\n'
+        default = (ROOT / "data" / "config.toml").read_text()
+        self.assertIn(table, default)
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write(default.replace(table, table + accounts))
+            config.flush()
+            Path(config.name).chmod(0o644)
+            volume = f"{image}-memory"
+            self.addCleanup(docker, "volume", "rm", "--force", volume)
+            mounts = ("--volume", f"{volume}:/data", "--volume", f"{config.name}:/etc/mailtown/config.toml:ro")
+            for start in ("first", "second"):
+                began = time.monotonic()
+                ports = [word for port in PUBLISHED for word in ("-p", f"127.0.0.1:{port}")]
+                container = docker("run", "--detach", *ports, *mounts, image)
+                self.addCleanup(docker, "rm", "--force", container)
+                # The last account of all, whose password is hashed by then for its user alone.
+                poll(lambda: can_log_in(ACCOUNTS - 1), SERVES_WITHIN_S, f"a login after the {start} start")
+                took = time.monotonic() - began
+                poll(lambda: checked_passwords(container) > ACCOUNTS, 180, "all passwords checked")
+                for number in range(50):
+                    self.assertTrue(can_log_in(number), number)
+                peak = peak_kib(self.state(container)["Pid"])
+                print(f"{start} start: a login after {took:.1f} s, at most {peak} KiB")
+                self.assertLess(peak or 0, MEMORY_KIB)
+                docker("rm", "--force", container)
+
+
+def can_log_in(number):
+    """Whether a user of many can read their mail."""
+    try:
+        client = poplib.POP3("127.0.0.1", 2110, timeout=10)
+        try:
+            client.user(f"many{number}@gmail.com")
+            client.pass_(f"many{number}")
+            client.quit()
+        finally:
+            client.close()
+    except (OSError, EOFError, poplib.error_proto):
+        return False
+    return True
+
+
+def checked_passwords(container):
+    """How many passwords the store of gmail.com has checked and remembered."""
+    with tempfile.NamedTemporaryFile() as file:
+        docker("cp", f"{container}:/data/gmail.com/passwords.checked", file.name, check=False)
+        return Path(file.name).read_text().count("\n") - 1  # the first line is the key
+
+
+def peak_kib(process):
+    """The most memory that a process had; None where the engine runs in a machine of its own."""
+    status = Path(f"/proc/{process}/status")
+    if not status.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields["VmHWM"].split()[0])
 
 
 def main():
