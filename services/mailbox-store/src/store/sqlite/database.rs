@@ -39,7 +39,7 @@ const LOG_PAGES: i64 = 4000;
 /// not stay. Twice what it mostly holds, so that it is not cut and grown all the time.
 const LOG_OCTETS: i64 = 2 * LOG_PAGES * 4096;
 /// In KiB. The writer needs the inner pages of every index.
-const WRITER_CACHE_KIB: i64 = 16 * 1024;
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// There may be eight readers. With the writer they are what a store of many messages holds in memory.
 const READER_CACHE_KIB: i64 = 1024;
 
