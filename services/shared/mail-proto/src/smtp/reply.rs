@@ -144,10 +144,12 @@ impl ReplyReader {
             return Err(ReplyError::TooLong);
         }
         let (code, last, text) = split(line)?;
+        // Control characters first: otherwise a tab after the status hides it here, and not from who reads it next.
+        let text = printable(text.into_owned().into());
         let (status, text) = split_status(code, &text);
-        let text = printable(text.to_owned().into());
+        let text = text.to_owned();
         let mut reply = match self.partial.take() {
-            None => Reply { code, status, lines: vec![text] },
+            None => Reply { code, status, lines: vec![text.into()] },
             Some(reply) if reply.code != code => return Err(ReplyError::Inconsistent),
             Some(reply) if reply.is_full() => reply,
             Some(reply) => reply.line(text),
@@ -220,6 +222,7 @@ mod tests {
         assert_eq!(reply.on_one_line(), "550 5.1.1 no such user");
         assert_eq!(read("250\r\n").unwrap().unwrap().lines(), [""]);
         assert_eq!(read("550 2.1.1 odd\r\n").unwrap().unwrap().enhanced(), None);
+        assert_eq!(read("550 5.1.1\tno\r\n"), Ok(Some(Reply::new(550, (1, 1), "no"))));
         assert_eq!(read("250-a\r\n"), Ok(None));
         assert_eq!(read("250-a\r\n251 b\r\n"), Err(ReplyError::Inconsistent));
         for wire in ["", "25", "abc hi", "250_x", "150 x", "650 x", "-ERR"] {
