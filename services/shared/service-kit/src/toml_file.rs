@@ -65,7 +65,7 @@ pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, FileError> {
     let failure = |error: &toml::de::Error, key: &str| {
         let line = line_of(text.as_bytes(), error.span().map_or(0, |span| span.start));
-        let what = error.message().replace('\n', " ");
+        let what = error.message().replace(char::is_control, " ");
         let message = if key.is_empty() { what } else { format!("{key}: {what}") };
         FileError::Text { path: path.to_owned(), line, message }
     };
@@ -81,7 +81,7 @@ fn dotted(segment: &Segment) -> String {
     let is_bare = |key: &str| key.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet));
     match segment {
         Segment::Map { key } if is_bare(key) => format!(".{key}"),
-        Segment::Map { key } => format!(".\"{key}\""),
+        Segment::Map { key } => format!(".{key:?}"),
         Segment::Seq { index } => format!("[{index}]"),
         Segment::Enum { variant } => format!(".{variant}"),
         Segment::Unknown => String::new(),

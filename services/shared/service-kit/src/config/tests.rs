@@ -103,6 +103,10 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "[http]\nhosts = [\"town.example:1080\"]\n",
             "data/config.toml:5: http.hosts[0]: invalid domain: \"town.example:1080\"",
         ),
+        (
+            server.to_owned() + "[accounts.a]\n\"a\\n\\u001bb\" = \"p\"\n",
+            "data/config.toml:5: accounts.a.\"a\\n\\u{1b}b\": invalid local part: \"a\\n\\u{1b}b\"",
+        ),
         ("[server.a\n".to_owned(), "data/config.toml:1: unclosed table, expected `]`"),
     ];
     for (text, expected) in table {

@@ -40,7 +40,7 @@ pub(super) fn records(text: &str, path: &Path) -> Result<(MailExchanges, Ports),
 
 fn read(text: &str) -> Result<(MailExchanges, Ports), Fault> {
     let document = DeTable::parse(text).map_err(|error| {
-        let message = error.message().replace('\n', " ");
+        let message = error.message().replace(char::is_control, " ");
         Fault::new(error.span().unwrap_or_default(), format!("not TOML: {message}"))
     })?;
     let mut mail_exchanges = None;
