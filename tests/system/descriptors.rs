@@ -91,7 +91,7 @@ async fn a_town_without_descriptors_waits_for_them() {
             idle.push(TcpStream::connect(town.site.address(server, key)).await.unwrap());
         }
     }
-    town.logged(&["cannot accept a connection", "raise the limit of open file descriptors"]).await;
+    town.logged(&["cannot accept connections", "raise the limit of open file descriptors"]).await;
     // Single descriptors become free meanwhile, so one client would not do.
     let mut waiting = Vec::new();
     for _ in 0..WAITING_CLIENTS {

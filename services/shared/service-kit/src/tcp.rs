@@ -12,12 +12,17 @@ use crate::{
 use bytes::BytesMut;
 use peer::SharedAddresses;
 use places::Places;
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -30,6 +35,10 @@ const READ_OCTETS: usize = 4 * 1024;
 const REFUSALS: usize = 64;
 /// How long nothing is accepted after that has failed: one that waits would make it fail again at once.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often the log tells that nothing can be accepted. All listeners of a process lack the same descriptors.
+const REMINDER: Duration = Duration::from_secs(60);
+
+static REMINDED: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Waits for the next connection. A failure, which is most likely a lack of descriptors, is logged and only delays it.
 pub async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -37,12 +46,24 @@ pub async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                let remedy = descriptors::remedy(&error);
-                tracing::warn!(%error, remedy, "cannot accept a connection");
+                if is_due(&REMINDED) {
+                    let remedy = descriptors::remedy(&error);
+                    tracing::warn!(%error, remedy, "cannot accept connections");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Whether [`REMINDER`] has passed since this was due the last time.
+fn is_due(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last.is_none_or(|last| last.elapsed() >= REMINDER);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
 }
 
 /// Serves each connection with `serve` until `shutdown`, then waits for the open ones, [`GRACE`] at most. A connection
@@ -119,6 +140,14 @@ mod tests {
 
     /// Far longer than anything here takes.
     const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reminder_is_due_once_in_a_while() {
+        let reminded = Mutex::new(None);
+        assert!(is_due(&reminded) && !is_due(&reminded));
+        tokio::time::advance(REMINDER).await;
+        assert!(is_due(&reminded) && !is_due(&reminded));
+    }
 
     async fn heard(client: &mut TcpStream) -> String {
         let mut text = String::new();
