@@ -115,7 +115,7 @@ impl Default for DotEncoder {
 impl DotEncoder {
     /// Appends `octets` to `output`, doubling every dot at the start of a line.
     pub fn encode(&mut self, octets: &[u8], output: &mut Vec<u8>) {
-        output.reserve(octets.len() + octets.len() / 64);
+        output.reserve(octets.len());
         let mut rest = octets;
         while let Some(&first) = rest.first() {
             if self.at_line_start && first == b'.' {

@@ -1,0 +1,150 @@
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn mailboxes() {
+    let table: &[(&str, Result<&str, AddressError>)] = &[
+        ("usr1@mail.sustech.edu.cn", Ok("usr1@mail.sustech.edu.cn")),
+        ("Usr1@Mail.SUSTech.edu.cn", Ok("Usr1@mail.sustech.edu.cn")),
+        ("PostMaster@gmail.com", Ok("postmaster@gmail.com")),
+        ("\"usr1\"@gmail.com", Ok("usr1@gmail.com")),
+        ("\"a b\"@c", Ok("\"a b\"@c")),
+        ("\"a\\\"b\\\\\"@c", Ok("\"a\\\"b\\\\\"@c")),
+        ("\"a@b\"@c", Ok("\"a@b\"@c")),
+        ("\"\"@c", Ok("\"\"@c")),
+        ("a@[127.0.0.1]", Ok("a@[127.0.0.1]")),
+        ("a@[IPv6:::1]", Ok("a@[ipv6:::1]")),
+        ("a@[x-tag:!Z~]", Ok("a@[x-tag:!z~]")),
+        ("a@localhost", Ok("a@localhost")),
+        ("a+b/c@x.y", Ok("a+b/c@x.y")),
+        ("a", Err(AddressError::MissingDomain)),
+        ("", Err(AddressError::LocalPart)),
+        ("@c", Err(AddressError::LocalPart)),
+        ("a@", Err(AddressError::Domain)),
+        ("a@b@c", Err(AddressError::Domain)),
+        ("a@c.", Err(AddressError::Domain)),
+        ("a@.c", Err(AddressError::Domain)),
+        ("a@-c", Err(AddressError::Domain)),
+        ("a@c_d", Err(AddressError::Domain)),
+        ("a@[300.0.0.1]", Err(AddressError::Domain)),
+        ("a@[127.0.0.1", Err(AddressError::Domain)),
+        ("a@[]", Err(AddressError::Domain)),
+        ("a@[ipv6:127.0.0.1]", Err(AddressError::Domain)),
+        ("a@[IPv6:]", Err(AddressError::Domain)),
+        ("a@[-tag:x]", Err(AddressError::Domain)),
+        ("a@[:x]", Err(AddressError::Domain)),
+        ("a@[tag:]", Err(AddressError::Domain)),
+        ("a@[tag:x y]", Err(AddressError::Domain)),
+        ("a@[tag:x[y]", Err(AddressError::Domain)),
+        ("a@[tag:x\\y]", Err(AddressError::Domain)),
+        ("a@[tag:x]y]", Err(AddressError::Domain)),
+        ("a@[tag:\u{7f}]", Err(AddressError::Domain)),
+        (".a@c", Err(AddressError::LocalPart)),
+        ("a..b@c", Err(AddressError::LocalPart)),
+        ("a b@c", Err(AddressError::LocalPart)),
+        ("\"a\r\nb\"@c", Err(AddressError::LocalPart)),
+        ("\"a@c", Err(AddressError::LocalPart)),
+        ("\"a\\\n\"@c", Err(AddressError::LocalPart)),
+        ("a\r\n@c", Err(AddressError::LocalPart)),
+        ("ü@c", Err(AddressError::LocalPart)),
+        ("a@c\r\n", Err(AddressError::Domain)),
+    ];
+    for (text, expected) in table {
+        let parsed = text.parse::<Mailbox>().map(|mailbox| mailbox.to_string());
+        assert_eq!(parsed, expected.map(str::to_owned), "{text:?}");
+    }
+}
+
+/// RFC 5321 §4.1.3: an address literal stands for one host, so it has no MX.
+#[test]
+fn address_literals_are_told_from_names() {
+    for (text, is_literal) in
+        [("[127.0.0.1]", true), ("[IPv6:::1]", true), ("[tag:x]", true), ("127.0.0.1", false), ("a", false)]
+    {
+        assert_eq!(text.parse::<Domain>().map(|domain| domain.is_literal()), Ok(is_literal), "{text}");
+    }
+}
+
+/// RFC 5321 §4.5.1: the reserved mailbox, in any spelling, of every domain.
+#[test]
+fn the_postmaster_is_known_in_any_spelling() {
+    let table = [
+        ("postmaster@a", true),
+        ("POSTmaster@a", true),
+        ("\"PostMaster\"@a", true),
+        ("postmaster@[127.0.0.1]", true),
+        ("postmasters@a", false),
+        ("a@postmaster", false),
+        ("\"postmaster \"@a", false),
+    ];
+    for (text, is_postmaster) in table {
+        assert_eq!(text.parse::<Mailbox>().map(|mailbox| mailbox.is_postmaster()), Ok(is_postmaster), "{text}");
+    }
+    assert!(Mailbox::postmaster("a".parse().unwrap()).is_postmaster());
+}
+
+/// RFC 5321 §4.5.3.1.1 to §4.5.3.1.3, and RFC 1035 §2.3.4 for labels: the longest is taken, one octet more is not.
+#[test]
+fn lengths() {
+    use AddressError::{Domain, TooLong};
+    let octets = |octets: usize| "a".repeat(octets);
+    let name = |labels: &[usize]| labels.iter().map(|label| octets(*label)).collect::<Vec<_>>().join(".");
+    let mailboxes = [
+        (octets(64), octets(1), Ok(())),
+        (octets(65), octets(1), Err(TooLong)),
+        (format!("\"{}\"", "\\a".repeat(64)), octets(1), Ok(())),
+        (format!("\"{}\"", octets(65)), octets(1), Err(TooLong)),
+        (octets(1), octets(63), Ok(())),
+        (octets(1), octets(64), Err(Domain)),
+        (octets(1), name(&[63, 63, 63, 63]), Ok(())),
+        (octets(1), name(&[63, 63, 63, 61, 2]), Err(TooLong)),
+    ];
+    for (local_part, domain, expected) in mailboxes {
+        let text = format!("{local_part}@{domain}");
+        assert_eq!(text.parse::<Mailbox>().map(|_| ()), expected, "{text}");
+    }
+    for (domain, expected) in [(name(&[63, 63, 61]), Ok(())), (name(&[63, 63, 62]), Err(TooLong))] {
+        let path = format!("<{}@{domain}>", octets(64));
+        assert_eq!(path.parse::<ReversePath>().map(|_| ()), expected, "{path}");
+        assert_eq!(path.parse::<ForwardPath>().map(|_| ()), expected, "{path}");
+    }
+}
+
+#[test]
+fn paths() {
+    assert_eq!("<>".parse(), Ok(ReversePath::Null));
+    let mailbox: Mailbox = "a@c".parse().unwrap();
+    for path in ["<a@c>", "<@x:a@c>", "<@x,@y.z:a@c>", "<@[IPv6:::1]:a@c>"] {
+        assert_eq!(path.parse(), Ok(ReversePath::Mailbox(mailbox.clone())), "{path}");
+        assert_eq!(path.parse(), Ok(ForwardPath::Mailbox(mailbox.clone())), "{path}");
+    }
+    assert_eq!("<PostMaster>".parse(), Ok(ForwardPath::Postmaster));
+    for path in ["a@c", "<a@c", "<<a@c>>", "<@x,y:a@c>", "<@x>", "<>"] {
+        assert!(path.parse::<ForwardPath>().is_err(), "{path}");
+    }
+    assert_eq!("<postmaster>".parse::<ReversePath>(), Err(AddressError::MissingDomain));
+}
+
+#[test]
+fn a_path_ends_at_the_first_bracket_outside_quotes() {
+    assert_eq!(split_path("<a@b> SIZE=1"), Some(("<a@b>", " SIZE=1")));
+    assert_eq!(split_path("<\"a>b\\\">\"@c>X"), Some(("<\"a>b\\\">\"@c>", "X")));
+    assert_eq!(split_path("<a\\>X"), Some(("<a\\>", "X")));
+    assert_eq!(split_path("<a@b"), None);
+}
+
+proptest! {
+    #[test]
+    fn display_parses_back(local in "[ -~]{0,64}", domain in "[a-z0-9]{1,8}(\\.[a-z0-9]{1,8}){0,3}") {
+        let quoted: String = local.chars().flat_map(|c| ['\\', c]).collect();
+        let mailbox: Mailbox = format!("\"{quoted}\"@{domain}").parse().unwrap();
+        prop_assert_eq!(mailbox.to_string().parse::<Mailbox>(), Ok(mailbox));
+    }
+
+    #[test]
+    fn parsing_never_panics_and_never_lets_control_characters_through(text in ".{0,80}") {
+        if let Ok(path) = text.parse::<ForwardPath>() {
+            prop_assert!(!path.to_string().contains(|c: char| c.is_control()));
+        }
+    }
+}
