@@ -8,6 +8,7 @@ Examples:
   agent -e usr1@mail.sustech.edu.cn -p pass1
   echo Hello | agent -e usr1@mail.sustech.edu.cn send --to usr@gmail.com --subject Greeting
   agent -e usr@gmail.com -p pass fetch --keep
+  agent -e usr@gmail.com -p pass fetch --wait 10 fail if no mail came within 10 s
   agent -v -e usr@gmail.com -p pass              the same dialogue, and what is sent (C:) and received (S:)
   agent -e usr@gmail.com --ports-file ports.json a town that was started with the same option
   docker compose run --rm agent -e usr1@mail.sustech.edu.cn -p pass1
@@ -86,6 +87,9 @@ pub struct Send {
 /// The flags of `fetch`.
 #[derive(Debug, clap::Args)]
 pub struct Fetch {
+    /// Wait so many seconds for a message; fail if none came
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u32>,
     /// Leave the messages in the maildrop
     #[arg(long)]
     pub keep: bool,

@@ -19,7 +19,12 @@ use std::{
     io::{self, IsTerminal, Read, Write},
     path::Path,
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long `fetch --wait` pauses before it looks again.
+const WAIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sends the standard input. Recipients that the server refuses are told on standard error, and the exit
 /// code says so; the others get the message all the same.
@@ -42,20 +47,14 @@ pub(crate) fn send(args: &Args, directory: &Directory, send: &Send) -> anyhow::R
     Ok(code)
 }
 
-/// Writes out every message, and deletes those that were written.
+/// Writes out every message, and deletes those that were written. With `--wait`, an empty maildrop is a failure.
 pub(crate) fn fetch(args: &Args, directory: &Directory, fetch: &Fetch) -> anyhow::Result<ExitCode> {
     let password = password(args)?;
-    let (mut maildrop, greeting) = Maildrop::connect(directory.pop()?, Transcript::new(args.verbose))?;
-    let location = maildrop.location().to_string();
-    accepted(&greeting).with_context(|| location.clone())?;
-    for command in login(&args.address, &password)? {
-        let status = maildrop.ask(&command)?;
-        accepted(&status).with_context(|| format!("{} at {location}", args.address))?;
-    }
+    let (mut maildrop, messages) = wait_for_mail(args, directory, &password, fetch.wait)?;
     if let Some(directory) = &fetch.output {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
-    for (number, uid) in listing(&mut maildrop)? {
+    for (number, uid) in messages {
         accepted(&maildrop.ask(&Command::Retr(number))?)?;
         match &fetch.output {
             Some(directory) => write_file(directory, &uid, &mut maildrop)?,
@@ -67,6 +66,37 @@ pub(crate) fn fetch(args: &Args, directory: &Directory, fetch: &Fetch) -> anyhow
     }
     accepted(&maildrop.ask(&Command::Quit)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the maildrop, and returns its messages too. If there are `seconds`, opens it again until there is a message.
+fn wait_for_mail(
+    args: &Args,
+    directory: &Directory,
+    password: &str,
+    seconds: Option<u32>,
+) -> anyhow::Result<(Maildrop, Vec<(u64, String)>)> {
+    let begun = Instant::now();
+    loop {
+        let mut maildrop = open(args, directory, password)?;
+        let messages = listing(&mut maildrop)?;
+        let Some(seconds) = seconds.filter(|_| messages.is_empty()) else { return Ok((maildrop, messages)) };
+        // New mail is seen by a new session only.
+        accepted(&maildrop.ask(&Command::Quit)?)?;
+        ensure!(begun.elapsed() < Duration::from_secs(seconds.into()), "no mail for {} in {seconds} s", args.address);
+        thread::sleep(WAIT_PAUSE);
+    }
+}
+
+/// Connects and logs in.
+fn open(args: &Args, directory: &Directory, password: &str) -> anyhow::Result<Maildrop> {
+    let (mut maildrop, greeting) = Maildrop::connect(directory.pop()?, Transcript::new(args.verbose))?;
+    let location = maildrop.location().to_string();
+    accepted(&greeting).with_context(|| location.clone())?;
+    for command in login(&args.address, password)? {
+        let status = maildrop.ask(&command)?;
+        accepted(&status).with_context(|| format!("{} at {location}", args.address))?;
+    }
+    Ok(maildrop)
 }
 
 /// The number and the uid of each message.

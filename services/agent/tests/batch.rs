@@ -120,6 +120,50 @@ fn fetch_prints_and_deletes() {
 }
 
 #[test]
+fn fetch_waits_for_a_message() {
+    let empty = "
+        S: +OK POP3 server ready
+        C: USER usr1@mail.sustech.edu.cn
+        S: +OK
+        C: PASS pass1
+        S: +OK user successfully logged on
+        C: UIDL
+        S: +OK
+        S: .
+        C: QUIT
+        S: +OK
+    ";
+    let full = "
+        S: +OK POP3 server ready
+        C: USER usr1@mail.sustech.edu.cn
+        S: +OK
+        C: PASS pass1
+        S: +OK user successfully logged on
+        C: UIDL
+        S: +OK
+        S: 1 aa
+        S: .
+        C: RETR 1
+        S: +OK
+        S: Subject: one
+        S: .
+        C: DELE 1
+        S: +OK
+        C: QUIT
+        S: +OK
+    ";
+    let pop = Server::start(vec![empty, empty, full, empty, empty].leak());
+    let town = Town::new(closed_port(), pop.port);
+    let (code, output, errors) = town.agent("-p pass1 fetch --wait 30", "");
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(output.ends_with("\nSubject: one\n\n"), "{output}");
+    let nothing = "error: no mail for usr1@mail.sustech.edu.cn in 0 s\n".to_owned();
+    assert_eq!(town.agent("-p pass1 fetch --wait 0", ""), (1, String::new(), nothing));
+    assert_eq!(town.agent("-p pass1 fetch", ""), (0, String::new(), String::new()));
+    pop.finish();
+}
+
+#[test]
 fn fetch_keeps_into_files_octet_for_octet() {
     let pop = Server::start(&["
         S: +OK POP3 server ready
