@@ -230,6 +230,29 @@ fn mailtown_check_tells_whether_a_town_would_run() {
     assert_eq!(said, "agent.\"gmail.com\".pop, which is \"pop.gmail.com\", has no P record; add one to the zone");
 }
 
+#[test]
+fn mailtown_check_lists_everything_that_is_wrong() {
+    let site = Plan::default().write();
+    let config = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), config.replacen("[limits]", "[limits]\nsise = 1\nrecipients = 1", 1)).unwrap();
+    let zone = fs::read_to_string(site.zone()).unwrap();
+    fs::write(site.zone(), format!("{zone}\"a\" = \"1\"\n\"b.\" = \"0\"\n")).unwrap();
+    let check = ["check".into(), "--config".into(), site.config().into(), "--zone".into(), OsString::from(site.zone())];
+    let output = run(site.directory(), "mailtown", &check);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let found: Vec<_> = said.lines().collect();
+    let (config, zone) = (site.config().display(), site.zone().display());
+    let expected = [
+        format!("error: {config}:3: limits.sise: unknown field"),
+        format!("error: {config}: limits.recipients is 1; give at least 100"),
+        format!("error: {zone}:"),
+        format!("error: {zone}:"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{said}");
+    assert!(found.iter().zip(&expected).all(|(found, expected)| found.starts_with(expected)), "{said}");
+}
+
 #[tokio::test]
 async fn mailtown_healthcheck_asks_every_service() {
     let mut town = ProcessTown::start(Plan::default()).await;

@@ -141,10 +141,13 @@ async fn healthy(args: &Args) -> anyhow::Result<()> {
 fn checked(args: &Args) -> anyhow::Result<()> {
     let (config_path, zone_path) = (args.files.config(), args.files.zone());
     // Each file is read, whatever is wrong with the other.
-    let (config, zone) = match (Config::load(&config_path), Zone::load(&zone_path)) {
+    let (config, zone) = match (Config::check_file(&config_path), Zone::check_file(&zone_path)) {
         (Ok(config), Ok(zone)) => (config, zone),
-        (Err(config), Err(zone)) => anyhow::bail!("{config}\nerror: {zone}"),
-        (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+        (config, zone) => {
+            let errors = config.err().into_iter().chain(zone.err()).flatten();
+            let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+            anyhow::bail!("{}", errors.join("\nerror: "));
+        }
     };
     args.files.check_port_base(&config)?;
     let findings = check::findings(&config, &zone);

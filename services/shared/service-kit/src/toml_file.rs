@@ -1,9 +1,15 @@
 //! Strict TOML with errors that fit on one line and name file, line and key.
 
+mod plain_words;
+
 use crate::descriptors;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use std::path::{Path, PathBuf};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 /// Why a file cannot be used. Displays as one line that names the file and what to change.
 #[derive(Debug, thiserror::Error)]
@@ -61,19 +67,87 @@ pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
     1 + text[..offset.min(text.len())].iter().filter(|&&octet| octet == b'\n').count()
 }
 
-/// Parses the text of the file at `path`.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, FileError> {
-    let failure = |error: &toml::de::Error, key: &str| {
-        let line = line_of(text.as_bytes(), error.span().map_or(0, |span| span.start));
-        let what = error.message().replace(char::is_control, " ");
-        let message = if key.is_empty() { what } else { format!("{key}: {what}") };
-        FileError::Text { path: path.to_owned(), line, message }
-    };
-    let document = toml::Deserializer::parse(text).map_err(|error| failure(&error, ""))?;
-    serde_path_to_error::deserialize(document).map_err(|error| {
-        let segments: String = error.path().iter().map(dotted).collect();
-        failure(error.inner(), segments.trim_start_matches('.'))
-    })
+/// The most faults that are looked for.
+const MOST_FAULTS: usize = 100;
+
+/// Parses the text of the file at `path`. Returns what can be read of it, and each key that is wrong, in the order of the
+/// file. Such a key is left out and the rest is read again, to find the next one. Without faults, there is a value.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> (Option<T>, Vec<FileError>) {
+    let (mut document, errors) = DeTable::parse_recoverable(text);
+    let mut faults: Vec<_> = errors.iter().map(|error| fault(text, error, syntax(text, error))).collect();
+    let value = if faults.is_empty() { without_faults(&mut document, text, &mut faults) } else { None };
+    faults.sort_by_key(|(line, _)| *line);
+    // What follows a syntax error on its line is no fault of its own.
+    faults.dedup_by_key(
+        |(line, message)| if errors.is_empty() { (*line, message.clone()) } else { (*line, String::new()) },
+    );
+    let error = |(line, message)| FileError::Text { path: path.to_owned(), line, message };
+    (value, faults.into_iter().map(error).collect())
+}
+
+/// A line, and what is wrong there.
+type Fault = (usize, String);
+
+fn fault(text: &str, error: &toml::de::Error, message: String) -> Fault {
+    (line_of(text.as_bytes(), error.span().map_or(0, |span| span.start)), message)
+}
+
+/// Removes each key that is wrong, until the rest can be read.
+fn without_faults<T: DeserializeOwned>(
+    document: &mut Spanned<DeTable<'_>>,
+    text: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<T> {
+    let mut removed: Vec<Vec<String>> = Vec::new();
+    while faults.len() < MOST_FAULTS {
+        let error = match serde_path_to_error::deserialize(toml::Deserializer::from(document.clone())) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let keys: Vec<_> = error.path().iter().map_while(key).collect();
+        let what = plain_words::plain(error.inner().message());
+        // A key that was removed as a fault is not missing.
+        if !what.starts_with("missing field") || !removed.iter().any(|path| path.starts_with(&keys)) {
+            let dotted: String = error.path().iter().map(dotted).collect();
+            let dotted = dotted.trim_start_matches('.');
+            let message = if dotted.is_empty() { what } else { format!("{dotted}: {what}") };
+            faults.push(fault(text, error.inner(), message));
+        }
+        if !remove(document.get_mut(), &keys) {
+            return None;
+        }
+        removed.push(keys);
+    }
+    None
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace(char::is_control, " ");
+    let found = error.span().and_then(|span| text.get(span.start..));
+    let is_value = ["invalid boolean", "string values must be quoted"].iter().any(|what| message.starts_with(what));
+    match found.is_some_and(|found| found.starts_with(char::is_alphabetic)) && is_value {
+        true => format!("{message}; put text in quotes"),
+        false => message,
+    }
+}
+
+fn key(segment: &Segment) -> Option<String> {
+    match segment {
+        Segment::Map { key } => Some(key.clone()),
+        _ => None,
+    }
+}
+
+/// Whether there was such a key.
+fn remove(table: &mut DeTable<'_>, keys: &[String]) -> bool {
+    let Some((first, rest)) = keys.split_first() else { return false };
+    if rest.is_empty() {
+        return table.remove(first.as_str()).is_some();
+    }
+    match table.get_mut(first.as_str()).map(Spanned::get_mut) {
+        Some(DeValue::Table(table)) => remove(table, rest),
+        _ => false,
+    }
 }
 
 /// A part of a key as TOML writes it: a server's name has dots of its own, and is quoted.

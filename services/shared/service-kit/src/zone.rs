@@ -75,6 +75,23 @@ impl Zone {
     /// # Errors
     /// As [`Zone::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
+        Self::check(text, path).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// Reads a zone file and looks for everything that is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Zone::check`].
+    pub fn check_file(path: &Path) -> Result<Self, Vec<ZoneError>> {
+        let octets = crate::small_file::read(path).map_err(|reason| vec![unreadable(path, reason)])?;
+        Self::check(crate::toml_file::utf8(&octets, path).map_err(|error| vec![error])?, path)
+    }
+
+    /// Looks for everything that is wrong with the text of the zone file at `path`.
+    ///
+    /// # Errors
+    /// At least one, in the order of the file, each as [`Zone::load`] has it.
+    pub fn check(text: &str, path: &Path) -> Result<Self, Vec<ZoneError>> {
         let (mail_exchanges, ports) = parse::records(text, path)?;
         Ok(Self { names: existing_names(&mail_exchanges, &ports), mail_exchanges, ports, hosts: BTreeSet::new() })
     }

@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    ConfigError, Password, Profile, Quota, RelayLookup, meaning,
+    Password, Profile, Quota, RelayLookup,
     values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
@@ -9,7 +9,6 @@ use mail_proto::{Domain, Mailbox};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     time::Duration,
 };
 
@@ -22,6 +21,7 @@ pub(super) struct File {
     pub(super) trusted_networks: Vec<IpNet>,
     #[serde(default)]
     pub(super) require_auth: bool,
+    #[serde(default)]
     pub(super) server: BTreeMap<Domain, Server>,
     #[serde(default)]
     pub(super) accounts: BTreeMap<Domain, BTreeMap<Mailbox, Password>>,
@@ -47,8 +47,8 @@ pub(super) struct File {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
-    pub(super) smtp: Port,
-    pub(super) pop: Port,
+    pub(super) smtp: Option<Port>,
+    pub(super) pop: Option<Port>,
     pub(super) store: Option<Port>,
     pub(super) dns: Option<Port>,
     pub(super) dns_http: Option<Port>,
@@ -184,35 +184,64 @@ pub struct Retention {
     pub messages: Option<Duration>,
 }
 
+impl Server {
+    /// The ports by their keys.
+    fn ports(&self) -> [(&'static str, Option<Port>); 7] {
+        [
+            ("smtp", self.smtp),
+            ("pop", self.pop),
+            ("store", self.store),
+            ("dns", self.dns),
+            ("dns_http", self.dns_http),
+            ("smtp_http", self.smtp_http),
+            ("pop_http", self.pop_http),
+        ]
+    }
+}
+
 impl File {
-    /// What no single value can be blamed for.
-    pub(super) fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        if self.server.is_empty() {
-            return Err(meaning(path, "no server; add a [server.\"<name>\"] table".to_owned()));
-        }
+    /// What no single value can be blamed for. Where keys were left out because they are wrong, the file is not whole, and
+    /// what refers to another key is not checked.
+    pub(super) fn faults(&self, is_whole: bool) -> Vec<String> {
+        let mut faults = Vec::new();
         if self.relay.retry.is_empty() {
-            return Err(meaning(path, "relay.retry is empty; give at least one duration such as \"5s\"".to_owned()));
+            faults.push("relay.retry is empty; give at least one duration such as \"5s\"".to_owned());
         }
-        self.check_authentication(path)?;
-        self.check_limits(path)?;
-        self.check_accounts(path)?;
-        self.check_quotas(path)?;
-        self.check_ports(path)
+        self.check_authentication(&mut faults);
+        self.check_limits(&mut faults);
+        self.check_ports(&mut faults);
+        if is_whole {
+            self.check_servers(&mut faults);
+            self.check_accounts(&mut faults);
+            self.check_quotas(&mut faults);
+            self.check_domains(&mut faults);
+        }
+        faults
+    }
+
+    fn check_servers(&self, faults: &mut Vec<String>) {
+        if self.server.is_empty() {
+            faults.push("no server; add a [server.\"<name>\"] table".to_owned());
+        }
+        for (name, server) in &self.server {
+            for (key, port) in [("smtp", server.smtp), ("pop", server.pop)] {
+                if port.is_none() {
+                    faults.push(format!("server.\"{name}\".{key} is missing; add a port from 0 to 65535"));
+                }
+            }
+        }
     }
 
     /// No service offers AUTH yet, so nobody could send mail.
-    fn check_authentication(&self, path: &Path) -> Result<(), ConfigError> {
-        let required = self.server.iter().find(|(_, server)| server.require_auth == Some(true));
-        let key = match required {
-            Some((name, _)) => format!("server.\"{name}\".require_auth"),
-            None if self.require_auth => "require_auth".to_owned(),
-            None => return Ok(()),
-        };
-        let message = format!("{key}: AUTH is not offered yet, so nobody could send mail; remove the key");
-        Err(meaning(path, message))
+    fn check_authentication(&self, faults: &mut Vec<String>) {
+        let required = self.server.iter().filter(|(_, server)| server.require_auth == Some(true));
+        let everywhere = self.require_auth.then(|| "require_auth".to_owned());
+        for key in everywhere.into_iter().chain(required.map(|(name, _)| format!("server.\"{name}\".require_auth"))) {
+            faults.push(format!("{key}: AUTH is not offered yet, so nobody could send mail; remove the key"));
+        }
     }
 
-    fn check_limits(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check_limits(&self, faults: &mut Vec<String>) {
         let limits = &self.limits;
         // The least that RFC 5321 §4.5.3.1 and RFC 2449 §4 let a server have.
         let least = [
@@ -226,67 +255,74 @@ impl File {
             ("relay.connections", self.relay.connections as u64, 1),
             ("relay.connections_per_domain", self.relay.connections_per_domain as u64, 1),
         ];
-        match least.into_iter().find(|(_, value, least)| value < least) {
-            Some((key, value, least)) => Err(meaning(path, format!("{key} is {value}; give at least {least}"))),
-            None if limits.recipients > MOST_RECIPIENTS => {
-                let message = format!("limits.recipients is {}; give at most {MOST_RECIPIENTS}", limits.recipients);
-                Err(meaning(path, message))
-            }
-            None => Ok(()),
+        let too_little = least.into_iter().filter(|(_, value, least)| value < least);
+        faults.extend(too_little.map(|(key, value, least)| format!("{key} is {value}; give at least {least}")));
+        if limits.recipients > MOST_RECIPIENTS {
+            faults.push(format!("limits.recipients is {}; give at most {MOST_RECIPIENTS}", limits.recipients));
         }
     }
 
-    fn check_accounts(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check_accounts(&self, faults: &mut Vec<String>) {
         for (name, accounts) in &self.accounts {
             let Some(server) = self.server.get(name) else {
-                return Err(meaning(path, format!("accounts.\"{name}\": no such server; add [server.\"{name}\"]")));
+                let servers: Vec<_> = self.server.keys().map(Domain::as_str).collect();
+                let servers = servers.join(", ");
+                faults.push(format!("accounts.\"{name}\": no such server; the servers are: {servers}"));
+                continue;
             };
             let Some(domains) = &server.domains else { continue };
-            if let Some(address) = accounts.keys().find(|address| !domains.contains(address.domain())) {
+            for address in accounts.keys().filter(|address| !domains.contains(address.domain())) {
                 let domain = address.domain();
-                return Err(meaning(
-                    path,
-                    format!("accounts.\"{name}\".\"{address}\": add \"{domain}\" to server.\"{name}\".domains"),
-                ));
+                faults
+                    .push(format!("accounts.\"{name}\".\"{address}\": add \"{domain}\" to server.\"{name}\".domains"));
             }
         }
-        Ok(())
     }
 
-    fn check_quotas(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check_quotas(&self, faults: &mut Vec<String>) {
         let has_account = |address| self.accounts.values().any(|accounts| accounts.contains_key(address));
-        match self.quotas.keys().find(|address| !has_account(address)) {
-            Some(address) => {
-                let message = format!("quotas.\"{address}\": no such account; add it to an [accounts] table");
-                Err(meaning(path, message))
-            }
-            None => Ok(()),
+        for address in self.quotas.keys().filter(|address| !has_account(address)) {
+            faults.push(format!("quotas.\"{address}\": no such account; add it to an [accounts] table"));
         }
+    }
+
+    /// Each mail domain is local to one stack, or mail would be delivered to whoever is asked first.
+    fn check_domains(&self, faults: &mut Vec<String>) {
+        let mut owners: BTreeMap<Domain, &Domain> = BTreeMap::new();
+        for name in self.server.keys() {
+            for domain in self.domains(name) {
+                if let Some(other) = owners.get(&domain) {
+                    faults.push(format!(
+                        "{domain} is local to both \"{other}\" and \"{name}\"; give its accounts to one server"
+                    ));
+                }
+                owners.insert(domain, name);
+            }
+        }
+    }
+
+    /// The mail domains of a server: those that it lists, or else those of its accounts.
+    pub(super) fn domains(&self, name: &Domain) -> BTreeSet<Domain> {
+        let listed = self.server.get(name).and_then(|server| server.domains.clone());
+        let accounts = self.accounts.get(name).into_iter().flat_map(BTreeMap::keys);
+        listed.unwrap_or_else(|| accounts.map(|address| address.domain().clone()).collect())
     }
 
     /// Every service of a town is on one machine, so each port has one owner. Only 0, a free port, may stand twice.
-    fn check_ports(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check_ports(&self, faults: &mut Vec<String>) {
         let mut owners: BTreeMap<Port, String> = BTreeMap::new();
         for (name, server) in &self.server {
-            let ports = [
-                ("smtp", Some(server.smtp)),
-                ("pop", Some(server.pop)),
-                ("store", server.store),
-                ("dns", server.dns),
-                ("dns_http", server.dns_http),
-                ("smtp_http", server.smtp_http),
-                ("pop_http", server.pop_http),
-            ];
-            let given = ports.into_iter().filter_map(|(key, port)| Some((key, port?)));
+            let given = server.ports().into_iter().filter_map(|(key, port)| Some((key, port?)));
             for (key, port) in given.filter(|(_, port)| u16::from(*port) != 0) {
                 let key = format!("server.\"{name}\".{key}");
-                if let Some(other) = owners.insert(port, key.clone()) {
+                if let Some(other) = owners.get(&port) {
                     let port = u16::from(port);
-                    return Err(meaning(path, format!("{other} and {key} are both {port}; give each its own port")));
+                    faults.push(format!("{other} and {key} are both {port}; give each its own port"));
+                } else {
+                    owners.insert(port, key);
                 }
             }
         }
-        Ok(())
     }
 }
 

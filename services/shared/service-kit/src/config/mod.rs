@@ -128,8 +128,8 @@ impl Stack {
     /// The port under this key as the configuration has it, whatever `--port-base` says.
     pub fn configured_port(&self, key: PortKey) -> Option<u16> {
         let port = match key {
-            PortKey::Smtp => Some(self.ports.smtp),
-            PortKey::Pop => Some(self.ports.pop),
+            PortKey::Smtp => self.ports.smtp,
+            PortKey::Pop => self.ports.pop,
             PortKey::Store => self.ports.store,
             PortKey::Dns => self.ports.dns,
             PortKey::DnsHttp => self.ports.dns_http,
@@ -200,12 +200,34 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let file: File = crate::toml_file::parse(text, path)?;
-        file.check(path)?;
-        let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();
-        let config = Self { path: path.to_owned(), stacks, agent: file.agent };
-        config.check_domains()?;
-        Ok(config)
+        Self::check(text, path).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// Reads the file at `path` and looks for everything that is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn check_file(path: &Path) -> Result<Self, Vec<ConfigError>> {
+        let text = crate::toml_file::read(path, "config").map_err(|error| vec![error])?;
+        Self::check(&text, path)
+    }
+
+    /// Looks for everything that is wrong with the text of the file at `path`. While there are wrong keys, what refers to
+    /// them is not checked.
+    ///
+    /// # Errors
+    /// At least one, each as [`Config::load`] has it.
+    pub fn check(text: &str, path: &Path) -> Result<Self, Vec<ConfigError>> {
+        let (file, mut faults) = crate::toml_file::parse::<File>(text, path);
+        let meanings = file.as_ref().map(|file| file.faults(faults.is_empty())).unwrap_or_default();
+        faults.extend(meanings.into_iter().map(|message| meaning(path, message)));
+        match file {
+            Some(file) if faults.is_empty() => {
+                let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();
+                Ok(Self { path: path.to_owned(), stacks, agent: file.agent })
+            }
+            _ => Err(faults),
+        }
     }
 
     /// All stacks, by name.
@@ -221,34 +243,12 @@ impl Config {
         let found = name.parse().ok().and_then(|name: Domain| self.stacks.get(&name));
         found.ok_or_else(|| no_such_stack(&self.path, name, self.stacks.keys()))
     }
-
-    /// Each mail domain is local to one stack, or mail would be delivered to whoever is asked first.
-    fn check_domains(&self) -> Result<(), ConfigError> {
-        let mut owners: BTreeMap<&Domain, &Domain> = BTreeMap::new();
-        for stack in self.stacks.values() {
-            for domain in &stack.domains {
-                if let Some(other) = owners.insert(domain, &stack.name) {
-                    let name = &stack.name;
-                    return Err(meaning(
-                        &self.path,
-                        format!(
-                            "{domain} is local to both \"{other}\" and \"{name}\"; give its accounts to one server"
-                        ),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
     let server = &file.server[name];
     let accounts = file.accounts.get(name).cloned().unwrap_or_default();
-    let domains: BTreeSet<Domain> = match &server.domains {
-        Some(domains) => domains.clone(),
-        None => accounts.keys().map(|address| address.domain().clone()).collect(),
-    };
+    let domains = file.domains(name);
     let agents = file.agent.iter().filter(|(domain, _)| domains.contains(*domain));
     Stack {
         name: name.clone(),

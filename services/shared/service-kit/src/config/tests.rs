@@ -53,7 +53,24 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             "[server.\"a.b\"]\nsmtp = \"x\"\n".to_owned(),
             "data/config.toml:2: server.\"a.b\".smtp: \"x\" is no port; give a number from 0 to 65535",
         ),
-        ("[server.a]\nsmtp = 1\n".to_owned(), "data/config.toml:1: server.a: missing field `pop`"),
+        (
+            "[server.a]\nsmtp = 1\n".to_owned(),
+            "data/config.toml: server.\"a\".pop is missing; add a port from 0 to 65535",
+        ),
+        (
+            "profile = tutorial\n".to_owned() + server,
+            "data/config.toml:1: invalid boolean, expected `true`; put text in quotes",
+        ),
+        (
+            server.to_owned() + "[http]\nhosts = \"a\"\n",
+            "data/config.toml:5: http.hosts: give a list, not text in quotes",
+        ),
+        (
+            server.to_owned() + "[accounts.a]\n\"u@x\" = 12345\n",
+            "data/config.toml:5: accounts.a.\"u@x\": give text in quotes, not a whole number",
+        ),
+        (server.to_owned() + "[agent.x]\nsmtp = \"s\"\n", "data/config.toml:4: agent.x: missing field `pop`"),
+        ("profile = \"rfc\"\n".to_owned(), "data/config.toml: no server; add a [server.\"<name>\"] table"),
         (
             "profile = \"x\"\n".to_owned() + server,
             "data/config.toml:1: profile: unknown variant `x`, expected `tutorial` or `rfc`",
@@ -86,7 +103,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "require_auth = true\n",
             "data/config.toml: server.\"a\".require_auth: AUTH is not offered yet, so nobody could send mail; remove the key",
         ),
-        (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; add [server.\"b\"]"),
+        (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; the servers are: a"),
         (
             server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",
             "data/config.toml:5: accounts.a.x: an address has the form local-part@domain: \"x\"",
@@ -122,6 +139,57 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         Config::load(Path::new("/nowhere/config.toml")).unwrap_err().to_string(),
         "/nowhere/config.toml: No such file or directory (os error 2); check the path, or name another file with --config"
     );
+}
+
+/// Everything that is wrong with a text, without the file's name.
+fn faults(text: &str) -> Vec<String> {
+    let faults = Config::check(text, Path::new("f")).unwrap_err();
+    faults.iter().map(|fault| fault.to_string().trim_start_matches("f:").trim_start().to_owned()).collect()
+}
+
+#[test]
+fn everything_that_is_wrong_is_found_at_once() {
+    let keys = "profil = 1\n[server.a]\nsmtp = 70000\npop = 2\nstore = 2\nsmtpp = 3\n[server.b]\nsmtp = 5\npop = 5\n\
+                [accounts.c]\n\"x\" = \"p\"\n\"u@x\" = 1\n[agent.x]\nsmtp = \"s\"\nport = 1\n[relay]\nretry = 1\n";
+    let found = faults(keys);
+    let expected = [
+        "1: profil: unknown field `profil`",
+        "3: server.a.smtp: 70000 is no port",
+        "6: server.a.smtpp: unknown field `smtpp`",
+        "11: accounts.c.x: an address has the form",
+        "12: accounts.c.\"u@x\": give text in quotes, not a whole number",
+        "15: agent.x.port: unknown field `port`",
+        "17: relay.retry: give a list, not a whole number",
+        "server.\"a\".pop and server.\"a\".store are both 2",
+        "server.\"b\".smtp and server.\"b\".pop are both 5",
+    ];
+    let is_expected = |(found, expected): (&String, &str)| found.starts_with(expected);
+    assert!(found.len() == expected.len() && found.iter().zip(expected).all(is_expected), "{found:#?}");
+
+    let meanings = "[server.a]\nsmtp = 1\npop = 1\nstore = 1\ndomains = [\"y\"]\n[server.b]\nsmtp = 4\n\
+                    [limits]\nrecipients = 1\nconnections = 0\n[quotas]\n\"v@x\" = {}\n\"w@x\" = {}\n\
+                    [accounts.a]\n\"u@x\" = \"p\"\n[accounts.b]\n\"u@y\" = \"p\"\n[accounts.gmial]\n";
+    assert_eq!(
+        faults(meanings),
+        [
+            "limits.recipients is 1; give at least 100",
+            "limits.connections is 0; give at least 1",
+            "server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
+            "server.\"a\".smtp and server.\"a\".store are both 1; give each its own port",
+            "server.\"b\".pop is missing; add a port from 0 to 65535",
+            "accounts.\"a\".\"u@x\": add \"x\" to server.\"a\".domains",
+            "accounts.\"gmial\": no such server; the servers are: a, b",
+            "quotas.\"v@x\": no such account; add it to an [accounts] table",
+            "quotas.\"w@x\": no such account; add it to an [accounts] table",
+            "y is local to both \"a\" and \"b\"; give its accounts to one server",
+        ]
+    );
+}
+
+#[test]
+fn many_faults_are_found_in_a_bounded_time() {
+    let text: String = (0..10_000).map(|number| format!("key{number} = 1\n")).collect();
+    assert_eq!(faults(&text).len(), 100);
 }
 
 #[test]

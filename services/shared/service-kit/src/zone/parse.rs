@@ -30,39 +30,46 @@ impl Fault {
     }
 }
 
-pub(super) fn records(text: &str, path: &Path) -> Result<(MailExchanges, Ports), ZoneError> {
-    read(text).map_err(|fault| ZoneError::Text {
-        path: path.to_owned(),
-        line: line_of(text.as_bytes(), fault.span.start),
-        message: fault.text,
+/// The records of a text, or everything that is wrong with it, in the order of the file: at least one fault.
+pub(super) fn records(text: &str, path: &Path) -> Result<(MailExchanges, Ports), Vec<ZoneError>> {
+    read(text).map_err(|mut faults| {
+        faults.sort_by_key(|fault| fault.span.start);
+        let error = |Fault { span, text: message }: Fault| ZoneError::Text {
+            path: path.to_owned(),
+            line: line_of(text.as_bytes(), span.start),
+            message,
+        };
+        faults.into_iter().map(error).collect()
     })
 }
 
-fn read(text: &str) -> Result<(MailExchanges, Ports), Fault> {
+fn read(text: &str) -> Result<(MailExchanges, Ports), Vec<Fault>> {
     let document = DeTable::parse(text).map_err(|error| {
         let message = error.message().replace(char::is_control, " ");
-        Fault::new(error.span().unwrap_or_default(), format!("not TOML: {message}"))
+        vec![Fault::new(error.span().unwrap_or_default(), format!("not TOML: {message}"))]
     })?;
+    let mut faults = Vec::new();
     let mut mail_exchanges = None;
     let mut ports = None;
-    for (key, value) in in_file_order(document.get_ref()) {
+    for (key, value) in document.get_ref() {
         match (key.get_ref().as_ref(), value.get_ref()) {
-            ("MX", DeValue::Table(table)) => mail_exchanges = Some(named(table, "MX", mail_exchange_list)?),
-            ("P", DeValue::Table(table)) => ports = Some(named(table, "P", port)?),
-            ("MX" | "P", _) => {
-                return Err(Fault::new(key.span(), format!("{key:?} is a table; write [{key}]", key = key.get_ref())));
+            ("MX", DeValue::Table(table)) => mail_exchanges = Some(named(table, "MX", mail_exchange_list, &mut faults)),
+            ("P", DeValue::Table(table)) => ports = Some(named(table, "P", port, &mut faults)),
+            (name @ ("MX" | "P"), _) => {
+                faults.push(Fault::new(key.span(), format!("{name:?} is a table; write [{name}]")))
             }
-            (unknown, _) => {
-                return Err(Fault::new(
-                    key.span(),
-                    format!("unknown table or key {unknown:?}; a zone has [MX] and [P]"),
-                ));
-            }
+            (unknown, _) => faults
+                .push(Fault::new(key.span(), format!("unknown table or key {unknown:?}; a zone has [MX] and [P]"))),
         }
     }
     // Both are demanded although either may be empty: a file that is half written is no zone.
-    let missing = |table: &str| Fault::new(text.len()..text.len(), format!("no [{table}] table; add it, empty or not"));
-    Ok((mail_exchanges.ok_or_else(|| missing("MX"))?, ports.ok_or_else(|| missing("P"))?))
+    for title in ["MX", "P"].into_iter().filter(|title| !document.get_ref().contains_key(*title)) {
+        faults.push(Fault::new(text.len()..text.len(), format!("no [{title}] table; add it, empty or not")));
+    }
+    match (mail_exchanges, ports) {
+        (Some(mail_exchanges), Some(ports)) if faults.is_empty() => Ok((mail_exchanges, ports)),
+        _ => Err(faults),
+    }
 }
 
 /// Reads a table whose keys are names.
@@ -70,20 +77,26 @@ fn named<T>(
     table: &DeTable<'_>,
     title: &str,
     read: fn(&Spanned<DeValue<'_>>) -> Result<T, Fault>,
-) -> Result<BTreeMap<String, T>, Fault> {
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<String, T> {
     let mut records = BTreeMap::new();
     for (key, value) in in_file_order(table) {
         let at_key = |text: String| Fault::new(key.span(), format!("[{title}] {:?}: {text}", key.get_ref()));
         if matches!(value.get_ref(), DeValue::Table(_)) {
-            return Err(at_key("a table; put the whole name in quotes, with its final dot".to_owned()));
+            faults.push(at_key("a table; put the whole name in quotes, with its final dot".to_owned()));
+            continue;
         }
-        let name = absolute(key.get_ref()).map_err(at_key)?;
-        let record = read(value).map_err(|fault| Fault { span: fault.span, ..at_key(fault.text) })?;
-        if records.insert(name, record).is_some() {
-            return Err(at_key("stands here twice, in different case; keep one".to_owned()));
+        let record = read(value).map_err(|fault| Fault { span: fault.span, ..at_key(fault.text) });
+        match (absolute(key.get_ref()).map_err(at_key), record) {
+            (Ok(name), Ok(record)) => {
+                if records.insert(name, record).is_some() {
+                    faults.push(at_key("stands here twice, in different case; keep one".to_owned()));
+                }
+            }
+            (Err(fault), _) | (_, Err(fault)) => faults.push(fault),
         }
     }
-    Ok(records)
+    records
 }
 
 fn port(value: &Spanned<DeValue<'_>>) -> Result<Port, Fault> {
@@ -274,6 +287,22 @@ mod tests {
             let error = Zone::parse(text, Path::new("data/fdns.toml")).unwrap_err().to_string();
             assert_eq!(error, format!("data/fdns.toml:{expected}"), "{text}");
         }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_found_at_once() {
+        let text = "TTL = 5\n[P]\n\"b.\" = \"0\"\n\"a\" = \"1\"\n\"c.\" = \"2\"\n";
+        let faults = Zone::check(text, Path::new("fdns.toml")).unwrap_err();
+        let found: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                r#"fdns.toml:1: unknown table or key "TTL"; a zone has [MX] and [P]"#,
+                r#"fdns.toml:3: [P] "b.": "0" is no TCP port; write a number from 1 to 65535"#,
+                r#"fdns.toml:4: [P] "a": no final dot; write "a.""#,
+                "fdns.toml:6: no [MX] table; add it, empty or not",
+            ]
+        );
     }
 
     #[test]
