@@ -40,15 +40,24 @@ impl ServedZone {
     /// Looks something up.
     ///
     /// # Errors
-    /// [`JustLost`] when there is nothing, and there was something within the grace.
+    /// [`JustLost`] when there is less than there was within the grace: no record any more, or no name.
     pub(crate) fn look_up<T>(&self, find: impl Fn(&Zone) -> Lookup<T>) -> Result<Lookup<T>, JustLost> {
         let found = find(&self.zone);
-        if matches!(found, Lookup::Found(_)) || self.earlier.is_empty() {
+        if self.earlier.is_empty() {
             return Ok(found);
         }
         let now = Instant::now();
-        let was_found = |(zone, until): &(Arc<Zone>, Instant)| *until > now && matches!(find(zone), Lookup::Found(_));
-        if self.earlier.iter().any(was_found) { Err(JustLost) } else { Ok(found) }
+        let had_more = |(zone, until): &(Arc<Zone>, Instant)| *until > now && extent(&find(zone)) > extent(&found);
+        if self.earlier.iter().any(had_more) { Err(JustLost) } else { Ok(found) }
+    }
+}
+
+/// How much a zone has of a name: nothing, the name alone, or records.
+fn extent<T>(lookup: &Lookup<T>) -> u8 {
+    match lookup {
+        Lookup::NameUnknown => 0,
+        Lookup::NoRecords => 1,
+        Lookup::Found(_) => 2,
     }
 }
 
@@ -84,6 +93,18 @@ mod tests {
         tokio::time::advance(GRACE / 2).await;
         assert_eq!(mx(&lost), Ok(false));
         assert_eq!(lost.look_up(|zone| zone.ports("mx.a.")), Ok(Lookup::NameUnknown));
+    }
+
+    /// A domain that is its own exchange has no MX. Its name has to stay known, or mail to it is returned.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_without_an_mx_is_just_lost_with_its_port() {
+        let served = ServedZone::new(zone("[MX]\n[P]\n\"a.\" = \"1\"\n"), GRACE);
+        assert_eq!(served.look_up(|zone| zone.mail_exchanges("a.")), Ok(Lookup::NoRecords));
+        let lost = served.replaced_by(zone("[MX]\n[P]\n"));
+        assert_eq!(lost.look_up(|zone| zone.mail_exchanges("a.")), Err(JustLost));
+        assert_eq!(lost.look_up(|zone| zone.ports("a.")), Err(JustLost));
+        tokio::time::advance(GRACE).await;
+        assert_eq!(lost.look_up(|zone| zone.mail_exchanges("a.")), Ok(Lookup::NameUnknown));
     }
 
     /// A domain whose MX is lost is not its own exchange meanwhile.
