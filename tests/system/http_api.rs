@@ -3,6 +3,10 @@
 use mail_proto::pop3::Command;
 use reqwest::{Method, StatusCode};
 use service_kit::config::PortKey;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use town_tests::{EXMAIL, GMAIL, Plan, TOKEN, TestTown, USR1};
 
 const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];
@@ -144,5 +148,24 @@ async fn the_token_guards_all_that_is_described_but_health_and_metrics() {
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{server} {key:?}");
     }
     assert_eq!(town.listing(USR1).await.messages.len(), 1);
+    town.stop().await;
+}
+
+/// RFC 9112 §3.2
+#[tokio::test]
+async fn http_1_1_needs_a_host_and_1_0_does_not() {
+    let town = TestTown::start(Plan::default()).await;
+    for (request, expected) in [
+        ("GET /livez HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET /livez HTTP/1.1\r\nHost:\r\n\r\n", "HTTP/1.1 421 "),
+        ("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 "),
+        ("GET /livez HTTP/1.0\r\n\r\n", "HTTP/1.0 200 "),
+    ] {
+        let mut client = TcpStream::connect(town.address(EXMAIL, PortKey::Store)).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 13];
+        client.read_exact(&mut status).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&status), expected, "{request:?}");
+    }
     town.stop().await;
 }

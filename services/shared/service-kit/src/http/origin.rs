@@ -6,7 +6,7 @@
 use super::Hosts;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, Uri, header, uri::Authority},
+    http::{HeaderMap, HeaderName, Uri, Version, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -37,6 +37,10 @@ impl OwnHosts {
 
 /// Refuses what a page of another site has sent.
 pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        // RFC 9112 §3.2
+        return Problem::new(ProblemKind::InvalidRequest, "HTTP/1.1 needs the header Host").into_response();
+    }
     match check(&hosts(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
