@@ -1,8 +1,9 @@
 //! Clients that are too many, too slow, or gone.
 
+use service_kit::config::PortKey;
 use std::{fs, time::Duration};
-use tokio::time::Instant;
-use town_tests::{EXMAIL, FakePeer, PATIENCE, Plan, SmtpClient, TestTown, USR1, USR2, eventually, polite};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
+use town_tests::{EXMAIL, FakePeer, PATIENCE, Plan, Pop3Client, SmtpClient, TestTown, USR1, USR2, eventually, polite};
 
 #[tokio::test]
 async fn connections_over_the_limit_are_told_so() {
@@ -35,6 +36,38 @@ async fn idle_connections_from_this_machine_shut_nobody_out() {
     assert_eq!(town.mail_of(USR2, 1).await, [marker]);
     assert_eq!(idle[0].rest().await.unwrap(), "421 4.3.2 closed to make room for another\r\n");
     assert!(idle[2].command("NOOP").await.unwrap().starts_with("250"));
+    town.stop().await;
+}
+
+/// They do not count as idle at once: the next octet may be on its way.
+#[tokio::test]
+async fn connections_that_are_silent_in_a_message_shut_nobody_out() {
+    let town = TestTown::start(Plan::default().limits("connections_per_peer = 3")).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(in_the_middle_of_a_message(&town, 10).await);
+    }
+    let next = eventually("a place for another", PATIENCE, async || {
+        let client = town.smtp(EXMAIL).await;
+        client.greeting.starts_with("220").then_some(client)
+    });
+    drop(next.await);
+    assert_eq!(silent[0].rest().await.unwrap(), "421 4.3.2 closed to make room for another\r\n");
+    assert_only_the_marker_is_there(&town).await;
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_read_nothing_shut_nobody_out() {
+    let town = TestTown::start(Plan::default().limits("connections_per_peer = 1")).await;
+    // More than the sockets of both sides hold.
+    let message = [b"Subject: large\r\n\r\n", "x\r\n".repeat(4_000_000).as_bytes()].concat();
+    town.send(USR1, &[USR1], &message).await;
+    let pop3 = town.address(EXMAIL, PortKey::Pop);
+    let mut deaf = TcpStream::connect(pop3).await.unwrap();
+    deaf.write_all(b"USER usr1@mail.sustech.edu.cn\r\nPASS pass1\r\nRETR 1\r\n").await.unwrap();
+    deaf.readable().await.unwrap();
+    eventually("a place for another", PATIENCE, async || Pop3Client::connect(pop3).await.ok()).await;
     town.stop().await;
 }
 

@@ -30,15 +30,15 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
         let _open = gateway.metrics.connected();
         let stack = gateway.config.stack.current();
         let limits = &stack.limits;
-        let wire = Wire::new(stream, limits.pop3_line_octets, limits.pop3_idle);
+        let wire = Wire::new(stream, place, limits.pop3_line_octets, limits.pop3_idle);
         let session = Session::new(session_config(&stack));
         let mut connection =
             Connection { gateway: &gateway, wire, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
         let end = tokio::select! {
-            end = connection.talk(&place) => end,
+            end = connection.talk() => end,
             () = out_of_grace(&gateway.shutdown) => Err(Broken::Cut),
         };
-        let Connection { mut wire, lease, .. } = connection;
+        let Connection { wire, lease, .. } = connection;
         // The lock goes first: the client may be back before this socket is closed.
         if let Some(lease) = lease {
             lease.release().await;
@@ -48,7 +48,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
             Err(error) => tracing::info!(%error, "connection ends"),
         }
         // What was cut off in the middle of a write must not be begun again.
-        if !matches!(end, Err(Broken::Wire(_) | Broken::Cut)) && wire.flush().await.is_ok() {
+        if !matches!(end, Err(Broken::Wire(_) | Broken::Cut)) {
             wire.close().await;
         }
     }
@@ -102,7 +102,7 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     /// Replies wait until there is no command left to carry out: that makes pipelining fast.
-    async fn talk(&mut self, place: &Place) -> Result<End, Broken> {
+    async fn talk(&mut self) -> Result<End, Broken> {
         let shutdown = &self.gateway.shutdown;
         self.session.greeting().encode(&mut self.wire.output);
         let mut deadline = self.wire.deadline();
@@ -117,7 +117,7 @@ impl Connection<'_> {
             } else {
                 self.wire.flush().await?;
                 tokio::select! {
-                    more = place.idle(self.wire.read(deadline)) => match more {
+                    more = self.wire.read(deadline) => match more {
                         Some(more) => if !more? {
                             return Ok(End::Client);
                         },

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mail_proto::line::{LineDecoder, LineError};
-use service_kit::tcp;
+use service_kit::tcp::{self, Place};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,14 +21,17 @@ pub(crate) enum WireError {
     /// The client said nothing, or read nothing, for too long.
     #[error("idle for too long")]
     Idle,
+    /// The client did not go on reading, and a new connection needs the place of this one.
+    #[error("closed to make room for another")]
+    Room,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 /// One side of a connection.
-#[derive(Debug)]
 pub(crate) struct Wire {
     stream: TcpStream,
+    place: Place,
     decoder: LineDecoder,
     input: BytesMut,
     /// What waits to be sent. Append, then call [`Wire::flush`] when there is reason to.
@@ -37,9 +40,9 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, line_octets: usize, idle: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, place: Place, line_octets: usize, idle: Duration) -> Self {
         let decoder = LineDecoder::new(line_octets);
-        Self { stream, decoder, input: BytesMut::new(), output: Vec::new(), idle }
+        Self { stream, place, decoder, input: BytesMut::new(), output: Vec::new(), idle }
     }
 
     /// The next line, if all of it was read already.
@@ -52,14 +55,19 @@ impl Wire {
         Instant::now() + self.idle
     }
 
-    /// Reads more; false at the end of the stream. Nothing is lost when the future is dropped.
+    /// Reads more, as an idle connection; false at the end of the stream. Nothing is lost when the future is dropped.
+    /// Returns `None` when the connection has to make room for another.
     ///
     /// The deadline is the whole line's: an octet a minute does not move it.
-    pub(crate) async fn read(&mut self, deadline: Instant) -> Result<bool, WireError> {
+    pub(crate) async fn read(&mut self, deadline: Instant) -> Option<Result<bool, WireError>> {
         self.input.reserve(READ_OCTETS);
         let mut input = (&mut self.input).limit(READ_OCTETS);
-        let read = timeout_at(deadline, self.stream.read_buf(&mut input)).await.map_err(|_| WireError::Idle)?;
-        Ok(read? > 0)
+        let read = self.place.idle(timeout_at(deadline, self.stream.read_buf(&mut input))).await?;
+        Some(match read {
+            Ok(Ok(octets)) => Ok(octets > 0),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(WireError::Idle),
+        })
     }
 
     /// Sends what waits.
@@ -67,7 +75,9 @@ impl Wire {
         if self.output.is_empty() {
             return Ok(());
         }
-        timeout(self.idle, self.stream.write_all(&self.output)).await.map_err(|_| WireError::Idle)??;
+        let written = timeout(self.idle, self.stream.write_all(&self.output));
+        let written = self.place.idle_from(Place::busy_until(), written).await;
+        written.ok_or(WireError::Room)?.map_err(|_| WireError::Idle)??;
         self.output.clear();
         self.output.shrink_to(OUTPUT_OCTETS);
         Ok(())
@@ -78,8 +88,11 @@ impl Wire {
         if self.output.len() >= OUTPUT_OCTETS { self.flush().await } else { Ok(()) }
     }
 
-    /// Closes so that the client gets the last reply.
-    pub(crate) async fn close(self) {
-        tcp::close(self.stream).await;
+    /// Sends what waits and closes, so that the client gets the last reply. It does not need a place: the connection may
+    /// have just lost its own.
+    pub(crate) async fn close(mut self) {
+        if let Ok(Ok(())) = timeout(self.idle, self.stream.write_all(&self.output)).await {
+            tcp::close(self.stream).await;
+        }
     }
 }

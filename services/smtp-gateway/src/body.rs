@@ -2,7 +2,7 @@
 
 use crate::{
     commit::await_commit,
-    connection::{Gateway, Socket},
+    connection::{Cut, Gateway, Socket},
     submitter::{Submitter, out_of_time},
     trace,
 };
@@ -18,7 +18,7 @@ use mail_proto::{
         session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
-use service_kit::{config::Profile, telemetry};
+use service_kit::{config::Profile, tcp::Place, telemetry};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -43,13 +43,13 @@ pub(crate) async fn receive(
     socket: &mut Socket,
     envelope: Envelope,
     peer: SocketAddr,
-) -> io::Result<Reply> {
+) -> Result<Reply, Cut> {
     let limit = gateway.stack.current().limits.message_octets;
     let mut octets = 0;
     let mut dots = DotDecoder::default();
     let mut sink = Sink::new(gateway, envelope, peer);
     let mut piece = Vec::new();
-    let mut pace = Pace { deadline: socket.deadline(), octets: 0 };
+    let mut pace = Pace::new(socket);
     loop {
         let ended = dots.decode(&mut socket.input, &mut piece);
         octets += piece.len() as u64;
@@ -62,12 +62,17 @@ pub(crate) async fn receive(
         if ended {
             break;
         }
-        let read = socket.read(pace.deadline).await;
-        if !matches!(read, Ok(1..)) {
-            sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
-            return Err(read.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        let read = match socket.read(pace.deadline, pace.busy_until).await {
+            Ok(0) => Err(Cut::Io(io::ErrorKind::UnexpectedEof.into())),
+            read => read,
+        };
+        match read {
+            Ok(octets) => pace.keep(socket, octets),
+            Err(cut) => {
+                sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
+                return Err(cut);
+            }
         }
-        pace.keep(socket, read.unwrap_or_default());
     }
     let outcome = sink.finish().await;
     let counter = if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
@@ -81,14 +86,20 @@ pub(crate) async fn receive(
 /// Sees that a client sends at least [`PACE_OCTETS`] in the time that it may be idle.
 struct Pace {
     deadline: Instant,
+    /// Then a client that has not sent them counts as idle, and may have to give way to another.
+    busy_until: Instant,
     octets: usize,
 }
 
 impl Pace {
+    fn new(socket: &Socket) -> Self {
+        Self { deadline: socket.deadline(), busy_until: Place::busy_until(), octets: 0 }
+    }
+
     fn keep(&mut self, socket: &Socket, octets: usize) {
         self.octets += octets;
         if self.octets >= PACE_OCTETS {
-            *self = Self { deadline: socket.deadline(), octets: 0 };
+            *self = Self::new(socket);
         }
     }
 }

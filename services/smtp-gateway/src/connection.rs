@@ -45,8 +45,8 @@ pub(crate) async fn serve(
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
         let idle_limit = stack.limits.smtp_idle;
-        let socket = Socket { stream, input: BytesMut::new(), output: Vec::new(), idle_limit };
-        if let Err(error) = converse(&gateway, &stack, socket, peer, &place, shutdown).await {
+        let socket = Socket { stream, place, input: BytesMut::new(), output: Vec::new(), idle_limit };
+        if let Err(error) = converse(&gateway, &stack, socket, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
     }
@@ -59,9 +59,8 @@ async fn converse(
     stack: &Stack,
     mut socket: Socket,
     peer: SocketAddr,
-    place: &Place,
     shutdown: CancellationToken,
-) -> io::Result<()> {
+) -> Result<(), Cut> {
     let mut lines = LineDecoder::new(stack.limits.smtp_line_octets);
     let mut session = Session::new(session_config(stack));
     socket.push(&session.greeting()).await?;
@@ -87,7 +86,7 @@ async fn converse(
                             session.body_received(&reply);
                             socket.push(&reply).await?;
                         }
-                        Err(error) => return socket.broken(error).await,
+                        Err(cut) => return socket.cut(cut).await,
                     }
                 }
             }
@@ -95,11 +94,10 @@ async fn converse(
         }
         socket.flush().await?;
         tokio::select! {
-            read = place.idle(socket.receive(deadline)) => match read {
-                Some(Ok(0)) => return Ok(()),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return socket.broken(error).await,
-                None => return socket.close(&Reply::new(421, (3, 2), "closed to make room for another")).await,
+            read = socket.receive(deadline, Instant::now()) => match read {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(cut) => return socket.cut(cut).await,
             },
             () = shutdown.cancelled() => {
                 return socket.close(&Reply::new(421, (3, 2), "this server is shutting down")).await;
@@ -118,9 +116,26 @@ fn session_config(stack: &Stack) -> SessionConfig {
     }
 }
 
+/// Why a connection ends before its client says QUIT.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cut {
+    /// The client said nothing for too long.
+    #[error("idle for too long")]
+    Idle,
+    /// A new connection needs the place of this one.
+    #[error("closed to make room for another")]
+    Room,
+    /// The client reads nothing, and what it was sent is incomplete.
+    #[error("the client reads nothing")]
+    Unread,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// The socket with its two buffers. Both stay below a fixed size.
 pub(crate) struct Socket {
     stream: TcpStream,
+    place: Place,
     /// Received, not yet understood.
     pub(crate) input: BytesMut,
     /// Replies that wait for the client to have said all it wants to say (RFC 2920 §3.2).
@@ -130,15 +145,16 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Queues a reply.
-    async fn push(&mut self, reply: &Reply) -> io::Result<()> {
+    async fn push(&mut self, reply: &Reply) -> Result<(), Cut> {
         reply.encode(&mut self.output);
         if self.output.len() >= BUFFER_OCTETS { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends what is queued, then waits for input until `deadline`; answers how many octets came, 0 at the end.
-    pub(crate) async fn read(&mut self, deadline: Instant) -> io::Result<usize> {
+    /// Sends what is queued, then waits for input until `deadline`; returns how many octets came, 0 at the end. From
+    /// `busy_until` on, the connection is one that gives way to a new one.
+    pub(crate) async fn read(&mut self, deadline: Instant, busy_until: Instant) -> Result<usize, Cut> {
         self.flush().await?;
-        self.receive(deadline).await
+        self.receive(deadline, busy_until).await
     }
 
     /// When a client that starts now to say what it has to say must have said it.
@@ -147,7 +163,7 @@ impl Socket {
     }
 
     /// Waits for input without holding a buffer for it: most connections are idle most of the time.
-    async fn receive(&mut self, deadline: Instant) -> io::Result<usize> {
+    async fn receive(&mut self, deadline: Instant, busy_until: Instant) -> Result<usize, Cut> {
         let ready = async {
             loop {
                 if self.input.is_empty() {
@@ -161,29 +177,33 @@ impl Socket {
                 }
             }
         };
-        timeout_at(deadline, ready).await?
+        let read = self.place.idle_from(busy_until, timeout_at(deadline, ready)).await;
+        Ok(read.ok_or(Cut::Room)?.map_err(|_| Cut::Idle)??)
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    async fn flush(&mut self) -> Result<(), Cut> {
         if !self.output.is_empty() {
-            let written = timeout(self.idle_limit, self.stream.write_all(&self.output)).await;
-            written.map_err(|_| io::Error::new(io::ErrorKind::ConnectionAborted, "the client reads nothing"))??;
+            let written = timeout(self.idle_limit, self.stream.write_all(&self.output));
+            let written = self.place.idle_from(Place::busy_until(), written).await;
+            written.ok_or(Cut::Unread)?.map_err(|_| Cut::Unread)??;
             self.output.clear();
         }
         Ok(())
     }
 
-    /// Ends a connection on which reading has failed; a client that was idle for too long is told so.
-    async fn broken(self, error: io::Error) -> io::Result<()> {
-        if error.kind() != io::ErrorKind::TimedOut {
-            return Err(error);
+    /// Ends a connection, and tells the client why if it may still listen.
+    async fn cut(self, cut: Cut) -> Result<(), Cut> {
+        match cut {
+            Cut::Idle => self.close(&Reply::new(421, (4, 2), cut.to_string())).await,
+            Cut::Room => self.close(&Reply::new(421, (3, 2), cut.to_string())).await,
+            Cut::Unread | Cut::Io(_) => Err(cut),
         }
-        self.close(&Reply::new(421, (4, 2), "idle for too long")).await
     }
 
-    async fn close(mut self, reply: &Reply) -> io::Result<()> {
-        self.push(reply).await?;
-        self.flush().await?;
+    /// Sends the last reply. It does not need a place: the connection may have just lost its own.
+    async fn close(mut self, reply: &Reply) -> Result<(), Cut> {
+        reply.encode(&mut self.output);
+        timeout(self.idle_limit, self.stream.write_all(&self.output)).await.map_err(|_| Cut::Unread)??;
         tcp::close(self.stream).await;
         Ok(())
     }

@@ -6,13 +6,19 @@ use std::{
     collections::HashMap,
     future::Future,
     net::IpAddr,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 /// How many connections have been asked to leave and are still open, at most.
 const MOST_LEAVING: usize = 64;
+/// How long a client that is in the middle of something may do nothing before it counts as idle.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How many connections a listener serves at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +179,21 @@ impl Place {
             done = wait => self.connection.set(Activity::Busy).then_some(done),
         }
     }
+
+    /// Until when a client that is in the middle of something now counts as busy, if it does nothing.
+    pub fn busy_until() -> Instant {
+        Instant::now() + SILENCE
+    }
+
+    /// Waits for the end of `wait`, as a busy connection until `busy_until` and then as an idle one. Returns `None` as
+    /// [`Place::idle`] does.
+    pub async fn idle_from<T>(&self, busy_until: Instant, wait: impl Future<Output = T>) -> Option<T> {
+        let mut wait = pin!(wait);
+        match timeout_at(busy_until, &mut wait).await {
+            Ok(done) => Some(done),
+            Err(_) => self.idle(wait).await,
+        }
+    }
 }
 
 impl Drop for Place {
@@ -221,6 +242,19 @@ mod tests {
 
     async fn state(waiting: &mut Waiting<'_>) -> Poll<Option<()>> {
         std::future::poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_in_the_middle_of_something_is_idle_after_a_while() {
+        let places = places(1, 1);
+        let place = places.take(ip("127.0.0.1")).unwrap();
+        let mut waiting: Waiting<'_> = Box::pin(place.idle_from(Place::busy_until(), pending()));
+        assert_eq!(state(&mut waiting).await, Poll::Pending);
+        assert!(places.take(ip("127.0.0.1")).is_none(), "it may be about to go on");
+        tokio::time::advance(SILENCE).await;
+        assert_eq!(state(&mut waiting).await, Poll::Pending);
+        let _next = places.take(ip("127.0.0.1")).unwrap();
+        assert_eq!(state(&mut waiting).await, Poll::Ready(None));
     }
 
     #[test]
