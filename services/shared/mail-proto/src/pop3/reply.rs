@@ -159,6 +159,7 @@ mod tests {
         ];
         for (reply, expected) in table {
             assert_eq!(wire(&reply), expected);
+            assert_eq!(reply.is_ok(), expected.starts_with("+OK"), "{expected}");
         }
     }
 

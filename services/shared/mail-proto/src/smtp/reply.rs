@@ -223,6 +223,10 @@ mod tests {
         assert_eq!(read("250\r\n").unwrap().unwrap().lines(), [""]);
         assert_eq!(read("550 2.1.1 odd\r\n").unwrap().unwrap().enhanced(), None);
         assert_eq!(read("550 5.1.1\tno\r\n"), Ok(Some(Reply::new(550, (1, 1), "no"))));
+        // RFC 3463 §2: one to three digits.
+        for wire in ["550 5.1.1234 odd", "550 5.+1.1 odd", "550 5..1 odd", "550 5.1.1.1 odd"] {
+            assert_eq!(read(wire).unwrap().unwrap().enhanced(), None, "{wire}");
+        }
         assert_eq!(read("250-a\r\n"), Ok(None));
         assert_eq!(read("250-a\r\n251 b\r\n"), Err(ReplyError::Inconsistent));
         for wire in ["", "25", "abc hi", "250_x", "150 x", "650 x", "-ERR"] {
@@ -247,11 +251,26 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_end_is_given_up() {
-        for line in [&b"250-more"[..], b"250-", &["250-", &"x".repeat(4000)].concat().into_bytes()] {
+    fn eight_kibioctets_of_a_reply_are_kept() {
+        for (line_octets, kept) in [(4096, 2), (4095, 3), (1000, 9), (10_000, 1), (0, 100)] {
+            let line = ["250-", &"x".repeat(line_octets)].concat();
             let mut reader = ReplyReader::default();
-            let ended = (0..=READ_LINES).find_map(|_| reader.line(line).err());
-            assert_eq!(ended, Some(ReplyError::TooLong));
+            for _ in 0..kept {
+                assert_eq!(reader.line(line.as_bytes()), Ok(None));
+            }
+            assert_eq!(reader.line(b"250 end").unwrap().unwrap().lines().len(), kept, "lines of {line_octets}");
+        }
+    }
+
+    #[test]
+    fn a_reply_without_end_is_given_up() {
+        for (line_octets, read) in [(4, 500), (8, 500), (4096, 16), (4097, 15), (65_536, 1)] {
+            let line = format!("250-{}", "x".repeat(line_octets - 4));
+            let mut reader = ReplyReader::default();
+            for _ in 0..read {
+                assert_eq!(reader.line(line.as_bytes()), Ok(None), "lines of {line_octets}");
+            }
+            assert_eq!(reader.line(line.as_bytes()), Err(ReplyError::TooLong), "lines of {line_octets}");
         }
     }
 

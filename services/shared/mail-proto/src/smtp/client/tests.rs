@@ -30,6 +30,20 @@ fn feed(client: &mut Client, replies: &[&str]) -> Vec<Step> {
 }
 
 #[test]
+fn what_the_server_announces_is_known() {
+    let all = Extensions { pipelining: true, size: true, eight_bit_mime: true };
+    let table = [
+        (FULL, all),
+        ("250 SIZE", Extensions::default()),
+        ("250-b\r\n250 SIZE", Extensions { size: true, ..Extensions::default() }),
+        ("250-b\r\n250-PIPELININGS\r\n250 8bitmime", Extensions { eight_bit_mime: true, ..Extensions::default() }),
+    ];
+    for (ehlo, expected) in table {
+        assert_eq!(begun(ehlo, &["x@b"]).0.extensions(), expected, "{ehlo}");
+    }
+}
+
+#[test]
 fn pipelined_with_one_recipient_refused() {
     let (mut client, step) = begun(FULL, &["x@b", "y@b"]);
     assert_eq!(step, send("MAIL FROM:<> SIZE=7 BODY=8BITMIME\r\nRCPT TO:<x@b>\r\nRCPT TO:<y@b>\r\nDATA\r\n"));
@@ -51,7 +65,9 @@ fn pipelined_with_all_refused_and_data_taken_all_the_same() {
 #[test]
 fn pipelined_with_the_sender_refused() {
     let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
+    assert_eq!(client.sender_refusal(), None);
     let steps = feed(&mut client, &["552 big", "503 mail", "503 mail", "503 mail", "250 OK"]);
+    assert_eq!(client.sender_refusal(), Some(&reply("552 big")));
     let finished = Step::Finished(vec![decided("552 big"), decided("552 big")]);
     assert_eq!(steps, [Step::Await, Step::Await, Step::Await, send("RSET\r\n"), finished]);
 }
@@ -112,6 +128,16 @@ fn a_mailbox_that_stays_full_is_no_limit() {
     assert_eq!(client.recipient_limit(), None);
 }
 
+/// RFC 5321 §4.5.3.1.10: what one transaction has shown holds for the next.
+#[test]
+fn a_limit_stays_known_while_it_is_kept_to() {
+    let (mut client, _) = begun(FULL, &["1@b", "2@b"]);
+    feed(&mut client, &["250 OK", "250 OK", "452 4.5.3 many", "354 go", "250 taken"]);
+    client.begin(&Transaction { reverse_path: ReversePath::Null, recipients: vec!["2@b".parse().unwrap()], octets: 7 });
+    feed(&mut client, &["250 OK", "250 OK", "354 go", "250 taken"]);
+    assert_eq!(client.recipient_limit(), Some(1));
+}
+
 #[test]
 fn one_by_one_without_pipelining() {
     let mut client = Client::new("a".parse().unwrap());
@@ -133,6 +159,40 @@ fn data_answered_with_success_has_delivered_nothing() {
 }
 
 #[test]
+fn data_refused_for_now_decides_for_all() {
+    for refusal in ["451 later", "554 never"] {
+        let (mut client, _) = begun(FULL, &["x@b"]);
+        let steps = feed(&mut client, &["250 OK", "250 OK", refusal, "250 OK"]);
+        assert_eq!(steps[2..], [send("RSET\r\n"), Step::Finished(vec![decided(refusal)])], "{refusal}");
+    }
+}
+
+/// Until the message is sent, a connection that breaks has left nothing in doubt.
+#[test]
+fn a_transaction_is_at_its_commands_until_data_is_answered() {
+    let mut client = Client::new("a".parse().unwrap());
+    feed(&mut client, &["220 b", FULL]);
+    assert!(!client.is_at_commands(), "no transaction");
+    let (mut client, _) = begun(FULL, &["x@b"]);
+    for wire in ["250 OK", "250 OK"] {
+        assert!(client.is_at_commands(), "before {wire}");
+        client.reply(reply(wire));
+    }
+    assert!(client.is_at_commands(), "before DATA is answered");
+    client.reply(reply("354 go"));
+    assert!(!client.is_at_commands(), "in the message");
+}
+
+#[test]
+fn a_verdict_tells_what_the_server_has_said() {
+    let said = reply("550 5.1.1 no");
+    for verdict in [Verdict::Decided(said.clone()), Verdict::Postponed(said.clone())] {
+        assert_eq!(verdict.into_reply(), Some(said.clone()));
+    }
+    assert_eq!(Verdict::Undecided.into_reply(), None);
+}
+
+#[test]
 fn what_was_decided_stands_when_the_connection_is_lost() {
     let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
     feed(&mut client, &["250 OK", "550 no", "250 OK", "354 go"]);
@@ -140,6 +200,9 @@ fn what_was_decided_stands_when_the_connection_is_lost() {
     let (mut client, _) = begun(FULL, &["x@b"]);
     feed(&mut client, &["552 big"]);
     assert_eq!(client.give_up(), Some(vec![decided("552 big")]));
+    let (mut client, _) = begun(FULL, &["x@b"]);
+    assert_eq!(feed(&mut client, &["250 OK", "550 no", "554 no"])[2], send("RSET\r\n"));
+    assert_eq!(client.give_up(), Some(vec![decided("550 no")]));
     let (mut client, _) = begun(FULL, &["x@b", "y@b"]);
     let goodbye = reply("421 going down");
     assert_eq!(feed(&mut client, &["250 OK", "421 going down"])[1], Step::Refused(goodbye));
@@ -162,4 +225,7 @@ fn a_server_that_will_not_talk() {
     }
     let mut client = Client::new("a".parse().unwrap());
     assert_eq!(feed(&mut client, &["220 b", "421 later"])[1], Step::Refused(reply("421 later")));
+    let mut client = Client::new("a".parse().unwrap());
+    let steps = feed(&mut client, &["220 b", "502 what?", "550 no"]);
+    assert_eq!(steps[1..], [send("HELO a\r\n"), Step::Refused(reply("550 no"))]);
 }

@@ -83,7 +83,7 @@ fn malformed_lines() {
 
 #[test]
 fn a_client_name_has_at_most_255_octets_of_any_kind_but_control_characters() {
-    let name = |octets: &[u8]| ClientName::from_octets(octets).map(|name| name.0);
+    let name = |octets: &[u8]| ClientName::from_octets(octets).map(|name| name.as_str().to_owned());
     assert_eq!(name(&[0xff; 255]), Ok("?".repeat(255)));
     assert!(name(&[b'a'; 256]).is_err());
     assert_eq!(name(b"M\xdcLLER-PC"), Ok("M?LLER-PC".to_owned()));

@@ -28,6 +28,29 @@ fn a_recipient_named_twice_counts_once() {
     assert_eq!(replies[2..], ["250 2.1.5 OK"; 3]);
 }
 
+/// RFC 5321 §4.5.3.1.10: those beyond the limit belong into another transaction, and the client has done nothing wrong.
+#[test]
+fn recipients_beyond_the_limit_are_for_another_transaction() {
+    let mut session = session();
+    play(&mut session, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<c@b>"]);
+    let refused = "452 4.5.3 too many recipients; send to the others in a transaction of their own";
+    assert_eq!(play(&mut session, &["RCPT TO:<d@b>"; 9]), [refused; 9]);
+    let Step::ReceiveBody(_, envelope) = session.line(Ok(b"DATA")) else { panic!("DATA is refused") };
+    assert_eq!(envelope.recipients.len(), 2);
+}
+
+/// RFC 1870 §3: the declaration is of one transaction.
+#[test]
+fn a_declared_size_is_that_of_the_last_mail_command() {
+    let mut session = session();
+    play(&mut session, &["EHLO a"]);
+    assert_eq!(session.declared_octets(), None);
+    play(&mut session, &["MAIL FROM:<> SIZE=7"]);
+    assert_eq!(session.declared_octets(), Some(7));
+    play(&mut session, &["RSET", "MAIL FROM:<>"]);
+    assert_eq!(session.declared_octets(), None);
+}
+
 #[test]
 fn every_way_out_of_a_transaction_forgets_it() {
     for end in ["RSET", "EHLO b", "HELO b", "DATA"] {
