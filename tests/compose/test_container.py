@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import unittest
+import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "interop"))
@@ -27,6 +28,14 @@ MEMORY_KIB = 120 * 1024
 image = None  # set by main()
 
 
+def run(case, *words):
+    """Runs a container in the background and returns its name. It is removed after the test, even when it did not start."""
+    name = f"mailtown-test-{uuid.uuid4().hex}"
+    case.addCleanup(docker, "rm", "--force", "--volumes", name, check=False)
+    docker("run", "--detach", "--name", name, *words)
+    return name
+
+
 def docker(*words, check=True):
     """Runs docker and returns what it printed."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=False)
@@ -41,10 +50,9 @@ class Container(unittest.TestCase):
     maxDiff = None
 
     def start(self, *options):
-        """Starts the town and waits until it is healthy; returns the container's id."""
+        """Starts the town and waits until it is healthy; returns the container's name."""
         ports = [word for port in PUBLISHED for word in ("-p", f"127.0.0.1:{port}")]
-        container = docker("run", "--detach", *ports, *options, image)
-        self.addCleanup(docker, "rm", "--force", "--volumes", container)
+        container = run(self, *ports, *options, image)
         poll(lambda: self.state(container)["Health"]["Status"] == "healthy", 60, "a healthy container")
         return container
 
@@ -95,8 +103,7 @@ class Container(unittest.TestCase):
             for start in ("first", "second"):
                 began = time.monotonic()
                 ports = [word for port in PUBLISHED for word in ("-p", f"127.0.0.1:{port}")]
-                container = docker("run", "--detach", *ports, *mounts, image)
-                self.addCleanup(docker, "rm", "--force", container)
+                container = run(self, *ports, *mounts, image)
                 # The last account of all, whose password is hashed by then for its user alone.
                 poll(lambda: can_log_in(ACCOUNTS - 1), SERVES_WITHIN_S, f"a login after the {start} start")
                 took = time.monotonic() - began

@@ -21,7 +21,7 @@ In the dialogue, mail marked by dele is deleted by quit or exit only: the end of
 #[command(name = "agent", version, after_help = EXAMPLES)]
 pub struct Args {
     /// Who you are
-    #[arg(short = 'e', long = "email", env = "MAILTOWN_EMAIL", value_name = "ADDRESS")]
+    #[arg(short = 'e', long = "email", env = "MAILTOWN_EMAIL", value_name = "ADDRESS", value_parser = mailbox)]
     pub address: Mailbox,
     /// Your password, asked for when needed (better set in the environment: others can see command lines)
     #[arg(short, long, env = "MAILTOWN_PASSWORD", hide_env_values = true)]
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml", value_name = "FILE")]
     pub zone: PathBuf,
     /// A pseudo-dns to ask, in place of the configuration's; repeat it for more
-    #[arg(long, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT")]
+    #[arg(long, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT", value_parser = host_and_port)]
     pub dns: Vec<String>,
     /// The file in which mailtown tells where it listens: its pseudo-dns is asked, in place of the configuration's
     #[arg(long, env = "MAILTOWN_PORTS_FILE", value_name = "FILE")]
@@ -53,6 +53,24 @@ pub struct Args {
     /// Instead of the dialogue:
     #[command(subcommand)]
     pub action: Option<Action>,
+}
+
+/// Reads an address of a user.
+pub(crate) fn mailbox(text: &str) -> Result<Mailbox, String> {
+    match text.parse() {
+        Ok(mailbox) => Ok(mailbox),
+        Err(_) if !text.contains('@') => Err("an address has the form user@domain".to_owned()),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let is_host =
+        |host: &str| !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(text.to_owned()),
+        _ => Err("give HOST:PORT, such as 127.0.0.1:1053".to_owned()),
+    }
 }
 
 /// Where the hosts of the zone are.
@@ -77,7 +95,7 @@ pub enum Action {
 #[derive(Debug, clap::Args)]
 pub struct Send {
     /// A recipient; repeat it for more
-    #[arg(long, required = true, value_name = "ADDRESS")]
+    #[arg(long, required = true, value_name = "ADDRESS", value_parser = mailbox)]
     pub to: Vec<Mailbox>,
     /// What it is about
     #[arg(long, default_value = "")]
@@ -96,4 +114,31 @@ pub struct Fetch {
     /// Write each message, octet for octet, to a file <uid>.eml there instead of printing it
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_user_and_a_domain() {
+        for (text, expected) in [
+            ("usr1", "an address has the form user@domain"),
+            ("", "an address has the form user@domain"),
+            ("@b", "invalid local part"),
+        ] {
+            assert_eq!(mailbox(text).unwrap_err(), expected, "{text}");
+        }
+        assert_eq!(mailbox("a@b").unwrap().to_string(), "a@b");
+    }
+
+    #[test]
+    fn a_name_server_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:1053", "exmail-dns:1053", "[::1]:53"] {
+            assert_eq!(host_and_port(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "127.0.0.1", "::1", "::1:53", ":53", "a:0", "a:70000", "a:b"] {
+            assert_eq!(host_and_port(bad).unwrap_err(), "give HOST:PORT, such as 127.0.0.1:1053", "{bad}");
+        }
+    }
 }

@@ -138,6 +138,9 @@ fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
     for address in addresses {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && address.ip().is_loopback() => {
+                failure = io::Error::new(error.kind(), format!("{error}; is the town running?"));
+            }
             Err(error) => failure = error,
         }
     }

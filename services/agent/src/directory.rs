@@ -5,11 +5,12 @@ use anyhow::{Context, bail, ensure};
 use dns_client::{LookupError, NameServer};
 use mail_proto::Domain;
 use service_kit::{
-    config::{Config, PortKey, Profile},
+    config::{Config, ConfigError, PortKey, Profile},
     ports_file::Ports,
     zone::{Host, Lookup, Port, Zone},
 };
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -43,7 +44,7 @@ impl Directory {
         let domain = args.address.domain();
         let named = args.smtp.is_some() && args.pop.is_some();
         // Those who name both servers need no configuration.
-        let config = if named && !args.config.exists() { None } else { Some(Config::load(&args.config)?) };
+        let config = if named && !args.config.exists() { None } else { Some(load(&args.config)?) };
         let names = config.as_ref().and_then(|config| config.agent.get(domain));
         let name_servers = match (&config, &args.ports_file) {
             _ if !args.dns.is_empty() => args.dns.clone(),
@@ -111,6 +112,16 @@ impl Directory {
         }
         Ok(Answer { lookup: zone.ports(name), source: file.to_string() })
     }
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    let hint = "; run the agent in the directory of mailtown's sources, or give --config FILE and --zone FILE";
+    Config::load(path).map_err(|error| match &error {
+        ConfigError::Read { reason, .. } if reason.kind() == io::ErrorKind::NotFound && path.is_relative() => {
+            anyhow::anyhow!("{}: {reason}{hint}", path.display())
+        }
+        _ => error.into(),
+    })
 }
 
 /// Asks `server`, which is `host:port`, and waits for the answer.

@@ -2,6 +2,7 @@
 
 use crate::{
     Args,
+    args::mailbox,
     console::{Answer, Console},
     directory::Directory,
     maildrop::{Maildrop, login, refusal},
@@ -80,7 +81,7 @@ impl Dialogue<'_> {
                 Answer::End => return Ok(Flow::Break(Ending::EndOfInput)),
                 Answer::Interrupted => return Ok(Flow::Continue(())),
                 Answer::Line(line) if line.trim().is_empty() => break,
-                Answer::Line(line) => match line.trim().parse() {
+                Answer::Line(line) => match mailbox(line.trim()) {
                     Ok(mailbox) => recipients.push(mailbox),
                     Err(error) => self.console.tell(&printable(&format!("{}: {error}", line.trim())))?,
                 },

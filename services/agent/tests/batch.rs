@@ -232,7 +232,7 @@ fn a_bad_start_is_one_line() {
     let town = Town::new(closed_port(), closed_port());
     fs::remove_file(town.directory.path().join("config.toml")).unwrap();
     let (code, output, errors) = town.agent("-p pass1", "");
-    let expected = "error: config.toml: No such file or directory (os error 2); check the path, or name another file with --config\n";
+    let expected = "error: config.toml: No such file or directory (os error 2); run the agent in the directory of mailtown's sources, or give --config FILE and --zone FILE\n";
     assert_eq!((code, output.as_str(), errors.as_str()), (1, "", expected));
     // Nobody needs a configuration who names both servers.
     let (code, output, _) = town.agent("-p pass1 --smtp a --pop b", "exit\n");

@@ -242,7 +242,7 @@ fn refusals_are_told_in_the_servers_words() {
     let at = format!("smtp.exmail.qq.com: P {0} by fdns.toml; 127.0.0.1:{0}", smtp.port);
     let asked = "[smtp|pop|exit]>>> To: To: Subject: Content: ";
     let expected = [
-        "[smtp|pop|exit]>>> To: To: nobody: an address has the form local-part@domain\nTo: To: Subject: Content: ",
+        "[smtp|pop|exit]>>> To: To: nobody: an address has the form user@domain\nTo: To: Subject: Content: ",
         "usr9@mail.sustech.edu.cn: 550 5.1.1 No such user here\n",
         &format!("{asked}{to}: 550 5.1.0 Unknown sender\n"),
         &format!("{asked}421 4.3.2 Too busy\n"),
@@ -259,7 +259,7 @@ fn servers_that_are_not_there() {
     let (smtp, pop) = (closed_port(), closed_port());
     let town = Town::new(smtp, pop);
     let output = town.dialogue("pop\nsmtp\na@b\n\ns\nc\nexit\n");
-    let refused = "Connection refused (os error 111)";
+    let refused = "Connection refused (os error 111); is the town running?";
     let expected = [
         &format!("[smtp|pop|exit]>>> pop.exmail.qq.com: P localhost:{pop} by fdns.toml; localhost:{pop}: {refused}\n"),
         "[smtp|pop|exit]>>> To: To: Subject: Content: ",

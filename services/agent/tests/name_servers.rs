@@ -56,7 +56,7 @@ fn the_answer_of_a_name_server_counts() {
     let town = Town::new(closed_port(), closed_port());
     let address = format!("127.0.0.1:{}", closed_port());
     let (port, serving) = name_server(Ok(address.clone()));
-    let refused = "Connection refused (os error 111)";
+    let refused = "Connection refused (os error 111); is the town running?";
     let expected = format!("pop.exmail.qq.com: P {address} by pseudo-dns 127.0.0.1:{port}; {address}: {refused}");
     assert_eq!(pop(&town, &format!("--dns 127.0.0.1:{port}")), (expected, String::new()));
     serving.join().unwrap();
