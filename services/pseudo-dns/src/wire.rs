@@ -137,3 +137,6 @@ fn type_label(queries: &[Query]) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests;
