@@ -345,6 +345,8 @@ async fn without_the_token_nothing_is_told() {
 async fn whatever_comes_is_answered_with_a_problem() {
     use ProblemKind::{InvalidRequest, LeaseLost, MailboxUnknown, MessageUnknown, MethodNotAllowed, NotFound};
     let server = Server::start().await;
+    let elsewhere = server.request(Method::GET, "/v1/mailboxes/usr@elsewhere.test").send().await.unwrap();
+    assert!(elsewhere.text().await.unwrap().contains("this store has the mail domains: local.test"));
     let no_id = "zzzzzzzzzzzzz";
     let no_message = MessageId::from_number(u64::MAX);
     let table: &[(&str, &str, &str, ProblemKind)] = &[

@@ -120,7 +120,7 @@ async fn a_directory_that_is_held_by_no_store_is_not_taken_for_the_running_one()
     let (_, said) = admin.fail(&data, &["import", "--mailbox", "a@local.test", "in.mbox"]);
     let expected = format!(
         "error: wait until what else is done to the store has ended: {} is in use by another mailbox-store; stop it, or \
-         choose another directory\n",
+         choose another directory (--data; --state of mailtown)\n",
         data.display()
     );
     assert_eq!(said, expected);

@@ -33,7 +33,8 @@ async fn a_store_moves_there_and_back() {
     let big = submit(&running, "big", &["a@local.test", "b@local.test"], &large(700_000)).await;
     let data = running.data.path().to_owned();
     let (_, said) = admin.fail(&data, &["move-backend", "--to", url]);
-    let expected = "is in use by another mailbox-store; stop it, or choose another directory";
+    let expected =
+        "is in use by another mailbox-store; stop it, or choose another directory (--data; --state of mailtown)";
     assert_eq!(said, format!("error: {} {expected}\n", data.display()));
     let data = running.stop().await;
     let (_, said) = admin.fail(data.path(), &["move-backend", "--to", "mysql://u:s3cret@h/d"]);

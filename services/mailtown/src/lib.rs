@@ -105,7 +105,8 @@ impl Town {
         // All ports first: a town with one of them in use would be half a town.
         for stack in options.config.stacks() {
             let current = stack.current();
-            let listeners = StackListeners::bind(&current, options.bind, options.http_bind).await?;
+            let listeners =
+                StackListeners::bind(&current, options.bind, options.http_bind).await.map_err(listeners::with_hint)?;
             let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
             let [smtp, pop] = [PortKey::Smtp, PortKey::Pop].map(|key| addresses.addresses[key as usize]);
             running.push(RunningStack { stack: stack.clone(), smtp, pop });
@@ -117,7 +118,7 @@ impl Town {
             town.start_stack(&options, &overlay, stack, listeners, &addresses)?;
             town.stacks.push(addresses);
         }
-        tokio::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
+        telemetry::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
         let stacks = town.stacks.clone();
         tokio::select! {
             ready = ready(&stacks) => ready?,

@@ -10,6 +10,15 @@ use std::{
 };
 use tokio::net::TcpListener;
 
+/// Where a port is in use, it is most likely by a town that was started before.
+pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if kind != Some(io::ErrorKind::AddrInUse) {
+        return error;
+    }
+    anyhow::anyhow!("{error:#}; a town may be running already: --port-base N and --state DIR start a second one")
+}
+
 /// The sockets of a stack's four services, bound.
 pub(crate) struct StackListeners {
     pub(crate) smtp: smtp_gateway::Listeners,

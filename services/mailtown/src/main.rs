@@ -15,7 +15,7 @@ use service_kit::{
     descriptors,
     http::Token,
     shutdown::{self, Signals},
-    telemetry::LogArgs,
+    telemetry::{self, LogArgs},
     zone::Zone,
 };
 use std::{
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
             Some(Command::Check) => checked(&args),
             Some(Command::AddDomain(new)) => new.run(&args.files.config(), &args.files.zone()),
             Some(Command::Healthcheck) => healthy(&args).await,
-            None => run(args).await,
+            None => telemetry::program("mailtown", run(args)).await,
         }
     })
 }

@@ -41,7 +41,7 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
 ) -> Result<Json<MailboxSummary>, Problem> {
-    Ok(Json(api.store.mailbox(&mailbox(&address)?).await?))
+    Ok(Json(api.store.mailbox(&mailbox(&address)?).await.map_err(|error| api.problem(error))?))
 }
 
 /// The messages in a maildrop, in order of arrival: what POP3 lists.
@@ -66,7 +66,8 @@ pub(super) async fn messages(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<MaildropPage>, Problem> {
     let address = mailbox(&address)?;
-    Ok(Json(api.store.maildrop(&address, page.after_message()?, page.limit()?).await?))
+    let page = api.store.maildrop(&address, page.after_message()?, page.limit()?).await;
+    Ok(Json(page.map_err(|error| api.problem(error))?))
 }
 
 /// A message as the reader of this maildrop gets it.
@@ -83,5 +84,6 @@ pub(super) async fn raw(
     State(api): State<Arc<Api>>,
     Path((address, id)): Path<(String, String)>,
 ) -> Result<StoredMessage, Problem> {
-    Ok(api.store.delivered_raw(&mailbox(&address)?, message(&id)?).await?)
+    let raw = api.store.delivered_raw(&mailbox(&address)?, message(&id)?).await;
+    raw.map_err(|error| api.problem(error))
 }

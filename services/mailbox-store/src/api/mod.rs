@@ -13,13 +13,18 @@ mod transactions;
 
 pub(crate) use description::description;
 
-use crate::{logins::Logins, metrics::Metrics, store::Store};
+use crate::{
+    logins::Logins,
+    metrics::Metrics,
+    store::{Store, StoreError},
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
 use mail_api::{LEASE_SECONDS, Problem, ProblemKind};
+use mail_proto::Domain;
 use service_kit::{config::LiveStack, shutdown::CancellationToken};
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -47,6 +52,16 @@ impl Api {
     /// The largest message that is taken in. The trace headers that gateways add do not count against the limit (RFC 5321 §4.4).
     fn message_octets(&self) -> u64 {
         self.stack.current().limits.message_octets.saturating_add(TRACE_OCTETS)
+    }
+
+    /// What a caller is told. One who asked the store of another server learns which mail domains this one has.
+    fn problem(&self, error: StoreError) -> Problem {
+        if error != StoreError::MailboxUnknown {
+            return error.into();
+        }
+        let stack = self.stack.current();
+        let domains: Vec<_> = stack.domains.iter().map(Domain::as_str).collect();
+        Problem::new(error.kind(), format!("this store has the mail domains: {}", domains.join(", ")))
     }
 }
 

@@ -127,9 +127,13 @@ where
         match args.command {
             Some(ServiceCommand::Healthcheck) => healthcheck(args, health).await,
             None => {
-                let launch = launch(args, health)?;
+                let (launch, config) = launch(args, health)?;
                 let server = launch.stack.current().name.clone();
-                telemetry::service(health.service(), server.as_str(), start(launch)).await
+                let service = async {
+                    telemetry::spawn(config.watch(launch.reload.clone(), launch.shutdown.clone()));
+                    start(launch).await
+                };
+                telemetry::service(health.service(), server.as_str(), service).await
             }
         }
     })
@@ -158,7 +162,8 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<Launch> {
+/// What the service starts with, and the configuration to watch meanwhile.
+fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveConfig)> {
     let name = args.stack()?.name;
     let config = LiveConfig::open(&args.config)?;
     let servers = config.servers();
@@ -168,8 +173,8 @@ fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<Launch> {
     descriptors::raise();
     descriptors::expect(descriptors::needed(&stack.current(), health));
     let Signals { shutdown, reload } = shutdown::on_signal()?;
-    telemetry::spawn(config.watch(reload.clone(), shutdown.clone()));
-    Ok(Launch { stack, servers, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind })
+    let launch = Launch { stack, servers, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind };
+    Ok((launch, config))
 }
 
 /// Refuses to serve HTTP beyond loopback to everybody.
@@ -338,10 +343,19 @@ pub async fn alive(address: SocketAddr) -> anyhow::Result<()> {
 async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     let url = format!("http://{address}/{path}");
     let http = reqwest::Client::builder().timeout(HEALTHCHECK_TIMEOUT).no_proxy().build()?;
-    let response = http.get(&url).send().await.map_err(io::Error::other).with_context(|| format!("{url} is silent"))?;
+    let response = http.get(&url).send().await.map_err(|error| silent(&url, address, error))?;
     let status = response.status();
     anyhow::ensure!(status.is_success(), "{url} answered {status}: {}", response.text().await?.trim_end());
     Ok(())
+}
+
+/// Says that nothing answers at `url`, and why: of all causes, the last alone.
+fn silent(url: &str, address: SocketAddr, error: reqwest::Error) -> anyhow::Error {
+    let error = anyhow::Error::new(error);
+    let cause = error.root_cause();
+    let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    let is_nobody = kind == Some(io::ErrorKind::ConnectionRefused) && address.ip().is_loopback();
+    anyhow::anyhow!("{url} is silent: {cause}{}", if is_nobody { "; is the town running?" } else { "" })
 }
 
 #[cfg(test)]
@@ -360,6 +374,17 @@ mod tests {
             bind: bind.parse().unwrap(),
             http_bind: LOOPBACK,
         }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_not_there_is_told_with_one_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = format!("{:#}", ready(address).await.unwrap_err());
+        let expected =
+            format!("http://{address}/readyz is silent: Connection refused (os error 111); is the town running?");
+        assert_eq!(error, expected);
     }
 
     #[test]

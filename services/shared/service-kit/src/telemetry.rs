@@ -74,6 +74,11 @@ pub async fn service<T, E>(
     .await
 }
 
+/// Runs a program of several services. Each line that it logs outside of them says that it is the program's.
+pub async fn program<T>(name: &'static str, run: impl Future<Output = T>) -> T {
+    run.instrument(tracing::error_span!("service", service = name)).await
+}
+
 /// Logs that a service listens.
 pub fn listening(protocol: &'static str, address: std::io::Result<SocketAddr>) {
     if let Ok(address) = address {
@@ -162,6 +167,19 @@ mod tests {
             .finish();
         with_default(subscriber, log);
         String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn lines_outside_of_a_service_are_those_of_the_program() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let run = || {
+            runtime.block_on(program("mailtown", async {
+                tracing::info!(target: "mailtown", "of the program");
+                spawn(async { tracing::info!(target: "mailtown", "of its task") }).await.unwrap();
+            }));
+        };
+        let span = "INFO service{service=\"mailtown\"}: ";
+        assert_eq!(logged("info", run).replace(span, "-").replace(' ', ""), "-oftheprogram\n-ofitstask\n");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another store has it.
-    #[error("{} is in use by another mailbox-store; stop it, or choose another directory", path.display())]
+    #[error("{} is in use by another mailbox-store; stop it, or choose another directory (--data; --state of mailtown)", path.display())]
     InUse {
         /// The store's directory.
         path: PathBuf,

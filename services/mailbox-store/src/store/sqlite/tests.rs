@@ -166,7 +166,8 @@ async fn a_directory_has_one_store() {
     let clock = ManualClock::new();
     let first = open(directory.path(), &clock, false).unwrap();
     let error = open(directory.path(), &clock, false).err().unwrap();
-    let expected = "is in use by another mailbox-store; stop it, or choose another directory";
+    let expected =
+        "is in use by another mailbox-store; stop it, or choose another directory (--data; --state of mailtown)";
     assert_eq!(error.to_string(), format!("{} {expected}", directory.path().display()));
     first.close().await;
     open(directory.path(), &clock, false).unwrap();
