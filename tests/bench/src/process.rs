@@ -16,6 +16,8 @@ use std::{
 /// How long a process may take to start to listen, and to stop once it was told to.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
+/// For how long a process that is at rest has computed nothing, one hundredth of a second aside.
+const REST: Duration = Duration::from_millis(300);
 /// How much of a log is shown when a process fails.
 const LOG_LINES: usize = 10;
 
@@ -101,6 +103,32 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
         Ok(number.parse()?)
+    }
+
+    /// Waits until it has computed nothing for [`REST`]: after its start it may still hash passwords.
+    ///
+    /// # Errors
+    /// When it is gone, or does not come to rest.
+    pub(crate) async fn rest(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let mut before = self.processor_ticks()?;
+        loop {
+            tokio::time::sleep(REST).await;
+            let now = self.processor_ticks()?;
+            if now <= before + 1 {
+                return Ok(());
+            }
+            anyhow::ensure!(started.elapsed() < PATIENCE, "{}", self.failure("does not come to rest"));
+            before = now;
+        }
+    }
+
+    /// The time that it has used of the processors, in hundredths of a second.
+    fn processor_ticks(&self) -> anyhow::Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program, in parentheses, may hold anything. User and system time are fields 14 and 15.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
+        fields.map(|ticks| Ok(ticks.parse::<u64>()?)).sum()
     }
 
     fn failure(&self, what: &str) -> anyhow::Error {

@@ -189,6 +189,14 @@ impl Town {
         &self.plan
     }
 
+    /// Waits until it computes nothing any more.
+    ///
+    /// # Errors
+    /// When it is gone, or does not come to rest.
+    pub(crate) async fn rest(&self) -> anyhow::Result<()> {
+        self.process.rest().await
+    }
+
     /// The memory it has resident, in MiB.
     ///
     /// # Errors

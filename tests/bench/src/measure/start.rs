@@ -55,6 +55,7 @@ impl Starts {
         let plan = Plan::write(bench.state.join(name), &bench.ports, Shape::SHIPPED)?;
         let town = start(binaries, plan).await?;
         self.first_ms.push(town.started_in.as_secs_f64() * 1e3);
+        town.rest().await?;
         self.resident_mib.push(town.resident_mib()?);
         let town = start(binaries, town.stop()).await?;
         self.again_ms.push(town.started_in.as_secs_f64() * 1e3);
