@@ -96,8 +96,8 @@ impl Writer {
     /// Starts the writing thread.
     pub(super) fn start(desk: Desk, connection: Connection) -> Result<Self> {
         let metrics = desk.metrics.clone();
-        let last_id = last_id(&connection)?;
-        Ok(Self { state: RwLock::new(State::Running(Running::start(desk, connection, last_id)?)), metrics })
+        let (thread, last_id) = (IdleThread::spawn()?, last_id(&connection)?);
+        Ok(Self { state: RwLock::new(State::Running(thread.start(desk, connection, last_id)?)), metrics })
     }
 
     /// Starts the writing thread as soon as the storage allows. Until then changes fail.
@@ -126,6 +126,8 @@ impl Writer {
 
     /// As [`Writer::start_late`], while nobody reads and nobody else tries. Blocks.
     fn start_now(&self) -> Result<()> {
+        // Before the desk is taken: a change that finds no thread leaves it to the next one.
+        let thread = IdleThread::spawn()?;
         let (readers, desk) = match &mut *self.write_state() {
             State::PutOff { readers, desk } => (Arc::clone(readers), desk.take()),
             State::Running(_) | State::Closed => return Ok(()),
@@ -140,8 +142,7 @@ impl Writer {
         match opened {
             Ok((last_id, connection)) => {
                 tracing::info!(path = %desk.path.display(), "the database can be written again");
-                // Where there is not even a thread, no later change finds the desk.
-                *state = State::Running(Running::start(desk, connection, last_id)?);
+                *state = State::Running(thread.start(desk, connection, last_id)?);
                 readers.join_writer();
                 Ok(())
             }
@@ -201,16 +202,33 @@ impl Writer {
     }
 }
 
-impl Running {
-    fn start(desk: Desk, connection: Connection, last_id: i64) -> Result<Self> {
+/// A writing thread that waits for what it works with. It ends when this is dropped.
+struct IdleThread {
+    hand_over: oneshot::Sender<Scribe>,
+    thread: JoinHandle<()>,
+}
+
+impl IdleThread {
+    fn spawn() -> Result<Self> {
+        let (hand_over, scribe) = oneshot::channel::<Scribe>();
+        let span = tracing::Span::current();
+        let run = move || {
+            if let Ok(scribe) = scribe.blocking_recv() {
+                span.in_scope(|| scribe.run());
+            }
+        };
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(run);
+        let thread =
+            thread.map_err(|error| StoreError::Unavailable(format!("cannot start the writing thread: {error}")))?;
+        Ok(Self { hand_over, thread })
+    }
+
+    fn start(self, desk: Desk, connection: Connection, last_id: i64) -> Result<Running> {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let scribe = Scribe { desk, connection, last_id, waiting };
-        let span = tracing::Span::current();
-        let thread = thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || span.in_scope(|| scribe.run()))
-            .map_err(|error| StoreError::Unavailable(format!("cannot start the writing thread: {error}")))?;
-        Ok(Self { jobs, thread })
+        let taken = self.hand_over.send(scribe);
+        taken.map_err(|_| StoreError::Internal("the writing thread ended".to_owned()))?;
+        Ok(Running { jobs, thread: self.thread })
     }
 }
 
