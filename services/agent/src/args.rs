@@ -105,7 +105,7 @@ pub struct Send {
 /// The flags of `fetch`.
 #[derive(Debug, clap::Args)]
 pub struct Fetch {
-    /// Wait so many seconds for a message; fail if none came
+    /// Wait for a message, at most this long; fail if none came
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u32>,
     /// Leave the messages in the maildrop
