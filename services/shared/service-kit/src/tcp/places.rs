@@ -188,6 +188,10 @@ impl Place {
     /// Waits for the end of `wait`, as a busy connection until `busy_until` and then as an idle one. Returns `None` as
     /// [`Place::idle`] does.
     pub async fn idle_from<T>(&self, busy_until: Instant, wait: impl Future<Output = T>) -> Option<T> {
+        // A timer does not fire at once, even when its time has passed.
+        if busy_until <= Instant::now() {
+            return self.idle(wait).await;
+        }
         let mut wait = pin!(wait);
         match timeout_at(busy_until, &mut wait).await {
             Ok(done) => Some(done),
@@ -254,6 +258,16 @@ mod tests {
         tokio::time::advance(SILENCE).await;
         assert_eq!(state(&mut waiting).await, Poll::Pending);
         let _next = places.take(ip("127.0.0.1")).unwrap();
+        assert_eq!(state(&mut waiting).await, Poll::Ready(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_busy_any_more_is_idle_at_once() {
+        let places = places(1, 1);
+        let place = places.take(ip("127.0.0.1")).unwrap();
+        let mut waiting: Waiting<'_> = Box::pin(place.idle_from(Instant::now(), pending()));
+        assert_eq!(state(&mut waiting).await, Poll::Pending);
+        assert!(places.take(ip("127.0.0.1")).is_some());
         assert_eq!(state(&mut waiting).await, Poll::Ready(None));
     }
 
