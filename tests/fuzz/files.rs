@@ -1,11 +1,11 @@
 //! The files of a town: an error is one line that names the file, and its line where it has one.
 
 use crate::{fuzz, is_one_line};
-use service_kit::{
-    config::Config,
+use std::{fmt::Write, path::Path};
+use town_config::{
+    Config,
     zone::{Host, Port, Zone, ZoneError},
 };
-use std::{fmt::Write, path::Path};
 
 /// Checks what is said about a file of this content.
 fn check_error(error: &ZoneError, path: &str, content: &[u8]) {

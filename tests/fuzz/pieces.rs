@@ -2,7 +2,7 @@
 
 use crate::{cuts, fuzz};
 use bytes::BytesMut;
-use mail_api::{Submission, frame, split_head};
+use internal_api::{Submission, frame, split_head};
 use mail_proto::{
     dot::{DotDecoder, DotEncoder},
     line::{LineDecoder, LineError},

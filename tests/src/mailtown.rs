@@ -2,7 +2,6 @@
 
 use crate::{PATIENCE, Pop3Client, SmtpClient, binaries, eventually};
 use rustix::process::{Pid, Signal, kill_process};
-use service_kit::{config::PortKey, ports_file::Ports};
 use std::{
     ffi::OsStr,
     fs::{self, File},
@@ -12,6 +11,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use town_config::{PortKey, ports_file::Ports};
 
 /// A process in a directory of its own, which tells in `ports.json` there where it listens; killed when it is dropped.
 #[derive(Debug)]

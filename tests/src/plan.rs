@@ -1,8 +1,8 @@
 //! What a town under test is to be like.
 
 use crate::{EXMAIL, GMAIL, PortBlock, Site, USR, USR1, USR2};
-use service_kit::config::PortKey;
 use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
+use town_config::PortKey;
 
 /// The default town's two stacks and three users on ports of their own, with changes.
 #[derive(Debug)]

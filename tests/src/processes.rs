@@ -1,7 +1,7 @@
 //! A town of eight processes, each of which can be killed and started again.
 
 use crate::{EXMAIL, ForgetfulDisk, GMAIL, PATIENCE, Plan, Site, TOKEN, binaries, eventually};
-use service_kit::{cli, config::PortKey};
+use service_kit::cli;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -11,6 +11,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 use tokio::process::{Child, Command};
+use town_config::PortKey;
 
 /// What Linux says of the memory of a process in `/proc/PID/status`, in KiB: `VmRSS` now, `VmHWM` at most so far.
 ///

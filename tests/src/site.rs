@@ -1,16 +1,16 @@
 //! Where a town's files are and where it is reached: what is the same in one process and in eight.
 
 use crate::{EXMAIL, GMAIL, PATIENCE, Pop3Client, PortBlock, SmtpClient, USR, USR1, USR2, eventually, plan};
-use mail_api::{Endpoint, MaildropPage, MessagePage, QueueEntry, QueuePage, StoreClient};
+use internal_api::{Endpoint, MaildropPage, MessagePage, QueueEntry, QueuePage, StoreClient};
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
-use service_kit::config::PortKey;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 use tempfile::TempDir;
+use town_config::PortKey;
 
 /// The bearer token of every town under test.
 pub const TOKEN: &str = "the token of a town under test";

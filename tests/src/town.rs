@@ -3,11 +3,12 @@
 use crate::{Plan, Site, TOKEN};
 use mailtown::{Options, Town};
 use pseudo_dns::ZoneSource;
-use service_kit::{config::LiveConfig, http::Token, shutdown::Reload};
+use service_kit::http::Token;
 use std::{
     net::{IpAddr, Ipv4Addr},
     ops::Deref,
 };
+use town_config::{LiveConfig, Reload};
 
 /// A town that runs in this process until it is dropped.
 pub struct TestTown {

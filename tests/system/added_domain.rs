@@ -1,7 +1,7 @@
 //! A domain that `mailtown add-domain` has written.
 
 use crate::ports::{free_ports, options};
-use service_kit::config::PortKey;
+use town_config::PortKey;
 use town_tests::{
     EXMAIL, GMAIL, Mailtown, Plan, USR, USR1,
     mailtown::{address, arrives, command, send},

@@ -12,7 +12,6 @@ mod sender;
 
 pub(crate) use ledger::{Kill, Ledger, Verdict};
 use reader::Reader;
-use service_kit::config::PortKey;
 use std::{
     env,
     hash::{BuildHasher, RandomState},
@@ -22,6 +21,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{task::JoinSet, time::sleep};
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Random, Service, USR, USR1, USR2, binaries, eventually};
 
 /// How often something is killed unless `MAILTOWN_KILLS` says otherwise.

@@ -1,7 +1,6 @@
 //! Messages that are claimed together, and what becomes of the others when one of them goes wrong.
 
 use reqwest::Method;
-use service_kit::config::PortKey;
 use std::{
     collections::HashMap,
     sync::{
@@ -9,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use town_config::PortKey;
 use town_tests::{Answer, EXMAIL, FakePeer, Line, PATIENCE, Plan, TestTown, USR1, eventually, polite};
 
 /// A town and its peer, which takes nothing until all that was sent to it is to be claimed at once.
@@ -42,7 +42,7 @@ impl Together {
     }
 
     /// Has all that waits claimed at once, and waits until that was seen to; answers what still waits.
-    async fn relay(&self) -> Vec<mail_api::QueueEntry> {
+    async fn relay(&self) -> Vec<internal_api::QueueEntry> {
         self.is_open.store(true, Ordering::SeqCst);
         let tried_before: HashMap<_, _> = self.town.queue(EXMAIL).await.iter().map(attempts).collect();
         self.town.call(Method::POST, EXMAIL, PortKey::Store, "/v1/queue/flush").await;
@@ -63,7 +63,7 @@ impl Together {
     }
 }
 
-fn attempts(entry: &mail_api::QueueEntry) -> ((mail_api::MessageId, String), u32) {
+fn attempts(entry: &internal_api::QueueEntry) -> ((internal_api::MessageId, String), u32) {
     ((entry.message, entry.recipient.to_string()), entry.attempts)
 }
 

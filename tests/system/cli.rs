@@ -1,7 +1,6 @@
 //! The command lines: what is wrong is said in one line that names file, key and remedy.
 
 use reqwest::{Method, StatusCode};
-use service_kit::config::PortKey;
 use std::{
     ffi::{OsStr, OsString},
     fs,
@@ -9,6 +8,7 @@ use std::{
     path::Path,
     process::{Command, Output, Stdio},
 };
+use town_config::PortKey;
 use town_tests::{EXMAIL, Plan, ProcessTown, Service, Site, binaries};
 
 const SERVICES: [&str; 4] = ["mailbox-store", "pseudo-dns", "pop3-gateway", "smtp-gateway"];

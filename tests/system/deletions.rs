@@ -5,7 +5,7 @@
 use crate::campaign::setting;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use mail_api::{BatchOutcome, StoreClient, Submission};
+use internal_api::{BatchOutcome, StoreClient, Submission};
 use rusqlite::{Connection, OpenFlags, params};
 use std::{
     fs,

@@ -1,13 +1,14 @@
 //! A town that has few file descriptors.
 
 use crate::logs::NativeTown;
-use service_kit::{cli, config::PortKey, descriptors};
+use service_kit::cli;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
+use town_config::{PortKey, descriptors};
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, USR1};
 
 const DESCRIPTORS: usize = 1024;

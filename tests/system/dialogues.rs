@@ -2,8 +2,8 @@
 //! played against the gateway in its own tests, with a store that fails on purpose.)
 
 use dialogue::Dialogue;
-use service_kit::config::PortKey;
 use tokio::net::TcpStream;
+use town_config::PortKey;
 use town_tests::{EXMAIL, Plan, TestTown};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dialogues/smtp");

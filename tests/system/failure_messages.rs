@@ -1,10 +1,10 @@
 //! Mail that cannot arrive: its sender is told, in a form that mail clients understand (RFC 3464).
 
-use mail_api::Submission;
+use internal_api::Submission;
 use mail_parser::{MessageParser, MimeHeaders};
 use mail_proto::ReversePath;
-use service_kit::config::PortKey;
 use std::time::Duration;
+use town_config::PortKey;
 use town_tests::{EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, TestTown, USR1, USR2, polite};
 
 /// A failure message, taken apart.

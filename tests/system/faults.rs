@@ -2,7 +2,7 @@
 //! finishes first.
 
 use mail_proto::pop3::Command;
-use service_kit::config::PortKey;
+use town_config::PortKey;
 use town_tests::{EXMAIL, PATIENCE, Plan, Pop3Client, ProcessTown, Service, SmtpClient, USR, USR1, USR2, eventually};
 
 const STORE: Service = Service { binary: "mailbox-store", server: EXMAIL };

@@ -2,11 +2,11 @@
 
 use mail_proto::pop3::Command;
 use reqwest::{Method, StatusCode};
-use service_kit::config::PortKey;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, Plan, TOKEN, TestTown, USR1};
 
 const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];

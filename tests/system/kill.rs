@@ -1,6 +1,5 @@
 //! `kill -9` of each service of a town under load: whatever was acknowledged is there at the end.
 
-use service_kit::config::PortKey;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,6 +9,7 @@ use std::{
     time::Duration,
 };
 use tokio::task::JoinSet;
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Service, SmtpClient, USR, USR1, eventually};
 
 /// How many messages must be acknowledged between two kills.

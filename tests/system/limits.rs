@@ -1,8 +1,8 @@
 //! Clients that are too many, too slow, or gone.
 
-use service_kit::config::PortKey;
 use std::{fs, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
+use town_config::PortKey;
 use town_tests::{EXMAIL, FakePeer, PATIENCE, Plan, Pop3Client, SmtpClient, TestTown, USR1, USR2, eventually, polite};
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `config.toml` edited while the town runs.
 
-use service_kit::config::PortKey;
 use std::{fs, time::Duration};
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, Plan, Pop3Client, ProcessTown, Site, TestTown, USR1};
 
 /// How long an edit may take to be in force.

@@ -1,7 +1,7 @@
 //! What a native town logs, and what it does on signals.
 
 use rustix::process::{Pid, Signal, kill_process};
-use service_kit::{cli, config::PortKey};
+use service_kit::cli;
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
@@ -9,6 +9,7 @@ use std::{
     process::Stdio,
 };
 use tokio::process::{Child, Command};
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, binaries, eventually, memory_kib};
 
 /// `mailtown` as a process; it is killed when this is dropped.

@@ -1,9 +1,9 @@
 //! How the relay looks exchanges up: over HTTP, or over DNS.
 
 use reqwest::Method;
-use service_kit::config::PortKey;
 use std::{collections::BTreeMap, fs};
 use tokio::net::UdpSocket;
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Service, Site, TestTown, USR, USR1, eventually};
 
 const DNS: Service = Service { binary: "pseudo-dns", server: EXMAIL };

@@ -1,6 +1,6 @@
 //! A message for more recipients than a peer takes in one transaction (RFC 5321 §4.5.3.1.10).
 
-use mail_api::Submission;
+use internal_api::Submission;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},

@@ -44,7 +44,7 @@ async fn a_store_of_many_accounts_stays_small() {
 }
 
 async fn log_in(town: &ProcessTown, number: usize, right: bool) {
-    let mut client = Pop3Client::connect(town.address(GMAIL, service_kit::config::PortKey::Pop)).await.unwrap();
+    let mut client = Pop3Client::connect(town.address(GMAIL, town_config::PortKey::Pop)).await.unwrap();
     let password = if right { format!("many{number}") } else { "guess".to_owned() };
     let outcome = client.log_in(&format!("many{number}@gmail.com"), &password).await;
     assert_eq!(outcome.is_ok(), right, "{number}: {outcome:?}");

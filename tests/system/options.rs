@@ -1,13 +1,13 @@
 //! What the options of `mailtown` change, seen from outside the process.
 
 use crate::ports::{exchange_mail, options, p_record};
-use service_kit::config::PortKey;
 use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
 };
 use tokio::net::TcpStream;
+use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, Mailtown, Plan, PortBlock, mailtown::address};
 
 const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];

@@ -1,13 +1,13 @@
 //! Ports that are not those of the configuration: chosen by the system, or moved.
 
-use mail_api::{DnsClient, Endpoint};
-use service_kit::{config::PortKey, ports_file::Ports};
+use internal_api::{DnsClient, Endpoint};
 use std::{
     collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+use town_config::{PortKey, ports_file::Ports};
 use town_tests::{
     EXMAIL, GMAIL, Mailtown, PATIENCE, Plan, PortBlock, Site, USR, USR1, eventually,
     mailtown::{address, arrives, command, send},

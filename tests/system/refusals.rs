@@ -1,11 +1,11 @@
 //! Peers that have enough of a connection, or turn out to be this very server.
 
 use reqwest::Method;
-use service_kit::config::PortKey;
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
 };
+use town_config::PortKey;
 use town_tests::{Answer, EXMAIL, FakePeer, Line, PATIENCE, Plan, TestTown, USR1, eventually, polite};
 
 /// A town that has just been told to send these two messages to peer.example. They are claimed together, and so they go

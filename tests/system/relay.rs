@@ -1,11 +1,11 @@
 //! Mail on its way to a peer that is not at its best.
 
 use reqwest::Method;
-use service_kit::config::PortKey;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
+use town_config::PortKey;
 use town_tests::{
     Answer, EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, ProcessTown, Service, TestTown, USR, USR1, eventually, polite,
 };
@@ -148,7 +148,7 @@ async fn a_flush_tries_again_at_once() {
     town.send(USR1, &["a@peer.example"], b"Subject: flush\r\n\r\n").await;
     town.deferred(EXMAIL).await;
     let flushed = town.call(Method::POST, EXMAIL, PortKey::Store, "/v1/queue/flush").await;
-    assert_eq!(flushed.json::<mail_api::Flushed>().await.unwrap().entries, 1);
+    assert_eq!(flushed.json::<internal_api::Flushed>().await.unwrap().entries, 1);
     peer.heard("S: 250 2.0.0 taken", 1).await;
     town.drained(EXMAIL).await;
 }

@@ -7,10 +7,9 @@ mod small_disk;
 use crate::campaign::{Kill, Ledger, plan, seed, setting, sound, survive};
 use bytes::Bytes;
 use futures_util::stream;
-use mail_api::{OpenSession, ProblemKind, Submission};
+use internal_api::{OpenSession, ProblemKind, Submission};
 use mail_proto::{ReversePath, pop3::Command};
 use reqwest::{Method, Response, StatusCode};
-use service_kit::config::PortKey;
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -18,6 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{sync::mpsc, time::sleep};
+use town_config::PortKey;
 use town_tests::{
     EXMAIL, Errno, GMAIL, Operation, PATIENCE, Plan, Pop3Client, ProcessTown, Random, Service, SmtpClient, TOKEN, USR1,
     USR2, eventually,

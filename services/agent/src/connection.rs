@@ -4,13 +4,13 @@ use crate::{printable, transcript::Transcript};
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
 use mail_proto::line::LineDecoder;
-use service_kit::zone::Port;
 use std::{
     fmt,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
 };
+use town_config::zone::Port;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, or not listen (RFC 5321 §4.5.3.2).

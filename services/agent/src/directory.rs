@@ -4,15 +4,15 @@ use crate::{Args, Hosts, connection::Location, printable};
 use anyhow::{Context, bail, ensure};
 use dns_client::{LookupError, NameServer};
 use mail_proto::Domain;
-use service_kit::{
-    config::{Config, ConfigError, PortKey, Profile},
-    ports_file::Ports,
-    zone::{Host, Lookup, Port, Zone},
-};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+};
+use town_config::{
+    Config, ConfigError, PortKey, Profile,
+    ports_file::Ports,
+    zone::{Host, Lookup, Port, Zone},
 };
 
 /// How often a name server is asked: a pseudo-dns on this machine answers at once, or is not there.

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Zoned;
 use mail_proto::Mailbox;
-use service_kit::config::Profile;
+use town_config::Profile;
 use uuid::Uuid;
 
 /// The octets of text that one line of 76 base64 digits holds (RFC 2045 §6.8).

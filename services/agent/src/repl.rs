@@ -15,8 +15,8 @@ use mail_proto::{
     Mailbox,
     pop3::{Command, CommandError, StatusLine},
 };
-use service_kit::config::Profile;
 use std::{io, ops::ControlFlow};
+use town_config::Profile;
 
 const PROMPT: &str = "[smtp|pop|exit]>>> ";
 const HELP: &str = "smtp sends a message, pop reads your maildrop, exit or quit ends";

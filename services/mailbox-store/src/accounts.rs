@@ -5,10 +5,7 @@ use crate::{
     store::{Account, Result, Store, StoreError},
 };
 use mail_proto::Mailbox;
-use service_kit::{
-    config::{Password, Quota, Stack},
-    shutdown::CancellationToken,
-};
+use service_kit::shutdown::CancellationToken;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -16,6 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify};
+use town_config::{Password, Quota, Stack};
 
 /// How many passwords are checked between two writes of what is known of them.
 const SAVE_EVERY: usize = 64;
@@ -187,9 +185,9 @@ mod tests {
     use super::*;
     use crate::{metrics::Metrics, passwords::Hasher, service};
     use prometheus_client::registry::Registry;
-    use service_kit::config::Config;
     use std::{collections::HashMap, time::Instant};
     use tempfile::TempDir;
+    use town_config::Config;
 
     /// A store in a directory of its own, and what keeps it in step with a configuration.
     struct Fixture {

@@ -7,11 +7,9 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Parser;
-use service_kit::{
-    cli::{self, ServiceArgs},
-    config::PortKey,
-};
+use service_kit::cli::{self, ServiceArgs};
 use std::{path::PathBuf, process::ExitCode};
+use town_config::PortKey;
 
 /// Keeps the accounts, messages, maildrops and outbound queue of one stack.
 #[derive(Debug, Parser)]

@@ -14,7 +14,6 @@ use crate::{
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::{LiveStack, Profile, Stack},
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
     telemetry,
@@ -27,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
+use town_config::{LiveStack, Profile, Stack};
 
 /// How long to wait when nothing could be removed.
 const SWEEP_PAUSE: Duration = Duration::from_secs(30);

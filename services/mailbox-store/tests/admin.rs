@@ -4,7 +4,7 @@
 
 mod support;
 
-use mail_api::{MaildropUpdate, MessageId, OpenSession, ProblemKind};
+use internal_api::{MaildropUpdate, MessageId, OpenSession, ProblemKind};
 use rusqlite::Connection;
 use std::{
     fs::{self, OpenOptions},

@@ -6,7 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use futures_util::stream;
-use mail_api::{
+use internal_api::{
     Accepted, ApiError, BATCH_MEDIA_TYPE, BatchOutcome, BroughtClaim, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage,
     MaildropUpdate, Message, MessageId, MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage,
     RecipientOutcome, Renewal, Settlement,

@@ -7,7 +7,7 @@ mod server;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use mail_api::{
+use internal_api::{
     ApiError, Claim, ClaimRequest, Endpoint, MaildropSession, MaildropUpdate, MessageId, OpenSession, Outcome,
     ProblemKind, RecipientOutcome, Settlement, StoreClient, Submission,
 };

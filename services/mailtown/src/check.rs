@@ -1,14 +1,14 @@
 //! Whether configuration and zone fit together and can be used, each being valid in itself.
 
-use mail_api::MailExchange;
+use mail_proto::MailExchange;
 use mailbox_store::accounts;
-use service_kit::{
-    config::{Config, PortKey, RelayLookup, Stack},
-    zone::{Host, Lookup, Port, Zone},
-};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+};
+use town_config::{
+    Config, PortKey, RelayLookup, Stack,
+    zone::{Host, Lookup, Port, Zone},
 };
 
 /// How bad a finding is.

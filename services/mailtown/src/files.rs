@@ -1,11 +1,8 @@
 //! Where configuration and zone come from.
 
 use pseudo_dns::ZoneSource;
-use service_kit::{
-    config::{Config, ConfigError, LiveConfig, PortMove},
-    zone::Zone,
-};
 use std::path::{Path, PathBuf};
+use town_config::{Config, ConfigError, LiveConfig, PortMove, zone::Zone};
 
 const DEFAULT_CONFIG: &str = "data/config.toml";
 const DEFAULT_ZONE: &str = "data/fdns.toml";

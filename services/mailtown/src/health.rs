@@ -1,15 +1,12 @@
 //! Whether a town that runs on this machine is ready.
 
 use anyhow::{Context, ensure};
-use service_kit::{
-    cli,
-    config::{LiveConfig, PortKey},
-    ports_file::Ports,
-};
+use service_kit::cli;
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
 };
+use town_config::{LiveConfig, PortKey, ports_file::Ports};
 
 /// The HTTP port of each service of a stack.
 pub(crate) const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];

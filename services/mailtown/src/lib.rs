@@ -13,17 +13,11 @@ pub use files::FileArgs;
 pub use ports_file::PortsFile;
 
 use anyhow::Context;
+use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
-use mail_api::{DnsClient, StoreClient};
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
-use service_kit::{
-    cli,
-    config::{LiveConfig, LiveStack, PortKey, Stack},
-    http::Token,
-    shutdown::{CancellationToken, Reload},
-    telemetry,
-};
+use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
 use smtp_gateway::Hosts;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -32,6 +26,7 @@ use std::{
     time::Duration,
 };
 use tokio::task::JoinSet;
+use town_config::{LiveConfig, LiveStack, PortKey, Reload, Stack};
 
 /// How long the services may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);

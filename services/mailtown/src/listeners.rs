@@ -1,14 +1,12 @@
 //! The sockets of one stack.
 
-use service_kit::{
-    cli,
-    config::{PortKey, Stack},
-};
+use service_kit::cli;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
 };
 use tokio::net::TcpListener;
+use town_config::{PortKey, Stack};
 
 /// Where a port is in use, it is most likely by a town that was started before.
 pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {

@@ -11,18 +11,16 @@ use mailtown::{
 };
 use service_kit::{
     cli,
-    config::{Config, LiveConfig, PortKey},
-    descriptors,
     http::Token,
     shutdown::{self, Signals},
     telemetry::{self, LogArgs},
-    zone::Zone,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     process::ExitCode,
 };
+use town_config::{Config, LiveConfig, PortKey, descriptors, zone::Zone};
 
 const EXAMPLES: &str = "\
 Examples:

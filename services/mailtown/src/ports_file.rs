@@ -2,7 +2,6 @@
 
 use crate::StackAddresses;
 use anyhow::{Context, ensure};
-use service_kit::{config::PortKey, ports_file::Ports};
 use std::{
     fs::{self, Permissions},
     io::{self, Write},
@@ -10,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
+use town_config::{PortKey, ports_file::Ports};
 
 /// The ports file of this process. It is there from [`PortsFile::write`] until this is dropped.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 
 use crate::StackAddresses;
 use anstyle::{AnsiColor, Style};
-use service_kit::config::PortKey;
 use std::{
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
     path::Path,
 };
+use town_config::PortKey;
 
 const HEADINGS: [&str; 6] = ["server", "mail domain", "SMTP", "POP3", "store API", "DNS"];
 

@@ -7,7 +7,7 @@ use crate::{
     wire::{OUTPUT_OCTETS, Wire, WireError},
 };
 use bytes::Bytes;
-use mail_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
+use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
 use mail_proto::{
     Mailbox,
     pop3::{

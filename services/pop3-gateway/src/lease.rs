@@ -1,6 +1,6 @@
 //! The lock of a maildrop: a lease, kept as long as its session lives.
 
-use mail_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
+use internal_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
 use mail_proto::Mailbox;
 use std::time::Duration;
 use tokio::time::Instant;

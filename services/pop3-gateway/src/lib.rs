@@ -7,12 +7,11 @@ mod metrics;
 mod wire;
 
 use axum::Router;
-use mail_api::StoreClient;
+use internal_api::StoreClient;
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::{LiveStack, Profile, Stack},
     http::{HttpService, Token, ready_with_store},
     shutdown::CancellationToken,
     tcp::ConnectionLimits,
@@ -20,6 +19,7 @@ use service_kit::{
 };
 use std::{io, sync::Arc};
 use tokio::net::TcpListener;
+use town_config::{LiveStack, Profile, Stack};
 use utoipa::OpenApi;
 
 /// What a connection over the limit is told.

@@ -2,11 +2,9 @@
 
 use clap::Parser;
 use pop3_gateway::{Config, Listeners};
-use service_kit::{
-    cli::{self, Launch, ServiceArgs},
-    config::PortKey,
-};
+use service_kit::cli::{self, Launch, ServiceArgs};
 use std::process::ExitCode;
+use town_config::PortKey;
 
 /// POP3 in front of the stack's mailbox store: lets users read and delete their mail.
 #[derive(Parser)]

@@ -2,8 +2,8 @@
 
 mod support;
 
-use service_kit::config::Profile;
 use support::{FakeStore, RunningGateway, fixture::ACCOUNTS};
+use town_config::Profile;
 
 #[tokio::test]
 async fn every_dialogue_over_tcp() {

@@ -10,8 +10,8 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     routing::get,
 };
-use mail_api::{Problem, ProblemKind, RecordType, Records, Resolution, ResolveQuery};
-use service_kit::zone::{Lookup, absolute_name};
+use internal_api::{Problem, ProblemKind, RecordType, Records, Resolution, ResolveQuery};
+use town_config::zone::{Lookup, absolute_name};
 use utoipa::{OpenApi as _, openapi::OpenApi};
 
 #[derive(Clone)]

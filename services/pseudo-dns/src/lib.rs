@@ -18,15 +18,18 @@ use prometheus_client::registry::Registry;
 use reload::ZoneFile;
 use served::ServedZone;
 use service_kit::{
-    http::{Hosts, HttpService, Token, always_ready},
-    shutdown::{CancellationToken, Reload},
-    telemetry, watched_file,
-    zone::{Zone, ZoneError},
+    http::{HttpService, Token, always_ready},
+    shutdown::CancellationToken,
+    telemetry,
 };
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
+};
+use town_config::{
+    Hosts, Reload, watched_file,
+    zone::{Zone, ZoneError},
 };
 use wire::Responder;
 

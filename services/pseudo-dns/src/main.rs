@@ -2,11 +2,9 @@
 
 use clap::Parser;
 use pseudo_dns::{Config, Listeners, Overlay, ZoneSource};
-use service_kit::{
-    cli::{self, Launch, ServiceArgs},
-    config::PortKey,
-};
+use service_kit::cli::{self, Launch, ServiceArgs};
 use std::{path::PathBuf, process::ExitCode};
+use town_config::PortKey;
 
 /// The town's name server: MX and P records from the zone file, over HTTP and DNS.
 #[derive(Parser)]

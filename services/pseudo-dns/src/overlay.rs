@@ -1,14 +1,14 @@
 //! P records that follow the ports of a town, where these are not the ports of its configuration.
 
 use futures_util::future::select_all;
-use service_kit::{
-    config::{LiveStack, PortKey, Stack},
-    zone::{Host, Port, Zone, absolute_name},
-};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
+};
+use town_config::{
+    LiveStack, PortKey, Stack,
+    zone::{Host, Port, Zone, absolute_name},
 };
 
 /// A stack that runs in this process, and where it listens.
@@ -140,8 +140,8 @@ fn record(address: SocketAddr) -> Option<Port> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use service_kit::config::{Config, LiveConfig};
     use std::path::Path;
+    use town_config::{Config, LiveConfig};
 
     const CONFIG: &str = include_str!("../../../data/config.toml");
     const ZONE: &str = include_str!("../../../data/fdns.toml");

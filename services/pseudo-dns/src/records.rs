@@ -4,8 +4,8 @@ use hickory_proto::rr::{
     Name, RData, Record, RecordType,
     rdata::{A, AAAA, MX, NULL, SOA, SRV},
 };
-use service_kit::zone::{Host, Lookup, P_RECORD_TYPE, Port, SERVICE_PREFIXES, Zone};
 use std::net::{IpAddr, Ipv4Addr};
+use town_config::zone::{Host, Lookup, P_RECORD_TYPE, Port, SERVICE_PREFIXES, Zone};
 
 /// How long an answer may be cached, in seconds: an edit of the zone file is in force everywhere soon after.
 pub(crate) const TTL_SECONDS: u32 = 5;
@@ -52,7 +52,7 @@ fn start_of_authority() -> SOA {
 
 fn mail_exchanges(zone: &Zone, name: &str) -> Vec<RData> {
     let exchanges = zone.mail_exchanges(name).found().unwrap_or_default();
-    let data = |exchange: mail_api::MailExchange| {
+    let data = |exchange: mail_proto::MailExchange| {
         Some(RData::MX(MX::new(exchange.preference, Name::from_ascii(&exchange.exchange).ok()?)))
     };
     exchanges.into_iter().filter_map(data).collect()

@@ -1,13 +1,14 @@
 //! Reads the zone file again when it has changed.
 
 use crate::{overlay::Changes, served::ServedZone};
-use service_kit::{
-    shutdown::{CancellationToken, Reload},
+use service_kit::shutdown::CancellationToken;
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use town_config::{
+    Reload,
     watched_file::WatchedFile,
     zone::{Zone, ZoneError, unreadable},
 };
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::watch;
 
 /// A zone file, and what it held when it was read last.
 pub(crate) struct ZoneFile {
@@ -78,7 +79,7 @@ pub(crate) async fn watch(
 mod tests {
     use super::*;
     use crate::overlay::Overlay;
-    use service_kit::zone::Lookup;
+    use town_config::zone::Lookup;
 
     const FIRST: &str = "[MX]\n[P]\n\"a.\" = \"1\"\n";
     const SECOND: &str = "[MX]\n[P]\n\"a.\" = \"2\"\n";

@@ -1,8 +1,8 @@
 //! The zone in force, and what it has just lost.
 
-use service_kit::zone::{Lookup, Zone};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
+use town_config::zone::{Lookup, Zone};
 
 /// How many earlier zones are kept at most: a file that changes at every look.
 const EARLIER: usize = 240;

@@ -11,7 +11,7 @@ use hickory_proto::{
     rr::{DNSClass, Record, RecordType},
     serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder},
 };
-use service_kit::zone::{Lookup, Zone};
+use town_config::zone::{Lookup, Zone};
 
 /// The largest UDP response in octets: more would be fragmented (DNS flag day 2020).
 const UDP_OCTETS: u16 = 1232;

@@ -221,8 +221,8 @@ async fn http() {
 async fn the_token_guards_the_api() {
     let dns = PseudoDns::start(ZONE, Some("secret")).await;
     assert_eq!(dns.resolve("name=big.org&type=MX").await.0, 401);
-    let endpoint = mail_api::Endpoint::new(&dns.http, Some("secret")).unwrap();
-    let client = mail_api::DnsClient::new(endpoint);
+    let endpoint = internal_api::Endpoint::new(&dns.http, Some("secret")).unwrap();
+    let client = internal_api::DnsClient::new(endpoint);
     assert_eq!(client.ports("six.org").await.unwrap(), Some(vec!["[2001:db8::5]:25".to_owned()]));
     assert_eq!(client.ports("big.org").await.unwrap(), Some(Vec::new()));
     assert_eq!(client.mail_exchanges(&"nowhere".parse().unwrap()).await.unwrap(), None);

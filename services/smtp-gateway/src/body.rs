@@ -8,8 +8,8 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use internal_api::{Accepted, ApiError, StoreClient, Submission};
 use jiff::Timestamp;
-use mail_api::{Accepted, ApiError, StoreClient, Submission};
 use mail_proto::{
     dot::DotDecoder,
     header::separator,
@@ -18,13 +18,14 @@ use mail_proto::{
         session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
-use service_kit::{config::Profile, tcp::Place, telemetry};
+use service_kit::{tcp::Place, telemetry};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
     time::{Instant, timeout},
 };
+use town_config::Profile;
 
 /// A message up to this size is sent to the store in one piece; a larger one streams.
 const INLINE_OCTETS: usize = 32 * 1024;

@@ -1,7 +1,7 @@
 //! The end of a message that was streamed to the store: its answer, or else what the store says later.
 
 use crate::submitter::{ANSWER_WITHIN, REPEAT_PAUSES, out_of_time, refusal};
-use mail_api::{Accepted, ApiError, StoreClient};
+use internal_api::{Accepted, ApiError, StoreClient};
 use mail_proto::smtp::Reply;
 use std::time::Duration;
 use tokio::{
@@ -70,7 +70,7 @@ mod tests {
     };
     use bytes::{Bytes, BytesMut};
     use futures_util::stream;
-    use mail_api::{Endpoint, MessageId, Problem, ProblemKind, Submission, split_head};
+    use internal_api::{Endpoint, MessageId, Problem, ProblemKind, Submission, split_head};
     use std::{
         convert::Infallible,
         net::SocketAddr,

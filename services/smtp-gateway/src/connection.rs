@@ -2,13 +2,12 @@
 
 use crate::{body, metrics::Metrics, policy::Policy, submitter::Submitter};
 use bytes::BytesMut;
-use mail_api::StoreClient;
+use internal_api::StoreClient;
 use mail_proto::{
     line::LineDecoder,
     smtp::{Reply, Session, SessionConfig, Step},
 };
 use service_kit::{
-    config::{LiveStack, Stack},
     shutdown::CancellationToken,
     tcp::{self, Place},
 };
@@ -18,6 +17,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
+use town_config::{LiveStack, Stack};
 use tracing::Instrument;
 
 /// How much is read at once, and how many octets of replies are gathered before they are sent.

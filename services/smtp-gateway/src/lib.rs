@@ -16,13 +16,12 @@ pub use relay::Hosts;
 
 use axum::Router;
 use connection::Gateway;
+use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
-use mail_api::{DnsClient, StoreClient};
 use metrics::Metrics;
 use policy::Policy;
 use prometheus_client::registry::Registry;
 use service_kit::{
-    config::LiveStack,
     http::{self, HttpService, Token},
     shutdown::CancellationToken,
     tcp::{self, ConnectionLimits},
@@ -31,6 +30,7 @@ use service_kit::{
 use std::{io, sync::Arc};
 use submitter::Submitter;
 use tokio::net::TcpListener;
+use town_config::LiveStack;
 use utoipa::OpenApi;
 
 /// The reply to a connection over the limit (RFC 5321 §3.8, RFC 3463 §3.4).

@@ -2,12 +2,10 @@
 
 use clap::Parser;
 use ipnet::IpNet;
-use service_kit::{
-    cli::{self, ServiceArgs},
-    config::PortKey,
-};
+use service_kit::cli::{self, ServiceArgs};
 use smtp_gateway::{Config, Hosts, Listeners};
 use std::process::ExitCode;
+use town_config::PortKey;
 
 /// Receives mail for one domain over SMTP, and relays queued mail to other servers.
 #[derive(Debug, Parser)]

@@ -1,14 +1,14 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
+use internal_api::{ApiError, MailboxSummary, ProblemKind, StoreClient};
 use ipnet::IpNet;
-use mail_api::{ApiError, MailboxSummary, ProblemKind, StoreClient};
 use mail_proto::{
     ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
 };
 use moka::sync::Cache;
-use service_kit::config::{LiveStack, Profile, Stack};
 use std::{net::IpAddr, time::Duration};
+use town_config::{LiveStack, Profile, Stack};
 
 /// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found
 /// missing by the store, and the relay reports it; one that is added is seen at once. One with a quota is

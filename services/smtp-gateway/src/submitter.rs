@@ -3,7 +3,7 @@
 use crate::{batcher::Batcher, policy::unavailable};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use mail_api::{Accepted, ApiError, BatchOutcome, ProblemKind, StoreClient, Submission};
+use internal_api::{Accepted, ApiError, BatchOutcome, ProblemKind, StoreClient, Submission};
 use mail_proto::smtp::Reply;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
@@ -121,7 +121,7 @@ pub(crate) fn refusal(error: &ApiError) -> Reply {
 mod tests {
     use super::*;
     use futures_util::future::{join_all, pending};
-    use mail_api::Problem;
+    use internal_api::Problem;
     use std::sync::Mutex;
 
     fn message(number: usize, recipients: usize) -> Message {

@@ -1,7 +1,7 @@
 //! What is sent mail, and where that mail can be counted.
 
 use anyhow::Context;
-use mail_api::MailboxPage;
+use internal_api::MailboxPage;
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 /// A system under test.

@@ -6,7 +6,7 @@ use crate::{
     target::{Maildrops, Target},
 };
 use anyhow::Context;
-use mail_api::{Endpoint, StoreClient};
+use internal_api::{Endpoint, StoreClient};
 use std::{
     fmt::Write,
     fs,
@@ -244,7 +244,7 @@ impl Town {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use service_kit::{config::Config, zone::Zone};
+    use town_config::{Config, zone::Zone};
 
     #[test]
     fn what_is_written_is_valid() {

@@ -1,7 +1,7 @@
 //! What was sent, and whether it arrived as it should have.
 
 use super::{MOST_IN_FLIGHT, RELAY_LEASE, reader::Maildrop};
-use mail_api::MessageId;
+use internal_api::MessageId;
 use std::{
     collections::BTreeMap,
     fmt,

@@ -1,7 +1,7 @@
 //! A user who reads and deletes mail, whatever happens meanwhile.
 
 use super::ledger::{Ledger, message, number_of};
-use mail_api::MessageId;
+use internal_api::MessageId;
 use mail_proto::pop3::Command;
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,8 +3,8 @@
 use super::{EXMAIL, Patient, STORE};
 use crate::campaign::sound;
 use reqwest::{Method, StatusCode};
-use service_kit::config::PortKey;
 use std::{collections::BTreeSet, fs};
+use town_config::PortKey;
 use town_tests::{Errno, Operation, Plan, ProcessTown};
 
 /// It gives what it has, answers all else with a temporary failure, and takes mail once there is room, without another

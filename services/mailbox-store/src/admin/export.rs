@@ -8,8 +8,8 @@ use crate::store::{
 };
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
+use internal_api::MessageId;
 use jiff::Timestamp;
-use mail_api::MessageId;
 use mail_proto::{Mailbox, ReversePath};
 use std::{
     collections::BTreeSet,

@@ -19,13 +19,10 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;
 use indicatif::ProgressBar;
-use mail_api::{MailboxSummary, StoreClient, Submission};
+use internal_api::{MailboxSummary, StoreClient, Submission};
 use mail_proto::{Mailbox, ReversePath, header::separator};
 use prometheus_client::registry::Registry;
-use service_kit::{
-    cli::{self, ServiceArgs},
-    config::Profile,
-};
+use service_kit::cli::{self, ServiceArgs};
 use std::{
     convert::Infallible,
     env,
@@ -36,6 +33,7 @@ use std::{
     sync::Arc,
 };
 use tokio::runtime::Runtime;
+use town_config::Profile;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Puts the mail of `source` into the maildrop of `mailbox`: through the running store where it has a directory to

@@ -115,7 +115,7 @@ mod tests {
 
     fn message(octets: &[u8]) -> ExportedMessage {
         ExportedMessage {
-            id: mail_api::MessageId::from_number(1),
+            id: internal_api::MessageId::from_number(1),
             reverse_path: "<u@a.test>".parse().unwrap(),
             received_at: jiff::Timestamp::from_second(1_767_225_600).unwrap(),
             octets: octets.to_vec(),

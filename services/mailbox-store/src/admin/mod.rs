@@ -17,11 +17,9 @@ use crate::store::{check, place::Place, postgres::DatabaseUrl};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mail_proto::Mailbox;
-use service_kit::{
-    cli::{ServiceArgs, ServiceCommand},
-    config::Stack,
-};
+use service_kit::cli::{ServiceArgs, ServiceCommand};
 use std::path::PathBuf;
+use town_config::Stack;
 
 /// The subcommands of `mailbox-store`.
 #[derive(Debug, Clone, clap::Subcommand)]

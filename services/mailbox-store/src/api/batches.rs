@@ -9,7 +9,9 @@ use crate::store::MessageStream;
 use axum::{Json, extract::State};
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
-use mail_api::{BatchItem, BatchOutcome, ClaimSettlement, Problem, Settlement, SettlementOutcome, split_head, text};
+use internal_api::{
+    BatchItem, BatchOutcome, ClaimSettlement, Problem, Settlement, SettlementOutcome, split_head, text,
+};
 use std::{convert::Infallible, sync::Arc};
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
@@ -81,7 +83,7 @@ fn parse(body: Bytes) -> Result<Vec<(BatchItem, Bytes)>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_api::Submission;
+    use internal_api::Submission;
 
     fn frame(transaction: &str, octets: u64, message: &str) -> Vec<u8> {
         let submission = Submission {
@@ -89,7 +91,7 @@ mod tests {
             reverse_path: mail_proto::ReversePath::Null,
             recipients: vec!["a@b".parse().unwrap()],
         };
-        [&mail_api::frame(&BatchItem { submission, octets })[..], message.as_bytes()].concat()
+        [&internal_api::frame(&BatchItem { submission, octets })[..], message.as_bytes()].concat()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The API's description for machines. What every service's says is in `service_kit::description`.
 
 use super::{batches, mailboxes, messages, queue, sessions, transactions};
-use mail_api::{BatchItem, ProblemKind, Settlement, Submission};
+use internal_api::{BatchItem, ProblemKind, Settlement, Submission};
 use service_kit::description::{document, operations};
 use utoipa::{Modify, OpenApi, openapi::OpenApi as Description};
 

@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::{StatusCode, header, request::Parts},
 };
-use mail_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Problem, ProblemKind};
+use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Problem, ProblemKind};
 use mail_proto::Mailbox;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{str::FromStr, sync::Arc};

@@ -5,7 +5,7 @@ use crate::store::MessageStream;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
-use mail_api::{FrameHead, Problem, split_head};
+use internal_api::{FrameHead, Problem, split_head};
 use std::time::Duration;
 
 /// How long a gateway may send nothing. It sends as fast as its client does, which may pause as long as the

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::store::StoredMessage;
 use axum::{Json, extract::State};
-use mail_api::{MailboxPage, MailboxSummary, MaildropPage, MessageId, Problem, text};
+use internal_api::{MailboxPage, MailboxSummary, MaildropPage, MessageId, Problem, text};
 use std::sync::Arc;
 
 /// The mailboxes here, by address.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::StoredMessage;
 use axum::{Json, extract::State, http::StatusCode};
-use mail_api::{Accepted, Message, MessageId, MessagePage, Problem, Submission, text};
+use internal_api::{Accepted, Message, MessageId, MessagePage, Problem, Submission, text};
 use std::sync::Arc;
 
 /// Submits a message: a line of JSON (a `Submission`), ended by LF, then the message's octets.

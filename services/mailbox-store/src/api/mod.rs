@@ -1,4 +1,4 @@
-//! The HTTP API: `mail_api` over a [`Store`].
+//! The HTTP API: `internal_api` over a [`Store`].
 
 mod batches;
 mod description;
@@ -23,10 +23,11 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
-use mail_api::{LEASE_SECONDS, Problem, ProblemKind};
+use internal_api::{Problem, ProblemKind};
 use mail_proto::Domain;
-use service_kit::{config::LiveStack, shutdown::CancellationToken};
+use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use town_config::{LEASE_SECONDS, LiveStack};
 
 /// The largest JSON body; only a maildrop's update is larger.
 const JSON_OCTETS: usize = 64 * 1024;

@@ -15,11 +15,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
-use jiff::Timestamp;
-use mail_api::{
+use internal_api::{
     Claim, ClaimRequest, ClaimedMessage, FRAME_MEDIA_TYPE, Flushed, Problem, QueuePage, Renewal, Settlement, frame,
     text,
 };
+use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 

@@ -10,7 +10,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use mail_api::{
+use internal_api::{
     MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal, SESSION_NAME_HEADER, text,
 };
 use mail_proto::Mailbox;

@@ -2,7 +2,7 @@
 
 use super::{Api, extract::Path};
 use axum::{Json, extract::State};
-use mail_api::{Accepted, Problem, ProblemKind, Submission};
+use internal_api::{Accepted, Problem, ProblemKind, Submission};
 use std::sync::Arc;
 
 /// The outcome of the submission that this transaction has named. Known for a day. A submission that still arrives is

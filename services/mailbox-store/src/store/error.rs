@@ -1,6 +1,6 @@
 //! What can go wrong between a caller and its mail.
 
-use mail_api::{MessageId, Problem, ProblemKind};
+use internal_api::{MessageId, Problem, ProblemKind};
 
 /// Why a store did not do what it was asked to. Nothing was changed then, unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

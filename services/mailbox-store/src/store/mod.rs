@@ -26,15 +26,15 @@ pub use message_stream::MessageStream;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use jiff::Timestamp;
-use mail_api::{
+use internal_api::{
     Accepted, Claim, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId,
     MessagePage, QueuePage, Settlement, Submission,
 };
+use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox};
-use service_kit::config::Quota;
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::watch;
+use town_config::Quota;
 
 /// What every call on a store ends in.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -139,7 +139,7 @@ pub struct StoredMessage {
 /// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
 ///   maildrop entry or queue entry that refers to it.
 /// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
-///   reply that says so; who claims it may have it put into the maildrop ([`mail_api::Outcome::DeliverHere`])
+///   reply that says so; who claims it may have it put into the maildrop ([`internal_api::Outcome::DeliverHere`])
 ///   once there is.
 /// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
 /// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps

@@ -2,8 +2,8 @@
 
 use super::{Result, StoreError};
 use crate::metrics::Metrics;
+use internal_api::{MessageId, Submission};
 use jiff::Timestamp;
-use mail_api::{MessageId, Submission};
 use mail_proto::ReversePath;
 use std::time::Duration;
 

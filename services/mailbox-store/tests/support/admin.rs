@@ -2,7 +2,7 @@
 
 use super::{Server, TOKEN, mailbox, submission};
 use bytes::Bytes;
-use mail_api::{ApiError, MessageId, OpenSession};
+use internal_api::{ApiError, MessageId, OpenSession};
 use std::{
     ffi::OsStr,
     fs,

@@ -5,11 +5,11 @@
 
 pub(crate) mod admin;
 
-use mail_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
+use internal_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Error, run};
 use reqwest::{Method, StatusCode};
-use service_kit::{config, http::Token, shutdown::CancellationToken};
+use service_kit::{http::Token, shutdown::CancellationToken};
 use std::path::Path;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -89,7 +89,7 @@ impl Server {
 pub(crate) fn configured(data: &Path, accounts: &str) -> Config {
     let text =
         format!("[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = 3\n[accounts.\"local.test\"]\n{accounts}\n");
-    let config = config::Config::parse(&text, Path::new("config.toml")).unwrap();
+    let config = town_config::Config::parse(&text, Path::new("config.toml")).unwrap();
     let stack = config.stack("local.test").unwrap().clone().into();
     Config { stack, data: data.to_owned(), database: None, token: Some(Token::from(TOKEN)) }
 }

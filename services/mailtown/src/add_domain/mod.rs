@@ -9,13 +9,9 @@ pub use command::AddDomain;
 
 use crate::check;
 use anyhow::{Context, bail, ensure};
-use mail_api::MailExchange;
+use mail_proto::MailExchange;
 use mail_proto::{Domain, Mailbox};
 use ports::Ports;
-use service_kit::{
-    config::Config,
-    zone::{Lookup, Zone},
-};
 use similar::TextDiff;
 use std::{
     fs,
@@ -23,6 +19,10 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
+use town_config::{
+    Config,
+    zone::{Lookup, Zone},
+};
 
 /// A mail domain that is to be added, and the files that are to tell of it.
 #[derive(Debug, Clone)]

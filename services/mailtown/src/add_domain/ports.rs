@@ -1,10 +1,7 @@
 //! The ports of a new stack.
 
-use service_kit::{
-    config::{Config, PortKey},
-    zone::Zone,
-};
 use std::collections::BTreeSet;
+use town_config::{Config, PortKey, zone::Zone};
 
 /// A port for each key under `[server."NAME"]`, in the pattern of the shipped stacks: 3025, 3110, 3080…
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

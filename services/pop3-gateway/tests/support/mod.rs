@@ -14,14 +14,11 @@ use axum::{
     routing::{get, post, put},
 };
 use fixture::{Account, Login, Read, Update};
-use mail_api::{
+use internal_api::{
     Endpoint, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, StoreClient,
 };
 use pop3_gateway::{Config, Listeners, RunError};
-use service_kit::{
-    config::{self, Stack},
-    shutdown::CancellationToken,
-};
+use service_kit::shutdown::CancellationToken;
 use std::{net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,6 +26,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use town_config::Stack;
 
 /// How long anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -157,7 +155,7 @@ impl RunningGateway {
     /// Before the store at this address, with the defaults of profile rfc changed by `change`.
     pub(crate) async fn start(store: SocketAddr, change: impl FnOnce(&mut Stack)) -> Self {
         let text = "[server.\"exmail.qq.com\"]\nsmtp = 1\npop = 2\ndomains = [\"mail.sustech.edu.cn\"]\n";
-        let config = config::Config::parse(text, FilePath::new("config.toml")).unwrap();
+        let config = town_config::Config::parse(text, FilePath::new("config.toml")).unwrap();
         let mut stack = config.stacks().next().unwrap().clone();
         change(&mut stack);
         let store = StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap());

@@ -7,10 +7,7 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 use pseudo_dns::{Config, Listeners, Overlay, RunError};
-use service_kit::{
-    http::{OwnHosts, Token},
-    shutdown::{CancellationToken, Reload},
-};
+use service_kit::{http::Token, shutdown::CancellationToken};
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
@@ -19,6 +16,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use town_config::{OwnHosts, Reload};
 
 /// What takes longer will never happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

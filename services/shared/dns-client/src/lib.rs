@@ -8,13 +8,13 @@ use hickory_proto::{
     op::{Message, Query, ResponseCode},
     rr::{Name, RData, RecordType},
 };
-use mail_api::MailExchange;
-use service_kit::zone::{Lookup, P_RECORD_TYPE, Port};
+use mail_proto::MailExchange;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
 };
 use tokio::net::lookup_host;
+use town_config::zone::{Lookup, P_RECORD_TYPE, Port};
 
 /// A pseudo-dns.
 #[derive(Debug, Clone)]

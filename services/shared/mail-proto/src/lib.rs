@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod dot;
+mod exchange;
 pub mod header;
 mod http;
 pub mod line;
@@ -13,3 +14,4 @@ pub mod pop3;
 pub mod smtp;
 
 pub use address::{AddressError, Domain, ForwardPath, LocalPart, Mailbox, ReversePath};
+pub use exchange::MailExchange;

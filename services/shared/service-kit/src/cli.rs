@@ -1,14 +1,12 @@
 //! The command line that all services share, and the way each is started from it.
 
 use crate::{
-    config::{Config, ConfigError, LiveConfig, LiveStack, PortKey, RelayLookup, Stack},
-    descriptors,
     http::Token,
-    shutdown::{self, CancellationToken, Reload, Signals},
+    shutdown::{self, CancellationToken, Signals},
     telemetry::{self, LogArgs},
 };
 use anyhow::Context;
-use mail_api::{ApiError, DnsClient, Endpoint, StoreClient};
+use internal_api::{ApiError, DnsClient, Endpoint, StoreClient};
 use std::{
     future::Future,
     io,
@@ -18,6 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::{TcpListener, UdpSocket};
+use town_config::{Config, ConfigError, LiveConfig, LiveStack, PortKey, RelayLookup, Reload, Stack, descriptors};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -1,7 +1,7 @@
 //! What every service's OpenAPI document says besides its own routes.
 
 use crate::http;
-use mail_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
+use internal_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
 use utoipa::{
     OpenApi as _, ToSchema as _,
     openapi::{

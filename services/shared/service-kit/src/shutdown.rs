@@ -6,6 +6,7 @@ use tokio::{
     sync::watch,
 };
 pub use tokio_util::sync::CancellationToken;
+use town_config::Reload;
 
 /// How long work in flight may take once a service was told to stop.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -36,30 +37,6 @@ pub fn on_signal() -> io::Result<Signals> {
     Ok(Signals { shutdown, reload })
 }
 
-/// Says when files are to be read again. Each clone sees each request.
-#[derive(Debug, Clone)]
-pub struct Reload(watch::Receiver<()>);
-
-impl Reload {
-    /// A reload that is requested by sending to the first half.
-    pub fn channel() -> (watch::Sender<()>, Self) {
-        let (request, requests) = watch::channel(());
-        (request, Self(requests))
-    }
-
-    /// A reload that nobody requests.
-    pub fn never() -> Self {
-        Self::channel().1
-    }
-
-    /// Waits for the next request. Several that come before this call count as one.
-    pub async fn requested(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 async fn stop(mut terminate: Signal, mut interrupt: Signal, shutdown: CancellationToken) {
     let mut next = async || {
         tokio::select! {
@@ -78,28 +55,5 @@ async fn request_reloads(mut hang_up: Signal, request: watch::Sender<()>) {
     while hang_up.recv().await.is_some() {
         tracing::info!(signal = "SIGHUP", "reading the files again");
         request.send_replace(());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn every_clone_sees_a_request() {
-        let (request, mut one) = Reload::channel();
-        let mut other = one.clone();
-        request.send_replace(());
-        request.send_replace(());
-        one.requested().await;
-        other.requested().await;
-        let again = tokio::time::timeout(Duration::ZERO, one.requested()).await;
-        assert!(again.is_err(), "two requests before the call count as one");
-    }
-
-    #[tokio::test]
-    async fn without_a_sender_nothing_is_requested() {
-        let mut reload = Reload::never();
-        assert!(tokio::time::timeout(Duration::from_millis(1), reload.requested()).await.is_err());
     }
 }

@@ -5,10 +5,7 @@ mod places;
 
 pub use places::{ConnectionLimits, Place};
 
-use crate::{
-    descriptors,
-    shutdown::{CancellationToken, GRACE},
-};
+use crate::shutdown::{CancellationToken, GRACE};
 use bytes::BytesMut;
 use peer::SharedAddresses;
 use places::Places;
@@ -25,6 +22,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
+use town_config::descriptors;
 use tracing::Instrument;
 
 /// How long a client may take to close its side after we have closed ours, and how many octets of it are dropped.

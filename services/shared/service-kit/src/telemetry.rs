@@ -11,8 +11,8 @@ pub const LOG_VARIABLE: &str = "MAILTOWN_LOG";
 const DEFAULT_FILTER: &str = "info";
 
 /// The crates that a level without a target is for. From all others come warnings only.
-const OWN_CRATES: [&str; 8] = [
-    "mail_api",
+const OWN_CRATES: [&str; 9] = [
+    "internal_api",
     "mail_proto",
     "mailbox_store",
     "mailtown",
@@ -20,6 +20,7 @@ const OWN_CRATES: [&str; 8] = [
     "pseudo_dns",
     "service_kit",
     "smtp_gateway",
+    "town_config",
 ];
 
 /// The flag that selects what is logged.

@@ -2,8 +2,8 @@
 
 use super::{returned::ReturnedHeaders, route::Exchange, verdict::Verdict};
 use crate::trace::rfc2822;
+use internal_api::ClaimedMessage;
 use jiff::Timestamp;
-use mail_api::ClaimedMessage;
 use mail_builder::{MessageBuilder, headers::raw::Raw, mime::MimePart};
 use mail_proto::{Domain, Mailbox, smtp::Reply};
 use std::{fmt::Write, sync::Arc};
@@ -153,7 +153,7 @@ fn quoted(reply: &Reply) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_api::{ClaimedRecipient, MessageId};
+    use internal_api::{ClaimedRecipient, MessageId};
     use mail_parser::{MessageParser, MimeHeaders};
 
     fn message() -> ClaimedMessage {

@@ -1,7 +1,7 @@
 //! Why a connection to an exchange is of no more use.
 
 use super::{places::Interruption, route::Exchange, verdict::Verdict};
-use mail_api::{ApiError, ProblemKind};
+use internal_api::{ApiError, ProblemKind};
 use mail_proto::smtp::Reply;
 use std::{io, sync::Arc};
 
@@ -128,7 +128,7 @@ pub(super) fn is_about_the_session(refusal: &Reply) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_api::Problem;
+    use internal_api::Problem;
 
     fn store(kind: ProblemKind) -> Broken {
         Broken::Store(Problem::from(kind).into())

@@ -8,7 +8,7 @@ use super::{
     verdict::Verdict,
 };
 use bytes::{Bytes, BytesMut};
-use mail_api::{ApiError, ClaimedMessage, RawMessage};
+use internal_api::{ApiError, ClaimedMessage, RawMessage};
 use mail_proto::{
     Mailbox,
     dot::DotEncoder,

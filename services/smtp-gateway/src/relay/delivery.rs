@@ -1,7 +1,7 @@
 //! A message on its way to its recipients, in as many transactions as the exchange wants.
 
 use super::verdict::Verdict;
-use mail_api::{ClaimedMessage, ClaimedRecipient};
+use internal_api::{ClaimedMessage, ClaimedRecipient};
 use mail_proto::smtp::Reply;
 use std::collections::VecDeque;
 

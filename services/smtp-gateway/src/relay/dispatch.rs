@@ -7,7 +7,7 @@ use super::{
     worker,
 };
 use futures_util::future::join_all;
-use mail_api::{ApiError, BroughtClaim, ClaimRequest};
+use internal_api::{ApiError, BroughtClaim, ClaimRequest};
 use mail_proto::Domain;
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{sync::Arc, time::Duration};

@@ -2,9 +2,9 @@
 
 use super::{Context, settle::Settler, verdict::Verdict};
 use crate::policy::{no_room, no_such_mailbox, unavailable};
-use mail_api::ClaimedMessage;
+use internal_api::ClaimedMessage;
 use mail_proto::{Mailbox, smtp::Reply};
-use service_kit::config::Profile;
+use town_config::Profile;
 
 /// Has each message delivered to those recipients that have room for it now.
 pub(super) async fn deliver(context: &Context, settler: &Settler<'_>, messages: &[ClaimedMessage]) {

@@ -20,10 +20,10 @@ pub(crate) use dispatch::run;
 pub use route::Hosts;
 
 use crate::{Config, metrics::Metrics};
-use mail_api::StoreClient;
+use internal_api::StoreClient;
 use names::Names;
-use service_kit::config::LiveStack;
 use std::{net::SocketAddr, sync::Arc};
+use town_config::LiveStack;
 
 /// What all relay workers of a gateway share.
 #[derive(Debug, Clone)]

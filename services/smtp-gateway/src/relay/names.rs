@@ -1,13 +1,10 @@
 //! Asks the stack's pseudo-dns, over HTTP or DNS as the configuration says.
 
 use dns_client::{LookupError, NameServer};
-use mail_api::{ApiError, DnsClient, MailExchange};
-use mail_proto::Domain;
-use service_kit::{
-    config::{LiveStack, RelayLookup},
-    zone::Lookup,
-};
+use internal_api::{ApiError, DnsClient};
+use mail_proto::{Domain, MailExchange};
 use std::net::Ipv4Addr;
+use town_config::{LiveStack, RelayLookup, zone::Lookup};
 
 /// How often a query over UDP is sent at most: a busy machine loses datagrams.
 const TRIES: u32 = 3;

@@ -5,13 +5,14 @@
 //! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
 
 use mail_proto::Domain;
-use service_kit::{config::Relay, shutdown::CancellationToken};
+use service_kit::shutdown::CancellationToken;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
+use town_config::Relay;
 
 /// An exchange that says nothing for so long gives way to others.
 const SILENCE: Duration = Duration::from_millis(500);

@@ -1,7 +1,7 @@
 //! From a domain to the sockets of its exchanges (RFC 5321 §5.1).
 
 use super::{Context, names::NoAnswer};
-use mail_api::MailExchange;
+use mail_proto::MailExchange;
 use mail_proto::{Domain, smtp::Reply};
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -1,7 +1,7 @@
 //! When a recipient is tried again, and when not any more.
 
-use service_kit::config::Relay;
 use std::time::Duration;
+use town_config::Relay;
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

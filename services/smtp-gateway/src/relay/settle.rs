@@ -9,11 +9,11 @@ use super::{
     verdict::Verdict,
 };
 use crate::{batcher::Batcher, policy::mailbox_full};
-use jiff::Timestamp;
-use mail_api::{
+use internal_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Outcome, Problem, ProblemKind, RecipientOutcome,
     Settlement, SettlementOutcome, StoreClient, Submission,
 };
+use jiff::Timestamp;
 use mail_proto::ReversePath;
 use std::time::{Duration, Instant};
 

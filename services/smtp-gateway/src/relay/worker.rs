@@ -13,7 +13,7 @@ use super::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, future};
-use mail_api::{BroughtClaim, Claim, MessageId, ProblemKind, Renewal};
+use internal_api::{BroughtClaim, Claim, MessageId, ProblemKind, Renewal};
 use mail_proto::{Domain, smtp::Reply};
 use std::{
     collections::{HashMap, VecDeque},

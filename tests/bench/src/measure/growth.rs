@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mail_api::{StoreClient, Submission};
+use internal_api::{StoreClient, Submission};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 

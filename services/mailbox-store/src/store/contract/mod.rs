@@ -17,10 +17,9 @@ pub(crate) use whole::*;
 use super::{Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use internal_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
 use jiff::Timestamp;
-use mail_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
 use mail_proto::Mailbox;
-use service_kit::config::Quota;
 use std::{
     sync::{
         Arc,
@@ -28,6 +27,7 @@ use std::{
     },
     time::Duration,
 };
+use town_config::Quota;
 
 /// A store with the accounts `a@local.test` and `b@local.test`, and its time.
 pub(crate) struct Fixture {
@@ -141,7 +141,8 @@ impl Fixture {
     /// The queue as `recipient attempts leased`.
     pub(crate) async fn queued(&self) -> Vec<String> {
         let page = self.store.queue(None, 100).await.unwrap();
-        let line = |entry: &mail_api::QueueEntry| format!("{} {} {}", entry.recipient, entry.attempts, entry.leased);
+        let line =
+            |entry: &internal_api::QueueEntry| format!("{} {} {}", entry.recipient, entry.attempts, entry.leased);
         page.entries.iter().map(line).collect()
     }
 

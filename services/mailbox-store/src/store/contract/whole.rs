@@ -7,10 +7,10 @@ use crate::store::{
     snapshot::{Snapshot, VerifiedBody, each_batch},
 };
 use indicatif::ProgressBar;
-use mail_api::MessageId;
+use internal_api::MessageId;
 use rusqlite::{Connection, types::Value};
-use service_kit::config::Quota;
 use std::{collections::BTreeMap, fmt::Debug, io::Read, path::Path};
+use town_config::Quota;
 
 /// Every record, one in a line, bodies included.
 pub(crate) fn dump(store: &mut dyn Snapshot) -> Vec<String> {

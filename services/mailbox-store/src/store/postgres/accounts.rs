@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::{Account, StoreError, records::column};
 use futures_util::future::try_join_all;
-use mail_api::{MailboxPage, MailboxSummary};
+use internal_api::{MailboxPage, MailboxSummary};
 use mail_proto::Mailbox;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;

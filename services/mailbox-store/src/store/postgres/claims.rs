@@ -14,8 +14,8 @@ use crate::store::{
     records::{age_seconds, id, key, later_ms},
 };
 use futures_util::future::try_join_all;
+use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, Outcome, RecipientOutcome, Settlement};
 use jiff::Timestamp;
-use mail_api::{Claim, ClaimedMessage, ClaimedRecipient, Outcome, RecipientOutcome, Settlement};
 use mail_proto::{Domain, Mailbox};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -14,7 +14,7 @@ use crate::store::{
     deletion::{AT_ONCE, sorted},
     records::{Decoded, id, key, later_ms, next_after},
 };
-use mail_api::{DeliveredMessage, MaildropEntry, MessageId};
+use internal_api::{DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
 use std::{
     collections::{BTreeMap, BTreeSet},

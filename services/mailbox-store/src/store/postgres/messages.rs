@@ -14,8 +14,8 @@ use crate::store::{
 };
 use bytes::Bytes;
 use futures_util::try_join;
+use internal_api::{Message, MessageId};
 use jiff::Timestamp;
-use mail_api::{Message, MessageId};
 use mail_proto::{Mailbox, ReversePath};
 use std::{
     collections::{BTreeMap, HashMap},

@@ -50,7 +50,7 @@ use bytes::Bytes;
 use database::Database;
 use futures_util::{FutureExt, StreamExt, stream};
 use group::{Submitter, submit_all};
-use mail_api::{
+use internal_api::{
     Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
     Settlement, Submission,
 };

@@ -11,8 +11,8 @@ use crate::store::{
     QueuePosition,
     records::{Decoded, FLUSHED, id, key},
 };
+use internal_api::QueueEntry;
 use jiff::Timestamp;
-use mail_api::QueueEntry;
 use tokio_postgres::Row;
 
 /// A page of the queue: its entries, and where to go on.

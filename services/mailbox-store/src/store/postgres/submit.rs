@@ -14,7 +14,7 @@ use crate::store::{
     records::{MAILBOX_FULL, column, id, return_path},
 };
 use futures_util::try_join;
-use mail_api::{MessageId, Submission};
+use internal_api::{MessageId, Submission};
 use mail_proto::Mailbox;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -5,7 +5,7 @@ use super::{
     writer::Unit,
 };
 use crate::store::{Account, Result, StoreError};
-use mail_api::{MailboxPage, MailboxSummary};
+use internal_api::{MailboxPage, MailboxSummary};
 use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};

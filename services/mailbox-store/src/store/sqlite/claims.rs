@@ -11,7 +11,7 @@ use crate::store::{
     ClaimOutcome, REPLY_CHARACTERS, Result, StoreError,
     records::{age_seconds, later_ms},
 };
-use mail_api::{Claim, ClaimedMessage, ClaimedRecipient, MessageId, Outcome, RecipientOutcome, Settlement};
+use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, MessageId, Outcome, RecipientOutcome, Settlement};
 use mail_proto::{Domain, Mailbox};
 use rusqlite::{OptionalExtension, params};
 use std::time::Duration;

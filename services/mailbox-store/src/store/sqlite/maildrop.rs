@@ -11,7 +11,7 @@ use crate::store::{
     deletion::{AT_ONCE, Deletion, REMOVED, sorted},
     records::{later_ms, next_after},
 };
-use mail_api::{DeliveredMessage, MaildropEntry, MessageId};
+use internal_api::{DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use crate::store::{
     records::{next_after, return_path},
 };
 use bytes::Bytes;
-use mail_api::{Message, MessageId};
+use internal_api::{Message, MessageId};
 use mail_proto::{Mailbox, ReversePath};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::HashMap;

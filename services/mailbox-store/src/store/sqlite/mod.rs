@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use async_trait::async_trait;
 use bodies::Bodies;
 use bytes::Bytes;
-use mail_api::{
+use internal_api::{
     Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
     Settlement, Submission,
 };

@@ -5,8 +5,8 @@ use super::{
     writer::Unit,
 };
 use crate::store::{QueuePosition, Result, records::FLUSHED};
+use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
-use mail_api::{MessageId, QueueEntry};
 use rusqlite::{Connection, Row, params};
 
 /// A page of the queue: its entries, and where to go on.

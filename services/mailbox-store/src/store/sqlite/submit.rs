@@ -10,7 +10,7 @@ use crate::store::{
     Result, Submitted,
     records::{MAILBOX_FULL, return_path},
 };
-use mail_api::{MessageId, Submission};
+use internal_api::{MessageId, Submission};
 use mail_proto::Mailbox;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeSet;

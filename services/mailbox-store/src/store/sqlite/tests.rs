@@ -12,7 +12,7 @@ use crate::{
         contract::{Fixture, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission},
     },
 };
-use mail_api::MessageId;
+use internal_api::MessageId;
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 use std::{fs, path::Path, sync::Arc, time::Duration};

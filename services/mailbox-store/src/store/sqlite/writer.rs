@@ -12,8 +12,8 @@ use crate::{
     metrics::Metrics,
     store::{Clock, Result, StoreError, ids, records::SetAside},
 };
+use internal_api::MessageId;
 use jiff::Timestamp;
-use mail_api::MessageId;
 use rusqlite::Connection;
 use std::{
     fs::File,

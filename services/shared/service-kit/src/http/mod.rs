@@ -4,8 +4,6 @@ mod origin;
 mod room;
 mod server;
 
-pub use origin::OwnHosts;
-
 use crate::{description, shutdown::CancellationToken};
 use axum::{
     Json, Router,
@@ -17,12 +15,13 @@ use axum::{
     routing::get,
 };
 use bytes::BytesMut;
-use mail_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
+use internal_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
 use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
+use town_config::Hosts;
 use utoipa::openapi::OpenApi;
 
 /// The media type of `/metrics`.
@@ -33,9 +32,6 @@ const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers whether the service can do its work now, and else why not.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
-
-/// Returns the names that a service may be called by now.
-pub type Hosts = Arc<dyn Fn() -> OwnHosts + Send + Sync>;
 
 /// A service that is ready as long as it runs.
 pub fn always_ready() -> Readiness {

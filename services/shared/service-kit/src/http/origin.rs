@@ -3,37 +3,17 @@
 //! A page of another site can send requests to loopback, and by DNS rebinding it can read the answers. Such requests
 //! name a foreign host, or say that they come from another site.
 
-use super::Hosts;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, Uri, Version, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use mail_api::{Problem, ProblemKind};
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use internal_api::{Problem, ProblemKind};
+use town_config::{Hosts, OwnHosts, canonical_host};
 
 /// Says how the page that makes a request stands to its target (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// The names that a service may be called by, besides IP literals, localhost and names without a dot.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OwnHosts(Arc<BTreeSet<String>>);
-
-impl<S: AsRef<str>> FromIterator<S> for OwnHosts {
-    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
-        Self(Arc::new(names.into_iter().map(|name| plain(name.as_ref())).collect()))
-    }
-}
-
-impl OwnHosts {
-    /// Whether requests to this host are for this service.
-    fn contains(&self, host: &str) -> bool {
-        let host = plain(host);
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        literal.parse::<IpAddr>().is_ok() || !host.contains(['.', ':']) || self.0.contains(&host)
-    }
-}
 
 /// Refuses what a page of another site has sent.
 pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
@@ -61,7 +41,7 @@ fn check(own: &OwnHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> 
             return Err(foreign_host());
         }
     }
-    let host = target.or(header.as_ref()).map(|authority| plain(authority.host()));
+    let host = target.or(header.as_ref()).map(|authority| canonical_host(authority.host()));
     let same_host = |origin: &[u8]| origin_host(origin).is_some_and(|origin| Some(origin) == host);
     let same_site = |site: &[u8]| [&b"same-origin"[..], b"same-site", b"none"].contains(&site);
     let from_here = headers.get_all(header::ORIGIN).iter().all(|origin| same_host(origin.as_bytes()))
@@ -82,12 +62,7 @@ fn authority(text: &[u8]) -> Option<Authority> {
 fn origin_host(origin: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(origin).ok()?;
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
-    Some(plain(authority(rest.as_bytes())?.host()))
-}
-
-/// A host as it is compared: in lower case and without a final dot.
-fn plain(host: &str) -> String {
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    Some(canonical_host(authority(rest.as_bytes())?.host()))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const SAFE: Duration = Duration::from_millis(200);
 
 /// The room of this process. It belongs to the process because the limit of descriptors does.
 pub(super) static PROCESS: LazyLock<Arc<Room>> =
-    LazyLock::new(|| Arc::new(Room::new((crate::descriptors::limit() / FRACTION).clamp(1, MOST))));
+    LazyLock::new(|| Arc::new(Room::new((town_config::descriptors::limit() / FRACTION).clamp(1, MOST))));
 
 /// A bounded set of connections.
 pub(super) struct Room {

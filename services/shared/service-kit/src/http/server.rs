@@ -32,7 +32,7 @@ use tracing::Instrument;
 
 /// How long a client may take for the header of its first request.
 const FIRST_HEADER: Duration = Duration::from_secs(10);
-/// How long a connection is kept without a request. Longer than [`mail_api`]'s clients keep theirs, so that none
+/// How long a connection is kept without a request. Longer than [`internal_api`]'s clients keep theirs, so that none
 /// of them sends a request just as it is closed here.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a body may stand still, whoever sends it.

@@ -1,7 +1,6 @@
 //! The places of a listener's connections, and who has to leave when there are too few.
 
 use super::peer::{SharedAddresses, origin};
-use crate::config::Limits;
 use std::{
     collections::HashMap,
     future::Future,
@@ -14,6 +13,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
+use town_config::Limits;
 
 /// How many connections have been asked to leave and are still open, at most.
 const MOST_LEAVING: usize = 64;

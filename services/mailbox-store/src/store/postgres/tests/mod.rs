@@ -16,12 +16,12 @@ use crate::{
         },
     },
 };
-use mail_api::{MessageId, Outcome, RecipientOutcome, Settlement};
+use internal_api::{MessageId, Outcome, RecipientOutcome, Settlement};
 use prometheus_client::registry::Registry;
 use server::Server;
-use service_kit::config::Quota;
 use std::sync::Arc;
 use tempfile::TempDir;
+use town_config::Quota;
 
 contract_tests!(fixture);
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::contract::{MINUTE, SECOND};
 use futures_util::future::{join_all, try_join_all};
-use mail_api::Claim;
+use internal_api::Claim;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Runs these with databases that isolate transactions as PostgreSQL does by default, and as its kin does.

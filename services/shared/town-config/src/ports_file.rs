@@ -1,8 +1,7 @@
 //! The file that tells where a running town listens: JSON, `{server: {key: {"host": …, "port": …}}}`.
 
 use crate::{
-    config::PortKey,
-    small_file,
+    PortKey, small_file,
     toml_file::{FileError, utf8},
 };
 use serde::{Deserialize, Serialize};

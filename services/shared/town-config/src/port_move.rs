@@ -45,10 +45,10 @@ fn configured(stack: &Stack) -> impl Iterator<Item = (&Stack, PortKey, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::Config;
     use std::path::Path;
 
-    const SHIPPED: &str = include_str!("../../../../../data/config.toml");
+    const SHIPPED: &str = include_str!("../../../../data/config.toml");
 
     fn moved(text: &str, base: u16) -> Result<PortMove, String> {
         let config = Config::parse(text, Path::new("config.toml")).unwrap();

@@ -14,7 +14,7 @@ const LIMIT_OCTETS: u64 = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// When it is anything else, or cannot be read.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
     // A pipe without a writer would keep whoever opens it.
     let without_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -1,8 +1,10 @@
 //! The values that stand in the configuration.
 
-use mail_api::LEASE_SECONDS;
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+/// How many seconds a lease on a maildrop or on queued mail may last.
+pub const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
 
 /// Where the course's hand-out and the RFCs differ, which is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -1,14 +1,14 @@
 //! The limit of open file descriptors: raised at the start, and named where it is too low.
 
-use crate::{
-    config::{PortKey, Stack},
-    tcp::ConnectionLimits,
-};
+use crate::{PortKey, Stack};
 use rustix::{
     io::Errno,
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 use std::io;
+
+/// How many connections a pseudo-dns serves over TCP, which is for the few answers that are too large for UDP.
+pub const DNS_CONNECTIONS: usize = 100;
 
 /// For what does not depend on the configuration: listeners, files, HTTP connections.
 const FILES_AND_HTTP: usize = 200;
@@ -29,7 +29,7 @@ pub fn limit() -> usize {
 /// How many a service may need: for its clients, for its neighbours on behalf of these, and for its files.
 pub fn needed(stack: &Stack, service: PortKey) -> usize {
     let clients = match service {
-        PortKey::Dns | PortKey::DnsHttp => ConnectionLimits::DNS.total,
+        PortKey::Dns | PortKey::DnsHttp => DNS_CONNECTIONS,
         _ => stack.limits.connections.saturating_mul(2),
     };
     let exchanges = if matches!(service, PortKey::Smtp | PortKey::SmtpHttp) { stack.relay.connections } else { 0 };

@@ -1,10 +1,7 @@
 //! The configuration of a running process: the file is read again whenever it changes.
 
-use super::{Config, ConfigError, PortKey, PortMove, Stack};
 use crate::{
-    http::Hosts,
-    shutdown::{CancellationToken, Reload},
-    toml_file,
+    Config, ConfigError, Hosts, PortKey, PortMove, Reload, Stack, toml_file,
     watched_file::{self, WatchedFile},
 };
 use mail_proto::Domain;
@@ -15,6 +12,7 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The configuration of one stack, as it is now. Clones are cheap and see the same changes.
 #[derive(Debug, Clone)]
@@ -180,7 +178,7 @@ impl LiveConfig {
 
     fn no_such_stack(&self, name: &str) -> ConfigError {
         let path = self.stacks().next().map(|stack| stack.current().path.clone()).unwrap_or_default();
-        super::no_such_stack(&path, name, self.running.keys())
+        crate::no_such_stack(&path, name, self.running.keys())
     }
 }
 
@@ -218,7 +216,7 @@ fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::OwnHosts;
+    use crate::OwnHosts;
 
     const TEXT: &str = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n";
 
@@ -237,7 +235,7 @@ mod tests {
         let after = stack.changed().await;
         assert_eq!((after.limits.recipients, after.accounts.len()), (100, 2));
         assert!(after.is_local(&"y".parse().unwrap()));
-        assert_eq!((after.port(PortKey::Smtp), after.profile), (Some(1), super::super::Profile::Rfc));
+        assert_eq!((after.port(PortKey::Smtp), after.profile), (Some(1), crate::Profile::Rfc));
         assert_eq!(live.apply(&parse("[server.b]\nsmtp = 3\npop = 4\n"))[0], "server.\"a\" (removed)");
         assert!(stack.current().is_local(&"y".parse().unwrap()));
     }

@@ -4,11 +4,7 @@ use crate::{MessageId, Problem, fields, text};
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox, ReversePath};
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
 use utoipa::ToSchema;
-
-/// How long a lock or claim may live unless it is renewed, in seconds.
-pub const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
 
 /// A mailbox and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

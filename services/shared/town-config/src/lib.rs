@@ -1,17 +1,28 @@
-//! `data/config.toml`: one file describes the whole town; each service takes its stack's part.
+//! The files that describe a town: `config.toml` (this module), the zone file (`zone`) and the ports file (`ports_file`).
+//!
+//! One configuration describes the whole town; each service takes the part of its stack.
 
+pub mod descriptors;
 mod file;
+mod hosts;
 mod live;
 mod port_move;
+pub mod ports_file;
+mod reload;
+mod small_file;
+mod toml_file;
 mod values;
+pub mod watched_file;
+pub mod zone;
 
-pub use crate::toml_file::FileError as ConfigError;
 pub use file::{AgentHosts, Limits, Relay, Retention};
+pub use hosts::{Hosts, OwnHosts, canonical_host};
 pub use live::{LiveConfig, LiveStack};
 pub use port_move::PortMove;
-pub use values::{Password, Profile, Quota, RelayLookup};
+pub use reload::Reload;
+pub use toml_file::FileError as ConfigError;
+pub use values::{LEASE_SECONDS, Password, Profile, Quota, RelayLookup};
 
-use crate::http::OwnHosts;
 use file::{File, Server};
 use ipnet::IpNet;
 use mail_proto::{Domain, Mailbox};

@@ -8,7 +8,7 @@ mod port;
 pub use crate::toml_file::FileError as ZoneError;
 pub use port::{Host, InvalidPort, Port};
 
-use mail_api::MailExchange;
+use mail_proto::MailExchange;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,

@@ -2,7 +2,7 @@
 
 use super::{Port, ZoneError};
 use crate::toml_file::line_of;
-use mail_api::MailExchange;
+use mail_proto::MailExchange;
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::Path};
 use toml::{
     Spanned,

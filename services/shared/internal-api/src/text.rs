@@ -1,5 +1,6 @@
 //! How the texts that travel are described in an OpenAPI document; what they are is in `mail_proto`.
 
+use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Octets as they are.
@@ -21,3 +22,23 @@ pub struct ReversePath(pub String);
 #[derive(ToSchema)]
 #[schema(format = "mail-domain", example = "gmail.com")]
 pub struct Domain(pub String);
+
+/// One exchange of a domain (RFC 5321 §5.1).
+#[derive(Serialize, ToSchema)]
+pub struct MailExchange {
+    /// Lower is tried first.
+    pub preference: u16,
+    /// The exchange's name with its final dot; `.` alone says that the domain takes no mail (RFC 7505).
+    pub exchange: String,
+}
+
+/// The records of one type under a name. Empty when the name exists without any of that type.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", content = "records")]
+pub enum Records {
+    /// By preference, the lowest first.
+    #[serde(rename = "MX")]
+    Mx(Vec<MailExchange>),
+    /// `port`, or `host:port` for a server on another machine.
+    P(Vec<String>),
+}

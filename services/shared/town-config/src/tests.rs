@@ -1,6 +1,6 @@
 use super::*;
 
-const SHIPPED: &str = include_str!("../../../../../data/config.toml");
+const SHIPPED: &str = include_str!("../../../../data/config.toml");
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("data/config.toml")).map_err(|error| error.to_string())

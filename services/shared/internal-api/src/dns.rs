@@ -1,7 +1,7 @@
 //! What travels to and from pseudo-dns.
 
-use crate::{ApiError, Endpoint, ProblemKind, client::send};
-use mail_proto::Domain;
+use crate::{ApiError, Endpoint, ProblemKind, client::send, text};
+use mail_proto::{Domain, MailExchange};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -29,17 +29,8 @@ pub struct ResolveQuery {
     pub record_type: RecordType,
 }
 
-/// One exchange of a domain.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-pub struct MailExchange {
-    /// Lower is tried first.
-    pub preference: u16,
-    /// The exchange's name with its final dot; `.` alone says that the domain takes no mail (RFC 7505).
-    pub exchange: String,
-}
-
 /// The records of one type under a name. Empty when the name exists without any of that type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "records")]
 pub enum Records {
     /// By preference, the lowest first.
@@ -55,6 +46,7 @@ pub struct Resolution {
     /// The name asked for, in lower case and with its final dot.
     pub name: String,
     /// What there is.
+    #[schema(value_type = text::Records)]
     #[serde(flatten)]
     pub records: Records,
 }

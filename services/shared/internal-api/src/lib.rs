@@ -14,7 +14,7 @@ mod store_types;
 pub mod text;
 
 pub use client::{ApiError, Endpoint};
-pub use dns::{DnsClient, MailExchange, RecordType, Records, Resolution, ResolveQuery};
+pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
 pub use id::MessageId;
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
