@@ -56,7 +56,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("mailtown_store");
         registry.register("messages_submitted", "Messages stored, repeats not counted", metrics.submitted.clone());
         registry.register("deliveries", "Messages put into maildrops", metrics.delivered.clone());
-        registry.register("quarantined", "Undecodable records set aside", metrics.quarantined.clone());
+        registry.register("quarantined", "Undecodable records that were quarantined", metrics.quarantined.clone());
         registry.register("expired", "Maildrop entries deleted for their age", metrics.expired.clone());
         registry.register("swept", "Deleted maildrop entries removed after their session", metrics.swept.clone());
         registry.register("queue_entries", "Recipients waiting to be relayed", metrics.queue_entries.clone());

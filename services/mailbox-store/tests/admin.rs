@@ -171,8 +171,8 @@ async fn a_check_finds_what_is_wrong() {
     let data = server.stop().await;
     let (said, _) = blocking(move || admin.fail(data.path(), &["check"])).await;
     let orphan = "note: bodies/orphan: nothing refers to it; left by a crash; the store removes it when it starts";
-    let set_aside = "note: 2 maildrop entries were set aside because they could not be read";
-    findings.extend([orphan.to_owned(), set_aside.to_owned()]);
+    let quarantined = "note: 2 maildrop entries were quarantined because they could not be read";
+    findings.extend([orphan.to_owned(), quarantined.to_owned()]);
     findings.iter().for_each(|finding| assert!(said.contains(&format!("{finding}\n")), "{finding} in {said}"));
 }
 

@@ -3,8 +3,8 @@
 use super::{Subject, check, progress};
 use crate::store::{
     copy::{Destination, copy, fingerprint},
-    place::Place,
     sqlite::{SqliteDestination, SqliteSnapshot},
+    store_location::StoreLocation,
 };
 use anyhow::ensure;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(super) fn restore(subject: &Subject, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Fills an empty place from a store that nobody uses meanwhile, and checks what is there then.
-pub(super) fn move_backend(subject: &Subject, to: &Place) -> anyhow::Result<()> {
+pub(super) fn move_backend(subject: &Subject, to: &StoreLocation) -> anyhow::Result<()> {
     let Subject { place, .. } = subject;
     let (mut source, lock) = place.unused_snapshot(subject.name())?;
     let mut destination = to.destination(subject.name())?;
@@ -48,12 +48,12 @@ pub(super) fn move_backend(subject: &Subject, to: &Place) -> anyhow::Result<()> 
     check(to, subject.name()).and(reported)
 }
 
-/// Prints which messages were found damaged and set aside in the copy.
+/// Prints which messages were found damaged and quarantined in the copy.
 fn report(damaged: &[String]) -> anyhow::Result<()> {
     for message in damaged {
-        say!("set aside: {message}");
+        say!("quarantined: {message}");
     }
     let messages = damaged.len();
-    ensure!(messages == 0, "{messages} messages are damaged and were set aside in the copy; all others are well");
+    ensure!(messages == 0, "{messages} messages are damaged and were quarantined in the copy; all others are well");
     Ok(())
 }

@@ -10,9 +10,9 @@ use crate::{
     service,
     store::{
         MessageStream, Store, StoreError,
-        place::Place,
         records::return_path,
         sqlite::{self, OpenError},
+        store_location::StoreLocation,
     },
 };
 use anyhow::{Context, bail, ensure};
@@ -169,8 +169,8 @@ impl Target {
         let adds_return_path = stack.profile == Profile::Rfc;
         // Only what arrives is held outside the database.
         let (data, database) = match place {
-            Place::Directory(directory) => (directory, None),
-            Place::Database(url) => (env::temp_dir(), Some(url)),
+            StoreLocation::Directory(directory) => (directory, None),
+            StoreLocation::Database(url) => (env::temp_dir(), Some(url)),
         };
         let opened = service::open(&stack, data.clone(), database, Metrics::new(&mut Registry::default())).await;
         let door = match opened {
@@ -192,7 +192,7 @@ impl Target {
         Ok(Self { door, mailbox: mailbox.clone(), has_quota, adds_return_path })
     }
 
-    /// Answers whether it had been imported before.
+    /// Returns whether it had been imported before.
     async fn submit(
         &self,
         number: u64,

@@ -13,7 +13,7 @@ mod export;
 mod import;
 mod mbox;
 
-use crate::store::{check, place::Place, postgres::DatabaseUrl};
+use crate::store::{check, postgres::DatabaseUrl, store_location::StoreLocation};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mail_proto::Mailbox;
@@ -119,7 +119,7 @@ pub(crate) fn directory(data: Option<PathBuf>, stack: &Stack) -> PathBuf {
 /// The store that an administrator works on, which need not be running.
 pub(crate) struct Subject {
     pub(crate) stack: Stack,
-    pub(crate) place: Place,
+    pub(crate) place: StoreLocation,
 }
 
 impl Subject {
@@ -140,7 +140,7 @@ impl AdminCommand {
         database: Option<DatabaseUrl>,
     ) -> anyhow::Result<()> {
         let stack = args.stack()?;
-        let place = database.map_or_else(|| Place::Directory(directory(data, &stack)), Place::Database);
+        let place = database.map_or_else(|| StoreLocation::Directory(directory(data, &stack)), StoreLocation::Database);
         let subject = Subject { stack, place };
         match self {
             Self::Backup { file } => copies::backup(&subject, &file),
@@ -167,7 +167,7 @@ fn progress(what: &'static str) -> ProgressBar {
 }
 
 /// Checks the store of this stack, and prints what was found.
-fn check(place: &Place, stack: &str) -> anyhow::Result<()> {
+fn check(place: &StoreLocation, stack: &str) -> anyhow::Result<()> {
     let report = check::check(&mut *place.snapshot(stack)?, &progress("messages"))?;
     for note in &report.notes {
         say!("note: {note}");

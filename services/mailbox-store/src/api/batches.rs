@@ -15,7 +15,7 @@ use internal_api::{
 use std::{convert::Infallible, sync::Arc};
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
-/// on. Answers in their order; all that are accepted are durable then.
+/// on. Returns their outcomes in their order; all that are accepted are durable then.
 #[utoipa::path(
     post, path = "/v1/messages/batch", operation_id = "submit_messages", tag = "messages",
     request_body(content = text::Octets, content_type = "application/vnd.mailtown.batch",

@@ -1,17 +1,17 @@
 //! The HTTP API: `internal_api` over a [`Store`].
 
 mod batches;
-mod description;
 mod extract;
 mod frames;
 mod mailboxes;
 mod messages;
+mod openapi;
 mod queue;
 mod raw;
 mod sessions;
 mod transactions;
 
-pub(crate) use description::description;
+pub(crate) use openapi::description;
 
 use crate::{
     logins::Logins,

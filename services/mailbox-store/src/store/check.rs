@@ -52,7 +52,7 @@ pub(crate) fn check(snapshot: &mut dyn Snapshot, progress: &ProgressBar) -> Resu
     report.findings.extend(inspection.findings);
     for (what, records) in [("maildrop entries", check.quarantined.0), ("queue entries", check.quarantined.1)] {
         if records > 0 {
-            report.notes.push(format!("{records} {what} were set aside because they could not be read"));
+            report.notes.push(format!("{records} {what} were quarantined because they could not be read"));
         }
     }
     report.notes.extend(inspection.notes);
@@ -67,7 +67,7 @@ struct Check {
     sums: HashMap<String, (i64, i64)>,
     right: u64,
     unverified: u64,
-    /// Maildrop entries and queue entries that are set aside.
+    /// Maildrop entries and queue entries that are quarantined.
     quarantined: (u64, u64),
 }
 

@@ -34,7 +34,7 @@ pub(crate) trait Destination {
 }
 
 /// Copies everything but the locks of maildrops, whose sessions end with their store. A message whose body is damaged
-/// is set aside in the copy, in every maildrop and in the queue; answers why, for each that was not set aside before.
+/// is quarantined in the copy, in every maildrop and in the queue; returns why, for each that was not quarantined before.
 /// Mailboxes are counted anew.
 pub(crate) fn copy(
     source: &mut dyn Snapshot,
@@ -109,7 +109,7 @@ impl Copy<'_> {
                 let last = batch.last().cloned();
                 batch.retain(|delivery| !gone.contains(&delivery.message));
                 for delivery in &mut batch {
-                    damage.set_aside(delivery.message, &mut delivery.quarantined_at_ms);
+                    damage.quarantine_record(delivery.message, &mut delivery.quarantined_at_ms);
                     if delivery.quarantined_at_ms.is_none() {
                         let (messages, octets) = sums.entry(delivery.address.clone()).or_default();
                         *messages += 1;
@@ -132,7 +132,7 @@ impl Copy<'_> {
                 let last = batch.last().cloned();
                 batch.retain(|entry| !gone.contains(&entry.message));
                 for entry in &mut batch {
-                    if damage.set_aside(entry.message, &mut entry.quarantined_at_ms) {
+                    if damage.quarantine_record(entry.message, &mut entry.quarantined_at_ms) {
                         entry.lease = None;
                     }
                 }
@@ -167,8 +167,8 @@ struct Damage {
 }
 
 impl Damage {
-    /// Sets a record of this message aside if need be; answers whether it did.
-    fn set_aside(&mut self, message: i64, quarantined_at_ms: &mut Option<i64>) -> bool {
+    /// Sets a record of this message aside if need be; returns whether it did.
+    fn quarantine_record(&mut self, message: i64, quarantined_at_ms: &mut Option<i64>) -> bool {
         let Some(fault) = self.faults.get(&message).filter(|_| quarantined_at_ms.is_none()) else { return false };
         *quarantined_at_ms = Some(Timestamp::now().as_millisecond());
         if self.told.insert(message) {

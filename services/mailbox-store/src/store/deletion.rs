@@ -27,11 +27,11 @@ impl<'a> Deletion<'a> {
         Self { wanted, ranges: Vec::new(), messages: 0, octets: 0, last_is_open: false }
     }
 
-    /// Takes the next entry. One that is set aside stays.
-    pub(super) fn entry(&mut self, message: i64, octets: i64, is_set_aside: bool) {
+    /// Takes the next entry. One that is quarantined stays.
+    pub(super) fn entry(&mut self, message: i64, octets: i64, is_quarantined: bool) {
         let passed = self.wanted.partition_point(|wanted| *wanted < message);
         self.wanted = &self.wanted[passed..];
-        if is_set_aside || self.wanted.first() != Some(&message) {
+        if is_quarantined || self.wanted.first() != Some(&message) {
             self.last_is_open = false;
             return;
         }

@@ -17,7 +17,7 @@ pub enum StoreError {
     /// The lock or claim has run out, or was never given.
     #[error("the lease has been lost")]
     LeaseLost,
-    /// What was stored cannot be read back. It has been set aside.
+    /// What was stored cannot be read back. It has been quarantined.
     #[error("message {0} cannot be read back as it was written")]
     Damaged(MessageId),
     /// What was asked makes no sense; the text says why.

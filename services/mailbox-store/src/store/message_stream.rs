@@ -95,7 +95,7 @@ impl MessageStream {
         }
     }
 
-    /// Reads what is left of a message that cannot be kept, as of every refused one; answers why it is refused.
+    /// Reads what is left of a message that cannot be kept, as of every refused one; returns why it is refused.
     pub async fn refuse(mut self, refusal: StoreError) -> StoreError {
         self.refusal = Some(refusal.clone());
         self.next().await.err().unwrap_or(refusal)

@@ -13,12 +13,12 @@ mod deletion;
 mod error;
 mod ids;
 mod message_stream;
-pub(crate) mod place;
 pub mod postgres;
 pub(crate) mod records;
 pub(crate) mod snapshot;
 mod space;
 pub mod sqlite;
+pub(crate) mod store_location;
 
 pub use error::StoreError;
 pub use message_stream::MessageStream;
@@ -186,7 +186,7 @@ pub trait Store: Send + Sync {
 
     /// The octets of these messages as they were received, as far as they can be had at once; to be asked for
     /// small ones only.
-    async fn small(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>>;
+    async fn inline_bodies(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>>;
 
     /// A message as the reader of this maildrop gets it: after a `Return-Path:` line (RFC 5321 §4.4) if the
     /// store added them when the message was submitted.
@@ -213,9 +213,9 @@ pub trait Store: Send + Sync {
     /// The queue's entries after `after`, by message and recipient, at most `limit`.
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage>;
 
-    /// Leases to the caller up to `limit` messages of the domain that has been due the longest, but for the
-    /// domains in `except`, for those of their recipients in this domain that are due. The attempt is counted now, before anybody connects, and
-    /// when the lease runs out the recipients are due again. Does not wait.
+    /// Leases up to `limit` due messages of one domain: the one that has waited longest, ignoring `except`. Of each
+    /// message it leases the recipients in this domain that are due. The attempt is counted now, before anybody
+    /// connects. When the lease runs out the recipients are due again. Does not wait.
     async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome>;
 
     /// Changes whenever something may have become due earlier than it was; in vain at times.

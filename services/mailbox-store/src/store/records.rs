@@ -64,19 +64,19 @@ pub(super) struct Undecodable {
     pub(super) reason: String,
 }
 
-/// Records of a message that a change sets aside. Logged and counted once the change is durable.
-pub(super) struct SetAside {
+/// Records of a message that a change quarantines. Logged and counted once the change is durable.
+pub(super) struct Quarantined {
     pub(super) message: i64,
     pub(super) records: u64,
     pub(super) reason: String,
 }
 
-impl SetAside {
+impl Quarantined {
     /// Tells people and `metrics`.
     pub(super) fn publish(&self, metrics: &Metrics) {
         let Self { message, records, reason } = self;
         metrics.quarantined.inc_by(*records);
-        tracing::error!(message = %id(*message), records, reason, "set aside what cannot be decoded");
+        tracing::error!(message = %id(*message), records, reason, "quarantined what cannot be decoded");
     }
 }
 
@@ -92,7 +92,7 @@ pub(super) fn partition<T>(records: impl IntoIterator<Item = Decoded<T>>) -> (Ve
     (good, bad)
 }
 
-/// Cuts a page that was read with one record too many; answers where to go on if there is more.
+/// Cuts a page that was read with one record too many; returns where to go on if there is more.
 pub(super) fn next_after<T>(
     rows: &mut Vec<Decoded<T>>,
     limit: u32,

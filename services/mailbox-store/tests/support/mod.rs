@@ -53,7 +53,7 @@ impl Server {
         Self { url, client, data, shutdown, running }
     }
 
-    /// Stops it as SIGTERM does; answers its directory.
+    /// Stops it as SIGTERM does; returns its directory.
     pub(crate) async fn stop(self) -> TempDir {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();

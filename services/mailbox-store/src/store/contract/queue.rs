@@ -24,7 +24,7 @@ pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
     assert_eq!(claim.messages[0].reverse_path.to_string(), "<sender@local.test>");
     assert_eq!(claim.messages[1].queued_at, (fixture.clock.clock())());
 
-    // The rest can be claimed beside it, or but for what the caller has enough of.
+    // The rest can be claimed beside it, or except what the caller has enough of.
     let far = || vec!["far.test".parse().unwrap()];
     let ClaimOutcome::Claimed(other) = fixture.store.claim(MINUTE, 9, far()).await.unwrap() else { panic!() };
     assert_eq!(

@@ -41,7 +41,7 @@ pub(crate) async fn small_messages_come_together(fixture: Fixture) {
     let gone = fixture.send("gone", &["b@local.test"]).await;
     fixture.delete("b@local.test", &[gone]).await;
     let ids = sent.iter().map(|(id, _)| *id).chain([gone]).collect();
-    let found = fixture.store.small(ids).await.unwrap();
+    let found = fixture.store.inline_bodies(ids).await.unwrap();
     assert_eq!(found.len(), 3);
     for (id, octets) in &sent[..3] {
         assert_eq!(found[id], octets);

@@ -46,7 +46,7 @@ pub(crate) fn dump(store: &mut dyn Snapshot) -> Vec<String> {
     lines
 }
 
-/// Every value in an SQLite database, by table and column, but for where bodies are and what is not to be copied.
+/// Every value in an SQLite database, by table and column, except where bodies are and what is not to be copied.
 pub(crate) fn columns(directory: &Path) -> BTreeMap<String, Vec<Value>> {
     let database = Connection::open(directory.join("store.db")).unwrap();
     let sql = "SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
@@ -68,14 +68,14 @@ pub(crate) fn columns(directory: &Path) -> BTreeMap<String, Vec<Value>> {
     names.map(values).collect()
 }
 
-/// Copies all of a store; answers what was damaged.
+/// Copies all of a store; returns what was damaged.
 pub(crate) fn fill(source: &mut dyn Snapshot, mut destination: Box<dyn Destination>) -> Vec<String> {
     let damaged = copy::copy(source, &mut *destination, &ProgressBar::hidden()).unwrap();
     destination.finish().unwrap();
     damaged
 }
 
-/// Fills a store with something of every kind; answers its messages by name.
+/// Fills a store with something of every kind; returns its messages by name.
 pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)> {
     let quota = Quota { messages: Some(1000), octets: Some(1 << 40) };
     let accounts = vec![

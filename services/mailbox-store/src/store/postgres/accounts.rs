@@ -1,7 +1,7 @@
 //! Accounts, and the mailboxes they make.
 
 use super::{
-    database::Unit,
+    database::Transaction,
     failure::Failure,
     values::{Natural, Parsed},
 };
@@ -19,8 +19,8 @@ const TOGETHER: usize = 500;
 type Configured = (Option<String>, Option<i64>, Option<i64>);
 
 /// Adds and updates accounts; returns how many others there are.
-pub(super) async fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64, Failure> {
-    let rows = unit.query("SELECT address, password_hash, quota_messages, quota_octets FROM accounts", &[]).await?;
+pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Result<u64, Failure> {
+    let rows = tx.query("SELECT address, password_hash, quota_messages, quota_octets FROM accounts", &[]).await?;
     let stored = rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))));
     let mut stored: HashMap<String, Configured> = stored.collect::<Result<_, tokio_postgres::Error>>()?;
     // In order, as everyone who changes several accounts.
@@ -37,11 +37,11 @@ pub(super) async fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64
          ON CONFLICT (address) DO UPDATE SET
              password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash),
              quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets";
-    unit.prepare(upsert).await?;
+    tx.prepare(upsert).await?;
     for some in changed.chunks(TOGETHER) {
-        let unit = &*unit;
+        let tx = &*tx;
         try_join_all(some.iter().map(|(address, (hash, quota_messages, quota_octets))| async move {
-            unit.execute(upsert, &[address, hash, quota_messages, quota_octets]).await
+            tx.execute(upsert, &[address, hash, quota_messages, quota_octets]).await
         }))
         .await?;
     }
@@ -53,9 +53,9 @@ fn changes(stored: &Configured, (hash, quota_messages, quota_octets): &Configure
     (hash.is_some() && stored.0 != *hash) || stored.1 != *quota_messages || stored.2 != *quota_octets
 }
 
-pub(super) async fn set_password_hash(unit: &mut Unit<'_>, address: &str, hash: &str) -> Result<(), Failure> {
+pub(super) async fn set_password_hash(tx: &mut Transaction<'_>, address: &str, hash: &str) -> Result<(), Failure> {
     let update = "UPDATE accounts SET password_hash = $2 WHERE address = $1";
-    let updated = unit.execute(update, &[&address, &hash]).await?;
+    let updated = tx.execute(update, &[&address, &hash]).await?;
     if updated == 1 { Ok(()) } else { Err(StoreError::MailboxUnknown.into()) }
 }
 
@@ -64,28 +64,28 @@ fn configured(account: &Account) -> (String, Configured) {
     (address.to_string(), (password_hash.clone(), quota.messages.map(column), quota.octets.map(column)))
 }
 
-pub(super) async fn password_hashes(unit: &mut Unit<'_>) -> Result<HashMap<Mailbox, String>, Failure> {
-    let rows = unit.query("SELECT address, password_hash FROM accounts WHERE password_hash IS NOT NULL", &[]).await?;
+pub(super) async fn password_hashes(tx: &mut Transaction<'_>) -> Result<HashMap<Mailbox, String>, Failure> {
+    let rows = tx.query("SELECT address, password_hash FROM accounts WHERE password_hash IS NOT NULL", &[]).await?;
     let accounts = rows.iter().map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get(1)?)));
     let accounts: Vec<(String, String)> = accounts.collect::<Result<_, tokio_postgres::Error>>()?;
     Ok(accounts.into_iter().filter_map(|(address, hash)| Some((address.parse().ok()?, hash))).collect())
 }
 
-pub(super) async fn password_hash(unit: &mut Unit<'_>, address: &str) -> Result<Option<String>, Failure> {
-    let row = unit.query_one("SELECT password_hash FROM accounts WHERE address = $1", &[&address]).await?;
+pub(super) async fn password_hash(tx: &mut Transaction<'_>, address: &str) -> Result<Option<String>, Failure> {
+    let row = tx.query_one("SELECT password_hash FROM accounts WHERE address = $1", &[&address]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 
-pub(super) async fn mailbox(unit: &Unit<'_>, address: &Mailbox) -> Result<MailboxSummary, Failure> {
+pub(super) async fn mailbox(tx: &Transaction<'_>, address: &Mailbox) -> Result<MailboxSummary, Failure> {
     let select = "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts WHERE address = $1";
-    let row = unit.query_one(select, &[&address.to_string()]).await?.ok_or(StoreError::MailboxUnknown)?;
+    let row = tx.query_one(select, &[&address.to_string()]).await?.ok_or(StoreError::MailboxUnknown)?;
     Ok(summary(&row)?)
 }
 
-pub(super) async fn page(unit: &mut Unit<'_>, after: &str, limit: u32) -> Result<MailboxPage, Failure> {
+pub(super) async fn page(tx: &mut Transaction<'_>, after: &str, limit: u32) -> Result<MailboxPage, Failure> {
     let select = "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts
          WHERE address > $1 ORDER BY address LIMIT $2";
-    let mut rows = unit.query(select, &[&after, &(i64::from(limit) + 1)]).await?;
+    let mut rows = tx.query(select, &[&after, &(i64::from(limit) + 1)]).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next_after = rows.last().filter(|_| more).map(|row| row.try_get(0)).transpose()?;
@@ -109,42 +109,42 @@ fn summary(row: &Row) -> Result<MailboxSummary, tokio_postgres::Error> {
 /// So many messages and octets.
 pub(super) type Count = (i64, i64);
 
-/// Counts messages and octets into mailboxes; answers which of the addresses are mailboxes here that have room for
+/// Counts messages and octets into mailboxes; returns which of the addresses are mailboxes here that have room for
 /// all of it. Those stay until the transaction ends.
 pub(super) async fn count_in<'a>(
-    unit: &Unit<'_>,
+    tx: &Transaction<'_>,
     counts: &BTreeMap<&'a str, Count>,
 ) -> Result<HashSet<&'a str>, Failure> {
     let update = "UPDATE accounts SET messages = messages + $2, octets = octets + $3
          WHERE address = $1 AND (quota_messages IS NULL OR messages + $2 <= quota_messages)
          AND (quota_octets IS NULL OR octets + $3 <= quota_octets)";
-    count(unit, update, counts).await
+    count(tx, update, counts).await
 }
 
 /// Counts messages out of mailboxes, which need not exist any more.
-pub(super) async fn count_out(unit: &Unit<'_>, counts: &BTreeMap<&str, Count>) -> Result<(), Failure> {
+pub(super) async fn count_out(tx: &Transaction<'_>, counts: &BTreeMap<&str, Count>) -> Result<(), Failure> {
     let update = "UPDATE accounts SET messages = messages - $2, octets = octets - $3 WHERE address = $1";
-    count(unit, update, counts).await.map(drop)
+    count(tx, update, counts).await.map(drop)
 }
 
 /// Which of these addresses are mailboxes here.
-pub(super) async fn existing(unit: &Unit<'_>, addresses: &[&str]) -> Result<HashSet<String>, Failure> {
-    let rows = unit.query("SELECT address FROM accounts WHERE address = ANY($1)", &[&addresses]).await?;
+pub(super) async fn existing(tx: &Transaction<'_>, addresses: &[&str]) -> Result<HashSet<String>, Failure> {
+    let rows = tx.query("SELECT address FROM accounts WHERE address = ANY($1)", &[&addresses]).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 /// One by one and in order, lest two stores lock the same accounts crosswise.
 async fn count<'a>(
-    unit: &Unit<'_>,
+    tx: &Transaction<'_>,
     update: &'static str,
     counts: &BTreeMap<&'a str, Count>,
 ) -> Result<HashSet<&'a str>, Failure> {
-    unit.prepare(update).await?;
+    tx.prepare(update).await?;
     let mut counted = HashSet::new();
     let counts: Vec<_> = counts.iter().collect();
     for some in counts.chunks(TOGETHER) {
         let counting = some.iter().map(|(address, (messages, octets))| async move {
-            unit.execute(update, &[*address, messages, octets]).await
+            tx.execute(update, &[*address, messages, octets]).await
         });
         for ((address, _), accounts) in some.iter().zip(try_join_all(counting).await?) {
             if accounts == 1 {

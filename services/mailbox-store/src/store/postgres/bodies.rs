@@ -5,7 +5,7 @@
 //! file without a name, which is gone with its process.
 
 use super::{
-    database::{Database, Unit},
+    database::{Database, Transaction},
     failure::Failure,
 };
 use crate::store::{
@@ -111,22 +111,22 @@ impl Spool {
 }
 
 /// Inserts the body of a message piece by piece.
-pub(super) async fn insert_spool(unit: &Unit<'_>, message: i64, spool: &Spool) -> Result<(), Failure> {
+pub(super) async fn insert_spool(tx: &Transaction<'_>, message: i64, spool: &Spool) -> Result<(), Failure> {
     let mut at = 0;
     while at < spool.octets {
         let piece = spool.piece(at).await?;
         let number = (at / PIECE_OCTETS as u64) as i64;
         let insert = "INSERT INTO bodies (message_id, piece, octets) VALUES ($1, $2, $3)";
-        unit.execute(insert, &[&message, &number, &piece]).await?;
+        tx.execute(insert, &[&message, &number, &piece]).await?;
         at += piece.len() as u64;
     }
     Ok(())
 }
 
 /// A piece of a message's body, if it is there.
-pub(super) async fn piece(unit: &Unit<'_>, message: i64, number: i64) -> Result<Option<Bytes>, Failure> {
+pub(super) async fn piece(tx: &Transaction<'_>, message: i64, number: i64) -> Result<Option<Bytes>, Failure> {
     let select = "SELECT octets FROM bodies WHERE message_id = $1 AND piece = $2";
-    let row = unit.query_one(select, &[&message, &number]).await?;
+    let row = tx.query_one(select, &[&message, &number]).await?;
     Ok(row.map(|row| row.try_get::<_, Vec<u8>>(0)).transpose()?.map(Bytes::from))
 }
 
@@ -143,7 +143,7 @@ pub(super) fn pieces(
         .then(move |number| {
             let database = Arc::clone(&database);
             async move {
-                let found = database.read(&number, |unit, &number| piece(unit, message, number).boxed()).await?;
+                let found = database.read(&number, |tx, &number| piece(tx, message, number).boxed()).await?;
                 // It was there a moment ago.
                 found.ok_or_else(|| StoreError::Unavailable(format!("{} was deleted", records::id(message))))
             }

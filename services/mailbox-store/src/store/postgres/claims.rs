@@ -1,7 +1,7 @@
 //! Leases on the outbound queue. Whoever claims takes what nobody else is claiming at the moment, and waits for nobody.
 
 use super::{
-    database::Unit,
+    database::Transaction,
     failure::Failure,
     messages,
     pool::Parameters,
@@ -70,17 +70,17 @@ struct Taken {
 }
 
 pub(super) async fn claim(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     duration: Duration,
     limit: u32,
     except: &[Domain],
 ) -> Result<ClaimOutcome, Failure> {
-    let now_ms = unit.now_ms();
+    let now_ms = tx.now_ms();
     // And those of which others are claiming everything, or nothing could be decoded.
     let mut passed: Vec<String> = except.iter().map(|domain| domain.as_str().to_owned()).collect();
     loop {
-        let floor_ms = unit.due_floor_ms();
-        let Some((domain, due_at_ms)) = longest_due(unit, floor_ms, &passed).await? else {
+        let floor_ms = tx.due_floor_ms();
+        let Some((domain, due_at_ms)) = longest_due(tx, floor_ms, &passed).await? else {
             return Ok(ClaimOutcome::NothingDue { next_due_at: None });
         };
         if due_at_ms > now_ms {
@@ -90,7 +90,7 @@ pub(super) async fn claim(
         let name = uuid::Uuid::new_v4().simple().to_string();
         let ends_at_ms = later_ms(now_ms, duration);
         let lease = Lease { name: &name, domain: &domain, floor_ms, now_ms, ends_at_ms };
-        let messages = take(unit, &lease, limit).await?;
+        let messages = take(tx, &lease, limit).await?;
         match domain.parse::<Domain>() {
             Ok(domain) if !messages.is_empty() => {
                 return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
@@ -101,33 +101,33 @@ pub(super) async fn claim(
 }
 
 /// The domain that has been due the longest, or will be due first.
-async fn longest_due(unit: &Unit<'_>, floor_ms: i64, passed: &[String]) -> Result<Option<(String, i64)>, Failure> {
+async fn longest_due(tx: &Transaction<'_>, floor_ms: i64, passed: &[String]) -> Result<Option<(String, i64)>, Failure> {
     let row = match passed {
-        [] => unit.query_one(FIRST_DUE, &[&floor_ms]).await?,
-        passed => unit.query_one(FIRST_DUE_EXCEPT, &[&passed]).await?,
+        [] => tx.query_one(FIRST_DUE, &[&floor_ms]).await?,
+        passed => tx.query_one(FIRST_DUE_EXCEPT, &[&passed]).await?,
     };
     let found = row.map(|row| Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?;
     if passed.is_empty() {
-        unit.raise_due_floor(found.as_ref().map(|(_, due_at_ms)| *due_at_ms));
+        tx.raise_due_floor(found.as_ref().map(|(_, due_at_ms)| *due_at_ms));
     }
     Ok(found)
 }
 
-/// Leases messages of the lease's domain, by id. Those that cannot be read are set aside.
-async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<ClaimedMessage>, Failure> {
-    let keys = due_messages(unit, lease, limit).await?;
-    let taken = take_recipients(unit, lease, &keys).await?;
-    let envelopes = messages::envelopes(unit, &keys).await?;
+/// Leases messages of the lease's domain, by id. Those that cannot be read are quarantined.
+async fn take(tx: &mut Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<ClaimedMessage>, Failure> {
+    let keys = due_messages(tx, lease, limit).await?;
+    let taken = take_recipients(tx, lease, &keys).await?;
+    let envelopes = messages::envelopes(tx, &keys).await?;
     let mut claimed = Vec::new();
     for (message, taken) in taken {
         let reason = match messages::required(&envelopes, message) {
             Ok(envelope) if envelope.has_body && lease.domain.parse::<Domain>().is_ok() => {
-                let recipients = recipients(unit, lease, message, taken).await?;
+                let recipients = recipients(tx, lease, message, taken).await?;
                 if !recipients.is_empty() {
                     let messages::Envelope { reverse_path, octets, received_at, .. } = envelope;
                     let id = id(message);
                     let queued_at = received_at;
-                    let age_seconds = Some(age_seconds(unit.now(), queued_at));
+                    let age_seconds = Some(age_seconds(tx.now(), queued_at));
                     claimed.push(ClaimedMessage {
                         id,
                         reverse_path,
@@ -144,18 +144,18 @@ async fn take(unit: &mut Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<
             Ok(_) => format!("no domain: {:?}", lease.domain),
             Err(undecodable) => undecodable.reason,
         };
-        quarantine::message(unit, message, Some(lease.name), &reason).await?;
+        quarantine::message(tx, message, Some(lease.name), &reason).await?;
     }
     Ok(claimed)
 }
 
 /// Up to `limit` messages that are due, those first that have been due the longest. One recipient of each is locked.
-async fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>, Failure> {
+async fn due_messages(tx: &Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>, Failure> {
     let (mut messages, limit): (Vec<i64>, _) = (Vec::new(), limit.max(1) as usize);
     for _ in 0..LOOKS {
         let wanted = limit - messages.len();
         let parameters: Parameters<'_> = &[&lease.domain, &lease.floor_ms, &lease.now_ms, &messages, &(wanted as i64)];
-        let found = unit.query(DUE_MESSAGES, parameters).await?;
+        let found = tx.query(DUE_MESSAGES, parameters).await?;
         for row in &found {
             let message = row.try_get(0)?;
             if !messages.contains(&message) {
@@ -171,7 +171,7 @@ async fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<
 
 /// Leases the due recipients of these messages, but those that another is claiming.
 async fn take_recipients(
-    unit: &Unit<'_>,
+    tx: &Transaction<'_>,
     lease: &Lease<'_>,
     messages: &[i64],
 ) -> Result<BTreeMap<i64, Vec<Taken>>, Failure> {
@@ -180,7 +180,7 @@ async fn take_recipients(
          WHERE domain = $1 AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND message_id = ANY($3)
          FOR UPDATE SKIP LOCKED";
     let (mut keys, mut recipients): (Vec<i64>, Vec<String>) = (Vec::new(), Vec::new());
-    for row in unit.query(select, &[&lease.domain, &lease.now_ms, &messages]).await? {
+    for row in tx.query(select, &[&lease.domain, &lease.now_ms, &messages]).await? {
         keys.push(row.try_get(0)?);
         recipients.push(row.try_get(1)?);
     }
@@ -188,7 +188,7 @@ async fn take_recipients(
          FROM unnest($4::bigint[], $5::text[]) AS taken (message_id, recipient)
          WHERE queue.domain = $3 AND queue.message_id = taken.message_id AND queue.recipient = taken.recipient
          RETURNING queue.message_id, queue.recipient, attempts";
-    let rows = unit.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
+    let rows = tx.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
     let mut taken: BTreeMap<i64, Vec<Taken>> = BTreeMap::new();
     for row in rows {
         let attempts = row.try_get::<_, Natural<u32>>(2).ok().map(|Natural(attempts)| attempts);
@@ -197,9 +197,9 @@ async fn take_recipients(
     Ok(taken)
 }
 
-/// Those of the recipients that can be decoded. The others are set aside.
+/// Those of the recipients that can be decoded. The others are quarantined.
 async fn recipients(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     lease: &Lease<'_>,
     message: i64,
     taken: Vec<Taken>,
@@ -210,22 +210,22 @@ async fn recipients(
             (Ok(mailbox), Some(attempts)) if mailbox.domain().as_str() == lease.domain => {
                 recipients.push(ClaimedRecipient { mailbox, attempts });
             }
-            _ => quarantine::queue_entry(unit, lease.domain, message, &recipient).await?,
+            _ => quarantine::queue_entry(tx, lease.domain, message, &recipient).await?,
         }
     }
     recipients.sort_by(|one, other| one.mailbox.cmp(&other.mailbox));
     Ok(recipients)
 }
 
-pub(super) async fn renew(unit: &mut Unit<'_>, lease: &str, duration: Duration) -> Result<(), Failure> {
-    let ends_at_ms = later_ms(unit.now_ms(), duration);
+pub(super) async fn renew(tx: &mut Transaction<'_>, lease: &str, duration: Duration) -> Result<(), Failure> {
+    let ends_at_ms = later_ms(tx.now_ms(), duration);
     let update = "UPDATE queue SET next_attempt_at_ms = $2 WHERE lease = $1";
-    if unit.execute(update, &[&lease, &ends_at_ms]).await? > 0 { Ok(()) } else { Err(StoreError::LeaseLost.into()) }
+    if tx.execute(update, &[&lease, &ends_at_ms]).await? > 0 { Ok(()) } else { Err(StoreError::LeaseLost.into()) }
 }
 
 /// Settles, with a failure message if there is one.
 pub(super) async fn settle(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     lease: &str,
     settlement: &Settlement,
     failure_message: &[Incoming],
@@ -235,46 +235,46 @@ pub(super) async fn settle(
     let is_local = |settled: &&RecipientOutcome| matches!(settled.outcome, Outcome::DeliverHere { .. });
     let (local, remote): (Vec<_>, Vec<_>) = settlement.outcomes.iter().partition(is_local);
     for outcomes in remote.chunks(TOGETHER) {
-        let unit = &*unit;
-        let settling = outcomes.iter().map(|outcome| settle_recipient(unit, lease, message, outcome));
+        let tx = &*tx;
+        let settling = outcomes.iter().map(|outcome| settle_recipient(tx, lease, message, outcome));
         if try_join_all(settling).await?.contains(&0) {
             return Err(StoreError::LeaseLost.into());
         }
         finished += outcomes.iter().filter(|settled| settled.outcome == Outcome::Finished).count() as i64;
     }
-    unit.effects.queued -= finished;
+    tx.effects.queued -= finished;
     if finished > 0 {
-        release(unit, &BTreeSet::from([message]), finished).await?;
+        release(tx, &BTreeSet::from([message]), finished).await?;
     }
     for settled in local {
-        settle_here(unit, lease, message, settled).await?;
+        settle_here(tx, lease, message, settled).await?;
     }
-    submit(unit, failure_message).await.map(drop)
+    submit(tx, failure_message).await.map(drop)
 }
 
 /// Delivers to a recipient here; the maildrop holds the message from then on instead of the queue.
 async fn settle_here(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     lease: &str,
     message: i64,
     settled: &RecipientOutcome,
 ) -> Result<(), Failure> {
     // While it is deferred for the time being, nobody else delivers it.
-    if settle_recipient(unit, lease, message, settled).await? == 0 {
+    if settle_recipient(tx, lease, message, settled).await? == 0 {
         return Err(StoreError::LeaseLost.into());
     }
-    if deliver_here(unit, message, &settled.recipient).await? {
+    if deliver_here(tx, message, &settled.recipient).await? {
         let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
         let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
-        unit.execute(delete, &[&domain, &message, &recipient]).await?;
-        unit.effects.queued -= 1;
+        tx.execute(delete, &[&domain, &message, &recipient]).await?;
+        tx.effects.queued -= 1;
     }
     Ok(())
 }
 
-/// Answers how many entries were concerned: none if the lease is lost.
+/// Returns how many entries were concerned: none if the lease is lost.
 async fn settle_recipient(
-    unit: &Unit<'_>,
+    tx: &Transaction<'_>,
     lease: &str,
     message: i64,
     settled: &RecipientOutcome,
@@ -283,7 +283,7 @@ async fn settle_recipient(
     match &settled.outcome {
         Outcome::Finished => {
             let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
-            unit.execute(delete, &[&domain, &message, &recipient, &lease]).await
+            tx.execute(delete, &[&domain, &message, &recipient, &lease]).await
         }
         Outcome::Deferred { retry_after_seconds, reply, .. } | Outcome::DeliverHere { retry_after_seconds, reply } => {
             let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
@@ -294,8 +294,8 @@ async fn settle_recipient(
                      attempts = CASE WHEN $7 THEN GREATEST(attempts - 1, 0) ELSE attempts END,
                      last_reply = CASE WHEN $7 AND $6 = '' THEN last_reply ELSE $6 END
                  WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
-            let next_attempt_at_ms = later_ms(unit.now_ms(), wait);
-            unit.execute(update, &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried]).await
+            let next_attempt_at_ms = later_ms(tx.now_ms(), wait);
+            tx.execute(update, &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried]).await
         }
     }
 }

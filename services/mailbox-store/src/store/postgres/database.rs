@@ -3,11 +3,11 @@
 use super::{
     failure::Failure,
     floor::Floor,
-    pool::{Loan, Parameters, Pool, Session},
+    pool::{Parameters, Pool, PooledSession, Session},
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, ids, records::SetAside},
+    store::{Clock, Result, ids, records::Quarantined},
 };
 use futures_util::{future::BoxFuture, join};
 use jiff::Timestamp;
@@ -35,7 +35,7 @@ pub(super) struct Database {
 }
 
 /// What a query or a change works with.
-pub(super) struct Unit<'database> {
+pub(super) struct Transaction<'database> {
     database: &'database Database,
     session: &'database Session,
     pub(super) effects: Effects,
@@ -50,7 +50,7 @@ pub(super) struct Effects {
     pub(super) deleted: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
-    pub(super) set_aside: Vec<SetAside>,
+    pub(super) quarantined: Vec<Quarantined>,
     pub(super) expired: u64,
     pub(super) swept: u64,
     /// By how much the queue has grown.
@@ -107,28 +107,28 @@ impl Database {
     where
         A: Sync + ?Sized,
         T: Send,
-        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+        F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
         self.carry_out(Kind::Query, arguments, query).await
     }
 
-    /// Carries out `change` as one transaction and answers once it is durable. It may be carried out several times
+    /// Carries out `change` as one transaction and returns once it is durable. It may be carried out several times
     /// in vain before.
     pub(super) async fn write<A, T, F>(&self, arguments: &A, change: F) -> Result<T>
     where
         A: Sync + ?Sized,
         T: Send,
-        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+        F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
         self.carry_out(Kind::Change, arguments, change).await
     }
 
     /// Carries out a statement outside of any transaction, once.
     pub(super) async fn command(&self, sql: &str) -> Result<(), Failure> {
-        let loan = self.pool.borrow().await?;
-        let outcome = loan.session().command(sql).await;
+        let pooled = self.pool.borrow().await?;
+        let outcome = pooled.session().command(sql).await;
         if outcome.as_ref().err().is_none_or(Failure::spares_connection) {
-            loan.give_back();
+            pooled.give_back();
         }
         outcome
     }
@@ -137,14 +137,14 @@ impl Database {
     where
         A: Sync + ?Sized,
         T: Send,
-        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+        F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
         let (started, mut attempt) = (Instant::now(), 1);
         loop {
-            let loan = self.pool.borrow().await?;
+            let pooled = self.pool.borrow().await?;
             let outcome = match kind {
-                Kind::Query => self.query(loan, arguments, &work).await,
-                Kind::Change => self.change(loan, arguments, &work).await,
+                Kind::Query => self.query(pooled, arguments, &work).await,
+                Kind::Change => self.change(pooled, arguments, &work).await,
             };
             match outcome {
                 Ok(answer) => return Ok(answer),
@@ -158,39 +158,39 @@ impl Database {
         }
     }
 
-    async fn query<A, T, F>(&self, loan: Loan<'_>, arguments: &A, query: &F) -> Result<T, Failure>
+    async fn query<A, T, F>(&self, pooled: PooledSession<'_>, arguments: &A, query: &F) -> Result<T, Failure>
     where
         A: Sync + ?Sized,
-        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+        F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
-        let mut unit = Unit { database: self, session: loan.session(), effects: Effects::default() };
-        let outcome = query(&mut unit, arguments).await;
+        let mut tx = Transaction { database: self, session: pooled.session(), effects: Effects::default() };
+        let outcome = query(&mut tx, arguments).await;
         if outcome.as_ref().err().is_none_or(Failure::spares_connection) {
-            loan.give_back();
+            pooled.give_back();
         }
         outcome
     }
 
-    async fn change<A, T, F>(&self, loan: Loan<'_>, arguments: &A, change: &F) -> Result<T, Failure>
+    async fn change<A, T, F>(&self, pooled: PooledSession<'_>, arguments: &A, change: &F) -> Result<T, Failure>
     where
         A: Sync + ?Sized,
-        F: for<'t, 'd> Fn(&'t mut Unit<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
+        F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
-        let session = loan.session();
-        let mut unit = Unit { database: self, session, effects: Effects::default() };
+        let session = pooled.session();
+        let mut tx = Transaction { database: self, session, effects: Effects::default() };
         // Polled in this order, so the first statement follows without waiting for an answer.
-        let (begun, outcome) = join!(session.command("BEGIN"), change(&mut unit, arguments));
-        let effects = unit.effects;
+        let (begun, outcome) = join!(session.command("BEGIN"), change(&mut tx, arguments));
+        let effects = tx.effects;
         match begun.and(outcome) {
             Ok(answer) => {
                 session.command("COMMIT").await.map_err(Failure::while_committing)?;
-                loan.give_back();
+                pooled.give_back();
                 self.publish(&effects);
                 Ok(answer)
             }
             Err(failure) => {
                 if failure.spares_connection() && session.command("ROLLBACK").await.is_ok() {
-                    loan.give_back();
+                    pooled.give_back();
                 }
                 Err(failure)
             }
@@ -201,7 +201,7 @@ impl Database {
     fn publish(&self, effects: &Effects) {
         self.metrics.submitted.inc_by(effects.submitted);
         self.metrics.delivered.inc_by(effects.delivered);
-        effects.set_aside.iter().for_each(|records| records.publish(&self.metrics));
+        effects.quarantined.iter().for_each(|records| records.publish(&self.metrics));
         self.metrics.expired.inc_by(effects.expired);
         self.metrics.swept.inc_by(effects.swept);
         self.metrics.queue_entries.inc_by(effects.queued);
@@ -214,7 +214,7 @@ impl Database {
     }
 }
 
-impl Unit<'_> {
+impl Transaction<'_> {
     /// What it talks over.
     pub(super) fn session(&self) -> &Session {
         self.session

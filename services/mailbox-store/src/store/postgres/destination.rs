@@ -4,8 +4,8 @@
 //! looks whether that name is still there; the last one puts the number in its place.
 
 use super::{
+    admin_connection::AdminConnection,
     bodies::PIECE_OCTETS,
-    console::Console,
     open::{INCOMING, OpenError, PROPERTIES, SCHEMA_VERSION, schema},
     pool::Parameters,
     url::DatabaseUrl,
@@ -22,7 +22,7 @@ const BATCH_MESSAGES: usize = 500;
 
 /// What becomes a store when it is finished.
 pub(crate) struct PostgresDestination {
-    console: Console,
+    admin_connection: AdminConnection,
     /// What stands in place of the version.
     mark: String,
     messages: Vec<(MessageRecord, Vec<u8>)>,
@@ -42,13 +42,13 @@ impl PostgresDestination {
     /// # Errors
     /// [`OpenError`], also when there is a store.
     pub(crate) fn open(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
-        let console = Console::open(url)?;
-        let url = || console.url();
-        let properties = match console.properties()? {
+        let admin_connection = AdminConnection::open(url)?;
+        let url = || admin_connection.url();
+        let properties = match admin_connection.properties()? {
             Some(properties) => properties,
             None => {
-                console.command(PROPERTIES)?;
-                console.properties()?.unwrap_or_default()
+                admin_connection.command(PROPERTIES)?;
+                admin_connection.properties()?.unwrap_or_default()
             }
         };
         if let Some(stack) = properties.stack.filter(|other| other != stack) {
@@ -59,33 +59,34 @@ impl PostgresDestination {
         if !is_ours && !version.parse().is_ok_and(|version| (0..=SCHEMA_VERSION).contains(&version)) {
             return Err(OpenError::Newer { url: url(), version });
         }
-        schema().try_for_each(|statement| console.command(statement))?;
-        if !is_ours && !is_empty(&console)? {
+        schema().try_for_each(|statement| admin_connection.command(statement))?;
+        if !is_ours && !is_empty(&admin_connection)? {
             return Err(OpenError::Occupied { url: url() });
         }
-        console.refuse_running()?;
+        admin_connection.refuse_running()?;
         let mark = format!("{INCOMING}{}", uuid::Uuid::new_v4().simple());
         let upsert = "INSERT INTO properties (name, value) VALUES ('schema_version', $1), ('stack', $2)
              ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
-        console.execute(upsert, &[&mark, &stack])?;
+        admin_connection.execute(upsert, &[&mark, &stack])?;
         if is_ours {
-            console.command("TRUNCATE TABLE accounts, messages, bodies, submissions, deliveries, deletions, queue")?;
+            admin_connection
+                .command("TRUNCATE TABLE accounts, messages, bodies, submissions, deliveries, deletions, queue")?;
         }
-        Ok(Self { console, mark, messages: Vec::new(), pieces: Vec::new(), piece_octets: 0 })
+        Ok(Self { admin_connection, mark, messages: Vec::new(), pieces: Vec::new(), piece_octets: 0 })
     }
 
     /// Carries out one transaction, if the database is still ours.
     fn write(&self, statements: &[(&'static str, Parameters<'_>)]) -> Result<(), OpenError> {
-        self.console.command("BEGIN")?;
+        self.admin_connection.command("BEGIN")?;
         // Whoever takes the database waits until this has ended.
         let select = "UPDATE properties SET value = value WHERE name = 'schema_version' AND value = $1";
-        if self.console.execute(select, &[&self.mark])? != 1 {
-            return Err(OpenError::Taken { url: self.console.url() });
+        if self.admin_connection.execute(select, &[&self.mark])? != 1 {
+            return Err(OpenError::Taken { url: self.admin_connection.url() });
         }
         for (sql, parameters) in statements {
-            self.console.execute(sql, parameters)?;
+            self.admin_connection.execute(sql, parameters)?;
         }
-        self.console.command("COMMIT")
+        self.admin_connection.command("COMMIT")
     }
 
     /// Writes the messages and pieces that are held.
@@ -213,7 +214,7 @@ impl Destination for PostgresDestination {
     }
 }
 
-fn is_empty(console: &Console) -> Result<bool, OpenError> {
+fn is_empty(admin_connection: &AdminConnection) -> Result<bool, OpenError> {
     for select in [
         "SELECT 1 FROM accounts LIMIT 1",
         "SELECT 1 FROM messages LIMIT 1",
@@ -221,7 +222,7 @@ fn is_empty(console: &Console) -> Result<bool, OpenError> {
         "SELECT 1 FROM deliveries LIMIT 1",
         "SELECT 1 FROM queue LIMIT 1",
     ] {
-        if !console.query(select, &[])?.is_empty() {
+        if !admin_connection.query(select, &[])?.is_empty() {
             return Ok(false);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     accounts,
-    database::Unit,
+    database::Transaction,
     deletions,
     failure::Failure,
     messages::{self, Page},
@@ -29,98 +29,103 @@ pub(super) struct Locked {
 
 /// Locks a maildrop for a session, which may have it already, and lists it.
 pub(super) async fn open(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     address: &Mailbox,
     session: &str,
     lease: Duration,
 ) -> Result<Locked, Failure> {
-    accounts::mailbox(unit, address).await?;
+    accounts::mailbox(tx, address).await?;
     let address = address.to_string();
-    if !lock(unit, &address, session, lease).await? {
+    if !lock(tx, &address, session, lease).await? {
         return Err(StoreError::MaildropInUse.into());
     }
     // Sees what the session before has deleted: its lock went in the same commit.
-    let entries = entries(unit, &address).await?;
+    let entries = entries(tx, &address).await?;
     Ok(Locked { session: session.to_owned(), entries })
 }
 
 /// Locks a maildrop for a session; returns whether it has it: not while another has.
-pub(super) async fn lock(unit: &Unit<'_>, address: &str, session: &str, lease: Duration) -> Result<bool, Failure> {
-    let now_ms = unit.now_ms();
+pub(super) async fn lock(tx: &Transaction<'_>, address: &str, session: &str, lease: Duration) -> Result<bool, Failure> {
+    let now_ms = tx.now_ms();
     let lock = "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES ($1, $2, $3)
          ON CONFLICT (address) DO UPDATE SET session = EXCLUDED.session, expires_at_ms = EXCLUDED.expires_at_ms
          WHERE maildrop_locks.session = EXCLUDED.session OR maildrop_locks.expires_at_ms <= $4";
-    let locked = unit.execute(lock, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
+    let locked = tx.execute(lock, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
     Ok(locked == 1)
 }
 
-pub(super) async fn renew(unit: &mut Unit<'_>, address: &str, session: &str, lease: Duration) -> Result<(), Failure> {
-    let now_ms = unit.now_ms();
+pub(super) async fn renew(
+    tx: &mut Transaction<'_>,
+    address: &str,
+    session: &str,
+    lease: Duration,
+) -> Result<(), Failure> {
+    let now_ms = tx.now_ms();
     let update =
         "UPDATE maildrop_locks SET expires_at_ms = $3 WHERE address = $1 AND session = $2 AND expires_at_ms > $4";
-    let renewed = unit.execute(update, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
+    let renewed = tx.execute(update, &[&address, &session, &later_ms(now_ms, lease), &now_ms]).await?;
     if renewed == 1 { Ok(()) } else { Err(StoreError::LeaseLost.into()) }
 }
 
 pub(super) async fn update(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     address: &str,
     session: &str,
     delete: &[MessageId],
 ) -> Result<(), Failure> {
     let unlock = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2 AND expires_at_ms > $3";
-    let held = unit.execute(unlock, &[&address, &session, &unit.now_ms()]).await? > 0;
+    let held = tx.execute(unlock, &[&address, &session, &tx.now_ms()]).await? > 0;
     let delete = sorted(delete.iter().copied().map(key));
     if !held {
         // An update that is repeated finds its lock and its messages gone.
-        return if holds_any(unit, address, &delete).await? { Err(StoreError::LeaseLost.into()) } else { Ok(()) };
+        return if holds_any(tx, address, &delete).await? { Err(StoreError::LeaseLost.into()) } else { Ok(()) };
     }
     match delete.len() {
         0 => Ok(()),
-        1..=AT_ONCE => remove(unit, address, &delete).await,
-        _ => deletions::hide(unit, address, &delete).await,
+        1..=AT_ONCE => remove(tx, address, &delete).await,
+        _ => deletions::hide(tx, address, &delete).await,
     }
 }
 
 /// Whether any of these entries is in a maildrop.
-async fn holds_any(unit: &Unit<'_>, address: &str, entries: &[i64]) -> Result<bool, Failure> {
+async fn holds_any(tx: &Transaction<'_>, address: &str, entries: &[i64]) -> Result<bool, Failure> {
     if entries.len() > AT_ONCE {
-        return Ok(deletions::find(unit, address, entries).await?.messages > 0);
+        return Ok(deletions::find(tx, address, entries).await?.messages > 0);
     }
     let select = "SELECT 1 FROM maildrops WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
          LIMIT 1";
-    Ok(unit.query_one(select, &[&address, &entries]).await?.is_some())
+    Ok(tx.query_one(select, &[&address, &entries]).await?.is_some())
 }
 
 /// Removes these entries of a maildrop.
-async fn remove(unit: &Unit<'_>, address: &str, delete: &[i64]) -> Result<(), Failure> {
+async fn remove(tx: &Transaction<'_>, address: &str, delete: &[i64]) -> Result<(), Failure> {
     let remove = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
          AND NOT EXISTS (SELECT 1 FROM deletions
              WHERE deletions.address = $1 AND first_id <= message_id AND last_id >= message_id)
          RETURNING message_id, octets";
     let (mut removed, mut octets) = (BTreeSet::new(), 0);
-    for row in unit.query(remove, &[&address, &delete]).await? {
+    for row in tx.query(remove, &[&address, &delete]).await? {
         removed.insert(row.try_get::<_, i64>(0)?);
         octets += row.try_get::<_, i64>(1)?;
     }
     if removed.is_empty() {
         return Ok(());
     }
-    release(unit, &removed, 1).await?;
-    accounts::count_out(unit, &BTreeMap::from([(address, (removed.len() as i64, octets))])).await
+    release(tx, &removed, 1).await?;
+    accounts::count_out(tx, &BTreeMap::from([(address, (removed.len() as i64, octets))])).await
 }
 
-pub(super) async fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Result<(), Failure> {
+pub(super) async fn unlock(tx: &mut Transaction<'_>, address: &str, session: &str) -> Result<(), Failure> {
     let delete = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2";
-    unit.execute(delete, &[&address, &session]).await.map(drop)
+    tx.execute(delete, &[&address, &session]).await.map(drop)
 }
 
 /// Everything in a maildrop, in order of arrival.
-async fn entries(unit: &Unit<'_>, address: &str) -> Result<Vec<Decoded<MaildropEntry>>, Failure> {
+async fn entries(tx: &Transaction<'_>, address: &str) -> Result<Vec<Decoded<MaildropEntry>>, Failure> {
     let select = "SELECT message_id, octets FROM maildrops WHERE address = $1 AND quarantined_at_ms IS NULL
          ORDER BY message_id";
     let mut entries = Vec::new();
-    for row in unit.query(select, &[&address]).await? {
+    for row in tx.query(select, &[&address]).await? {
         let message = row.try_get(0)?;
         entries.push(decode(&row, message, |row| {
             let Natural(octets) = row.try_get(1)?;
@@ -132,17 +137,17 @@ async fn entries(unit: &Unit<'_>, address: &str) -> Result<Vec<Decoded<MaildropE
 
 /// The messages of a maildrop after `after`, at most `limit`, and the id to go on from.
 pub(super) async fn page(
-    unit: &mut Unit<'_>,
+    tx: &mut Transaction<'_>,
     address: &Mailbox,
     after: MessageId,
     limit: u32,
 ) -> Result<Page<DeliveredMessage>, Failure> {
-    accounts::mailbox(unit, address).await?;
+    accounts::mailbox(tx, address).await?;
     let select = "SELECT message_id, octets FROM maildrops
          WHERE address = $1 AND message_id > $2 AND quarantined_at_ms IS NULL ORDER BY message_id LIMIT $3";
-    let rows = unit.query(select, &[&address.to_string(), &key(after), &(i64::from(limit) + 1)]).await?;
+    let rows = tx.query(select, &[&address.to_string(), &key(after), &(i64::from(limit) + 1)]).await?;
     let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let envelopes = messages::envelopes(unit, &keys).await?;
+    let envelopes = messages::envelopes(tx, &keys).await?;
     let delivered = |(row, message): (&tokio_postgres::Row, i64)| {
         let messages::Envelope { reverse_path, received_at, .. } = messages::required(&envelopes, message)?;
         let Natural(octets) = decode(row, message, |row| row.try_get(1))?;

@@ -1,6 +1,6 @@
 //! Housekeeping.
 
-use super::{accounts, database::Unit, deletions, failure::Failure, maildrop, submit::release};
+use super::{accounts, database::Transaction, deletions, failure::Failure, maildrop, submit::release};
 use crate::store::{REPEAT_WINDOW, ids::least_key};
 use jiff::Timestamp;
 use std::{
@@ -17,47 +17,47 @@ const EXPIRED: i64 = 500;
 const EXPIRY_LEASE: Duration = Duration::from_secs(60);
 
 /// Writes something, to see whether it can be done.
-pub(super) async fn probe(unit: &mut Unit<'_>) -> Result<(), Failure> {
+pub(super) async fn probe(tx: &mut Transaction<'_>) -> Result<(), Failure> {
     let upsert = "INSERT INTO probes (id, probed_at_ms) VALUES (1, $1)
          ON CONFLICT (id) DO UPDATE SET probed_at_ms = EXCLUDED.probed_at_ms";
-    unit.execute(upsert, &[&unit.now_ms()]).await.map(drop)
+    tx.execute(upsert, &[&tx.now_ms()]).await.map(drop)
 }
 
-/// Forgets some submissions that are not repeated any more, and locks that have run out; answers whether there
+/// Forgets some submissions that are not repeated any more, and locks that have run out; returns whether there
 /// may be more.
-pub(super) async fn forget(unit: &mut Unit<'_>) -> Result<bool, Failure> {
-    unit.execute("DELETE FROM maildrop_locks WHERE expires_at_ms <= $1", &[&unit.now_ms()]).await?;
-    let Some(greatest) = greatest_key(unit).await? else { return Ok(false) };
-    let before = least_key(unit.now() - REPEAT_WINDOW).min(greatest);
+pub(super) async fn forget(tx: &mut Transaction<'_>) -> Result<bool, Failure> {
+    tx.execute("DELETE FROM maildrop_locks WHERE expires_at_ms <= $1", &[&tx.now_ms()]).await?;
+    let Some(greatest) = greatest_key(tx).await? else { return Ok(false) };
+    let before = least_key(tx.now() - REPEAT_WINDOW).min(greatest);
     let select = "SELECT transaction_id FROM submissions WHERE message_id < $1 ORDER BY message_id LIMIT $2";
-    let rows = unit.query(select, &[&before, &FORGOTTEN]).await?;
+    let rows = tx.query(select, &[&before, &FORGOTTEN]).await?;
     let mut transactions: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     transactions.sort();
-    unit.execute("DELETE FROM submissions WHERE transaction_id = ANY($1)", &[&transactions]).await?;
+    tx.execute("DELETE FROM submissions WHERE transaction_id = ANY($1)", &[&transactions]).await?;
     Ok(transactions.len() as i64 == FORGOTTEN)
 }
 
 /// The greatest id of all that were given, as far as is remembered.
-pub(super) async fn greatest_key(unit: &mut Unit<'_>) -> Result<Option<i64>, Failure> {
-    let row = unit.query_one("SELECT message_id FROM submissions ORDER BY message_id DESC LIMIT 1", &[]).await?;
+pub(super) async fn greatest_key(tx: &mut Transaction<'_>) -> Result<Option<i64>, Failure> {
+    let row = tx.query_one("SELECT message_id FROM submissions ORDER BY message_id DESC LIMIT 1", &[]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Deletes some of what came longer ago than `age`, but for maildrops that are in use; answers whether there may be
+/// Deletes some of what came longer ago than `age`, except maildrops that are in use; returns whether there may be
 /// more.
-pub(super) async fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool, Failure> {
-    if deletions::are_pending(unit).await? {
+pub(super) async fn expire(tx: &mut Transaction<'_>, age: Duration) -> Result<bool, Failure> {
+    if deletions::are_pending(tx).await? {
         // What is hidden would be looked through again and again.
         return Ok(false);
     }
-    let now = unit.now();
+    let now = tx.now();
     // An id tells when its message came, or a moment later, so nothing goes too early.
     let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));
     let select = "SELECT address, message_id FROM deliveries WHERE message_id < $1
          AND NOT EXISTS (SELECT 1 FROM maildrop_locks
              WHERE maildrop_locks.address = deliveries.address AND expires_at_ms > $2)
          ORDER BY message_id LIMIT $3";
-    let rows = unit.query(select, &[&oldest, &now.as_millisecond(), &EXPIRED]).await?;
+    let rows = tx.query(select, &[&oldest, &now.as_millisecond(), &EXPIRED]).await?;
     let mut maildrops: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for row in &rows {
         maildrops.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
@@ -65,27 +65,27 @@ pub(super) async fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool, F
     for (address, messages) in &maildrops {
         // Else a session that is being opened would list what is going.
         let session = uuid::Uuid::new_v4().simple().to_string();
-        if maildrop::lock(unit, address, &session, EXPIRY_LEASE).await? {
-            expire_in(unit, address, messages).await?;
-            maildrop::unlock(unit, address, &session).await?;
+        if maildrop::lock(tx, address, &session, EXPIRY_LEASE).await? {
+            expire_in(tx, address, messages).await?;
+            maildrop::unlock(tx, address, &session).await?;
         }
     }
     Ok(rows.len() as i64 == EXPIRED)
 }
 
-async fn expire_in(unit: &mut Unit<'_>, address: &str, messages: &[i64]) -> Result<(), Failure> {
+async fn expire_in(tx: &mut Transaction<'_>, address: &str, messages: &[i64]) -> Result<(), Failure> {
     let delete = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2)
          AND NOT EXISTS (SELECT 1 FROM deletions
              WHERE deletions.address = $1 AND first_id <= message_id AND last_id >= message_id)
          RETURNING message_id, octets, quarantined_at_ms IS NULL";
     let (mut expired, mut count) = (BTreeSet::new(), (0, 0));
-    for row in unit.query(delete, &[&address, &messages]).await? {
+    for row in tx.query(delete, &[&address, &messages]).await? {
         expired.insert(row.try_get(0)?);
         if row.try_get(2)? {
             count = (count.0 + 1, count.1 + row.try_get::<_, i64>(1)?);
         }
     }
-    release(unit, &expired, 1).await?;
-    unit.effects.expired += expired.len() as u64;
-    accounts::count_out(unit, &BTreeMap::from([(address, count)])).await
+    release(tx, &expired, 1).await?;
+    tx.effects.expired += expired.len() as u64;
+    accounts::count_out(tx, &BTreeMap::from([(address, count)])).await
 }

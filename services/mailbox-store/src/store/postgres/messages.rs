@@ -2,7 +2,7 @@
 
 use super::{
     bodies::{self, PIECE_OCTETS},
-    database::Unit,
+    database::Transaction,
     failure::Failure,
     pool::Parameters,
     values::{Digest, Moment, Natural, Parsed, decode},
@@ -43,11 +43,14 @@ pub(super) struct Location {
 }
 
 /// The envelopes of those of these messages that there are.
-pub(super) async fn envelopes(unit: &Unit<'_>, messages: &[i64]) -> Result<HashMap<i64, Decoded<Envelope>>, Failure> {
+pub(super) async fn envelopes(
+    tx: &Transaction<'_>,
+    messages: &[i64],
+) -> Result<HashMap<i64, Decoded<Envelope>>, Failure> {
     let select = "SELECT id, reverse_path, octets, received_at_ms,
              EXISTS (SELECT 1 FROM bodies WHERE message_id = id AND piece = 0)
          FROM messages WHERE id = ANY($1)";
-    let rows = unit.query(select, &[&messages]).await?;
+    let rows = tx.query(select, &[&messages]).await?;
     let mut envelopes = HashMap::with_capacity(rows.len());
     for row in rows {
         let message = row.try_get(0)?;
@@ -68,10 +71,10 @@ pub(super) fn required(envelopes: &HashMap<i64, Decoded<Envelope>>, message: i64
     envelopes.get(&message).cloned().unwrap_or_else(|| Err(lost()))
 }
 
-pub(super) async fn message(unit: &mut Unit<'_>, id: MessageId) -> Result<Decoded<Message>, Failure> {
-    let held = unit.query("SELECT id FROM held_messages WHERE id = $1", &[&key(id)]).await?;
+pub(super) async fn message(tx: &mut Transaction<'_>, id: MessageId) -> Result<Decoded<Message>, Failure> {
+    let held = tx.query("SELECT id FROM held_messages WHERE id = $1", &[&key(id)]).await?;
     let held: Vec<i64> = held.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let mut found = with_whereabouts(unit, &held).await?;
+    let mut found = with_whereabouts(tx, &held).await?;
     found.pop().ok_or(Failure::Store(StoreError::MessageUnknown))
 }
 
@@ -79,23 +82,23 @@ pub(super) async fn message(unit: &mut Unit<'_>, id: MessageId) -> Result<Decode
 pub(super) type Page<T> = (Vec<Decoded<T>>, Option<MessageId>);
 
 /// The messages after `after`, at most `limit`, and the id to go on from.
-pub(super) async fn page(unit: &mut Unit<'_>, after: MessageId, limit: u32) -> Result<Page<Message>, Failure> {
+pub(super) async fn page(tx: &mut Transaction<'_>, after: MessageId, limit: u32) -> Result<Page<Message>, Failure> {
     let select = "SELECT id FROM held_messages WHERE id > $1 ORDER BY id LIMIT $2";
-    let rows = unit.query(select, &[&key(after), &(i64::from(limit) + 1)]).await?;
+    let rows = tx.query(select, &[&key(after), &(i64::from(limit) + 1)]).await?;
     let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let mut messages = with_whereabouts(unit, &keys).await?;
+    let mut messages = with_whereabouts(tx, &keys).await?;
     let next_after = next_after(&mut messages, limit, |message| message.id);
     Ok((messages, next_after))
 }
 
 /// Those of these messages that there are, by id.
-async fn with_whereabouts(unit: &Unit<'_>, messages: &[i64]) -> Result<Vec<Decoded<Message>>, Failure> {
+async fn with_whereabouts(tx: &Transaction<'_>, messages: &[i64]) -> Result<Vec<Decoded<Message>>, Failure> {
     let deliveries = "SELECT message_id, address FROM maildrops
          WHERE message_id = ANY($1) AND quarantined_at_ms IS NULL ORDER BY address";
     let queue = "SELECT message_id, recipient FROM queue
          WHERE message_id = ANY($1) AND quarantined_at_ms IS NULL ORDER BY recipient";
     let (envelopes, mut mailboxes, mut queued_for) =
-        try_join!(envelopes(unit, messages), addresses(unit, deliveries, messages), addresses(unit, queue, messages))?;
+        try_join!(envelopes(tx, messages), addresses(tx, deliveries, messages), addresses(tx, queue, messages))?;
     let envelopes: BTreeMap<i64, Decoded<Envelope>> = envelopes.into_iter().collect();
     let message = |(message, envelope): (i64, Decoded<Envelope>)| {
         let Envelope { reverse_path, octets, received_at, .. } = envelope?;
@@ -106,14 +109,14 @@ async fn with_whereabouts(unit: &Unit<'_>, messages: &[i64]) -> Result<Vec<Decod
     Ok(envelopes.into_iter().map(message).collect())
 }
 
-/// What cannot be decoded is left out here; those who come to claim or read it set it aside.
+/// What cannot be decoded is left out here; those who come to claim or read it quarantine it.
 async fn addresses(
-    unit: &Unit<'_>,
+    tx: &Transaction<'_>,
     select: &'static str,
     messages: &[i64],
 ) -> Result<HashMap<i64, Vec<Mailbox>>, Failure> {
     let mut addresses: HashMap<i64, Vec<Mailbox>> = HashMap::new();
-    for row in unit.query(select, &[&messages]).await? {
+    for row in tx.query(select, &[&messages]).await? {
         if let Ok(address) = Mailbox::from_str(row.try_get(1)?) {
             addresses.entry(row.try_get(0)?).or_default().push(address);
         }
@@ -122,7 +125,7 @@ async fn addresses(
 }
 
 /// Where a message is, as it was received. Its body is complete.
-pub(super) async fn location(unit: &Unit<'_>, message: MessageId) -> Result<Decoded<Location>, Failure> {
+pub(super) async fn location(tx: &Transaction<'_>, message: MessageId) -> Result<Decoded<Location>, Failure> {
     let message = key(message);
     // The lengths are known without reading the pieces.
     let select = "SELECT octets, reverse_path, adds_return_path,
@@ -130,7 +133,7 @@ pub(super) async fn location(unit: &Unit<'_>, message: MessageId) -> Result<Deco
              (SELECT COUNT(*) FROM bodies WHERE message_id = id), checksum
          FROM held_messages WHERE id = $1";
     let parameters: Parameters<'_> = &[&message];
-    let (row, first_piece) = try_join!(unit.query_one(select, parameters), bodies::piece(unit, message, 0))?;
+    let (row, first_piece) = try_join!(tx.query_one(select, parameters), bodies::piece(tx, message, 0))?;
     let row = row.ok_or(StoreError::MessageUnknown)?;
     let located = decode(&row, message, |row| {
         let (Natural::<u64>(octets), Parsed::<ReversePath>(reverse_path)) = (row.try_get(0)?, row.try_get(1)?);
@@ -152,12 +155,15 @@ pub(super) async fn location(unit: &Unit<'_>, message: MessageId) -> Result<Deco
 }
 
 /// The octets of those of the messages that are in one piece and good. The others are left to [`location`].
-pub(super) async fn small(unit: &Unit<'_>, messages: &[MessageId]) -> Result<HashMap<MessageId, Bytes>, Failure> {
+pub(super) async fn inline_bodies(
+    tx: &Transaction<'_>,
+    messages: &[MessageId],
+) -> Result<HashMap<MessageId, Bytes>, Failure> {
     let select = "SELECT id, messages.octets, checksum, bodies.octets
          FROM messages JOIN bodies ON message_id = id AND piece = 0 WHERE id = ANY($1)";
     let keys: Vec<i64> = messages.iter().map(|message| key(*message)).collect();
     let mut found = HashMap::with_capacity(keys.len());
-    for row in unit.query(select, &[&keys]).await? {
+    for row in tx.query(select, &[&keys]).await? {
         let (message, body): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(3)?);
         let expected = decode(&row, message, |row| {
             let (Natural(octets), Digest(checksum)) = (row.try_get(1)?, row.try_get(2)?);
@@ -171,9 +177,9 @@ pub(super) async fn small(unit: &Unit<'_>, messages: &[MessageId]) -> Result<Has
 }
 
 /// How long a message is in a maildrop; `None` when it cannot be told.
-pub(super) async fn delivered_octets(unit: &Unit<'_>, message: i64) -> Result<Option<i64>, Failure> {
+pub(super) async fn delivered_octets(tx: &Transaction<'_>, message: i64) -> Result<Option<i64>, Failure> {
     let select = "SELECT octets, adds_return_path, reverse_path FROM messages WHERE id = $1";
-    let row = unit.query_one(select, &[&message]).await?;
+    let row = tx.query_one(select, &[&message]).await?;
     Ok(row.and_then(|row| {
         let octets: i64 = row.try_get(0).ok()?;
         let Parsed::<ReversePath>(reverse_path) = row.try_get(2).ok()?;
@@ -183,16 +189,16 @@ pub(super) async fn delivered_octets(unit: &Unit<'_>, message: i64) -> Result<Op
 
 /// Where a message in a maildrop is.
 pub(super) async fn delivered_location(
-    unit: &Unit<'_>,
+    tx: &Transaction<'_>,
     address: &str,
     id: MessageId,
 ) -> Result<Decoded<Location>, Failure> {
     let select = "SELECT quarantined_at_ms IS NOT NULL FROM maildrops WHERE address = $1 AND message_id = $2";
-    let row = unit.query_one(select, &[&address, &key(id)]).await?;
+    let row = tx.query_one(select, &[&address, &key(id)]).await?;
     match row.map(|row| row.try_get(0)).transpose()? {
         None => Err(StoreError::MessageUnknown.into()),
         Some(true) => Err(StoreError::Damaged(id).into()),
-        Some(false) => match location(unit, id).await {
+        Some(false) => match location(tx, id).await {
             // The maildrop still has it, so it should be there.
             Err(Failure::Store(StoreError::MessageUnknown)) => {
                 let reason = "in a maildrop, but not among the messages".to_owned();

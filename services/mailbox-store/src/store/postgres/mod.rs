@@ -7,15 +7,15 @@
 //! - Others' changes to the queue are seen within half a second while somebody waits for them.
 
 mod accounts;
+mod admin_connection;
 mod bodies;
 mod claims;
-mod console;
 mod database;
 mod deletions;
 mod destination;
 mod failure;
 mod floor;
-mod group;
+mod group_commit;
 mod maildrop;
 mod maintenance;
 mod messages;
@@ -49,7 +49,7 @@ use bodies::ReceivedContent;
 use bytes::Bytes;
 use database::Database;
 use futures_util::{FutureExt, StreamExt, stream};
-use group::{Submitter, submit_all};
+use group_commit::{GroupCommit, submit_all};
 use internal_api::{
     Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
     Settlement, Submission,
@@ -79,7 +79,7 @@ pub struct Options {
 /// One of the stores on a database.
 pub struct PostgresStore {
     database: Arc<Database>,
-    submitter: Submitter,
+    group_commit: GroupCommit,
     spool: PathBuf,
     memory: ArrivalMemory,
     adds_return_path: bool,
@@ -89,29 +89,29 @@ pub struct PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
-        self.database.write(&accounts, |unit, accounts| accounts::put(unit, accounts).boxed()).await
+        self.database.write(&accounts, |tx, accounts| accounts::put(tx, accounts).boxed()).await
     }
 
     async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()> {
         let values = (address.to_string(), hash);
-        self.database.write(&values, |unit, (to, hash)| accounts::set_password_hash(unit, to, hash).boxed()).await
+        self.database.write(&values, |tx, (to, hash)| accounts::set_password_hash(tx, to, hash).boxed()).await
     }
 
     async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {
-        self.database.read(&(), |unit, ()| accounts::password_hashes(unit).boxed()).await
+        self.database.read(&(), |tx, ()| accounts::password_hashes(tx).boxed()).await
     }
 
     async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
         let address = address.to_string();
-        self.database.read(&address, |unit, address| accounts::password_hash(unit, address).boxed()).await
+        self.database.read(&address, |tx, address| accounts::password_hash(tx, address).boxed()).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {
-        self.database.read(address, |unit, address| accounts::mailbox(unit, address).boxed()).await
+        self.database.read(address, |tx, address| accounts::mailbox(tx, address).boxed()).await
     }
 
     async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage> {
-        self.database.read(after, |unit, after| accounts::page(unit, after, limit).boxed()).await
+        self.database.read(after, |tx, after| accounts::page(tx, after, limit).boxed()).await
     }
 
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
@@ -120,87 +120,83 @@ impl Store for PostgresStore {
         let body = bodies::receive(&self.spool, &self.memory, message).await?;
         let incoming = Incoming { submission, body, adds_return_path: self.adds_return_path };
         match incoming.body.content {
-            ReceivedContent::Memory(_) => self.submitter.submit(incoming).await,
+            ReceivedContent::Memory(_) => self.group_commit.submit(incoming).await,
             // Nobody else should wait for its many pieces.
             ReceivedContent::File(_) => Ok(submit_all(&self.database, &[incoming]).await?[0]),
         }
     }
 
     async fn transaction(&self, name: &str) -> Result<Option<MessageId>> {
-        self.database.read(name, |unit, name| submit::transaction(unit, name).boxed()).await
+        self.database.read(name, |tx, name| submit::transaction(tx, name).boxed()).await
     }
 
     async fn message(&self, id: MessageId) -> Result<Message> {
-        let found = self.database.read(&id, |unit, id| messages::message(unit, *id).boxed()).await?;
+        let found = self.database.read(&id, |tx, id| messages::message(tx, *id).boxed()).await?;
         self.decoded(found).await
     }
 
     async fn messages(&self, after: MessageId, limit: u32) -> Result<MessagePage> {
-        let page = self.database.read(&after, |unit, after| messages::page(unit, *after, limit).boxed()).await?;
+        let page = self.database.read(&after, |tx, after| messages::page(tx, *after, limit).boxed()).await?;
         Ok(MessagePage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
     async fn raw(&self, id: MessageId) -> Result<StoredMessage> {
-        let found = self.database.read(&id, |unit, id| messages::location(unit, *id).boxed()).await?;
+        let found = self.database.read(&id, |tx, id| messages::location(tx, *id).boxed()).await?;
         let location = self.decoded(found).await?;
         self.stream(Location { prefix: String::new(), ..location }).await
     }
 
-    async fn small(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
-        self.database.read(&ids, |unit, ids| messages::small(unit, ids).boxed()).await
+    async fn inline_bodies(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
+        self.database.read(&ids, |tx, ids| messages::inline_bodies(tx, ids).boxed()).await
     }
 
     async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
         let address = address.to_string();
-        let find =
-            self.database.read(&address, |unit, address| messages::delivered_location(unit, address, id).boxed());
+        let find = self.database.read(&address, |tx, address| messages::delivered_location(tx, address, id).boxed());
         let found = find.await?;
         let location = self.decoded(found).await?;
         self.stream(location).await
     }
 
     async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
-        let page = self.database.read(address, |unit, address| maildrop::page(unit, address, after, limit).boxed());
+        let page = self.database.read(address, |tx, address| maildrop::page(tx, address, after, limit).boxed());
         let page = page.await?;
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
         let session = (address, session);
-        let open = self
-            .database
-            .write(&session, |unit, (address, session)| maildrop::open(unit, address, session, lease).boxed());
+        let open =
+            self.database.write(&session, |tx, (address, session)| maildrop::open(tx, address, session, lease).boxed());
         let maildrop::Locked { session, entries } = open.await?;
         Ok(MaildropSession { session, messages: self.good_ones(entries).await })
     }
 
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()> {
         let renew = (address.to_string(), session);
-        self.database
-            .write(&renew, |unit, (address, session)| maildrop::renew(unit, address, session, lease).boxed())
-            .await
+        self.database.write(&renew, |tx, (address, session)| maildrop::renew(tx, address, session, lease).boxed()).await
     }
 
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
         let update = (address.to_string(), session, delete);
         self.database
-            .write(&update, |unit, (address, session, delete)| maildrop::update(unit, address, session, delete).boxed())
+            .write(&update, |tx, (address, session, delete)| maildrop::update(tx, address, session, delete).boxed())
             .await
     }
 
     async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()> {
         let close = (address.to_string(), session);
-        self.database.write(&close, |unit, (address, session)| maildrop::unlock(unit, address, session).boxed()).await
+        self.database.write(&close, |tx, (address, session)| maildrop::unlock(tx, address, session).boxed()).await
     }
 
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
-        let page = self.database.read(&after, |unit, after| queue::page(unit, after.as_ref(), limit).boxed()).await?;
+        let page = self.database.read(&after, |tx, after| queue::page(tx, after.as_ref(), limit).boxed()).await?;
         let next_after = page.next_after.map(|position| position.to_string());
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
     }
 
     async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome> {
-        self.database.write(&except, |unit, except| claims::claim(unit, lease, limit, except).boxed()).await
+        self.database.write(&except, |tx, except| claims::claim(tx, lease, limit, except).boxed()).await
     }
 
     fn queue_changes(&self) -> Receiver<()> {
@@ -208,7 +204,7 @@ impl Store for PostgresStore {
     }
 
     async fn renew_claim(&self, lease: &str, duration: Duration) -> Result<()> {
-        self.database.write(lease, |unit, lease| claims::renew(unit, lease, duration).boxed()).await
+        self.database.write(lease, |tx, lease| claims::renew(tx, lease, duration).boxed()).await
     }
 
     async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()> {
@@ -226,8 +222,8 @@ impl Store for PostgresStore {
             submission.map(|submission| Incoming { submission, body, adds_return_path }).into_iter().collect();
         let settle = (lease, settlement, failure_message);
         self.database
-            .write(&settle, |unit, (lease, settlement, failure_message)| {
-                claims::settle(unit, lease, settlement, failure_message).boxed()
+            .write(&settle, |tx, (lease, settlement, failure_message)| {
+                claims::settle(tx, lease, settlement, failure_message).boxed()
             })
             .await
     }
@@ -235,7 +231,7 @@ impl Store for PostgresStore {
     async fn flush_queue(&self) -> Result<Flushed> {
         let (mut entries, mut after) = (0, None);
         loop {
-            let flush = self.database.write(&after, |unit, after| queue::flush(unit, after.as_ref()).boxed());
+            let flush = self.database.write(&after, |tx, after| queue::flush(tx, after.as_ref()).boxed());
             let (flushed, last) = flush.await?;
             entries += flushed;
             after = last;
@@ -247,16 +243,16 @@ impl Store for PostgresStore {
 
     async fn probe(&self) -> Result<()> {
         space::require_room(self.spool.clone()).await?;
-        self.database.write(&(), |unit, ()| maintenance::probe(unit).boxed()).await
+        self.database.write(&(), |tx, ()| maintenance::probe(tx).boxed()).await
     }
 
     async fn expire(&self, age: Duration) -> Result<()> {
-        while self.database.write(&age, |unit, age| maintenance::expire(unit, *age).boxed()).await? {}
+        while self.database.write(&age, |tx, age| maintenance::expire(tx, *age).boxed()).await? {}
         Ok(())
     }
 
     async fn sweep(&self) -> Result<bool> {
-        self.database.write(&(), |unit, ()| deletions::sweep(unit).boxed()).await
+        self.database.write(&(), |tx, ()| deletions::sweep(tx).boxed()).await
     }
 
     fn deletions(&self) -> Receiver<()> {
@@ -264,16 +260,16 @@ impl Store for PostgresStore {
     }
 
     async fn maintain(&self) -> Result<()> {
-        while self.database.write(&(), |unit, ()| maintenance::forget(unit).boxed()).await? {}
+        while self.database.write(&(), |tx, ()| maintenance::forget(tx).boxed()).await? {}
         // Others have been at it, too.
-        let length = self.database.read(&(), |unit, ()| queue::length(unit).boxed()).await?;
+        let length = self.database.read(&(), |tx, ()| queue::length(tx).boxed()).await?;
         self.database.metrics().queue_entries.set(length);
         Ok(())
     }
 
     async fn close(&self) {
         self.watch.abort();
-        self.submitter.close().await;
+        self.group_commit.close().await;
         self.database.close();
     }
 }
@@ -285,19 +281,19 @@ impl Drop for PostgresStore {
 }
 
 impl PostgresStore {
-    /// The record, or else [`StoreError::Damaged`] after it was set aside.
+    /// The record, or else [`StoreError::Damaged`] after it was quarantined.
     async fn decoded<T>(&self, found: Decoded<T>) -> Result<T> {
         match found {
             Ok(record) => Ok(record),
-            Err(undecodable) => Err(set_aside(&self.database, undecodable).await),
+            Err(undecodable) => Err(quarantine_record(&self.database, undecodable).await),
         }
     }
 
-    /// The records that could be decoded. The others are set aside.
+    /// The records that could be decoded. The others are quarantined.
     async fn good_ones<T>(&self, records: Vec<Decoded<T>>) -> Vec<T> {
         let (good, bad) = partition(records);
         for undecodable in bad {
-            set_aside(&self.database, undecodable).await;
+            quarantine_record(&self.database, undecodable).await;
         }
         good
     }
@@ -310,7 +306,7 @@ impl PostgresStore {
         let chunks = if first_piece.len() as u64 == expected.octets {
             if let Some(fault) = expected.find_fault(&first_piece) {
                 let undecodable = Undecodable { message, reason: fault.to_owned() };
-                return Err(set_aside(&self.database, undecodable).await);
+                return Err(quarantine_record(&self.database, undecodable).await);
             }
             prefix.chain(stream::iter([Ok(first_piece)])).boxed()
         } else {
@@ -318,7 +314,7 @@ impl PostgresStore {
             let pieces = stream::iter([Ok(first_piece)]).chain(rest);
             let database = Arc::clone(&self.database);
             let damaged = async move |fault: &'static str| {
-                set_aside(&database, Undecodable { message, reason: fault.to_owned() }).await
+                quarantine_record(&database, Undecodable { message, reason: fault.to_owned() }).await
             };
             prefix.chain(verified(pieces, expected, damaged)).boxed()
         };
@@ -326,11 +322,11 @@ impl PostgresStore {
     }
 }
 
-async fn set_aside(database: &Database, undecodable: Undecodable) -> StoreError {
-    let set_aside = database.write(&undecodable, |unit, Undecodable { message, reason }| {
-        quarantine::message(unit, *message, None, reason).boxed()
+async fn quarantine_record(database: &Database, undecodable: Undecodable) -> StoreError {
+    let quarantined = database.write(&undecodable, |tx, Undecodable { message, reason }| {
+        quarantine::message(tx, *message, None, reason).boxed()
     });
-    match set_aside.await {
+    match quarantined.await {
         Ok(()) => StoreError::Damaged(records::id(undecodable.message)),
         Err(error) => error,
     }

@@ -2,9 +2,9 @@
 
 use super::{
     Options, PostgresStore,
-    database::{Database, Unit},
+    database::{Database, Transaction},
     failure::Failure,
-    group::Submitter,
+    group_commit::GroupCommit,
     maintenance,
     pool::{Pool, Session},
     queue,
@@ -19,7 +19,8 @@ use tokio_postgres::error::SqlState;
 /// The schema this program writes; kept in the database's table `properties`.
 pub(super) const SCHEMA_VERSION: i64 = 2;
 /// Brings a database from the version of its place in this list to the next one.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// What is known of the database as a whole, by name.
 pub(super) const PROPERTIES: &str =
@@ -145,26 +146,26 @@ impl PostgresStore {
         if let Some(other) = claim(&database, &stack).await.map_err(unusable)?.filter(|other| *other != stack) {
             return Err(OpenError::Foreign { url, stack: other });
         }
-        let greatest = database.read(&(), |unit, ()| maintenance::greatest_key(unit).boxed()).await;
+        let greatest = database.read(&(), |tx, ()| maintenance::greatest_key(tx).boxed()).await;
         database.start_after(greatest.map_err(unusable)?.unwrap_or_default());
-        let length = database.read(&(), |unit, ()| queue::length(unit).boxed()).await.map_err(unusable)?;
+        let length = database.read(&(), |tx, ()| queue::length(tx).boxed()).await.map_err(unusable)?;
         database.metrics().queue_entries.set(length);
         let watch = tokio::spawn(watch::watch(Arc::clone(&database))).abort_handle();
-        let submitter = Submitter::start(Arc::clone(&database));
+        let group_commit = GroupCommit::start(Arc::clone(&database));
         let memory = ArrivalMemory::default();
-        Ok(Self { database, submitter, spool, memory, adds_return_path, watch })
+        Ok(Self { database, group_commit, spool, memory, adds_return_path, watch })
     }
 }
 
 /// The database's properties, after the table for them was created if need be.
 async fn prepared(database: &Database) -> Result<Properties, StoreError> {
     // Nothing is created that is there: not everyone may create.
-    let known = database.read(&(), |unit, ()| properties(unit.session()).boxed()).await?;
+    let known = database.read(&(), |tx, ()| properties(tx.session()).boxed()).await?;
     if let Some(known) = known {
         return Ok(known);
     }
     create(database, PROPERTIES).await?;
-    Ok(database.read(&(), |unit, ()| properties(unit.session()).boxed()).await?.unwrap_or_default())
+    Ok(database.read(&(), |tx, ()| properties(tx.session()).boxed()).await?.unwrap_or_default())
 }
 
 /// `None` when there is no table of them.
@@ -190,7 +191,7 @@ async fn migrate(database: &Database, from: i64) -> Result<(), StoreError> {
             create(database, statement).await?;
         }
         let value = i64::to_string(&version);
-        database.write(&value, |unit, value| set_version(unit, value).boxed()).await?;
+        database.write(&value, |tx, value| set_version(tx, value).boxed()).await?;
     }
     Ok(())
 }
@@ -239,20 +240,20 @@ fn is_race(failure: &Failure) -> bool {
     }
 }
 
-async fn set_version(unit: &mut Unit<'_>, version: &str) -> Result<(), Failure> {
+async fn set_version(tx: &mut Transaction<'_>, version: &str) -> Result<(), Failure> {
     let upsert = "INSERT INTO properties (name, value) VALUES ('schema_version', $1)
          ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
-    unit.execute(upsert, &[&version]).await.map(drop)
+    tx.execute(upsert, &[&version]).await.map(drop)
 }
 
-/// Takes the database for a stack unless it is taken; answers whose it is.
+/// Takes the database for a stack unless it is taken; returns whose it is.
 async fn claim(database: &Database, stack: &str) -> Result<Option<String>, StoreError> {
     database
-        .write(stack, |unit, stack| {
+        .write(stack, |tx, stack| {
             async move {
                 let insert = "INSERT INTO properties (name, value) VALUES ('stack', $1) ON CONFLICT (name) DO NOTHING";
-                unit.execute(insert, &[&stack]).await?;
-                Ok(properties(unit.session()).await?.and_then(|properties| properties.stack))
+                tx.execute(insert, &[&stack]).await?;
+                Ok(properties(tx.session()).await?.and_then(|properties| properties.stack))
             }
             .boxed()
         })

@@ -1,4 +1,4 @@
-//! Connections, a few of them, lent to those who need one.
+//! A pool of a few connections.
 
 use super::failure::Failure;
 use crate::store::StoreError;
@@ -59,8 +59,8 @@ pub(super) struct Session {
     statements: Mutex<HashMap<&'static str, Statement>>,
 }
 
-/// A connection on loan. Unless it is given back it is closed: whoever drops it may have been interrupted anywhere.
-pub(super) struct Loan<'pool> {
+/// A connection of the pool in use. Unless it is given back it is closed: whoever drops it may have been interrupted anywhere.
+pub(super) struct PooledSession<'pool> {
     session: Session,
     pool: &'pool Pool,
     _permit: SemaphorePermit<'pool>,
@@ -73,7 +73,7 @@ impl Pool {
     }
 
     /// A connection that is open, as far as anyone can tell.
-    pub(super) async fn borrow(&self) -> Result<Loan<'_>, Failure> {
+    pub(super) async fn borrow(&self) -> Result<PooledSession<'_>, Failure> {
         let permit = match timeout(TURN, self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(StoreError::Unavailable("the store is closed".to_owned()).into()),
@@ -83,7 +83,7 @@ impl Pool {
             Some(session) => session,
             None => Session::open(&self.config, &SERVING).await?,
         };
-        Ok(Loan { session, pool: self, _permit: permit })
+        Ok(PooledSession { session, pool: self, _permit: permit })
     }
 
     /// Ends lending and closes what is idle.
@@ -103,7 +103,7 @@ impl Pool {
     }
 }
 
-impl Loan<'_> {
+impl PooledSession<'_> {
     pub(super) fn session(&self) -> &Session {
         &self.session
     }

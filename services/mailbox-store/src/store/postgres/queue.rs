@@ -2,7 +2,7 @@
 
 use super::{
     claims::FIRST_DUE,
-    database::Unit,
+    database::Transaction,
     failure::Failure,
     messages::{self, Envelope},
     values::{Moment, Natural, Parsed, decode},
@@ -21,21 +21,21 @@ pub(super) struct Page {
     pub(super) next_after: Option<QueuePosition>,
 }
 
-pub(super) async fn page(unit: &mut Unit<'_>, after: Option<&QueuePosition>, limit: u32) -> Result<Page, Failure> {
+pub(super) async fn page(tx: &mut Transaction<'_>, after: Option<&QueuePosition>, limit: u32) -> Result<Page, Failure> {
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
     let select = "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply
          FROM queue WHERE (message_id, recipient) > ($1, $2) AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT $3";
-    let mut rows = unit.query(select, &[&message, &recipient, &(i64::from(limit) + 1)]).await?;
+    let mut rows = tx.query(select, &[&message, &recipient, &(i64::from(limit) + 1)]).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let envelopes = messages::envelopes(unit, &keys).await?;
+    let envelopes = messages::envelopes(tx, &keys).await?;
     let next_after = match rows.last().filter(|_| more) {
         Some(last) => Some(QueuePosition { message: id(last.try_get(0)?), recipient: last.try_get(1)? }),
         None => None,
     };
-    let now = unit.now();
+    let now = tx.now();
     let entry = |(row, message): (&Row, i64)| {
         let envelope = messages::required(&envelopes, message)?;
         decode(row, message, |row| entry(row, message, envelope, now))
@@ -67,12 +67,12 @@ type Key = (i64, String);
 
 /// Makes some entries due that are not leased and that come after this one; returns how many, and the last of them if
 /// there may be more.
-pub(super) async fn flush(unit: &mut Unit<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>), Failure> {
+pub(super) async fn flush(tx: &mut Transaction<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>), Failure> {
     let (message, recipient) = after.map_or((i64::MIN, ""), |(message, recipient)| (*message, recipient.as_str()));
     let select = "SELECT message_id, recipient FROM queue
          WHERE (message_id, recipient) > ($1, $2) AND next_attempt_at_ms > $3 AND lease IS NULL
          AND quarantined_at_ms IS NULL ORDER BY message_id, recipient LIMIT $4";
-    let rows = unit.query(select, &[&message, &recipient, &unit.now_ms(), &(FLUSHED as i64)]).await?;
+    let rows = tx.query(select, &[&message, &recipient, &tx.now_ms(), &(FLUSHED as i64)]).await?;
     let keys = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     let keys: Vec<Key> = keys.collect::<Result<_, tokio_postgres::Error>>()?;
     let (messages, recipients): (Vec<i64>, Vec<&str>) =
@@ -82,21 +82,21 @@ pub(super) async fn flush(unit: &mut Unit<'_>, after: Option<&Key>) -> Result<(u
         "UPDATE queue SET next_attempt_at_ms = $3 FROM unnest($1::bigint[], $2::text[]) AS late (message, name)
          WHERE message_id = message AND recipient = name AND next_attempt_at_ms > $3 AND lease IS NULL
          AND quarantined_at_ms IS NULL";
-    let entries = unit.execute(update, &[&messages, &recipients, &unit.now_ms()]).await?;
-    unit.effects.queue_changed |= entries > 0;
+    let entries = tx.execute(update, &[&messages, &recipients, &tx.now_ms()]).await?;
+    tx.effects.queue_changed |= entries > 0;
     Ok((entries, keys.into_iter().nth(FLUSHED - 1)))
 }
 
 /// How many entries wait.
-pub(super) async fn length(unit: &mut Unit<'_>) -> Result<i64, Failure> {
-    let row = unit.query_one("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", &[]).await?;
+pub(super) async fn length(tx: &mut Transaction<'_>) -> Result<i64, Failure> {
+    let row = tx.query_one("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", &[]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
 }
 
 /// When something is due next, in milliseconds.
-pub(super) async fn next_due_ms(unit: &mut Unit<'_>) -> Result<Option<i64>, Failure> {
-    let row = unit.query_one(FIRST_DUE, &[&unit.due_floor_ms()]).await?;
+pub(super) async fn next_due_ms(tx: &mut Transaction<'_>) -> Result<Option<i64>, Failure> {
+    let row = tx.query_one(FIRST_DUE, &[&tx.due_floor_ms()]).await?;
     let due_at_ms = row.map(|row| row.try_get(1)).transpose()?;
-    unit.raise_due_floor(due_at_ms);
+    tx.raise_due_floor(due_at_ms);
     Ok(due_at_ms)
 }

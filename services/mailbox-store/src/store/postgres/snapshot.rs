@@ -1,7 +1,7 @@
 //! A store in a database as it stands at one moment: in one transaction that only reads, beside running stores.
 
 use super::{
-    console::Console,
+    admin_connection::AdminConnection,
     open::{INCOMING, OpenError, SCHEMA_VERSION},
     url::DatabaseUrl,
 };
@@ -22,7 +22,7 @@ const NAMED: i64 = 1000;
 
 /// A read-only view.
 pub(crate) struct PostgresSnapshot {
-    console: Console,
+    admin_connection: AdminConnection,
     /// Of the messages that were read last.
     bodies: HashMap<i64, Beginning>,
 }
@@ -40,9 +40,9 @@ impl PostgresSnapshot {
     /// # Errors
     /// [`OpenError`], also when the database has not the schema that this program writes.
     pub(crate) fn open(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
-        let console = Console::open(url)?;
-        let url = console.url();
-        let Some(properties) = console.properties()? else { return Err(OpenError::Missing { url }) };
+        let admin_connection = AdminConnection::open(url)?;
+        let url = admin_connection.url();
+        let Some(properties) = admin_connection.properties()? else { return Err(OpenError::Missing { url }) };
         let version = properties.version;
         match version.parse::<i64>() {
             _ if version.starts_with(INCOMING) => return Err(OpenError::Incomplete { url }),
@@ -54,8 +54,8 @@ impl PostgresSnapshot {
         if let Some(stack) = properties.stack.filter(|other| other != stack) {
             return Err(OpenError::Foreign { url, stack });
         }
-        console.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
-        Ok(Self { console, bodies: HashMap::new() })
+        admin_connection.command("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
+        Ok(Self { admin_connection, bodies: HashMap::new() })
     }
 
     /// Opens it when no store is connected to it, as far as the database tells.
@@ -63,12 +63,12 @@ impl PostgresSnapshot {
     /// # Errors
     /// As [`PostgresSnapshot::open`], and [`OpenError::InUse`].
     pub(crate) fn open_unused(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
-        Console::open(url)?.refuse_running()?;
+        AdminConnection::open(url)?.refuse_running()?;
         Self::open(url, stack)
     }
 
     fn count(&self, select: &'static str) -> Result<u64, OpenError> {
-        let counts = self.console.records(select, &[], |row| row.try_get::<_, i64>(0))?;
+        let counts = self.admin_connection.records(select, &[], |row| row.try_get::<_, i64>(0))?;
         Ok(counts.iter().sum::<i64>().unsigned_abs())
     }
 }
@@ -88,7 +88,7 @@ impl Snapshot for PostgresSnapshot {
         let select = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets FROM accounts
              WHERE address > $1 ORDER BY address LIMIT $2";
         let after = after.map_or("", |account| &account.address);
-        Ok(self.console.records(select, &[&after, &RECORDS], |row| {
+        Ok(self.admin_connection.records(select, &[&after, &RECORDS], |row| {
             Ok(AccountRecord {
                 address: row.try_get(0)?,
                 password_hash: row.try_get(1)?,
@@ -102,23 +102,27 @@ impl Snapshot for PostgresSnapshot {
 
     fn message_keys(&mut self, after: Option<&i64>) -> Result<Vec<i64>> {
         let select = "SELECT id FROM held_messages WHERE id > $1 ORDER BY id LIMIT $2";
-        Ok(self.console.records(select, &[after.unwrap_or(&i64::MIN), &MESSAGES], |row| row.try_get(0))?)
+        Ok(self.admin_connection.records(select, &[after.unwrap_or(&i64::MIN), &MESSAGES], |row| row.try_get(0))?)
     }
 
     fn messages(&mut self, keys: &[i64]) -> Result<Vec<MessageRecord>> {
         self.bodies.clear();
         let select = "SELECT message_id, SUM(octet_length(octets))::bigint FROM bodies
              WHERE message_id = ANY($1) GROUP BY message_id";
-        for (message, octets) in self.console.records(select, &[&keys], |row| Ok((row.try_get(0)?, row.try_get(1)?)))? {
+        for (message, octets) in
+            self.admin_connection.records(select, &[&keys], |row| Ok((row.try_get(0)?, row.try_get(1)?)))?
+        {
             self.bodies.insert(message, Beginning { octets, first_piece: None });
         }
         let select = "SELECT message_id, octets FROM bodies WHERE message_id = ANY($1) AND piece = 0";
-        for (message, piece) in self.console.records(select, &[&keys], |row| Ok((row.try_get(0)?, row.try_get(1)?)))? {
+        for (message, piece) in
+            self.admin_connection.records(select, &[&keys], |row| Ok((row.try_get(0)?, row.try_get(1)?)))?
+        {
             self.bodies.entry(message).or_default().first_piece = Some(piece);
         }
         let select = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders
              FROM held_messages WHERE id = ANY($1) ORDER BY id";
-        Ok(self.console.records(select, &[&keys], |row| {
+        Ok(self.admin_connection.records(select, &[&keys], |row| {
             Ok(MessageRecord {
                 key: row.try_get(0)?,
                 reverse_path: row.try_get(1)?,
@@ -139,7 +143,8 @@ impl Snapshot for PostgresSnapshot {
         let number = if first_piece.is_some() { 0 } else { -1 };
         let piece = Cursor::new(first_piece.unwrap_or_default());
         let missing_octets = octets.saturating_sub(piece.get_ref().len() as u64);
-        let content = Box::new(Pieces { console: &self.console, message, number, piece, missing_octets });
+        let content =
+            Box::new(Pieces { admin_connection: &self.admin_connection, message, number, piece, missing_octets });
         Ok(Body::Found { content, octets, file: None })
     }
 
@@ -147,7 +152,7 @@ impl Snapshot for PostgresSnapshot {
         let select = "SELECT transaction_id, message_id FROM submissions
              WHERE transaction_id > $1 ORDER BY transaction_id LIMIT $2";
         let after = after.map_or("", |submission| &submission.transaction);
-        Ok(self.console.records(select, &[&after, &RECORDS], |row| {
+        Ok(self.admin_connection.records(select, &[&after, &RECORDS], |row| {
             Ok(SubmissionRecord { transaction: row.try_get(0)?, message: row.try_get(1)? })
         })?)
     }
@@ -156,7 +161,7 @@ impl Snapshot for PostgresSnapshot {
         let select = "SELECT address, message_id, octets, quarantined_at_ms FROM maildrops
              WHERE (address, message_id) > ($1, $2) ORDER BY address, message_id LIMIT $3";
         let (address, message) = after.map_or(("", i64::MIN), |delivery| (&delivery.address, delivery.message));
-        Ok(self.console.records(select, &[&address, &message, &RECORDS], |row| {
+        Ok(self.admin_connection.records(select, &[&address, &message, &RECORDS], |row| {
             Ok(DeliveryRecord {
                 address: row.try_get(0)?,
                 message: row.try_get(1)?,
@@ -171,7 +176,7 @@ impl Snapshot for PostgresSnapshot {
                  quarantined_at_ms
              FROM queue WHERE (message_id, recipient) > ($1, $2) ORDER BY message_id, recipient LIMIT $3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
-        Ok(self.console.records(select, &[&message, &recipient, &RECORDS], |row| {
+        Ok(self.admin_connection.records(select, &[&message, &recipient, &RECORDS], |row| {
             Ok(QueueRecord {
                 message: row.try_get(0)?,
                 recipient: row.try_get(1)?,
@@ -189,7 +194,7 @@ impl Snapshot for PostgresSnapshot {
         let pieces = self.count("SELECT COUNT(*) FROM bodies")?;
         let select = "SELECT DISTINCT message_id FROM bodies
              WHERE NOT EXISTS (SELECT 1 FROM messages WHERE id = message_id) ORDER BY message_id LIMIT $1";
-        let strays = self.console.records(select, &[&NAMED], |row| row.try_get(0))?;
+        let strays = self.admin_connection.records(select, &[&NAMED], |row| row.try_get(0))?;
         let findings = strays.into_iter().map(|message| format!("{}: a body without its message", id(message)));
         Ok(Inspection { counts: vec![("body pieces", pieces)], findings: findings.collect(), notes: Vec::new() })
     }
@@ -197,7 +202,7 @@ impl Snapshot for PostgresSnapshot {
 
 /// The pieces of a body, one after the other, as many as there are.
 struct Pieces<'a> {
-    console: &'a Console,
+    admin_connection: &'a AdminConnection,
     message: i64,
     /// Of the piece that is being read.
     number: i64,
@@ -209,7 +214,7 @@ struct Pieces<'a> {
 impl Pieces<'_> {
     fn next(&mut self) -> io::Result<()> {
         let select = "SELECT piece, octets FROM bodies WHERE message_id = $1 AND piece > $2 ORDER BY piece LIMIT 1";
-        let next = self.console.records(select, &[&self.message, &self.number], |row| {
+        let next = self.admin_connection.records(select, &[&self.message, &self.number], |row| {
             Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Vec<u8>>(1)?))
         });
         // Whoever reads on finds out whether it was the body or the database.

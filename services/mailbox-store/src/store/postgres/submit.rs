@@ -3,7 +3,7 @@
 use super::{
     accounts,
     bodies::{ReceivedBody, ReceivedContent, insert_spool},
-    database::Unit,
+    database::Transaction,
     deletions,
     failure::Failure,
     messages,
@@ -52,33 +52,33 @@ impl Fresh<'_> {
 }
 
 /// Stores messages, but those that are repeats. The number of statements does not depend on how many they are.
-pub(super) async fn submit(unit: &mut Unit<'_>, all: &[Incoming]) -> Result<Vec<Submitted>, Failure> {
-    let (answers, fresh) = admit(unit, all).await?;
+pub(super) async fn submit(tx: &mut Transaction<'_>, all: &[Incoming]) -> Result<Vec<Submitted>, Failure> {
+    let (answers, fresh) = admit(tx, all).await?;
     if fresh.is_empty() {
         return Ok(answers);
     }
     // The messages come first, because they find out who else has drawn their ids. The accounts come last: others wait
     // for them until the commit.
     let room = if fresh.iter().any(Fresh::is_large) {
-        insert_messages(unit, &fresh).await?;
-        insert_large_bodies(unit, &fresh).await?;
-        try_join!(insert_bodies(unit, &fresh), count_in(unit, &fresh))?.1
+        insert_messages(tx, &fresh).await?;
+        insert_large_bodies(tx, &fresh).await?;
+        try_join!(insert_bodies(tx, &fresh), count_in(tx, &fresh))?.1
     } else {
-        try_join!(insert_messages(unit, &fresh), insert_bodies(unit, &fresh), count_in(unit, &fresh))?.2
+        try_join!(insert_messages(tx, &fresh), insert_bodies(tx, &fresh), count_in(tx, &fresh))?.2
     };
-    let (delivered, queued) = try_join!(deliver(unit, &fresh, &room), enqueue(unit, &fresh, &room))?;
-    unit.effects.submitted += fresh.len() as u64;
-    unit.effects.delivered += delivered;
-    unit.effects.queued += queued as i64;
-    unit.effects.queue_changed |= queued > 0;
+    let (delivered, queued) = try_join!(deliver(tx, &fresh, &room), enqueue(tx, &fresh, &room))?;
+    tx.effects.submitted += fresh.len() as u64;
+    tx.effects.delivered += delivered;
+    tx.effects.queued += queued as i64;
+    tx.effects.queue_changed |= queued > 0;
     Ok(answers)
 }
 
 /// Tells repeats from new messages; the latter get their ids.
-async fn admit<'a>(unit: &Unit<'_>, all: &'a [Incoming]) -> Result<(Vec<Submitted>, Vec<Fresh<'a>>), Failure> {
+async fn admit<'a>(tx: &Transaction<'_>, all: &'a [Incoming]) -> Result<(Vec<Submitted>, Vec<Fresh<'a>>), Failure> {
     let mut keys: BTreeMap<&str, i64> = BTreeMap::new();
     for incoming in all {
-        keys.entry(&incoming.submission.transaction).or_insert_with(|| unit.next_key());
+        keys.entry(&incoming.submission.transaction).or_insert_with(|| tx.next_key());
     }
     // In order, lest two stores that are sent the same ones wait for each other.
     let transactions: Vec<&str> = keys.keys().copied().collect();
@@ -86,9 +86,9 @@ async fn admit<'a>(unit: &Unit<'_>, all: &'a [Incoming]) -> Result<(Vec<Submitte
     let insert = "INSERT INTO submissions (transaction_id, message_id)
          SELECT * FROM unnest($1::text[], $2::bigint[])
          ON CONFLICT (transaction_id) DO NOTHING RETURNING transaction_id";
-    let rows = unit.query(insert, &[&transactions, &candidates]).await?;
+    let rows = tx.query(insert, &[&transactions, &candidates]).await?;
     let mut new: HashSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let earlier = earlier(unit, transactions.iter().copied().filter(|name| !new.contains(*name)).collect()).await?;
+    let earlier = earlier(tx, transactions.iter().copied().filter(|name| !new.contains(*name)).collect()).await?;
 
     let (mut answers, mut fresh) = (Vec::with_capacity(all.len()), Vec::new());
     for incoming in all {
@@ -107,18 +107,18 @@ async fn admit<'a>(unit: &Unit<'_>, all: &'a [Incoming]) -> Result<(Vec<Submitte
 }
 
 /// The message of an earlier submission of this name.
-pub(super) async fn transaction(unit: &Unit<'_>, name: &str) -> Result<Option<MessageId>, Failure> {
-    let row = unit.query_one("SELECT message_id FROM submissions WHERE transaction_id = $1", &[&name]).await?;
+pub(super) async fn transaction(tx: &Transaction<'_>, name: &str) -> Result<Option<MessageId>, Failure> {
+    let row = tx.query_one("SELECT message_id FROM submissions WHERE transaction_id = $1", &[&name]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.map(id))
 }
 
 /// The keys of submissions that were there before.
-async fn earlier(unit: &Unit<'_>, transactions: Vec<&str>) -> Result<HashMap<String, i64>, Failure> {
+async fn earlier(tx: &Transaction<'_>, transactions: Vec<&str>) -> Result<HashMap<String, i64>, Failure> {
     if transactions.is_empty() {
         return Ok(HashMap::new());
     }
     let select = "SELECT transaction_id, message_id FROM submissions WHERE transaction_id = ANY($1)";
-    let rows = unit.query(select, &[&transactions]).await?;
+    let rows = tx.query(select, &[&transactions]).await?;
     let found: HashMap<String, i64> =
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?;
     if found.len() < transactions.len() {
@@ -127,8 +127,8 @@ async fn earlier(unit: &Unit<'_>, transactions: Vec<&str>) -> Result<HashMap<Str
     Ok(found)
 }
 
-async fn insert_messages(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
-    let received_at_ms = unit.now_ms();
+async fn insert_messages(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
+    let received_at_ms = tx.now_ms();
     let keys: Vec<i64> = fresh.iter().map(|message| message.key).collect();
     let reverse_paths: Vec<String> =
         fresh.iter().map(|message| message.incoming.submission.reverse_path.to_string()).collect();
@@ -144,7 +144,7 @@ async fn insert_messages(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Fai
          ON CONFLICT (id) DO NOTHING";
     let columns: Parameters<'_> =
         &[&keys, &reverse_paths, &octets, &adds_return_path, &checksums, &holders, &received_at_ms];
-    let inserted = unit.execute(insert, columns).await?;
+    let inserted = tx.execute(insert, columns).await?;
     if inserted < fresh.len() as u64 {
         return Err(Failure::Conflict("another store drew the same message id in the same millisecond"));
     }
@@ -152,17 +152,17 @@ async fn insert_messages(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Fai
 }
 
 /// The bodies that are in files.
-async fn insert_large_bodies(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
+async fn insert_large_bodies(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
     for message in fresh {
         if let ReceivedContent::File(spool) = &message.incoming.body.content {
-            insert_spool(unit, message.key, spool).await?;
+            insert_spool(tx, message.key, spool).await?;
         }
     }
     Ok(())
 }
 
 /// The bodies that are in memory.
-async fn insert_bodies(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
+async fn insert_bodies(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failure> {
     let (mut keys, mut bodies) = (Vec::new(), Vec::new());
     for message in fresh {
         if let ReceivedContent::Memory(octets) = &message.incoming.body.content {
@@ -173,7 +173,7 @@ async fn insert_bodies(unit: &Unit<'_>, fresh: &[Fresh<'_>]) -> Result<(), Failu
     if !keys.is_empty() {
         let insert = "INSERT INTO bodies (message_id, piece, octets)
              SELECT message_id, 0, octets FROM unnest($1::bigint[], $2::bytea[]) AS fresh (message_id, octets)";
-        unit.execute(insert, &[&keys, &bodies]).await?;
+        tx.execute(insert, &[&keys, &bodies]).await?;
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ impl Room<'_> {
 }
 
 /// Counts the messages into mailboxes, as far as their quotas go.
-async fn count_in<'a>(unit: &Unit<'_>, fresh: &'a [Fresh<'_>]) -> Result<Room<'a>, Failure> {
+async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Room<'a>, Failure> {
     let mut counts: BTreeMap<&str, accounts::Count> = BTreeMap::new();
     for message in fresh {
         for address in message.recipients.keys() {
@@ -204,18 +204,18 @@ async fn count_in<'a>(unit: &Unit<'_>, fresh: &'a [Fresh<'_>]) -> Result<Room<'a
             *octets += message.delivered_octets();
         }
     }
-    let ample = accounts::count_in(unit, &counts).await?;
+    let ample = accounts::count_in(tx, &counts).await?;
     let others: Vec<&str> = counts.keys().copied().filter(|address| !ample.contains(address)).collect();
     let mut room = Room { ample, single: HashSet::new(), full: HashSet::new() };
     if others.is_empty() {
         return Ok(room);
     }
-    room.full = accounts::existing(unit, &others).await?;
+    room.full = accounts::existing(tx, &others).await?;
     for message in fresh {
         for address in message.recipients.keys().filter(|address| room.full.contains(*address)) {
             // What came together may fit in part.
             let count = BTreeMap::from([(address.as_str(), (1, message.delivered_octets()))]);
-            if counts[address.as_str()].0 > 1 && !accounts::count_in(unit, &count).await?.is_empty() {
+            if counts[address.as_str()].0 > 1 && !accounts::count_in(tx, &count).await?.is_empty() {
                 room.single.insert((address, message.key));
             }
         }
@@ -223,8 +223,8 @@ async fn count_in<'a>(unit: &Unit<'_>, fresh: &'a [Fresh<'_>]) -> Result<Room<'a
     Ok(room)
 }
 
-/// Puts messages into the maildrops of those who have one with room in it; answers how often.
-async fn deliver(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
+/// Puts messages into the maildrops of those who have one with room in it; returns how often.
+async fn deliver(tx: &Transaction<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
     let (mut addresses, mut keys, mut octets) = (Vec::new(), Vec::new(), Vec::new());
     for message in fresh {
         for address in message.recipients.keys().filter(|address| room.is_for(address, message.key)) {
@@ -239,15 +239,15 @@ async fn deliver(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Resul
     let insert = "INSERT INTO deliveries (address, message_id, octets)
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let columns: Parameters<'_> = &[&addresses, &keys, &octets];
-    let (late, delivered) = try_join!(deletions::hide_any(unit, &addresses, &keys), unit.execute(insert, columns))?;
+    let (late, delivered) = try_join!(deletions::hide_any(tx, &addresses, &keys), tx.execute(insert, columns))?;
     if late {
         return Err(Failure::Conflict("what was deleted around a new message is not removed yet"));
     }
     Ok(delivered)
 }
 
-/// Queues messages for all others; answers how often.
-async fn enqueue(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
+/// Queues messages for all others; returns how often.
+async fn enqueue(tx: &Transaction<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
     let (mut domains, mut keys, mut recipients, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for message in fresh {
         let others = message.recipients.iter().filter(|(address, _)| !room.is_for(address, message.key));
@@ -265,34 +265,34 @@ async fn enqueue(unit: &Unit<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Resul
          SELECT domain, message_id, recipient, 0, $5, last_reply
          FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
              AS fresh (domain, message_id, recipient, last_reply)";
-    unit.execute(insert, &[&domains, &keys, &recipients, &replies, &unit.now_ms()]).await
+    tx.execute(insert, &[&domains, &keys, &recipients, &replies, &tx.now_ms()]).await
 }
 
-/// Puts a message that is queued for this recipient into their maildrop after all; answers whether there was room in
+/// Puts a message that is queued for this recipient into their maildrop after all; returns whether there was room in
 /// it.
-pub(super) async fn deliver_here(unit: &mut Unit<'_>, message: i64, recipient: &Mailbox) -> Result<bool, Failure> {
-    let Some(octets) = messages::delivered_octets(unit, message).await? else { return Ok(false) };
+pub(super) async fn deliver_here(tx: &mut Transaction<'_>, message: i64, recipient: &Mailbox) -> Result<bool, Failure> {
+    let Some(octets) = messages::delivered_octets(tx, message).await? else { return Ok(false) };
     let address = recipient.to_string();
-    if accounts::count_in(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?.is_empty() {
+    if accounts::count_in(tx, &BTreeMap::from([(address.as_str(), (1, octets))])).await?.is_empty() {
         return Ok(false);
     }
-    if deletions::hide_any(unit, &[&address], &[message]).await? {
+    if deletions::hide_any(tx, &[&address], &[message]).await? {
         // It would go with what was deleted around it. Later there is room for it.
-        accounts::count_out(unit, &BTreeMap::from([(address.as_str(), (1, octets))])).await?;
+        accounts::count_out(tx, &BTreeMap::from([(address.as_str(), (1, octets))])).await?;
         return Ok(false);
     }
     let insert = "INSERT INTO deliveries (address, message_id, octets) VALUES ($1, $2, $3)";
-    unit.execute(insert, &[&address, &message, &octets]).await?;
-    unit.effects.delivered += 1;
+    tx.execute(insert, &[&address, &message, &octets]).await?;
+    tx.effects.delivered += 1;
     Ok(true)
 }
 
 /// Takes these messages, each in this many places, from those who hold them. Who lets go last removes it.
-pub(super) async fn release(unit: &Unit<'_>, messages: &BTreeSet<i64>, places: i64) -> Result<(), Failure> {
+pub(super) async fn release(tx: &Transaction<'_>, messages: &BTreeSet<i64>, places: i64) -> Result<(), Failure> {
     let keys: Vec<i64> = messages.iter().copied().collect();
     let update = "UPDATE messages SET holders = holders - $2 WHERE id = ANY($1) RETURNING id, holders";
     let mut abandoned = Vec::new();
-    for row in unit.query(update, &[&keys, &places]).await? {
+    for row in tx.query(update, &[&keys, &places]).await? {
         if row.try_get::<_, i64>(1)? <= 0 {
             abandoned.push(row.try_get::<_, i64>(0)?);
         }
@@ -300,8 +300,8 @@ pub(super) async fn release(unit: &Unit<'_>, messages: &BTreeSet<i64>, places: i
     if !abandoned.is_empty() {
         let keys: Parameters<'_> = &[&abandoned];
         try_join!(
-            unit.execute("DELETE FROM messages WHERE id = ANY($1)", keys),
-            unit.execute("DELETE FROM bodies WHERE message_id = ANY($1)", keys),
+            tx.execute("DELETE FROM messages WHERE id = ANY($1)", keys),
+            tx.execute("DELETE FROM bodies WHERE message_id = ANY($1)", keys),
         )?;
     }
     Ok(())

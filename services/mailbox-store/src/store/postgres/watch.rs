@@ -16,7 +16,7 @@ pub(super) async fn watch(database: Arc<Database>) {
             continue;
         }
         // Whoever claims will find out that the database is away, and say so.
-        let Ok(due_ms) = database.read(&(), |unit, ()| queue::next_due_ms(unit).boxed()).await else { continue };
+        let Ok(due_ms) = database.read(&(), |tx, ()| queue::next_due_ms(tx).boxed()).await else { continue };
         let is_due = due_ms.is_some_and(|due_ms| due_ms <= database.now().as_millisecond());
         let is_earlier = due_ms.is_some_and(|due_ms| next_due_ms.is_none_or(|before_ms| due_ms < before_ms));
         if is_due || is_earlier {

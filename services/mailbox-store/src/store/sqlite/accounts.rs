@@ -2,7 +2,7 @@
 
 use super::{
     values::{Natural, Parsed, RawText, collect, column},
-    writer::Unit,
+    writer::WriteTransaction,
 };
 use crate::store::{Account, Result, StoreError};
 use internal_api::{MailboxPage, MailboxSummary};
@@ -11,9 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
 
 /// Adds and updates accounts; returns how many others there are.
-pub(super) fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64> {
+pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result<u64> {
     let mut others: HashSet<RawText> =
-        collect(unit.connection.prepare("SELECT address FROM accounts")?.query_map([], |row| row.get(0))?)?
+        collect(tx.connection.prepare("SELECT address FROM accounts")?.query_map([], |row| row.get(0))?)?
             .into_iter()
             .collect();
     for Account { address, password_hash, quota } in accounts {
@@ -31,14 +31,14 @@ pub(super) fn put(unit: &mut Unit<'_>, accounts: &[Account]) -> Result<u64> {
              FROM maildrops WHERE address = ?1 AND quarantined_at_ms IS NULL"
         };
         let (quota_messages, quota_octets) = (quota.messages.map(column), quota.octets.map(column));
-        unit.connection.prepare_cached(sql)?.execute(params![address, password_hash, quota_messages, quota_octets])?;
+        tx.connection.prepare_cached(sql)?.execute(params![address, password_hash, quota_messages, quota_octets])?;
     }
     Ok(others.len() as u64)
 }
 
-pub(super) fn set_password_hash(unit: &mut Unit<'_>, address: &str, hash: &str) -> Result<()> {
+pub(super) fn set_password_hash(tx: &mut WriteTransaction<'_>, address: &str, hash: &str) -> Result<()> {
     let sql = "UPDATE accounts SET password_hash = ?2 WHERE address = ?1";
-    let updated = unit.connection.prepare_cached(sql)?.execute([address, hash])?;
+    let updated = tx.connection.prepare_cached(sql)?.execute([address, hash])?;
     if updated == 1 { Ok(()) } else { Err(StoreError::MailboxUnknown) }
 }
 
@@ -95,7 +95,7 @@ fn summary(row: &Row<'_>, address: Mailbox) -> rusqlite::Result<MailboxSummary> 
     Ok(MailboxSummary { address, messages, octets, quota_messages, quota_octets })
 }
 
-/// Counts a message into a mailbox; answers whether there is such a mailbox and room in it.
+/// Counts a message into a mailbox; returns whether there is such a mailbox and room in it.
 pub(super) fn count_in(connection: &Connection, address: &str, octets: u64) -> Result<bool> {
     let mut statement = connection.prepare_cached(
         "UPDATE accounts SET messages = messages + 1, octets = octets + ?2

@@ -5,7 +5,7 @@ use super::{
     maildrop, messages, quarantine,
     submit::{deliver, release, submit},
     values::{Moment, Natural, Parsed, RawText, collect, decode, id, key},
-    writer::Unit,
+    writer::WriteTransaction,
 };
 use crate::store::{
     ClaimOutcome, REPLY_CHARACTERS, Result, StoreError,
@@ -25,7 +25,7 @@ const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts 
      WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
      RETURNING recipient, attempts";
 
-/// A lease that is being made out.
+/// A new lease.
 struct Lease<'a> {
     name: &'a str,
     domain: &'a RawText,
@@ -33,11 +33,16 @@ struct Lease<'a> {
     ends_at_ms: i64,
 }
 
-pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except: &[Domain]) -> Result<ClaimOutcome> {
-    let now_ms = unit.now().as_millisecond();
-    // Goes round again only after it has set aside all that it found.
+pub(super) fn claim(
+    tx: &mut WriteTransaction<'_>,
+    duration: Duration,
+    limit: u32,
+    except: &[Domain],
+) -> Result<ClaimOutcome> {
+    let now_ms = tx.now().as_millisecond();
+    // Repeats only after everything that it found was quarantined.
     loop {
-        let Some((domain, due_at_ms)) = longest_due(unit, except)? else {
+        let Some((domain, due_at_ms)) = longest_due(tx, except)? else {
             return Ok(ClaimOutcome::NothingDue { next_due_at: None });
         };
         if due_at_ms > now_ms {
@@ -47,13 +52,13 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except:
         let name = uuid::Uuid::new_v4().simple().to_string();
         let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: later_ms(now_ms, duration) };
         let mut messages = Vec::new();
-        let due = due_messages(unit, &lease, limit)?;
+        let due = due_messages(tx, &lease, limit)?;
         if due.is_empty() {
             let reason = "the indexes of the queue disagree; mailbox-store check tells more, and a backup is whole";
             return Err(StoreError::Internal(reason.to_owned()));
         }
         for message in due {
-            messages.extend(claim_message(unit, &lease, message)?);
+            messages.extend(claim_message(tx, &lease, message)?);
         }
         if let (false, Some(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {
             messages.sort_by_key(|message| message.id);
@@ -62,16 +67,16 @@ pub(super) fn claim(unit: &mut Unit<'_>, duration: Duration, limit: u32, except:
     }
 }
 
-/// The domain that has been due the longest, or will be due first, but for those in `except`.
-fn longest_due(unit: &Unit<'_>, except: &[Domain]) -> Result<Option<(RawText, i64)>> {
+/// The domain that has been due the longest, or will be due first, except those in `except`.
+fn longest_due(tx: &WriteTransaction<'_>, except: &[Domain]) -> Result<Option<(RawText, i64)>> {
     if except.is_empty() {
         let first = "SELECT domain, next_attempt_at_ms FROM queue
              WHERE quarantined_at_ms IS NULL ORDER BY next_attempt_at_ms LIMIT 1";
-        let mut statement = unit.connection.prepare_cached(first)?;
+        let mut statement = tx.connection.prepare_cached(first)?;
         return Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?);
     }
     // From domain to domain, two steps each: the domains that are left out are the ones with a long queue.
-    let mut statement = unit.connection.prepare_cached(
+    let mut statement = tx.connection.prepare_cached(
         "WITH RECURSIVE domains (domain) AS (
              SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL
              UNION ALL
@@ -91,8 +96,8 @@ fn longest_due(unit: &Unit<'_>, except: &[Domain]) -> Result<Option<(RawText, i6
 }
 
 /// Up to `limit` messages that are due for the lease's domain, those first that have been due the longest.
-fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>> {
-    let mut statement = unit.connection.prepare_cached(
+fn due_messages(tx: &WriteTransaction<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>> {
+    let mut statement = tx.connection.prepare_cached(
         "SELECT message_id FROM queue
          WHERE domain = ?1 AND next_attempt_at_ms <= ?2 AND quarantined_at_ms IS NULL
          ORDER BY next_attempt_at_ms, message_id",
@@ -112,9 +117,9 @@ fn due_messages(unit: &Unit<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i6
 }
 
 /// Leases the due recipients of one message; `None` when none is left that can be decoded.
-fn claim_message(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
-    let Some(mut claimed) = envelope(unit, lease, message)? else { return Ok(None) };
-    let mut statement = unit.connection.prepare_cached(TAKE_RECIPIENTS)?;
+fn claim_message(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
+    let Some(mut claimed) = envelope(tx, lease, message)? else { return Ok(None) };
+    let mut statement = tx.connection.prepare_cached(TAKE_RECIPIENTS)?;
     let rows = statement
         .query_map(params![lease.name, lease.ends_at_ms, message, lease.domain, lease.now_ms], |row| {
             Ok((row.get::<_, RawText>(0)?, row.get::<_, Natural<u32>>(1)))
@@ -124,19 +129,19 @@ fn claim_message(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result
             (Some(mailbox), Ok(Natural(attempts))) if lease.domain.parse().as_ref() == Some(mailbox.domain()) => {
                 claimed.recipients.push(ClaimedRecipient { mailbox, attempts });
             }
-            _ => quarantine::queue_entry(unit, message, &recipient, "a recipient that cannot be decoded")?,
+            _ => quarantine::queue_entry(tx, message, &recipient, "a recipient that cannot be decoded")?,
         }
     }
     claimed.recipients.sort_by(|one, other| one.mailbox.cmp(&other.mailbox));
     Ok(Some(claimed).filter(|claimed| !claimed.recipients.is_empty()))
 }
 
-/// The message to be claimed, without recipients yet. One that cannot be read is set aside.
-fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
-    let mut statement = unit.connection.prepare_cached(
+/// The message to be claimed, without recipients yet. One that cannot be read is quarantined.
+fn envelope(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
+    let mut statement = tx.connection.prepare_cached(
         "SELECT id, reverse_path, octets, received_at_ms, body_file, body IS NULL FROM messages WHERE id = ?1",
     )?;
-    let now = unit.now();
+    let now = tx.now();
     let found = statement.query_row([message], |row| {
         decode(row, |row| {
             let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
@@ -150,18 +155,18 @@ fn envelope(unit: &mut Unit<'_>, lease: &Lease<'_>, message: i64) -> Result<Opti
     let reason = match found.optional()? {
         None => "queued, but not among the messages".to_owned(),
         Some(Err(undecodable)) => undecodable.reason,
-        Some(Ok((_, Some(file), _))) if !unit.bodies.contains(&file) => format!("its body {file} is missing"),
+        Some(Ok((_, Some(file), _))) if !tx.bodies.contains(&file) => format!("its body {file} is missing"),
         Some(Ok((_, None, true))) => "it has no body".to_owned(),
         Some(Ok(_)) if lease.domain.parse::<Domain>().is_none() => format!("no domain: {}", lease.domain),
         Some(Ok((claimed, ..))) => return Ok(Some(claimed)),
     };
-    quarantine::message(unit, message, &reason)?;
+    quarantine::message(tx, message, &reason)?;
     Ok(None)
 }
 
-pub(super) fn renew(unit: &mut Unit<'_>, lease: &str, duration: Duration) -> Result<()> {
-    let ends_at_ms = later_ms(unit.now().as_millisecond(), duration);
-    let entries = unit
+pub(super) fn renew(tx: &mut WriteTransaction<'_>, lease: &str, duration: Duration) -> Result<()> {
+    let ends_at_ms = later_ms(tx.now().as_millisecond(), duration);
+    let entries = tx
         .connection
         .prepare_cached("UPDATE queue SET next_attempt_at_ms = ?2 WHERE lease = ?1")?
         .execute(params![lease, ends_at_ms])?;
@@ -170,34 +175,39 @@ pub(super) fn renew(unit: &mut Unit<'_>, lease: &str, duration: Duration) -> Res
 
 /// Settles with a failure message's body, if there is one, and as in [`submit`].
 pub(super) fn settle(
-    unit: &mut Unit<'_>,
+    tx: &mut WriteTransaction<'_>,
     lease: &str,
     settlement: &Settlement,
     failure_message: ReceivedBody,
     adds_return_path: bool,
 ) -> Result<()> {
     for outcome in &settlement.outcomes {
-        settle_recipient(unit, lease, settlement.message, outcome)?;
+        settle_recipient(tx, lease, settlement.message, outcome)?;
     }
     if let Some(submission) = &settlement.failure_message {
-        submit(unit, submission, failure_message, adds_return_path)?;
+        submit(tx, submission, failure_message, adds_return_path)?;
     }
-    release(unit, key(settlement.message))
+    release(tx, key(settlement.message))
 }
 
-fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settled: &RecipientOutcome) -> Result<()> {
+fn settle_recipient(
+    tx: &mut WriteTransaction<'_>,
+    lease: &str,
+    message: MessageId,
+    settled: &RecipientOutcome,
+) -> Result<()> {
     let recipient = settled.recipient.to_string();
     let entries = match &settled.outcome {
-        Outcome::Finished => unit
+        Outcome::Finished => tx
             .connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
             .execute(params![key(message), recipient, lease])?,
         Outcome::Deferred { retry_after_seconds, reply, .. } | Outcome::DeliverHere { retry_after_seconds, reply } => {
             let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
             let reply: String = reply.chars().take(REPLY_CHARACTERS).collect();
-            let next_attempt_at_ms = later_ms(unit.now().as_millisecond(), wait);
+            let next_attempt_at_ms = later_ms(tx.now().as_millisecond(), wait);
             let untried = matches!(settled.outcome, Outcome::Deferred { untried: true, .. });
-            unit.connection
+            tx.connection
                 .prepare_cached(
                     "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, attempts = MAX(attempts - ?6, 0),
                          last_reply = CASE WHEN ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
@@ -210,26 +220,26 @@ fn settle_recipient(unit: &mut Unit<'_>, lease: &str, message: MessageId, settle
         return Err(StoreError::LeaseLost);
     }
     match &settled.outcome {
-        Outcome::Finished => unit.effects.queued -= 1,
+        Outcome::Finished => tx.effects.queued -= 1,
         Outcome::Deferred { .. } => {}
         // Only now is it known that the claim holds, and that this outcome is the recipient's first.
-        Outcome::DeliverHere { .. } => deliver_here(unit, message, &settled.recipient)?,
+        Outcome::DeliverHere { .. } => deliver_here(tx, message, &settled.recipient)?,
     }
     Ok(())
 }
 
 /// Puts a queued message into a maildrop after all if there is room in it.
-fn deliver_here(unit: &mut Unit<'_>, message: MessageId, recipient: &Mailbox) -> Result<()> {
-    if maildrop::is_hidden(unit.connection, &recipient.to_string(), key(message))? {
+fn deliver_here(tx: &mut WriteTransaction<'_>, message: MessageId, recipient: &Mailbox) -> Result<()> {
+    if maildrop::is_hidden(tx.connection, &recipient.to_string(), key(message))? {
         // It would go with what was deleted around it. Later there is room for it.
         return Ok(());
     }
-    let found = messages::delivered_octets(unit.connection, message)?;
-    if found.map_or(Ok(false), |octets| deliver(unit, message, recipient, octets))? {
-        unit.connection
+    let found = messages::delivered_octets(tx.connection, message)?;
+    if found.map_or(Ok(false), |octets| deliver(tx, message, recipient, octets))? {
+        tx.connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2")?
             .execute(params![key(message), recipient.to_string()])?;
-        unit.effects.queued -= 1;
+        tx.effects.queued -= 1;
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ impl SqliteDestination {
         executed.map(drop).map_err(|error| self.failed(error))
     }
 
-    /// Writes a large body to a file of its own; answers its name.
+    /// Writes a large body to a file of its own; returns its name.
     fn write_file(bodies: &Path, body: &mut VerifiedBody<'_>) -> Result<String, OpenError> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let path = bodies.join(&name);

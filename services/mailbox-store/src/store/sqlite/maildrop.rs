@@ -4,7 +4,7 @@ use super::{
     accounts,
     submit::release,
     values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
-    writer::Unit,
+    writer::WriteTransaction,
 };
 use crate::store::{
     Result, StoreError,
@@ -17,10 +17,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
 
 /// Locks a maildrop for a session, which may have it already; returns the session.
-pub(super) fn lock(unit: &mut Unit<'_>, address: &Mailbox, session: String, lease: Duration) -> Result<String> {
-    accounts::mailbox(unit.connection, address.clone())?;
-    let now_ms = unit.now().as_millisecond();
-    let locked = unit
+pub(super) fn lock(
+    tx: &mut WriteTransaction<'_>,
+    address: &Mailbox,
+    session: String,
+    lease: Duration,
+) -> Result<String> {
+    accounts::mailbox(tx.connection, address.clone())?;
+    let now_ms = tx.now().as_millisecond();
+    let locked = tx
         .connection
         .prepare_cached(
             "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES (?1, ?2, ?3)
@@ -31,9 +36,9 @@ pub(super) fn lock(unit: &mut Unit<'_>, address: &Mailbox, session: String, leas
     if locked == 1 { Ok(session) } else { Err(StoreError::MaildropInUse) }
 }
 
-pub(super) fn renew(unit: &mut Unit<'_>, address: &str, session: &str, lease: Duration) -> Result<()> {
-    let now_ms = unit.now().as_millisecond();
-    let renewed = unit
+pub(super) fn renew(tx: &mut WriteTransaction<'_>, address: &str, session: &str, lease: Duration) -> Result<()> {
+    let now_ms = tx.now().as_millisecond();
+    let renewed = tx
         .connection
         .prepare_cached(
             "UPDATE maildrop_locks SET expires_at_ms = ?3 WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?4",
@@ -42,21 +47,21 @@ pub(super) fn renew(unit: &mut Unit<'_>, address: &str, session: &str, lease: Du
     if renewed == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
-pub(super) fn update(unit: &mut Unit<'_>, address: &str, session: &str, delete: &[MessageId]) -> Result<()> {
-    let held = unit
+pub(super) fn update(tx: &mut WriteTransaction<'_>, address: &str, session: &str, delete: &[MessageId]) -> Result<()> {
+    let held = tx
         .connection
         .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?3")?
-        .execute(params![address, session, unit.now().as_millisecond()])?;
+        .execute(params![address, session, tx.now().as_millisecond()])?;
     let delete = sorted(delete.iter().copied().map(key));
     if held == 0 {
         // An update that is repeated finds its lock and its messages gone.
-        return if holds_any(unit.connection, address, &delete)? { Err(StoreError::LeaseLost) } else { Ok(()) };
+        return if holds_any(tx.connection, address, &delete)? { Err(StoreError::LeaseLost) } else { Ok(()) };
     }
     let (messages, octets) = match delete.len() {
-        0..=AT_ONCE => remove(unit, address, &delete)?,
-        _ => hide(unit, address, &delete)?,
+        0..=AT_ONCE => remove(tx, address, &delete)?,
+        _ => hide(tx, address, &delete)?,
     };
-    accounts::count_out(unit.connection, &address.into(), messages, octets)
+    accounts::count_out(tx.connection, &address.into(), messages, octets)
 }
 
 /// Whether any of these entries is in a maildrop.
@@ -90,10 +95,10 @@ fn find<'a>(connection: &Connection, address: &str, entries: &'a [i64]) -> Resul
 }
 
 /// Removes these entries of a maildrop; returns how many there were, and their octets.
-fn remove(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
+fn remove(tx: &mut WriteTransaction<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
     let (mut messages, mut octets) = (0, 0);
     for message in delete {
-        let mut statement = unit.connection.prepare_cached(
+        let mut statement = tx.connection.prepare_cached(
             "DELETE FROM deliveries WHERE address = ?1 AND message_id = ?2 AND quarantined_at_ms IS NULL
              AND EXISTS (SELECT 1 FROM maildrops WHERE address = ?1 AND message_id = ?2)
              RETURNING octets",
@@ -102,44 +107,43 @@ fn remove(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i6
         if let Some(deleted) = deleted {
             messages += 1;
             octets += deleted;
-            release(unit, *message)?;
+            release(tx, *message)?;
         }
     }
     Ok((messages, octets))
 }
 
 /// Hides these entries of a maildrop, until [`sweep`] removes them; returns how many there were, and their octets.
-fn hide(unit: &mut Unit<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
-    let Deletion { ranges, messages, octets, .. } = find(unit.connection, address, delete)?;
+fn hide(tx: &mut WriteTransaction<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
+    let Deletion { ranges, messages, octets, .. } = find(tx.connection, address, delete)?;
     // A range that was deleted before may lie within a new one; none reaches over its ends.
     let mut forget =
-        unit.connection.prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id BETWEEN ?2 AND ?3")?;
+        tx.connection.prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id BETWEEN ?2 AND ?3")?;
     let mut insert =
-        unit.connection.prepare_cached("INSERT INTO deletions (address, first_id, last_id) VALUES (?1, ?2, ?3)")?;
+        tx.connection.prepare_cached("INSERT INTO deletions (address, first_id, last_id) VALUES (?1, ?2, ?3)")?;
     for range in &ranges {
         forget.execute(params![address, range.start(), range.end()])?;
         insert.execute(params![address, range.start(), range.end()])?;
     }
-    unit.effects.deleted |= !ranges.is_empty();
+    tx.effects.deleted |= !ranges.is_empty();
     Ok((messages.unsigned_abs(), octets))
 }
 
 /// Removes some of what is hidden; returns whether there may be more.
-pub(super) fn sweep(unit: &mut Unit<'_>) -> Result<bool> {
+pub(super) fn sweep(tx: &mut WriteTransaction<'_>) -> Result<bool> {
     let mut left = REMOVED;
     while left > 0 {
-        let mut statement =
-            unit.connection.prepare_cached("SELECT address, first_id, last_id FROM deletions LIMIT 1")?;
+        let mut statement = tx.connection.prepare_cached("SELECT address, first_id, last_id FROM deletions LIMIT 1")?;
         let range = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
         let Some((address, first, last)) = range else { return Ok(false) };
-        left -= sweep_range(unit, &address, first, last, left)?.max(1);
+        left -= sweep_range(tx, &address, first, last, left)?.max(1);
     }
     Ok(true)
 }
 
 /// Removes at most `limit` entries of a range; returns how many.
-fn sweep_range(unit: &mut Unit<'_>, address: &RawText, first: i64, last: i64, limit: i64) -> Result<i64> {
-    let mut statement = unit.connection.prepare_cached(
+fn sweep_range(tx: &mut WriteTransaction<'_>, address: &RawText, first: i64, last: i64, limit: i64) -> Result<i64> {
+    let mut statement = tx.connection.prepare_cached(
         "DELETE FROM deliveries WHERE address = ?1 AND message_id IN (
              SELECT message_id FROM deliveries WHERE address = ?1 AND message_id BETWEEN ?2 AND ?3
              ORDER BY message_id LIMIT ?4
@@ -147,11 +151,11 @@ fn sweep_range(unit: &mut Unit<'_>, address: &RawText, first: i64, last: i64, li
     )?;
     let removed: Vec<i64> = collect(statement.query_map(params![address, first, last, limit], |row| row.get(0))?)?;
     for message in &removed {
-        release(unit, *message)?;
+        release(tx, *message)?;
     }
-    unit.effects.swept += removed.len() as u64;
+    tx.effects.swept += removed.len() as u64;
     if (removed.len() as i64) < limit {
-        unit.connection
+        tx.connection
             .prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id = ?2")?
             .execute(params![address, last])?;
     }
@@ -172,8 +176,8 @@ pub(super) fn is_hidden(connection: &Connection, address: &str, message: i64) ->
     Ok(statement.query_row(params![address, message], |row| row.get(0))?)
 }
 
-pub(super) fn unlock(unit: &mut Unit<'_>, address: &str, session: &str) -> Result<()> {
-    unit.connection
+pub(super) fn unlock(tx: &mut WriteTransaction<'_>, address: &str, session: &str) -> Result<()> {
+    tx.connection
         .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2")?
         .execute([address, session])?;
     Ok(())

@@ -4,7 +4,7 @@ use super::{
     accounts, maildrop,
     submit::release,
     values::{RawText, collect},
-    writer::Unit,
+    writer::WriteTransaction,
 };
 use crate::store::{REPEAT_WINDOW, Result, ids::least_key};
 use jiff::Timestamp;
@@ -17,21 +17,21 @@ const EXPIRED: i64 = 500;
 const FORGOTTEN: i64 = 1000;
 
 /// Writes something, to see whether it can be done.
-pub(super) fn probe(unit: &mut Unit<'_>) -> Result<()> {
-    unit.connection
+pub(super) fn probe(tx: &mut WriteTransaction<'_>) -> Result<()> {
+    tx.connection
         .prepare_cached("INSERT OR REPLACE INTO probe (id, probed_at_ms) VALUES (1, ?1)")?
-        .execute([unit.now().as_millisecond()])?;
+        .execute([tx.now().as_millisecond()])?;
     Ok(())
 }
 
-/// Forgets some submissions that are not repeated any more, and locks that have run out; answers whether there
+/// Forgets some submissions that are not repeated any more, and locks that have run out; returns whether there
 /// may be more.
-pub(super) fn forget(unit: &mut Unit<'_>) -> Result<bool> {
-    let now = unit.now();
-    unit.connection
+pub(super) fn forget(tx: &mut WriteTransaction<'_>) -> Result<bool> {
+    let now = tx.now();
+    tx.connection
         .prepare_cached("DELETE FROM maildrop_locks WHERE expires_at_ms <= ?1")?
         .execute([now.as_millisecond()])?;
-    let forgotten = unit
+    let forgotten = tx
         .connection
         .prepare_cached(
             "DELETE FROM submissions WHERE message_id IN (
@@ -44,17 +44,17 @@ pub(super) fn forget(unit: &mut Unit<'_>) -> Result<bool> {
     Ok(forgotten as i64 == FORGOTTEN)
 }
 
-/// Deletes some maildrop entries that are older than `age`; answers whether there may be more. Maildrops that
+/// Deletes some maildrop entries that are older than `age`; returns whether there may be more. Maildrops that
 /// are open wait: their sessions count on what they were told is there.
-pub(super) fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool> {
-    if maildrop::has_deletions(unit.connection)? {
+pub(super) fn expire(tx: &mut WriteTransaction<'_>, age: Duration) -> Result<bool> {
+    if maildrop::has_deletions(tx.connection)? {
         // What is hidden would be looked through again and again.
         return Ok(false);
     }
-    let now = unit.now();
+    let now = tx.now();
     // An id tells when its message came, or a moment later, so nothing goes too early.
     let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));
-    let mut statement = unit.connection.prepare_cached(
+    let mut statement = tx.connection.prepare_cached(
         "DELETE FROM deliveries WHERE (address, message_id) IN (
              SELECT address, message_id FROM deliveries
              WHERE message_id < ?1
@@ -68,10 +68,10 @@ pub(super) fn expire(unit: &mut Unit<'_>, age: Duration) -> Result<bool> {
         })?)?;
     for (address, message, octets, is_counted) in &expired {
         if *is_counted {
-            accounts::count_out(unit.connection, address, 1, *octets)?;
+            accounts::count_out(tx.connection, address, 1, *octets)?;
         }
-        release(unit, *message)?;
+        release(tx, *message)?;
     }
-    unit.effects.expired += expired.len() as u64;
+    tx.effects.expired += expired.len() as u64;
     Ok(expired.len() as i64 == EXPIRED)
 }

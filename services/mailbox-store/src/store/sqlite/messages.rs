@@ -78,7 +78,7 @@ fn with_whereabouts(connection: &Connection, mut message: Message) -> Result<Mes
     Ok(message)
 }
 
-/// What cannot be decoded is left out here; those who come to claim or read it set it aside.
+/// What cannot be decoded is left out here; those who come to claim or read it quarantine it.
 fn addresses(connection: &Connection, sql: &str, id: MessageId) -> Result<Vec<Mailbox>> {
     let mut statement = connection.prepare_cached(sql)?;
     let texts: Vec<RawText> = collect(statement.query_map([key(id)], |row| row.get(0))?)?;
@@ -109,7 +109,7 @@ pub(super) fn location(connection: &Connection, message: MessageId) -> Result<De
 }
 
 /// The octets of those of the messages that are in the database and good. The others are left to [`location`].
-pub(super) fn small(connection: &Connection, messages: &[MessageId]) -> Result<HashMap<MessageId, Bytes>> {
+pub(super) fn inline_bodies(connection: &Connection, messages: &[MessageId]) -> Result<HashMap<MessageId, Bytes>> {
     let mut found = HashMap::with_capacity(messages.len());
     for &message in messages {
         match location(connection, message) {

@@ -18,7 +18,7 @@ mod messages;
 mod open;
 mod quarantine;
 mod queue;
-mod readers;
+mod reader_pool;
 mod reading;
 mod snapshot;
 mod submit;
@@ -46,7 +46,7 @@ use internal_api::{
 };
 use mail_proto::{Domain, Mailbox};
 use messages::Location;
-use readers::Readers;
+use reader_pool::ReaderPool;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use writer::Writer;
@@ -68,7 +68,7 @@ pub struct Options {
 /// A store in one directory, which it has to itself.
 pub struct SqliteStore {
     writer: Arc<Writer>,
-    readers: Arc<Readers>,
+    readers: Arc<ReaderPool>,
     bodies: Arc<Bodies>,
     adds_return_path: bool,
     clock: Clock,
@@ -79,12 +79,12 @@ pub struct SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
-        self.writer.write(move |unit| accounts::put(unit, &accounts)).await
+        self.writer.write(move |tx| accounts::put(tx, &accounts)).await
     }
 
     async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()> {
         let address = address.to_string();
-        self.writer.write(move |unit| accounts::set_password_hash(unit, &address, &hash)).await
+        self.writer.write(move |tx| accounts::set_password_hash(tx, &address, &hash)).await
     }
 
     async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {
@@ -111,13 +111,13 @@ impl Store for SqliteStore {
         let message = if self.adds_return_path { message.set_apart().await } else { message };
         let body = self.bodies.receive(message).await?;
         let adds_return_path = self.adds_return_path;
-        self.writer.write(move |unit| submit::submit(unit, &submission, body, adds_return_path)).await
+        self.writer.write(move |tx| submit::submit(tx, &submission, body, adds_return_path)).await
     }
 
     async fn transaction(&self, name: &str) -> Result<Option<MessageId>> {
         let name = name.to_owned();
         // By the writer, which comes to it after all that was submitted before.
-        self.writer.write(move |unit| submit::earlier(unit, &name)).await
+        self.writer.write(move |tx| submit::earlier(tx, &name)).await
     }
 
     async fn message(&self, id: MessageId) -> Result<Message> {
@@ -136,8 +136,8 @@ impl Store for SqliteStore {
         self.stream(Location { prefix: String::new(), ..location }).await
     }
 
-    async fn small(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
-        self.readers.read(move |connection| messages::small(connection, &ids)).await
+    async fn inline_bodies(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
+        self.readers.read(move |connection| messages::inline_bodies(connection, &ids)).await
     }
 
     async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
@@ -156,7 +156,7 @@ impl Store for SqliteStore {
 
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
         let (locked, listed, session) = (address.clone(), address.to_string(), session.to_owned());
-        let session = self.writer.write(move |unit| maildrop::lock(unit, &locked, session, lease)).await?;
+        let session = self.writer.write(move |tx| maildrop::lock(tx, &locked, session, lease)).await?;
         // Listed by a reader, because the writer has no time for a long list. What is in the maildrop stays
         // there, now that it is locked; what arrives meanwhile is seen one session earlier.
         match self.readers.read(move |connection| maildrop::entries(connection, &listed)).await {
@@ -171,17 +171,17 @@ impl Store for SqliteStore {
 
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()> {
         let (address, session) = (address.to_string(), session.to_owned());
-        self.writer.write(move |unit| maildrop::renew(unit, &address, &session, lease)).await
+        self.writer.write(move |tx| maildrop::renew(tx, &address, &session, lease)).await
     }
 
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
         let (address, session) = (address.to_string(), session.to_owned());
-        self.writer.write(move |unit| maildrop::update(unit, &address, &session, &delete)).await
+        self.writer.write(move |tx| maildrop::update(tx, &address, &session, &delete)).await
     }
 
     async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()> {
         let (address, session) = (address.to_string(), session.to_owned());
-        self.writer.write(move |unit| maildrop::unlock(unit, &address, &session)).await
+        self.writer.write(move |tx| maildrop::unlock(tx, &address, &session)).await
     }
 
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
@@ -192,7 +192,7 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome> {
-        self.writer.write(move |unit| claims::claim(unit, lease, limit, &except)).await
+        self.writer.write(move |tx| claims::claim(tx, lease, limit, &except)).await
     }
 
     fn queue_changes(&self) -> watch::Receiver<()> {
@@ -201,7 +201,7 @@ impl Store for SqliteStore {
 
     async fn renew_claim(&self, lease: &str, duration: Duration) -> Result<()> {
         let lease = lease.to_owned();
-        self.writer.write(move |unit| claims::renew(unit, &lease, duration)).await
+        self.writer.write(move |tx| claims::renew(tx, &lease, duration)).await
     }
 
     async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()> {
@@ -214,13 +214,13 @@ impl Store for SqliteStore {
             return Err(StoreError::Invalid("a settlement has at least one outcome".to_owned()));
         }
         let (lease, adds_return_path) = (lease.to_owned(), self.adds_return_path);
-        self.writer.write(move |unit| claims::settle(unit, &lease, &settlement, body, adds_return_path)).await
+        self.writer.write(move |tx| claims::settle(tx, &lease, &settlement, body, adds_return_path)).await
     }
 
     async fn flush_queue(&self) -> Result<Flushed> {
         let (mut entries, mut after) = (0, None);
         loop {
-            let (flushed, last) = self.writer.write(move |unit| queue::flush(unit, after.as_ref())).await?;
+            let (flushed, last) = self.writer.write(move |tx| queue::flush(tx, after.as_ref())).await?;
             entries += flushed;
             after = last;
             if after.is_none() {
@@ -235,7 +235,7 @@ impl Store for SqliteStore {
     }
 
     async fn expire(&self, age: Duration) -> Result<()> {
-        while self.writer.write(move |unit| maintenance::expire(unit, age)).await? {}
+        while self.writer.write(move |tx| maintenance::expire(tx, age)).await? {}
         Ok(())
     }
 

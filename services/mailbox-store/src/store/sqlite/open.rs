@@ -4,8 +4,8 @@ use super::{
     Options, SqliteStore,
     bodies::Bodies,
     database, queue,
-    readers::Readers,
-    writer::{Desk, Writer},
+    reader_pool::ReaderPool,
+    writer::{Writer, WriterContext},
 };
 use crate::store::{StoreError, arrival::ArrivalMemory};
 use rusqlite::{Connection, ErrorCode};
@@ -173,7 +173,7 @@ impl SqliteStore {
         }
         metrics.queue_entries.set(queue::length(&connection)?);
         let (queue_changes, deletions) = (watch::Sender::new(()), watch::Sender::new(()));
-        let desk = Desk {
+        let context = WriterContext {
             path: path.clone(),
             directory_lock,
             bodies: Arc::clone(&bodies),
@@ -183,10 +183,10 @@ impl SqliteStore {
             deletions: deletions.clone(),
         };
         let (writer, readers) = if is_lone {
-            let readers = Arc::new(Readers::lone(path, connection));
-            (Writer::put_off(desk, Arc::clone(&readers)), readers)
+            let readers = Arc::new(ReaderPool::lone(path, connection));
+            (Writer::start_pending(context, Arc::clone(&readers)), readers)
         } else {
-            (Writer::start(desk, connection)?, Arc::new(Readers::new(path)))
+            (Writer::start(context, connection)?, Arc::new(ReaderPool::new(path)))
         };
         let writer = Arc::new(writer);
         Ok(Self { writer, readers, bodies, adds_return_path, clock, queue_changes, deletions })

@@ -2,7 +2,7 @@
 
 use super::{
     values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
-    writer::Unit,
+    writer::WriteTransaction,
 };
 use crate::store::{QueuePosition, Result, records::FLUSHED};
 use internal_api::{MessageId, QueueEntry};
@@ -60,11 +60,11 @@ type Key = (i64, RawText);
 
 /// Makes some entries due that are not leased and that come after this one; returns how many, and the last of them if
 /// there may be more.
-pub(super) fn flush(unit: &mut Unit<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>)> {
-    let now_ms = unit.now().as_millisecond();
+pub(super) fn flush(tx: &mut WriteTransaction<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>)> {
+    let now_ms = tx.now().as_millisecond();
     let start = (i64::MIN, RawText::from(""));
     let (message, recipient) = after.unwrap_or(&start);
-    let mut statement = unit.connection.prepare_cached(
+    let mut statement = tx.connection.prepare_cached(
         "SELECT message_id, recipient FROM queue
          WHERE (message_id, recipient) > (?1, ?2) AND next_attempt_at_ms > ?3 AND lease IS NULL
          AND quarantined_at_ms IS NULL ORDER BY message_id, recipient LIMIT ?4",
@@ -72,13 +72,13 @@ pub(super) fn flush(unit: &mut Unit<'_>, after: Option<&Key>) -> Result<(u64, Op
     let rows = statement
         .query_map(params![message, recipient, now_ms, FLUSHED as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let entries: Vec<Key> = collect(rows)?;
-    let mut hurry = unit
+    let mut hurry = tx
         .connection
         .prepare_cached("UPDATE queue SET next_attempt_at_ms = ?3 WHERE message_id = ?1 AND recipient = ?2")?;
     for (message, recipient) in &entries {
         hurry.execute(params![message, recipient, now_ms])?;
     }
-    unit.effects.queue_changed |= !entries.is_empty();
+    tx.effects.queue_changed |= !entries.is_empty();
     Ok((entries.len() as u64, entries.into_iter().nth(FLUSHED - 1)))
 }
 

@@ -17,19 +17,19 @@ use tokio_util::io::ReaderStream;
 const CHUNK_OCTETS: usize = 64 * 1024;
 
 impl SqliteStore {
-    /// The record, or else [`StoreError::Damaged`] after it was set aside.
+    /// The record, or else [`StoreError::Damaged`] after it was quarantined.
     pub(super) async fn decoded<T>(&self, found: Decoded<T>) -> Result<T> {
         match found {
             Ok(record) => Ok(record),
-            Err(Undecodable { message, reason }) => Err(set_aside(&self.writer, message, reason).await),
+            Err(Undecodable { message, reason }) => Err(quarantine_record(&self.writer, message, reason).await),
         }
     }
 
-    /// The records that could be decoded. The others are set aside.
+    /// The records that could be decoded. The others are quarantined.
     pub(super) async fn good_ones<T>(&self, records: Vec<Decoded<T>>) -> Vec<T> {
         let (good, bad) = partition(records);
         for Undecodable { message, reason } in bad {
-            set_aside(&self.writer, message, reason).await;
+            quarantine_record(&self.writer, message, reason).await;
         }
         good
     }
@@ -49,7 +49,8 @@ impl SqliteStore {
                     let chunks = ReaderStream::with_capacity(file, CHUNK_OCTETS)
                         .map(|chunk| chunk.map_err(|error| StoreError::Unavailable(error.to_string())));
                     let writer = Arc::clone(&self.writer);
-                    let damaged = async move |fault: &'static str| set_aside(&writer, message, fault.to_owned()).await;
+                    let damaged =
+                        async move |fault: &'static str| quarantine_record(&writer, message, fault.to_owned()).await;
                     stream::once(async { Ok(prefix) }).chain(verified(chunks, expected, damaged)).boxed()
                 }
                 None => return Err(self.missing(message, name).await),
@@ -68,12 +69,12 @@ impl SqliteStore {
     }
 
     async fn damaged(&self, message: i64, reason: &str) -> StoreError {
-        set_aside(&self.writer, message, reason.to_owned()).await
+        quarantine_record(&self.writer, message, reason.to_owned()).await
     }
 }
 
-async fn set_aside(writer: &Arc<Writer>, message: i64, reason: String) -> StoreError {
-    match writer.write(move |unit| quarantine::message(unit, message, &reason)).await {
+async fn quarantine_record(writer: &Arc<Writer>, message: i64, reason: String) -> StoreError {
+    match writer.write(move |tx| quarantine::message(tx, message, &reason)).await {
         Ok(()) => StoreError::Damaged(values::id(message)),
         Err(error) => error,
     }

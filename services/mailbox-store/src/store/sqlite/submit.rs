@@ -4,7 +4,7 @@ use super::{
     accounts,
     bodies::{ReceivedBody, ReceivedContent},
     values::{column, id, key},
-    writer::Unit,
+    writer::WriteTransaction,
 };
 use crate::store::{
     Result, Submitted,
@@ -18,56 +18,55 @@ use std::collections::BTreeSet;
 /// Stores a message, unless it is the repeat of one. With `adds_return_path`, maildrops hold it with a
 /// `Return-Path:` line before it.
 pub(super) fn submit(
-    unit: &mut Unit<'_>,
+    tx: &mut WriteTransaction<'_>,
     submission: &Submission,
     body: ReceivedBody,
     adds_return_path: bool,
 ) -> Result<Submitted> {
-    if let Some(id) = earlier(unit, &submission.transaction)? {
+    if let Some(id) = earlier(tx, &submission.transaction)? {
         return Ok(Submitted { id, repeated: true });
     }
-    let id = unit.next_id();
+    let id = tx.next_id();
     let octets = body.octets();
-    unit.connection
+    tx.connection
         .prepare_cached("INSERT INTO submissions (message_id, transaction_id) VALUES (?1, ?2)")?
         .execute(params![key(id), submission.transaction])?;
-    insert(unit, id, submission, body, adds_return_path)?;
+    insert(tx, id, submission, body, adds_return_path)?;
     let delivered_octets = match adds_return_path {
         true => octets + return_path(&submission.reverse_path).len() as u64,
         false => octets,
     };
     // Each once, however often it was named.
     for recipient in submission.recipients.iter().collect::<BTreeSet<_>>() {
-        if !deliver(unit, id, recipient, delivered_octets)? {
-            enqueue(unit, id, recipient)?;
+        if !deliver(tx, id, recipient, delivered_octets)? {
+            enqueue(tx, id, recipient)?;
         }
     }
-    unit.effects.submitted += 1;
+    tx.effects.submitted += 1;
     Ok(Submitted { id, repeated: false })
 }
 
 /// The message of an earlier submission of this name.
-pub(super) fn earlier(unit: &Unit<'_>, transaction: &str) -> Result<Option<MessageId>> {
-    let mut statement =
-        unit.connection.prepare_cached("SELECT message_id FROM submissions WHERE transaction_id = ?1")?;
+pub(super) fn earlier(tx: &WriteTransaction<'_>, transaction: &str) -> Result<Option<MessageId>> {
+    let mut statement = tx.connection.prepare_cached("SELECT message_id FROM submissions WHERE transaction_id = ?1")?;
     Ok(statement.query_row([transaction], |row| row.get(0)).optional()?.map(id))
 }
 
 fn insert(
-    unit: &mut Unit<'_>,
+    tx: &mut WriteTransaction<'_>,
     id: MessageId,
     submission: &Submission,
     body: ReceivedBody,
     adds_return_path: bool,
 ) -> Result<()> {
     let octets = column(body.octets());
-    let received_at_ms = unit.now().as_millisecond();
+    let received_at_ms = tx.now().as_millisecond();
     let ReceivedBody { content, checksum } = body;
     let (file, memory) = match &content {
         ReceivedContent::Memory(octets) => (None, Some(&octets[..])),
         ReceivedContent::File(file) => (Some(&file.name), None),
     };
-    unit.connection
+    tx.connection
         .prepare_cached(
             "INSERT INTO messages
                  (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body, checksum)
@@ -84,46 +83,46 @@ fn insert(
             checksum.to_bytes()
         ])?;
     if let ReceivedContent::File(file) = content {
-        unit.effects.kept_files.push(file);
+        tx.effects.kept_files.push(file);
     }
     Ok(())
 }
 
-/// Puts a message into a recipient's maildrop; answers whether there is one, with room in it.
-pub(super) fn deliver(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<bool> {
+/// Puts a message into a recipient's maildrop; returns whether there is one, with room in it.
+pub(super) fn deliver(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<bool> {
     let address = recipient.to_string();
-    if !accounts::count_in(unit.connection, &address, octets)? {
+    if !accounts::count_in(tx.connection, &address, octets)? {
         return Ok(false);
     }
-    unit.connection
+    tx.connection
         .prepare_cached("INSERT INTO deliveries (address, message_id, octets) VALUES (?1, ?2, ?3)")?
         .execute(params![address, key(id), column(octets)])?;
-    unit.effects.delivered += 1;
+    tx.effects.delivered += 1;
     Ok(true)
 }
 
-fn enqueue(unit: &mut Unit<'_>, id: MessageId, recipient: &Mailbox) -> Result<()> {
-    let due_at_ms = unit.now().as_millisecond();
-    unit.connection
+fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox) -> Result<()> {
+    let due_at_ms = tx.now().as_millisecond();
+    tx.connection
         .prepare_cached(
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply)
              SELECT ?1, ?2, ?3, 0, ?4, iif(EXISTS (SELECT 1 FROM accounts WHERE address = ?2), ?5, '')",
         )?
         .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms, MAILBOX_FULL])?;
-    unit.effects.queued += 1;
-    unit.effects.queue_changed = true;
+    tx.effects.queued += 1;
+    tx.effects.queue_changed = true;
     Ok(())
 }
 
 /// Lets go of a message if nothing refers to it any more.
-pub(super) fn release(unit: &mut Unit<'_>, message: i64) -> Result<()> {
-    let mut statement = unit.connection.prepare_cached(
+pub(super) fn release(tx: &mut WriteTransaction<'_>, message: i64) -> Result<()> {
+    let mut statement = tx.connection.prepare_cached(
         "DELETE FROM messages WHERE id = ?1
          AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)
          AND NOT EXISTS (SELECT 1 FROM queue WHERE message_id = ?1)
          RETURNING body_file",
     )?;
     let files: Vec<Option<String>> = super::values::collect(statement.query_map([message], |row| row.get(0))?)?;
-    unit.effects.removed_files.extend(files.into_iter().flatten());
+    tx.effects.removed_files.extend(files.into_iter().flatten());
     Ok(())
 }

@@ -4,7 +4,7 @@ mod copies;
 mod garbled;
 mod lifecycle;
 
-use super::{OpenError, Options, SqliteStore, writer::Unit};
+use super::{OpenError, Options, SqliteStore, writer::WriteTransaction};
 use crate::{
     metrics::Metrics,
     store::{
@@ -185,9 +185,9 @@ async fn a_newer_schema_is_refused() {
     assert_eq!(error.to_string(), format!("{} {expected}", path.display()));
 }
 
-/// One record that cannot be decoded is set aside; everything else goes on.
+/// One record that cannot be decoded is quarantined; everything else goes on.
 #[tokio::test]
-async fn damage_is_set_aside() {
+async fn damage_is_quarantined() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
     let fixture = in_directory(directory, false).await;
@@ -233,7 +233,7 @@ async fn damage_is_set_aside() {
     assert_eq!((summary.messages, summary.octets), (2, 34));
 }
 
-/// People's listings set aside what they cannot show, too.
+/// People's listings quarantine what they cannot show, too.
 #[tokio::test]
 async fn listings_skip_damage() {
     let directory = TempDir::new().unwrap();
@@ -260,7 +260,8 @@ async fn a_full_disk_is_a_temporary_failure() {
     let fixture = Fixture::new(Arc::clone(&store) as Arc<dyn Store>, clock, Box::new(directory)).await;
     let before = fixture.send("before", &["a@local.test"]).await;
     let allow = async |pages: i64| {
-        let set = move |unit: &mut Unit<'_>| Ok(unit.connection.pragma_update(None, "max_page_count", pages)?);
+        let set =
+            move |tx: &mut WriteTransaction<'_>| Ok(tx.connection.pragma_update(None, "max_page_count", pages)?);
         store.writer.write(set).await.unwrap();
     };
     allow(1).await;
@@ -287,7 +288,7 @@ async fn a_group_that_fails_leaves_nothing() {
     let clock = ManualClock::new();
     let store = Arc::new(open(&path, &clock, false).unwrap());
     let fixture = Fixture::new(Arc::clone(&store) as Arc<dyn Store>, clock, Box::new(directory)).await;
-    let impatient = |unit: &mut Unit<'_>| Ok(unit.connection.busy_timeout(Duration::ZERO)?);
+    let impatient = |tx: &mut WriteTransaction<'_>| Ok(tx.connection.busy_timeout(Duration::ZERO)?);
     store.writer.write(impatient).await.unwrap();
     // Another process holds the database: the writer cannot begin.
     let other = Connection::open(path.join("store.db")).unwrap();
@@ -306,8 +307,8 @@ async fn a_panic_ends_nothing() {
     let clock = ManualClock::new();
     let store = Arc::new(open(directory.path(), &clock, false).unwrap());
     let fixture = Fixture::new(Arc::clone(&store) as Arc<dyn Store>, clock, Box::new(directory)).await;
-    let bug = |unit: &mut Unit<'_>| -> Result<(), StoreError> {
-        unit.connection.execute("DELETE FROM accounts", [])?;
+    let bug = |tx: &mut WriteTransaction<'_>| -> Result<(), StoreError> {
+        tx.connection.execute("DELETE FROM accounts", [])?;
         panic!("a bug")
     };
     assert_eq!(store.writer.write(bug).await, Err(StoreError::Internal("a change panicked".to_owned())));

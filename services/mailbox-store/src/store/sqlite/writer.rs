@@ -6,11 +6,11 @@
 use super::{
     bodies::{Bodies, SpooledFile},
     database,
-    readers::{Readers, closed},
+    reader_pool::{ReaderPool, closed},
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, StoreError, ids, records::SetAside},
+    store::{Clock, Result, StoreError, ids, records::Quarantined},
 };
 use internal_api::MessageId;
 use jiff::Timestamp;
@@ -37,10 +37,10 @@ pub(super) struct Writer {
 
 enum State {
     /// The storage lets nobody write. The next change tries to start the thread.
-    PutOff {
-        readers: Arc<Readers>,
+    Pending {
+        readers: Arc<ReaderPool>,
         /// What the thread needs. `None` for as long as a change tries to start it.
-        desk: Option<Desk>,
+        context: Option<WriterContext>,
     },
     Running(Running),
     Closed,
@@ -52,7 +52,7 @@ struct Running {
 }
 
 /// What the writing thread works with.
-pub(super) struct Desk {
+pub(super) struct WriterContext {
     pub(super) path: PathBuf,
     /// Held until the database is closed.
     pub(super) directory_lock: File,
@@ -64,7 +64,7 @@ pub(super) struct Desk {
 }
 
 /// What a change works with.
-pub(super) struct Unit<'group> {
+pub(super) struct WriteTransaction<'group> {
     pub(super) connection: &'group Connection,
     pub(super) bodies: &'group Bodies,
     pub(super) effects: Effects,
@@ -85,7 +85,7 @@ pub(super) struct Effects {
     pub(super) deleted: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
-    pub(super) set_aside: Vec<SetAside>,
+    pub(super) quarantined: Vec<Quarantined>,
     pub(super) expired: u64,
     pub(super) swept: u64,
     /// By how much the queue has grown.
@@ -94,22 +94,22 @@ pub(super) struct Effects {
 
 impl Writer {
     /// Starts the writing thread.
-    pub(super) fn start(desk: Desk, connection: Connection) -> Result<Self> {
-        let metrics = desk.metrics.clone();
+    pub(super) fn start(context: WriterContext, connection: Connection) -> Result<Self> {
+        let metrics = context.metrics.clone();
         let (thread, last_id) = (IdleThread::spawn()?, last_id(&connection)?);
-        Ok(Self { state: RwLock::new(State::Running(thread.start(desk, connection, last_id)?)), metrics })
+        Ok(Self { state: RwLock::new(State::Running(thread.start(context, connection, last_id)?)), metrics })
     }
 
     /// Starts the writing thread as soon as the storage allows. Until then changes fail.
-    pub(super) fn put_off(desk: Desk, readers: Arc<Readers>) -> Self {
-        let metrics = desk.metrics.clone();
-        Self { state: RwLock::new(State::PutOff { readers, desk: Some(desk) }), metrics }
+    pub(super) fn start_pending(context: WriterContext, readers: Arc<ReaderPool>) -> Self {
+        let metrics = context.metrics.clone();
+        Self { state: RwLock::new(State::Pending { readers, context: Some(context) }), metrics }
     }
 
     /// Starts the writing thread where that was put off.
     async fn start_late(self: &Arc<Self>) -> Result<()> {
         let readers = match &*self.read_state() {
-            State::PutOff { readers, .. } => Arc::clone(readers),
+            State::Pending { readers, .. } => Arc::clone(readers),
             State::Running(_) | State::Closed => return Ok(()),
         };
         let paused = readers.pause().await?;
@@ -126,42 +126,42 @@ impl Writer {
 
     /// As [`Writer::start_late`], while nobody reads and nobody else tries. Blocks.
     fn start_now(&self) -> Result<()> {
-        // Before the desk is taken: a change that finds no thread leaves it to the next one.
+        // Before the context is taken: a change that finds no thread leaves it to the next one.
         let thread = IdleThread::spawn()?;
-        let (readers, desk) = match &mut *self.write_state() {
-            State::PutOff { readers, desk } => (Arc::clone(readers), desk.take()),
+        let (readers, context) = match &mut *self.write_state() {
+            State::Pending { readers, context } => (Arc::clone(readers), context.take()),
             State::Running(_) | State::Closed => return Ok(()),
         };
-        let Some(desk) = desk else { return Err(closed()) };
+        let Some(context) = context else { return Err(closed()) };
         readers.disconnect();
-        let opened = database::writer(&desk.path).and_then(|connection| Ok((last_id(&connection)?, connection)));
+        let opened = database::writer(&context.path).and_then(|connection| Ok((last_id(&connection)?, connection)));
         let mut state = self.write_state();
         if matches!(*state, State::Closed) {
             return Err(closed());
         }
         match opened {
             Ok((last_id, connection)) => {
-                tracing::info!(path = %desk.path.display(), "the database can be written again");
-                *state = State::Running(thread.start(desk, connection, last_id)?);
+                tracing::info!(path = %context.path.display(), "the database can be written again");
+                *state = State::Running(thread.start(context, connection, last_id)?);
                 readers.join_writer();
                 Ok(())
             }
             Err(error) => {
-                let path = desk.path.display().to_string();
-                *state = State::PutOff { readers, desk: Some(desk) };
+                let path = context.path.display().to_string();
+                *state = State::Pending { readers, context: Some(context) };
                 Err(StoreError::Unavailable(format!("{path}: {error}; the disk may be full, read-only or failing")))
             }
         }
     }
 
-    /// Carries out `change` and answers once it is durable. The change happens (or fails) as a whole, also
+    /// Carries out `change` and returns once it is durable. The change happens (or fails) as a whole, also
     /// when the caller does not wait for it.
     pub(super) async fn write<T, F>(self: &Arc<Self>, change: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Unit<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut WriteTransaction<'_>) -> Result<T> + Send + 'static,
     {
-        if matches!(*self.read_state(), State::PutOff { .. }) {
+        if matches!(*self.read_state(), State::Pending { .. }) {
             self.start_late().await?;
         }
         let (answer, answered) = oneshot::channel();
@@ -204,17 +204,17 @@ impl Writer {
 
 /// A writing thread that waits for what it works with. It ends when this is dropped.
 struct IdleThread {
-    hand_over: oneshot::Sender<Scribe>,
+    hand_over: oneshot::Sender<WriterThread>,
     thread: JoinHandle<()>,
 }
 
 impl IdleThread {
     fn spawn() -> Result<Self> {
-        let (hand_over, scribe) = oneshot::channel::<Scribe>();
+        let (hand_over, writer_thread) = oneshot::channel::<WriterThread>();
         let span = tracing::Span::current();
         let run = move || {
-            if let Ok(scribe) = scribe.blocking_recv() {
-                span.in_scope(|| scribe.run());
+            if let Ok(writer_thread) = writer_thread.blocking_recv() {
+                span.in_scope(|| writer_thread.run());
             }
         };
         let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(run);
@@ -223,10 +223,10 @@ impl IdleThread {
         Ok(Self { hand_over, thread })
     }
 
-    fn start(self, desk: Desk, connection: Connection, last_id: i64) -> Result<Running> {
+    fn start(self, context: WriterContext, connection: Connection, last_id: i64) -> Result<Running> {
         let (jobs, waiting) = mpsc::channel(WAITING);
-        let scribe = Scribe { desk, connection, last_id, waiting };
-        let taken = self.hand_over.send(scribe);
+        let writer_thread = WriterThread { context, connection, last_id, waiting };
+        let taken = self.hand_over.send(writer_thread);
         taken.map_err(|_| StoreError::Internal("the writing thread ended".to_owned()))?;
         Ok(Running { jobs, thread: self.thread })
     }
@@ -243,7 +243,7 @@ impl Drop for Writer {
     }
 }
 
-impl Unit<'_> {
+impl WriteTransaction<'_> {
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
@@ -258,8 +258,8 @@ impl Unit<'_> {
 
 /// A change without its type.
 trait Job: Send {
-    fn run(&mut self, unit: &mut Unit<'_>) -> Result<()>;
-    /// Answers with what `run` came to, unless the commit failed.
+    fn run(&mut self, tx: &mut WriteTransaction<'_>) -> Result<()>;
+    /// Returns with what `run` came to, unless the commit failed.
     fn answer(self: Box<Self>, commit: Result<()>);
 }
 
@@ -272,12 +272,12 @@ struct Change<T, F> {
 impl<T, F> Job for Change<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Unit<'_>) -> Result<T> + Send,
+    F: FnOnce(&mut WriteTransaction<'_>) -> Result<T> + Send,
 {
-    fn run(&mut self, unit: &mut Unit<'_>) -> Result<()> {
+    fn run(&mut self, tx: &mut WriteTransaction<'_>) -> Result<()> {
         let Some(change) = self.change.take() else { return Ok(()) };
         // A bug in one change must not end the thread that all others need.
-        let outcome = catch_unwind(AssertUnwindSafe(|| change(unit)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| change(tx)))
             .unwrap_or_else(|_| Err(StoreError::Internal("a change panicked".to_owned())));
         let status = outcome.as_ref().map(|_| ()).map_err(StoreError::clone);
         self.outcome = Some(outcome);
@@ -299,14 +299,14 @@ where
 }
 
 /// The writing thread.
-struct Scribe {
-    desk: Desk,
+struct WriterThread {
+    context: WriterContext,
     connection: Connection,
     last_id: i64,
     waiting: mpsc::Receiver<Box<dyn Job>>,
 }
 
-impl Scribe {
+impl WriterThread {
     fn run(mut self) {
         while let Some(first) = self.waiting.blocking_recv() {
             let mut group = vec![first];
@@ -315,15 +315,15 @@ impl Scribe {
             {
                 group.push(job);
             }
-            self.desk.metrics.waiting_writes.dec_by(group.len() as i64);
-            self.desk.metrics.group_changes.observe(group.len() as f64);
+            self.context.metrics.waiting_writes.dec_by(group.len() as i64);
+            self.context.metrics.group_changes.observe(group.len() as f64);
             self.commit(group);
         }
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::warn!(%error, "cannot fold the log into the database; it will be done at the next start");
         }
         drop(self.connection);
-        drop(self.desk.directory_lock);
+        drop(self.context.directory_lock);
     }
 
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
@@ -331,7 +331,7 @@ impl Scribe {
             Ok(effects) => {
                 let removed_files = self.publish(effects);
                 group.into_iter().for_each(|job| job.answer(Ok(())));
-                removed_files.iter().for_each(|name| self.desk.bodies.remove(name));
+                removed_files.iter().for_each(|name| self.context.bodies.remove(name));
             }
             Err(error) => {
                 self.roll_back();
@@ -348,15 +348,15 @@ impl Scribe {
         let mut effects = Effects::default();
         for job in group {
             command("SAVEPOINT change")?;
-            let mut unit = Unit {
+            let mut tx = WriteTransaction {
                 connection,
-                bodies: &self.desk.bodies,
+                bodies: &self.context.bodies,
                 effects: Effects::default(),
-                clock: &self.desk.clock,
+                clock: &self.context.clock,
                 last_id: &mut self.last_id,
             };
-            match job.run(&mut unit) {
-                Ok(()) => effects.absorb(unit.effects),
+            match job.run(&mut tx) {
+                Ok(()) => effects.absorb(tx.effects),
                 // SQLite gives up the whole transaction after some failures of the storage.
                 Err(error) if connection.is_autocommit() => return Err(error),
                 Err(_) => {
@@ -374,27 +374,27 @@ impl Scribe {
             return;
         }
         // The storage is worse than full. A new connection sees it recover.
-        match database::writer(&self.desk.path) {
+        match database::writer(&self.context.path) {
             Ok(connection) => self.connection = connection,
             Err(error) => tracing::warn!(%error, "cannot open the database anew"),
         }
     }
 
-    /// Lets the world know of a commit; answers which files can go.
+    /// Lets the world know of a commit; returns which files can go.
     fn publish(&self, effects: Effects) -> Vec<String> {
         effects.kept_files.into_iter().for_each(SpooledFile::keep);
-        let metrics = &self.desk.metrics;
+        let metrics = &self.context.metrics;
         metrics.submitted.inc_by(effects.submitted);
         metrics.delivered.inc_by(effects.delivered);
-        effects.set_aside.iter().for_each(|records| records.publish(metrics));
+        effects.quarantined.iter().for_each(|records| records.publish(metrics));
         metrics.expired.inc_by(effects.expired);
         metrics.swept.inc_by(effects.swept);
         metrics.queue_entries.inc_by(effects.queued);
         if effects.queue_changed {
-            self.desk.queue_changes.send_replace(());
+            self.context.queue_changes.send_replace(());
         }
         if effects.deleted {
-            self.desk.deletions.send_replace(());
+            self.context.deletions.send_replace(());
         }
         effects.removed_files
     }
@@ -408,7 +408,7 @@ impl Effects {
         self.deleted |= other.deleted;
         self.submitted += other.submitted;
         self.delivered += other.delivered;
-        self.set_aside.extend(other.set_aside);
+        self.quarantined.extend(other.quarantined);
         self.expired += other.expired;
         self.swept += other.swept;
         self.queued += other.queued;

@@ -61,13 +61,13 @@ async fn a_store_moves_between_backends_and_stays_the_same() {
     let fixture = in_directory(&source, &town.clock).await;
     let messages = furnish(&fixture).await;
     let tamper = "UPDATE deliveries SET quarantined_at_ms = 1767225600123 WHERE message_id = ?1;";
-    let set_aside = messages.iter().find(|(name, _)| *name == "set-aside").unwrap().1.number() as i64;
+    let quarantined = messages.iter().find(|(name, _)| *name == "set-aside").unwrap().1.number() as i64;
     let database = rusqlite::Connection::open(source.join("store.db")).unwrap();
-    database.execute(tamper, [set_aside]).unwrap();
-    database.execute("UPDATE queue SET quarantined_at_ms = 1 WHERE message_id = ?1", [set_aside]).unwrap();
+    database.execute(tamper, [quarantined]).unwrap();
+    database.execute("UPDATE queue SET quarantined_at_ms = 1 WHERE message_id = ?1", [quarantined]).unwrap();
     let recount = "UPDATE accounts SET messages = messages - 1,
          octets = octets - (SELECT octets FROM deliveries WHERE message_id = ?1) WHERE address = 'b@local.test'";
-    database.execute(recount, [set_aside]).unwrap();
+    database.execute(recount, [quarantined]).unwrap();
     fixture.store.close().await;
 
     let (url, path) = (town.url.parse().unwrap(), source.clone());
@@ -163,13 +163,13 @@ async fn a_check_finds_what_is_wrong() {
     ];
     assert_eq!(town.check().await.findings, expected);
     assert_eq!(fixture.raw(changed).await, Err(StoreError::Damaged(changed)));
-    let notes = ["1 maildrop entries were set aside because they could not be read"];
+    let notes = ["1 maildrop entries were quarantined because they could not be read"];
     assert_eq!(town.check().await.notes, notes);
 }
 
-/// Damage is set aside in the copy and told; what is well is copied, and counted anew.
+/// Damage is quarantined in the copy and told; what is well is copied, and counted anew.
 #[tokio::test]
-async fn damage_is_set_aside_in_the_copy() {
+async fn damage_is_quarantined_in_the_copy() {
     let Some(town) = Town::new().await else { return };
     let fixture = town.fixture().await;
     let good = fixture.submit("good", &["a@local.test", "x@far.test"], &octets(600_000)).await.unwrap().id;

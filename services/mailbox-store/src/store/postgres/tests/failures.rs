@@ -55,7 +55,7 @@ async fn a_database_belongs_to_one_stack() {
 #[tokio::test]
 async fn a_start_that_was_interrupted_is_repeated() {
     let Some(town) = Town::new().await else { return };
-    let accounts = include_str!("../schema.sql").split(";\n").next().unwrap();
+    let accounts = include_str!("../migrations/1.sql").split(";\n").next().unwrap();
     let half = format!("CREATE TABLE properties (name TEXT PRIMARY KEY, value TEXT NOT NULL); {accounts}");
     town.stranger().await.batch_execute(&half).await.unwrap();
     let fixture = town.fixture().await;
@@ -70,7 +70,7 @@ async fn commits_wait_for_the_disk() {
     let stranger = town.stranger().await;
     assert_eq!(shown(stranger.query_one("SHOW synchronous_commit", &[]).await.unwrap()), "off");
     let store = town.store().await;
-    let setting = store.database.read(&(), |unit, ()| Box::pin(unit.query("SHOW synchronous_commit", &[]))).await;
+    let setting = store.database.read(&(), |tx, ()| Box::pin(tx.query("SHOW synchronous_commit", &[]))).await;
     assert_eq!(setting.unwrap().into_iter().map(shown).collect::<Vec<_>>(), ["on"]);
 }
 

@@ -151,9 +151,9 @@ async fn return_path_is_part_of_what_was_delivered_while_it_was_asked_for() {
     }
 }
 
-/// One record that cannot be decoded is set aside; everything else goes on.
+/// One record that cannot be decoded is quarantined; everything else goes on.
 #[tokio::test]
-async fn damage_is_set_aside() {
+async fn damage_is_quarantined() {
     let Some(town) = Town::new().await else { return };
     let fixture = town.fixture().await;
     let recipients = ["a@local.test", "x@far.test"];
@@ -192,7 +192,7 @@ async fn damage_is_set_aside() {
     assert_eq!((summary.messages, summary.octets), (2, 34));
 }
 
-/// Set aside, it could not be settled, and its sender would not be told.
+/// Quarantined, it could not be settled, and its sender would not be told.
 #[tokio::test]
 async fn what_is_found_damaged_under_a_lease_is_its_worker_s_to_settle() {
     let Some(town) = Town::new().await else { return };
@@ -208,7 +208,7 @@ async fn what_is_found_damaged_under_a_lease_is_its_worker_s_to_settle() {
     assert_eq!(fixture.queued().await, Vec::<String>::new());
 }
 
-/// People's listings set aside what they cannot show, too.
+/// People's listings quarantine what they cannot show, too.
 #[tokio::test]
 async fn listings_skip_damage() {
     let Some(town) = Town::new().await else { return };
@@ -305,7 +305,7 @@ async fn old_mail_expires_for_every_store() {
 
 /// Octets that changed are noticed before the last of them leaves.
 #[tokio::test]
-async fn a_body_with_another_checksum_is_set_aside() {
+async fn a_body_with_another_checksum_is_quarantined() {
     let Some(town) = Town::new().await else { return };
     let fixture = town.fixture().await;
     for length in [100, 600_000] {

@@ -66,9 +66,9 @@ async fn a_copy_forgets_what_is_deleted_under_its_hands() {
     assert_eq!(copy.listed("b@local.test").await, []);
 }
 
-/// Damage is set aside in the copy and told; what is well is copied.
+/// Damage is quarantined in the copy and told; what is well is copied.
 #[tokio::test]
-async fn damage_is_set_aside_in_the_copy() {
+async fn damage_is_quarantined_in_the_copy() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
     let fixture = in_directory(directory, false).await;

@@ -9,7 +9,7 @@ use std::{fs::OpenOptions, io::Write as _, os::unix::fs::FileExt};
 
 /// One octet of each body is changed: nobody gets them whole, and the rest goes on.
 #[tokio::test]
-async fn a_changed_body_is_noticed_and_set_aside() {
+async fn a_changed_body_is_noticed_and_quarantined() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
     let metrics = Metrics::new(&mut Registry::default());

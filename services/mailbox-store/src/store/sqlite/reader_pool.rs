@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const READERS: usize = 8;
 
 /// Lends connections to those who read.
-pub(super) struct Readers {
+pub(super) struct ReaderPool {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
@@ -24,7 +24,7 @@ pub(super) struct Readers {
     is_lone: AtomicBool,
 }
 
-impl Readers {
+impl ReaderPool {
     /// Readers of the database at `path`. Connections are opened when they are needed.
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Readers {
         }
     }
 
-    /// One reader with this connection, until [`Readers::join_writer`].
+    /// One reader with this connection, until [`ReaderPool::join_writer`].
     pub(super) fn lone(path: PathBuf, connection: Connection) -> Self {
         let (idle, permits) = (Mutex::new(vec![connection]), Arc::new(Semaphore::new(1)));
         Self { path, idle, permits, is_lone: AtomicBool::new(true) }
@@ -114,7 +114,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");
         drop(database::open(&path).unwrap());
-        let readers = Arc::new(Readers::new(path));
+        let readers = Arc::new(ReaderPool::new(path));
         let (end, ended) = mpsc::channel::<()>();
         {
             let reading = readers.read(move |_| {

@@ -21,14 +21,14 @@ const DEPARTURE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One connection and nothing beside it.
-pub(super) struct Console {
+pub(super) struct AdminConnection {
     url: DatabaseUrl,
     session: Session,
     /// Goes last: the connection lives in it.
     runtime: Runtime,
 }
 
-impl Console {
+impl AdminConnection {
     pub(super) fn open(url: &DatabaseUrl) -> Result<Self, OpenError> {
         let unusable = |error: StoreError| OpenError::Unusable { url: url.clone(), error };
         let runtime = Builder::new_current_thread().enable_all().build();

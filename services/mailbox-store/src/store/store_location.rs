@@ -10,12 +10,12 @@ use std::{fmt, fs::File, path::PathBuf, str::FromStr};
 
 /// A directory, or a PostgreSQL database.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum StoreLocation {
     Directory(PathBuf),
     Database(DatabaseUrl),
 }
 
-impl Place {
+impl StoreLocation {
     /// The store that is here, as of now.
     pub(crate) fn snapshot(&self, stack: &str) -> Result<Box<dyn Snapshot>> {
         Ok(match self {
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for StoreLocation {
     type Err = InvalidDatabaseUrl;
 
     fn from_str(text: &str) -> std::result::Result<Self, InvalidDatabaseUrl> {
@@ -57,7 +57,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StoreLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => directory.display().fmt(f),

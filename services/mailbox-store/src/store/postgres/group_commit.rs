@@ -23,7 +23,7 @@ const GROUP: usize = 512;
 const GROUP_OCTETS: u64 = 8 * 1024 * 1024;
 
 /// Hands submissions to the task that commits them.
-pub(super) struct Submitter {
+pub(super) struct GroupCommit {
     database: Arc<Database>,
     running: Mutex<Option<Running>>,
 }
@@ -38,7 +38,7 @@ struct Job {
     answer: oneshot::Sender<Result<Submitted>>,
 }
 
-impl Submitter {
+impl GroupCommit {
     /// Starts the task.
     pub(super) fn start(database: Arc<Database>) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
@@ -46,7 +46,7 @@ impl Submitter {
         Self { database, running: Mutex::new(Some(Running { jobs, task })) }
     }
 
-    /// Answers once the message is durable. It is stored (or refused) also when the caller does not wait for it.
+    /// Returns once the message is durable. It is stored (or refused) also when the caller does not wait for it.
     pub(super) async fn submit(&self, incoming: Incoming) -> Result<Submitted> {
         let (answer, answered) = oneshot::channel();
         self.send(Job { incoming, answer })?;
@@ -120,7 +120,7 @@ async fn commit(database: Arc<Database>, group: Vec<Job>) {
     }
 }
 
-/// Commits these together; answers in their order.
+/// Commits these together; returns in their order.
 pub(super) async fn submit_all(database: &Database, incoming: &[Incoming]) -> Result<Vec<Submitted>> {
-    database.write(incoming, |unit, incoming| submit(unit, incoming).boxed()).await
+    database.write(incoming, |tx, incoming| submit(tx, incoming).boxed()).await
 }
