@@ -8,6 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
+use mail_net::Place;
 use mail_proto::{
     Mailbox,
     pop3::{
@@ -15,10 +16,7 @@ use mail_proto::{
         UpdateFailure, WrongLength,
     },
 };
-use service_kit::{
-    shutdown::{CancellationToken, GRACE},
-    tcp::Place,
-};
+use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tracing::Instrument;

@@ -8,13 +8,13 @@ mod wire;
 
 use axum::Router;
 use internal_api::StoreClient;
+use mail_net::{AcceptLoop, Clock, ConnectionLimits};
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use service_kit::{
     http::{HttpService, Token, ready_with_store},
-    shutdown::CancellationToken,
-    tcp::ConnectionLimits,
+    shutdown::{CancellationToken, GRACE},
     telemetry,
 };
 use std::{io, sync::Arc};
@@ -100,13 +100,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let _stop = shutdown.clone().drop_guard();
     let gateway = Arc::new(Gateway { config, metrics, shutdown: shutdown.clone() });
     telemetry::listening("POP3", listeners.pop3.local_addr());
-    let connections = service_kit::tcp::accept(
-        listeners.pop3,
+    let accepting = AcceptLoop {
+        listener: listeners.pop3,
         limits,
-        TOO_MANY_CONNECTIONS,
-        shutdown.clone(),
-        |stream, peer, place| connection::serve(Arc::clone(&gateway), stream, peer, place),
-    );
+        refusal: TOO_MANY_CONNECTIONS,
+        grace: GRACE,
+        clock: Clock::system().io,
+    };
+    let connections = accepting
+        .run(shutdown.clone(), |stream, peer, place| connection::serve(Arc::clone(&gateway), stream, peer, place));
     tokio::try_join!(service_kit::http::serve(listeners.http, service, shutdown.clone()), async {
         connections.await;
         Ok(())

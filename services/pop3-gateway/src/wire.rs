@@ -1,8 +1,8 @@
 //! A socket as lines in and octets out, in bounded memory and bounded time.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use mail_net::{Clock, Place, close};
 use mail_proto::line::{LineDecoder, LineError};
-use service_kit::tcp::{self, Place};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -76,7 +76,7 @@ impl Wire {
             return Ok(());
         }
         let written = timeout(self.idle, self.stream.write_all(&self.output));
-        let written = self.place.idle_from(Place::busy_until(), written).await;
+        let written = self.place.idle_from(self.place.busy_until(), written).await;
         written.ok_or(WireError::Room)?.map_err(|_| WireError::Idle)??;
         self.output.clear();
         self.output.shrink_to(OUTPUT_OCTETS);
@@ -92,7 +92,7 @@ impl Wire {
     /// have just lost its own.
     pub(crate) async fn close(mut self) {
         if let Ok(Ok(())) = timeout(self.idle, self.stream.write_all(&self.output)).await {
-            tcp::close(self.stream).await;
+            close(self.stream, Clock::system().io).await;
         }
     }
 }

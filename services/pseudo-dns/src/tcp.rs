@@ -2,10 +2,8 @@
 
 use crate::{metrics::Transport, wire::Responder};
 use bytes::{Buf, BytesMut};
-use service_kit::{
-    shutdown::CancellationToken,
-    tcp::{self, ConnectionLimits, Place},
-};
+use mail_net::{AcceptLoop, Clock, ConnectionLimits, Place};
+use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,7 +23,14 @@ const READ_OCTETS: usize = 512;
 /// Answers queries until `shutdown`. A connection too many gets no message: DNS has none that refuses a connection.
 pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, shutdown: CancellationToken) {
     let serve = |stream, _, place| serve_one(Arc::clone(&responder), stream, place, shutdown.clone());
-    tcp::accept(listener, || ConnectionLimits::DNS, b"", shutdown.clone(), serve).await;
+    let accepting = AcceptLoop {
+        listener,
+        limits: || ConnectionLimits::DNS,
+        refusal: b"",
+        grace: GRACE,
+        clock: Clock::system().io,
+    };
+    accepting.run(shutdown.clone(), serve).await;
 }
 
 /// Answers the messages of one connection in their order, until it is idle for too long, breaks a rule, or its place is

@@ -18,7 +18,7 @@ use mail_proto::{
         session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
-use service_kit::{tcp::Place, telemetry};
+use service_kit::telemetry;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -94,7 +94,7 @@ struct Pace {
 
 impl Pace {
     fn new(socket: &Socket) -> Self {
-        Self { deadline: socket.deadline(), busy_until: Place::busy_until(), octets: 0 }
+        Self { deadline: socket.deadline(), busy_until: socket.busy_until(), octets: 0 }
     }
 
     fn keep(&mut self, socket: &Socket, octets: usize) {

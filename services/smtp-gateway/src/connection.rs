@@ -3,14 +3,12 @@
 use crate::{body, metrics::Metrics, policy::Policy, submitter::Submitter};
 use bytes::BytesMut;
 use internal_api::StoreClient;
+use mail_net::{Clock, Place, close};
 use mail_proto::{
     line::LineDecoder,
     smtp::{Reply, Session, SessionConfig, Step},
 };
-use service_kit::{
-    shutdown::CancellationToken,
-    tcp::{self, Place},
-};
+use service_kit::shutdown::CancellationToken;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
@@ -157,6 +155,11 @@ impl Socket {
         self.receive(deadline, busy_until).await
     }
 
+    /// Until when a client that is in the middle of something now counts as busy.
+    pub(crate) fn busy_until(&self) -> Instant {
+        self.place.busy_until()
+    }
+
     /// When a client that starts now to say what it has to say must have said it.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.idle_limit
@@ -184,7 +187,7 @@ impl Socket {
     async fn flush(&mut self) -> Result<(), Cut> {
         if !self.output.is_empty() {
             let written = timeout(self.idle_limit, self.stream.write_all(&self.output));
-            let written = self.place.idle_from(Place::busy_until(), written).await;
+            let written = self.place.idle_from(self.place.busy_until(), written).await;
             written.ok_or(Cut::Unread)?.map_err(|_| Cut::Unread)??;
             self.output.clear();
         }
@@ -204,7 +207,7 @@ impl Socket {
     async fn close(mut self, reply: &Reply) -> Result<(), Cut> {
         reply.encode(&mut self.output);
         timeout(self.idle_limit, self.stream.write_all(&self.output)).await.map_err(|_| Cut::Unread)??;
-        tcp::close(self.stream).await;
+        close(self.stream, Clock::system().io).await;
         Ok(())
     }
 }

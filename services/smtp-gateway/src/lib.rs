@@ -18,13 +18,13 @@ use axum::Router;
 use connection::Gateway;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
+use mail_net::{AcceptLoop, Clock, ConnectionLimits};
 use metrics::Metrics;
 use policy::Policy;
 use prometheus_client::registry::Registry;
 use service_kit::{
     http::{self, HttpService, Token},
-    shutdown::CancellationToken,
-    tcp::{self, ConnectionLimits},
+    shutdown::{CancellationToken, GRACE},
     telemetry,
 };
 use std::{io, sync::Arc};
@@ -96,7 +96,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let submitter = Submitter::new(config.store.clone());
     let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
     telemetry::listening("SMTP", listeners.smtp.local_addr());
-    let smtp = tcp::accept(listeners.smtp, limits, TOO_MANY_CONNECTIONS, shutdown.clone(), |stream, peer, place| {
+    let accepting = AcceptLoop {
+        listener: listeners.smtp,
+        limits,
+        refusal: TOO_MANY_CONNECTIONS,
+        grace: GRACE,
+        clock: Clock::system().io,
+    };
+    let smtp = accepting.run(shutdown.clone(), |stream, peer, place| {
         connection::serve(Arc::clone(&gateway), stream, peer, place, shutdown.clone())
     });
     let ((), (), served) = tokio::join!(smtp, relay, http);

@@ -11,8 +11,9 @@ pub const LOG_VARIABLE: &str = "MAILTOWN_LOG";
 const DEFAULT_FILTER: &str = "info";
 
 /// The crates that a level without a target is for. From all others come warnings only.
-const OWN_CRATES: [&str; 9] = [
+const OWN_CRATES: [&str; 10] = [
     "internal_api",
+    "mail_net",
     "mail_proto",
     "mailbox_store",
     "mailtown",

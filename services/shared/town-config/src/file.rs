@@ -5,6 +5,7 @@ use super::{
     values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
+use mail_net::ConnectionLimits;
 use mail_proto::{Domain, Mailbox};
 use serde::Deserialize;
 use std::{
@@ -117,6 +118,12 @@ impl Default for Limits {
             pop3_lease_seconds: 60,
             bad_commands: 10,
         }
+    }
+}
+
+impl From<&Limits> for ConnectionLimits {
+    fn from(limits: &Limits) -> Self {
+        Self { total: limits.connections, per_peer: limits.connections_per_peer }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::room::{self, Connection, Place, Room, UnderWay};
 use crate::{
     shutdown::{CancellationToken, GRACE},
-    tcp, telemetry,
+    telemetry,
 };
 use axum::{
     Router,
@@ -17,6 +17,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use mail_net::{Clock, accept_one};
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -49,12 +50,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
 
 async fn serve_in(room: &Arc<Room>, listener: TcpListener, router: Router, shutdown: CancellationToken) {
     telemetry::listening("HTTP", listener.local_addr());
+    let clock = Clock::system().io;
     let connections = TaskTracker::new();
     // Whichever way this call ends, no connection outlives it.
     let cut_off = CancellationToken::new();
     let _cut_off = cut_off.clone().drop_guard();
     loop {
-        let accepted = async { (tcp::accept_one(&listener).await, room.enter().await) };
+        let accepted = async { (accept_one(&listener, clock).await, room.enter().await) };
         let Some((stream, place)) = shutdown.run_until_cancelled(accepted).await else { break };
         let connection = connection(stream.0, place, router.clone(), shutdown.clone());
         connections.spawn(cut_off.clone().run_until_cancelled_owned(connection).in_current_span());

@@ -1,6 +1,7 @@
 //! The places of a listener's connections, and who has to leave when there are too few.
 
 use super::peer::{SharedAddresses, origin};
+use crate::IoClock;
 use std::{
     collections::HashMap,
     future::Future,
@@ -9,11 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout_at},
-};
-use town_config::Limits;
+use tokio::{sync::Notify, time::Instant};
 
 /// How many connections have been asked to leave and are still open, at most.
 const MOST_LEAVING: usize = 64;
@@ -34,15 +31,10 @@ impl ConnectionLimits {
     pub const DNS: Self = Self { total: 100, per_peer: 25 };
 }
 
-impl From<&Limits> for ConnectionLimits {
-    fn from(limits: &Limits) -> Self {
-        Self { total: limits.connections, per_peer: limits.connections_per_peer }
-    }
-}
-
 /// The places of one listener.
 pub(super) struct Places {
     shared: SharedAddresses,
+    clock: IoClock,
     open: Arc<Mutex<Open>>,
 }
 
@@ -71,8 +63,8 @@ enum Activity {
 }
 
 impl Places {
-    pub(super) fn new(shared: SharedAddresses) -> Self {
-        Self { shared, open: Arc::default() }
+    pub(super) fn new(shared: SharedAddresses, clock: IoClock) -> Self {
+        Self { shared, clock, open: Arc::default() }
     }
 
     /// A place for a new connection from `peer`, if there is one. At a limit, the connection that has been idle for the
@@ -93,7 +85,7 @@ impl Places {
         open.next_number += 1;
         open.connections.insert(number, Arc::clone(&connection));
         *open.by_origin.entry(origin).or_default() += 1;
-        Some(Place { number, connection, open: Arc::clone(&self.open) })
+        Some(Place { number, connection, clock: self.clock, open: Arc::clone(&self.open) })
     }
 }
 
@@ -165,6 +157,7 @@ impl Connection {
 pub struct Place {
     number: u64,
     connection: Arc<Connection>,
+    clock: IoClock,
     open: Arc<Mutex<Open>>,
 }
 
@@ -172,7 +165,7 @@ impl Place {
     /// Waits, as an idle connection, for the end of `wait`. Returns `None` when the connection has to close in order to
     /// make room for another.
     pub async fn idle<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
-        self.connection.set(Activity::IdleSince(Instant::now()));
+        self.connection.set(Activity::IdleSince(self.clock.instant()));
         tokio::select! {
             biased;
             () = self.connection.asked_to_leave.notified() => None,
@@ -181,19 +174,19 @@ impl Place {
     }
 
     /// Until when a client that is in the middle of something now counts as busy, if it does nothing.
-    pub fn busy_until() -> Instant {
-        Instant::now() + SILENCE
+    pub fn busy_until(&self) -> Instant {
+        self.clock.instant() + SILENCE
     }
 
     /// Waits for the end of `wait`, as a busy connection until `busy_until` and then as an idle one. Returns `None` as
     /// [`Place::idle`] does.
     pub async fn idle_from<T>(&self, busy_until: Instant, wait: impl Future<Output = T>) -> Option<T> {
         // A timer does not fire at once, even when its time has passed.
-        if busy_until <= Instant::now() {
+        if busy_until <= self.clock.instant() {
             return self.idle(wait).await;
         }
         let mut wait = pin!(wait);
-        match timeout_at(busy_until, &mut wait).await {
+        match self.clock.timeout_at(busy_until, &mut wait).await {
             Ok(done) => Some(done),
             Err(_) => self.idle(wait).await,
         }
@@ -216,6 +209,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Clock;
     use std::{future::pending, pin::Pin, task::Poll};
 
     type Waiting<'a> = Pin<Box<dyn Future<Output = Option<()>> + 'a>>;
@@ -230,7 +224,7 @@ mod tests {
     }
 
     fn places(total: usize, per_peer: usize) -> Fixed {
-        Fixed(Places::new(SharedAddresses::default()), ConnectionLimits { total, per_peer })
+        Fixed(Places::new(SharedAddresses::default(), Clock::system().io), ConnectionLimits { total, per_peer })
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -252,7 +246,7 @@ mod tests {
     async fn who_is_silent_in_the_middle_of_something_is_idle_after_a_while() {
         let places = places(1, 1);
         let place = places.take(ip("127.0.0.1")).unwrap();
-        let mut waiting: Waiting<'_> = Box::pin(place.idle_from(Place::busy_until(), pending()));
+        let mut waiting: Waiting<'_> = Box::pin(place.idle_from(place.busy_until(), pending()));
         assert_eq!(state(&mut waiting).await, Poll::Pending);
         assert!(places.take(ip("127.0.0.1")).is_none(), "it may be about to go on");
         tokio::time::advance(SILENCE).await;
@@ -265,7 +259,7 @@ mod tests {
     async fn who_is_not_busy_any_more_is_idle_at_once() {
         let places = places(1, 1);
         let place = places.take(ip("127.0.0.1")).unwrap();
-        let mut waiting: Waiting<'_> = Box::pin(place.idle_from(Instant::now(), pending()));
+        let mut waiting: Waiting<'_> = Box::pin(place.idle_from(place.clock.instant(), pending()));
         assert_eq!(state(&mut waiting).await, Poll::Pending);
         assert!(places.take(ip("127.0.0.1")).is_some());
         assert_eq!(state(&mut waiting).await, Poll::Ready(None));
