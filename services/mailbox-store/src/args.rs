@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{
-    Config,
+    Config, Listeners,
     admin::{self, Command},
     run,
 };
@@ -40,10 +40,10 @@ impl Args {
             return cli::exit_code(logs.and(database).and_then(|database| command.run(&service, data, database)));
         }
         cli::run(&service, PortKey::Store, async |launch| {
-            let listener = launch.listen(PortKey::Store).await?;
+            let listeners = Listeners { http: launch.listen(PortKey::Store).await? };
             let data = admin::directory(data, &launch.stack.current());
             let config = Config { stack: launch.stack, data, database: database?, token: launch.token };
-            Ok(run(config, listener, launch.shutdown).await?)
+            Ok(run(config, listeners, launch.shutdown).await?)
         })
     }
 }

@@ -21,4 +21,4 @@ pub mod store;
 
 pub use args::Args;
 pub use metrics::Metrics;
-pub use service::{Config, Error, run};
+pub use service::{Config, Listeners, ServiceError, run};

@@ -49,9 +49,16 @@ pub struct Config {
     pub token: Option<Token>,
 }
 
+/// The sockets of a store, already bound.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Its API, health and metrics.
+    pub http: TcpListener,
+}
+
 /// Why a store did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ServiceError {
     /// The directory cannot be opened.
     #[error(transparent)]
     Open(#[from] sqlite::OpenError),
@@ -80,15 +87,15 @@ pub enum Error {
 /// Serves the store of a stack until `shutdown`, then finishes what is in flight and closes the database.
 ///
 /// # Errors
-/// [`Error`], one line that names what to change.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+/// [`ServiceError`], one line that names what to change.
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
     let Config { stack, data, database, token } = config;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let announced_in = database.is_none().then(|| data.clone());
     let store = open(&stack.current(), data.clone(), database, metrics.clone()).await?;
     let accounts = Accounts::new(Arc::clone(&store), &data);
-    let announcing = telemetry::spawn(announce(announced_in, listener.local_addr()?));
+    let announcing = telemetry::spawn(announce(announced_in, listeners.http.local_addr()?));
     let served = async {
         let at_start = stack.current();
         check_accounts(&at_start)?;
@@ -113,13 +120,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         let sweeping = telemetry::spawn(sweep(Arc::clone(&store)));
         let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known));
         let checking = accounts.check_all(shutdown.clone());
-        let (served, ()) = tokio::join!(serve(listener, service, shutdown), checking);
+        let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
         maintenance.abort();
         sweeping.abort();
         following.abort();
         Ok(served?)
     };
-    let served: Result<(), Error> = served.await;
+    let served: Result<(), ServiceError> = served.await;
     announcing.abort();
     store.close().await;
     served
@@ -130,7 +137,7 @@ pub(crate) async fn open(
     data: PathBuf,
     database: Option<DatabaseUrl>,
     metrics: Metrics,
-) -> Result<Arc<dyn Store>, Error> {
+) -> Result<Arc<dyn Store>, ServiceError> {
     let adds_return_path = stack.profile == Profile::Rfc;
     let clock: Clock = Arc::new(Timestamp::now);
     if let Some(database) = database {
@@ -143,9 +150,9 @@ pub(crate) async fn open(
 }
 
 /// Refuses a configuration with a password that nobody could log in with.
-pub(crate) fn check_accounts(stack: &Stack) -> Result<(), Error> {
+pub(crate) fn check_accounts(stack: &Stack) -> Result<(), ServiceError> {
     let unusable = stack.accounts.iter().find_map(|(address, password)| accounts::check(address, password).err());
-    unusable.map_or(Ok(()), |error| Err(Error::Account { config: stack.config_path().to_owned(), error }))
+    unusable.map_or(Ok(()), |error| Err(ServiceError::Account { config: stack.config_path().to_owned(), error }))
 }
 
 /// Takes over the accounts of the first configuration, and returns it. `None` where the storage takes no changes now, and
@@ -154,7 +161,7 @@ async fn synchronise_at_start(
     accounts: &Accounts,
     store: &dyn Store,
     stack: Arc<Stack>,
-) -> Result<Option<Arc<Stack>>, Error> {
+) -> Result<Option<Arc<Stack>>, ServiceError> {
     let error = match accounts.synchronise(&stack).await {
         Err(error @ StoreError::Unavailable(_)) => error,
         synchronised => return Ok(synchronised.map(|()| Some(stack))?),
@@ -187,7 +194,7 @@ async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut know
                 tracing::info!(accounts = wanted.accounts.len(), "accounts read again");
                 known = Some(Arc::clone(&wanted));
             }
-            Err::<(), Error>(error) => {
+            Err::<(), ServiceError>(error) => {
                 if !is_told {
                     tracing::error!(%error, "the accounts stay as they were; trying again");
                     is_told = true;

@@ -486,7 +486,12 @@ async fn what_is_wrong_at_the_start_is_named() {
     let data = TempDir::new().unwrap();
     let start = async |accounts: &str| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        mailbox_store::run(configured(data.path(), accounts), listener, Default::default()).await
+        mailbox_store::run(
+            configured(data.path(), accounts),
+            mailbox_store::Listeners { http: listener },
+            Default::default(),
+        )
+        .await
     };
     let error = start(r#""a@local.test" = "$argon2id$nonsense""#).await.unwrap_err().to_string();
     assert!(error.starts_with("config.toml: the password of a@local.test is no valid argon2 PHC string"), "{error}");

@@ -1,5 +1,6 @@
 //! Whether configuration and zone fit together and can be used, each being valid in itself.
 
+use crate::FileArgs;
 use mail_proto::MailExchange;
 use mailbox_store::accounts;
 use std::{
@@ -13,7 +14,7 @@ use town_config::{
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// A service would not start, or no mail would flow.
     Error,
     /// It may be meant so.
@@ -22,7 +23,7 @@ pub enum Severity {
 
 /// Something that is wrong, in one line that says what to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// What it is.
@@ -39,8 +40,37 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Checks the files, and prints what it finds.
+///
+/// # Errors
+/// All faults, one a line.
+pub(crate) fn run(files: &FileArgs) -> anyhow::Result<()> {
+    let (config_path, zone_path) = (files.config(), files.zone());
+    // Each file is read, whatever is wrong with the other.
+    let (config, zone) = match (Config::check_file(&config_path), Zone::check_file(&zone_path)) {
+        (Ok(config), Ok(zone)) => (config, zone),
+        (config, zone) => {
+            let errors = config.err().into_iter().chain(zone.err()).flatten();
+            let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+            anyhow::bail!("{}", errors.join("\nerror: "));
+        }
+    };
+    files.check_port_base(&config)?;
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        findings(&config, &zone).into_iter().partition(|finding| finding.severity == Severity::Error);
+    warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    let errors: Vec<_> = errors.into_iter().map(|error| error.text).collect();
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nerror: "));
+    let (config, zone) = (config_path.display(), zone_path.display());
+    match warnings.len() {
+        0 => println!("{config} and {zone} are valid and fit together"),
+        warnings => println!("{config} and {zone} are valid; warnings: {warnings}"),
+    }
+    Ok(())
+}
+
 /// Everything that is wrong: errors first; empty when all is well.
-pub fn findings(config: &Config, zone: &Zone) -> Vec<Finding> {
+pub(crate) fn findings(config: &Config, zone: &Zone) -> Vec<Finding> {
     let mut check = Check { config, zone, listeners: listeners(config), findings: Vec::new() };
     for stack in config.stacks() {
         check.stack(stack);

@@ -9,7 +9,7 @@ const DEFAULT_ZONE: &str = "data/fdns.toml";
 
 /// Configuration and zone, as the command line names them.
 #[derive(Debug, Clone, clap::Args)]
-pub struct FileArgs {
+pub(crate) struct FileArgs {
     /// The configuration file [default: data/config.toml; built-in when neither that nor the zone file exists]
     #[arg(long, env = "MAILTOWN_CONFIG", global = true)]
     config: Option<PathBuf>,
@@ -23,12 +23,12 @@ pub struct FileArgs {
 
 impl FileArgs {
     /// Where the configuration file is.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
     }
 
     /// Where the zone file is.
-    pub fn zone(&self) -> PathBuf {
+    pub(crate) fn zone(&self) -> PathBuf {
         self.zone.clone().unwrap_or_else(|| DEFAULT_ZONE.into())
     }
 
@@ -36,7 +36,7 @@ impl FileArgs {
     ///
     /// # Errors
     /// One line that names file, key and remedy.
-    pub fn open(&self) -> anyhow::Result<(LiveConfig, ZoneSource)> {
+    pub(crate) fn open(&self) -> anyhow::Result<(LiveConfig, ZoneSource)> {
         let config = self.open_config()?;
         if self.is_built_in() {
             tracing::info!("no {DEFAULT_CONFIG} and no {DEFAULT_ZONE} here: running with the built-in ones");
@@ -51,7 +51,7 @@ impl FileArgs {
     ///
     /// # Errors
     /// As [`FileArgs::open`].
-    pub fn open_config(&self) -> anyhow::Result<LiveConfig> {
+    pub(crate) fn open_config(&self) -> anyhow::Result<LiveConfig> {
         let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config())? };
         Ok(match self.port_base {
             Some(base) => config.with_port_base(base)?,
@@ -63,7 +63,7 @@ impl FileArgs {
     ///
     /// # Errors
     /// As [`PortMove::to_base`].
-    pub fn check_port_base(&self, config: &Config) -> Result<(), ConfigError> {
+    pub(crate) fn check_port_base(&self, config: &Config) -> Result<(), ConfigError> {
         self.port_base.map_or(Ok(()), |base| PortMove::to_base(base, config.stacks()).map(drop))
     }
 

@@ -16,7 +16,7 @@ pub(crate) const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey
 ///
 /// # Errors
 /// Names the first service that is not ready, and says why.
-pub async fn check(config: &LiveConfig, http_bind: IpAddr, ports_file: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) async fn check(config: &LiveConfig, http_bind: IpAddr, ports_file: Option<&Path>) -> anyhow::Result<()> {
     let host = crate::reachable(http_bind);
     let ports = ports_file.map(|file| Ports::read(file).map(|ports| (file, ports))).transpose()?;
     for stack in config.stacks() {

@@ -1,21 +1,23 @@
 //! A whole town of mail servers in one process. Each service runs the very same code as its own binary and
 //! talks to its neighbours over the same internal HTTP API.
 
-pub mod add_domain;
-pub mod check;
+mod add_domain;
+mod args;
+mod check;
 mod files;
-pub mod health;
+mod health;
 mod listeners;
 mod ports_file;
-pub mod table;
+mod table;
 
-pub use files::FileArgs;
-pub use ports_file::PortsFile;
+pub use args::Args;
 
 use anyhow::Context;
+use files::FileArgs;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
+use ports_file::PortsFile;
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
 use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
 use smtp_gateway::Hosts;

@@ -21,7 +21,7 @@ pub(crate) fn with_hint(error: anyhow::Error) -> anyhow::Error {
 pub(crate) struct StackListeners {
     pub(crate) smtp: smtp_gateway::Listeners,
     pub(crate) pop: pop3_gateway::Listeners,
-    pub(crate) store: TcpListener,
+    pub(crate) store: mailbox_store::Listeners,
     pub(crate) dns: pseudo_dns::Listeners,
 }
 
@@ -43,7 +43,7 @@ impl StackListeners {
                 http: listen(PortKey::SmtpHttp).await?,
             },
             pop: pop3_gateway::Listeners { pop3: listen(PortKey::Pop).await?, http: listen(PortKey::PopHttp).await? },
-            store: listen(PortKey::Store).await?,
+            store: mailbox_store::Listeners { http: listen(PortKey::Store).await? },
             dns: pseudo_dns::Listeners { http: listen(PortKey::DnsHttp).await?, dns_tcp, dns_udp },
         })
     }
@@ -53,7 +53,7 @@ impl StackListeners {
         Ok([
             self.smtp.smtp.local_addr()?,
             self.pop.pop3.local_addr()?,
-            self.store.local_addr()?,
+            self.store.http.local_addr()?,
             self.dns.dns_tcp.local_addr()?,
             self.dns.http.local_addr()?,
             self.smtp.http.local_addr()?,

@@ -13,7 +13,7 @@ use town_config::{PortKey, ports_file::Ports};
 
 /// The ports file of this process. It is there from [`PortsFile::write`] until this is dropped.
 #[derive(Debug)]
-pub struct PortsFile {
+pub(crate) struct PortsFile {
     path: PathBuf,
     /// What this process has written.
     text: Option<String>,
@@ -24,7 +24,7 @@ impl PortsFile {
     ///
     /// # Errors
     /// Names the file, when it is something else than a ports file or cannot be replaced.
-    pub fn prepare(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(path: &Path) -> anyhow::Result<Self> {
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             metadata => {
@@ -46,7 +46,7 @@ impl PortsFile {
     ///
     /// # Errors
     /// Names the file, when it cannot be written.
-    pub fn write(&mut self, stacks: &[StackAddresses]) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, stacks: &[StackAddresses]) -> anyhow::Result<()> {
         let mut ports = Ports::default();
         for stack in stacks {
             for key in PortKey::ALL {

@@ -15,7 +15,7 @@ const HEADINGS: [&str; 6] = ["server", "mail domain", "SMTP", "POP3", "store API
 ///
 /// # Errors
 /// When the stream fails.
-pub fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = stacks.iter().map(row).collect();
     let width = |column: usize| {
         rows.iter().map(|row| row[column].len()).chain([HEADINGS[column].len()]).max().unwrap_or_default()

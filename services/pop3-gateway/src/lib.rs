@@ -1,10 +1,13 @@
 //! pop3-gateway: POP3 (RFC 1939) in front of the mailbox store. It holds nothing durable: kill it, and all
 //! that is lost is connections; the locks of their maildrops run out.
 
+mod args;
 mod connection;
 mod lease;
 mod metrics;
 mod wire;
+
+pub use args::Args;
 
 use axum::Router;
 use internal_api::StoreClient;
@@ -60,7 +63,7 @@ pub struct Listeners {
 
 /// Why a gateway could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub enum ServiceError {
     /// The HTTP listener failed for good.
     #[error("the HTTP listener failed: {0}")]
     Http(#[from] io::Error),
@@ -82,8 +85,8 @@ struct Gateway {
 /// Serves POP3 until `shutdown`, then lets commands in flight finish, 10 s at most.
 ///
 /// # Errors
-/// [`RunError`].
-pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+/// [`ServiceError`].
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let service = HttpService {

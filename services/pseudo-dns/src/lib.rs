@@ -1,6 +1,7 @@
 //! pseudo-dns: the town's name server. It answers MX and P queries from the zone file, over HTTP to the
 //! services of its stack and over the DNS protocol to everybody else.
 
+mod args;
 mod http;
 mod metrics;
 mod overlay;
@@ -11,6 +12,7 @@ mod tcp;
 mod udp;
 mod wire;
 
+pub use args::Args;
 pub use overlay::{Overlay, RunningStack};
 
 use metrics::Metrics;
@@ -74,7 +76,7 @@ pub struct Listeners {
 
 /// Why a pseudo-dns could not start or go on.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub enum ServiceError {
     /// The zone file cannot be used as it stands at the start.
     #[error(transparent)]
     Zone(#[from] ZoneError),
@@ -87,8 +89,8 @@ pub enum RunError {
 /// read last stays in force.
 ///
 /// # Errors
-/// [`RunError`].
-pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+/// [`ServiceError`].
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
     let (file, file_zone) = match config.zone {
         ZoneSource::File(path) => {
             let file = ZoneFile::open(path, watched_file::INTERVAL, config.reload)?;

@@ -2,6 +2,7 @@
 //! queued to other servers. Everything durable is in the mailbox store; a gateway may be killed at any
 //! moment and be run in any number.
 
+mod args;
 mod batcher;
 mod body;
 mod commit;
@@ -12,6 +13,7 @@ mod relay;
 mod submitter;
 mod trace;
 
+pub use args::Args;
 pub use relay::Hosts;
 
 use axum::Router;
@@ -64,6 +66,15 @@ pub struct Listeners {
     pub http: TcpListener,
 }
 
+/// Why a gateway could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The HTTP listener failed for good.
+    #[error("the HTTP listener failed: {0}")]
+    Http(#[from] io::Error),
+}
+
+/// The HTTP side has no routes of its own.
 #[derive(OpenApi)]
 #[openapi(info(title = "mailtown smtp-gateway", description = "Health and metrics only."))]
 struct Description;
@@ -71,8 +82,8 @@ struct Description;
 /// Serves until `shutdown`, then finishes what is in flight.
 ///
 /// # Errors
-/// When a listener fails for good.
-pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
+/// [`ServiceError`].
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let relay =
@@ -107,5 +118,5 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         connection::serve(Arc::clone(&gateway), stream, peer, place, shutdown.clone())
     });
     let ((), (), served) = tokio::join!(smtp, relay, http);
-    served
+    Ok(served?)
 }

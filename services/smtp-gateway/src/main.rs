@@ -1,52 +1,9 @@
-//! `smtp-gateway`: the SMTP gateway of one mail domain as a process of its own.
+//! `smtp-gateway`: the SMTP gateway of one stack as a process of its own.
 
 use clap::Parser;
-use ipnet::IpNet;
-use service_kit::cli::{self, ServiceArgs};
-use smtp_gateway::{Config, Hosts, Listeners};
+use smtp_gateway::Args;
 use std::process::ExitCode;
-use town_config::PortKey;
-
-/// Receives mail for one domain over SMTP, and relays queued mail to other servers.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Example:\n  smtp-gateway --name gmail.com --store http://127.0.0.1:2080 --dns http://127.0.0.1:2054"
-)]
-struct Args {
-    #[command(flatten)]
-    service: ServiceArgs,
-    /// The mailbox store's URL [default: the port in the configuration, on this machine]
-    #[arg(long, env = "MAILTOWN_STORE", value_name = "URL", global = true)]
-    store: Option<String>,
-    /// The pseudo-dns's URL [default: the port in the configuration, on this machine]; with relay.lookup = "dns", only its
-    /// host counts
-    #[arg(long, env = "MAILTOWN_DNS", value_name = "URL", global = true)]
-    dns: Option<String>,
-    /// Where the hosts of the zone are: all on this machine, or each under its own name
-    #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback", global = true)]
-    hosts: Hosts,
-    /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
-    #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
-    trusted_networks: Option<Vec<IpNet>>,
-}
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    cli::run(&args.service, PortKey::SmtpHttp, async |launch| {
-        let (store, dns) = (launch.store(args.store.as_deref())?, launch.dns(args.dns.as_deref())?);
-        let name_server = launch.name_server(args.dns.as_deref())?;
-        let listeners =
-            Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
-        let config = Config {
-            stack: launch.stack,
-            store,
-            dns,
-            name_server,
-            hosts: args.hosts,
-            trusted_networks: args.trusted_networks,
-            token: launch.token,
-        };
-        Ok(smtp_gateway::run(config, listeners, launch.shutdown).await?)
-    })
+    Args::parse().run()
 }

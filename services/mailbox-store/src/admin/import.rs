@@ -179,7 +179,7 @@ impl Target {
                 accounts::put(&*store, &stack).await?;
                 Door::Opened(store)
             }
-            Err(service::Error::Open(in_use @ OpenError::InUse { .. })) => Door::running(args, &data, in_use)?,
+            Err(service::ServiceError::Open(in_use @ OpenError::InUse { .. })) => Door::running(args, &data, in_use)?,
             Err(error) => return Err(error.into()),
         };
         let found = door.mailbox(mailbox).await;

@@ -7,7 +7,7 @@ pub(crate) mod admin;
 
 use internal_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
 use mail_proto::Mailbox;
-use mailbox_store::{Config, Error, run};
+use mailbox_store::{Config, Listeners, ServiceError, run};
 use reqwest::{Method, StatusCode};
 use service_kit::{http::Token, shutdown::CancellationToken};
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) struct Server {
     pub(crate) client: StoreClient,
     pub(crate) data: TempDir,
     shutdown: CancellationToken,
-    running: JoinHandle<Result<(), Error>>,
+    running: JoinHandle<Result<(), ServiceError>>,
 }
 
 impl Server {
@@ -48,7 +48,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(run(config, listener, shutdown.clone()));
+        let running = tokio::spawn(run(config, Listeners { http: listener }, shutdown.clone()));
         let client = StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap());
         Self { url, client, data, shutdown, running }
     }

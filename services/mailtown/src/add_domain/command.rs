@@ -12,7 +12,7 @@ use std::{
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  mailtown add-domain example.org --user ann --dry-run\n  \
                         MAILTOWN_PASSWORD=secret mailtown add-domain example.org --user ann")]
-pub struct AddDomain {
+pub(crate) struct AddDomain {
     /// The mail domain, which is also the name of its server
     domain: Domain,
     /// Its first user: a local part, or an address of the domain
@@ -34,7 +34,7 @@ impl AddDomain {
     ///
     /// # Errors
     /// One line that says why it cannot.
-    pub fn run(self, config: &Path, zone: &Path) -> anyhow::Result<()> {
+    pub(crate) fn run(self, config: &Path, zone: &Path) -> anyhow::Result<()> {
         let Self { domain, user, password, compose, dry_run } = self;
         let account = match user {
             Some(user) => {

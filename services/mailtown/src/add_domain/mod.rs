@@ -5,7 +5,7 @@ mod compose;
 mod ports;
 mod tables;
 
-pub use command::AddDomain;
+pub(crate) use command::AddDomain;
 
 use crate::check;
 use anyhow::{Context, bail, ensure};
@@ -26,7 +26,7 @@ use town_config::{
 
 /// A mail domain that is to be added, and the files that are to tell of it.
 #[derive(Debug, Clone)]
-pub struct NewDomain {
+pub(crate) struct NewDomain {
     /// The mail domain, which is also the name of its server.
     pub domain: Domain,
     /// Its first account with the password, in plain text or as a PHC string.
@@ -49,7 +49,7 @@ struct Edit {
 
 /// All changes that add a domain, checked and not written yet.
 #[derive(Debug)]
-pub struct Changes {
+pub(crate) struct Changes {
     edits: Vec<Edit>,
     ports: Ports,
     domain: Domain,
@@ -60,7 +60,7 @@ impl NewDomain {
     ///
     /// # Errors
     /// One line that says why the domain cannot be added.
-    pub fn changes(&self) -> anyhow::Result<Changes> {
+    pub(crate) fn changes(&self) -> anyhow::Result<Changes> {
         let (config, zone) = (Config::load(&self.config)?, Zone::load(&self.zone)?);
         self.ensure_new(&config, &zone)?;
         let ports = Ports::unused(&config, &zone).context("no set of free ports is left below 65536")?;
@@ -109,7 +109,7 @@ fn edit(path: &Path, change: impl FnOnce(&str) -> anyhow::Result<String>) -> any
 
 impl Changes {
     /// What the command did or would do, and what is left for its caller.
-    pub fn next_steps(&self) -> String {
+    pub(crate) fn next_steps(&self) -> String {
         let Self { ports, domain, .. } = self;
         format!(
             "{domain}: SMTP on port {}, POP3 on port {}\n\
@@ -124,7 +124,7 @@ impl Changes {
     }
 
     /// The changes as a unified diff.
-    pub fn diff(&self) -> String {
+    pub(crate) fn diff(&self) -> String {
         let of = |Edit { path, old, new }: &Edit| {
             let name = path.display().to_string();
             TextDiff::from_lines(old, new).unified_diff().header(&name, &name).to_string()
@@ -136,7 +136,7 @@ impl Changes {
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn write(&self) -> anyhow::Result<()> {
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
         let mut written = Vec::new();
         for Edit { path, new, old } in &self.edits {
             // A link stays what it is: the file that it leads to is replaced.

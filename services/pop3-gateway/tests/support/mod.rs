@@ -17,7 +17,7 @@ use fixture::{Account, Login, Read, Update};
 use internal_api::{
     Endpoint, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, StoreClient,
 };
-use pop3_gateway::{Config, Listeners, RunError};
+use pop3_gateway::{Config, Listeners, ServiceError};
 use service_kit::shutdown::CancellationToken;
 use std::{net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
 use tokio::{
@@ -148,7 +148,7 @@ pub(crate) struct RunningGateway {
     pub(crate) pop3: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) task: JoinHandle<Result<(), RunError>>,
+    pub(crate) task: JoinHandle<Result<(), ServiceError>>,
 }
 
 impl RunningGateway {

@@ -6,7 +6,7 @@ use hickory_proto::{
     op::{Message, Query},
     rr::{Name, RecordType},
 };
-use pseudo_dns::{Config, Listeners, Overlay, RunError};
+use pseudo_dns::{Config, Listeners, Overlay, ServiceError};
 use service_kit::{http::Token, shutdown::CancellationToken};
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -26,7 +26,7 @@ pub(crate) struct PseudoDns {
     pub(crate) dns: SocketAddr,
     pub(crate) directory: TempDir,
     shutdown: CancellationToken,
-    pub(crate) running: JoinHandle<Result<(), RunError>>,
+    pub(crate) running: JoinHandle<Result<(), ServiceError>>,
 }
 
 impl PseudoDns {

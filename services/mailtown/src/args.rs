@@ -1,0 +1,134 @@
+//! The command line.
+
+use crate::{FileArgs, Options, PortsFile, Town, add_domain::AddDomain, check, health, table};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use ipnet::IpNet;
+use service_kit::{
+    cli,
+    http::Token,
+    shutdown::{self, Signals},
+    telemetry::{self, LogArgs},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    process::ExitCode,
+};
+use town_config::{LiveConfig, PortKey, descriptors};
+
+const EXAMPLES: &str = "\
+Examples:
+  mailtown
+  mailtown -n exmail.qq.com
+  mailtown --state /tmp/town
+  mailtown --state /tmp/town2 --port-base 21000          a second town beside the first
+  mailtown --state /tmp/town3 --ports-file ports.json    tell other programs where it listens
+  mailtown check";
+
+/// Runs a whole town of mail servers, each with SMTP, POP3, a mailbox store and DNS, on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = EXAMPLES
+)]
+pub struct Args {
+    #[command(flatten)]
+    files: FileArgs,
+    /// Run only the stack of this server; can be repeated [default: all]
+    #[arg(short, long = "name", value_name = "NAME", global = true)]
+    names: Vec<String>,
+    /// Where SMTP, POP3 and DNS listen
+    #[arg(long, env = "MAILTOWN_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    bind: IpAddr,
+    /// Where HTTP listens; beyond loopback, a token is required
+    #[arg(long, env = "MAILTOWN_HTTP_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS", global = true)]
+    http_bind: IpAddr,
+    /// Write there, as JSON, where everything listens; the file is there once the town is ready, and removed at the end
+    #[arg(long, env = "MAILTOWN_PORTS_FILE", value_name = "FILE", global = true)]
+    ports_file: Option<PathBuf>,
+    /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
+    #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
+    trusted_networks: Option<Vec<IpNet>>,
+    /// The directory to keep all mail in
+    #[arg(long, env = "MAILTOWN_STATE", default_value = ".mailtown", value_name = "DIR")]
+    state: PathBuf,
+    /// The bearer token of the HTTP APIs; without one, anybody on this machine may call (better set in the environment)
+    #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Instead of running the town:
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// Check configuration and zone without starting anything
+    Check,
+    /// Add a mail domain to configuration, zone and compose file
+    AddDomain(AddDomain),
+    /// Ask every service of the running town whether it is ready, and exit with 0 if all are
+    Healthcheck,
+}
+
+impl Args {
+    /// Runs the town, or one of the subcommands.
+    pub fn run(self) -> ExitCode {
+        cli::block_on(&self.log.clone(), async {
+            match self.command.clone() {
+                Some(Command::Check) => check::run(&self.files),
+                Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
+                Some(Command::Healthcheck) => healthy(&self).await,
+                None => telemetry::program("mailtown", run(self)).await,
+            }
+        })
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let (config, zone) = args.files.open()?;
+    let config = chosen(config, &args.names)?;
+    let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
+    cli::require_token(args.http_bind, token.as_ref())?;
+    descriptors::raise();
+    let services = [PortKey::Smtp, PortKey::Pop, PortKey::Store, PortKey::Dns];
+    let needed =
+        config.stacks().flat_map(|stack| services.map(move |service| descriptors::needed(&stack.current(), service)));
+    descriptors::expect(needed.sum());
+    let mut ports_file = args.ports_file.as_deref().map(PortsFile::prepare).transpose()?;
+    let Signals { shutdown, reload } = shutdown::on_signal()?;
+    let options = Options {
+        config,
+        zone,
+        state: args.state,
+        bind: args.bind,
+        http_bind: args.http_bind,
+        trusted_networks: args.trusted_networks,
+        token,
+        reload,
+    };
+    let mut town = Town::start(options).await?;
+    if let Some(file) = &mut ports_file {
+        file.write(town.stacks())?;
+    }
+    table::write(town.stacks(), args.ports_file.as_deref(), &mut anstream::stdout())
+        .context("cannot write to standard output")?;
+    let failure = tokio::select! {
+        () = shutdown.cancelled() => None,
+        error = town.failed() => Some(error),
+    };
+    let stopped = town.stop().await;
+    failure.map_or(stopped, Err)
+}
+
+/// Keeps the stacks that the command line names; without names, all.
+fn chosen(config: LiveConfig, names: &[String]) -> anyhow::Result<LiveConfig> {
+    Ok(if names.is_empty() { config } else { config.only_these(names)? })
+}
+
+async fn healthy(args: &Args) -> anyhow::Result<()> {
+    let config = chosen(args.files.open_config()?, &args.names)?;
+    health::check(&config, args.http_bind, args.ports_file.as_deref()).await
+}
