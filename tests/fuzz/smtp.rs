@@ -146,7 +146,7 @@ fn path() {
     });
 }
 
-/// The most lines and octets of a reply that are kept, but for its last line.
+/// The most lines and octets of a reply that are kept, except its last line.
 const REPLY_LINES: usize = 100;
 const REPLY_OCTETS: usize = 8 * 1024;
 

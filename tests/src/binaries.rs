@@ -52,7 +52,7 @@ fn build() -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
-/// The profile that this test was built with: its directory's name, but for `dev`.
+/// The profile that this test was built with: its directory's name, except `dev`.
 fn profile() -> String {
     let test = std::env::current_exe().unwrap();
     match test.ancestors().nth(2).and_then(Path::file_name).and_then(|name| name.to_str()) {

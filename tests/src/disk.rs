@@ -37,7 +37,7 @@ pub enum Operation {
 
 /// After [`Operation`]: whether fsync lies.
 const SWALLOW: usize = 4;
-/// After that, in so many octets: the end of the paths that faults are about.
+/// After that, and this long in octets: the end of the paths that faults are about.
 const ONLY_OCTETS: usize = 44;
 
 /// The disk of one directory.

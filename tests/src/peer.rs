@@ -96,7 +96,7 @@ impl FakePeer {
         self.transcript.lock().unwrap().clone()
     }
 
-    /// The transcript, once it holds this line so many times.
+    /// The transcript, once it holds this line n times.
     ///
     /// # Panics
     /// When that takes too long.
@@ -168,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// Answers; tells whether a message follows. `None` at the end.
+    /// Sends the reply; returns whether a message follows. `None` at the end.
     async fn answer(&mut self, text: &str, message: &str) -> Option<bool> {
         match (self.script)(&Line { connection: self.number, text, message }) {
             Answer::Withhold(reply) => {

@@ -51,7 +51,7 @@ impl Plan {
         self
     }
 
-    /// Adds so many accounts to gmail.com: `many0@gmail.com` with the password `many0`, and so on.
+    /// Adds n accounts to gmail.com: `many0@gmail.com` with the password `many0`, and so on.
     #[must_use]
     pub fn accounts(mut self, count: usize) -> Self {
         for number in 0..count {

@@ -39,7 +39,7 @@ impl Pop3Client {
         Ok(())
     }
 
-    /// Sends a command; answers its reply.
+    /// Sends a command; returns its reply.
     ///
     /// # Errors
     /// The server's words when it refuses, or how the connection broke.

@@ -70,7 +70,7 @@ pub struct ProcessTown {
 }
 
 impl ProcessTown {
-    /// Starts a town, and answers once all of it is ready.
+    /// Starts a town, and returns once all of it is ready.
     ///
     /// # Panics
     /// When that fails.
@@ -113,7 +113,7 @@ impl ProcessTown {
         town
     }
 
-    /// Starts a service again, and answers once it is ready.
+    /// Starts a service again, and returns once it is ready.
     ///
     /// # Panics
     /// When it does not become ready.

@@ -15,7 +15,7 @@ impl Random {
         range.start() + (mixed ^ (mixed >> 31)) % (range.end() - range.start() + 1)
     }
 
-    /// True so many times in a hundred.
+    /// True n times in a hundred.
     pub fn percent(&mut self, chance: u64) -> bool {
         self.within(0..=99) < chance
     }

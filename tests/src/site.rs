@@ -69,7 +69,7 @@ impl Site {
         SmtpClient::connect(self.address(server, PortKey::Smtp)).await.unwrap()
     }
 
-    /// Sends a message from a user's own server; answers its id.
+    /// Sends a message from a user's own server; returns its id.
     ///
     /// # Panics
     /// When anything is refused.
@@ -105,7 +105,7 @@ impl Site {
         messages
     }
 
-    /// All messages of a user, by POP3, once there are so many.
+    /// All messages of a user, by POP3, once there are n.
     ///
     /// # Panics
     /// When there are fewer for too long, or more.
@@ -162,7 +162,7 @@ impl Site {
         .await;
     }
 
-    /// Waits until the only queued recipient has been tried and put off; answers its entry.
+    /// Waits until the only queued recipient has been tried and put off; returns its entry.
     ///
     /// # Panics
     /// When that takes too long.

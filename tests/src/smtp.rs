@@ -75,7 +75,7 @@ impl SmtpClient {
         assert!(reply.starts_with("250"), "{reply}");
     }
 
-    /// Sends a message; answers its id.
+    /// Sends a message; returns its id.
     ///
     /// # Errors
     /// The first refusal, or how the connection broke.

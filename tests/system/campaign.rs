@@ -37,7 +37,7 @@ const MOST_IN_FLIGHT: usize = 2 * RELAY_CONNECTIONS * 2;
 /// How long a message that waits in a queue may take, on average: far longer than it does.
 const RELAY_TIME: Duration = Duration::from_millis(20);
 
-/// Who sends to whom, over so many connections each.
+/// Who sends to whom, over how many connections each.
 const CONNECTIONS_EACH: usize = 4;
 const CORRESPONDENCE: [(&str, &str, &[&str]); 6] = [
     (EXMAIL, USR1, &[USR1, USR]),

@@ -41,7 +41,7 @@ impl Together {
         .await;
     }
 
-    /// Has all that waits claimed at once, and waits until that was seen to; answers what still waits.
+    /// Has all that waits claimed at once, and waits until that was seen to; returns what still waits.
     async fn relay(&self) -> Vec<internal_api::QueueEntry> {
         self.is_open.store(true, Ordering::SeqCst);
         let tried_before: HashMap<_, _> = self.town.queue(EXMAIL).await.iter().map(attempts).collect();

@@ -14,7 +14,7 @@ use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Service, SmtpClient
 
 /// How many messages must be acknowledged between two kills.
 const BETWEEN_KILLS: usize = 20;
-/// How many connections send at once: so many messages may be in flight when something is killed.
+/// How many connections send at once, and so how many messages may be in flight when something is killed.
 const CLIENTS: [(&str, &str, &[&str]); 4] =
     [(EXMAIL, USR1, &[USR1, USR]), (EXMAIL, USR1, &[USR1, USR]), (EXMAIL, USR1, &[USR]), (GMAIL, USR, &[USR1])];
 
@@ -32,7 +32,7 @@ impl Load {
         self.acknowledged.lock().unwrap().len()
     }
 
-    /// Waits until so many more messages are acknowledged.
+    /// Waits until n more messages are acknowledged.
     async fn goes_on(&self) {
         let before = self.count();
         eventually("more acknowledged messages", PATIENCE * 2, async || {
@@ -75,7 +75,7 @@ impl Load {
     }
 }
 
-/// Kills and restarts these services one after the other under load; answers how many copies of acknowledged
+/// Kills and restarts these services one after the other under load; returns how many copies of acknowledged
 /// messages came more often than once, which may only be relayed ones.
 async fn survive(killed: &[Service]) -> usize {
     let mut town = ProcessTown::start(Plan::default().relay("retry = [\"1s\"]\nlease = \"2s\"")).await;

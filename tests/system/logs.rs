@@ -40,7 +40,7 @@ impl NativeTown {
         self.ready().await;
     }
 
-    /// As [`NativeTown::start`], with so many file descriptors and no more.
+    /// As [`NativeTown::start`], with at most this many file descriptors.
     pub(crate) async fn start_with_descriptors(plan: Plan, descriptors: usize) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);

@@ -80,7 +80,7 @@ async fn a_town_of_many_messages_stays_small() {
     assert!(peak_kib < TOWN_LIMIT_KIB, "{peak_kib} KiB");
 }
 
-/// Sends so many messages on one connection, every other one to the other server.
+/// Sends n messages on one connection, every other one to the other server.
 async fn send_many(site: &Site, count: u64) {
     let message = format!("Subject: one of many\r\n\r\n{}", "and so on\r\n".repeat(100));
     let mut client = site.smtp(EXMAIL).await;

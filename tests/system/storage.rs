@@ -193,7 +193,7 @@ fn message(what: &str, octets: usize) -> String {
     format!("Subject: {octets} {what}\r\n\r\n{}", line.repeat(octets / line.len()))
 }
 
-/// So many messages of this size fill the log, of 4,000 pages of 4 KiB, more than once.
+/// How many messages of this size fill the log, of 4,000 pages of 4 KiB, more than once.
 const FILLING: (usize, usize) = (90, 200_000);
 
 /// The log is synced, so messages are taken, but the database is not when the log is folded into it: then the log is all
@@ -226,7 +226,7 @@ async fn a_database_that_cannot_be_synced_does_not_cost_the_log() {
 const SPELL_MS: RangeInclusive<u64> = 10..=150;
 /// How often it fails unless `MAILTOWN_FAULTS` says otherwise.
 const SPELLS: u64 = 25;
-/// So many times in a hundred the power is cut when the storage is well again.
+/// How often in a hundred the power is cut when the storage is well again.
 const CUTS_PERCENT: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ pub(crate) struct MboxWriter<W> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// At the start of a line, perhaps after some `>`; so many octets of `From ` were seen and not yet written.
+    /// At the start of a line, perhaps after some `>`: how many octets of `From ` were seen and not yet written.
     Start(usize),
     Text,
     /// After a CR that is not yet written.

@@ -92,7 +92,7 @@ pub struct Town {
 }
 
 impl Town {
-    /// Starts every service of every stack, and answers once all are ready. A store may be ready later: while its disk is
+    /// Starts every service of every stack, and returns once all are ready. A store may be ready later: while its disk is
     /// full, mail can be read.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Town {
         &self.stacks
     }
 
-    /// Waits until a service ends by itself, which none should; answers why.
+    /// Waits until a service ends by itself, which none should; returns why.
     pub async fn failed(&mut self) -> anyhow::Error {
         tokio::select! {
             error = self.foundations.failed() => error,
@@ -192,7 +192,7 @@ impl Town {
     }
 }
 
-/// Answers once every service of these stacks says that it is ready, and every store that it is alive.
+/// Returns once every service of these stacks says that it is ready, and every store that it is alive.
 async fn ready(stacks: &[StackAddresses]) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
     for (service, key) in stacks.iter().flat_map(|stack| health::HTTP.map(|key| (stack.address(key), key))) {

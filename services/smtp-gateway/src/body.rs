@@ -34,7 +34,7 @@ const PACE_OCTETS: usize = 1024;
 /// How long the store may leave octets of a message unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// Reads the message that follows and hands it to the store; answers the reply to its final dot. Whatever
+/// Reads the message that follows and hands it to the store; returns the reply to its final dot. Whatever
 /// happens, everything up to that dot is read, so that the dialogue stays in step.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Logs in and out; answers the time from connecting to the answer to STAT, and how many messages that told of.
+/// Logs in and out; returns the time from connecting to the answer to STAT, and how many messages that told of.
 ///
 /// # Errors
 /// When the server says anything but `+OK`.

@@ -15,7 +15,7 @@ impl Bench {
         Self { disk: ForgetfulDisk::new(&directory.path().join("live")), _directory: directory }
     }
 
-    /// Runs a program in the live directory; answers whether it succeeded.
+    /// Runs a program in the live directory; returns whether it succeeded.
     async fn run(&self, command: &str) -> bool {
         let mut words = command.split(' ');
         let mut program = Command::new(words.next().unwrap());

@@ -13,7 +13,7 @@ use std::{
 };
 use town_tests::{Service, USR};
 
-/// What ids begin with: milliseconds since 2020, above so many random bits.
+/// What ids begin with: milliseconds since 2020, above this many random bits.
 const ID_EPOCH: Duration = Duration::from_secs(1_577_836_800);
 const ID_RANDOM_BITS: u32 = 22;
 /// In copies, about.

@@ -78,7 +78,7 @@ impl Reader {
         self.maildrop
     }
 
-    /// Reads some messages and deletes them; answers how many. What is read counts, whatever follows.
+    /// Reads some messages and deletes them; returns how many. What is read counts, whatever follows.
     async fn session(&mut self) -> io::Result<usize> {
         let (mut client, mut listing) = self.open().await?;
         listing.truncate(SESSION_MESSAGES);
@@ -105,7 +105,7 @@ impl Reader {
         Ok(listing)
     }
 
-    /// Logs in; answers what is there.
+    /// Logs in; returns what is there.
     async fn open(&mut self) -> io::Result<(Pop3Client, Vec<(u64, MessageId)>)> {
         let mut client = Pop3Client::connect(self.server).await?;
         client.log_in(self.maildrop.address, self.password).await?;
@@ -143,7 +143,7 @@ impl Maildrop {
         }
     }
 
-    /// Answers whether this was not read before.
+    /// Returns whether this was not read before.
     fn read(&mut self, id: MessageId, content: &[u8]) -> bool {
         let Some(number) = number_of(content) else {
             let text = String::from_utf8_lossy(content);

@@ -25,7 +25,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Sends until told to stop, over a new connection after each failure, and then a new message: what became
-    /// of the one before is unknown. Answers how many were acknowledged.
+    /// of the one before is unknown. Returns how many were acknowledged.
     pub(super) async fn send_until(self, stop: Arc<AtomicBool>) -> usize {
         let Self { address, sender, recipients, ledger } = self;
         let (mut client, mut acknowledged) = (None, 0);

@@ -67,7 +67,7 @@ pub enum ProblemKind {
     /// The lease has run out or was never given.
     #[serde(rename = "urn:mailtown:problem:lease-lost")]
     LeaseLost,
-    /// The message cannot be read back as it was written; it has been set aside.
+    /// The message cannot be read back as it was written; it is in quarantine.
     #[serde(rename = "urn:mailtown:problem:message-damaged")]
     MessageDamaged,
     /// Too much is waiting to be written. Try again later.

@@ -56,7 +56,7 @@ impl StoreClient {
         self.send_frame(request, body.into()).await
     }
 
-    /// Submits messages that are all in memory, each for itself, in one round trip; answers in their order.
+    /// Submits messages that are all in memory, each for itself, in one round trip; returns the results in their order.
     ///
     /// # Errors
     /// As [`StoreClient::submit`], for all of them.
@@ -227,7 +227,7 @@ impl StoreClient {
         send(request.body(body)).await.map(drop)
     }
 
-    /// Settles several messages, each for itself, in one round trip; answers in their order.
+    /// Settles several messages, each for itself, in one round trip; returns the results in their order.
     ///
     /// # Errors
     /// [`ApiError`], for all of them.

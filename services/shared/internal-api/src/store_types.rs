@@ -25,13 +25,13 @@ pub struct MailboxSummary {
 }
 
 impl MailboxSummary {
-    /// Whether one more message of so many octets fits in now.
+    /// Whether one more message of n octets fits in now.
     pub fn has_room_for(&self, octets: u64) -> bool {
         self.quota_messages.is_none_or(|quota| self.messages < quota)
             && self.quota_octets.is_none_or(|quota| self.octets.saturating_add(octets) <= quota)
     }
 
-    /// Whether a message of so many octets would fit in if there were nothing else.
+    /// Whether a message of n octets would fit in if there were nothing else.
     pub fn could_hold(&self, octets: u64) -> bool {
         self.quota_messages != Some(0) && self.quota_octets.is_none_or(|quota| octets <= quota)
     }
@@ -116,7 +116,7 @@ pub struct MessagePage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
-    /// Named by the gateway with 1 to 64 printable ASCII characters; a repeat is answered with the first result.
+    /// The gateway's name for it: 1 to 64 printable ASCII characters. A repeat returns the first result.
     #[schema(pattern = "^[ -~]{1,64}$")]
     #[serde(deserialize_with = "fields::transaction")]
     pub transaction: String,
@@ -262,7 +262,7 @@ pub struct ClaimRequest {
     #[schema(maximum = 60)]
     #[serde(deserialize_with = "fields::whole_number")]
     pub wait_seconds: u32,
-    /// At most so many messages.
+    /// The most messages.
     #[schema(minimum = 1, maximum = 1000)]
     #[serde(deserialize_with = "fields::whole_number")]
     pub limit: u32,

@@ -121,7 +121,7 @@ impl LocalPart {
         Ok(Self(unquoted))
     }
 
-    /// Takes a local part off the front of `text`: the rest is answered too.
+    /// Takes a local part off the front of `text`, and returns the rest too.
     fn take(text: &str) -> Result<(Self, &str), AddressError> {
         let Some(quoted) = text.strip_prefix('"') else {
             let end = text.find(|c: char| !is_atext(c) && c != '.').unwrap_or(text.len());

@@ -57,7 +57,7 @@ impl DotDecoder {
         self.bare_line_ending.get_or_insert(self.lines + 1);
     }
 
-    /// Handles at least one octet of `rest`; answers how many.
+    /// Handles at least one octet of `rest`; returns how many.
     fn step(&mut self, rest: &[u8], output: &mut Vec<u8>) -> usize {
         match (self.position, rest[0]) {
             (Position::LineStart, b'.') => self.position = Position::Dot,

@@ -25,7 +25,7 @@ pub enum LineError {
 
 /// Cuts a byte stream into lines.
 ///
-/// The caller reads into a buffer and calls [`LineDecoder::decode`] until it answers `None`. At that
+/// The caller reads into a buffer and calls [`LineDecoder::decode`] until it returns `None`. At that
 /// point less than the limit is left in the buffer, so memory stays bounded whatever the peer sends.
 #[derive(Debug)]
 pub struct LineDecoder {

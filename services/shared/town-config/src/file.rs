@@ -72,7 +72,7 @@ pub struct AgentHosts {
     pub pop: String,
 }
 
-/// So many recipients fit into one request to the store, with what an exchange says about each.
+/// How many recipients fit into one request to the store, with what an exchange says about each.
 const MOST_RECIPIENTS: usize = 2000;
 
 /// `[limits]`: what a client may ask for.
@@ -100,7 +100,7 @@ pub struct Limits {
     /// How long a maildrop stays locked when its gateway dies.
     #[serde(rename = "pop3_lease", deserialize_with = "lease_seconds")]
     pub pop3_lease_seconds: u32,
-    /// After so many bad commands the connection is closed.
+    /// How many bad commands end the connection.
     pub bad_commands: u32,
 }
 
@@ -149,7 +149,7 @@ pub struct Relay {
     /// How long connecting to an exchange may take.
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
-    /// How long an exchange may take for a reply, but for the one after the final dot (RFC 5321 §4.5.3.2).
+    /// How long an exchange may take for a reply, except the one after the final dot (RFC 5321 §4.5.3.2).
     #[serde(deserialize_with = "duration")]
     pub reply_timeout: Duration,
 }

@@ -1,6 +1,6 @@
 //! The town's zone file `fdns.toml`: who takes a domain's mail (MX), and where a name listens (P).
 //!
-//! Pure, but for [`Zone::load`]. pseudo-dns serves a zone; the agent reads it where no pseudo-dns answers.
+//! Pure, except [`Zone::load`]. pseudo-dns serves a zone; the agent reads it where no pseudo-dns answers.
 
 mod parse;
 mod port;

@@ -23,7 +23,7 @@ const CLAIM_MESSAGES: u32 = 20;
 const CLAIM_OCTETS: u32 = 128 * 1024;
 /// How often to look for mail to other domains while one has all the connections that it may have.
 const CROWDED_PAUSE: Duration = Duration::from_millis(200);
-/// A connection that has carried so many messages is not kept: many servers end it after a hundred, in the middle of a
+/// A connection is not kept once it has carried this many messages: many servers end it after a hundred, in the middle of a
 /// transaction.
 const KEPT_TRANSACTIONS: u32 = 100 - CLAIM_MESSAGES;
 /// How long to wait after a store that did not answer, at first and at most.
@@ -80,7 +80,7 @@ async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutd
     }
 }
 
-/// A look at the queue that found nothing due but for these domains.
+/// A look at the queue that found nothing due except in these domains.
 struct VainLook {
     at: Instant,
     except: Vec<Domain>,

@@ -6,7 +6,7 @@ use town_config::Relay;
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another attempt, so many whole seconds from now.
+    /// Another attempt, this many whole seconds from now.
     RetryAfter(Duration),
     /// The message has been tried for long enough (RFC 5321 §4.5.4.1).
     Expired,

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// After so many broken connections the rest of a claim waits for its next attempt.
+/// How many broken connections a claim survives: then the rest of it waits for its next attempt.
 const BREAKS: usize = 2;
 
 /// Works on a claim for as long as it is ours. Returns the connection that is left of it.

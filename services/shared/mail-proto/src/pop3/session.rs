@@ -100,7 +100,7 @@ pub struct SendMessage<U> {
 pub enum Extent {
     /// RETR: all of it.
     Whole,
-    /// TOP: the headers and so many lines of the body.
+    /// TOP: the headers and the first n lines of the body.
     Top(u64),
 }
 

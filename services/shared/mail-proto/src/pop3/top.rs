@@ -1,6 +1,6 @@
 //! The beginning of a message, as TOP sends it (RFC 1939 §7).
 
-/// Cuts a message that arrives in pieces after its headers, the empty line, and so many lines of the body.
+/// Cuts a message that arrives in pieces after its headers, the empty line, and the first n lines of the body.
 #[derive(Debug)]
 pub struct Top {
     /// `None` until the empty line was seen.

@@ -4,7 +4,7 @@ use super::{BodyType, ClientName, Command, MailParameters, Reply, Status};
 use crate::address::{ForwardPath, Mailbox, ReversePath};
 use std::collections::VecDeque;
 
-/// A message to be sent, but for its octets.
+/// A message to be sent, except its octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
     /// Where failure messages go.

@@ -134,7 +134,7 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// Takes a line without its CRLF; answers the reply once it is complete.
+    /// Takes a line without its CRLF; returns the reply once it is complete.
     ///
     /// # Errors
     /// [`ReplyError`]; the connection is of no more use then.

@@ -22,7 +22,7 @@ pub struct SessionConfig {
     pub size_limit_octets: u64,
     /// The most recipients of one transaction.
     pub recipient_limit: usize,
-    /// After so many bad commands the connection is closed.
+    /// How many bad commands end the connection.
     pub bad_command_limit: u32,
 }
 

@@ -30,7 +30,7 @@ const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; c
 /// How long a store may take to show that it is there.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Answers whether the service can do its work now, and else why not.
+/// Returns whether the service can do its work now, and else why not.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// A service that is ready as long as it runs.

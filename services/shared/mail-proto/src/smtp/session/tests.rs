@@ -10,7 +10,7 @@ fn session() -> Session {
     })
 }
 
-/// Plays lines with a policy that allows everything; answers the first line of each reply.
+/// Plays lines with a policy that allows everything; returns the first line of each reply.
 fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
     let answer = |session: &mut Session, line: &&str| match session.line(Ok(line.as_bytes())) {
         Step::Reply(reply) | Step::Close(reply) => reply,
