@@ -41,6 +41,7 @@ pub(crate) struct AccountRecord {
     pub(crate) octets: i64,
     pub(crate) quota_messages: Option<i64>,
     pub(crate) quota_octets: Option<i64>,
+    pub(crate) source: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,6 +55,18 @@ pub(crate) struct MessageRecord {
     pub(crate) checksum: Option<Vec<u8>>,
     /// How many deliveries and queue entries refer to it, as the store knows it.
     pub(crate) holders: i64,
+    pub(crate) parameters: ParameterRecord,
+}
+
+/// The columns of a message that hold the parameters of its envelope. What was not given is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ParameterRecord {
+    pub(crate) identity: Option<String>,
+    pub(crate) body_type: Option<String>,
+    pub(crate) smtputf8: Option<bool>,
+    pub(crate) ret: Option<String>,
+    pub(crate) envid: Option<String>,
+    pub(crate) requiretls: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +93,8 @@ pub(crate) struct QueueRecord {
     pub(crate) lease: Option<String>,
     pub(crate) last_reply: String,
     pub(crate) quarantined_at_ms: Option<i64>,
+    pub(crate) original_recipient: Option<String>,
+    pub(crate) notify: Option<String>,
 }
 
 /// Reads a store, running or not, as of one moment, and changes nothing. Records come in batches, in the order of

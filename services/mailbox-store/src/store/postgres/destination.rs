@@ -101,20 +101,40 @@ impl PostgresDestination {
         let received: Vec<i64> = records().map(|message| message.received_at_ms).collect();
         let adds: Vec<bool> = records().map(|message| message.adds_return_path).collect();
         let holders: Vec<i64> = records().map(|message| message.holders).collect();
+        let parameters = || records().map(|message| &message.parameters);
+        let identities: Vec<_> = parameters().map(|given| given.identity.as_deref().map(storable)).collect();
+        let body_types: Vec<_> = parameters().map(|given| given.body_type.as_deref().map(storable)).collect();
+        let smtputf8: Vec<Option<bool>> = parameters().map(|given| given.smtputf8).collect();
+        let rets: Vec<_> = parameters().map(|given| given.ret.as_deref().map(storable)).collect();
+        let envids: Vec<_> = parameters().map(|given| given.envid.as_deref().map(storable)).collect();
+        let requiretls: Vec<Option<bool>> = parameters().map(|given| given.requiretls).collect();
         let checksums: Vec<&[u8]> = self.messages.iter().map(|(_, checksum)| &checksum[..]).collect();
         let messages =
-            "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders)
+            "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders,
+                 identity, body_type, smtputf8, ret, envid, requiretls)
              SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bytea[],
-                 $7::bigint[])";
+                 $7::bigint[], $8::text[], $9::text[], $10::boolean[], $11::text[], $12::text[], $13::boolean[])";
+        let records: Parameters<'_> = &[
+            &keys,
+            &reverse_paths,
+            &octets,
+            &received,
+            &adds,
+            &checksums,
+            &holders,
+            &identities,
+            &body_types,
+            &smtputf8,
+            &rets,
+            &envids,
+            &requiretls,
+        ];
         let of: Vec<i64> = self.pieces.iter().map(|piece| piece.message).collect();
         let numbers: Vec<i64> = self.pieces.iter().map(|piece| piece.number).collect();
         let contents: Vec<&[u8]> = self.pieces.iter().map(|piece| &piece.octets[..]).collect();
         let pieces = "INSERT INTO bodies (message_id, piece, octets)
              SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])";
-        self.write(&[
-            (messages, &[&keys, &reverse_paths, &octets, &received, &adds, &checksums, &holders]),
-            (pieces, &[&of, &numbers, &contents]),
-        ])?;
+        self.write(&[(messages, records), (pieces, &[&of, &numbers, &contents])])?;
         self.messages.clear();
         self.pieces.clear();
         self.piece_octets = 0;
@@ -184,13 +204,15 @@ impl Destination for PostgresDestination {
         let leases: Vec<_> = entries.iter().map(|entry| entry.lease.as_deref().map(storable)).collect();
         let replies: Vec<_> = entries.iter().map(|entry| storable(&entry.last_reply)).collect();
         let quarantined: Vec<Option<i64>> = entries.iter().map(|entry| entry.quarantined_at_ms).collect();
+        let originals: Vec<_> = entries.iter().map(|entry| entry.original_recipient.as_deref().map(storable)).collect();
+        let notify: Vec<_> = entries.iter().map(|entry| entry.notify.as_deref().map(storable)).collect();
         let insert =
             "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms)
+                 quarantined_at_ms, original_recipient, notify)
              SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                 $7::text[], $8::bigint[])";
+                 $7::text[], $8::bigint[], $9::text[], $10::text[])";
         let columns: Parameters<'_> =
-            &[&domains, &messages, &recipients, &attempts, &due, &leases, &replies, &quarantined];
+            &[&domains, &messages, &recipients, &attempts, &due, &leases, &replies, &quarantined, &originals, &notify];
         Ok(self.write(&[(insert, columns)])?)
     }
 
@@ -201,9 +223,13 @@ impl Destination for PostgresDestination {
         let octets: Vec<i64> = accounts.iter().map(|account| account.octets).collect();
         let quota_messages: Vec<Option<i64>> = accounts.iter().map(|account| account.quota_messages).collect();
         let quota_octets: Vec<Option<i64>> = accounts.iter().map(|account| account.quota_octets).collect();
-        let insert = "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets)
-             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])";
-        let columns: Parameters<'_> = &[&addresses, &hashes, &messages, &octets, &quota_messages, &quota_octets];
+        let sources: Vec<_> = accounts.iter().map(|account| account.source.as_deref().map(storable)).collect();
+        let insert =
+            "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets, source)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                 $7::text[])";
+        let columns: Parameters<'_> =
+            &[&addresses, &hashes, &messages, &octets, &quota_messages, &quota_octets, &sources];
         Ok(self.write(&[(insert, columns)])?)
     }
 

@@ -8,8 +8,8 @@ use super::{
 use crate::store::{
     records::id,
     snapshot::{
-        AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, QueueRecord, RECORDS, Result,
-        Snapshot, SubmissionRecord,
+        AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord, QueueRecord,
+        RECORDS, Result, Snapshot, SubmissionRecord,
     },
 };
 use std::{
@@ -67,6 +67,24 @@ impl PostgresSnapshot {
         Self::open(url, stack)
     }
 
+    /// The parameters of those of these messages that there are.
+    fn parameters(&self, keys: &[i64]) -> Result<HashMap<i64, ParameterRecord>, OpenError> {
+        let select = "SELECT id, identity, body_type, smtputf8, ret, envid, requiretls FROM messages
+             WHERE id = ANY($1)";
+        let found = self.admin_connection.records(select, &[&keys], |row| {
+            let parameters = ParameterRecord {
+                identity: row.try_get(1)?,
+                body_type: row.try_get(2)?,
+                smtputf8: row.try_get(3)?,
+                ret: row.try_get(4)?,
+                envid: row.try_get(5)?,
+                requiretls: row.try_get(6)?,
+            };
+            Ok((row.try_get(0)?, parameters))
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
     fn count(&self, select: &'static str) -> Result<u64, OpenError> {
         let counts = self.admin_connection.records(select, &[], |row| row.try_get::<_, i64>(0))?;
         Ok(counts.iter().sum::<i64>().unsigned_abs())
@@ -85,7 +103,8 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>> {
-        let select = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets FROM accounts
+        let select =
+            "SELECT address, password_hash, messages, octets, quota_messages, quota_octets, source FROM accounts
              WHERE address > $1 ORDER BY address LIMIT $2";
         let after = after.map_or("", |account| &account.address);
         Ok(self.admin_connection.records(select, &[&after, &RECORDS], |row| {
@@ -96,6 +115,7 @@ impl Snapshot for PostgresSnapshot {
                 octets: row.try_get(3)?,
                 quota_messages: row.try_get(4)?,
                 quota_octets: row.try_get(5)?,
+                source: row.try_get(6)?,
             })
         })?)
     }
@@ -120,17 +140,20 @@ impl Snapshot for PostgresSnapshot {
         {
             self.bodies.entry(message).or_default().first_piece = Some(piece);
         }
+        let parameters = self.parameters(keys)?;
         let select = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders
              FROM held_messages WHERE id = ANY($1) ORDER BY id";
         Ok(self.admin_connection.records(select, &[&keys], |row| {
+            let key = row.try_get(0)?;
             Ok(MessageRecord {
-                key: row.try_get(0)?,
+                key,
                 reverse_path: row.try_get(1)?,
                 octets: row.try_get(2)?,
                 received_at_ms: row.try_get(3)?,
                 adds_return_path: row.try_get(4)?,
                 checksum: Some(row.try_get(5)?),
                 holders: row.try_get(6)?,
+                parameters: parameters.get(&key).cloned().unwrap_or_default(),
             })
         })?)
     }
@@ -173,7 +196,7 @@ impl Snapshot for PostgresSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let select = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms
+                 quarantined_at_ms, original_recipient, notify
              FROM queue WHERE (message_id, recipient) > ($1, $2) ORDER BY message_id, recipient LIMIT $3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.admin_connection.records(select, &[&message, &recipient, &RECORDS], |row| {
@@ -186,6 +209,8 @@ impl Snapshot for PostgresSnapshot {
                 lease: row.try_get(5)?,
                 last_reply: row.try_get(6)?,
                 quarantined_at_ms: row.try_get(7)?,
+                original_recipient: row.try_get(8)?,
+                notify: row.try_get(9)?,
             })
         })?)
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 /// Each brings a database from the version of its place in this list to the next one. One that was released is
 /// never changed.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -17,15 +17,24 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
 ];
 
 /// A schema that can be read with [`BEFORE_DELETIONS`].
 const VERSION_BEFORE_DELETIONS: i64 = 2;
-/// A schema that can be read as it is.
+/// Schemas that can be read with [`BEFORE_PARAMETERS`], the second and later of the two as they are otherwise.
 const VERSION_BEFORE_PROPERTIES: i64 = 3;
+const VERSION_BEFORE_PARAMETERS: i64 = 4;
 /// Stands for what the schema has had since version 3.
 const BEFORE_DELETIONS: &str = "CREATE TEMP VIEW maildrops AS SELECT * FROM deliveries;
      CREATE TEMP VIEW held_messages AS SELECT * FROM messages;";
+/// Stands for the columns that the tables have had since version 5.
+const BEFORE_PARAMETERS: &str = "CREATE TEMP VIEW messages AS
+         SELECT *, NULL AS identity, NULL AS body_type, NULL AS smtputf8, NULL AS ret, NULL AS envid,
+             NULL AS requiretls
+         FROM main.messages;
+     CREATE TEMP VIEW queue AS SELECT *, NULL AS original_recipient, NULL AS notify FROM main.queue;
+     CREATE TEMP VIEW accounts AS SELECT *, NULL AS source FROM main.accounts;";
 
 /// A backup's `application_id`: "mail".
 const BACKUP: i64 = 0x6d61_696c;
@@ -182,11 +191,14 @@ fn immutable(path: &Path) -> String {
 /// Makes sure that a database has a schema that this program reads: the one it writes, or that of an older backup.
 pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    let stand_in = |views: &[&str]| {
+        let created = views.iter().try_for_each(|views| connection.execute_batch(views));
+        created.map_err(|error| OpenError::database(path, error))
+    };
     match version.map_err(|error| OpenError::database(path, error))? {
-        VERSION_BEFORE_PROPERTIES | SCHEMA_VERSION => Ok(()),
-        VERSION_BEFORE_DELETIONS => {
-            connection.execute_batch(BEFORE_DELETIONS).map_err(|error| OpenError::database(path, error))
-        }
+        SCHEMA_VERSION => Ok(()),
+        VERSION_BEFORE_PARAMETERS | VERSION_BEFORE_PROPERTIES => stand_in(&[BEFORE_PARAMETERS]),
+        VERSION_BEFORE_DELETIONS => stand_in(&[BEFORE_DELETIONS, BEFORE_PARAMETERS]),
         version @ 0..SCHEMA_VERSION => Err(OpenError::Older { path: path.to_owned(), version }),
         version => Err(OpenError::Newer { path: path.to_owned(), version, known: SCHEMA_VERSION }),
     }
@@ -241,7 +253,13 @@ mod tests {
     /// There are databases that it has made. What another text makes would differ from them.
     #[test]
     fn a_released_migration_stays_as_it_is() {
-        let released = [0xac7f_14fe_35e9_3a63, 0x8bfb_bed0_231c_7628, 0xf30b_477f_891d_7925, 0x923c_51cd_cf56_5080];
+        let released = [
+            0xac7f_14fe_35e9_3a63,
+            0x8bfb_bed0_231c_7628,
+            0xf30b_477f_891d_7925,
+            0x923c_51cd_cf56_5080,
+            0x0317_ed22_a201_2fff,
+        ];
         assert_eq!(MIGRATIONS.map(|migration| xxh3_64(migration.as_bytes())), released, "add another one instead");
     }
 }

@@ -13,7 +13,10 @@ use super::{
 use crate::store::{
     copy::Destination,
     records::column,
-    snapshot::{AccountRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, SubmissionRecord, VerifiedBody},
+    snapshot::{
+        AccountRecord, DeliveryRecord, MessageRecord, ParameterRecord, QueueRecord, Result, SubmissionRecord,
+        VerifiedBody,
+    },
 };
 use rusqlite::{Connection, MAIN_DB, ToSql, blob::ZeroBlob, params};
 use std::{
@@ -95,6 +98,18 @@ impl SqliteDestination {
         executed.map(drop).map_err(|error| self.failed(error))
     }
 
+    /// Writes the parameters of a message's envelope, if there are any.
+    fn parameters(&self, message: i64, parameters: &ParameterRecord) -> Result<(), OpenError> {
+        if *parameters == ParameterRecord::default() {
+            return Ok(());
+        }
+        let ParameterRecord { identity, body_type, smtputf8, ret, envid, requiretls } = parameters;
+        let update = "UPDATE messages SET identity = ?2, body_type = ?3, smtputf8 = ?4, ret = ?5, envid = ?6,
+                 requiretls = ?7
+             WHERE id = ?1";
+        self.execute(update, params![message, identity, body_type, smtputf8, ret, envid, requiretls])
+    }
+
     /// Writes a large body to a file of its own; returns its name.
     fn write_file(bodies: &Path, body: &mut VerifiedBody<'_>) -> Result<String, OpenError> {
         let name = uuid::Uuid::new_v4().simple().to_string();
@@ -137,6 +152,7 @@ impl Destination for SqliteDestination {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let row = params![key, reverse_path, octets, received_at_ms, adds_return_path, file, free, checksum];
         self.execute(insert, row)?;
+        self.parameters(*key, &message.parameters)?;
         if file.is_none() {
             self.write_blob(*key, body)?;
         }
@@ -162,24 +178,40 @@ impl Destination for SqliteDestination {
     fn queue(&mut self, entries: &[QueueRecord]) -> Result<()> {
         let insert =
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                 quarantined_at_ms, original_recipient, notify)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         for entry in entries {
             let QueueRecord { message, recipient, domain, attempts, .. } = entry;
-            let QueueRecord { next_attempt_at_ms, lease, last_reply, quarantined_at_ms, .. } = entry;
-            let due = next_attempt_at_ms;
-            let row = params![message, recipient, domain, attempts, due, lease, last_reply, quarantined_at_ms];
-            self.execute(insert, row)?;
+            let QueueRecord { next_attempt_at_ms: due, lease, last_reply, quarantined_at_ms, .. } = entry;
+            let QueueRecord { original_recipient: original, notify, .. } = entry;
+            self.execute(
+                insert,
+                params![
+                    message,
+                    recipient,
+                    domain,
+                    attempts,
+                    due,
+                    lease,
+                    last_reply,
+                    quarantined_at_ms,
+                    original,
+                    notify
+                ],
+            )?;
         }
         Ok(())
     }
 
     fn accounts(&mut self, accounts: &[AccountRecord]) -> Result<()> {
-        let insert = "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let insert =
+            "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         for account in accounts {
-            let AccountRecord { address, password_hash, messages, octets, quota_messages, quota_octets } = account;
-            self.execute(insert, params![address, password_hash, messages, octets, quota_messages, quota_octets])?;
+            let AccountRecord { address, password_hash: hash, messages, octets, .. } = account;
+            let AccountRecord { quota_messages, quota_octets, source, .. } = account;
+            let row = params![address, hash, messages, octets, quota_messages, quota_octets, source];
+            self.execute(insert, row)?;
         }
         Ok(())
     }

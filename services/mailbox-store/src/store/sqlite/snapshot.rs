@@ -2,8 +2,8 @@
 
 use super::{database, open::OpenError, values::RawText};
 use crate::store::snapshot::{
-    AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, QueueRecord, RECORDS, Result,
-    Snapshot, SubmissionRecord,
+    AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord, QueueRecord,
+    RECORDS, Result, Snapshot, SubmissionRecord,
 };
 use rusqlite::{Connection, Params, Row, params, types::ValueRef};
 use std::{
@@ -178,7 +178,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>> {
-        let sql = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets FROM accounts
+        let sql = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets, source FROM accounts
              WHERE address > ?1 ORDER BY address LIMIT ?2";
         let after = self.stored(after.map_or("", |account| &account.address));
         Ok(self.query(sql, params![after, RECORDS], |row| {
@@ -189,6 +189,7 @@ impl Snapshot for SqliteSnapshot {
                 octets: row.get(3)?,
                 quota_messages: row.get(4)?,
                 quota_octets: row.get(5)?,
+                source: self.optional_text(row, 6)?,
             })
         })?)
     }
@@ -201,7 +202,8 @@ impl Snapshot for SqliteSnapshot {
     fn messages(&mut self, keys: &[i64]) -> Result<Vec<MessageRecord>> {
         let sql = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum,
                  (SELECT COUNT(*) FROM maildrops WHERE message_id = id)
-                 + (SELECT COUNT(*) FROM queue WHERE message_id = id)
+                 + (SELECT COUNT(*) FROM queue WHERE message_id = id),
+                 identity, body_type, smtputf8, ret, envid, requiretls
              FROM messages WHERE id = ?1";
         let mut messages = Vec::with_capacity(keys.len());
         for key in keys {
@@ -214,6 +216,14 @@ impl Snapshot for SqliteSnapshot {
                     adds_return_path: row.get(4)?,
                     checksum: row.get(5)?,
                     holders: row.get(6)?,
+                    parameters: ParameterRecord {
+                        identity: self.optional_text(row, 7)?,
+                        body_type: self.optional_text(row, 8)?,
+                        smtputf8: row.get(9)?,
+                        ret: self.optional_text(row, 10)?,
+                        envid: self.optional_text(row, 11)?,
+                        requiretls: row.get(12)?,
+                    },
                 })
             })?);
         }
@@ -255,7 +265,7 @@ impl Snapshot for SqliteSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let sql = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms
+                 quarantined_at_ms, original_recipient, notify
              FROM queue WHERE (message_id, recipient) > (?1, ?2) ORDER BY message_id, recipient LIMIT ?3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.query(sql, params![message, self.stored(recipient), RECORDS], |row| {
@@ -268,6 +278,8 @@ impl Snapshot for SqliteSnapshot {
                 lease: self.optional_text(row, 5)?,
                 last_reply: self.text(row, 6)?,
                 quarantined_at_ms: row.get(7)?,
+                original_recipient: self.optional_text(row, 8)?,
+                notify: self.optional_text(row, 9)?,
             })
         })?)
     }

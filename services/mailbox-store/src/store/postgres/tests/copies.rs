@@ -68,6 +68,12 @@ async fn a_store_moves_between_backends_and_stays_the_same() {
     let recount = "UPDATE accounts SET messages = messages - 1,
          octets = octets - (SELECT octets FROM deliveries WHERE message_id = ?1) WHERE address = 'b@local.test'";
     database.execute(recount, [quarantined]).unwrap();
+    let parameters =
+        "UPDATE messages SET identity = 'a@local.test', body_type = '8BITMIME', smtputf8 = 1, ret = 'FULL',
+             envid = 'x y', requiretls = 1 WHERE reverse_path <> '<>';
+         UPDATE queue SET original_recipient = 'rfc822;u@far.test', notify = 'NEVER';
+         UPDATE accounts SET source = 'api' WHERE address = 'b@local.test'";
+    database.execute_batch(parameters).unwrap();
     fixture.store.close().await;
 
     let (url, path) = (town.url.parse().unwrap(), source.clone());
@@ -251,7 +257,7 @@ async fn what_is_there_is_not_overwritten() {
     fixture.send("still", &["a@local.test"]).await;
     town.stranger()
         .await
-        .batch_execute("UPDATE properties SET value = '3' WHERE name = 'schema_version'")
+        .batch_execute("UPDATE properties SET value = '99' WHERE name = 'schema_version'")
         .await
         .unwrap();
     let refused = town.destination_error(STACK).await;
