@@ -3,7 +3,7 @@
 //! ```text
 //! api        the routes, each a few lines over the store
 //! logins     passwords, checked slowly once and then from memory
-//! admin      backup, restore, check, export, import, move-backend
+//! admin      backup, restore, check, export, import, move-backend, schema
 //! accounts   the configuration's accounts, kept in step with the store's
 //! passwords  hashing in bounded memory
 //! store      what is durable, behind one trait, with two backends; and a store as a whole: snapshot, copy, check

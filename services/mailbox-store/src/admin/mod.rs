@@ -1,4 +1,4 @@
-//! What is done to a store besides running it: backup, restore, check, export, import, move-backend.
+//! What is done to a store besides running it: backup, restore, check, export, import, move-backend, schema.
 
 /// Prints a line. Who does not read to the end, as `head`, is not told the rest.
 macro_rules! say {
@@ -13,7 +13,11 @@ mod export;
 mod import;
 mod mbox;
 
-use crate::store::{check, postgres::DatabaseUrl, store_location::StoreLocation};
+use crate::store::{
+    check,
+    postgres::{self, DatabaseUrl},
+    store_location::StoreLocation,
+};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mail_proto::Mailbox;
@@ -88,6 +92,15 @@ pub(crate) enum AdminCommand {
         #[arg(long, env = "MAILTOWN_TO", hide_env_values = true, value_name = "DIR|URL")]
         to: String,
     },
+    /// Print the statements that make a store's schema in an empty PostgreSQL database
+    #[command(after_help = "Example:\n  mailbox-store schema --distributed citus | psql --set=ON_ERROR_STOP=1 \
+        postgres://user:password@host:5432/gmail\n\nA store makes its schema itself. This is for who must read the \
+        statements first,\nor distributes the tables over several machines.")]
+    Schema {
+        /// Also distribute the tables with this engine
+        #[arg(long, value_enum, value_name = "ENGINE")]
+        distributed: Option<postgres::Engine>,
+    },
 }
 
 /// How exported mail is written.
@@ -139,22 +152,35 @@ impl AdminCommand {
         data: Option<PathBuf>,
         database: Option<DatabaseUrl>,
     ) -> anyhow::Result<()> {
-        let stack = args.stack()?;
-        let place = database.map_or_else(|| StoreLocation::Directory(directory(data, &stack)), StoreLocation::Database);
-        let subject = Subject { stack, place };
+        let subject = || {
+            let stack = args.stack()?;
+            let in_directory = || StoreLocation::Directory(directory(data, &stack));
+            let place = database.map_or_else(in_directory, StoreLocation::Database);
+            anyhow::Ok(Subject { stack, place })
+        };
         match self {
-            Self::Backup { file } => copies::backup(&subject, &file),
-            Self::Restore { file } => copies::restore(&subject, &file),
+            Self::Backup { file } => copies::backup(&subject()?, &file),
+            Self::Restore { file } => copies::restore(&subject()?, &file),
             Self::MoveBackend { to } => {
                 let to = to.parse().context("--to (MAILTOWN_TO)")?;
-                copies::move_backend(&subject, &to)
+                copies::move_backend(&subject()?, &to)
             }
-            Self::Check => check(&subject.place, subject.name()),
+            Self::Check => {
+                let subject = subject()?;
+                check(&subject.place, subject.name())
+            }
+            Self::Schema { distributed } => {
+                say!("{}", postgres::schema_script(distributed).trim_end());
+                Ok(())
+            }
             Self::Export { format, mailboxes, directory } => {
+                let subject = subject()?;
                 let mut snapshot = subject.place.snapshot(subject.name())?;
                 export::export(&mut *snapshot, &directory, format, &mailboxes, &progress("messages"))
             }
-            Self::Import { mailbox, source } => import::import(args, subject, &mailbox, &source, &progress("messages")),
+            Self::Import { mailbox, source } => {
+                import::import(args, subject()?, &mailbox, &source, &progress("messages"))
+            }
         }
     }
 }

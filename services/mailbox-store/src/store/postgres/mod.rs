@@ -23,6 +23,7 @@ mod open;
 mod pool;
 mod quarantine;
 mod queue;
+mod schema;
 mod snapshot;
 mod submit;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod watch;
 
 pub(crate) use destination::PostgresDestination;
 pub use open::OpenError;
+pub(crate) use schema::{Engine, script as schema_script};
 pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 

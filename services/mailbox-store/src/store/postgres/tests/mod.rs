@@ -3,7 +3,7 @@
 mod claims;
 mod copies;
 mod failures;
-mod server;
+pub(super) mod server;
 mod together;
 
 use super::{Options, PostgresStore};
