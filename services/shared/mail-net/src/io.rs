@@ -1,0 +1,72 @@
+//! What a dialogue runs over.
+
+use bytes::BytesMut;
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_util::io::poll_read_buf;
+
+/// A connection as a stream of octets in both directions: TCP, TLS over it, or a pipe in memory.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The addresses of the connection.
+    ///
+    /// # Errors
+    /// When the connection has none any more.
+    fn ends(&self) -> io::Result<Ends>;
+
+    /// Waits until a read is likely to return something, for callers that want to have no buffer before.
+    ///
+    /// It is a hint: a read after it may have to wait all the same. An implementation that cannot tell returns at once.
+    fn poll_readable(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The addresses of the two ends of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Ours.
+    pub local: SocketAddr,
+    /// That of the peer.
+    pub peer: SocketAddr,
+}
+
+impl Io for TcpStream {
+    fn ends(&self) -> io::Result<Ends> {
+        Ok(Ends { local: self.local_addr()?, peer: self.peer_addr()? })
+    }
+
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+}
+
+/// Reads once, at most about `octets`, to the end of `input`. Returns how many octets came; 0 at the end of the stream.
+///
+/// While nothing comes, an empty `input` holds no memory. Nothing is lost when the future is dropped.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn read_some(io: &mut dyn Io, input: &mut BytesMut, octets: usize) -> io::Result<usize> {
+    poll_fn(|context| {
+        if input.is_empty() {
+            *input = BytesMut::new();
+        }
+        ready!(io.poll_readable(context))?;
+        input.reserve(octets);
+        let read = poll_read_buf(Pin::new(&mut *io), context, input);
+        if input.is_empty() {
+            *input = BytesMut::new();
+        }
+        read
+    })
+    .await
+}
