@@ -2,11 +2,11 @@
 
 use crate::{
     accounts::{self, AccountError, Accounts},
-    api::{self, Api},
+    api::{self, Api, EVENT_STREAMS},
     logins::Logins,
     metrics::Metrics,
     store::{
-        Clock, Store, StoreError,
+        Clock, EventRetention, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -25,13 +25,15 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use town_config::{LiveStack, Profile, Stack};
 
 /// How long to wait when nothing could be removed.
 const SWEEP_PAUSE: Duration = Duration::from_secs(30);
 /// How often what is past remembering is forgotten.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// How many records of events are kept at most.
+const EVENT_RECORDS: u64 = 1_000_000;
 
 /// How long to wait after accounts could not be written.
 const ACCOUNTS_PAUSE: Duration = Duration::from_secs(5);
@@ -105,6 +107,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             store: Arc::clone(&store),
             logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
             metrics,
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
             stack: stack.clone(),
             shutdown: shutdown.clone(),
         };
@@ -233,9 +236,11 @@ async fn maintain(store: Arc<dyn Store>, stack: LiveStack, shutdown: Cancellatio
     let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
     while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
         let maintained = async {
-            if let Some(age) = stack.current().retention.messages {
+            let retention = stack.current().retention.clone();
+            if let Some(age) = retention.messages {
                 store.expire(age).await?;
             }
+            store.prune_events(EventRetention { age: retention.events, records: EVENT_RECORDS }).await?;
             store.maintain().await
         };
         if let Err(error) = maintained.await {

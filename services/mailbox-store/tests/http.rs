@@ -24,18 +24,20 @@ const MAIL: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
 const RETURN_PATH: &[u8] = b"Return-Path: <sender@far.test>\r\n";
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 25] = [
+const OPERATIONS: [&str; 27] = [
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "get /",
     "get /livez",
     "get /metrics",
     "get /readyz",
+    "get /v1/events",
     "get /v1/mailboxes",
     "get /v1/mailboxes/{address}",
     "get /v1/mailboxes/{address}/messages",
     "get /v1/mailboxes/{address}/messages/{id}/raw",
     "get /v1/messages",
     "get /v1/messages/{id}",
+    "get /v1/messages/{id}/events",
     "get /v1/messages/{id}/raw",
     "get /v1/openapi.json",
     "get /v1/queue",
@@ -254,7 +256,7 @@ async fn the_queue_is_claimed_settled_and_flushed() {
 
     let reply = "451 4.3.0 later".to_owned();
     let outcomes = vec![
-        RecipientOutcome { recipient: mailbox("x@far.test"), outcome: Outcome::Finished },
+        RecipientOutcome { recipient: mailbox("x@far.test"), outcome: Outcome::Finished { how: None } },
         RecipientOutcome {
             recipient: mailbox("y@far.test"),
             outcome: Outcome::Deferred { retry_after_seconds: 3600, reply: reply.clone(), untried: false },

@@ -147,7 +147,7 @@ async fn a_store_is_killed_while_it_submits() {
             while let Some(claim) = store.claim(60, 1).await {
                 for message in claim.messages {
                     let recipient = message.recipients[0].mailbox.clone();
-                    let outcomes = vec![RecipientOutcome { recipient, outcome: Outcome::Finished }];
+                    let outcomes = vec![RecipientOutcome { recipient, outcome: Outcome::Finished { how: None } }];
                     let settlement = Settlement { message: message.id, outcomes, failure_message: None };
                     store.client.settle(&claim.lease, &settlement, b"").await.unwrap();
                     relayed.push(message.id);

@@ -1,6 +1,7 @@
 //! The HTTP API: `internal_api` over a [`Store`].
 
 mod batches;
+mod events;
 mod extract;
 mod frames;
 mod mailboxes;
@@ -11,6 +12,7 @@ mod raw;
 mod sessions;
 mod transactions;
 
+pub(crate) use events::EVENT_STREAMS;
 pub(crate) use openapi::description;
 
 use crate::{
@@ -27,6 +29,7 @@ use internal_api::{Problem, ProblemKind};
 use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use town_config::{LEASE_SECONDS, LiveStack};
 
 /// The largest JSON body; only a maildrop's update is larger.
@@ -44,6 +47,8 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) logins: Logins,
     pub(crate) metrics: Metrics,
+    /// As many callers may stream events at once.
+    pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) stack: LiveStack,
     /// Ends those who wait.
     pub(crate) shutdown: CancellationToken,
@@ -83,6 +88,8 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/messages/batch", post(batches::submit).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/messages/{id}/raw", get(messages::raw))
+        .route("/v1/messages/{id}/events", get(events::of_message))
+        .route("/v1/events", get(events::list))
         .route("/v1/transactions/{name}", get(transactions::show))
         .route("/v1/queue", get(queue::list))
         .route("/v1/queue/flush", post(queue::flush))

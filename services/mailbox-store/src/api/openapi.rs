@@ -1,6 +1,6 @@
 //! The API's description for machines. What every service's says is in `service_kit::description`.
 
-use super::{batches, mailboxes, messages, queue, sessions, transactions};
+use super::{batches, events, mailboxes, messages, queue, sessions, transactions};
 use internal_api::{BatchItem, ProblemKind, Settlement, Submission};
 use service_kit::description::{document, operations};
 use utoipa::{Modify, OpenApi, openapi::OpenApi as Description};
@@ -17,6 +17,7 @@ pub(crate) fn description() -> Description {
         mailboxes::list, mailboxes::show, mailboxes::messages, mailboxes::raw,
         sessions::open, sessions::renew, sessions::update, sessions::close,
         messages::submit, batches::submit, messages::list, messages::show, messages::raw, transactions::show,
+        events::list, events::of_message,
         queue::list, queue::flush, queue::claim, queue::renew, queue::settle, batches::settle,
     ),
     // The heads of frames, to which no schema can point.

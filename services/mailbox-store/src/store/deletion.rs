@@ -15,7 +15,9 @@ pub(super) struct Deletion<'a> {
     wanted: &'a [i64],
     /// From one entry to another, with none between them that stays.
     pub(super) ranges: Vec<RangeInclusive<i64>>,
-    /// How many entries they hold, and their octets.
+    /// The entries in them, in order.
+    pub(super) deleted: Vec<i64>,
+    /// How many they are, and their octets.
     pub(super) messages: i64,
     pub(super) octets: i64,
     last_is_open: bool,
@@ -24,7 +26,7 @@ pub(super) struct Deletion<'a> {
 impl<'a> Deletion<'a> {
     /// Of these messages, which are in order.
     pub(super) fn of(wanted: &'a [i64]) -> Self {
-        Self { wanted, ranges: Vec::new(), messages: 0, octets: 0, last_is_open: false }
+        Self { wanted, ranges: Vec::new(), deleted: Vec::new(), messages: 0, octets: 0, last_is_open: false }
     }
 
     /// Takes the next entry. One that is quarantined stays.
@@ -35,6 +37,7 @@ impl<'a> Deletion<'a> {
             self.last_is_open = false;
             return;
         }
+        self.deleted.push(message);
         self.messages += 1;
         self.octets += octets;
         match self.ranges.last_mut().filter(|_| self.last_is_open) {
@@ -65,6 +68,7 @@ mod tests {
             deletion.entry(message, 10, message == 8);
         }
         assert_eq!(deletion.ranges, [2..=3, 5..=7, 9..=9]);
+        assert_eq!(deletion.deleted, [2, 3, 5, 7, 9]);
         assert_eq!((deletion.messages, deletion.octets), (5, 50));
     }
 }

@@ -11,8 +11,10 @@ pub(crate) mod contract;
 pub(crate) mod copy;
 mod deletion;
 mod error;
+mod events;
 mod ids;
 mod message_stream;
+mod plan;
 pub mod postgres;
 pub(crate) mod records;
 pub(crate) mod snapshot;
@@ -21,14 +23,15 @@ pub mod sqlite;
 pub(crate) mod store_location;
 
 pub use error::StoreError;
+pub use events::EventRetention;
 pub use message_stream::MessageStream;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use internal_api::{
-    Accepted, Claim, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId,
-    MessagePage, QueuePage, Settlement, Submission,
+    Accepted, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage,
+    MaildropSession, Message, MessageId, MessagePage, QueuePage, Settlement, Submission,
 };
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox};
@@ -141,6 +144,7 @@ pub struct StoredMessage {
 /// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
 ///   reply that says so; who claims it may have it put into the maildrop ([`internal_api::Outcome::DeliverHere`])
 ///   once there is.
+/// - **Events**: what a change does to messages is told by events, which are durable if and only if the change is.
 /// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
 /// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
 ///   the rest from being listed, claimed or read.
@@ -195,6 +199,18 @@ pub trait Store: Send + Sync {
     /// The messages in this maildrop that came after `after`, at most `limit`.
     async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage>;
 
+    /// What happened to messages after `after`, in the order of commits, at most `limit` events.
+    async fn events(&self, after: EventPosition, limit: u32) -> Result<EventPage>;
+
+    /// Where the events end now.
+    async fn last_event(&self) -> Result<EventPosition>;
+
+    /// What happened to this message, the oldest first, as far as that is kept. The message may be gone.
+    async fn message_events(&self, id: MessageId) -> Result<Vec<Event>>;
+
+    /// Changes when this store has written events. Other stores of the same database may have written some, too.
+    fn event_changes(&self) -> watch::Receiver<()>;
+
     /// Locks a maildrop for a session of this name and lists it; [`StoreError::MaildropInUse`] while a session of
     /// another name lives.
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession>;
@@ -243,6 +259,9 @@ pub trait Store: Send + Sync {
 
     /// Changes when there is something to sweep.
     fn deletions(&self) -> watch::Receiver<()>;
+
+    /// Removes the events that need not be kept, some at a time.
+    async fn prune_events(&self, retention: EventRetention) -> Result<()>;
 
     /// Forgets what is past remembering. To be called every now and then.
     async fn maintain(&self) -> Result<()>;

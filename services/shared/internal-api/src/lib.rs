@@ -5,6 +5,7 @@
 
 mod client;
 mod dns;
+mod events;
 mod fields;
 mod frame;
 mod id;
@@ -15,6 +16,7 @@ pub mod text;
 
 pub use client::{ApiError, Endpoint};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
+pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
 pub use id::MessageId;
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};

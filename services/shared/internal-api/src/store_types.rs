@@ -376,8 +376,12 @@ pub struct RecipientOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Done: the peer has taken it, or nobody wants to hear more of it.
-    Finished,
+    /// Done, in this way. Absent from gateways of an earlier version; ignored by stores of an earlier version.
+    Finished {
+        /// How it ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        how: Option<Ending>,
+    },
     /// To be tried again.
     Deferred {
         /// When, from now.
@@ -397,6 +401,35 @@ pub enum Outcome {
         #[serde(deserialize_with = "fields::whole_number")]
         retry_after_seconds: u64,
         /// Why it had to be tried again.
+        reply: String,
+    },
+}
+
+/// How a recipient leaves the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// A peer has taken the message.
+    Relayed {
+        /// The name of the mail exchange.
+        exchange: String,
+        /// What it said.
+        reply: String,
+        /// The message's id there, if the reply names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer_id: Option<MessageId>,
+    },
+    /// It is refused for good.
+    Failed {
+        /// The name of the mail exchange that refused it; absent when this server did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said_by: Option<String>,
+        /// The words of the refusal.
+        reply: String,
+    },
+    /// It has waited for too long.
+    Expired {
+        /// What the last attempt was answered.
         reply: String,
     },
 }

@@ -182,13 +182,22 @@ fn zone_grace() -> Duration {
     Duration::from_secs(30)
 }
 
-/// `[retention]`: how long mail is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+/// `[retention]`: how long mail, and what is known of it, is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
     /// How long a message stays in a maildrop; for ever without.
     #[serde(deserialize_with = "optional_duration")]
     pub messages: Option<Duration>,
+    /// How long the events of messages are kept.
+    #[serde(deserialize_with = "duration")]
+    pub events: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { messages: None, events: Duration::from_secs(7 * 24 * 60 * 60) }
+    }
 }
 
 impl Server {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{batcher::Batcher, policy::mailbox_full};
 use internal_api::{
-    ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Outcome, Problem, ProblemKind, RecipientOutcome,
-    Settlement, SettlementOutcome, StoreClient, Submission,
+    ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, MessageId, Outcome, Problem, ProblemKind,
+    RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission,
 };
 use jiff::Timestamp;
 use mail_proto::ReversePath;
@@ -79,14 +79,18 @@ impl<'a> Settler<'a> {
                 let reply = mailbox_full(&recipient.mailbox).on_one_line();
                 (Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }, Event::HandedOver)
             }
-            _ if verdict.is_taken() => (Outcome::Finished, Event::Relayed),
+            (Verdict::Said(reply, exchange), _) if reply.is_positive() => {
+                let peer_id = peer_id(&reply.on_one_line());
+                let how = Ending::Relayed { exchange: exchange.name.clone(), reply: said(verdict), peer_id };
+                (Outcome::Finished { how: Some(how) }, Event::Relayed)
+            }
             (_, Next::RetryAfter(pause)) if !verdict.is_permanent() => {
                 let untried = matches!(verdict, Verdict::Untried(_));
                 let retry_after_seconds = pause.as_secs();
                 let outcome = Outcome::Deferred { retry_after_seconds, reply: said(verdict), untried };
                 (outcome, Event::Deferred(pause))
             }
-            _ => (Outcome::Finished, Event::Failed),
+            _ => (Outcome::Finished { how: Some(given_up(verdict)) }, Event::Failed),
         }
     }
 
@@ -208,6 +212,23 @@ enum Event {
     Released,
 }
 
+/// How a recipient ends that is not tried again.
+fn given_up(verdict: &Verdict) -> Ending {
+    let reply = said(verdict);
+    match verdict {
+        Verdict::Said(_, exchange) if verdict.is_permanent() => {
+            Ending::Failed { said_by: Some(exchange.name.clone()), reply }
+        }
+        _ if verdict.is_permanent() => Ending::Failed { said_by: None, reply },
+        _ => Ending::Expired { reply },
+    }
+}
+
+/// The id that another mailtown gives the message, from a reply such as `250 2.0.0 OK queued as 06gk2w1s8n4qz`.
+fn peer_id(reply: &str) -> Option<MessageId> {
+    reply.rsplit_once("queued as ").and_then(|(_, id)| id.trim().parse().ok())
+}
+
 /// The words of a verdict, as the queue keeps them.
 fn said(verdict: &Verdict) -> String {
     match verdict {
@@ -241,6 +262,15 @@ pub(super) fn settlements(store: StoreClient) -> Settlements {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_peers_id_is_read_from_its_reply_if_it_is_one() {
+        let id = MessageId::from_number(7).to_string();
+        assert_eq!(peer_id(&format!("250 2.0.0 OK queued as {id}")), Some(MessageId::from_number(7)));
+        for other in ["250 2.0.0 OK", "250 2.0.0 Ok: queued as 4Xyz12", "250 queued as ", "250 queued as 1 2"] {
+            assert_eq!(peer_id(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn replies_are_cut_between_characters() {

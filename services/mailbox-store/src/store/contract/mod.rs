@@ -2,12 +2,14 @@
 //!
 //! A backend's tests expand [`contract_tests!`] with a function that makes a [`Fixture`].
 
+mod events;
 mod lifecycle;
 mod maildrops;
 mod queue;
 mod submissions;
 mod whole;
 
+pub(crate) use events::*;
 pub(crate) use lifecycle::*;
 pub(crate) use maildrops::*;
 pub(crate) use queue::*;
@@ -126,7 +128,7 @@ impl Fixture {
         session.messages.iter().map(|entry| entry.id).collect()
     }
 
-    async fn delete(&self, address: &str, messages: &[MessageId]) {
+    pub(crate) async fn delete(&self, address: &str, messages: &[MessageId]) {
         let session = self.open(address).await.unwrap();
         self.store.update_maildrop(&mailbox(address), &session.session, messages.to_vec()).await.unwrap();
     }
@@ -172,7 +174,7 @@ async fn read(message: super::StoredMessage) -> Result<Vec<u8>> {
 pub(crate) fn finished(message: MessageId, recipients: &[&str]) -> Settlement {
     let outcomes = recipients
         .iter()
-        .map(|recipient| RecipientOutcome { recipient: mailbox(recipient), outcome: Outcome::Finished })
+        .map(|recipient| RecipientOutcome { recipient: mailbox(recipient), outcome: Outcome::Finished { how: None } })
         .collect();
     Settlement { message, outcomes, failure_message: None }
 }
@@ -201,6 +203,8 @@ macro_rules! contract_tests {
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
             many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, old_mail_expires,
+            each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
+            many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so
         );
     };

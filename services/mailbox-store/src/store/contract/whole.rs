@@ -50,7 +50,7 @@ pub(crate) fn dump(store: &mut dyn Snapshot) -> Vec<String> {
 pub(crate) fn columns(directory: &Path) -> BTreeMap<String, Vec<Value>> {
     let database = Connection::open(directory.join("store.db")).unwrap();
     let sql = "SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
-         WHERE tables.type = 'table' AND tables.name NOT IN ('maildrop_locks', 'probe', 'deletions', 'properties')
+         WHERE tables.type = 'table' AND tables.name NOT IN ('maildrop_locks', 'probe', 'deletions', 'properties', 'events')
          AND columns.name NOT IN ('body', 'body_file')";
     let mut names = database.prepare(sql).unwrap();
     let names = names.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap);

@@ -10,11 +10,13 @@ use super::{
     values::Natural,
 };
 use crate::store::{
-    ClaimOutcome, REPLY_CHARACTERS, StoreError,
+    ClaimOutcome, StoreError,
+    events::{self, Settled},
+    plan::outcome::{Decision, QueueChange, decide},
     records::{age_seconds, id, key, later_ms},
 };
 use futures_util::future::try_join_all;
-use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, Outcome, RecipientOutcome, Settlement};
+use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, EventKind, Outcome, RecipientOutcome, Settlement};
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox};
 use std::{
@@ -22,8 +24,6 @@ use std::{
     time::Duration,
 };
 
-/// The longest that an attempt can be put off.
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// How often to look for further messages, when those found have more than one recipient each.
 const LOOKS: u32 = 8;
 /// How many statements travel together at most.
@@ -125,6 +125,7 @@ async fn take(tx: &mut Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result
                 let recipients = recipients(tx, lease, message, taken).await?;
                 if !recipients.is_empty() {
                     let messages::Envelope { reverse_path, octets, received_at, .. } = envelope;
+                    tx.events.push(message, events::claimed(&recipients, lease.ends_at_ms));
                     let id = id(message);
                     let queued_at = received_at;
                     let age_seconds = Some(age_seconds(tx.now(), queued_at));
@@ -234,68 +235,72 @@ pub(super) async fn settle(
     let mut finished = 0;
     let is_local = |settled: &&RecipientOutcome| matches!(settled.outcome, Outcome::DeliverHere { .. });
     let (local, remote): (Vec<_>, Vec<_>) = settlement.outcomes.iter().partition(is_local);
+    let mut settled = Settled::default();
     for outcomes in remote.chunks(TOGETHER) {
         let tx = &*tx;
         let settling = outcomes.iter().map(|outcome| settle_recipient(tx, lease, message, outcome));
-        if try_join_all(settling).await?.contains(&0) {
-            return Err(StoreError::LeaseLost.into());
+        for (outcome, event) in outcomes.iter().zip(try_join_all(settling).await?) {
+            finished += i64::from(matches!(outcome.outcome, Outcome::Finished { .. }));
+            settled.add(&outcome.recipient, event);
         }
-        finished += outcomes.iter().filter(|settled| settled.outcome == Outcome::Finished).count() as i64;
     }
     tx.effects.queued -= finished;
     if finished > 0 {
         release(tx, &BTreeSet::from([message]), finished).await?;
     }
-    for settled in local {
-        settle_here(tx, lease, message, settled).await?;
+    for outcome in local {
+        settled.add(&outcome.recipient, settle_here(tx, lease, message, outcome).await?);
     }
-    submit(tx, failure_message).await.map(drop)
+    tx.events.settled(message, settled);
+    if let Some(bounce) = submit(tx, failure_message).await?.first() {
+        tx.events.push(message, EventKind::Bounced { as_message: bounce.id });
+    }
+    Ok(())
 }
 
-/// Delivers to a recipient here; the maildrop holds the message from then on instead of the queue.
+/// Delivers to a recipient here; the maildrop holds the message from then on instead of the queue. Returns what is to be
+/// told of the recipient.
 async fn settle_here(
     tx: &mut Transaction<'_>,
     lease: &str,
     message: i64,
     settled: &RecipientOutcome,
-) -> Result<(), Failure> {
+) -> Result<EventKind, Failure> {
     // While it is deferred for the time being, nobody else delivers it.
-    if settle_recipient(tx, lease, message, settled).await? == 0 {
-        return Err(StoreError::LeaseLost.into());
+    let deferred = settle_recipient(tx, lease, message, settled).await?;
+    if !deliver_here(tx, message, &settled.recipient).await? {
+        return Ok(deferred);
     }
-    if deliver_here(tx, message, &settled.recipient).await? {
-        let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
-        let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
-        tx.execute(delete, &[&domain, &message, &recipient]).await?;
-        tx.effects.queued -= 1;
-    }
-    Ok(())
+    let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
+    let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
+    tx.execute(delete, &[&domain, &message, &recipient]).await?;
+    tx.effects.queued -= 1;
+    Ok(EventKind::Delivered { recipients: Vec::new() })
 }
 
-/// Returns how many entries were concerned: none if the lease is lost.
+/// Returns what is to be told of the recipient.
 async fn settle_recipient(
     tx: &Transaction<'_>,
     lease: &str,
     message: i64,
     settled: &RecipientOutcome,
-) -> Result<u64, Failure> {
+) -> Result<EventKind, Failure> {
     let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
-    match &settled.outcome {
-        Outcome::Finished => {
+    let Decision { change, event } = decide(&settled.outcome, tx.now());
+    let entries = match change {
+        QueueChange::Remove => {
             let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
-            tx.execute(delete, &[&domain, &message, &recipient, &lease]).await
+            tx.execute(delete, &[&domain, &message, &recipient, &lease]).await?
         }
-        Outcome::Deferred { retry_after_seconds, reply, .. } | Outcome::DeliverHere { retry_after_seconds, reply } => {
-            let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
-            // PostgreSQL holds no NUL, which a peer may well send.
-            let reply: String = reply.chars().take(REPLY_CHARACTERS).filter(|character| *character != '\0').collect();
-            let untried = matches!(settled.outcome, Outcome::Deferred { untried: true, .. });
+        QueueChange::Postpone { next_attempt_at_ms, reply, untried } => {
             let update = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $5,
                      attempts = CASE WHEN $7 THEN GREATEST(attempts - 1, 0) ELSE attempts END,
                      last_reply = CASE WHEN $7 AND $6 = '' THEN last_reply ELSE $6 END
                  WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
-            let next_attempt_at_ms = later_ms(tx.now_ms(), wait);
-            tx.execute(update, &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried]).await
+            let parameters: Parameters<'_> =
+                &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried];
+            tx.execute(update, parameters).await?
         }
-    }
+    };
+    if entries > 0 { Ok(event) } else { Err(StoreError::LeaseLost.into()) }
 }

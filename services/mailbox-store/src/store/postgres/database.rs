@@ -1,13 +1,14 @@
 //! Transactions that give way to one another, and are tried again.
 
 use super::{
+    events,
     failure::Failure,
     floor::Floor,
     pool::{Parameters, Pool, PooledSession, Session},
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, ids, records::Quarantined},
+    store::{Clock, Result, events::EventLog, ids, records::Quarantined},
 };
 use futures_util::{future::BoxFuture, join};
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ pub(super) struct Database {
     metrics: Metrics,
     queue_changes: watch::Sender<()>,
     deletions: watch::Sender<()>,
+    event_changes: watch::Sender<()>,
     /// The last id that this store gave.
     last_key: Mutex<i64>,
     /// Where looks for what is due begin.
@@ -39,6 +41,8 @@ pub(super) struct Transaction<'database> {
     database: &'database Database,
     session: &'database Session,
     pub(super) effects: Effects,
+    /// What the change tells of itself. Written with it.
+    pub(super) events: EventLog,
 }
 
 /// What is to happen once a change is durable.
@@ -65,9 +69,10 @@ enum Kind {
 
 impl Database {
     pub(super) fn new(pool: Pool, clock: Clock, metrics: Metrics) -> Self {
-        let (queue_changes, deletions) = (watch::Sender::new(()), watch::Sender::new(()));
+        let (queue_changes, deletions, event_changes) =
+            (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(()));
         let (last_key, due_floor) = (Mutex::new(0), Mutex::default());
-        Self { pool, clock, metrics, queue_changes, deletions, last_key, due_floor }
+        Self { pool, clock, metrics, queue_changes, deletions, event_changes, last_key, due_floor }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -84,6 +89,10 @@ impl Database {
 
     pub(super) fn deletions(&self) -> &watch::Sender<()> {
         &self.deletions
+    }
+
+    pub(super) fn event_changes(&self) -> &watch::Sender<()> {
+        &self.event_changes
     }
 
     /// Ids are greater than this one from now on.
@@ -163,7 +172,7 @@ impl Database {
         A: Sync + ?Sized,
         F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
-        let mut tx = Transaction { database: self, session: pooled.session(), effects: Effects::default() };
+        let mut tx = Transaction::new(self, pooled.session());
         let outcome = query(&mut tx, arguments).await;
         if outcome.as_ref().err().is_none_or(Failure::spares_connection) {
             pooled.give_back();
@@ -177,15 +186,30 @@ impl Database {
         F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
         let session = pooled.session();
-        let mut tx = Transaction { database: self, session, effects: Effects::default() };
+        let mut tx = Transaction::new(self, session);
         // Polled in this order, so the first statement follows without waiting for an answer.
         let (begun, outcome) = join!(session.command("BEGIN"), change(&mut tx, arguments));
-        let effects = tx.effects;
-        match begun.and(outcome) {
-            Ok(answer) => {
-                session.command("COMMIT").await.map_err(Failure::while_committing)?;
+        let outcome = match begun.and(outcome) {
+            Ok(answer) => events::prepare(&mut tx).await.map(|events| (answer, events)),
+            Err(failure) => Err(failure),
+        };
+        match outcome {
+            Ok((answer, events)) => {
+                // Both are on their way at once. When the events fail, the commit rolls back.
+                let (told, committed) = join!(events.write(&tx), session.command("COMMIT"));
+                if let Err(failure) = told {
+                    if failure.spares_connection() && committed.is_ok() {
+                        pooled.give_back();
+                    }
+                    return Err(failure);
+                }
+                committed.map_err(Failure::while_committing)?;
+                let effects = tx.effects;
                 pooled.give_back();
                 self.publish(&effects);
+                if !events.is_empty() {
+                    self.event_changes.send_replace(());
+                }
                 Ok(answer)
             }
             Err(failure) => {
@@ -211,6 +235,12 @@ impl Database {
         if effects.deleted {
             self.deletions.send_replace(());
         }
+    }
+}
+
+impl<'database> Transaction<'database> {
+    fn new(database: &'database Database, session: &'database Session) -> Self {
+        Self { database, session, effects: Effects::default(), events: EventLog::default() }
     }
 }
 

@@ -2,16 +2,20 @@
 
 use super::{accounts, database::Transaction, failure::Failure, submit::release};
 use crate::store::deletion::{Deletion, REMOVED};
+use internal_api::DeletedBy;
+use mail_proto::Mailbox;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many entries are looked at in one statement.
 const ENTRIES: i64 = 10_000;
 
 /// Hides these entries of a maildrop, until [`sweep`] removes them. They are in order.
-pub(super) async fn hide(tx: &mut Transaction<'_>, address: &str, delete: &[i64]) -> Result<(), Failure> {
+pub(super) async fn hide(tx: &mut Transaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> Result<(), Failure> {
+    let address = &*mailbox.to_string();
     // Whoever delivers has locked the account, too: nothing comes between looking and hiding.
     tx.query("SELECT 1 FROM accounts WHERE address = $1 FOR UPDATE", &[&address]).await?;
-    let Deletion { ranges, messages, octets, .. } = find(tx, address, delete).await?;
+    let Deletion { ranges, deleted, messages, octets, .. } = find(tx, address, delete).await?;
+    tx.events.deleted_many(&deleted, mailbox, DeletedBy::Session);
     let firsts: Vec<i64> = ranges.iter().map(|range| *range.start()).collect();
     let lasts: Vec<i64> = ranges.iter().map(|range| *range.end()).collect();
     // A range that was deleted before may lie within a new one; none reaches over its ends.

@@ -14,7 +14,7 @@ use crate::store::{
     deletion::{AT_ONCE, sorted},
     records::{Decoded, id, key, later_ms, next_after},
 };
-use internal_api::{DeliveredMessage, MaildropEntry, MessageId};
+use internal_api::{DeletedBy, DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,10 +69,11 @@ pub(super) async fn renew(
 
 pub(super) async fn update(
     tx: &mut Transaction<'_>,
-    address: &str,
+    mailbox: &Mailbox,
     session: &str,
     delete: &[MessageId],
 ) -> Result<(), Failure> {
+    let address = &*mailbox.to_string();
     let unlock = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2 AND expires_at_ms > $3";
     let held = tx.execute(unlock, &[&address, &session, &tx.now_ms()]).await? > 0;
     let delete = sorted(delete.iter().copied().map(key));
@@ -82,8 +83,8 @@ pub(super) async fn update(
     }
     match delete.len() {
         0 => Ok(()),
-        1..=AT_ONCE => remove(tx, address, &delete).await,
-        _ => deletions::hide(tx, address, &delete).await,
+        1..=AT_ONCE => remove(tx, mailbox, &delete).await,
+        _ => deletions::hide(tx, mailbox, &delete).await,
     }
 }
 
@@ -98,7 +99,8 @@ async fn holds_any(tx: &Transaction<'_>, address: &str, entries: &[i64]) -> Resu
 }
 
 /// Removes these entries of a maildrop.
-async fn remove(tx: &Transaction<'_>, address: &str, delete: &[i64]) -> Result<(), Failure> {
+async fn remove(tx: &mut Transaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> Result<(), Failure> {
+    let address = &*mailbox.to_string();
     let remove = "DELETE FROM deliveries WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL
          AND NOT EXISTS (SELECT 1 FROM deletions
              WHERE deletions.address = $1 AND first_id <= message_id AND last_id >= message_id)
@@ -111,6 +113,7 @@ async fn remove(tx: &Transaction<'_>, address: &str, delete: &[i64]) -> Result<(
     if removed.is_empty() {
         return Ok(());
     }
+    removed.iter().for_each(|message| tx.events.deleted(*message, mailbox, DeletedBy::Session));
     release(tx, &removed, 1).await?;
     accounts::count_out(tx, &BTreeMap::from([(address, (removed.len() as i64, octets))])).await
 }

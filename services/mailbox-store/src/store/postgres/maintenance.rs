@@ -2,6 +2,7 @@
 
 use super::{accounts, database::Transaction, deletions, failure::Failure, maildrop, submit::release};
 use crate::store::{REPEAT_WINDOW, ids::least_key};
+use internal_api::DeletedBy;
 use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,6 +85,9 @@ async fn expire_in(tx: &mut Transaction<'_>, address: &str, messages: &[i64]) ->
         if row.try_get(2)? {
             count = (count.0 + 1, count.1 + row.try_get::<_, i64>(1)?);
         }
+    }
+    if let Ok(mailbox) = address.parse() {
+        expired.iter().for_each(|message| tx.events.deleted(*message, &mailbox, DeletedBy::Retention));
     }
     release(tx, &expired, 1).await?;
     tx.effects.expired += expired.len() as u64;

@@ -1,7 +1,8 @@
 //! The backend for more than one machine: a PostgreSQL database, or one that speaks like it, that any number of
 //! stores share as equals. Each stack has a database of its own.
 //!
-//! - Statements are those that PostgreSQL, CockroachDB and YugabyteDB all take. Whatever gives way to another
+//! - Statements are those that PostgreSQL, CockroachDB and YugabyteDB all take, except those of [`events`], which need
+//!   PostgreSQL's numbers of transactions. Whatever gives way to another
 //!   transaction is tried again.
 //! - Leases are measured by the stores' own clocks, which should agree to within a second.
 //! - Others' changes to the queue are seen within half a second while somebody waits for them.
@@ -13,6 +14,7 @@ mod claims;
 mod database;
 mod deletions;
 mod destination;
+mod events;
 mod failure;
 mod floor;
 mod group_commit;
@@ -39,7 +41,8 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,
+    Account, ClaimOutcome, Clock, EventRetention, MessageStream, QueuePosition, Result, Store, StoreError,
+    StoredMessage, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
@@ -53,8 +56,8 @@ use database::Database;
 use futures_util::{FutureExt, StreamExt, stream};
 use group_commit::{GroupCommit, submit_all};
 use internal_api::{
-    Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
-    Settlement, Submission,
+    Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
+    MessageId, MessagePage, QueuePage, Settlement, Submission,
 };
 use mail_proto::{Domain, Mailbox};
 use messages::Location;
@@ -166,6 +169,22 @@ impl Store for PostgresStore {
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
+    async fn events(&self, after: EventPosition, limit: u32) -> Result<EventPage> {
+        self.database.read(&after, |tx, after| events::page(tx, *after, limit).boxed()).await
+    }
+
+    async fn last_event(&self) -> Result<EventPosition> {
+        self.database.read(&(), |tx, ()| events::last(tx).boxed()).await
+    }
+
+    async fn message_events(&self, id: MessageId) -> Result<Vec<Event>> {
+        self.database.read(&id, |tx, id| events::story(tx, *id).boxed()).await
+    }
+
+    fn event_changes(&self) -> Receiver<()> {
+        self.database.event_changes().subscribe()
+    }
+
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
         let session = (address, session);
         let open =
@@ -180,7 +199,7 @@ impl Store for PostgresStore {
     }
 
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
-        let update = (address.to_string(), session, delete);
+        let update = (address, session, delete);
         self.database
             .write(&update, |tx, (address, session, delete)| maildrop::update(tx, address, session, delete).boxed())
             .await
@@ -259,6 +278,11 @@ impl Store for PostgresStore {
 
     fn deletions(&self) -> Receiver<()> {
         self.database.deletions().subscribe()
+    }
+
+    async fn prune_events(&self, retention: EventRetention) -> Result<()> {
+        while self.database.write(&retention, |tx, retention| events::prune(tx, *retention).boxed()).await? {}
+        Ok(())
     }
 
     async fn maintain(&self) -> Result<()> {

@@ -67,6 +67,13 @@ pub(super) async fn submit(tx: &mut Transaction<'_>, all: &[Incoming]) -> Result
         try_join!(insert_messages(tx, &fresh), insert_bodies(tx, &fresh), count_in(tx, &fresh))?.2
     };
     let (delivered, queued) = try_join!(deliver(tx, &fresh, &room), enqueue(tx, &fresh, &room))?;
+    for message in &fresh {
+        let recipients = message.recipients.iter();
+        let (here, others): (Vec<_>, Vec<_>) = recipients.partition(|(address, _)| room.is_for(address, message.key));
+        let [here, others] = [here, others].map(|of| of.into_iter().map(|(_, mailbox)| (*mailbox).clone()).collect());
+        let Incoming { submission, body, .. } = message.incoming;
+        tx.events.accepted(message.key, &submission.reverse_path, body.octets(), here, others);
+    }
     tx.effects.submitted += fresh.len() as u64;
     tx.effects.delivered += delivered;
     tx.effects.queued += queued as i64;

@@ -8,16 +8,17 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{
-    ClaimOutcome, REPLY_CHARACTERS, Result, StoreError,
+    ClaimOutcome, Result, StoreError,
+    events::{self, Settled},
+    plan::outcome::{Decision, QueueChange, decide},
     records::{age_seconds, later_ms},
 };
-use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, MessageId, Outcome, RecipientOutcome, Settlement};
+use internal_api::{
+    Claim, ClaimedMessage, ClaimedRecipient, EventKind, MessageId, Outcome, RecipientOutcome, Settlement,
+};
 use mail_proto::{Domain, Mailbox};
 use rusqlite::{OptionalExtension, params};
 use std::time::Duration;
-
-/// The longest that an attempt can be put off.
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The plus signs keep SQLite from looking through all that is due for the domain: a message has few recipients, a
 /// domain may have a long queue.
@@ -58,7 +59,10 @@ pub(super) fn claim(
             return Err(StoreError::Internal(reason.to_owned()));
         }
         for message in due {
-            messages.extend(claim_message(tx, &lease, message)?);
+            if let Some(claimed) = claim_message(tx, &lease, message)? {
+                tx.events.push(message, events::claimed(&claimed.recipients, lease.ends_at_ms));
+                messages.push(claimed);
+            }
         }
         if let (false, Some(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {
             messages.sort_by_key(|message| message.id);
@@ -181,67 +185,71 @@ pub(super) fn settle(
     failure_message: ReceivedBody,
     adds_return_path: bool,
 ) -> Result<()> {
+    let mut settled = Settled::default();
     for outcome in &settlement.outcomes {
-        settle_recipient(tx, lease, settlement.message, outcome)?;
+        let kind = settle_recipient(tx, lease, settlement.message, outcome)?;
+        settled.add(&outcome.recipient, kind);
     }
+    tx.events.settled(key(settlement.message), settled);
     if let Some(submission) = &settlement.failure_message {
-        submit(tx, submission, failure_message, adds_return_path)?;
+        let bounce = submit(tx, submission, failure_message, adds_return_path)?;
+        tx.events.push(key(settlement.message), EventKind::Bounced { as_message: bounce.id });
     }
     release(tx, key(settlement.message))
 }
 
+/// Returns what is to be told of the recipient.
 fn settle_recipient(
     tx: &mut WriteTransaction<'_>,
     lease: &str,
     message: MessageId,
     settled: &RecipientOutcome,
-) -> Result<()> {
+) -> Result<EventKind> {
     let recipient = settled.recipient.to_string();
-    let entries = match &settled.outcome {
-        Outcome::Finished => tx
+    let Decision { change, event } = decide(&settled.outcome, tx.now());
+    let entries = match &change {
+        QueueChange::Remove => tx
             .connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
             .execute(params![key(message), recipient, lease])?,
-        Outcome::Deferred { retry_after_seconds, reply, .. } | Outcome::DeliverHere { retry_after_seconds, reply } => {
-            let wait = Duration::from_secs(*retry_after_seconds).min(LONGEST_DEFERRAL);
-            let reply: String = reply.chars().take(REPLY_CHARACTERS).collect();
-            let next_attempt_at_ms = later_ms(tx.now().as_millisecond(), wait);
-            let untried = matches!(settled.outcome, Outcome::Deferred { untried: true, .. });
-            tx.connection
-                .prepare_cached(
-                    "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, attempts = MAX(attempts - ?6, 0),
-                         last_reply = CASE WHEN ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
-                     WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3",
-                )?
-                .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply, untried])?
-        }
+        QueueChange::Postpone { next_attempt_at_ms, reply, untried } => tx
+            .connection
+            .prepare_cached(
+                "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, attempts = MAX(attempts - ?6, 0),
+                     last_reply = CASE WHEN ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
+                 WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3",
+            )?
+            .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply, untried])?,
     };
     if entries == 0 {
         return Err(StoreError::LeaseLost);
     }
     match &settled.outcome {
-        Outcome::Finished => tx.effects.queued -= 1,
-        Outcome::Deferred { .. } => {}
+        Outcome::Finished { .. } => tx.effects.queued -= 1,
         // Only now is it known that the claim holds, and that this outcome is the recipient's first.
-        Outcome::DeliverHere { .. } => deliver_here(tx, message, &settled.recipient)?,
+        Outcome::DeliverHere { .. } if deliver_here(tx, message, &settled.recipient)? => {
+            return Ok(EventKind::Delivered { recipients: Vec::new() });
+        }
+        Outcome::Deferred { .. } | Outcome::DeliverHere { .. } => {}
     }
-    Ok(())
+    Ok(event)
 }
 
-/// Puts a queued message into a maildrop after all if there is room in it.
-fn deliver_here(tx: &mut WriteTransaction<'_>, message: MessageId, recipient: &Mailbox) -> Result<()> {
+/// Puts a queued message into a maildrop after all; returns whether there was room in it.
+fn deliver_here(tx: &mut WriteTransaction<'_>, message: MessageId, recipient: &Mailbox) -> Result<bool> {
     if maildrop::is_hidden(tx.connection, &recipient.to_string(), key(message))? {
         // It would go with what was deleted around it. Later there is room for it.
-        return Ok(());
+        return Ok(false);
     }
     let found = messages::delivered_octets(tx.connection, message)?;
-    if found.map_or(Ok(false), |octets| deliver(tx, message, recipient, octets))? {
+    let is_delivered = found.map_or(Ok(false), |octets| deliver(tx, message, recipient, octets))?;
+    if is_delivered {
         tx.connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2")?
             .execute(params![key(message), recipient.to_string()])?;
         tx.effects.queued -= 1;
     }
-    Ok(())
+    Ok(is_delivered)
 }
 
 #[cfg(test)]

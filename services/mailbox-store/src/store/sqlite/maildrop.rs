@@ -11,7 +11,7 @@ use crate::store::{
     deletion::{AT_ONCE, Deletion, REMOVED, sorted},
     records::{later_ms, next_after},
 };
-use internal_api::{DeliveredMessage, MaildropEntry, MessageId};
+use internal_api::{DeletedBy, DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
@@ -47,7 +47,13 @@ pub(super) fn renew(tx: &mut WriteTransaction<'_>, address: &str, session: &str,
     if renewed == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
-pub(super) fn update(tx: &mut WriteTransaction<'_>, address: &str, session: &str, delete: &[MessageId]) -> Result<()> {
+pub(super) fn update(
+    tx: &mut WriteTransaction<'_>,
+    mailbox: &Mailbox,
+    session: &str,
+    delete: &[MessageId],
+) -> Result<()> {
+    let address = &*mailbox.to_string();
     let held = tx
         .connection
         .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?3")?
@@ -58,8 +64,8 @@ pub(super) fn update(tx: &mut WriteTransaction<'_>, address: &str, session: &str
         return if holds_any(tx.connection, address, &delete)? { Err(StoreError::LeaseLost) } else { Ok(()) };
     }
     let (messages, octets) = match delete.len() {
-        0..=AT_ONCE => remove(tx, address, &delete)?,
-        _ => hide(tx, address, &delete)?,
+        0..=AT_ONCE => remove(tx, mailbox, &delete)?,
+        _ => hide(tx, mailbox, &delete)?,
     };
     accounts::count_out(tx.connection, &address.into(), messages, octets)
 }
@@ -95,8 +101,9 @@ fn find<'a>(connection: &Connection, address: &str, entries: &'a [i64]) -> Resul
 }
 
 /// Removes these entries of a maildrop; returns how many there were, and their octets.
-fn remove(tx: &mut WriteTransaction<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
+fn remove(tx: &mut WriteTransaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> Result<(u64, i64)> {
     let (mut messages, mut octets) = (0, 0);
+    let address = mailbox.to_string();
     for message in delete {
         let mut statement = tx.connection.prepare_cached(
             "DELETE FROM deliveries WHERE address = ?1 AND message_id = ?2 AND quarantined_at_ms IS NULL
@@ -107,6 +114,7 @@ fn remove(tx: &mut WriteTransaction<'_>, address: &str, delete: &[i64]) -> Resul
         if let Some(deleted) = deleted {
             messages += 1;
             octets += deleted;
+            tx.events.deleted(*message, mailbox, DeletedBy::Session);
             release(tx, *message)?;
         }
     }
@@ -114,8 +122,10 @@ fn remove(tx: &mut WriteTransaction<'_>, address: &str, delete: &[i64]) -> Resul
 }
 
 /// Hides these entries of a maildrop, until [`sweep`] removes them; returns how many there were, and their octets.
-fn hide(tx: &mut WriteTransaction<'_>, address: &str, delete: &[i64]) -> Result<(u64, i64)> {
-    let Deletion { ranges, messages, octets, .. } = find(tx.connection, address, delete)?;
+fn hide(tx: &mut WriteTransaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> Result<(u64, i64)> {
+    let address = &*mailbox.to_string();
+    let Deletion { ranges, deleted, messages, octets, .. } = find(tx.connection, address, delete)?;
+    tx.events.deleted_many(&deleted, mailbox, DeletedBy::Session);
     // A range that was deleted before may lie within a new one; none reaches over its ends.
     let mut forget =
         tx.connection.prepare_cached("DELETE FROM deletions WHERE address = ?1 AND last_id BETWEEN ?2 AND ?3")?;

@@ -7,6 +7,7 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{REPEAT_WINDOW, Result, ids::least_key};
+use internal_api::DeletedBy;
 use jiff::Timestamp;
 use rusqlite::params;
 use std::time::Duration;
@@ -67,6 +68,9 @@ pub(super) fn expire(tx: &mut WriteTransaction<'_>, age: Duration) -> Result<boo
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?)?;
     for (address, message, octets, is_counted) in &expired {
+        if let Some(mailbox) = address.parse() {
+            tx.events.deleted(*message, &mailbox, DeletedBy::Retention);
+        }
         if *is_counted {
             accounts::count_out(tx.connection, address, 1, *octets)?;
         }

@@ -12,6 +12,7 @@ mod bodies;
 mod claims;
 mod database;
 mod destination;
+mod events;
 mod maildrop;
 mod maintenance;
 mod messages;
@@ -33,16 +34,16 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, StoredMessage, Submitted,
-    records::check,
+    Account, ClaimOutcome, Clock, EventRetention, MessageStream, QueuePosition, Result, Store, StoreError,
+    StoredMessage, Submitted, records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
 use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
-    Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message, MessageId, MessagePage, QueuePage,
-    Settlement, Submission,
+    Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
+    MessageId, MessagePage, QueuePage, Settlement, Submission,
 };
 use mail_proto::{Domain, Mailbox};
 use messages::Location;
@@ -74,6 +75,7 @@ pub struct SqliteStore {
     clock: Clock,
     queue_changes: watch::Sender<()>,
     deletions: watch::Sender<()>,
+    event_changes: watch::Sender<()>,
 }
 
 #[async_trait]
@@ -154,6 +156,22 @@ impl Store for SqliteStore {
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
+    async fn events(&self, after: EventPosition, limit: u32) -> Result<EventPage> {
+        self.readers.read(move |connection| events::page(connection, after, limit)).await
+    }
+
+    async fn last_event(&self) -> Result<EventPosition> {
+        self.readers.read(events::last).await
+    }
+
+    async fn message_events(&self, id: MessageId) -> Result<Vec<Event>> {
+        self.readers.read(move |connection| events::story(connection, id)).await
+    }
+
+    fn event_changes(&self) -> watch::Receiver<()> {
+        self.event_changes.subscribe()
+    }
+
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
         let (locked, listed, session) = (address.clone(), address.to_string(), session.to_owned());
         let session = self.writer.write(move |tx| maildrop::lock(tx, &locked, session, lease)).await?;
@@ -175,7 +193,7 @@ impl Store for SqliteStore {
     }
 
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
-        let (address, session) = (address.to_string(), session.to_owned());
+        let (address, session) = (address.clone(), session.to_owned());
         self.writer.write(move |tx| maildrop::update(tx, &address, &session, &delete)).await
     }
 
@@ -245,6 +263,11 @@ impl Store for SqliteStore {
 
     fn deletions(&self) -> watch::Receiver<()> {
         self.deletions.subscribe()
+    }
+
+    async fn prune_events(&self, retention: EventRetention) -> Result<()> {
+        while self.writer.write(move |tx| events::prune(tx, retention)).await? {}
+        Ok(())
     }
 
     async fn maintain(&self) -> Result<()> {

@@ -172,7 +172,8 @@ impl SqliteStore {
             tracing::info!(orphans, "removed bodies that a crash had left behind");
         }
         metrics.queue_entries.set(queue::length(&connection)?);
-        let (queue_changes, deletions) = (watch::Sender::new(()), watch::Sender::new(()));
+        let (queue_changes, deletions, event_changes) =
+            (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(()));
         let context = WriterContext {
             path: path.clone(),
             directory_lock,
@@ -181,6 +182,7 @@ impl SqliteStore {
             metrics,
             queue_changes: queue_changes.clone(),
             deletions: deletions.clone(),
+            event_changes: event_changes.clone(),
         };
         let (writer, readers) = if is_lone {
             let readers = Arc::new(ReaderPool::lone(path, connection));
@@ -189,7 +191,7 @@ impl SqliteStore {
             (Writer::start(context, connection)?, Arc::new(ReaderPool::new(path)))
         };
         let writer = Arc::new(writer);
-        Ok(Self { writer, readers, bodies, adds_return_path, clock, queue_changes, deletions })
+        Ok(Self { writer, readers, bodies, adds_return_path, clock, queue_changes, deletions, event_changes })
     }
 }
 

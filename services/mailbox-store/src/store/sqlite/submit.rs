@@ -37,11 +37,16 @@ pub(super) fn submit(
         false => octets,
     };
     // Each once, however often it was named.
+    let (mut delivered, mut queued) = (Vec::new(), Vec::new());
     for recipient in submission.recipients.iter().collect::<BTreeSet<_>>() {
-        if !deliver(tx, id, recipient, delivered_octets)? {
+        if deliver(tx, id, recipient, delivered_octets)? {
+            delivered.push(recipient.clone());
+        } else {
             enqueue(tx, id, recipient)?;
+            queued.push(recipient.clone());
         }
     }
+    tx.events.accepted(key(id), &submission.reverse_path, octets, delivered, queued);
     tx.effects.submitted += 1;
     Ok(Submitted { id, repeated: false })
 }

@@ -5,12 +5,12 @@
 
 use super::{
     bodies::{Bodies, SpooledFile},
-    database,
+    database, events,
     reader_pool::{ReaderPool, closed},
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, StoreError, ids, records::Quarantined},
+    store::{Clock, Result, StoreError, events::EventLog, ids, records::Quarantined},
 };
 use internal_api::MessageId;
 use jiff::Timestamp;
@@ -61,6 +61,7 @@ pub(super) struct WriterContext {
     pub(super) metrics: Metrics,
     pub(super) queue_changes: watch::Sender<()>,
     pub(super) deletions: watch::Sender<()>,
+    pub(super) event_changes: watch::Sender<()>,
 }
 
 /// What a change works with.
@@ -68,6 +69,8 @@ pub(super) struct WriteTransaction<'group> {
     pub(super) connection: &'group Connection,
     pub(super) bodies: &'group Bodies,
     pub(super) effects: Effects,
+    /// What the change tells of itself. Written with it.
+    pub(super) events: EventLog,
     clock: &'group Clock,
     last_id: &'group mut i64,
 }
@@ -83,6 +86,8 @@ pub(super) struct Effects {
     pub(super) queue_changed: bool,
     /// There is something to sweep.
     pub(super) deleted: bool,
+    /// Events were written.
+    pub(super) told: bool,
     pub(super) submitted: u64,
     pub(super) delivered: u64,
     pub(super) quarantined: Vec<Quarantined>,
@@ -254,6 +259,13 @@ impl WriteTransaction<'_> {
         *self.last_id = ids::next_key(*self.last_id, self.now());
         super::values::id(*self.last_id)
     }
+
+    /// Writes what the change tells of itself.
+    fn write_events(&mut self) -> Result<()> {
+        let log = std::mem::take(&mut self.events);
+        self.effects.told = events::write(self.connection, log, self.now())?;
+        Ok(())
+    }
 }
 
 /// A change without its type.
@@ -277,7 +289,11 @@ where
     fn run(&mut self, tx: &mut WriteTransaction<'_>) -> Result<()> {
         let Some(change) = self.change.take() else { return Ok(()) };
         // A bug in one change must not end the thread that all others need.
-        let outcome = catch_unwind(AssertUnwindSafe(|| change(tx)))
+        let whole = |tx: &mut WriteTransaction<'_>| {
+            let value = change(tx)?;
+            tx.write_events().map(|()| value)
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| whole(tx)))
             .unwrap_or_else(|_| Err(StoreError::Internal("a change panicked".to_owned())));
         let status = outcome.as_ref().map(|_| ()).map_err(StoreError::clone);
         self.outcome = Some(outcome);
@@ -352,6 +368,7 @@ impl WriterThread {
                 connection,
                 bodies: &self.context.bodies,
                 effects: Effects::default(),
+                events: EventLog::default(),
                 clock: &self.context.clock,
                 last_id: &mut self.last_id,
             };
@@ -396,6 +413,9 @@ impl WriterThread {
         if effects.deleted {
             self.context.deletions.send_replace(());
         }
+        if effects.told {
+            self.context.event_changes.send_replace(());
+        }
         effects.removed_files
     }
 }
@@ -406,6 +426,7 @@ impl Effects {
         self.removed_files.extend(other.removed_files);
         self.queue_changed |= other.queue_changed;
         self.deleted |= other.deleted;
+        self.told |= other.told;
         self.submitted += other.submitted;
         self.delivered += other.delivered;
         self.quarantined.extend(other.quarantined);

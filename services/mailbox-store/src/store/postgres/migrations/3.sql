@@ -15,3 +15,19 @@ ALTER TABLE queue ADD COLUMN IF NOT EXISTS notify TEXT;
 
 -- Where the account comes from: 'api', or NULL for the configuration.
 ALTER TABLE accounts ADD COLUMN IF NOT EXISTS source TEXT;
+
+-- What happened to messages, written in the change that it tells of. A record is about one message, or about all
+-- messages from message_id to last_message_id that one maildrop lost at once. Records are read in the order of xact_id,
+-- the number of the transaction that wrote them, and only when no transaction of a smaller number is under way: then
+-- none comes before a record that was read already. Where tables are distributed, this one stays a local table.
+CREATE TABLE IF NOT EXISTS events (
+    xact_id BIGINT NOT NULL,
+    seq BIGSERIAL NOT NULL,
+    message_id BIGINT NOT NULL,
+    last_message_id BIGINT,
+    at_ms BIGINT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (xact_id, seq)
+);
+CREATE INDEX IF NOT EXISTS events_by_message ON events (message_id);
+CREATE INDEX IF NOT EXISTS events_of_many ON events (last_message_id) WHERE last_message_id IS NOT NULL;

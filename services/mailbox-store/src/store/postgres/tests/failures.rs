@@ -135,3 +135,28 @@ async fn a_database_that_is_away_is_a_temporary_failure() {
     assert_eq!(fixture.raw(before).await.unwrap(), octets(300_000));
     assert_eq!(fixture.claim().await.unwrap().messages[0].id, before);
 }
+
+/// When its events cannot be written a change does not happen, although its commit is on the way already.
+#[tokio::test]
+async fn a_change_that_cannot_tell_of_itself_fails() {
+    let Some(town) = Town::new().await else { return };
+    let fixture = town.fixture().await;
+    let stranger = town.stranger().await;
+    // The statement is known to the connection, or not.
+    for known in [false, true] {
+        if known {
+            fixture.send("before", &["a@local.test", "x@far.test"]).await;
+        }
+        let (records, listed) = (town.records().await, fixture.listed("a@local.test").await);
+        stranger.batch_execute("ALTER TABLE events RENAME TO elsewhere").await.unwrap();
+        for message in [&b"S: x\r\n"[..], &octets(300_000)] {
+            let refused = fixture.submit("during", &["a@local.test"], message).await;
+            assert!(refused.is_err(), "{refused:?}");
+        }
+        assert_eq!(fixture.store.claim(MINUTE, 9, Vec::new()).await.is_err(), known);
+        assert_eq!((town.records().await, fixture.listed("a@local.test").await), (records, listed));
+        stranger.batch_execute("ALTER TABLE elsewhere RENAME TO events").await.unwrap();
+    }
+    assert!(!fixture.submit("during", &["a@local.test"], b"S: x\r\n").await.unwrap().repeated);
+    assert_eq!(fixture.queued().await, ["x@far.test 0 false"]);
+}

@@ -15,3 +15,16 @@ ALTER TABLE queue ADD COLUMN notify TEXT;
 
 -- Where the account comes from: 'api', or NULL for the configuration.
 ALTER TABLE accounts ADD COLUMN source TEXT;
+
+-- What happened to messages, written in the change that it tells of. A record is about one message, or about all
+-- messages from message_id to last_message_id that one maildrop lost at once. The last record is never removed, because
+-- the next one must have a greater number.
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    message_id INTEGER NOT NULL,
+    last_message_id INTEGER,
+    at_ms INTEGER NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_message ON events (message_id);
+CREATE INDEX events_of_many ON events (last_message_id) WHERE last_message_id IS NOT NULL;

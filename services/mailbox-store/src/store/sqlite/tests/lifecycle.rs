@@ -5,7 +5,12 @@ use crate::store::contract::{HOUR, MINUTE};
 use crate::store::{check, sqlite::SqliteSnapshot};
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
-use std::{fs::OpenOptions, io::Write as _, os::unix::fs::FileExt};
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::FileExt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// One octet of each body is changed: nobody gets them whole, and the rest goes on.
 #[tokio::test]
@@ -146,4 +151,64 @@ async fn a_check_after_a_crash_is_clean() {
     assert!(report.counts.contains(&("checksums right", 2)), "{report:?}");
     let after = in_directory(copy, true).await;
     assert_eq!(after.listed("a@local.test").await, [small, large]);
+}
+
+/// Wherever the machine stops: an event is there if and only if its change is.
+#[tokio::test]
+async fn an_event_survives_a_crash_together_with_its_change() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let is_done = Arc::new(AtomicBool::new(false));
+    let stops = {
+        let is_done = Arc::clone(&is_done);
+        tokio::task::spawn_blocking(move || {
+            let mut copies = Vec::new();
+            while !is_done.load(Ordering::SeqCst) && copies.len() < 200 {
+                copies.push(crash(&path));
+            }
+            copies
+        })
+    };
+    for number in 0..40 {
+        let id = fixture.send(&number.to_string(), &["a@local.test", "x@far.test"]).await;
+        fixture.delete("a@local.test", &[id]).await;
+        let claim = fixture.claim().await.unwrap();
+        fixture.store.settle(&claim.lease, finished(id, &["x@far.test"]), body(b"")).await.unwrap();
+    }
+    is_done.store(true, Ordering::SeqCst);
+    let copies = stops.await.unwrap();
+    let mut told = std::collections::BTreeSet::new();
+    for copy in copies {
+        let database = Connection::open(copy.path().join("store.db")).unwrap();
+        let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let events =
+            |kind: &str| count(&format!("SELECT COUNT(*) FROM events WHERE detail LIKE '%\"kind\":\"{kind}\"%'"));
+        let untold = "SELECT COUNT(*) FROM submissions WHERE message_id NOT IN (SELECT message_id FROM events)";
+        assert_eq!(count(untold), 0);
+        assert_eq!(events("accepted"), count("SELECT COUNT(*) FROM submissions"));
+        assert_eq!(events("delivered") - events("deleted"), count("SELECT COUNT(*) FROM deliveries"));
+        assert_eq!(events("queued") - events("finished"), count("SELECT COUNT(*) FROM queue"));
+        let under_way = count("SELECT COUNT(*) FROM queue WHERE lease IS NOT NULL");
+        assert_eq!(events("claimed") - events("finished"), under_way);
+        told.insert(count("SELECT COUNT(*) FROM events"));
+    }
+    assert!(told.len() > 3, "the machine stopped at different moments: {told:?}");
+}
+
+/// When its events cannot be written a change does not happen.
+#[tokio::test]
+async fn a_change_that_cannot_tell_of_itself_fails() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let before = fixture.send("before", &["a@local.test", "x@far.test"]).await;
+    tamper(&path, "ALTER TABLE events RENAME TO elsewhere");
+    let refused = fixture.submit("during", &["a@local.test"], b"S: x\r\n").await;
+    assert!(matches!(refused, Err(StoreError::Internal(_))), "{refused:?}");
+    assert!(fixture.store.claim(MINUTE, 9, Vec::new()).await.is_err());
+    assert_eq!(fixture.listed("a@local.test").await, [before]);
+    assert_eq!(fixture.queued().await, ["x@far.test 0 false"]);
+    tamper(&path, "ALTER TABLE elsewhere RENAME TO events");
+    assert!(!fixture.submit("during", &["a@local.test"], b"S: x\r\n").await.unwrap().repeated);
 }

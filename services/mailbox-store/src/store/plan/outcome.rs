@@ -1,0 +1,135 @@
+//! What becomes of a queue entry when its attempt has ended.
+
+use crate::store::{REPLY_CHARACTERS, records::later_ms};
+use internal_api::{Ending, EventKind, Outcome};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// The longest that an attempt can be put off.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What is to be done with a recipient's entry, and what is to be told of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) struct Decision {
+    pub(in crate::store) change: QueueChange,
+    /// Names no recipient.
+    pub(in crate::store) event: EventKind,
+}
+
+/// What is to be done with an entry of the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) enum QueueChange {
+    /// It goes.
+    Remove,
+    /// Its lease ends, and it is due then.
+    Postpone {
+        next_attempt_at_ms: i64,
+        /// What is kept of the reply. An empty one of an entry that was not tried leaves the one before.
+        reply: String,
+        /// The attempt that the claim has counted does not count.
+        untried: bool,
+    },
+}
+
+/// Decides about one recipient. What is to be delivered here is postponed; it is removed once it is delivered.
+pub(in crate::store) fn decide(outcome: &Outcome, now: Timestamp) -> Decision {
+    match outcome {
+        Outcome::Finished { how } => Decision { change: QueueChange::Remove, event: ended(how.as_ref()) },
+        Outcome::Deferred { retry_after_seconds, reply, untried } => {
+            postpone(*retry_after_seconds, reply, *untried, now)
+        }
+        Outcome::DeliverHere { retry_after_seconds, reply } => postpone(*retry_after_seconds, reply, false, now),
+    }
+}
+
+fn ended(how: Option<&Ending>) -> EventKind {
+    let recipients = Vec::new();
+    match how {
+        Some(Ending::Relayed { exchange, reply, peer_id }) => {
+            EventKind::Relayed { recipients, exchange: kept(exchange), reply: kept(reply), peer_id: *peer_id }
+        }
+        Some(Ending::Failed { said_by, reply }) => {
+            EventKind::Failed { recipients, said_by: said_by.as_deref().map(kept), reply: kept(reply) }
+        }
+        Some(Ending::Expired { reply }) => EventKind::Expired { recipients, reply: kept(reply) },
+        None => EventKind::Finished { recipients },
+    }
+}
+
+fn postpone(retry_after_seconds: u64, reply: &str, untried: bool, now: Timestamp) -> Decision {
+    let wait = Duration::from_secs(retry_after_seconds).min(LONGEST_DEFERRAL);
+    let next_attempt_at_ms = later_ms(now.as_millisecond(), wait);
+    let next_attempt_at = Timestamp::from_millisecond(next_attempt_at_ms).unwrap_or(Timestamp::MAX);
+    let reply = kept(reply);
+    let event = EventKind::Deferred { recipients: Vec::new(), reply: reply.clone(), next_attempt_at, untried };
+    Decision { change: QueueChange::Postpone { next_attempt_at_ms, reply, untried }, event }
+}
+
+/// What is kept of what a peer said. PostgreSQL holds no NUL, which a peer may well send.
+fn kept(said: &str) -> String {
+    said.chars().take(REPLY_CHARACTERS).filter(|character| *character != '\0').collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000).unwrap()
+    }
+
+    fn deferred(retry_after_seconds: u64, reply: &str, untried: bool) -> Outcome {
+        Outcome::Deferred { retry_after_seconds, reply: reply.to_owned(), untried }
+    }
+
+    #[test]
+    fn a_deferral_is_bounded_in_time_and_in_words() {
+        let year_ms = LONGEST_DEFERRAL.as_millis() as i64;
+        for (seconds, expected_ms) in [(0, 1_000_000), (60, 1_060_000), (u64::MAX, 1_000_000 + year_ms)] {
+            let Decision { change, event } = decide(&deferred(seconds, "451 later", true), now());
+            let reply = "451 later".to_owned();
+            let postponed = QueueChange::Postpone { next_attempt_at_ms: expected_ms, reply, untried: true };
+            assert_eq!(change, postponed, "{seconds}");
+            let EventKind::Deferred { next_attempt_at, untried, .. } = event else { panic!("{event:?}") };
+            assert_eq!((next_attempt_at.as_millisecond(), untried), (expected_ms, true));
+        }
+        let long = format!("4\05\01 {}", "é".repeat(2 * REPLY_CHARACTERS));
+        let QueueChange::Postpone { reply, .. } = decide(&deferred(1, &long, false), now()).change else {
+            panic!("it is to be tried again")
+        };
+        assert!(reply.starts_with("451 é") && reply.chars().count() == REPLY_CHARACTERS - 2, "{reply}");
+    }
+
+    #[test]
+    fn who_is_to_be_delivered_to_here_waits_until_then() {
+        let here = Outcome::DeliverHere { retry_after_seconds: 5, reply: "452 full".to_owned() };
+        assert_eq!(decide(&here, now()), decide(&deferred(5, "452 full", false), now()));
+    }
+
+    #[test]
+    fn what_ends_is_removed_and_told_in_the_same_words() {
+        let recipients = Vec::new;
+        let reply = || "550 no".to_owned();
+        let said_by = || Some("mx.far.test".to_owned());
+        let table = [
+            (None, EventKind::Finished { recipients: recipients() }),
+            (Some(Ending::Expired { reply: reply() }), EventKind::Expired { recipients: recipients(), reply: reply() }),
+            (
+                Some(Ending::Failed { said_by: said_by(), reply: reply() }),
+                EventKind::Failed { recipients: recipients(), said_by: said_by(), reply: reply() },
+            ),
+            (
+                Some(Ending::Relayed { exchange: "mx".to_owned(), reply: "250 ok".to_owned(), peer_id: None }),
+                EventKind::Relayed {
+                    recipients: recipients(),
+                    exchange: "mx".to_owned(),
+                    reply: "250 ok".to_owned(),
+                    peer_id: None,
+                },
+            ),
+        ];
+        for (how, event) in table {
+            assert_eq!(decide(&Outcome::Finished { how }, now()), Decision { change: QueueChange::Remove, event });
+        }
+    }
+}
