@@ -1,14 +1,13 @@
-//! One client: its socket on one side of the session, the store on the other.
+//! One client: its stream on one side of the session, the store on the other.
 
 use crate::{
     Gateway,
     lease::{self, Lease},
     session_config,
-    wire::{OUTPUT_OCTETS, Wire, WireError},
 };
 use bytes::Bytes;
 use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
-use mail_net::Place;
+use mail_net::{Clock, Closed, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
 use mail_proto::{
     Mailbox,
     pop3::{
@@ -21,6 +20,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
+/// How much is read at once.
+const READ_OCTETS: usize = 4 * 1024;
+
 /// Serves a client until it or we have enough.
 pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr, place: Place) {
     let span = tracing::info_span!("pop3", %peer, user = tracing::field::Empty);
@@ -28,15 +30,21 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
         let _open = gateway.metrics.connected();
         let stack = gateway.config.stack.current();
         let limits = &stack.limits;
-        let wire = Wire::new(stream, place, limits.pop3_line_octets, limits.pop3_idle);
+        let stream_limits = StreamLimits {
+            line_octets: limits.pop3_line_octets,
+            read_octets: READ_OCTETS,
+            silence: limits.pop3_idle,
+            write: limits.pop3_idle,
+        };
+        let stream = LineStream::new(Box::new(stream), stream_limits, Clock::system()).with_place(place);
         let session = Session::new(session_config(&stack));
         let mut connection =
-            Connection { gateway: &gateway, wire, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
+            Connection { gateway: &gateway, stream, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
         let end = tokio::select! {
             end = connection.talk() => end,
             () = out_of_grace(&gateway.shutdown) => Err(Broken::Cut),
         };
-        let Connection { wire, lease, .. } = connection;
+        let Connection { stream, lease, .. } = connection;
         // The lock goes first: the client may be back before this socket is closed.
         if let Some(lease) = lease {
             lease.release().await;
@@ -46,8 +54,8 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
             Err(error) => tracing::info!(%error, "connection ends"),
         }
         // What was cut off in the middle of a write must not be begun again.
-        if !matches!(end, Err(Broken::Wire(_) | Broken::Cut)) {
-            wire.close().await;
+        if !matches!(end, Err(Broken::Stream(_) | Broken::Cut)) {
+            stream.close().await;
         }
     }
     .instrument(span)
@@ -77,7 +85,7 @@ enum End {
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Stream(#[from] Closed),
     /// The rest of a message that was begun cannot be had.
     #[error("a message broke off: {0}")]
     Message(#[from] ApiError),
@@ -90,7 +98,7 @@ enum Broken {
 
 struct Connection<'a> {
     gateway: &'a Gateway,
-    wire: Wire,
+    stream: LineStream,
     session: Session<MessageId>,
     /// How long the maildrop stays locked when this gateway dies. The lock is renewed three times as often.
     lease_seconds: u32,
@@ -102,31 +110,26 @@ impl Connection<'_> {
     /// Replies wait until there is no command left to carry out: that makes pipelining fast.
     async fn talk(&mut self) -> Result<End, Broken> {
         let shutdown = &self.gateway.shutdown;
-        self.session.greeting().encode(&mut self.wire.output);
-        let mut deadline = self.wire.deadline();
+        self.stream.push(&self.session.greeting());
         loop {
-            if let Some(line) = self.wire.buffered_line() {
-                let step = self.session.line(line.as_deref().map_err(|error| *error));
-                if let Some(end) = self.perform(step).await? {
-                    return Ok(end);
+            let deadline = self.stream.deadline();
+            let line = tokio::select! {
+                biased;
+                line = self.stream.line(deadline) => line,
+                () = shutdown.cancelled() => return Ok(End::Service),
+            };
+            let line = match line {
+                Ok(line) => line,
+                Err(Closed::End) => return Ok(End::Client),
+                Err(closed @ Closed::Room) => {
+                    self.stream.push(&Reply::error_code(ResponseCode::SysTemp, closed));
+                    return Ok(End::Room);
                 }
-                self.wire.flush_if_full().await?;
-                deadline = self.wire.deadline();
-            } else {
-                self.wire.flush().await?;
-                tokio::select! {
-                    more = self.wire.read(deadline) => match more {
-                        Some(more) => if !more? {
-                            return Ok(End::Client);
-                        },
-                        None => {
-                            Reply::error_code(ResponseCode::SysTemp, "closed to make room for another")
-                                .encode(&mut self.wire.output);
-                            return Ok(End::Room);
-                        }
-                    },
-                    () = shutdown.cancelled() => return Ok(End::Service),
-                }
+                Err(closed) => return Err(closed.into()),
+            };
+            let step = self.session.line(line.as_deref().map_err(|error| *error));
+            if let Some(end) = self.perform(step).await? {
+                return Ok(end);
             }
             if shutdown.is_cancelled() {
                 return Ok(End::Service);
@@ -139,11 +142,11 @@ impl Connection<'_> {
         loop {
             step = match step {
                 Step::Reply(reply) => {
-                    reply.encode(&mut self.wire.output);
+                    self.stream.push(&reply);
                     return Ok(None);
                 }
                 Step::Close(reply) => {
-                    reply.encode(&mut self.wire.output);
+                    self.stream.push(&reply);
                     return Ok(Some(End::Session));
                 }
                 Step::OpenMaildrop { user, password } => {
@@ -198,14 +201,14 @@ impl Connection<'_> {
             Ok(begun) => begun,
             Err(failure) => return Ok(Err(failure)),
         };
-        message.reply.encode(&mut self.wire.output);
+        self.stream.push(&message.reply);
         let mut transfer = Transfer::new(message.octets, message.extent);
         let mut piece = first;
         while let Some(octets) = piece {
             self.send_piece(&octets, &mut transfer).await?;
             piece = if transfer.is_complete() { None } else { content.chunk().await? };
         }
-        transfer.finish(&mut self.wire.output)?;
+        self.stream.write(Kind::Body, |output| transfer.finish(output))?;
         if message.extent == Extent::Whole {
             self.gateway.metrics.retrieved();
         }
@@ -233,10 +236,12 @@ impl Connection<'_> {
     /// Sends what was had from the store, in portions that keep the output small.
     async fn send_piece(&mut self, octets: &[u8], transfer: &mut Transfer) -> Result<(), Broken> {
         for portion in octets.chunks(OUTPUT_OCTETS) {
-            let before = self.wire.output.len();
-            transfer.piece(portion, &mut self.wire.output)?;
-            self.gateway.metrics.sent(self.wire.output.len() - before);
-            self.wire.flush_if_full().await?;
+            let octets = self.stream.write(Kind::Body, |output| {
+                let before = output.len();
+                transfer.piece(portion, output).map(|()| output.len() - before)
+            })?;
+            self.gateway.metrics.sent(octets);
+            self.stream.flush_if_full().await?;
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ mod args;
 mod connection;
 mod lease;
 mod metrics;
-mod wire;
 
 pub use args::Args;
 

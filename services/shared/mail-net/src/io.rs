@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 
 /// A connection as a stream of octets in both directions: TCP, TLS over it, or a pipe in memory.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+pub trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     /// The addresses of the connection.
     ///
     /// # Errors
