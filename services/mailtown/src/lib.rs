@@ -17,6 +17,7 @@ use files::FileArgs;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
+use mail_net::TcpDial;
 use ports_file::PortsFile;
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
 use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
@@ -182,6 +183,7 @@ impl Town {
             stack,
             store,
             dns,
+            dial: Arc::new(TcpDial::default()),
             name_server: Some(addresses.address(PortKey::Dns).to_string()),
             hosts: Hosts::Loopback,
             trusted_networks: options.trusted_networks.clone(),

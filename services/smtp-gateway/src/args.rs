@@ -3,8 +3,9 @@
 use crate::{Config, Hosts, Listeners, run};
 use clap::Parser;
 use ipnet::IpNet;
+use mail_net::TcpDial;
 use service_kit::cli::{self, ServiceArgs};
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 use town_config::PortKey;
 
 /// Receives mail for one domain over SMTP, and relays queued mail to other servers.
@@ -43,6 +44,7 @@ impl Args {
                 stack: launch.stack,
                 store,
                 dns,
+                dial: Arc::new(TcpDial::default()),
                 name_server,
                 hosts: self.hosts,
                 trusted_networks: self.trusted_networks,

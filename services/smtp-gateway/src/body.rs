@@ -2,7 +2,7 @@
 
 use crate::{
     commit::await_commit,
-    connection::{Cut, Gateway, Socket},
+    gateway::Gateway,
     submitter::{Submitter, out_of_time},
     trace,
 };
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use internal_api::{Accepted, ApiError, StoreClient, Submission};
 use jiff::Timestamp;
+use mail_net::{Closed, LineStream};
 use mail_proto::{
     dot::DotDecoder,
     header::separator,
@@ -19,12 +20,8 @@ use mail_proto::{
     },
 };
 use service_kit::telemetry;
-use std::{io, net::SocketAddr, time::Duration};
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-    time::{Instant, timeout},
-};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use town_config::Profile;
 
 /// A message up to this size is sent to the store in one piece; a larger one streams.
@@ -41,18 +38,24 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(55);
 /// When the connection breaks before the final dot: nothing is stored then.
 pub(crate) async fn receive(
     gateway: &Gateway,
-    socket: &mut Socket,
+    stream: &mut LineStream,
     envelope: Envelope,
     peer: SocketAddr,
-) -> Result<Reply, Cut> {
+) -> Result<Reply, Closed> {
     let limit = gateway.stack.current().limits.message_octets;
     let mut octets = 0;
     let mut dots = DotDecoder::default();
     let mut sink = Sink::new(gateway, envelope, peer);
     let mut piece = Vec::new();
-    let mut pace = Pace::new(socket);
+    let mut pace = stream.pace(PACE_OCTETS);
     loop {
-        let ended = dots.decode(&mut socket.input, &mut piece);
+        let ended = match stream.body(&mut dots, &mut pace, &mut piece).await {
+            Ok(ended) => ended,
+            Err(closed) => {
+                sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
+                return Err(closed);
+            }
+        };
         octets += piece.len() as u64;
         if octets > limit.saturating_add(sink.trace_octets) {
             sink.abandon(too_large(limit)).await;
@@ -63,17 +66,6 @@ pub(crate) async fn receive(
         if ended {
             break;
         }
-        let read = match socket.read(pace.deadline, pace.busy_until).await {
-            Ok(0) => Err(Cut::Io(io::ErrorKind::UnexpectedEof.into())),
-            read => read,
-        };
-        match read {
-            Ok(octets) => pace.keep(socket, octets),
-            Err(cut) => {
-                sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
-                return Err(cut);
-            }
-        }
     }
     let outcome = sink.finish().await;
     let counter = if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
@@ -82,27 +74,6 @@ pub(crate) async fn receive(
         Ok(accepted) => Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id)),
         Err(reply) => reply,
     })
-}
-
-/// Sees that a client sends at least [`PACE_OCTETS`] in the time that it may be idle.
-struct Pace {
-    deadline: Instant,
-    /// Then a client that has not sent them counts as idle, and may have to give way to another.
-    busy_until: Instant,
-    octets: usize,
-}
-
-impl Pace {
-    fn new(socket: &Socket) -> Self {
-        Self { deadline: socket.deadline(), busy_until: socket.busy_until(), octets: 0 }
-    }
-
-    fn keep(&mut self, socket: &Socket, octets: usize) {
-        self.octets += octets;
-        if self.octets >= PACE_OCTETS {
-            *self = Self::new(socket);
-        }
-    }
 }
 
 /// Where the message goes while it arrives.

@@ -7,6 +7,7 @@ mod batcher;
 mod body;
 mod commit;
 mod connection;
+mod gateway;
 mod metrics;
 mod policy;
 mod relay;
@@ -17,10 +18,10 @@ pub use args::Args;
 pub use relay::Hosts;
 
 use axum::Router;
-use connection::Gateway;
+use gateway::Gateway;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
-use mail_net::{AcceptLoop, Clock, ConnectionLimits};
+use mail_net::{AcceptLoop, Clock, ConnectionLimits, Dial};
 use metrics::Metrics;
 use policy::Policy;
 use prometheus_client::registry::Registry;
@@ -47,6 +48,8 @@ pub struct Config {
     pub store: StoreClient,
     /// The stack's pseudo-dns, over HTTP.
     pub dns: DnsClient,
+    /// How it connects to other servers.
+    pub dial: Arc<dyn Dial>,
     /// Where the same speaks DNS, as `host:port`.
     pub name_server: Option<String>,
     /// Where the hosts of the zone are.

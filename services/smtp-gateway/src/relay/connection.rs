@@ -1,4 +1,4 @@
-//! SMTP to an exchange: the socket on one side, the client's state machine on the other.
+//! SMTP to an exchange: the stream on one side, the client's state machine on the other.
 
 use super::{
     Context,
@@ -7,23 +7,19 @@ use super::{
     route::Exchange,
     verdict::Verdict,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use internal_api::{ApiError, ClaimedMessage, RawMessage};
+use mail_net::{Address, Clock, Closed, Ends, Hop, Kind, LineStream, StreamLimits};
 use mail_proto::{
     Mailbox,
     dot::DotEncoder,
-    line::LineDecoder,
     smtp::{
         ClientName, Reply, ReplyReader,
         client::{self, Client, Step, Transaction},
     },
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 /// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
 const REPLY_LINE_OCTETS: usize = 4096;
@@ -31,16 +27,15 @@ const REPLY_LINE_OCTETS: usize = 4096;
 const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long an exchange that has closed the connection may take over its last reply.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much is read at once, and the largest piece of a message that is encoded at once.
 const BUFFER_OCTETS: usize = 16 * 1024;
 
 /// A connection to an exchange that is ready for transactions.
 #[derive(Debug)]
 pub(crate) struct Connection {
     exchange: Arc<Exchange>,
-    stream: TcpStream,
+    stream: LineStream,
     client: Client,
-    input: BytesMut,
-    lines: LineDecoder,
     replies: ReplyReader,
     reply_timeout: Duration,
     transactions: u32,
@@ -64,18 +59,22 @@ impl Connection {
     pub(crate) async fn open(context: &Context, place: &Place, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
         let stack = context.stack.current();
         let relay = &stack.relay;
-        let connecting = timeout(relay.connect_timeout, connect(&exchange.address));
-        let stream = place.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
-        if is_own(&stream, context.listener)? {
+        let address: Address = exchange.address.parse().map_err(io::Error::other)?;
+        let connecting = timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
+        let io = place.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
+        if is_own(io.ends()?, context.listener) {
             return Err(Broken::Ourselves);
         }
-        stream.set_nodelay(true)?;
+        let limits = StreamLimits {
+            line_octets: REPLY_LINE_OCTETS,
+            read_octets: BUFFER_OCTETS,
+            silence: FINAL_REPLY_TIMEOUT,
+            write: relay.reply_timeout,
+        };
         let mut connection = Self {
             exchange: Arc::clone(exchange),
-            stream,
+            stream: LineStream::new(io, limits, Clock::system()),
             client: Client::new(ClientName::from(&stack.name)),
-            input: BytesMut::new(),
-            lines: LineDecoder::new(REPLY_LINE_OCTETS),
             replies: ReplyReader::default(),
             reply_timeout: relay.reply_timeout,
             transactions: 0,
@@ -100,7 +99,7 @@ impl Connection {
                 Step::Send(octets) => place.wait(Stage::BeforeDot, self.send(&octets)).await??,
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
-                Step::Closed => return Err(self.closed().into()),
+                Step::Closed => return Err(io::Error::from(Closed::End).into()),
                 Step::Ready | Step::Finished(_) => break,
                 Step::Await | Step::SendBody => {}
             }
@@ -128,10 +127,9 @@ impl Connection {
         self.transactions
     }
 
-    /// Whether the exchange has neither closed it nor said anything that nobody asked for.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let nothing = self.stream.try_read(&mut [0]);
-        self.input.is_empty() && nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    /// The connection, if the exchange has neither closed it nor said anything that nobody asked for.
+    pub(crate) fn if_quiet(mut self) -> Option<Self> {
+        self.stream.is_quiet().then_some(self)
     }
 
     /// Sends one message to these recipients. Returns a verdict for each, in their order.
@@ -213,7 +211,7 @@ impl Connection {
                 }
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
-                Step::Closed => return Err(self.closed().into()),
+                Step::Closed => return Err(io::Error::from(Closed::End).into()),
             };
             let reply = match sent {
                 Ok(()) => place.wait(stage, self.reply(patience)).await??,
@@ -248,71 +246,46 @@ impl Connection {
     /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
     /// exchange cannot take a part for the whole.
     async fn send_body(&mut self, place: &Place, mut raw: RawMessage) -> Result<(), Broken> {
-        if !self.input.is_empty() {
+        if self.stream.has_input() {
             // A reply to a message that was not sent yet: no later one could be told from it.
             return Err(io::Error::other("the exchange replied before it was asked").into());
         }
         let mut dots = DotEncoder::default();
-        let mut output = Vec::with_capacity(BUFFER_OCTETS);
         while let Some(chunk) = raw.chunk().await? {
             // A chunk is as large as the store pleases; the wire gets it in bounded pieces.
             for piece in chunk.chunks(BUFFER_OCTETS) {
-                dots.encode(piece, &mut output);
-                if output.len() >= BUFFER_OCTETS {
-                    place.wait(Stage::BeforeDot, self.send(&output)).await??;
-                    output.clear();
-                }
+                self.stream.write(Kind::Body, |output| dots.encode(piece, output));
+                place.wait(Stage::BeforeDot, self.stream.flush_if_full()).await?.map_err(io::Error::from)?;
             }
         }
         if place.is_stopping() {
             return Err(Interruption::Shutdown.into());
         }
-        dots.finish(&mut output);
-        Ok(place.wait(Stage::AfterDot, self.send(&output)).await??)
+        self.stream.write(Kind::Body, |output| dots.finish(output));
+        place.wait(Stage::AfterDot, self.stream.flush()).await?.map_err(io::Error::from)?;
+        Ok(())
     }
 
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        timeout(self.reply_timeout, self.stream.write_all(octets)).await?
+        self.stream.push(octets);
+        Ok(self.stream.flush().await?)
     }
 
     async fn reply(&mut self, patience: Duration) -> io::Result<Reply> {
-        let read = async {
-            loop {
-                while let Some(line) = self.lines.decode(&mut self.input) {
-                    let line = line.map_err(io::Error::other)?;
-                    if let Some(reply) = self.replies.line(&line).map_err(io::Error::other)? {
-                        return Ok(reply);
-                    }
-                }
-                self.input.reserve(BUFFER_OCTETS);
-                if self.stream.read_buf(&mut self.input).await? == 0 {
-                    return Err(self.closed());
-                }
+        let deadline = self.stream.deadline_after(patience);
+        loop {
+            let line = self.stream.line(deadline).await?.map_err(io::Error::other)?;
+            if let Some(reply) = self.replies.line(&line).map_err(io::Error::other)? {
+                return Ok(reply);
             }
-        };
-        timeout(patience, read).await?
+        }
     }
-
-    fn closed(&self) -> io::Error {
-        io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed")
-    }
-}
-
-/// Connects to `host:port`. Says what an unknown host means: a container's name is known only while it runs.
-pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
-    let unknown = |error| {
-        let text = format!("there is no host of this name now ({error}); if it is a container, it is likely stopped");
-        io::Error::new(io::ErrorKind::NotFound, text)
-    };
-    let addresses: Vec<_> = lookup_host(address).await.map_err(unknown)?.collect();
-    TcpStream::connect(&addresses[..]).await
 }
 
 /// Whether this is a connection to the socket on which this server listens.
-fn is_own(stream: &TcpStream, listener: SocketAddr) -> io::Result<bool> {
-    let (peer, own) = (stream.peer_addr()?, stream.local_addr()?);
-    let host = if listener.ip().is_unspecified() { own.ip() } else { listener.ip() };
-    Ok(peer == SocketAddr::new(host, listener.port()))
+fn is_own(ends: Ends, listener: SocketAddr) -> bool {
+    let host = if listener.ip().is_unspecified() { ends.local.ip() } else { listener.ip() };
+    ends.peer == SocketAddr::new(host, listener.port())
 }
 
 async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {

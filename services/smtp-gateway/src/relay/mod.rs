@@ -21,6 +21,7 @@ pub use route::Hosts;
 
 use crate::{Config, metrics::Metrics};
 use internal_api::StoreClient;
+use mail_net::Dial;
 use names::Names;
 use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     stack: LiveStack,
     store: StoreClient,
     names: Names,
+    dial: Arc<dyn Dial>,
     hosts: Hosts,
     metrics: Metrics,
     settlements: settle::Settlements,
@@ -42,9 +44,9 @@ pub(crate) struct Context {
 impl Context {
     /// Starts what the workers share.
     pub(crate) fn new(config: &Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, name_server, hosts, .. } = config.clone();
+        let Config { stack, store, dns, dial, name_server, hosts, .. } = config.clone();
         let names = Names::new(stack.clone(), dns, name_server);
         let settlements = settle::settlements(store.clone());
-        Self { stack, store, names, hosts, metrics, settlements, listener, parked: Arc::default() }
+        Self { stack, store, names, dial, hosts, metrics, settlements, listener, parked: Arc::default() }
     }
 }

@@ -33,7 +33,7 @@ impl Parked {
         let parked = places.by_domain.get_mut(domain)?;
         let mut good = None;
         while let (None, Some((_, connection))) = (&good, parked.pop()) {
-            good = Some(connection).filter(Connection::is_quiet);
+            good = connection.if_quiet();
         }
         if parked.is_empty() {
             places.by_domain.remove(domain);

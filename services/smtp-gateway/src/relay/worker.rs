@@ -99,7 +99,7 @@ impl Sender<'_> {
         while let Some(delivery) = self.waiting.front_mut() {
             // What was said after the message before, and unasked, would be taken for the reply to this one.
             let mut connection =
-                match connect(context, place, self.domain, kept.take().filter(Connection::is_quiet)).await {
+                match connect(context, place, self.domain, kept.take().and_then(Connection::if_quiet)).await {
                     Ok(connection) => connection,
                     Err(verdict) => {
                         settling.await;
