@@ -1,14 +1,19 @@
 //! One TCP connection to a server, blocking, with time-outs and limits.
 
 use crate::{printable, transcript::Transcript};
-use anyhow::{Context, bail};
-use bytes::{Bytes, BytesMut};
-use mail_proto::line::LineDecoder;
+use anyhow::Context;
+use bytes::Bytes;
+use mail_net::{Address, Clock, Closed, Dial, Encode, Hop, Kind, LineStream, Pace, StreamLimits, TcpDial};
+use mail_proto::dot::{DotDecoder, DotEncoder};
 use std::{
     fmt,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
-    time::{Duration, Instant},
+    io::{self, ErrorKind},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
 };
 use town_config::zone::Port;
 
@@ -18,10 +23,13 @@ const SILENCE: Duration = Duration::from_secs(5 * 60);
 /// How long one reply may take, however slowly it drips: what RFC 5321 §4.5.3.2.6 gives the longest one.
 pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long a listing or a message may take.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-const READ_OCTETS: usize = 16 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// How much is read or sent at once.
+const BUFFER_OCTETS: usize = 16 * 1024;
 /// Far more than RFC 5321 §4.5.3.1.5 and RFC 2449 §4 allow for a line of a reply.
 const LINE_OCTETS: usize = 4096;
+const LIMITS: StreamLimits =
+    StreamLimits { line_octets: LINE_OCTETS, read_octets: BUFFER_OCTETS, silence: SILENCE, write: SILENCE };
 
 /// Where a named service is, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,109 +50,115 @@ impl fmt::Display for Location {
     }
 }
 
-/// What was read and not yet understood stays in `input`, which holds one line or one read at most.
+/// A dialogue with a server.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
-    pub(crate) input: BytesMut,
-    lines: LineDecoder,
-    transcript: Transcript,
+    stream: LineStream,
+    clock: Clock,
+    runtime: Runtime,
 }
 
 impl Connection {
-    pub(crate) fn open(location: &Location, transcript: Transcript) -> anyhow::Result<Self> {
+    pub(crate) fn open(hop: Hop, location: &Location, transcript: Transcript) -> anyhow::Result<Self> {
         transcript.note(&location.to_string());
-        let stream = connect(&location.host, location.record.number.get())?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, input: BytesMut::new(), lines: LineDecoder::new(LINE_OCTETS), transcript })
+        let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+        let clock = Clock::system();
+        let dial = TcpDial::default().with_limit_per_address(CONNECT_TIMEOUT, clock.io);
+        let address = Address { host: location.host.clone(), port: location.record.number.get() };
+        let io = runtime.block_on(dial.dial(hop, &address)).map_err(|error| explain(error, &address.host))?;
+        let stream = LineStream::new(io, LIMITS, clock.clone()).with_taps(transcript.taps(&clock));
+        Ok(Self { stream, clock, runtime })
     }
 
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        Ok(self.stream.ends()?.local)
     }
 
-    pub(crate) fn send(&mut self, octets: &[u8]) -> anyhow::Result<()> {
-        self.transcript.sent(octets);
-        self.write(octets)
+    pub(crate) fn send(&mut self, line: &(impl Encode + ?Sized)) -> anyhow::Result<()> {
+        self.stream.push(line);
+        self.flush(self.stream.deadline_after(BODY_TIMEOUT))
     }
 
-    /// As [`Connection::send`]; the transcript shows `mask` instead.
-    pub(crate) fn send_secret(&mut self, octets: &[u8], mask: &str) -> anyhow::Result<()> {
-        self.transcript.sent(mask.as_bytes());
-        self.write(octets)
+    /// As [`Connection::send`]; the transcript shows its first word only.
+    pub(crate) fn send_secret(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        self.stream.write(Kind::Secret, |output| output.extend_from_slice(line));
+        self.flush(self.stream.deadline_after(BODY_TIMEOUT))
     }
 
-    fn write(&mut self, mut octets: &[u8]) -> anyhow::Result<()> {
-        let deadline = Instant::now() + BODY_TIMEOUT;
-        while !octets.is_empty() {
-            self.stream.set_write_timeout(Some(patience(deadline)?))?;
-            match self.stream.write(octets) {
-                Ok(0) => bail!("the server closed the connection"),
-                Ok(written) => octets = &octets[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => bail!("the server read nothing for {} seconds", SILENCE.as_secs()),
-                Err(error) => return Err(error).context("the connection to the server broke"),
-            }
+    /// Sends a message and its final dot.
+    pub(crate) fn send_message(&mut self, message: &[u8]) -> anyhow::Result<()> {
+        let deadline = self.stream.deadline_after(BODY_TIMEOUT);
+        let mut dots = DotEncoder::default();
+        for piece in message.chunks(BUFFER_OCTETS) {
+            self.stream.write(Kind::Body, |output| dots.encode(piece, output));
+            self.flush(deadline)?;
         }
-        Ok(())
+        self.stream.write(Kind::Body, |output| dots.finish(output));
+        self.flush(deadline)
     }
 
-    /// Reads once: at most [`READ_OCTETS`] are added to `input`.
-    pub(crate) fn fill(&mut self, deadline: Instant) -> anyhow::Result<()> {
-        self.stream.set_read_timeout(Some(patience(deadline)?))?;
-        let filled = self.input.len();
-        self.input.resize(filled + READ_OCTETS, 0);
-        let read = self.stream.read(&mut self.input[filled..]);
-        self.input.truncate(filled + read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(0) => bail!("the server closed the connection"),
-            Ok(_) => self.transcript.received(&self.input[filled..]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) => bail!("the server said nothing for {} seconds", SILENCE.as_secs()),
-            Err(error) => return Err(error).context("the connection to the server broke"),
-        }
-        Ok(())
+    fn flush(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        let Self { stream, clock, runtime } = self;
+        let flushed = runtime.block_on(async { clock.io.timeout_at(deadline, stream.flush()).await });
+        flushed.unwrap_or(Err(Closed::Unread)).map_err(|closed| self.broken(closed, deadline))
+    }
+
+    /// When a server that has this long from now on must have said what it has to say.
+    pub(crate) fn deadline_after(&self, patience: Duration) -> Instant {
+        self.stream.deadline_after(patience)
     }
 
     /// The next line, without its CRLF.
     pub(crate) fn line(&mut self, deadline: Instant) -> anyhow::Result<Bytes> {
-        loop {
-            match self.lines.decode(&mut self.input) {
-                Some(line) => return line.context("the server's reply"),
-                None => self.fill(deadline)?,
+        let line = self.runtime.block_on(self.stream.line(deadline));
+        line.map_err(|closed| self.broken(closed, deadline))?.context("the server's reply")
+    }
+
+    /// A listing or a message that comes now.
+    pub(crate) fn body(&self) -> Body {
+        let deadline = self.stream.deadline_after(BODY_TIMEOUT);
+        Body { dots: DotDecoder::default(), pace: self.stream.pace_until(deadline), deadline }
+    }
+
+    /// The octets of it that come next, and whether they are the last ones.
+    pub(crate) fn next_piece(&mut self, body: &mut Body) -> anyhow::Result<(Vec<u8>, bool)> {
+        let mut piece = Vec::new();
+        let has_ended = self.runtime.block_on(self.stream.body(&mut body.dots, &mut body.pace, &mut piece));
+        Ok((piece, has_ended.map_err(|closed| self.broken(closed, body.deadline))?))
+    }
+
+    /// What to tell the user.
+    fn broken(&self, closed: Closed, deadline: Instant) -> anyhow::Error {
+        let seconds = SILENCE.as_secs();
+        match closed {
+            Closed::End => anyhow::anyhow!("the server closed the connection"),
+            Closed::Idle | Closed::Unread if self.clock.io.instant() >= deadline => {
+                anyhow::anyhow!("the server took too long")
             }
+            Closed::Idle => anyhow::anyhow!("the server said nothing for {seconds} seconds"),
+            Closed::Unread => anyhow::anyhow!("the server read nothing for {seconds} seconds"),
+            closed => anyhow::Error::from(io::Error::from(closed)).context("the connection to the server broke"),
         }
     }
 }
 
-/// How long the next read or write may wait.
-fn patience(deadline: Instant) -> anyhow::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        bail!("the server took too long");
-    }
-    Ok(left.min(SILENCE))
+/// A listing or a message that is being received.
+#[derive(Debug)]
+pub(crate) struct Body {
+    dots: DotDecoder,
+    pace: Pace,
+    deadline: Instant,
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
-    let addresses = (host, port)
-        .to_socket_addrs()
-        .context("no such host; a container's name is known only while the container runs")?;
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && address.ip().is_loopback() => {
-                failure = io::Error::new(error.kind(), format!("{error}; is the town running?"));
-            }
-            Err(error) => failure = error,
+/// A connection that was refused on this machine has most likely a simple reason.
+fn explain(error: io::Error, host: &str) -> io::Error {
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match error.kind() {
+        ErrorKind::ConnectionRefused if is_here => {
+            io::Error::new(error.kind(), format!("{error}; is the town running?"))
         }
+        _ => error,
     }
-    Err(failure.into())
 }
 
 /// Octets that are shown to a user as the server's words.

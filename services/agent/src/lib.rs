@@ -1,7 +1,7 @@
 //! The command-line mail client: a dialogue for people, and two commands for scripts.
 //!
-//! One connection at a time and nothing to do meanwhile, so plain blocking sockets with time-outs. Only DNS has its client in
-//! common with the relay, which does not block.
+//! One connection at a time and nothing to do meanwhile, so all of it blocks. Sockets and DNS are those of the gateways,
+//! which do not block: each has a small runtime of its own.
 
 mod args;
 mod batch;

@@ -1,17 +1,16 @@
 //! Reads a maildrop by POP3. Listings and messages are passed on piece by piece and never held.
 
 use crate::{
-    connection::{BODY_TIMEOUT, Connection, Location, REPLY_TIMEOUT, words},
+    connection::{Connection, Location, REPLY_TIMEOUT, words},
     transcript::Transcript,
 };
 use anyhow::{Context, ensure};
+use mail_net::Hop;
 use mail_proto::{
     Mailbox,
-    dot::DotDecoder,
     pop3::{Command, Password, StatusLine},
 };
 use memchr::memmem;
-use std::time::Instant;
 
 /// The most lines of a listing.
 const LISTING_LINES: u64 = 1_000_000;
@@ -33,7 +32,7 @@ impl Maildrop {
     /// Connects, and returns the greeting too.
     pub(crate) fn connect(location: Location, transcript: Transcript) -> anyhow::Result<(Self, StatusLine)> {
         let open = || {
-            let mut connection = Connection::open(&location, transcript)?;
+            let mut connection = Connection::open(Hop::ClientToPop3, &location, transcript)?;
             let greeting = status(&mut connection)?;
             Ok((connection, greeting))
         };
@@ -52,7 +51,7 @@ impl Maildrop {
     pub(crate) fn ask(&mut self, command: &Command) -> anyhow::Result<StatusLine> {
         let wire = command.to_wire();
         match command {
-            Command::Pass(_) => self.connection.send_secret(wire.as_bytes(), "PASS ****\r\n")?,
+            Command::Pass(_) => self.connection.send_secret(wire.as_bytes())?,
             _ => self.connection.send(wire.as_bytes())?,
         }
         status(&mut self.connection)
@@ -101,25 +100,22 @@ impl Maildrop {
     }
 
     fn octets(&mut self, limit: u64, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let deadline = Instant::now() + BODY_TIMEOUT;
-        let mut dots = DotDecoder::default();
+        let mut body = self.connection.body();
         let mut total = 0;
         loop {
-            let mut piece = Vec::new();
-            let ended = dots.decode(&mut self.connection.input, &mut piece);
+            let (piece, has_ended) = self.connection.next_piece(&mut body)?;
             total += piece.len() as u64;
             ensure!(total <= limit, "the server sends more than {limit} octets");
             take(&piece)?;
-            if ended {
+            if has_ended {
                 return Ok(());
             }
-            self.connection.fill(deadline)?;
         }
     }
 }
 
 fn status(connection: &mut Connection) -> anyhow::Result<StatusLine> {
-    let line = connection.line(Instant::now() + REPLY_TIMEOUT)?;
+    let line = connection.line(connection.deadline_after(REPLY_TIMEOUT))?;
     // Its text holds that of its cause, so the cause is left out.
     StatusLine::parse(line).map_err(|error| anyhow::anyhow!("{error}"))
 }

@@ -5,15 +5,15 @@ use crate::{
     transcript::Transcript,
 };
 use anyhow::{Context, bail};
+use mail_net::Hop;
 use mail_proto::{
     Mailbox, ReversePath,
-    dot::DotEncoder,
     smtp::{
         ClientName, Reply, ReplyReader,
         client::{Client, Step, Transaction, Verdict},
     },
 };
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
 /// What goes to a server in one transaction.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ fn converse(
     transcript: Transcript,
     Submission { from, recipients, message }: Submission<'_>,
 ) -> anyhow::Result<Result<Vec<Reply>, Reply>> {
-    let mut connection = Connection::open(location, transcript)?;
+    let mut connection = Connection::open(Hop::AgentToSmtp, location, transcript)?;
     let mut client = Client::new(client_name(connection.local_address()?)?);
     let transaction = Transaction {
         reverse_path: ReversePath::Mailbox(from.clone()),
@@ -52,8 +52,8 @@ fn converse(
     loop {
         match step {
             Step::Await => {}
-            Step::Send(octets) => connection.send(&octets)?,
-            Step::SendBody => connection.send(&stuffed(message))?,
+            Step::Send(octets) => connection.send(octets.as_slice())?,
+            Step::SendBody => connection.send_message(message)?,
             Step::Ready => {
                 step = client.begin(&transaction);
                 continue;
@@ -61,7 +61,7 @@ fn converse(
             Step::Finished(verdicts) => {
                 // The verdicts stand, whether or not there is a goodbye.
                 if let Step::Send(quit) = client.quit() {
-                    let _ = connection.send(&quit).and_then(|()| next_reply(&mut connection));
+                    let _ = connection.send(quit.as_slice()).and_then(|()| next_reply(&mut connection));
                 }
                 return Ok(Ok(verdicts.into_iter().filter_map(Verdict::into_reply).collect()));
             }
@@ -79,7 +79,7 @@ pub(crate) fn queued_as(reply: &Reply) -> String {
 }
 
 fn next_reply(connection: &mut Connection) -> anyhow::Result<Reply> {
-    let deadline = Instant::now() + REPLY_TIMEOUT;
+    let deadline = connection.deadline_after(REPLY_TIMEOUT);
     let mut reader = ReplyReader::default();
     loop {
         let line = connection.line(deadline)?;
@@ -97,12 +97,4 @@ fn client_name(address: SocketAddr) -> anyhow::Result<ClientName> {
         SocketAddr::V6(address) => format!("[IPv6:{}]", address.ip()),
     };
     Ok(literal.parse()?)
-}
-
-fn stuffed(message: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let mut encoder = DotEncoder::default();
-    encoder.encode(message, &mut octets);
-    encoder.finish(&mut octets);
-    octets
 }

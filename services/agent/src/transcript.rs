@@ -1,6 +1,9 @@
 //! What `--verbose` prints: the dialogue with a server, line by line, on standard error.
 
 use crate::printable;
+use jiff::Timestamp;
+use mail_net::{Clock, Direction, Kind, Tap, Taps};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The octets of one line that are shown: a server may send lines without end.
 const SHOWN_OCTETS: usize = 500;
@@ -9,13 +12,11 @@ const SHOWN_OCTETS: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Transcript {
     on: bool,
-    sent: Lines,
-    received: Lines,
 }
 
 impl Transcript {
     pub(crate) fn new(on: bool) -> Self {
-        Self { on, sent: Lines::default(), received: Lines::default() }
+        Self { on }
     }
 
     /// Shows a remark that is part of no dialogue.
@@ -25,19 +26,41 @@ impl Transcript {
         }
     }
 
-    /// Shows what was sent. A caller masks secrets first.
-    pub(crate) fn sent(&mut self, octets: &[u8]) {
-        if self.on {
-            self.sent.take(octets, |line| eprintln!("C: {line}"));
+    /// What shows a dialogue.
+    pub(crate) fn taps(&self, clock: &Clock) -> Taps {
+        match self.on {
+            true => Taps::new(vec![Arc::new(Shown::default())], |_| false, clock.wall.clone()),
+            false => Taps::none(),
         }
     }
+}
 
-    /// Shows what was received.
-    pub(crate) fn received(&mut self, octets: &[u8]) {
-        if self.on {
-            self.received.take(octets, |line| eprintln!("S: {line}"));
+/// The dialogue so far.
+#[derive(Debug, Default)]
+struct Shown {
+    sent: Mutex<Lines>,
+    received: Mutex<Lines>,
+}
+
+impl Tap for Shown {
+    fn saw(&self, _: Timestamp, direction: Direction, kind: Kind, octets: &[u8]) {
+        let (lines, mark) = match direction {
+            Direction::Sent => (&self.sent, "C:"),
+            Direction::Received => (&self.received, "S:"),
+        };
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let show = |line: &str| eprintln!("{mark} {line}");
+        match kind {
+            Kind::Line | Kind::Body => lines.take(octets, show),
+            Kind::Secret => lines.take(&masked(octets), show),
         }
     }
+}
+
+/// The line of a command without what follows its first word.
+fn masked(line: &[u8]) -> Vec<u8> {
+    let verb = line.split(|&octet| octet == b' ').next().unwrap_or_default();
+    [verb, b" ****\r\n"].concat()
 }
 
 /// Cuts octets into printable lines of bounded length.
@@ -93,6 +116,11 @@ mod tests {
             }
             assert_eq!(shown, expected, "in chunks of {chunk}");
         }
+    }
+
+    #[test]
+    fn a_password_is_masked() {
+        assert_eq!(masked(b"PASS my secret\r\n"), b"PASS ****\r\n");
     }
 
     #[test]
