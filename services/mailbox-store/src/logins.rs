@@ -4,7 +4,7 @@ use crate::{
     accounts::Accounts,
     metrics::Metrics,
     passwords::{Digest, NOBODY},
-    store::{Result, Store},
+    store::{self, Result},
 };
 use mail_proto::Mailbox;
 use moka::sync::Cache;
@@ -29,7 +29,7 @@ impl Logins {
     }
 
     /// Whether there is such an account and this is its password.
-    pub(crate) async fn verify(&self, store: &dyn Store, address: &Mailbox, password: &str) -> Result<bool> {
+    pub(crate) async fn verify(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
         self.accounts.check_now(address).await?;
         let hash = store.password_hash(address).await?;
         let digest = hash.as_deref().map(|hash| self.accounts.digest(address, hash, password));

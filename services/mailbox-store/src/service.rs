@@ -6,7 +6,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        Clock, EventRetention, Store, StoreError,
+        Clock, EventRetention, Lifecycle, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -104,7 +104,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         let accounts = Arc::new(accounts);
         let known = synchronise_at_start(&accounts, &*store, at_start).await?;
         let api = Api {
-            store: Arc::clone(&store),
+            accounts: store.clone(),
+            messages: store.clone(),
+            events: store.clone(),
+            maildrops: store.clone(),
+            queue: store.clone(),
             logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
             metrics,
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
@@ -115,12 +119,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             api: api::routes(Arc::new(api)),
             description: api::description(),
             metrics: Arc::new(registry),
-            readiness: readiness(&store),
+            readiness: readiness(store.clone()),
             token,
             hosts: stack.http_hosts(),
         };
-        let maintenance = telemetry::spawn(maintain(Arc::clone(&store), stack.clone(), shutdown.clone()));
-        let sweeping = telemetry::spawn(sweep(Arc::clone(&store)));
+        let maintenance = telemetry::spawn(maintain(store.clone(), stack.clone(), shutdown.clone()));
+        let sweeping = telemetry::spawn(sweep(store.clone()));
         let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known));
         let checking = accounts.check_all(shutdown.clone());
         let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
@@ -224,15 +228,14 @@ async fn announce(directory: Option<PathBuf>, address: SocketAddr) {
     }
 }
 
-fn readiness(store: &Arc<dyn Store>) -> Readiness {
-    let store = Arc::clone(store);
+fn readiness(store: Arc<dyn Lifecycle>) -> Readiness {
     Arc::new(move || {
         let store = Arc::clone(&store);
         Box::pin(async move { store.probe().await.map_err(|error| error.to_string()) })
     })
 }
 
-async fn maintain(store: Arc<dyn Store>, stack: LiveStack, shutdown: CancellationToken) {
+async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, shutdown: CancellationToken) {
     let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
     while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
         let maintained = async {
@@ -250,7 +253,7 @@ async fn maintain(store: Arc<dyn Store>, stack: LiveStack, shutdown: Cancellatio
 }
 
 /// Removes what was deleted, portion by portion. Rests for as long as each took, so that others get to write.
-async fn sweep(store: Arc<dyn Store>) {
+async fn sweep(store: Arc<dyn Lifecycle>) {
     let mut deletions = store.deletions();
     loop {
         let started = Instant::now();

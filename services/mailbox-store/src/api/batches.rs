@@ -46,7 +46,7 @@ pub(super) async fn settle(
 
 async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: ClaimSettlement) -> SettlementOutcome {
     let settlement = Settlement { message, outcomes, failure_message: None };
-    match api.store.settle(&lease, settlement, MessageStream::empty()).await {
+    match api.queue.settle(&lease, settlement, MessageStream::empty()).await {
         Ok(()) => SettlementOutcome::Settled,
         Err(error) => SettlementOutcome::Refused(error.into()),
     }
@@ -54,7 +54,7 @@ async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: Cla
 
 async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {
     let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets());
-    match api.store.submit(item.submission, message).await {
+    match api.messages.submit(item.submission, message).await {
         Ok(submitted) => BatchOutcome::Accepted(submitted.into()),
         Err(error) => BatchOutcome::Refused(error.into()),
     }

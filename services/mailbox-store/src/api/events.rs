@@ -74,13 +74,13 @@ pub(super) async fn list(
     let resumed = headers.get(LAST_EVENT_ID).and_then(|cursor| cursor.to_str().ok());
     let after = match resumed.or(query.after.as_deref()) {
         None => EventPosition::default(),
-        Some(LATEST) => api.store.last_event().await?,
+        Some(LATEST) => api.events.last_event().await?,
         Some(cursor) => cursor.parse().map_err(|error| invalid(format!("after: {error}")))?,
     };
     if accepts_stream(&headers) {
         return stream_events(&api, after);
     }
-    let page = match api.store.events(after, limit).await? {
+    let page = match api.events.events(after, limit).await? {
         page if page.events.is_empty() && wait > 0 => {
             let waiting = wait_for_events(&api, after, limit);
             timeout(Duration::from_secs(u64::from(wait)), waiting).await.unwrap_or(Ok(page))?
@@ -103,7 +103,7 @@ pub(super) async fn of_message(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Result<Json<MessageEvents>, Problem> {
-    let events = api.store.message_events(message(&id)?).await?;
+    let events = api.events.message_events(message(&id)?).await?;
     if events.is_empty() {
         return Err(ProblemKind::MessageUnknown.into());
     }
@@ -160,9 +160,9 @@ impl Feed {
 /// The first page after `after` that is not empty. At a shutdown, an empty one.
 async fn wait_for_events(api: &Api, mut after: EventPosition, limit: u32) -> Result<EventPage, StoreError> {
     // From before the first look, so that no event falls between looking and waiting.
-    let mut changes = api.store.event_changes();
+    let mut changes = api.events.event_changes();
     loop {
-        let page = api.store.events(after, limit).await?;
+        let page = api.events.events(after, limit).await?;
         if !page.events.is_empty() || api.shutdown.is_cancelled() {
             return Ok(page);
         }

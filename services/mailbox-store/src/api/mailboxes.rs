@@ -25,7 +25,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<MailboxPage>, Problem> {
-    Ok(Json(api.store.mailboxes(page.after().unwrap_or_default(), page.limit()?).await?))
+    Ok(Json(api.accounts.mailboxes(page.after().unwrap_or_default(), page.limit()?).await?))
 }
 
 /// Whether there is such a mailbox, and how full it is.
@@ -41,7 +41,7 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
 ) -> Result<Json<MailboxSummary>, Problem> {
-    Ok(Json(api.store.mailbox(&mailbox(&address)?).await.map_err(|error| api.problem(error))?))
+    Ok(Json(api.accounts.mailbox(&mailbox(&address)?).await.map_err(|error| api.problem(error))?))
 }
 
 /// The messages in a maildrop, in order of arrival: what POP3 lists.
@@ -66,7 +66,7 @@ pub(super) async fn messages(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<MaildropPage>, Problem> {
     let address = mailbox(&address)?;
-    let page = api.store.maildrop(&address, page.after_message()?, page.limit()?).await;
+    let page = api.maildrops.maildrop(&address, page.after_message()?, page.limit()?).await;
     Ok(Json(page.map_err(|error| api.problem(error))?))
 }
 
@@ -84,6 +84,6 @@ pub(super) async fn raw(
     State(api): State<Arc<Api>>,
     Path((address, id)): Path<(String, String)>,
 ) -> Result<StoredMessage, Problem> {
-    let raw = api.store.delivered_raw(&mailbox(&address)?, message(&id)?).await;
+    let raw = api.maildrops.delivered_raw(&mailbox(&address)?, message(&id)?).await;
     raw.map_err(|error| api.problem(error))
 }

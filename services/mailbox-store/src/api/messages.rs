@@ -28,7 +28,7 @@ pub(super) async fn submit(
     Frame(body): Frame,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let (submission, message) = frames::read::<Submission>(body, api.message_octets()).await?;
-    let submitted = api.store.submit(submission, message).await?;
+    let submitted = api.messages.submit(submission, message).await?;
     let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(submitted.into())))
 }
@@ -49,7 +49,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<MessagePage>, Problem> {
-    Ok(Json(api.store.messages(page.after_message()?, page.limit()?).await?))
+    Ok(Json(api.messages.messages(page.after_message()?, page.limit()?).await?))
 }
 
 /// A message's envelope, and where it is.
@@ -63,7 +63,7 @@ pub(super) async fn list(
     ),
 )]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Message>, Problem> {
-    Ok(Json(api.store.message(message(&id)?).await?))
+    Ok(Json(api.messages.message(message(&id)?).await?))
 }
 
 /// A message as it was received.
@@ -77,5 +77,5 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
     ),
 )]
 pub(super) async fn raw(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StoredMessage, Problem> {
-    Ok(api.store.raw(message(&id)?).await?)
+    Ok(api.messages.raw(message(&id)?).await?)
 }

@@ -1,4 +1,4 @@
-//! The HTTP API: `internal_api` over a [`Store`].
+//! The HTTP API: `internal_api` over a store. Each module uses the part of the store that it needs.
 
 mod batches;
 mod events;
@@ -18,7 +18,7 @@ pub(crate) use openapi::description;
 use crate::{
     logins::Logins,
     metrics::Metrics,
-    store::{Store, StoreError},
+    store::{Accounts, Events, Maildrops, Messages, Queue, StoreError},
 };
 use axum::{
     Router,
@@ -44,7 +44,11 @@ const TRACE_OCTETS: u64 = 64 * 1024;
 
 /// What the handlers share.
 pub(crate) struct Api {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) messages: Arc<dyn Messages>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) maildrops: Arc<dyn Maildrops>,
+    pub(crate) queue: Arc<dyn Queue>,
     pub(crate) logins: Logins,
     pub(crate) metrics: Metrics,
     /// As many callers may stream events at once.

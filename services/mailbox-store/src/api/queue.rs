@@ -47,7 +47,7 @@ pub(super) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<QueuePage>, Problem> {
     let after = page.after().map(str::parse::<QueuePosition>).transpose()?;
-    Ok(axum::Json(api.store.queue(after, page.limit()?).await?))
+    Ok(axum::Json(api.queue.queue(after, page.limit()?).await?))
 }
 
 /// Makes everything due that nobody is trying already.
@@ -56,7 +56,7 @@ pub(super) async fn list(
     responses((status = 200, description = "Done", body = Flushed)),
 )]
 pub(super) async fn flush(State(api): State<Arc<Api>>) -> Result<axum::Json<Flushed>, Problem> {
-    Ok(axum::Json(api.store.flush_queue().await?))
+    Ok(axum::Json(api.queue.flush_queue().await?))
 }
 
 /// Leases due messages of one domain to a relay worker, or waits until there are some. Answers with a line of JSON
@@ -81,9 +81,9 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
     let inline_octets = within("inline_octets", request.inline_octets, 0..=1024 * 1024)?;
     let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
     // From before the first look, so that no change falls between looking and waiting.
-    let mut changes = api.store.queue_changes();
+    let mut changes = api.queue.queue_changes();
     loop {
-        let next_due_at = match api.store.claim(lease, limit, request.except.clone()).await? {
+        let next_due_at = match api.queue.claim(lease, limit, request.except.clone()).await? {
             ClaimOutcome::Claimed(claim) => return Ok(claimed(&api, claim, inline_octets.into()).await),
             ClaimOutcome::NothingDue { next_due_at } => next_due_at,
         };
@@ -110,7 +110,7 @@ async fn claimed(api: &Api, mut claim: Claim, mut room: u64) -> Response {
     let first = claim.messages.iter().take_while(fits).map(|message| message.id).collect();
     // What cannot be had here and now the worker asks for by itself, and hears why.
     let bodies =
-        timeout(BODIES_TIMEOUT, api.store.inline_bodies(first)).await.ok().and_then(Result::ok).unwrap_or_default();
+        timeout(BODIES_TIMEOUT, api.messages.inline_bodies(first)).await.ok().and_then(Result::ok).unwrap_or_default();
     claim.messages.iter_mut().for_each(|message| message.inline = bodies.contains_key(&message.id));
     let mut body = BytesMut::from(frame(&claim));
     claim
@@ -141,7 +141,7 @@ pub(super) async fn renew(
     Path(name): Path<String>,
     Json(renewal): Json<Renewal>,
 ) -> Result<StatusCode, Problem> {
-    api.store.renew_claim(&name, lease(renewal.lease_seconds)?).await?;
+    api.queue.renew_claim(&name, lease(renewal.lease_seconds)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -164,6 +164,6 @@ pub(super) async fn settle(
 ) -> Result<StatusCode, Problem> {
     let limit_octets = api.message_octets().max(FAILURE_MESSAGE_OCTETS);
     let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets).await?;
-    api.store.settle(&lease, settlement, failure_message).await?;
+    api.queue.settle(&lease, settlement, failure_message).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,7 @@ use super::{
     extract::{Json, Path, invalid, mailbox},
     lease,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Maildrops, StoreError};
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
@@ -53,10 +53,10 @@ pub(super) async fn open(
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
     let Ok(address) = mailbox(&address) else { return Err(ProblemKind::AuthenticationFailed.into()) };
-    if !api.logins.verify(&*api.store, &address, &open.password).await? {
+    if !api.logins.verify(&*api.accounts, &address, &open.password).await? {
         return Err(ProblemKind::AuthenticationFailed.into());
     }
-    Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.store, address, session, lease).await?)))
+    Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.maildrops, address, session, lease).await?)))
 }
 
 /// The name that the caller has chosen, or else a new one.
@@ -72,7 +72,7 @@ fn session_name(headers: &HeaderMap) -> Result<String, Problem> {
 
 /// Opens a maildrop, and closes it again if the caller has gone meanwhile: nobody would renew the lock or use it.
 async fn open_for_caller(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Maildrops>,
     address: Mailbox,
     session: String,
     lease: Duration,
@@ -107,7 +107,7 @@ pub(super) async fn renew(
     Path((address, session)): Path<(String, String)>,
     Json(renewal): Json<Renewal>,
 ) -> Result<StatusCode, Problem> {
-    api.store.renew_maildrop(&mailbox(&address)?, &session, lease(renewal.lease_seconds)?).await?;
+    api.maildrops.renew_maildrop(&mailbox(&address)?, &session, lease(renewal.lease_seconds)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -129,17 +129,21 @@ pub(super) async fn update(
     Json(update): Json<MaildropUpdate>,
 ) -> Result<StatusCode, Problem> {
     let address = mailbox(&address)?;
-    let updated = api.store.update_maildrop(&address, &session, update.delete).await;
+    let updated = api.maildrops.update_maildrop(&address, &session, update.delete).await;
     if let Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) = &updated {
         // The session has ended all the same (RFC 1939 §6).
-        tokio::spawn(api.shutdown.clone().run_until_cancelled_owned(unlock(Arc::clone(&api.store), address, session)));
+        tokio::spawn(api.shutdown.clone().run_until_cancelled_owned(unlock(
+            Arc::clone(&api.maildrops),
+            address,
+            session,
+        )));
     }
     updated?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Unlocks a maildrop as soon as the storage takes changes again. After so many tries its lease has mostly run out.
-async fn unlock(store: Arc<dyn Store>, address: Mailbox, session: String) {
+async fn unlock(store: Arc<dyn Maildrops>, address: Mailbox, session: String) {
     for _ in 0..UNLOCK_TRIES {
         match store.close_maildrop(&address, &session).await {
             Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) => tokio::time::sleep(UNLOCK_PAUSE).await,
@@ -158,7 +162,7 @@ pub(super) async fn close(
     State(api): State<Arc<Api>>,
     Path((address, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    api.store.close_maildrop(&mailbox(&address)?, &session).await?;
+    api.maildrops.close_maildrop(&mailbox(&address)?, &session).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,7 +191,8 @@ mod tests {
         let fixture = Fixture::new(Arc::new(store.unwrap()), clock, Box::new(directory)).await;
         let a = mailbox("a@local.test");
         {
-            let opening = open_for_caller(&fixture.store, a.clone(), "gone".to_owned(), MINUTE);
+            let maildrops: Arc<dyn Maildrops> = fixture.store.clone();
+            let opening = open_for_caller(&maildrops, a.clone(), "gone".to_owned(), MINUTE);
             tokio::pin!(opening);
             assert!(poll!(opening).is_pending());
         }

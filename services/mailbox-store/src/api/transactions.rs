@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Json<Accepted>, Problem> {
     // What cannot name a transaction names none.
     let submitted = match Submission::is_transaction(&name) {
-        true => api.store.transaction(&name).await?,
+        true => api.messages.transaction(&name).await?,
         false => None,
     };
     let id = submitted.ok_or(ProblemKind::TransactionUnknown)?;

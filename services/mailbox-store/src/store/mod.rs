@@ -1,4 +1,4 @@
-//! What is durable, behind one trait.
+//! What is durable, behind six traits: one for each kind of caller. [`Store`] is all of them.
 //!
 //! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
 //! holds every backend to them.
@@ -124,7 +124,8 @@ pub struct StoredMessage {
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }
 
-/// Accounts, messages, maildrops and the outbound queue of one stack.
+/// Accounts, messages, maildrops and the outbound queue of one stack. Each caller takes the part that it needs; these
+/// promises hold for all of them:
 ///
 /// - **Durable**: a call that changes something returns after the change would survive the machine's loss
 ///   of power. A call that fails has changed nothing, except that after [`StoreError::Unavailable`] or an
@@ -150,8 +151,13 @@ pub struct StoredMessage {
 ///   the rest from being listed, claimed or read.
 /// - **Bounded**: what waits to be written is bounded, and beyond that refused with
 ///   [`StoreError::Overloaded`]; messages stream in both directions.
+pub trait Store: Accounts + Messages + Events + Maildrops + Queue + Lifecycle {}
+
+impl<T: Accounts + Messages + Events + Maildrops + Queue + Lifecycle> Store for T {}
+
+/// Who has a mailbox here, and how they log in.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Accounts: Send + Sync {
     /// Adds these accounts, or updates their quotas and the password hashes that are given. Removes none; returns how
     /// many others there are.
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64>;
@@ -170,7 +176,11 @@ pub trait Store: Send + Sync {
 
     /// The mailboxes whose address comes after `after`, at most `limit`.
     async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage>;
+}
 
+/// Messages as such: submitting them, and looking at them wherever they stand.
+#[async_trait]
+pub trait Messages: Send + Sync {
     /// Stores a message: those recipients that have a mailbox with room here find it in their maildrop, for all
     /// others it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted>;
@@ -191,14 +201,11 @@ pub trait Store: Send + Sync {
     /// The octets of these messages as they were received, as far as they can be had at once; to be asked for
     /// small ones only.
     async fn inline_bodies(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>>;
+}
 
-    /// A message as the reader of this maildrop gets it: after a `Return-Path:` line (RFC 5321 §4.4) if the
-    /// store added them when the message was submitted.
-    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage>;
-
-    /// The messages in this maildrop that came after `after`, at most `limit`.
-    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage>;
-
+/// What happened to messages. A change and its events are durable together.
+#[async_trait]
+pub trait Events: Send + Sync {
     /// What happened to messages after `after`, in the order of commits, at most `limit` events.
     async fn events(&self, after: EventPosition, limit: u32) -> Result<EventPage>;
 
@@ -210,6 +217,17 @@ pub trait Store: Send + Sync {
 
     /// Changes when this store has written events. Other stores of the same database may have written some, too.
     fn event_changes(&self) -> watch::Receiver<()>;
+}
+
+/// Maildrops, and sessions on them.
+#[async_trait]
+pub trait Maildrops: Send + Sync {
+    /// A message as the reader of this maildrop gets it: after a `Return-Path:` line (RFC 5321 §4.4) if the
+    /// store added them when the message was submitted.
+    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage>;
+
+    /// The messages in this maildrop that came after `after`, at most `limit`.
+    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage>;
 
     /// Locks a maildrop for a session of this name and lists it; [`StoreError::MaildropInUse`] while a session of
     /// another name lives.
@@ -220,12 +238,16 @@ pub trait Store: Send + Sync {
 
     /// Deletes all of these from the maildrop and unlocks it; [`StoreError::LeaseLost`] once the lock has run
     /// out and any of them is there. What is not in the maildrop counts as deleted, so a call whose answer was lost can be
-    /// repeated. Many messages are only hidden: [`Store::sweep`] removes them.
+    /// repeated. Many messages are only hidden: [`Lifecycle::sweep`] removes them.
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()>;
 
     /// Unlocks a maildrop, if this session still holds it.
     async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()>;
+}
 
+/// The outbound queue, and the claims of relay workers.
+#[async_trait]
+pub trait Queue: Send + Sync {
     /// The queue's entries after `after`, by message and recipient, at most `limit`.
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage>;
 
@@ -247,7 +269,11 @@ pub trait Store: Send + Sync {
 
     /// Makes everything due that is not claimed, some entries at a time: when it fails, some are due and some are not.
     async fn flush_queue(&self) -> Result<Flushed>;
+}
 
+/// What keeps a store going, from its start to its end.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
     /// Fails when nothing can be written.
     async fn probe(&self) -> Result<()>;
 

@@ -41,8 +41,8 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, ClaimOutcome, Clock, EventRetention, MessageStream, QueuePosition, Result, Store, StoreError,
-    StoredMessage, Submitted,
+    Account, Accounts, ClaimOutcome, Clock, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
+    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
@@ -92,7 +92,7 @@ pub struct PostgresStore {
 }
 
 #[async_trait]
-impl Store for PostgresStore {
+impl Accounts for PostgresStore {
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
         self.database.write(&accounts, |tx, accounts| accounts::put(tx, accounts).boxed()).await
     }
@@ -118,7 +118,10 @@ impl Store for PostgresStore {
     async fn mailboxes(&self, after: &str, limit: u32) -> Result<MailboxPage> {
         self.database.read(after, |tx, after| accounts::page(tx, after, limit).boxed()).await
     }
+}
 
+#[async_trait]
+impl Messages for PostgresStore {
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
         check(&submission)?;
         let message = if self.adds_return_path { message.set_apart().await } else { message };
@@ -154,21 +157,10 @@ impl Store for PostgresStore {
     async fn inline_bodies(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
         self.database.read(&ids, |tx, ids| messages::inline_bodies(tx, ids).boxed()).await
     }
+}
 
-    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
-        let address = address.to_string();
-        let find = self.database.read(&address, |tx, address| messages::delivered_location(tx, address, id).boxed());
-        let found = find.await?;
-        let location = self.decoded(found).await?;
-        self.stream(location).await
-    }
-
-    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
-        let page = self.database.read(address, |tx, address| maildrop::page(tx, address, after, limit).boxed());
-        let page = page.await?;
-        Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
-    }
-
+#[async_trait]
+impl Events for PostgresStore {
     async fn events(&self, after: EventPosition, limit: u32) -> Result<EventPage> {
         self.database.read(&after, |tx, after| events::page(tx, *after, limit).boxed()).await
     }
@@ -183,6 +175,23 @@ impl Store for PostgresStore {
 
     fn event_changes(&self) -> Receiver<()> {
         self.database.event_changes().subscribe()
+    }
+}
+
+#[async_trait]
+impl Maildrops for PostgresStore {
+    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
+        let address = address.to_string();
+        let find = self.database.read(&address, |tx, address| messages::delivered_location(tx, address, id).boxed());
+        let found = find.await?;
+        let location = self.decoded(found).await?;
+        self.stream(location).await
+    }
+
+    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
+        let page = self.database.read(address, |tx, address| maildrop::page(tx, address, after, limit).boxed());
+        let page = page.await?;
+        Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
@@ -209,7 +218,10 @@ impl Store for PostgresStore {
         let close = (address.to_string(), session);
         self.database.write(&close, |tx, (address, session)| maildrop::unlock(tx, address, session).boxed()).await
     }
+}
 
+#[async_trait]
+impl Queue for PostgresStore {
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
         let page = self.database.read(&after, |tx, after| queue::page(tx, after.as_ref(), limit).boxed()).await?;
         let next_after = page.next_after.map(|position| position.to_string());
@@ -261,7 +273,10 @@ impl Store for PostgresStore {
             }
         }
     }
+}
 
+#[async_trait]
+impl Lifecycle for PostgresStore {
     async fn probe(&self) -> Result<()> {
         space::require_room(self.spool.clone()).await?;
         self.database.write(&(), |tx, ()| maintenance::probe(tx).boxed()).await

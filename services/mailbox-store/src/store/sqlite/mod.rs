@@ -34,8 +34,8 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, ClaimOutcome, Clock, EventRetention, MessageStream, QueuePosition, Result, Store, StoreError,
-    StoredMessage, Submitted, records::check,
+    Account, Accounts, ClaimOutcome, Clock, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
+    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -79,7 +79,7 @@ pub struct SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl Accounts for SqliteStore {
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
         self.writer.write(move |tx| accounts::put(tx, &accounts)).await
     }
@@ -107,7 +107,10 @@ impl Store for SqliteStore {
         let after = after.to_owned();
         self.readers.read(move |connection| accounts::page(connection, &after, limit)).await
     }
+}
 
+#[async_trait]
+impl Messages for SqliteStore {
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted> {
         check(&submission)?;
         let message = if self.adds_return_path { message.set_apart().await } else { message };
@@ -141,21 +144,10 @@ impl Store for SqliteStore {
     async fn inline_bodies(&self, ids: Vec<MessageId>) -> Result<HashMap<MessageId, Bytes>> {
         self.readers.read(move |connection| messages::inline_bodies(connection, &ids)).await
     }
+}
 
-    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
-        let address = address.to_string();
-        let find = move |connection: &_| messages::delivered_location(connection, &address, id);
-        let found = self.readers.read(find).await?;
-        let location = self.decoded(found).await?;
-        self.stream(location).await
-    }
-
-    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
-        let address = address.clone();
-        let page = self.readers.read(move |connection| maildrop::page(connection, &address, after, limit)).await?;
-        Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
-    }
-
+#[async_trait]
+impl Events for SqliteStore {
     async fn events(&self, after: EventPosition, limit: u32) -> Result<EventPage> {
         self.readers.read(move |connection| events::page(connection, after, limit)).await
     }
@@ -170,6 +162,23 @@ impl Store for SqliteStore {
 
     fn event_changes(&self) -> watch::Receiver<()> {
         self.event_changes.subscribe()
+    }
+}
+
+#[async_trait]
+impl Maildrops for SqliteStore {
+    async fn delivered_raw(&self, address: &Mailbox, id: MessageId) -> Result<StoredMessage> {
+        let address = address.to_string();
+        let find = move |connection: &_| messages::delivered_location(connection, &address, id);
+        let found = self.readers.read(find).await?;
+        let location = self.decoded(found).await?;
+        self.stream(location).await
+    }
+
+    async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage> {
+        let address = address.clone();
+        let page = self.readers.read(move |connection| maildrop::page(connection, &address, after, limit)).await?;
+        Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
@@ -201,7 +210,10 @@ impl Store for SqliteStore {
         let (address, session) = (address.to_string(), session.to_owned());
         self.writer.write(move |tx| maildrop::unlock(tx, &address, &session)).await
     }
+}
 
+#[async_trait]
+impl Queue for SqliteStore {
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
         let now = (self.clock)();
         let page = self.readers.read(move |connection| queue::page(connection, after.as_ref(), limit, now)).await?;
@@ -246,7 +258,10 @@ impl Store for SqliteStore {
             }
         }
     }
+}
 
+#[async_trait]
+impl Lifecycle for SqliteStore {
     async fn probe(&self) -> Result<()> {
         self.bodies.require_room().await?;
         self.writer.write(maintenance::probe).await

@@ -8,7 +8,7 @@ use super::{OpenError, Options, SqliteStore, writer::WriteTransaction};
 use crate::{
     metrics::Metrics,
     store::{
-        Store, StoreError, StoredMessage,
+        Lifecycle, Messages, Store, StoreError, StoredMessage,
         contract::{Fixture, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission},
     },
 };

@@ -10,7 +10,7 @@ use super::{Options, PostgresStore};
 use crate::{
     metrics::Metrics,
     store::{
-        Account, ClaimOutcome, Store, StoreError,
+        Account, Accounts, ClaimOutcome, Lifecycle, Messages, StoreError,
         contract::{
             Fixture, HOUR, MINUTE, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission,
         },
