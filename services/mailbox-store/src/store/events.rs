@@ -3,7 +3,7 @@
 //! A change collects its events in an [`EventLog`]. The backend writes the log's records as the last thing before the
 //! commit. Readers turn records into events again with [`page`] and [`story`].
 
-use super::{Result, StoreError, records::id};
+use super::{Result, StoreError, plan::placement::Placement, records::id};
 use internal_api::{ClaimedRecipient, DeletedBy, Event, EventKind, EventPage, EventPosition, MessageId};
 use jiff::Timestamp;
 use mail_proto::{Mailbox, ReversePath};
@@ -77,21 +77,22 @@ impl EventLog {
         self.0.push(Entry { message, last_message: None, detail: Detail::One(vec![kind]) });
     }
 
-    /// A message was taken, and these maildrops hold it, and it waits for these recipients.
+    /// A message was taken and placed.
     pub(super) fn accepted(
         &mut self,
         message: i64,
         reverse_path: &ReversePath,
         octets: u64,
-        delivered: Vec<Mailbox>,
-        queued: Vec<Mailbox>,
+        placement: &Placement<'_>,
     ) {
         self.push(message, EventKind::Accepted { reverse_path: reverse_path.clone(), octets });
-        if !delivered.is_empty() {
-            self.push(message, EventKind::Delivered { recipients: delivered });
+        let Placement { here, queued } = placement;
+        if !here.is_empty() {
+            self.push(message, EventKind::Delivered { recipients: here.iter().copied().cloned().collect() });
         }
         if !queued.is_empty() {
-            self.push(message, EventKind::Queued { recipients: queued });
+            let recipients = queued.iter().map(|(recipient, _)| Mailbox::clone(recipient)).collect();
+            self.push(message, EventKind::Queued { recipients });
         }
     }
 

@@ -3,9 +3,7 @@
 use super::{Result, StoreError};
 use crate::metrics::Metrics;
 use internal_api::{MessageId, Submission};
-use jiff::Timestamp;
 use mail_proto::ReversePath;
-use std::time::Duration;
 
 /// The id as a key. Ids of this store fit; one that a caller made up and that does not names no message.
 pub(super) fn key(id: MessageId) -> i64 {
@@ -20,16 +18,6 @@ pub(crate) fn id(key: i64) -> MessageId {
 /// Octets as a column holds them.
 pub(super) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The moment `duration` after this one, in milliseconds.
-pub(super) fn later_ms(now_ms: i64, duration: Duration) -> i64 {
-    now_ms.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// How many whole seconds have gone by since `received_at`.
-pub(super) fn age_seconds(now: Timestamp, received_at: Timestamp) -> u64 {
-    now.duration_since(received_at).as_secs().try_into().unwrap_or_default()
 }
 
 /// How many entries of the queue become due in one change of a flush, so that nobody waits long for it.

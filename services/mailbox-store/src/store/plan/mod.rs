@@ -1,3 +1,13 @@
 //! What the backends decide alike: pure functions from facts to what is to be written. Nothing here reads or writes.
+//!
+//! ```text
+//! placement   which recipients of a submission get it here, and which wait in the queue
+//! outcome     what becomes of a queue entry when its attempt has ended
+//! holders     when a message may go
+//! moments     when leases end, and what is old
+//! ```
 
+pub(super) mod holders;
+pub(super) mod moments;
 pub(super) mod outcome;
+pub(super) mod placement;

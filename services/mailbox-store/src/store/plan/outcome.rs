@@ -1,6 +1,7 @@
 //! What becomes of a queue entry when its attempt has ended.
 
-use crate::store::{REPLY_CHARACTERS, records::later_ms};
+use super::moments::later_ms;
+use crate::store::REPLY_CHARACTERS;
 use internal_api::{Ending, EventKind, Outcome};
 use jiff::Timestamp;
 use std::time::Duration;

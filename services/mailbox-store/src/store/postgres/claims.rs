@@ -12,8 +12,9 @@ use super::{
 use crate::store::{
     ClaimOutcome, StoreError,
     events::{self, Settled},
+    plan::moments::{age_seconds, later_ms},
     plan::outcome::{Decision, QueueChange, decide},
-    records::{age_seconds, id, key, later_ms},
+    records::{id, key},
 };
 use futures_util::future::try_join_all;
 use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, EventKind, Outcome, RecipientOutcome, Settlement};

@@ -12,7 +12,8 @@ use super::{
 use crate::store::{
     StoreError,
     deletion::{AT_ONCE, sorted},
-    records::{Decoded, id, key, later_ms, next_after},
+    plan::moments::later_ms,
+    records::{Decoded, id, key, next_after},
 };
 use internal_api::{DeletedBy, DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;

@@ -1,9 +1,8 @@
 //! Housekeeping.
 
 use super::{accounts, database::Transaction, deletions, failure::Failure, maildrop, submit::release};
-use crate::store::{REPEAT_WINDOW, ids::least_key};
+use crate::store::{REPEAT_WINDOW, plan::moments::least_key_of_age};
 use internal_api::DeletedBy;
-use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -29,7 +28,7 @@ pub(super) async fn probe(tx: &mut Transaction<'_>) -> Result<(), Failure> {
 pub(super) async fn forget(tx: &mut Transaction<'_>) -> Result<bool, Failure> {
     tx.execute("DELETE FROM maildrop_locks WHERE expires_at_ms <= $1", &[&tx.now_ms()]).await?;
     let Some(greatest) = greatest_key(tx).await? else { return Ok(false) };
-    let before = least_key(tx.now() - REPEAT_WINDOW).min(greatest);
+    let before = least_key_of_age(tx.now(), REPEAT_WINDOW).min(greatest);
     let select = "SELECT transaction_id FROM submissions WHERE message_id < $1 ORDER BY message_id LIMIT $2";
     let rows = tx.query(select, &[&before, &FORGOTTEN]).await?;
     let mut transactions: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
@@ -52,8 +51,7 @@ pub(super) async fn expire(tx: &mut Transaction<'_>, age: Duration) -> Result<bo
         return Ok(false);
     }
     let now = tx.now();
-    // An id tells when its message came, or a moment later, so nothing goes too early.
-    let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));
+    let oldest = least_key_of_age(now, age);
     let select = "SELECT address, message_id FROM deliveries WHERE message_id < $1
          AND NOT EXISTS (SELECT 1 FROM maildrop_locks
              WHERE maildrop_locks.address = deliveries.address AND expires_at_ms > $2)

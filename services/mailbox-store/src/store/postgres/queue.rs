@@ -9,6 +9,7 @@ use super::{
 };
 use crate::store::{
     QueuePosition,
+    plan::moments::is_leased,
     records::{Decoded, FLUSHED, id, key},
 };
 use internal_api::QueueEntry;
@@ -47,7 +48,7 @@ fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<
     let Envelope { reverse_path, octets, received_at, .. } = envelope;
     let (Parsed(recipient), Natural(attempts), Moment(next_attempt_at)) =
         (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-    let leased = row.try_get::<_, bool>(4)? && next_attempt_at > now;
+    let leased = is_leased(row.try_get::<_, bool>(4)?, next_attempt_at, now);
     let last_reply = row.try_get(5)?;
     Ok(QueueEntry {
         message: id(message),

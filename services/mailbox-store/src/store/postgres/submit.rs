@@ -11,12 +11,19 @@ use super::{
 };
 use crate::store::{
     Submitted,
-    records::{MAILBOX_FULL, column, id, return_path},
+    plan::{
+        holders,
+        placement::{Placement, Room, delivered_octets, place},
+    },
+    records::{column, id},
 };
 use futures_util::try_join;
 use internal_api::{MessageId, Submission};
 use mail_proto::Mailbox;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    convert::Infallible,
+};
 
 /// A submission whose message has arrived.
 pub(super) struct Incoming {
@@ -44,10 +51,8 @@ impl Fresh<'_> {
     }
 
     fn delivered_octets(&self) -> i64 {
-        match self.incoming.adds_return_path {
-            true => self.octets() + return_path(&self.incoming.submission.reverse_path).len() as i64,
-            false => self.octets(),
-        }
+        let Incoming { submission, body, adds_return_path } = self.incoming;
+        column(delivered_octets(body.octets(), *adds_return_path, &submission.reverse_path))
     }
 }
 
@@ -66,13 +71,11 @@ pub(super) async fn submit(tx: &mut Transaction<'_>, all: &[Incoming]) -> Result
     } else {
         try_join!(insert_messages(tx, &fresh), insert_bodies(tx, &fresh), count_in(tx, &fresh))?.2
     };
-    let (delivered, queued) = try_join!(deliver(tx, &fresh, &room), enqueue(tx, &fresh, &room))?;
-    for message in &fresh {
-        let recipients = message.recipients.iter();
-        let (here, others): (Vec<_>, Vec<_>) = recipients.partition(|(address, _)| room.is_for(address, message.key));
-        let [here, others] = [here, others].map(|of| of.into_iter().map(|(_, mailbox)| (*mailbox).clone()).collect());
+    let placed: Vec<_> = fresh.iter().map(|message| (message, room.place(message))).collect();
+    let (delivered, queued) = try_join!(deliver(tx, &placed), enqueue(tx, &placed))?;
+    for (message, placement) in &placed {
         let Incoming { submission, body, .. } = message.incoming;
-        tx.events.accepted(message.key, &submission.reverse_path, body.octets(), here, others);
+        tx.events.accepted(message.key, &submission.reverse_path, body.octets(), placement);
     }
     tx.effects.submitted += fresh.len() as u64;
     tx.effects.delivered += delivered;
@@ -186,7 +189,7 @@ async fn insert_bodies(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<(), 
 }
 
 /// Which recipients of which messages can have them.
-struct Room<'a> {
+struct Rooms<'a> {
     /// For everything.
     ample: HashSet<&'a str>,
     /// Each for itself.
@@ -195,14 +198,30 @@ struct Room<'a> {
     full: HashSet<String>,
 }
 
-impl Room<'_> {
-    fn is_for(&self, address: &str, message: i64) -> bool {
-        self.ample.contains(address) || self.single.contains(&(address, message))
+impl Rooms<'_> {
+    fn place<'a>(&self, message: &Fresh<'a>) -> Placement<'a> {
+        let room = |recipient: &Mailbox| {
+            let address = recipient.to_string();
+            Ok::<_, Infallible>(
+                if self.ample.contains(address.as_str()) || self.single.contains(&(address.as_str(), message.key)) {
+                    Room::Found
+                } else if self.full.contains(&address) {
+                    Room::Full
+                } else {
+                    Room::Elsewhere
+                },
+            )
+        };
+        let Ok(placement) = place(message.recipients.values().copied(), room);
+        placement
     }
 }
 
+/// A message, and where it goes.
+type Placed<'a> = (&'a Fresh<'a>, Placement<'a>);
+
 /// Counts the messages into mailboxes, as far as their quotas go.
-async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Room<'a>, Failure> {
+async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Rooms<'a>, Failure> {
     let mut counts: BTreeMap<&str, accounts::Count> = BTreeMap::new();
     for message in fresh {
         for address in message.recipients.keys() {
@@ -213,7 +232,7 @@ async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Ro
     }
     let ample = accounts::count_in(tx, &counts).await?;
     let others: Vec<&str> = counts.keys().copied().filter(|address| !ample.contains(address)).collect();
-    let mut room = Room { ample, single: HashSet::new(), full: HashSet::new() };
+    let mut room = Rooms { ample, single: HashSet::new(), full: HashSet::new() };
     if others.is_empty() {
         return Ok(room);
     }
@@ -231,15 +250,16 @@ async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Ro
 }
 
 /// Puts messages into the maildrops of those who have one with room in it; returns how often.
-async fn deliver(tx: &Transaction<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
+async fn deliver(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Failure> {
     let (mut addresses, mut keys, mut octets) = (Vec::new(), Vec::new(), Vec::new());
-    for message in fresh {
-        for address in message.recipients.keys().filter(|address| room.is_for(address, message.key)) {
-            addresses.push(address.as_str());
+    for (message, placement) in placed {
+        for recipient in &placement.here {
+            addresses.push(recipient.to_string());
             keys.push(message.key);
             octets.push(message.delivered_octets());
         }
     }
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     if addresses.is_empty() {
         return Ok(0);
     }
@@ -254,15 +274,14 @@ async fn deliver(tx: &Transaction<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> 
 }
 
 /// Queues messages for all others; returns how often.
-async fn enqueue(tx: &Transaction<'_>, fresh: &[Fresh<'_>], room: &Room<'_>) -> Result<u64, Failure> {
+async fn enqueue(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Failure> {
     let (mut domains, mut keys, mut recipients, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for message in fresh {
-        let others = message.recipients.iter().filter(|(address, _)| !room.is_for(address, message.key));
-        for (address, mailbox) in others {
-            domains.push(mailbox.domain().as_str());
+    for (message, placement) in placed {
+        for (recipient, reply) in &placement.queued {
+            domains.push(recipient.domain().as_str());
             keys.push(message.key);
-            recipients.push(address.as_str());
-            replies.push(if room.full.contains(address) { MAILBOX_FULL } else { "" });
+            recipients.push(recipient.to_string());
+            replies.push(*reply);
         }
     }
     if keys.is_empty() {
@@ -300,7 +319,7 @@ pub(super) async fn release(tx: &Transaction<'_>, messages: &BTreeSet<i64>, plac
     let update = "UPDATE messages SET holders = holders - $2 WHERE id = ANY($1) RETURNING id, holders";
     let mut abandoned = Vec::new();
     for row in tx.query(update, &[&keys, &places]).await? {
-        if row.try_get::<_, i64>(1)? <= 0 {
+        if holders::are_gone(row.try_get(1)?) {
             abandoned.push(row.try_get::<_, i64>(0)?);
         }
     }

@@ -95,6 +95,12 @@ fn summary(row: &Row<'_>, address: Mailbox) -> rusqlite::Result<MailboxSummary> 
     Ok(MailboxSummary { address, messages, octets, quota_messages, quota_octets })
 }
 
+/// Whether there is such a mailbox.
+pub(super) fn exists(connection: &Connection, address: &str) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM accounts WHERE address = ?1)")?;
+    Ok(statement.query_row([address], |row| row.get(0))?)
+}
+
 /// Counts a message into a mailbox; returns whether there is such a mailbox and room in it.
 pub(super) fn count_in(connection: &Connection, address: &str, octets: u64) -> Result<bool> {
     let mut statement = connection.prepare_cached(

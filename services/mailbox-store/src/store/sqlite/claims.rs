@@ -10,8 +10,8 @@ use super::{
 use crate::store::{
     ClaimOutcome, Result, StoreError,
     events::{self, Settled},
+    plan::moments::{age_seconds, later_ms},
     plan::outcome::{Decision, QueueChange, decide},
-    records::{age_seconds, later_ms},
 };
 use internal_api::{
     Claim, ClaimedMessage, ClaimedRecipient, EventKind, MessageId, Outcome, RecipientOutcome, Settlement,

@@ -9,7 +9,8 @@ use super::{
 use crate::store::{
     Result, StoreError,
     deletion::{AT_ONCE, Deletion, REMOVED, sorted},
-    records::{later_ms, next_after},
+    plan::moments::later_ms,
+    records::next_after,
 };
 use internal_api::{DeletedBy, DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;

@@ -6,9 +6,8 @@ use super::{
     values::{RawText, collect},
     writer::WriteTransaction,
 };
-use crate::store::{REPEAT_WINDOW, Result, ids::least_key};
+use crate::store::{REPEAT_WINDOW, Result, plan::moments::least_key_of_age};
 use internal_api::DeletedBy;
-use jiff::Timestamp;
 use rusqlite::params;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub(super) fn forget(tx: &mut WriteTransaction<'_>) -> Result<bool> {
                  ORDER BY message_id LIMIT ?2
              )",
         )?
-        .execute([least_key(now - REPEAT_WINDOW), FORGOTTEN])?;
+        .execute([least_key_of_age(now, REPEAT_WINDOW), FORGOTTEN])?;
     Ok(forgotten as i64 == FORGOTTEN)
 }
 
@@ -53,8 +52,7 @@ pub(super) fn expire(tx: &mut WriteTransaction<'_>, age: Duration) -> Result<boo
         return Ok(false);
     }
     let now = tx.now();
-    // An id tells when its message came, or a moment later, so nothing goes too early.
-    let oldest = least_key(now.saturating_sub(age).unwrap_or(Timestamp::MIN));
+    let oldest = least_key_of_age(now, age);
     let mut statement = tx.connection.prepare_cached(
         "DELETE FROM deliveries WHERE (address, message_id) IN (
              SELECT address, message_id FROM deliveries

@@ -4,7 +4,7 @@ use super::{
     values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
     writer::WriteTransaction,
 };
-use crate::store::{QueuePosition, Result, records::FLUSHED};
+use crate::store::{QueuePosition, Result, plan::moments::is_leased, records::FLUSHED};
 use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -40,7 +40,7 @@ fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {
     let message: MessageId = id(row.get(0)?);
     let (Parsed(recipient), Natural(attempts), Moment(next_attempt_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
     let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(6)?, row.get(7)?, row.get(8)?);
-    let leased = row.get::<_, bool>(4)? && next_attempt_at > now;
+    let leased = is_leased(row.get::<_, bool>(4)?, next_attempt_at, now);
     let last_reply = row.get(5)?;
     Ok(QueueEntry {
         message,

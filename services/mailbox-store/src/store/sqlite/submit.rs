@@ -8,12 +8,14 @@ use super::{
 };
 use crate::store::{
     Result, Submitted,
-    records::{MAILBOX_FULL, return_path},
+    plan::{
+        holders,
+        placement::{Room, delivered_octets, place},
+    },
 };
 use internal_api::{MessageId, Submission};
 use mail_proto::Mailbox;
-use rusqlite::{OptionalExtension, params};
-use std::collections::BTreeSet;
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Stores a message, unless it is the repeat of one. With `adds_return_path`, maildrops hold it with a
 /// `Return-Path:` line before it.
@@ -32,21 +34,15 @@ pub(super) fn submit(
         .prepare_cached("INSERT INTO submissions (message_id, transaction_id) VALUES (?1, ?2)")?
         .execute(params![key(id), submission.transaction])?;
     insert(tx, id, submission, body, adds_return_path)?;
-    let delivered_octets = match adds_return_path {
-        true => octets + return_path(&submission.reverse_path).len() as u64,
-        false => octets,
-    };
-    // Each once, however often it was named.
-    let (mut delivered, mut queued) = (Vec::new(), Vec::new());
-    for recipient in submission.recipients.iter().collect::<BTreeSet<_>>() {
-        if deliver(tx, id, recipient, delivered_octets)? {
-            delivered.push(recipient.clone());
-        } else {
-            enqueue(tx, id, recipient)?;
-            queued.push(recipient.clone());
-        }
+    let delivered_octets = delivered_octets(octets, adds_return_path, &submission.reverse_path);
+    let placement = place(&submission.recipients, |recipient| room(tx.connection, recipient, delivered_octets))?;
+    for recipient in &placement.here {
+        insert_delivery(tx, id, recipient, delivered_octets)?;
     }
-    tx.events.accepted(key(id), &submission.reverse_path, octets, delivered, queued);
+    for (recipient, reply) in &placement.queued {
+        enqueue(tx, id, recipient, reply)?;
+    }
+    tx.events.accepted(key(id), &submission.reverse_path, octets, &placement);
     tx.effects.submitted += 1;
     Ok(Submitted { id, repeated: false })
 }
@@ -95,25 +91,42 @@ fn insert(
 
 /// Puts a message into a recipient's maildrop; returns whether there is one, with room in it.
 pub(super) fn deliver(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<bool> {
-    let address = recipient.to_string();
-    if !accounts::count_in(tx.connection, &address, octets)? {
-        return Ok(false);
+    let is_counted = accounts::count_in(tx.connection, &recipient.to_string(), octets)?;
+    if is_counted {
+        insert_delivery(tx, id, recipient, octets)?;
     }
-    tx.connection
-        .prepare_cached("INSERT INTO deliveries (address, message_id, octets) VALUES (?1, ?2, ?3)")?
-        .execute(params![address, key(id), column(octets)])?;
-    tx.effects.delivered += 1;
-    Ok(true)
+    Ok(is_counted)
 }
 
-fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox) -> Result<()> {
+/// Counts a message into a recipient's mailbox if there is room, and else says why not.
+fn room(connection: &Connection, recipient: &Mailbox, octets: u64) -> Result<Room> {
+    let address = recipient.to_string();
+    Ok(if accounts::count_in(connection, &address, octets)? {
+        Room::Found
+    } else if accounts::exists(connection, &address)? {
+        Room::Full
+    } else {
+        Room::Elsewhere
+    })
+}
+
+/// Puts a message into the maildrop of a mailbox that it is counted into.
+fn insert_delivery(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox, octets: u64) -> Result<()> {
+    tx.connection
+        .prepare_cached("INSERT INTO deliveries (address, message_id, octets) VALUES (?1, ?2, ?3)")?
+        .execute(params![recipient.to_string(), key(id), column(octets)])?;
+    tx.effects.delivered += 1;
+    Ok(())
+}
+
+fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox, reply: &str) -> Result<()> {
     let due_at_ms = tx.now().as_millisecond();
     tx.connection
         .prepare_cached(
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply)
-             SELECT ?1, ?2, ?3, 0, ?4, iif(EXISTS (SELECT 1 FROM accounts WHERE address = ?2), ?5, '')",
+             VALUES (?1, ?2, ?3, 0, ?4, ?5)",
         )?
-        .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms, MAILBOX_FULL])?;
+        .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms, reply])?;
     tx.effects.queued += 1;
     tx.effects.queue_changed = true;
     Ok(())
@@ -121,12 +134,14 @@ fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox) ->
 
 /// Lets go of a message if nothing refers to it any more.
 pub(super) fn release(tx: &mut WriteTransaction<'_>, message: i64) -> Result<()> {
-    let mut statement = tx.connection.prepare_cached(
-        "DELETE FROM messages WHERE id = ?1
-         AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)
-         AND NOT EXISTS (SELECT 1 FROM queue WHERE message_id = ?1)
-         RETURNING body_file",
+    let mut holders = tx.connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)
+             + EXISTS (SELECT 1 FROM queue WHERE message_id = ?1)",
     )?;
+    if !holders::are_gone(holders.query_row([message], |row| row.get(0))?) {
+        return Ok(());
+    }
+    let mut statement = tx.connection.prepare_cached("DELETE FROM messages WHERE id = ?1 RETURNING body_file")?;
     let files: Vec<Option<String>> = super::values::collect(statement.query_map([message], |row| row.get(0))?)?;
     tx.effects.removed_files.extend(files.into_iter().flatten());
     Ok(())
