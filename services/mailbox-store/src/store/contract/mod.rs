@@ -6,6 +6,7 @@ mod events;
 mod lifecycle;
 mod maildrops;
 mod queue;
+mod statements;
 mod submissions;
 mod whole;
 
@@ -13,6 +14,7 @@ pub(crate) use events::*;
 pub(crate) use lifecycle::*;
 pub(crate) use maildrops::*;
 pub(crate) use queue::*;
+pub(crate) use statements::*;
 pub(crate) use submissions::*;
 pub(crate) use whole::*;
 

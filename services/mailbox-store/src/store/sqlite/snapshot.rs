@@ -87,8 +87,8 @@ impl SqliteSnapshot {
         rows().map_err(|error| self.failed(error))
     }
 
-    fn count(&self, table: &str) -> Result<u64, OpenError> {
-        let count = self.connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+    fn count(&self, select: &str) -> Result<u64, OpenError> {
+        let count = self.connection.query_row(select, [], |row| row.get::<_, i64>(0));
         count.map(i64::unsigned_abs).map_err(|error| self.failed(error))
     }
 
@@ -169,11 +169,11 @@ impl SqliteSnapshot {
 impl Snapshot for SqliteSnapshot {
     fn counts(&mut self) -> Result<Counts> {
         Ok(Counts {
-            accounts: self.count("accounts")?,
-            messages: self.count("held_messages")?,
-            submissions: self.count("submissions")?,
-            deliveries: self.count("maildrops")?,
-            queue: self.count("queue")?,
+            accounts: self.count("SELECT COUNT(*) FROM accounts")?,
+            messages: self.count("SELECT COUNT(*) FROM held_messages")?,
+            submissions: self.count("SELECT COUNT(*) FROM submissions")?,
+            deliveries: self.count("SELECT COUNT(*) FROM maildrops")?,
+            queue: self.count("SELECT COUNT(*) FROM queue")?,
         })
     }
 

@@ -4,6 +4,7 @@ mod claims;
 mod copies;
 mod failures;
 pub(super) mod server;
+mod statements;
 mod together;
 
 use super::{Options, PostgresStore};
