@@ -1,6 +1,6 @@
 //! One client's connection: the stream on one side, the session on the other.
 
-use crate::{body, gateway::Gateway};
+use crate::{gateway::Gateway, receive};
 use mail_net::{Clock, Closed, LineStream, Place, StreamLimits};
 use mail_proto::smtp::{Reply, Session, SessionConfig, Step};
 use service_kit::shutdown::CancellationToken;
@@ -72,7 +72,7 @@ async fn converse(
             }
             Step::ReceiveBody(go_ahead, envelope) => {
                 stream.push(&go_ahead);
-                match body::receive(gateway, &mut stream, envelope, peer).await {
+                match receive::receive(gateway, &mut stream, envelope, peer).await {
                     Ok(reply) => {
                         session.body_received(&reply);
                         stream.push(&reply);

@@ -4,15 +4,15 @@
 
 mod args;
 mod batcher;
-mod body;
 mod commit;
 mod connection;
 mod gateway;
 mod metrics;
 mod policy;
+mod receive;
+mod received;
 mod relay;
 mod submitter;
-mod trace;
 
 pub use args::Args;
 pub use relay::Hosts;

@@ -2,8 +2,8 @@
 
 use super::{
     Context,
-    connection::Connection,
     places::{Place, Places},
+    smtp_client::Connection,
     worker,
 };
 use futures_util::future::join_all;

@@ -1,10 +1,9 @@
 //! Queued mail on its way out: claim, find the exchange, speak SMTP to it, settle.
 
-mod bounce;
 mod broken;
-mod connection;
 mod delivery;
 mod dispatch;
+mod dsn;
 mod here;
 mod names;
 mod places;
@@ -13,6 +12,7 @@ mod returned;
 mod route;
 mod schedule;
 mod settle;
+mod smtp_client;
 mod verdict;
 mod worker;
 

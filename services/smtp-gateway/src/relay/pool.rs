@@ -1,6 +1,6 @@
 //! Connections kept for a moment: under load the next claim for their domain follows at once.
 
-use super::connection::Connection;
+use super::smtp_client::Connection;
 use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{

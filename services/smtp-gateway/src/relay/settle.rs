@@ -2,8 +2,8 @@
 
 use super::{
     Context,
-    bounce::{self, Failure, Report},
     delivery::Verdicts,
+    dsn::{self, Failure, Report},
     returned::ReturnedHeaders,
     schedule::{self, Next},
     verdict::Verdict,
@@ -141,7 +141,7 @@ impl<'a> Settler<'a> {
             reverse_path: ReversePath::Null,
             recipients: vec![sender.clone()],
         };
-        Some((submission, bounce::compose(&report, failures)))
+        Some((submission, dsn::compose(&report, failures)))
     }
 
     /// The message's header section; what there is of it when it is long or cannot be read.

@@ -3,12 +3,12 @@
 use super::{
     Context,
     broken::{Broken, BrokenTransaction},
-    connection::{Connection, Outgoing},
     delivery::Delivery,
     here,
     places::{Interruption, Place},
     route::{self, Exchange},
     settle::Settler,
+    smtp_client::{Connection, Outgoing},
     verdict::Verdict,
 };
 use bytes::Bytes;

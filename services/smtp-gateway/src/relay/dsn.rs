@@ -1,7 +1,7 @@
 //! Failure messages: delivery status notifications (RFC 3464) in a multipart/report (RFC 6522).
 
 use super::{returned::ReturnedHeaders, route::Exchange, verdict::Verdict};
-use crate::trace::rfc2822;
+use crate::received::rfc2822;
 use internal_api::ClaimedMessage;
 use jiff::Timestamp;
 use mail_builder::{MessageBuilder, headers::raw::Raw, mime::MimePart};

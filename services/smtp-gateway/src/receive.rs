@@ -3,8 +3,8 @@
 use crate::{
     commit::await_commit,
     gateway::Gateway,
+    received,
     submitter::{Submitter, out_of_time},
-    trace,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -109,7 +109,7 @@ impl Sink {
         let stack = gateway.stack.current();
         let head = match stack.profile {
             Profile::Tutorial => String::new(),
-            Profile::Rfc => trace::received(&envelope, peer, &stack.name, Timestamp::now()),
+            Profile::Rfc => received::received(&envelope, peer, &stack.name, Timestamp::now()),
         };
         let Envelope { reverse_path, recipients, .. } = envelope;
         let submission = Submission { transaction, reverse_path, recipients };
@@ -124,7 +124,7 @@ impl Sink {
                 message.append(piece);
                 if message.len() > INLINE_OCTETS {
                     let message = std::mem::take(message);
-                    self.trace_octets = (trace::trace_octets(&message) as u64).min(TRACE_OCTETS);
+                    self.trace_octets = (received::trace_octets(&message) as u64).min(TRACE_OCTETS);
                     self.stream(with_head(&self.head, message)).await;
                 }
             }
