@@ -7,7 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
-use mail_net::{Clock, Closed, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
+use mail_net::{Clock, Closed, Io, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
 use mail_proto::{
     Mailbox,
     pop3::{
@@ -17,14 +17,13 @@ use mail_proto::{
 };
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::net::TcpStream;
 use tracing::Instrument;
 
 /// How much is read at once.
 const READ_OCTETS: usize = 4 * 1024;
 
 /// Serves a client until it or we have enough.
-pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr, place: Place) {
+pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAddr, place: Place) {
     let span = tracing::info_span!("pop3", %peer, user = tracing::field::Empty);
     async {
         let _open = gateway.metrics.connected();
@@ -36,7 +35,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, peer: Socket
             silence: limits.pop3_idle,
             write: limits.pop3_idle,
         };
-        let stream = LineStream::new(Box::new(stream), stream_limits, Clock::system()).with_place(place);
+        let stream = LineStream::new(io, stream_limits, Clock::system()).with_place(place);
         let session = Session::new(session_config(&stack));
         let mut connection =
             Connection { gateway: &gateway, stream, session, lease_seconds: limits.pop3_lease_seconds, lease: None };

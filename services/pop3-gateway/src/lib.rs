@@ -109,8 +109,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         grace: GRACE,
         clock: Clock::system().io,
     };
-    let connections = accepting
-        .run(shutdown.clone(), |stream, peer, place| connection::serve(Arc::clone(&gateway), stream, peer, place));
+    let connections =
+        accepting.run(shutdown.clone(), |io, peer, place| connection::serve(Arc::clone(&gateway), io, peer, place));
     tokio::try_join!(service_kit::http::serve(listeners.http, service, shutdown.clone()), async {
         connections.await;
         Ok(())

@@ -2,14 +2,10 @@
 
 use crate::{metrics::Transport, wire::Responder};
 use bytes::{Buf, BytesMut};
-use mail_net::{AcceptLoop, Clock, ConnectionLimits, Place};
+use mail_net::{AcceptLoop, Clock, ConnectionLimits, Io, Place, read_some};
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{io, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
 /// How long a client may say nothing between two messages (RFC 7766 §6.2.3).
 const IDLE: Duration = Duration::from_secs(5);
@@ -35,7 +31,7 @@ pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, shut
 
 /// Answers the messages of one connection in their order, until it is idle for too long, breaks a rule, or its place is
 /// wanted by another. Whoever waits for the rest of a message gives way too.
-async fn serve_one(responder: Arc<Responder>, stream: TcpStream, place: Place, shutdown: CancellationToken) {
+async fn serve_one(responder: Arc<Responder>, stream: Box<dyn Io>, place: Place, shutdown: CancellationToken) {
     let mut connection = Connection { stream, input: BytesMut::new() };
     loop {
         let message = shutdown.run_until_cancelled(place.idle(connection.message())).await;
@@ -48,7 +44,7 @@ async fn serve_one(responder: Arc<Responder>, stream: TcpStream, place: Place, s
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Io>,
     /// What was read and not answered yet: a message at most, and what was read at once with its end.
     input: BytesMut,
 }
@@ -78,10 +74,7 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        // An idle connection needs no memory for its input.
-        self.stream.readable().await?;
-        self.input.reserve(READ_OCTETS);
-        self.stream.read_buf(&mut self.input).await
+        read_some(&mut *self.stream, &mut self.input, READ_OCTETS).await
     }
 
     /// Sends length and message at once (RFC 7766 §8).

@@ -1,11 +1,10 @@
 //! One client's connection: the stream on one side, the session on the other.
 
 use crate::{gateway::Gateway, receive};
-use mail_net::{Clock, Closed, LineStream, Place, StreamLimits};
+use mail_net::{Clock, Closed, Io, LineStream, Place, StreamLimits};
 use mail_proto::smtp::{Reply, Session, SessionConfig, Step};
 use service_kit::shutdown::CancellationToken;
 use std::{net::SocketAddr, sync::Arc};
-use tokio::net::TcpStream;
 use town_config::{Limits, Stack};
 use tracing::Instrument;
 
@@ -15,7 +14,7 @@ const READ_OCTETS: usize = 16 * 1024;
 /// Serves one client until it or we have had enough.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
-    stream: TcpStream,
+    io: Box<dyn Io>,
     peer: SocketAddr,
     place: Place,
     shutdown: CancellationToken,
@@ -24,7 +23,7 @@ pub(crate) async fn serve(
     async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
-        let stream = LineStream::new(Box::new(stream), stream_limits(&stack.limits), Clock::system()).with_place(place);
+        let stream = LineStream::new(io, stream_limits(&stack.limits), Clock::system()).with_place(place);
         if let Err(error) = converse(&gateway, &stack, stream, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }

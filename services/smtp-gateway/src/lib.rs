@@ -117,8 +117,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         grace: GRACE,
         clock: Clock::system().io,
     };
-    let smtp = accepting.run(shutdown.clone(), |stream, peer, place| {
-        connection::serve(Arc::clone(&gateway), stream, peer, place, shutdown.clone())
+    let smtp = accepting.run(shutdown.clone(), |io, peer, place| {
+        connection::serve(Arc::clone(&gateway), io, peer, place, shutdown.clone())
     });
     let ((), (), served) = tokio::join!(smtp, relay, http);
     Ok(served?)

@@ -5,7 +5,7 @@ mod places;
 
 pub use places::{ConnectionLimits, Place};
 
-use crate::{IoClock, close::close, descriptors};
+use crate::{IoClock, close::close, descriptors, io::Io};
 use peer::SharedAddresses;
 use places::Places;
 use std::{
@@ -81,7 +81,7 @@ impl<L: Fn() -> ConnectionLimits> AcceptLoop<L> {
     /// Each connection has a [`Place`], which it holds until it ends. A connection over the limits is refused.
     pub async fn run<S, F>(self, shutdown: CancellationToken, serve: S)
     where
-        S: Fn(TcpStream, SocketAddr, Place) -> F,
+        S: Fn(Box<dyn Io>, SocketAddr, Place) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let Self { listener, limits, refusal, grace, clock } = self;
@@ -96,7 +96,7 @@ impl<L: Fn() -> ConnectionLimits> AcceptLoop<L> {
             // Replies are written whole, so there is nothing for Nagle's algorithm to gather.
             let _ = stream.set_nodelay(true);
             if let Some(place) = places.take(peer.ip(), limits()) {
-                connections.spawn(serve(stream, peer, place).in_current_span());
+                connections.spawn(serve(Box::new(stream), peer, place).in_current_span());
                 continue;
             }
             tracing::info!(%peer, "connection refused: too many are open");
@@ -124,7 +124,8 @@ async fn refuse(mut stream: TcpStream, refusal: &[u8], clock: IoClock) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Clock;
+    use crate::{Clock, read_some};
+    use bytes::BytesMut;
     use tokio::io::AsyncReadExt;
 
     /// Far longer than anything here takes.
@@ -150,9 +151,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let (limits, clock) = (ConnectionLimits { total, per_peer: total }, Clock::system().io);
-        let serve = move |mut stream: TcpStream, _, place: Place| async move {
+        let serve = move |mut stream: Box<dyn Io>, _, place: Place| async move {
             stream.write_all(b"hello\n").await.unwrap();
-            if place.idle(stream.peek(&mut [0])).await.is_none() {
+            if place.idle(read_some(&mut *stream, &mut BytesMut::new(), 1)).await.is_none() {
                 stream.write_all(b"bye\n").await.unwrap();
             }
             close(stream, clock).await;
