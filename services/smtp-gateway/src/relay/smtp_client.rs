@@ -296,3 +296,6 @@ async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Dialogues with an exchange, in memory.
+
+use super::*;
+use crate::{
+    Config, Hosts,
+    metrics::Metrics,
+    relay::places::{Interruption, Places},
+};
+use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
+use mail_net::{MemoryListener, MemoryNetwork};
+use mail_proto::{ReversePath, dot::DotDecoder};
+use service_kit::shutdown::CancellationToken;
+use std::path::Path;
+use tokio::time::Instant;
+use town_config::{LiveConfig, Relay};
+
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/config.toml");
+
+/// A relay, and an exchange that it may connect to.
+struct Fixture {
+    context: Context,
+    place: Place,
+    exchange: Arc<Exchange>,
+}
+
+impl Fixture {
+    fn new() -> (Self, MemoryListener) {
+        let (_, stack) = LiveConfig::open(Path::new(CONFIG)).unwrap().only("exmail.qq.com").unwrap();
+        // Nobody listens there: what these tests do needs neither.
+        let nobody = || Endpoint::new("http://127.0.0.1:9", None).unwrap();
+        let network = MemoryNetwork::default();
+        let listener = network.listen("mx.test:25".parse().unwrap());
+        let config = Config {
+            stack,
+            store: StoreClient::new(nobody()),
+            dns: DnsClient::new(nobody()),
+            dial: Arc::new(network),
+            name_server: None,
+            hosts: Hosts::Loopback,
+            trusted_networks: None,
+            token: None,
+        };
+        let context = Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::default());
+        let places = Arc::new(Places::default());
+        let place = places.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
+        let exchange = Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned() };
+        (Self { context, place, exchange: Arc::new(exchange) }, listener)
+    }
+
+    async fn open(&self) -> Result<Connection, Broken> {
+        Connection::open(&self.context, &self.place, &self.exchange).await
+    }
+}
+
+/// Takes the next connection and greets.
+async fn accept(listener: &mut MemoryListener) -> LineStream {
+    let (hop, io) = listener.accept().await.unwrap();
+    assert_eq!(hop, Hop::SmtpToPeer);
+    let patience = Duration::from_secs(3600);
+    let limits = StreamLimits { line_octets: 1024, read_octets: 1024, silence: patience, write: patience };
+    let mut stream = LineStream::new(io, limits, Clock::system());
+    stream.push(b"220 mx.test\r\n".as_slice());
+    stream
+}
+
+/// Hears each command, and says the reply to it.
+async fn play(stream: &mut LineStream, script: &[(&str, &str)]) {
+    for (command, reply) in script {
+        let line = stream.line(stream.deadline()).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&line), *command);
+        stream.push([reply.as_bytes(), b"\r\n"].concat().as_slice());
+    }
+    stream.flush().await.unwrap();
+}
+
+const HELLO: [(&str, &str); 1] = [("EHLO exmail.qq.com", "250-mx.test\r\n250 8BITMIME")];
+
+#[tokio::test]
+async fn a_message_travels_over_the_connection_that_was_made() {
+    let (fixture, mut listener) = Fixture::new();
+    let mailbox: Mailbox = "b@a.test".parse().unwrap();
+    let message = ClaimedMessage {
+        id: MessageId::from_number(1),
+        reverse_path: ReversePath::Null,
+        octets: 4,
+        queued_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        age_seconds: Some(0),
+        recipients: vec![ClaimedRecipient { mailbox: mailbox.clone(), attempts: 1 }],
+        inline: true,
+    };
+    let relaying = async {
+        let mut connection = fixture.open().await.unwrap();
+        let body = Some(Bytes::from_static(b".a\r\n"));
+        let mail = Outgoing { message: &message, recipients: vec![mailbox], body };
+        let verdicts = connection.transact(&fixture.context, &fixture.place, mail).await.unwrap();
+        assert!(matches!(&verdicts[..], [verdict] if verdict.is_taken()), "{verdicts:?}");
+        connection.quit().await;
+    };
+    let receiving = async {
+        let mut stream = accept(&mut listener).await;
+        play(&mut stream, &HELLO).await;
+        let transaction =
+            [("MAIL FROM:<> BODY=8BITMIME", "250 OK"), ("RCPT TO:<b@a.test>", "250 OK"), ("DATA", "354 go ahead")];
+        play(&mut stream, &transaction).await;
+        let (mut content, mut dots, mut pace) = (Vec::new(), DotDecoder::default(), stream.pace(1));
+        while !stream.body(&mut dots, &mut pace, &mut content).await.unwrap() {}
+        assert_eq!(content, b".a\r\n");
+        stream.push(b"250 OK queued as 7\r\n".as_slice());
+        play(&mut stream, &[("QUIT", "221 bye")]).await;
+    };
+    tokio::join!(relaying, receiving);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_that_says_nothing_is_given_up_in_time() {
+    let (fixture, _listener) = Fixture::new();
+    let started = Instant::now();
+    let broken = fixture.open().await.unwrap_err();
+    assert!(matches!(&broken, Broken::Connection(error) if error.kind() == io::ErrorKind::TimedOut), "{broken}");
+    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.reply_timeout);
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_only_while_the_exchange_is_quiet() {
+    let (fixture, mut listener) = Fixture::new();
+    let receiving = async {
+        let mut stream = accept(&mut listener).await;
+        play(&mut stream, &HELLO).await;
+        stream
+    };
+    let (connection, mut stream) = tokio::join!(fixture.open(), receiving);
+    let connection = connection.unwrap().if_quiet().unwrap();
+    stream.push(b"421 too late\r\n".as_slice());
+    stream.flush().await.unwrap();
+    assert!(connection.if_quiet().is_none());
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_has_not_begun() {
+    let (fixture, _listener) = Fixture::new();
+    let shutdown = CancellationToken::new();
+    let place = Arc::new(Places::default()).begin(&"a.test".parse().unwrap(), &Relay::default(), &shutdown);
+    shutdown.cancel();
+    let broken = Connection::open(&fixture.context, &place, &fixture.exchange).await.unwrap_err();
+    assert!(matches!(broken, Broken::Interrupted(Interruption::Shutdown)), "{broken}");
+}
