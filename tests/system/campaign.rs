@@ -12,6 +12,7 @@ mod sender;
 
 pub(crate) use ledger::{Kill, Ledger, Verdict};
 use reader::Reader;
+use rusqlite::Connection;
 use std::{
     env,
     hash::{BuildHasher, RandomState},
@@ -103,6 +104,7 @@ pub(crate) async fn survive(
     for server in [EXMAIL, GMAIL] {
         town.kill(Service { binary: "mailbox-store", server }).await;
         sound(&town, server);
+        events_agree(&town, server);
     }
     ledger.judge(&maildrops, &killed)
 }
@@ -139,6 +141,31 @@ pub(crate) fn sound(town: &ProcessTown, server: &str) {
     check.args(["--name", server, "--config"]).arg(town.config()).arg("--data").arg(town.data(server));
     let output = check.arg("check").output().unwrap();
     assert!(output.status.success(), "{server}: {output:?}");
+}
+
+/// Compares the events of a store that is not running with what it holds: each change has its event, and each event its
+/// change.
+fn events_agree(town: &ProcessTown, server: &str) {
+    let database = Connection::open(town.data(server).join("store.db")).unwrap();
+    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let told = |sign: &str| {
+        let of_one =
+            "SELECT json_extract(value, '$.kind') AS kind, json_array_length(value, '$.recipients') AS recipients
+             FROM events, json_each(detail) WHERE last_message_id IS NULL";
+        count(&format!("SELECT COALESCE(SUM(CASE {sign} ELSE 0 END), 0) FROM ({of_one})"))
+    };
+    // What a session deleted of many messages is one record.
+    let many = "SELECT COALESCE(SUM(1 + json_array_length(detail, '$.steps')), 0) FROM events
+         WHERE last_message_id IS NOT NULL";
+    let accepted = told("kind WHEN 'accepted' THEN 1");
+    assert_eq!(accepted, count("SELECT COUNT(*) FROM submissions"), "{server}: messages");
+    let held = told("kind WHEN 'delivered' THEN recipients WHEN 'deleted' THEN -recipients") - count(many);
+    assert_eq!(held, count("SELECT COUNT(*) FROM maildrops"), "{server}: maildrop entries");
+    let queued = told(
+        "kind WHEN 'queued' THEN recipients WHEN 'relayed' THEN -recipients WHEN 'failed' THEN -recipients
+         WHEN 'expired' THEN -recipients",
+    );
+    assert_eq!(queued, count("SELECT COUNT(*) FROM queue"), "{server}: queue entries");
 }
 
 /// What decides what happens when: `MAILTOWN_SEED`, or chance.
