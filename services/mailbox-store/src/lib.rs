@@ -6,7 +6,7 @@
 //! admin      backup, restore, check, export, import, move-backend, schema
 //! accounts   the configuration's accounts, kept in step with the store's
 //! passwords  hashing in bounded memory
-//! store      what is durable, behind one trait, with two backends; and a store as a whole: snapshot, copy, check
+//! store      what is durable: six traits, two backends, a pure plan; and a store as a whole: snapshot, copy, check
 //! ```
 
 pub mod accounts;

@@ -59,7 +59,7 @@ pub(super) async fn flush(State(api): State<Arc<Api>>) -> Result<axum::Json<Flus
     Ok(axum::Json(api.queue.flush_queue().await?))
 }
 
-/// Leases due messages of one domain to a relay worker, or waits until there are some. Answers with a line of JSON
+/// Leases due messages of one domain to a relay worker, or waits until there are some. Returns a line of JSON
 /// (a `Claim`), ended by LF, then the octets of those messages that it says are inline; when none is, that is JSON.
 #[utoipa::path(
     post, path = "/v1/queue/claims", operation_id = "claim_messages", tag = "queue", request_body = ClaimRequest,

@@ -112,7 +112,7 @@ pub(super) async fn renew(
 }
 
 /// Deletes all of these messages or none, and unlocks. Succeeds without the lock, too, when none of them is in the
-/// maildrop any more: a call whose answer was lost can be repeated.
+/// maildrop any more: a call whose response was lost can be repeated.
 #[utoipa::path(
     post, path = "/v1/mailboxes/{address}/sessions/{session}/update", operation_id = "update_maildrop", tag = "sessions",
     params(("address" = text::Mailbox, Path), ("session" = String, Path)),
@@ -142,7 +142,7 @@ pub(super) async fn update(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Unlocks a maildrop as soon as the storage takes changes again. After so many tries its lease has mostly run out.
+/// Unlocks a maildrop as soon as the storage takes changes again. After [`UNLOCK_TRIES`] its lease has mostly run out.
 async fn unlock(store: Arc<dyn Maildrops>, address: Mailbox, session: String) {
     for _ in 0..UNLOCK_TRIES {
         match store.close_maildrop(&address, &session).await {

@@ -1,4 +1,4 @@
-//! What became of a submission whose answer got lost.
+//! What became of a submission whose response was lost.
 
 use super::{Api, extract::Path};
 use axum::{Json, extract::State};

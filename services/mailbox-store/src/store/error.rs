@@ -39,7 +39,7 @@ pub enum StoreError {
     /// happened, which is why submissions can be repeated.
     #[error("storage unavailable: {0}")]
     Unavailable(String),
-    /// The database cannot be reached or does not answer. Later it may work. A write may yet turn out to have
+    /// The database cannot be reached or does not respond. Later it may work. A write may yet turn out to have
     /// happened.
     #[error("database unavailable: {0}")]
     DatabaseUnavailable(String),
@@ -49,7 +49,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What a caller over HTTP is told.
+    /// The kind of problem that a caller over HTTP gets.
     pub fn kind(&self) -> ProblemKind {
         match self {
             Self::MailboxUnknown => ProblemKind::MailboxUnknown,

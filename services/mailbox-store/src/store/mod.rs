@@ -132,9 +132,8 @@ pub struct StoredMessage {
 ///   abandoned call it is unknown whether it did.
 /// - **Atomic**: each call takes effect at once and completely, or not at all: a submission's deliveries and
 ///   queue entries, a maildrop's deletions, a settlement and its failure message.
-/// - **Idempotent submission**: a submission's `transaction` names it. A repeat within [`REPEAT_WINDOW`] is
-///   answered with the first one's id and stores nothing, also when the message has been delivered and
-///   deleted in between.
+/// - **Idempotent submission**: a submission's `transaction` names it. A repeat within [`REPEAT_WINDOW`]
+///   returns the first one's id and stores nothing, also when the message has been delivered and deleted in between.
 /// - **Ids** grow: a later submission has a greater id than any earlier one. None is ever used twice, not
 ///   after a deletion and not after a restart. Where several stores share a database this holds for each of them;
 ///   across them, ids are in the order of their clocks.
@@ -237,7 +236,7 @@ pub trait Maildrops: Send + Sync {
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()>;
 
     /// Deletes all of these from the maildrop and unlocks it; [`StoreError::LeaseLost`] once the lock has run
-    /// out and any of them is there. What is not in the maildrop counts as deleted, so a call whose answer was lost can be
+    /// out and any of them is there. What is not in the maildrop counts as deleted, so a call whose response was lost can be
     /// repeated. Many messages are only hidden: [`Lifecycle::sweep`] removes them.
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()>;
 

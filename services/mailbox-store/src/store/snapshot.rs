@@ -164,7 +164,7 @@ pub(crate) fn each_record<T>(next: impl FnMut(Option<&T>) -> Result<Vec<T>>, mut
 
 /// A message's body, as far as there is one.
 pub(crate) enum Body<'a> {
-    /// It is there, and has so many octets.
+    /// It is there, and has `octets` octets.
     Found {
         content: Box<dyn Read + 'a>,
         octets: u64,

@@ -47,7 +47,8 @@ impl<T: TryFrom<u64>> de::Visitor<'_> for Whole<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Outcome, Renewal, Settlement};
+    use crate::{Ending, Outcome, RecipientOutcome, Renewal, Settlement};
+    use serde::Deserialize;
 
     #[test]
     fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
@@ -83,5 +84,32 @@ mod tests {
             serde_json::to_string(&Outcome::Deferred { retry_after_seconds: 5, reply: String::new(), untried: false });
         assert_eq!(known.unwrap(), r#"{"outcome":"deferred","retry_after_seconds":5,"reply":""}"#);
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), untried);
+    }
+
+    /// A gateway of the version before says only that a recipient is finished. A store of the version before ignores how.
+    #[test]
+    fn how_a_recipient_ended_stands_beside_what_was_said_before() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(tag = "outcome", rename_all = "snake_case")]
+        enum KnownBefore {
+            Finished,
+        }
+        #[derive(Deserialize)]
+        struct RecipientBefore {
+            #[serde(flatten)]
+            outcome: KnownBefore,
+        }
+        let before = r#"{"recipient":"x@far.test","outcome":"finished"}"#;
+        let mut settled: RecipientOutcome = serde_json::from_str(before).unwrap();
+        assert_eq!(settled.outcome, Outcome::Finished { how: None });
+        assert_eq!(serde_json::to_string(&settled).unwrap(), before);
+
+        let (exchange, reply) = ("mx.far.test".to_owned(), "250 OK".to_owned());
+        settled.outcome = Outcome::Finished { how: Some(Ending::Relayed { exchange, reply, peer_id: None }) };
+        let now = serde_json::to_string(&settled).unwrap();
+        let how = r#""how":{"relayed":{"exchange":"mx.far.test","reply":"250 OK"}}"#;
+        assert_eq!(now, format!(r#"{{"recipient":"x@far.test","outcome":"finished",{how}}}"#));
+        assert_eq!(serde_json::from_str::<RecipientOutcome>(&now).unwrap(), settled);
+        assert_eq!(serde_json::from_str::<RecipientBefore>(&now).unwrap().outcome, KnownBefore::Finished);
     }
 }

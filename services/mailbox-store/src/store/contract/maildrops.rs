@@ -54,7 +54,7 @@ pub(crate) async fn a_maildrop_has_one_session(fixture: Fixture) {
     fixture.open("a@local.test").await.unwrap();
 }
 
-/// Who got no answer opens again under the same name, or closes what may be open.
+/// A caller that got no response opens again under the same name, or closes what may be open.
 pub(crate) async fn a_session_opens_twice_under_its_name(fixture: Fixture) {
     let (a, id) = (mailbox("a@local.test"), fixture.send("t", &["a@local.test"]).await);
     let open = async |name: &str| fixture.store.open_maildrop(&a, name, MINUTE).await;
@@ -99,7 +99,7 @@ pub(crate) async fn an_update_is_all_or_nothing(fixture: Fixture) {
     assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 2);
 }
 
-/// Who got no answer to an update repeats it, whoever has locked the maildrop since.
+/// A caller that got no response to an update repeats it, whoever has locked the maildrop since.
 pub(crate) async fn an_update_can_be_repeated(fixture: Fixture) {
     const MANY: u64 = 600;
     let a = mailbox("a@local.test");

@@ -88,7 +88,7 @@ pub(crate) fn body(octets: &[u8]) -> MessageStream {
     MessageStream::new(stream::iter(chunks), LIMIT_OCTETS)
 }
 
-/// Good mail of so many octets, no two of a length alike.
+/// Valid mail of this length. Messages of different lengths differ.
 pub(crate) fn octets(length: usize) -> Vec<u8> {
     let text = format!("Subject: {length}\r\n\r\n").into_bytes();
     let mut octets: Vec<u8> = text.iter().copied().chain((0..).map(|n| b'a' + (n % 23) as u8)).take(length).collect();

@@ -146,7 +146,7 @@ pub(crate) async fn listings_come_in_pages(fixture: Fixture) {
     assert_eq!((page.mailboxes[0].address.clone(), page.next_after), (mailbox("b@local.test"), None));
 }
 
-/// Many at once: every answer that says so is true, and no id is given twice.
+/// Many at once: what is acknowledged is there, and no id is given twice.
 pub(crate) async fn many_submit_at_once(fixture: Fixture) {
     let fixture = &fixture;
     let submitting = (0..200).map(|n| {
@@ -181,7 +181,7 @@ pub(crate) async fn a_closed_store_says_so(fixture: Fixture) {
     assert!(fixture.store.probe().await.is_err());
 }
 
-/// Who got no answer asks what became of the submission.
+/// A caller that got no response asks what became of the submission.
 pub(crate) async fn a_transaction_is_known_by_its_name(fixture: Fixture) {
     assert_eq!(fixture.store.transaction("t").await, Ok(None));
     let id = fixture.send("t", &["a@local.test"]).await;

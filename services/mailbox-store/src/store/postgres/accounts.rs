@@ -106,7 +106,7 @@ fn summary(row: &Row) -> Result<MailboxSummary, tokio_postgres::Error> {
     Ok(MailboxSummary { address, messages, octets, quota_messages: quota(3)?, quota_octets: quota(4)? })
 }
 
-/// So many messages and octets.
+/// A number of messages, and their octets.
 pub(super) type Count = (i64, i64);
 
 /// Counts messages and octets into mailboxes; returns which of the addresses are mailboxes here that have room for

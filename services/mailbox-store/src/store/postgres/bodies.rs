@@ -130,7 +130,7 @@ pub(super) async fn piece(tx: &Transaction<'_>, message: i64, number: i64) -> Re
     Ok(row.map(|row| row.try_get::<_, Vec<u8>>(0)).transpose()?.map(Bytes::from))
 }
 
-/// The pieces of a message's body from number `first` to the end of so many octets in all. No connection is held
+/// The pieces of a message's body from number `first` to the end, of `octets` octets in all. No connection is held
 /// between two of them, however slowly they are read.
 pub(super) fn pieces(
     database: Arc<Database>,

@@ -54,7 +54,7 @@ pub(super) const DUE_MESSAGES: &str = "SELECT message_id FROM queue
      AND message_id <> ALL($4)
      ORDER BY next_attempt_at_ms, message_id LIMIT $5 FOR UPDATE SKIP LOCKED";
 
-/// A lease that is about to be given.
+/// A new lease.
 struct Lease<'a> {
     name: &'a str,
     domain: &'a str,

@@ -187,7 +187,7 @@ impl Database {
     {
         let session = pooled.session();
         let mut tx = Transaction::new(self, session);
-        // Polled in this order, so the first statement follows without waiting for an answer.
+        // Polled in this order, so the first statement follows without waiting for a response.
         let (begun, outcome) = join!(session.command("BEGIN"), change(&mut tx, arguments));
         let outcome = match begun.and(outcome) {
             Ok(answer) => events::prepare(&mut tx).await.map(|events| (answer, events)),
@@ -221,7 +221,7 @@ impl Database {
         }
     }
 
-    /// Lets the world know of a commit.
+    /// Tells metrics and waiting callers of a commit.
     fn publish(&self, effects: &Effects) {
         self.metrics.submitted.inc_by(effects.submitted);
         self.metrics.delivered.inc_by(effects.delivered);

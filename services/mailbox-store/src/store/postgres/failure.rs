@@ -12,7 +12,7 @@ pub(super) enum Failure {
     Database(Error),
     /// The database failed while it was committing: it may have done so.
     Commit(Error),
-    /// The database did not answer in time.
+    /// The database did not respond in time.
     Silence,
     /// Another was at the same thing at the same time.
     Conflict(&'static str),

@@ -45,7 +45,7 @@ pub(super) const ADMINISTERING: Patience = Patience {
 /// The values of a statement's parameters.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Lends connections.
+/// Some connections, each used by one caller at a time.
 pub(super) struct Pool {
     config: Config,
     idle: Mutex<Vec<Session>>,
@@ -86,7 +86,7 @@ impl Pool {
         Ok(PooledSession { session, pool: self, _permit: permit })
     }
 
-    /// Ends lending and closes what is idle.
+    /// Refuses further callers and closes what is idle.
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle().clear();
@@ -108,7 +108,7 @@ impl PooledSession<'_> {
         &self.session
     }
 
-    /// Lets others have the connection, on which no transaction is open.
+    /// Returns the connection to the pool. No transaction is open on it.
     pub(super) fn give_back(self) {
         if !self.pool.permits.is_closed() {
             self.pool.idle().push(self.session);
@@ -121,7 +121,7 @@ impl Session {
     pub(super) async fn open(config: &Config, patience: &Patience) -> Result<Self, Failure> {
         let opening = async {
             let (client, connection) = config.connect(NoTls).await?;
-            // What it fails with reaches those who wait for an answer. It ends with the client.
+            // What it fails with reaches those who wait for a response. It ends with the client.
             tokio::spawn(connection);
             client.batch_execute(patience.settings).await?;
             if setting(&client, "SHOW synchronous_commit").await?.as_deref() == Some("off") {
@@ -152,7 +152,7 @@ impl Session {
         self.patiently(self.client.execute(&statement, parameters)).await
     }
 
-    /// Statements without parameters or answers.
+    /// Statements without parameters and rows.
     pub(super) async fn command(&self, sql: &str) -> Result<(), Failure> {
         self.patiently(self.client.batch_execute(sql)).await
     }

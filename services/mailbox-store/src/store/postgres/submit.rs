@@ -1,4 +1,4 @@
-//! Submission: delivery and queueing of many messages at once. And its reverse, letting go of messages.
+//! Submission: delivery and queueing of many messages at once. And its reverse: removing messages that nothing holds.
 
 use super::{
     accounts,
@@ -313,7 +313,7 @@ pub(super) async fn deliver_here(tx: &mut Transaction<'_>, message: i64, recipie
     Ok(true)
 }
 
-/// Takes these messages, each in this many places, from those who hold them. Who lets go last removes it.
+/// Each of these messages has this number of holders less. The last holder takes the message with it.
 pub(super) async fn release(tx: &Transaction<'_>, messages: &BTreeSet<i64>, places: i64) -> Result<(), Failure> {
     let keys: Vec<i64> = messages.iter().copied().collect();
     let update = "UPDATE messages SET holders = holders - $2 WHERE id = ANY($1) RETURNING id, holders";

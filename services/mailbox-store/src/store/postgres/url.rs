@@ -5,7 +5,7 @@ use tokio_postgres::{Config, config::Host};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After so long without an answer from its machine a database counts as gone.
+/// After this time without a response from its machine a database counts as gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Names a PostgreSQL database: `postgres://user:password@host:port/database`. Shown without the password.

@@ -123,7 +123,7 @@ impl Bodies {
         space::require_room(self.directory.clone()).await
     }
 
-    /// Opens a body that should have so many octets; `None` when it is missing or has not.
+    /// Opens a body that should have `octets` octets; `None` when it is missing or has another length.
     pub(super) async fn open(&self, name: &str, octets: u64) -> Result<Option<File>> {
         match File::open(self.path(name)).await {
             Ok(file) => {

@@ -41,7 +41,7 @@ const BACKUP: i64 = 0x6d61_696c;
 
 /// More than there are different statements.
 const CACHED_STATEMENTS: usize = 128;
-/// So many pages are written to the log before they are moved to the database, which takes a second fsync
+/// This number of pages is written to the log before they are moved to the database, which takes a second fsync
 /// and makes those who wait for the writer wait longer.
 const LOG_PAGES: i64 = 4000;
 /// The log's file is cut back to this length when its pages have been moved: what one large change has made of it does
@@ -96,7 +96,7 @@ pub(super) fn mark_backup(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Whether a file is a backup, and whole.
 pub(super) fn is_backup(connection: &Connection) -> rusqlite::Result<bool> {
-    // What is shorter than it says cannot even answer this.
+    // A file that is shorter than it says fails here.
     Ok(connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? == BACKUP)
 }
 

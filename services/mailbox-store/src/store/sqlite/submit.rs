@@ -1,4 +1,4 @@
-//! Submission: delivery and queueing in one change. And its reverse, letting go of a message.
+//! Submission: delivery and queueing in one change. And its reverse: removing a message that nothing holds.
 
 use super::{
     accounts,
@@ -132,7 +132,7 @@ fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox, re
     Ok(())
 }
 
-/// Lets go of a message if nothing refers to it any more.
+/// Removes a message that nothing holds any more.
 pub(super) fn release(tx: &mut WriteTransaction<'_>, message: i64) -> Result<()> {
     let mut holders = tx.connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)

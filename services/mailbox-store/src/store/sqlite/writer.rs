@@ -397,7 +397,7 @@ impl WriterThread {
         }
     }
 
-    /// Lets the world know of a commit; returns which files can go.
+    /// Tells metrics and waiting callers of a commit; returns the files that can go.
     fn publish(&self, effects: Effects) -> Vec<String> {
         effects.kept_files.into_iter().for_each(SpooledFile::keep);
         let metrics = &self.context.metrics;
