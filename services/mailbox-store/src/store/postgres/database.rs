@@ -195,17 +195,13 @@ impl Database {
         };
         match outcome {
             Ok((answer, events)) => {
-                // Both are on their way at once. When the events fail, the commit rolls back.
+                // Both are on their way at once. Where the connection ends meanwhile, nobody knows whether it was committed.
                 let (told, committed) = join!(events.write(&tx), session.command("COMMIT"));
-                if let Err(failure) = told {
-                    if failure.spares_connection() && committed.is_ok() {
-                        pooled.give_back();
-                    }
-                    return Err(failure);
-                }
                 committed.map_err(Failure::while_committing)?;
                 let effects = tx.effects;
                 pooled.give_back();
+                // When the events failed, what was called a commit has rolled back.
+                told?;
                 self.publish(&effects);
                 if !events.is_empty() {
                     self.event_changes.send_replace(());
