@@ -2,6 +2,7 @@
 
 mod claims;
 mod copies;
+mod events;
 mod failures;
 pub(super) mod server;
 mod statements;
