@@ -144,8 +144,7 @@ impl Feed {
                 Ok(page) if self.api.shutdown.is_cancelled() && page.events.is_empty() => return None,
                 Ok(page) => page,
                 Err(error) => {
-                    // This logs the failure.
-                    let _ = Problem::from(error);
+                    tracing::warn!(%error, "a stream of events ends; its caller can come again");
                     return None;
                 }
             };
