@@ -1,6 +1,7 @@
 //! A town in the process of its test.
 
 use crate::{Plan, Site, TOKEN};
+use mail_net::Clock;
 use mailtown::{Options, Town};
 use pseudo_dns::ZoneSource;
 use service_kit::http::Token;
@@ -35,6 +36,7 @@ impl TestTown {
             trusted_networks: None,
             token,
             reload: Reload::never(),
+            clock: Clock::system(),
         };
         Self { town: Town::start(options).await.unwrap(), site }
     }

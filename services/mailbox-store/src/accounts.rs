@@ -4,6 +4,7 @@ use crate::{
     passwords::{Checked, Digest, Hasher, check_phc, is_phc},
     store::{Account, Result, Store, StoreError},
 };
+use mail_net::IoClock;
 use mail_proto::Mailbox;
 use service_kit::shutdown::CancellationToken;
 use std::{
@@ -66,20 +67,21 @@ pub(crate) async fn put(store: &dyn Store, stack: &Stack) -> Result<u64> {
 /// plain-text password is not known to fit its hash is *unchecked*.
 pub(crate) struct Accounts {
     store: Arc<dyn Store>,
-    pub(crate) hasher: Hasher,
+    hasher: Hasher,
     checked: Arc<Checked>,
     unchecked: Mutex<BTreeMap<Mailbox, Password>>,
     changed: Notify,
     /// Held while accounts are written: a hash that was computed for an earlier configuration must not replace a newer one.
     writing: AsyncMutex<()>,
+    io: IoClock,
 }
 
 impl Accounts {
     /// For a store whose state is in this directory. Blocks.
-    pub(crate) fn new(store: Arc<dyn Store>, directory: &Path) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, directory: &Path, io: IoClock) -> Self {
         let checked = Arc::new(Checked::load(directory));
         let (unchecked, changed, writing) = (Mutex::default(), Notify::new(), AsyncMutex::default());
-        Self { store, hasher: Hasher::shared(), checked, unchecked, changed, writing }
+        Self { store, hasher: Hasher::shared(), checked, unchecked, changed, writing, io }
     }
 
     /// Takes over the accounts of a configuration. [`Accounts::check_all`] goes on with their passwords.
@@ -135,9 +137,17 @@ impl Accounts {
         if let Err(error) = &checked {
             tracing::warn!(%error, %address, "a password cannot be hashed now; it will be tried again");
             drop(turn);
-            tokio::time::sleep(PAUSE).await;
+            self.io.sleep(PAUSE).await;
         }
         checked.is_ok()
+    }
+
+    /// Whether this is the password that was hashed. Takes tens of milliseconds, as it should.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] when too many others wait.
+    pub(crate) async fn verify(&self, password: String, hash: String) -> Result<bool> {
+        self.hasher.verify(password, hash, self.io).await
     }
 
     /// Makes the stored hash of this account fit its plain-text password, where that is not known yet.
@@ -184,6 +194,7 @@ impl Accounts {
 mod tests {
     use super::*;
     use crate::{metrics::Metrics, passwords::Hasher, service};
+    use mail_net::Clock;
     use prometheus_client::registry::Registry;
     use std::{collections::HashMap, time::Instant};
     use tempfile::TempDir;
@@ -203,8 +214,10 @@ mod tests {
     impl Fixture {
         async fn open(directory: TempDir) -> Self {
             let metrics = Metrics::new(&mut Registry::default());
-            let store = service::open(&stack(""), directory.path().join("store"), None, metrics).await.unwrap();
-            let accounts = Accounts::new(store, directory.path());
+            let store = service::open(&stack(""), directory.path().join("store"), None, Clock::system(), metrics)
+                .await
+                .unwrap();
+            let accounts = Accounts::new(store, directory.path(), Clock::system().io);
             Self { directory, accounts }
         }
 
@@ -237,7 +250,7 @@ mod tests {
             let address = address.parse().unwrap();
             self.accounts.check_now(&address).await.unwrap();
             let hash = self.accounts.store.password_hash(&address).await.unwrap().unwrap();
-            self.accounts.hasher.verify(password.to_owned(), hash).await.unwrap()
+            self.accounts.verify(password.to_owned(), hash).await.unwrap()
         }
     }
 

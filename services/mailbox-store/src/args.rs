@@ -42,7 +42,8 @@ impl Args {
         cli::run(&service, PortKey::Store, async |launch| {
             let listeners = Listeners { http: launch.listen(PortKey::Store).await? };
             let data = admin::directory(data, &launch.stack.current());
-            let config = Config { stack: launch.stack, data, database: database?, token: launch.token };
+            let config =
+                Config { stack: launch.stack, data, database: database?, token: launch.token, clock: launch.clock };
             Ok(run(config, listeners, launch.shutdown).await?)
         })
     }

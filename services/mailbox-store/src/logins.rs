@@ -39,7 +39,7 @@ impl Logins {
         }
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
-        let fits = self.accounts.hasher.verify(password.to_owned(), hash).await? && known;
+        let fits = self.accounts.verify(password.to_owned(), hash).await? && known;
         if let (true, Some(digest)) = (fits, digest) {
             self.verified.insert(digest, ());
         }

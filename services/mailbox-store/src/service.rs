@@ -6,25 +6,19 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        Clock, EventRetention, Lifecycle, Store, StoreError,
+        EventRetention, Lifecycle, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
 };
-use jiff::Timestamp;
+use mail_net::{Clock, IoClock, WallClock};
 use prometheus_client::registry::Registry;
 use service_kit::{
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
     telemetry,
 };
-use std::{
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use town_config::{LiveStack, Profile, Stack};
 
@@ -49,6 +43,8 @@ pub struct Config {
     pub database: Option<DatabaseUrl>,
     /// Guards its API.
     pub token: Option<Token>,
+    /// Measures its leases, retention and dates, and limits its calls.
+    pub clock: Clock,
 }
 
 /// The sockets of a store, already bound.
@@ -91,13 +87,13 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`], one line that names what to change.
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let Config { stack, data, database, token } = config;
+    let Config { stack, data, database, token, clock } = config;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let announced_in = database.is_none().then(|| data.clone());
-    let store = open(&stack.current(), data.clone(), database, metrics.clone()).await?;
-    let accounts = Accounts::new(Arc::clone(&store), &data);
-    let announcing = telemetry::spawn(announce(announced_in, listeners.http.local_addr()?));
+    let store = open(&stack.current(), data.clone(), database, clock.clone(), metrics.clone()).await?;
+    let accounts = Accounts::new(Arc::clone(&store), &data, clock.io);
+    let announcing = telemetry::spawn(announce(announced_in, listeners.http.local_addr()?, clock.io));
     let served = async {
         let at_start = stack.current();
         check_accounts(&at_start)?;
@@ -113,6 +109,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             metrics,
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
             stack: stack.clone(),
+            clock: clock.clone(),
             shutdown: shutdown.clone(),
         };
         let service = HttpService {
@@ -123,9 +120,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             token,
             hosts: stack.http_hosts(),
         };
-        let maintenance = telemetry::spawn(maintain(store.clone(), stack.clone(), shutdown.clone()));
-        let sweeping = telemetry::spawn(sweep(store.clone()));
-        let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known));
+        let maintenance = telemetry::spawn(maintain(store.clone(), stack.clone(), clock.wall, shutdown.clone()));
+        let sweeping = telemetry::spawn(sweep(store.clone(), clock.io));
+        let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known, clock.io));
         let checking = accounts.check_all(shutdown.clone());
         let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
         maintenance.abort();
@@ -143,10 +140,10 @@ pub(crate) async fn open(
     stack: &Stack,
     data: PathBuf,
     database: Option<DatabaseUrl>,
+    clock: Clock,
     metrics: Metrics,
 ) -> Result<Arc<dyn Store>, ServiceError> {
     let adds_return_path = stack.profile == Profile::Rfc;
-    let clock: Clock = Arc::new(Timestamp::now);
     if let Some(database) = database {
         let stack = stack.name.to_string();
         let options = postgres::Options { database, stack, spool: data, adds_return_path, clock, metrics };
@@ -184,7 +181,7 @@ async fn synchronise_at_start(
 }
 
 /// Brings the store's accounts in line with each new configuration. `known` is the one that they are in line with.
-async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut known: Option<Arc<Stack>>) {
+async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut known: Option<Arc<Stack>>, io: IoClock) {
     let mut wanted = stack.current();
     let mut is_told = known.is_none();
     loop {
@@ -206,7 +203,7 @@ async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut know
                     tracing::error!(%error, "the accounts stay as they were; trying again");
                     is_told = true;
                 }
-                if let Ok(changed) = tokio::time::timeout(ACCOUNTS_PAUSE, stack.changed()).await {
+                if let Ok(changed) = io.timeout(ACCOUNTS_PAUSE, stack.changed()).await {
                     wanted = changed;
                     is_told = false;
                 }
@@ -216,7 +213,7 @@ async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut know
 }
 
 /// Says in the directory of a store where it can be asked, as soon as the storage allows.
-async fn announce(directory: Option<PathBuf>, address: SocketAddr) {
+async fn announce(directory: Option<PathBuf>, address: SocketAddr, io: IoClock) {
     let Some(directory) = directory else { return };
     let mut is_told = false;
     while let Err(error) = sqlite::announce(&directory, address) {
@@ -224,7 +221,7 @@ async fn announce(directory: Option<PathBuf>, address: SocketAddr) {
             tracing::warn!(%error, "mail cannot be imported while this store runs; trying again");
             is_told = true;
         }
-        tokio::time::sleep(ACCOUNTS_PAUSE).await;
+        io.sleep(ACCOUNTS_PAUSE).await;
     }
 }
 
@@ -235,9 +232,10 @@ fn readiness(store: Arc<dyn Lifecycle>) -> Readiness {
     })
 }
 
-async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, shutdown: CancellationToken) {
-    let mut interval = tokio::time::interval(MAINTENANCE_INTERVAL);
-    while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
+async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, wall: WallClock, shutdown: CancellationToken) {
+    let mut due_at = wall.now();
+    while shutdown.run_until_cancelled(wall.sleep_until(due_at)).await.is_some() {
+        due_at = wall.now() + MAINTENANCE_INTERVAL;
         let maintained = async {
             let retention = stack.current().retention.clone();
             if let Some(age) = retention.messages {
@@ -253,22 +251,22 @@ async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, shutdown: Cancell
 }
 
 /// Removes what was deleted, portion by portion. Rests for as long as each took, so that others get to write.
-async fn sweep(store: Arc<dyn Lifecycle>) {
+async fn sweep(store: Arc<dyn Lifecycle>, io: IoClock) {
     let mut deletions = store.deletions();
     loop {
-        let started = Instant::now();
+        let started = io.instant();
         match store.sweep().await {
-            Ok(true) => tokio::time::sleep(started.elapsed()).await,
+            Ok(true) => io.sleep(io.since(started)).await,
             Ok(false) => {
                 // Another store of the same database may have left something.
-                let changed = tokio::time::timeout(MAINTENANCE_INTERVAL, deletions.changed()).await;
+                let changed = io.timeout(MAINTENANCE_INTERVAL, deletions.changed()).await;
                 if matches!(changed, Ok(Err(_))) {
                     return;
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "deleted messages cannot be removed; it will be tried again");
-                tokio::time::sleep(SWEEP_PAUSE).await;
+                io.sleep(SWEEP_PAUSE).await;
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::{FileArgs, Options, PortsFile, Town, add_domain::AddDomain, check, he
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
+use mail_net::Clock;
 use service_kit::{
     cli,
     http::Token,
@@ -108,6 +109,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         trusted_networks: args.trusted_networks,
         token,
         reload,
+        clock: Clock::system(),
     };
     let mut town = Town::start(options).await?;
     if let Some(file) = &mut ports_file {

@@ -17,7 +17,7 @@ use files::FileArgs;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
-use mail_net::TcpDial;
+use mail_net::{Clock, TcpDial};
 use ports_file::PortsFile;
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
 use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
@@ -55,6 +55,8 @@ pub struct Options {
     pub token: Option<Token>,
     /// Requested when the configuration is to be read again at once.
     pub reload: Reload,
+    /// The time of all services.
+    pub clock: Clock,
 }
 
 /// Where a stack of a running town is reached.
@@ -163,7 +165,13 @@ impl Town {
 
         let stop = self.foundations.shutdown.clone();
         let (data, database) = (options.state.join(&name), None);
-        let config = mailbox_store::Config { stack: stack.clone(), data, database, token: token.clone() };
+        let config = mailbox_store::Config {
+            stack: stack.clone(),
+            data,
+            database,
+            token: token.clone(),
+            clock: options.clock.clone(),
+        };
         self.foundations.spawn(PortKey::Store, &name, mailbox_store::run(config, listeners.store, stop.clone()));
         let config = pseudo_dns::Config {
             zone: options.zone.clone(),

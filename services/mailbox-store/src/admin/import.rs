@@ -164,7 +164,7 @@ enum Door {
 
 impl Target {
     async fn open(args: &ServiceArgs, subject: Subject, mailbox: &Mailbox) -> anyhow::Result<Self> {
-        let Subject { stack, place } = subject;
+        let Subject { stack, place, clock } = subject;
         let config = stack.config_path().to_owned();
         let adds_return_path = stack.profile == Profile::Rfc;
         // Only what arrives is held outside the database.
@@ -172,7 +172,7 @@ impl Target {
             StoreLocation::Directory(directory) => (directory, None),
             StoreLocation::Database(url) => (env::temp_dir(), Some(url)),
         };
-        let opened = service::open(&stack, data.clone(), database, Metrics::new(&mut Registry::default())).await;
+        let opened = service::open(&stack, data.clone(), database, clock, Metrics::new(&mut Registry::default())).await;
         let door = match opened {
             Ok(store) => {
                 service::check_accounts(&stack)?;

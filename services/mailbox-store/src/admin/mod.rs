@@ -20,6 +20,7 @@ use crate::store::{
 };
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use mail_net::Clock;
 use mail_proto::Mailbox;
 use service_kit::cli::{ServiceArgs, ServiceCommand};
 use std::path::PathBuf;
@@ -133,6 +134,7 @@ pub(crate) fn directory(data: Option<PathBuf>, stack: &Stack) -> PathBuf {
 pub(crate) struct Subject {
     pub(crate) stack: Stack,
     pub(crate) place: StoreLocation,
+    pub(crate) clock: Clock,
 }
 
 impl Subject {
@@ -156,7 +158,7 @@ impl AdminCommand {
             let stack = args.stack()?;
             let in_directory = || StoreLocation::Directory(directory(data, &stack));
             let place = database.map_or_else(in_directory, StoreLocation::Database);
-            anyhow::Ok(Subject { stack, place })
+            anyhow::Ok(Subject { stack, place, clock: Clock::system() })
         };
         match self {
             Self::Backup { file } => copies::backup(&subject()?, &file),
@@ -167,7 +169,7 @@ impl AdminCommand {
             }
             Self::Check => {
                 let subject = subject()?;
-                check(&subject.place, subject.name())
+                check(&subject, &subject.place)
             }
             Self::Schema { distributed } => {
                 say!("{}", postgres::schema_script(distributed).trim_end());
@@ -175,7 +177,7 @@ impl AdminCommand {
             }
             Self::Export { format, mailboxes, directory } => {
                 let subject = subject()?;
-                let mut snapshot = subject.place.snapshot(subject.name())?;
+                let mut snapshot = subject.place.snapshot(subject.name(), subject.clock.io)?;
                 export::export(&mut *snapshot, &directory, format, &mailboxes, &progress("messages"))
             }
             Self::Import { mailbox, source } => {
@@ -192,9 +194,11 @@ fn progress(what: &'static str) -> ProgressBar {
     ProgressBar::new(0).with_style(style).with_finish(indicatif::ProgressFinish::AndClear)
 }
 
-/// Checks the store of this stack, and prints what was found.
-fn check(place: &StoreLocation, stack: &str) -> anyhow::Result<()> {
-    let report = check::check(&mut *place.snapshot(stack)?, &progress("messages"))?;
+/// Checks the store of the subject's stack in `place`, and prints what was found.
+fn check(subject: &Subject, place: &StoreLocation) -> anyhow::Result<()> {
+    let Subject { clock, .. } = subject;
+    let mut snapshot = place.snapshot(subject.name(), clock.io)?;
+    let report = check::check(&mut *snapshot, &progress("messages"), clock.wall.now())?;
     for note in &report.notes {
         say!("note: {note}");
     }

@@ -19,7 +19,7 @@ use futures_util::stream;
 use internal_api::{Event, EventPage, EventPosition, MessageEvents, MessageId, Problem, ProblemKind};
 use serde::Deserialize;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How many callers may stream events at once.
 pub(crate) const EVENT_STREAMS: usize = 64;
@@ -83,7 +83,7 @@ pub(super) async fn list(
     let page = match api.events.events(after, limit).await? {
         page if page.events.is_empty() && wait > 0 => {
             let waiting = wait_for_events(&api, after, limit);
-            timeout(Duration::from_secs(u64::from(wait)), waiting).await.unwrap_or(Ok(page))?
+            api.clock.io.timeout(Duration::from_secs(u64::from(wait)), waiting).await.unwrap_or(Ok(page))?
         }
         page => page,
     };
@@ -169,7 +169,7 @@ async fn wait_for_events(api: &Api, mut after: EventPosition, limit: u32) -> Res
         after = page.next_after.parse().unwrap_or(after);
         tokio::select! {
             // Without a sender the store is closed, and the next look fails.
-            _ = timeout(LOOK_AGAIN, changes.changed()) => {}
+            _ = api.clock.io.timeout(LOOK_AGAIN, changes.changed()) => {}
             () = api.shutdown.cancelled() => {}
         }
     }

@@ -27,7 +27,7 @@ pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     Frame(body): Frame,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let (submission, message) = frames::read::<Submission>(body, api.message_octets()).await?;
+    let (submission, message) = frames::read::<Submission>(body, api.message_octets(), api.clock.io).await?;
     let submitted = api.messages.submit(submission, message).await?;
     let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(submitted.into())))

@@ -26,6 +26,7 @@ use axum::{
     routing::{get, post, put},
 };
 use internal_api::{Problem, ProblemKind};
+use mail_net::Clock;
 use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
@@ -54,6 +55,7 @@ pub(crate) struct Api {
     /// As many callers may stream events at once.
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) stack: LiveStack,
+    pub(crate) clock: Clock,
     /// Ends those who wait.
     pub(crate) shutdown: CancellationToken,
 }

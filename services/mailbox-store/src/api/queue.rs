@@ -20,8 +20,8 @@ use internal_api::{
     text,
 };
 use jiff::Timestamp;
-use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout};
+use mail_net::Clock;
+use std::{future, sync::Arc, time::Duration};
 
 /// How long a waiting worker goes without looking: leases of dead workers run out without notice.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
     let limit = within("limit", request.limit, 1..=1000)?;
     let wait = within("wait_seconds", request.wait_seconds, 0..=60)?;
     let inline_octets = within("inline_octets", request.inline_octets, 0..=1024 * 1024)?;
-    let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
+    let deadline = api.clock.io.instant() + Duration::from_secs(u64::from(wait));
     // From before the first look, so that no change falls between looking and waiting.
     let mut changes = api.queue.queue_changes();
     loop {
@@ -87,7 +87,7 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
             ClaimOutcome::Claimed(claim) => return Ok(claimed(&api, claim, inline_octets.into()).await),
             ClaimOutcome::NothingDue { next_due_at } => next_due_at,
         };
-        let remaining = deadline.saturating_duration_since(Instant::now());
+        let remaining = deadline.saturating_duration_since(api.clock.io.instant());
         if remaining.is_zero() || api.shutdown.is_cancelled() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
@@ -95,7 +95,8 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
         tokio::select! {
             _ = changes.changed() => {}
             () = api.shutdown.cancelled() => {}
-            () = tokio::time::sleep(until(next_due_at).min(remaining)) => {}
+            () = due(&api.clock, next_due_at) => {}
+            () = api.clock.io.sleep(remaining.min(LOOK_AGAIN)) => {}
         }
     }
 }
@@ -110,7 +111,7 @@ async fn claimed(api: &Api, mut claim: Claim, mut room: u64) -> Response {
     let first = claim.messages.iter().take_while(fits).map(|message| message.id).collect();
     // What cannot be had here and now the worker asks for by itself, and hears why.
     let bodies =
-        timeout(BODIES_TIMEOUT, api.messages.inline_bodies(first)).await.ok().and_then(Result::ok).unwrap_or_default();
+        api.clock.io.timeout(BODIES_TIMEOUT, api.messages.inline_bodies(first)).await.ok().and_then(Result::ok).unwrap_or_default();
     claim.messages.iter_mut().for_each(|message| message.inline = bodies.contains_key(&message.id));
     let mut body = BytesMut::from(frame(&claim));
     claim
@@ -122,12 +123,14 @@ async fn claimed(api: &Api, mut claim: Claim, mut room: u64) -> Response {
     ([(header::CONTENT_TYPE, media_type)], body.freeze()).into_response()
 }
 
-/// How long until it is worth looking again.
-fn until(next_due_at: Option<Timestamp>) -> Duration {
-    let wait = next_due_at.map(|due_at| Timestamp::now().until(due_at).unwrap_or_default());
-    let milliseconds = wait.and_then(|wait| wait.total(jiff::Unit::Millisecond).ok()).unwrap_or(f64::MAX);
-    // Not at once: by the store's clock it is not due yet.
-    Duration::from_millis(milliseconds.clamp(1.0, LOOK_AGAIN.as_millis() as f64) as u64)
+/// Returns once it is worth looking again.
+async fn due(clock: &Clock, next_due_at: Option<Timestamp>) {
+    // A pause, so that the claim cannot spin, whatever the store says.
+    clock.io.sleep(Duration::from_millis(1)).await;
+    match next_due_at {
+        Some(due_at) => clock.wall.sleep_until(due_at).await,
+        None => future::pending().await,
+    }
 }
 
 /// Keeps a claim.
@@ -163,7 +166,7 @@ pub(super) async fn settle(
     Frame(body): Frame,
 ) -> Result<StatusCode, Problem> {
     let limit_octets = api.message_octets().max(FAILURE_MESSAGE_OCTETS);
-    let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets).await?;
+    let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets, api.clock.io).await?;
     api.queue.settle(&lease, settlement, failure_message).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,6 +13,7 @@ use axum::{
 use internal_api::{
     MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal, SESSION_NAME_HEADER, text,
 };
+use mail_net::IoClock;
 use mail_proto::Mailbox;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -136,6 +137,7 @@ pub(super) async fn update(
             Arc::clone(&api.maildrops),
             address,
             session,
+            api.clock.io,
         )));
     }
     updated?;
@@ -143,10 +145,10 @@ pub(super) async fn update(
 }
 
 /// Unlocks a maildrop as soon as the storage takes changes again. After [`UNLOCK_TRIES`] its lease has mostly run out.
-async fn unlock(store: Arc<dyn Maildrops>, address: Mailbox, session: String) {
+async fn unlock(store: Arc<dyn Maildrops>, address: Mailbox, session: String, io: IoClock) {
     for _ in 0..UNLOCK_TRIES {
         match store.close_maildrop(&address, &session).await {
-            Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) => tokio::time::sleep(UNLOCK_PAUSE).await,
+            Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) => io.sleep(UNLOCK_PAUSE).await,
             _ => return,
         }
     }
@@ -169,7 +171,7 @@ pub(super) async fn close(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract::{Fixture, MINUTE, ManualClock, mailbox};
+    use crate::store::contract::{Fixture, MINUTE, mailbox, manual_clock};
     use crate::{
         metrics::Metrics,
         store::sqlite::{Options, SqliteStore},
@@ -180,7 +182,7 @@ mod tests {
     /// Neither a lock that was given in vain stays, nor one that others wait for.
     #[tokio::test]
     async fn a_caller_that_has_gone_leaves_no_lock() {
-        let (directory, clock) = (tempfile::TempDir::new().unwrap(), ManualClock::new());
+        let (directory, clock) = (tempfile::TempDir::new().unwrap(), manual_clock());
         let store = SqliteStore::open(Options {
             directory: directory.path().to_owned(),
             stack: "local.test".to_owned(),

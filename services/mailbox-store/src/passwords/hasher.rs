@@ -6,6 +6,7 @@ use argon2::{
     Argon2, Block, Params,
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
+use mail_net::IoClock;
 use std::{
     sync::{Arc, LazyLock},
     thread,
@@ -67,9 +68,9 @@ impl Hasher {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when too many others wait.
-    pub(crate) async fn verify(&self, password: String, hash: String) -> Result<bool> {
+    pub(crate) async fn verify(&self, password: String, hash: String, io: IoClock) -> Result<bool> {
         let Ok(waiting) = self.waiting.try_acquire() else { return Err(StoreError::Overloaded("to log in")) };
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
+        let turn = io.timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
         drop(waiting);
         let Ok(Ok(turn)) = turn else { return Err(StoreError::Overloaded("to log in")) };
         self.run(turn, move || verify(&password, &hash)).await
@@ -141,6 +142,7 @@ fn compute(
 mod tests {
     use super::*;
     use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+    use mail_net::Clock;
 
     #[test]
     fn nobodys_hash_is_as_costly_as_a_new_one_and_fits_nothing() {
@@ -167,7 +169,7 @@ mod tests {
     async fn a_bounded_number_of_logins_waits() {
         let hasher = Hasher::new();
         let all = hasher.slots.acquire_many(u32::try_from(hasher.slots.available_permits()).unwrap()).await.unwrap();
-        let verify = || Box::pin(hasher.verify("pass".to_owned(), NOBODY.to_owned()));
+        let verify = || Box::pin(hasher.verify("pass".to_owned(), NOBODY.to_owned(), Clock::system().io));
         let mut waiting: Vec<_> = (0..WAITING).map(|_| verify()).collect();
         for login in &mut waiting {
             assert!(futures_util::poll!(login).is_pending());

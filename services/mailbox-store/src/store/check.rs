@@ -29,7 +29,7 @@ pub(crate) struct Report {
 ///
 /// # Errors
 /// When it cannot be read to the end.
-pub(crate) fn check(snapshot: &mut dyn Snapshot, progress: &ProgressBar) -> Result<Report> {
+pub(crate) fn check(snapshot: &mut dyn Snapshot, progress: &ProgressBar, now: Timestamp) -> Result<Report> {
     let counts = snapshot.counts()?;
     progress.set_length(counts.messages);
     let mut check = Check::default();
@@ -38,7 +38,7 @@ pub(crate) fn check(snapshot: &mut dyn Snapshot, progress: &ProgressBar) -> Resu
     each_record(|after| snapshot.queue(after), |entry| check.queue_entry(entry))?;
     each_record(|after| snapshot.accounts(after), |account| check.account(account))?;
     check.holders();
-    let inspection = snapshot.inspect()?;
+    let inspection = snapshot.inspect(now)?;
     let mut report = check.report;
     report.counts = vec![
         ("accounts", counts.accounts),

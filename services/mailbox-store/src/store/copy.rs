@@ -35,15 +35,16 @@ pub(crate) trait Destination {
 
 /// Copies everything but the locks of maildrops, whose sessions end with their store. A message whose body is damaged
 /// is quarantined in the copy, in every maildrop and in the queue; returns why, for each that was not quarantined before.
-/// Mailboxes are counted anew.
+/// Mailboxes are counted anew. `now` is when damage was found.
 pub(crate) fn copy(
     source: &mut dyn Snapshot,
     destination: &mut dyn Destination,
     progress: &ProgressBar,
+    now: Timestamp,
 ) -> Result<Vec<String>> {
     let counts = source.counts()?;
     progress.set_length(counts.messages + counts.submissions + counts.deliveries + counts.queue + counts.accounts);
-    let mut copy = Copy { source, destination, progress, gone: HashSet::new(), damage: Damage::default() };
+    let mut copy = Copy { source, destination, progress, gone: HashSet::new(), damage: Damage::of(now) };
     copy.messages()?;
     copy.submissions()?;
     let sums = copy.deliveries()?;
@@ -159,18 +160,22 @@ impl Copy<'_> {
 }
 
 /// Bodies that are not what they should be.
-#[derive(Default)]
 struct Damage {
+    found_at: Timestamp,
     faults: HashMap<i64, String>,
     told: HashSet<i64>,
     reported: Vec<String>,
 }
 
 impl Damage {
+    fn of(found_at: Timestamp) -> Self {
+        Self { found_at, faults: HashMap::new(), told: HashSet::new(), reported: Vec::new() }
+    }
+
     /// Sets a record of this message aside if need be; returns whether it did.
     fn quarantine_record(&mut self, message: i64, quarantined_at_ms: &mut Option<i64>) -> bool {
         let Some(fault) = self.faults.get(&message).filter(|_| quarantined_at_ms.is_none()) else { return false };
-        *quarantined_at_ms = Some(Timestamp::now().as_millisecond());
+        *quarantined_at_ms = Some(self.found_at.as_millisecond());
         if self.told.insert(message) {
             self.reported.push(format!("{}: {fault}", records::id(message)));
         }

@@ -35,15 +35,12 @@ use internal_api::{
 };
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox};
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 use tokio::sync::watch;
 use town_config::Quota;
 
 /// What every call on a store ends in.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
-
-/// Tells the time. Leases are measured with it, so that tests need not wait.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// How long a repeated submission is recognised.
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);

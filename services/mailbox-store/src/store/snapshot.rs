@@ -6,6 +6,7 @@ use super::{
     checksum::{Checksum, Checksummer, OTHER_CHECKSUM, OTHER_LENGTH},
     postgres, sqlite,
 };
+use jiff::Timestamp;
 use std::io::{self, Read};
 
 /// What every step ends in.
@@ -124,8 +125,8 @@ pub(crate) trait Snapshot {
     /// By message and recipient.
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>>;
 
-    /// Looks for what can only be wrong with this backend.
-    fn inspect(&mut self) -> Result<Inspection>;
+    /// Looks for what can only be wrong with this backend. Files that were changed shortly before `now` may be in use.
+    fn inspect(&mut self, now: Timestamp) -> Result<Inspection>;
 }
 
 /// What only one backend knows of.

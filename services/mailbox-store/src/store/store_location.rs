@@ -6,6 +6,7 @@ use super::{
     snapshot::{Result, Snapshot},
     sqlite::{self, SqliteDestination, SqliteSnapshot},
 };
+use mail_net::IoClock;
 use std::{fmt, fs::File, path::PathBuf, str::FromStr};
 
 /// A directory, or a PostgreSQL database.
@@ -17,30 +18,30 @@ pub(crate) enum StoreLocation {
 
 impl StoreLocation {
     /// The store that is here, as of now.
-    pub(crate) fn snapshot(&self, stack: &str) -> Result<Box<dyn Snapshot>> {
+    pub(crate) fn snapshot(&self, stack: &str, io: IoClock) -> Result<Box<dyn Snapshot>> {
         Ok(match self {
             Self::Directory(directory) => Box::new(SqliteSnapshot::of_directory(directory)?.of_stack(stack)?),
-            Self::Database(url) => Box::new(PostgresSnapshot::open(url, stack)?),
+            Self::Database(url) => Box::new(PostgresSnapshot::open(url, stack, io)?),
         })
     }
 
     /// A store that is to be here, where none is.
-    pub(crate) fn destination(&self, stack: &str) -> Result<Box<dyn Destination>> {
+    pub(crate) fn destination(&self, stack: &str, io: IoClock) -> Result<Box<dyn Destination>> {
         Ok(match self {
             Self::Directory(directory) => Box::new(SqliteDestination::directory(directory)?.of_stack(stack)?),
-            Self::Database(url) => Box::new(PostgresDestination::open(url, stack)?),
+            Self::Database(url) => Box::new(PostgresDestination::open(url, stack, io)?),
         })
     }
 
     /// The store that is here, which is not running. A directory is locked as long as the file is open. Databases have
     /// no lock that all of them know; there it is only seen that no store is connected.
-    pub(crate) fn unused_snapshot(&self, stack: &str) -> Result<(Box<dyn Snapshot>, Option<File>)> {
+    pub(crate) fn unused_snapshot(&self, stack: &str, io: IoClock) -> Result<(Box<dyn Snapshot>, Option<File>)> {
         Ok(match self {
             Self::Directory(directory) => {
                 let lock = sqlite::lock(directory)?;
                 (Box::new(SqliteSnapshot::of_directory(directory)?.of_stack(stack)?), Some(lock))
             }
-            Self::Database(url) => (Box::new(PostgresSnapshot::open_unused(url, stack)?), None),
+            Self::Database(url) => (Box::new(PostgresSnapshot::open_unused(url, stack, io)?), None),
         })
     }
 }

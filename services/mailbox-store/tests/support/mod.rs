@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 
 use internal_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
+use mail_net::Clock;
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Listeners, ServiceError, run};
 use reqwest::{Method, StatusCode};
@@ -91,7 +92,7 @@ pub(crate) fn configured(data: &Path, accounts: &str) -> Config {
         format!("[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = 3\n[accounts.\"local.test\"]\n{accounts}\n");
     let config = town_config::Config::parse(&text, Path::new("config.toml")).unwrap();
     let stack = config.stack("local.test").unwrap().clone().into();
-    Config { stack, data: data.to_owned(), database: None, token: Some(Token::from(TOKEN)) }
+    Config { stack, data: data.to_owned(), database: None, token: Some(Token::from(TOKEN)), clock: Clock::system() }
 }
 
 /// The problem in an answer, of which the status says the same.

@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use internal_api::{ApiError, DnsClient, Endpoint, StoreClient};
+use mail_net::Clock;
 use std::{
     future::Future,
     io,
@@ -113,6 +114,8 @@ pub struct Launch {
     pub bind: IpAddr,
     /// Where HTTP listens.
     pub http_bind: IpAddr,
+    /// The clocks of this machine.
+    pub clock: Clock,
 }
 
 /// Runs a service's `main`: starts it with `start`, or carries out the subcommand. `health` is the key of its
@@ -172,7 +175,8 @@ fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveCo
     descriptors::raise();
     descriptors::expect(descriptors::needed(&stack.current(), health));
     let Signals { shutdown, reload } = shutdown::on_signal()?;
-    let launch = Launch { stack, servers, token, shutdown, reload, bind: args.bind, http_bind: args.http_bind };
+    let (bind, http_bind, clock) = (args.bind, args.http_bind, Clock::system());
+    let launch = Launch { stack, servers, token, shutdown, reload, bind, http_bind, clock };
     Ok((launch, config))
 }
 
@@ -372,6 +376,7 @@ mod tests {
             reload: Reload::never(),
             bind: bind.parse().unwrap(),
             http_bind: LOOPBACK,
+            clock: Clock::system(),
         }
     }
 

@@ -19,11 +19,11 @@ fn line(fixture: &Fixture, kind: &EventKind) -> String {
         }
         EventKind::Claimed { recipients, until } => {
             let tried: Vec<_> = recipients.iter().map(|of| format!("{} {}", of.mailbox, of.attempts)).collect();
-            assert_eq!(*until, (fixture.clock.clock())() + MINUTE);
+            assert_eq!(*until, fixture.clock.now() + MINUTE);
             format!("{name} {}", tried.join(" "))
         }
         EventKind::Deferred { recipients, reply, next_attempt_at, untried } => {
-            let wait = next_attempt_at.duration_since((fixture.clock.clock())()).as_secs();
+            let wait = next_attempt_at.duration_since(fixture.clock.now()).as_secs();
             let untried = if *untried { " untried" } else { "" };
             format!("{name} {} {reply} +{wait}{untried}", list(recipients))
         }

@@ -18,19 +18,14 @@ pub(crate) use statements::*;
 pub(crate) use submissions::*;
 pub(crate) use whole::*;
 
-use super::{Account, ClaimOutcome, Clock, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
+use super::{Account, ClaimOutcome, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use internal_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
 use jiff::Timestamp;
+use mail_net::ManualClock;
 use mail_proto::Mailbox;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use town_config::Quota;
 
 /// A store with the accounts `a@local.test` and `b@local.test`, and its time.
@@ -41,28 +36,9 @@ pub(crate) struct Fixture {
     pub(crate) _holds: Box<dyn std::any::Any + Send + Sync>,
 }
 
-/// A clock that stands still until it is moved.
-#[derive(Clone)]
-pub(crate) struct ManualClock(Arc<AtomicI64>);
-
-impl ManualClock {
-    /// 2026-01-01T00:00:00Z.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(1_767_225_600_000)))
-    }
-
-    pub(crate) fn advance(&self, duration: Duration) {
-        self.0.fetch_add(duration.as_millis() as i64, Ordering::SeqCst);
-    }
-
-    pub(crate) fn turn_back(&self, duration: Duration) {
-        self.0.fetch_sub(duration.as_millis() as i64, Ordering::SeqCst);
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        let now = Arc::clone(&self.0);
-        Arc::new(move || Timestamp::from_millisecond(now.load(Ordering::SeqCst)).unwrap())
-    }
+/// It stands at 2026-01-01T00:00:00Z until it is moved.
+pub(crate) fn manual_clock() -> ManualClock {
+    ManualClock::starting_at(Timestamp::from_second(1_767_225_600).unwrap())
 }
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! What a store holds as a whole, and a store in which everything is that can be moved.
 
-use super::{Fixture, HOUR, MINUTE, account, deferred, mailbox, octets};
+use super::{Fixture, HOUR, MINUTE, account, deferred, mailbox, manual_clock, octets};
 use crate::store::{
     Account, ClaimOutcome, Store,
     copy::{self, Destination},
@@ -70,7 +70,7 @@ pub(crate) fn columns(directory: &Path) -> BTreeMap<String, Vec<Value>> {
 
 /// Copies all of a store; returns what was damaged.
 pub(crate) fn fill(source: &mut dyn Snapshot, mut destination: Box<dyn Destination>) -> Vec<String> {
-    let damaged = copy::copy(source, &mut *destination, &ProgressBar::hidden()).unwrap();
+    let damaged = copy::copy(source, &mut *destination, &ProgressBar::hidden(), manual_clock().now()).unwrap();
     destination.finish().unwrap();
     damaged
 }

@@ -7,10 +7,8 @@ use super::{
     url::DatabaseUrl,
 };
 use crate::store::StoreError;
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use mail_net::IoClock;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::Row;
 
@@ -24,20 +22,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct AdminConnection {
     url: DatabaseUrl,
     session: Session,
+    io: IoClock,
     /// Goes last: the connection lives in it.
     runtime: Runtime,
 }
 
 impl AdminConnection {
-    pub(super) fn open(url: &DatabaseUrl) -> Result<Self, OpenError> {
+    pub(super) fn open(url: &DatabaseUrl, io: IoClock) -> Result<Self, OpenError> {
         let unusable = |error: StoreError| OpenError::Unusable { url: url.clone(), error };
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| unusable(StoreError::Internal(error.to_string())))?;
         let mut config = url.config().clone();
         config.application_name(NAME);
-        let session = runtime.block_on(Session::open(&config, &ADMINISTERING));
+        let session = runtime.block_on(Session::open(&config, &ADMINISTERING, io));
         let session = session.map_err(|failure| unusable(failure.into()))?;
-        Ok(Self { url: url.clone(), session, runtime })
+        Ok(Self { url: url.clone(), session, io, runtime })
     }
 
     pub(super) fn url(&self) -> DatabaseUrl {
@@ -77,12 +76,12 @@ impl AdminConnection {
     pub(super) fn refuse_running(&self) -> Result<(), OpenError> {
         let select = "SELECT COUNT(*) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'mailbox-store'";
-        let departed_by = Instant::now() + DEPARTURE;
+        let departed_by = self.io.instant() + DEPARTURE;
         while self.records(select, &[], |row| row.try_get::<_, i64>(0))? != [0] {
-            if Instant::now() > departed_by {
+            if self.io.instant() > departed_by {
                 return Err(OpenError::InUse { url: self.url() });
             }
-            thread::sleep(PAUSE);
+            self.runtime.block_on(async { self.io.sleep(PAUSE).await });
         }
         Ok(())
     }

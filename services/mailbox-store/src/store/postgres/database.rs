@@ -8,13 +8,14 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, events::EventLog, ids, records::Quarantined},
+    store::{Result, events::EventLog, ids, records::Quarantined},
 };
 use futures_util::{future::BoxFuture, join};
 use jiff::Timestamp;
+use mail_net::{Clock, IoClock};
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -75,8 +76,12 @@ impl Database {
         Self { pool, clock, metrics, queue_changes, deletions, event_changes, last_key, due_floor }
     }
 
+    pub(super) fn io(&self) -> IoClock {
+        self.clock.io
+    }
+
     pub(super) fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.wall.now()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -148,7 +153,7 @@ impl Database {
         T: Send,
         F: for<'t, 'd> Fn(&'t mut Transaction<'d>, &'t A) -> BoxFuture<'t, Result<T, Failure>> + Send + Sync,
     {
-        let (started, mut attempt) = (Instant::now(), 1);
+        let (started, mut attempt) = (self.clock.io.instant(), 1);
         loop {
             let pooled = self.pool.borrow().await?;
             let outcome = match kind {
@@ -157,9 +162,9 @@ impl Database {
             };
             match outcome {
                 Ok(answer) => return Ok(answer),
-                Err(failure) if failure.may_pass() && (attempt == 1 || started.elapsed() < PERSISTENCE) => {
+                Err(failure) if failure.may_pass() && (attempt == 1 || self.clock.io.since(started) < PERSISTENCE) => {
                     tracing::debug!(?failure, attempt, "a transaction is tried again");
-                    tokio::time::sleep(pause(attempt)).await;
+                    self.clock.io.sleep(pause(attempt)).await;
                     attempt += 1;
                 }
                 Err(failure) => return Err(failure.into()),

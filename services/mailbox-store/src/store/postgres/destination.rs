@@ -14,6 +14,7 @@ use crate::store::{
     copy::Destination,
     snapshot::{AccountRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, SubmissionRecord, VerifiedBody},
 };
+use mail_net::IoClock;
 use std::{borrow::Cow, io::Read};
 
 /// How many octets of bodies, and how many messages, are written at once.
@@ -41,8 +42,8 @@ impl PostgresDestination {
     ///
     /// # Errors
     /// [`OpenError`], also when there is a store.
-    pub(crate) fn open(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
-        let admin_connection = AdminConnection::open(url)?;
+    pub(crate) fn open(url: &DatabaseUrl, stack: &str, io: IoClock) -> Result<Self, OpenError> {
+        let admin_connection = AdminConnection::open(url, io)?;
         let url = || admin_connection.url();
         let properties = match admin_connection.properties()? {
             Some(properties) => properties,

@@ -41,7 +41,7 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, Accounts, ClaimOutcome, Clock, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
+    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
     Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
@@ -59,6 +59,7 @@ use internal_api::{
     Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
     MessageId, MessagePage, QueuePage, Settlement, Submission,
 };
+use mail_net::Clock;
 use mail_proto::{Domain, Mailbox};
 use messages::Location;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -75,7 +76,7 @@ pub struct Options {
     pub spool: PathBuf,
     /// Whether messages stored from now on are delivered with a `Return-Path:` line before them.
     pub adds_return_path: bool,
-    /// Tells the time.
+    /// Measures leases, retention and dates with its wall part.
     pub clock: Clock,
     /// Counts what happens.
     pub metrics: Metrics,

@@ -127,7 +127,7 @@ impl PostgresStore {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let Options { database: url, stack, spool, adds_return_path, clock, metrics } = options;
         fs::create_dir_all(&spool).map_err(|error| OpenError::Inaccessible { path: spool.clone(), error })?;
-        let database = Arc::new(Database::new(Pool::new(url.config().clone()), clock, metrics));
+        let database = Arc::new(Database::new(Pool::new(url.config().clone(), clock.io), clock, metrics));
         let unusable = |error| OpenError::Unusable { url: url.clone(), error };
 
         let properties = prepared(&database).await.map_err(unusable)?;
@@ -214,7 +214,7 @@ async fn create(database: &Database, statement: &'static str) -> Result<(), Stor
             Ok(()) => return Ok(()),
             Err(failure) if attempt < ATTEMPTS && is_race(&failure) => {
                 attempt += 1;
-                tokio::time::sleep(PAUSE).await;
+                database.io().sleep(PAUSE).await;
             }
             Err(failure) => return Err(failure.into()),
         }

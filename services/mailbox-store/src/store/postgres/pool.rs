@@ -2,16 +2,14 @@
 
 use super::failure::Failure;
 use crate::store::StoreError;
+use mail_net::IoClock;
 use std::{
     collections::HashMap,
     future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::{Client, Config, NoTls, Row, SimpleQueryMessage, Statement, types::ToSql};
 
 /// How many connections a store has at most.
@@ -50,12 +48,14 @@ pub(super) struct Pool {
     config: Config,
     idle: Mutex<Vec<Session>>,
     permits: Semaphore,
+    io: IoClock,
 }
 
 /// A connection, with the statements that it knows already.
 pub(super) struct Session {
     client: Client,
     silence: Duration,
+    io: IoClock,
     statements: Mutex<HashMap<&'static str, Statement>>,
 }
 
@@ -68,20 +68,20 @@ pub(super) struct PooledSession<'pool> {
 
 impl Pool {
     /// Connections are opened when they are needed.
-    pub(super) fn new(config: Config) -> Self {
-        Self { config, idle: Mutex::default(), permits: Semaphore::new(CONNECTIONS) }
+    pub(super) fn new(config: Config, io: IoClock) -> Self {
+        Self { config, idle: Mutex::default(), permits: Semaphore::new(CONNECTIONS), io }
     }
 
     /// A connection that is open, as far as anyone can tell.
     pub(super) async fn borrow(&self) -> Result<PooledSession<'_>, Failure> {
-        let permit = match timeout(TURN, self.permits.acquire()).await {
+        let permit = match self.io.timeout(TURN, self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(StoreError::Unavailable("the store is closed".to_owned()).into()),
             Err(_elapsed) => return Err(StoreError::Overloaded("for the database").into()),
         };
         let session = match self.idle_session() {
             Some(session) => session,
-            None => Session::open(&self.config, &SERVING).await?,
+            None => Session::open(&self.config, &SERVING, self.io).await?,
         };
         Ok(PooledSession { session, pool: self, _permit: permit })
     }
@@ -118,7 +118,7 @@ impl PooledSession<'_> {
 
 impl Session {
     /// Opens a connection.
-    pub(super) async fn open(config: &Config, patience: &Patience) -> Result<Self, Failure> {
+    pub(super) async fn open(config: &Config, patience: &Patience, io: IoClock) -> Result<Self, Failure> {
         let opening = async {
             let (client, connection) = config.connect(NoTls).await?;
             // What it fails with reaches those who wait for a response. It ends with the client.
@@ -128,9 +128,9 @@ impl Session {
                 // Durable is durable, whatever else this database is for.
                 client.batch_execute("SET synchronous_commit = on").await?;
             }
-            Ok(Self { client, silence: patience.silence, statements: Mutex::default() })
+            Ok(Self { client, silence: patience.silence, io, statements: Mutex::default() })
         };
-        match timeout(OPENING, opening).await {
+        match io.timeout(OPENING, opening).await {
             // Not tried again by itself: who asks next tries.
             Ok(opened) => opened.map_err(|error: tokio_postgres::Error| {
                 let reason = format!("cannot connect to the database: {}", super::failure::describe(&error));
@@ -168,7 +168,7 @@ impl Session {
     }
 
     async fn patiently<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
-        match timeout(self.silence, answer).await {
+        match self.io.timeout(self.silence, answer).await {
             Ok(answered) => Ok(answered?),
             Err(_elapsed) => Err(Failure::Silence),
         }

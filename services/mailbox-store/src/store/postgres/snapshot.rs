@@ -12,6 +12,8 @@ use crate::store::{
         RECORDS, Result, Snapshot, SubmissionRecord,
     },
 };
+use jiff::Timestamp;
+use mail_net::IoClock;
 use std::{
     collections::HashMap,
     io::{self, Cursor, Read},
@@ -39,8 +41,8 @@ impl PostgresSnapshot {
     ///
     /// # Errors
     /// [`OpenError`], also when the database has not the schema that this program writes.
-    pub(crate) fn open(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
-        let admin_connection = AdminConnection::open(url)?;
+    pub(crate) fn open(url: &DatabaseUrl, stack: &str, io: IoClock) -> Result<Self, OpenError> {
+        let admin_connection = AdminConnection::open(url, io)?;
         let url = admin_connection.url();
         let Some(properties) = admin_connection.properties()? else { return Err(OpenError::Missing { url }) };
         let version = properties.version;
@@ -62,9 +64,9 @@ impl PostgresSnapshot {
     ///
     /// # Errors
     /// As [`PostgresSnapshot::open`], and [`OpenError::InUse`].
-    pub(crate) fn open_unused(url: &DatabaseUrl, stack: &str) -> Result<Self, OpenError> {
-        AdminConnection::open(url)?.refuse_running()?;
-        Self::open(url, stack)
+    pub(crate) fn open_unused(url: &DatabaseUrl, stack: &str, io: IoClock) -> Result<Self, OpenError> {
+        AdminConnection::open(url, io)?.refuse_running()?;
+        Self::open(url, stack, io)
     }
 
     /// The parameters of those of these messages that there are.
@@ -215,7 +217,7 @@ impl Snapshot for PostgresSnapshot {
         })?)
     }
 
-    fn inspect(&mut self) -> Result<Inspection> {
+    fn inspect(&mut self, _now: Timestamp) -> Result<Inspection> {
         let pieces = self.count("SELECT COUNT(*) FROM bodies")?;
         let select = "SELECT DISTINCT message_id FROM bodies
              WHERE NOT EXISTS (SELECT 1 FROM messages WHERE id = message_id) ORDER BY message_id LIMIT $1";

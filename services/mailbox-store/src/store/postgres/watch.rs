@@ -11,7 +11,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub(super) async fn watch(database: Arc<Database>) {
     let mut next_due_ms = None;
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        database.io().sleep(INTERVAL).await;
         if database.queue_changes().receiver_count() == 0 {
             continue;
         }

@@ -34,7 +34,7 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, Accounts, ClaimOutcome, Clock, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
+    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
     Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
 };
 use crate::metrics::Metrics;
@@ -45,6 +45,7 @@ use internal_api::{
     Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
     MessageId, MessagePage, QueuePage, Settlement, Submission,
 };
+use mail_net::Clock;
 use mail_proto::{Domain, Mailbox};
 use messages::Location;
 use reader_pool::ReaderPool;
@@ -60,7 +61,7 @@ pub struct Options {
     pub adds_return_path: bool,
     /// The name of the stack whose mail it is to hold.
     pub stack: String,
-    /// Tells the time.
+    /// Measures leases, retention and dates with its wall part.
     pub clock: Clock,
     /// Counts what happens.
     pub metrics: Metrics,
@@ -215,7 +216,7 @@ impl Maildrops for SqliteStore {
 #[async_trait]
 impl Queue for SqliteStore {
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
-        let now = (self.clock)();
+        let now = self.clock.wall.now();
         let page = self.readers.read(move |connection| queue::page(connection, after.as_ref(), limit, now)).await?;
         let next_after = page.next_after.map(|position| position.to_string());
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })

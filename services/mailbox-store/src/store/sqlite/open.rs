@@ -178,7 +178,7 @@ impl SqliteStore {
             path: path.clone(),
             directory_lock,
             bodies: Arc::clone(&bodies),
-            clock: Arc::clone(&clock),
+            clock: clock.clone(),
             metrics,
             queue_changes: queue_changes.clone(),
             deletions: deletions.clone(),

@@ -5,6 +5,7 @@ use crate::store::snapshot::{
     AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord, QueueRecord,
     RECORDS, Result, Snapshot, SubmissionRecord,
 };
+use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params, types::ValueRef};
 use std::{
     cell::RefCell,
@@ -12,7 +13,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// A file that nothing refers to and that nobody has written to for so long is not on its way in.
@@ -121,11 +122,11 @@ impl SqliteSnapshot {
         Ok(Body::Found { octets: blob.len() as u64, content: Box::new(blob), file: None })
     }
 
-    fn inspect_files(&self, bodies: &Bodies, inspection: &mut Inspection) -> Result<(), OpenError> {
+    fn inspect_files(&self, bodies: &Bodies, now: Timestamp, inspection: &mut Inspection) -> Result<(), OpenError> {
         let mut orphans = 0;
         for name in &bodies.files {
             let sql = "SELECT 1 FROM messages WHERE body_file = ?1";
-            if self.query(sql, [name], |_| Ok(()))?.is_empty() && !bodies.is_in_transit(name) {
+            if self.query(sql, [name], |_| Ok(()))?.is_empty() && !bodies.is_in_transit(name, now) {
                 orphans += 1;
                 let when = match bodies.is_running {
                     true => "will be removed when the store starts",
@@ -284,13 +285,13 @@ impl Snapshot for SqliteSnapshot {
         })?)
     }
 
-    fn inspect(&mut self) -> Result<Inspection> {
+    fn inspect(&mut self, now: Timestamp) -> Result<Inspection> {
         let mut inspection = Inspection::default();
         let pages = self.query("PRAGMA integrity_check", [], |row| self.text(row, 0))?;
         let faults = pages.iter().filter(|page| *page != "ok");
         inspection.findings.extend(faults.map(|fault| format!("store.db: {fault}")));
         if let Some(bodies) = &self.bodies {
-            self.inspect_files(bodies, &mut inspection)?;
+            self.inspect_files(bodies, now, &mut inspection)?;
         }
         Ok(inspection)
     }
@@ -298,10 +299,10 @@ impl Snapshot for SqliteSnapshot {
 
 impl Bodies {
     /// Whether a file without a message may just be arriving, or has just been removed.
-    fn is_in_transit(&self, name: &str) -> bool {
+    fn is_in_transit(&self, name: &str, now: Timestamp) -> bool {
         let Ok(metadata) = fs::metadata(self.directory.join(name)) else { return true };
-        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        self.is_running && age.is_none_or(|age| age < UPLOAD)
+        let modified = metadata.modified().ok().and_then(|modified| Timestamp::try_from(modified).ok());
+        self.is_running && modified.is_none_or(|modified| now < modified + UPLOAD)
     }
 }
 

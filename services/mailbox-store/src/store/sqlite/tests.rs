@@ -10,10 +10,11 @@ use crate::{
     metrics::Metrics,
     store::{
         Lifecycle, Messages, Store, StoreError, StoredMessage,
-        contract::{Fixture, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission},
+        contract::{Fixture, account, body, contract_tests, finished, mailbox, manual_clock, octets, submission},
     },
 };
 use internal_api::MessageId;
+use mail_net::ManualClock;
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -26,7 +27,7 @@ async fn fixture() -> Fixture {
 }
 
 async fn in_directory(directory: TempDir, adds_return_path: bool) -> Fixture {
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     let store = open(directory.path(), &clock, adds_return_path).unwrap();
     Fixture::new(Arc::new(store), clock, Box::new(directory)).await
 }
@@ -164,7 +165,7 @@ async fn return_path_is_part_of_what_was_delivered_while_it_was_asked_for() {
 #[tokio::test]
 async fn a_directory_has_one_store() {
     let directory = TempDir::new().unwrap();
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     let first = open(directory.path(), &clock, false).unwrap();
     let error = open(directory.path(), &clock, false).err().unwrap();
     let expected =
@@ -177,7 +178,7 @@ async fn a_directory_has_one_store() {
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let directory = TempDir::new().unwrap();
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     open(directory.path(), &clock, false).unwrap().close().await;
     tamper(directory.path(), "PRAGMA user_version = 99");
     let error = open(directory.path(), &clock, false).err().unwrap();
@@ -256,7 +257,7 @@ async fn listings_skip_damage() {
 #[tokio::test]
 async fn a_full_disk_is_a_temporary_failure() {
     let directory = TempDir::new().unwrap();
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     let store = Arc::new(open(directory.path(), &clock, false).unwrap());
     let fixture = Fixture::new(Arc::clone(&store) as Arc<dyn Store>, clock, Box::new(directory)).await;
     let before = fixture.send("before", &["a@local.test"]).await;
@@ -286,7 +287,7 @@ async fn a_full_disk_is_a_temporary_failure() {
 async fn a_group_that_fails_leaves_nothing() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     let store = Arc::new(open(&path, &clock, false).unwrap());
     let fixture = Fixture::new(Arc::clone(&store) as Arc<dyn Store>, clock, Box::new(directory)).await;
     let impatient = |tx: &mut WriteTransaction<'_>| Ok(tx.connection.busy_timeout(Duration::ZERO)?);
@@ -305,7 +306,7 @@ async fn a_group_that_fails_leaves_nothing() {
 #[tokio::test]
 async fn a_panic_ends_nothing() {
     let directory = TempDir::new().unwrap();
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     let store = Arc::new(open(directory.path(), &clock, false).unwrap());
     let fixture = Fixture::new(Arc::clone(&store) as Arc<dyn Store>, clock, Box::new(directory)).await;
     let bug = |tx: &mut WriteTransaction<'_>| -> Result<(), StoreError> {

@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Clock, Result, StoreError, events::EventLog, ids, records::Quarantined},
+    store::{Result, StoreError, events::EventLog, ids, records::Quarantined},
 };
 use internal_api::MessageId;
 use jiff::Timestamp;
+use mail_net::Clock;
 use rusqlite::Connection;
 use std::{
     fs::File,
@@ -251,7 +252,7 @@ impl Drop for Writer {
 impl WriteTransaction<'_> {
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.wall.now()
     }
 
     /// An id greater than all before.

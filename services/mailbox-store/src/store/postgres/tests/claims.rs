@@ -18,7 +18,7 @@ async fn pages(client: &tokio_postgres::Client, sql: &str, parameters: &[&(dyn T
 
 /// Queues this many entries for each domain, due one millisecond after the other up to now.
 async fn crowd(client: &tokio_postgres::Client, fixture: &Fixture, domains: &[&str], entries: i64) {
-    let now_ms = (fixture.clock.clock())().as_millisecond();
+    let now_ms = fixture.clock.now().as_millisecond();
     let insert = "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, last_reply)
          SELECT domain, number, 'x@' || domain, 0, $3 - $2 + number, ''
          FROM unnest($1::text[]) AS domain, generate_series(1::bigint, $2::bigint) AS number";
@@ -59,7 +59,7 @@ async fn what_a_snapshot_keeps_is_not_walked_again() {
     assert_eq!(found.messages[0].id, waiting);
     let next = fixture.send("next", &["x@far.test"]).await;
     let floor_ms = store.database.due_floor_ms();
-    let now_ms = (town.clock.clock())().as_millisecond();
+    let now_ms = town.clock.now().as_millisecond();
     let first = pages(&stranger, claims::FIRST_DUE, &[&floor_ms]).await;
     let due: &[&(dyn ToSql + Sync)] = &[&"far.test", &floor_ms, &now_ms, &Vec::<i64>::new(), &9_i64];
     let due = pages(&stranger, claims::DUE_MESSAGES, due).await;

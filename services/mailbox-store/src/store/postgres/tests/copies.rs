@@ -19,16 +19,16 @@ impl Town {
     /// What `look` finds in the store as a whole. Off the runtime, because it blocks.
     async fn whole<T: Send + 'static>(&self, look: impl FnOnce(&mut dyn Snapshot) -> T + Send + 'static) -> T {
         let url = self.url.parse().unwrap();
-        blocking(move || look(&mut PostgresSnapshot::open(&url, STACK).unwrap())).await
+        blocking(move || look(&mut PostgresSnapshot::open(&url, STACK, manual_clock().clock().io).unwrap())).await
     }
 
     async fn destination_error(&self, stack: &'static str) -> OpenError {
         let url = self.url.parse().unwrap();
-        blocking(move || PostgresDestination::open(&url, stack).err().unwrap()).await
+        blocking(move || PostgresDestination::open(&url, stack, manual_clock().clock().io).err().unwrap()).await
     }
 
     async fn check(&self) -> Report {
-        self.whole(|store| check(store, &ProgressBar::hidden()).unwrap()).await
+        self.whole(|store| check(store, &ProgressBar::hidden(), manual_clock().now()).unwrap()).await
     }
 }
 
@@ -78,7 +78,7 @@ async fn a_store_moves_between_backends_and_stays_the_same() {
 
     let (url, path) = (town.url.parse().unwrap(), source.clone());
     let expected = blocking(move || {
-        let destination = Box::new(PostgresDestination::open(&url, STACK).unwrap());
+        let destination = Box::new(PostgresDestination::open(&url, STACK, manual_clock().clock().io).unwrap());
         assert_eq!(fill(&mut in_sqlite(&path), destination), Vec::<String>::new());
         dump(&mut in_sqlite(&path))
     })
@@ -212,8 +212,8 @@ async fn an_interrupted_copy_is_refused_and_begun_anew() {
     fixture.store.close().await;
     let (url, path) = (town.url.parse().unwrap(), directory.path().to_owned());
     let interrupted = blocking(move || {
-        let mut interrupted = PostgresDestination::open(&url, STACK).unwrap();
-        copy(&mut in_sqlite(&path), &mut interrupted, &ProgressBar::hidden()).unwrap();
+        let mut interrupted = PostgresDestination::open(&url, STACK, manual_clock().clock().io).unwrap();
+        copy(&mut in_sqlite(&path), &mut interrupted, &ProgressBar::hidden(), manual_clock().now()).unwrap();
         interrupted
     })
     .await;
@@ -221,14 +221,14 @@ async fn an_interrupted_copy_is_refused_and_begun_anew() {
     let refused = PostgresStore::open(town.options()).await.err().unwrap();
     assert!(matches!(refused, OpenError::Incomplete { .. }), "{refused}");
     let url = town.url.parse().unwrap();
-    let refused = blocking(move || PostgresSnapshot::open(&url, STACK).err().unwrap()).await;
+    let refused = blocking(move || PostgresSnapshot::open(&url, STACK, manual_clock().clock().io).err().unwrap()).await;
     assert!(matches!(refused, OpenError::Incomplete { .. }), "{refused}");
     let refused = town.destination_error("other.test").await;
     assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
 
     let (url, path) = (town.url.parse().unwrap(), directory.path().to_owned());
     blocking(move || {
-        let anew = Box::new(PostgresDestination::open(&url, STACK).unwrap());
+        let anew = Box::new(PostgresDestination::open(&url, STACK, manual_clock().clock().io).unwrap());
         let mut interrupted = Box::new(interrupted);
         // The one that seemed dead goes on.
         let late = interrupted.deliveries(&[]).unwrap_err().to_string();
@@ -248,7 +248,10 @@ async fn what_is_there_is_not_overwritten() {
     // A store that never held anything is no obstacle.
     town.store().await.close().await;
     let url = town.url.parse().unwrap();
-    blocking(move || Box::new(PostgresDestination::open(&url, STACK).unwrap()).finish().unwrap()).await;
+    blocking(move || {
+        Box::new(PostgresDestination::open(&url, STACK, manual_clock().clock().io).unwrap()).finish().unwrap()
+    })
+    .await;
     let fixture = town.fixture().await;
     let refused = town.destination_error(STACK).await;
     assert!(matches!(refused, OpenError::Occupied { .. }), "{refused}");
@@ -263,11 +266,11 @@ async fn what_is_there_is_not_overwritten() {
     let refused = town.destination_error(STACK).await;
     assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
     let url = town.url.parse().unwrap();
-    let refused = blocking(move || PostgresSnapshot::open(&url, STACK).err().unwrap()).await;
+    let refused = blocking(move || PostgresSnapshot::open(&url, STACK, manual_clock().clock().io).err().unwrap()).await;
     assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
     let nothing = Town::new().await.unwrap();
     let url = nothing.url.parse().unwrap();
-    let refused = blocking(move || PostgresSnapshot::open(&url, STACK).err().unwrap()).await;
+    let refused = blocking(move || PostgresSnapshot::open(&url, STACK, manual_clock().clock().io).err().unwrap()).await;
     assert!(matches!(refused, OpenError::Missing { .. }), "{refused}");
 }
 
@@ -282,9 +285,10 @@ async fn a_store_at_work_is_noticed() {
     fixture.claim().await.unwrap();
     assert_ne!(town.whole(|store| fingerprint(store).unwrap()).await, before);
     let url = town.url.parse().unwrap();
-    let refused = blocking(move || PostgresSnapshot::open_unused(&url, STACK).err().unwrap()).await;
+    let refused =
+        blocking(move || PostgresSnapshot::open_unused(&url, STACK, manual_clock().clock().io).err().unwrap()).await;
     assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
     fixture.store.close().await;
     let url = town.url.parse().unwrap();
-    assert!(blocking(move || PostgresSnapshot::open_unused(&url, STACK).is_ok()).await);
+    assert!(blocking(move || PostgresSnapshot::open_unused(&url, STACK, manual_clock().clock().io).is_ok()).await);
 }

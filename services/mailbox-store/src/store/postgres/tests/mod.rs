@@ -14,11 +14,12 @@ use crate::{
     store::{
         Account, Accounts, ClaimOutcome, Lifecycle, Messages, StoreError,
         contract::{
-            Fixture, HOUR, MINUTE, ManualClock, account, body, contract_tests, finished, mailbox, octets, submission,
+            Fixture, HOUR, MINUTE, account, body, contract_tests, finished, mailbox, manual_clock, octets, submission,
         },
     },
 };
 use internal_api::{MessageId, Outcome, RecipientOutcome, Settlement};
+use mail_net::ManualClock;
 use prometheus_client::registry::Registry;
 use server::Server;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl Town {
     }
 
     fn on(url: String) -> Self {
-        Self { url, clock: ManualClock::new(), spool: TempDir::new().unwrap() }
+        Self { url, clock: manual_clock(), spool: TempDir::new().unwrap() }
     }
 
     fn options(&self) -> Options {

@@ -15,7 +15,7 @@ fn snapshot(directory: &Path) -> SqliteSnapshot {
 }
 
 pub(super) fn findings(store: &mut dyn Snapshot) -> Vec<String> {
-    check(store, &ProgressBar::hidden()).unwrap().findings
+    check(store, &ProgressBar::hidden(), manual_clock().now()).unwrap().findings
 }
 
 /// A running store, into a backup, into a directory: every record is the same, and it goes on.
@@ -122,7 +122,8 @@ async fn an_interrupted_copy_is_refused_and_begun_anew() {
     let target = TempDir::new().unwrap();
     // As a kill leaves it.
     let mut interrupted = SqliteDestination::directory(target.path()).unwrap();
-    crate::store::copy::copy(&mut snapshot(&path), &mut interrupted, &ProgressBar::hidden()).unwrap();
+    crate::store::copy::copy(&mut snapshot(&path), &mut interrupted, &ProgressBar::hidden(), manual_clock().now())
+        .unwrap();
     assert_eq!(body_files(target.path()), 1);
     let in_use = SqliteDestination::directory(target.path()).err().unwrap().to_string();
     assert!(in_use.contains("is in use by another mailbox-store"), "{in_use}");
@@ -222,7 +223,7 @@ async fn a_copy_holds_nothing_that_was_deleted() {
     let kept = sent.pop().unwrap();
     let session = fixture.open("a@local.test").await.unwrap().session;
     fixture.store.update_maildrop(&mailbox("a@local.test"), &session, sent).await.unwrap();
-    let report = check(&mut snapshot(&path), &ProgressBar::hidden()).unwrap();
+    let report = check(&mut snapshot(&path), &ProgressBar::hidden(), manual_clock().now()).unwrap();
     assert_eq!((report.findings, report.counts[1]), (Vec::new(), ("messages", 1)));
     let target = TempDir::new().unwrap();
     fill(&mut snapshot(&path), Box::new(SqliteDestination::directory(target.path()).unwrap()));
@@ -267,7 +268,7 @@ async fn the_store_of_another_stack_is_refused() {
         }
     }
     fixture.store.close().await;
-    let clock = crate::store::contract::ManualClock::new();
+    let clock = crate::store::contract::manual_clock();
     let metrics = crate::metrics::Metrics::new(&mut prometheus_client::registry::Registry::default());
     let (stack, directory) = ("other.test".to_owned(), path);
     let other =

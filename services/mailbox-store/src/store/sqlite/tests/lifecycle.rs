@@ -18,7 +18,7 @@ async fn a_changed_body_is_noticed_and_quarantined() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
     let metrics = Metrics::new(&mut Registry::default());
-    let clock = ManualClock::new();
+    let clock = manual_clock();
     let options = Options {
         directory: path.clone(),
         stack: "local.test".to_owned(),
@@ -145,7 +145,12 @@ async fn a_check_after_a_crash_is_clean() {
     let large = fixture.submit("large", &["a@local.test"], &octets(300_000)).await.unwrap().id;
     let copy = crash(&path);
     fs::write(copy.path().join("bodies/left-behind"), b"half a message").unwrap();
-    let report = check::check(&mut SqliteSnapshot::of_directory(copy.path()).unwrap(), &ProgressBar::hidden()).unwrap();
+    let report = check::check(
+        &mut SqliteSnapshot::of_directory(copy.path()).unwrap(),
+        &ProgressBar::hidden(),
+        fixture.clock.now(),
+    )
+    .unwrap();
     assert_eq!(report.findings, Vec::<String>::new());
     assert_eq!(report.notes.len(), 1, "{report:?}");
     assert!(report.counts.contains(&("checksums right", 2)), "{report:?}");
