@@ -2,6 +2,7 @@
 
 use crate::{EXMAIL, GMAIL, PATIENCE, Pop3Client, PortBlock, SmtpClient, USR, USR1, USR2, eventually, plan};
 use internal_api::{Endpoint, MaildropPage, MessagePage, QueueEntry, QueuePage, StoreClient};
+use mail_net::Clock;
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 use std::{
@@ -180,7 +181,7 @@ impl Site {
     /// Never, where there is an HTTP client at all.
     pub fn store(&self, server: &str) -> StoreClient {
         let base = format!("http://{}", self.address(server, PortKey::Store));
-        StoreClient::new(Endpoint::new(&base, Some(TOKEN)).unwrap())
+        StoreClient::new(Endpoint::new(&base, Some(TOKEN)).unwrap(), Clock::system().io)
     }
 
     /// An HTTP call with the token.

@@ -24,7 +24,8 @@ impl TestTown {
     /// When that fails.
     pub async fn start(plan: Plan) -> Self {
         let site = plan.write();
-        let config = LiveConfig::open(site.config()).unwrap();
+        let clock = Clock::system();
+        let config = LiveConfig::open(site.config(), clock.io).unwrap();
         let token = Some(Token::from(TOKEN));
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let options = Options {
@@ -36,7 +37,7 @@ impl TestTown {
             trusted_networks: None,
             token,
             reload: Reload::never(),
-            clock: Clock::system(),
+            clock,
         };
         Self { town: Town::start(options).await.unwrap(), site }
     }

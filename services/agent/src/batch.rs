@@ -19,8 +19,7 @@ use std::{
     io::{self, IsTerminal, Read, Write},
     path::Path,
     process::ExitCode,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long `fetch --wait` pauses before it looks again.
@@ -33,9 +32,9 @@ pub(crate) fn send(args: &Args, directory: &Directory, send: &Send) -> anyhow::R
     io::stdin().lock().read_to_end(&mut text).context("standard input")?;
     let text = String::from_utf8(text).context("standard input")?;
     let draft = Draft { from: &args.address, to: &send.to, subject: &send.subject, text: &text };
-    let message = compose(draft, directory.profile)?;
+    let message = compose(draft, directory.profile, directory.clock.wall.now())?;
     let submission = Submission { from: &args.address, recipients: &send.to, message: &message };
-    let verdicts = submit(&directory.smtp()?, Transcript::new(args.verbose), submission)?;
+    let verdicts = submit(&directory.smtp()?, Transcript::new(args.verbose), submission, directory.clock.clone())?;
     if let Some(accepted) = verdicts.iter().find(|verdict| verdict.is_positive()) {
         writeln!(io::stdout(), "{}", queued_as(accepted))?;
     }
@@ -51,6 +50,7 @@ pub(crate) fn send(args: &Args, directory: &Directory, send: &Send) -> anyhow::R
 pub(crate) fn fetch(args: &Args, directory: &Directory, fetch: &Fetch) -> anyhow::Result<ExitCode> {
     let password = password(args)?;
     let (mut maildrop, messages) = wait_for_mail(args, directory, &password, fetch.wait)?;
+    let now = directory.clock.wall.now();
     if let Some(directory) = &fetch.output {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
@@ -58,7 +58,7 @@ pub(crate) fn fetch(args: &Args, directory: &Directory, fetch: &Fetch) -> anyhow
         accepted(&maildrop.ask(&Command::Retr(number))?)?;
         match &fetch.output {
             Some(directory) => write_file(directory, &uid, &mut maildrop)?,
-            None => write_mbox(io::stdout().lock(), &mut maildrop)?,
+            None => write_mbox(io::stdout().lock(), &mut maildrop, now)?,
         }
         if !fetch.keep {
             accepted(&maildrop.ask(&Command::Dele(number))?)?;
@@ -75,21 +75,23 @@ fn wait_for_mail(
     password: &str,
     seconds: Option<u32>,
 ) -> anyhow::Result<(Maildrop, Vec<(u64, String)>)> {
-    let begun = Instant::now();
+    let io = directory.clock.io;
+    let begun = io.instant();
     loop {
         let mut maildrop = open(args, directory, password)?;
         let messages = listing(&mut maildrop)?;
         let Some(seconds) = seconds.filter(|_| messages.is_empty()) else { return Ok((maildrop, messages)) };
         // New mail is seen by a new session only.
         accepted(&maildrop.ask(&Command::Quit)?)?;
-        ensure!(begun.elapsed() < Duration::from_secs(seconds.into()), "no mail for {} in {seconds} s", args.address);
-        thread::sleep(WAIT_PAUSE);
+        ensure!(io.since(begun) < Duration::from_secs(seconds.into()), "no mail for {} in {seconds} s", args.address);
+        io.block_for(WAIT_PAUSE);
     }
 }
 
 /// Connects and logs in.
 fn open(args: &Args, directory: &Directory, password: &str) -> anyhow::Result<Maildrop> {
-    let (mut maildrop, greeting) = Maildrop::connect(directory.pop()?, Transcript::new(args.verbose))?;
+    let (mut maildrop, greeting) =
+        Maildrop::connect(directory.pop()?, Transcript::new(args.verbose), directory.clock.clone())?;
     let location = maildrop.location().to_string();
     accepted(&greeting).with_context(|| location.clone())?;
     for command in login(&args.address, password)? {
@@ -147,8 +149,8 @@ fn write_file(directory: &Path, uid: &str, maildrop: &mut Maildrop) -> anyhow::R
     fs::rename(&part, &path).with_context(|| named(&path))
 }
 
-fn write_mbox(output: impl Write, maildrop: &mut Maildrop) -> anyhow::Result<()> {
-    let mut mbox = MboxWriter::new(output, Timestamp::now());
+fn write_mbox(output: impl Write, maildrop: &mut Maildrop, now: Timestamp) -> anyhow::Result<()> {
+    let mut mbox = MboxWriter::new(output, now);
     maildrop.message(|octets| mbox.write(octets).context("standard output"))?;
     mbox.finish().context("standard output")
 }

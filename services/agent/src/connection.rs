@@ -59,10 +59,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(hop: Hop, location: &Location, transcript: Transcript) -> anyhow::Result<Self> {
+    pub(crate) fn open(hop: Hop, location: &Location, transcript: Transcript, clock: Clock) -> anyhow::Result<Self> {
         transcript.note(&location.to_string());
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-        let clock = Clock::system();
         let dial = TcpDial::default().with_limit_per_address(CONNECT_TIMEOUT, clock.io);
         let address = Address { host: location.host.clone(), port: location.record.number.get() };
         let io = runtime.block_on(dial.dial(hop, &address)).map_err(|error| explain(error, &address.host))?;

@@ -3,6 +3,7 @@
 use crate::{Args, Hosts, connection::Location, printable};
 use anyhow::{Context, bail, ensure};
 use dns_client::{LookupError, NameServer};
+use mail_net::{Clock, IoClock};
 use mail_proto::Domain;
 use std::{
     io,
@@ -31,6 +32,7 @@ pub(crate) struct Directory {
     hosts: Hosts,
     /// Whose ways messages follow.
     pub(crate) profile: Profile,
+    pub(crate) clock: Clock,
 }
 
 /// A P record, or its absence, and who said so.
@@ -40,7 +42,7 @@ struct Answer {
 }
 
 impl Directory {
-    pub(crate) fn open(args: &Args) -> anyhow::Result<Self> {
+    pub(crate) fn open(args: &Args, clock: Clock) -> anyhow::Result<Self> {
         let domain = args.address.domain();
         let named = args.smtp.is_some() && args.pop.is_some();
         // Those who name both servers need no configuration.
@@ -63,6 +65,7 @@ impl Directory {
             zone: args.zone.clone(),
             hosts: args.hosts,
             profile: profile.unwrap_or_default(),
+            clock,
         })
     }
 
@@ -97,7 +100,7 @@ impl Directory {
     fn look_up(&self, name: &str) -> anyhow::Result<Answer> {
         let mut failures = Vec::new();
         for server in &self.name_servers {
-            match ask(server, name)? {
+            match ask(server, name, self.clock.io)? {
                 Ok(lookup) => return Ok(Answer { lookup, source: format!("pseudo-dns {server}") }),
                 Err(error @ LookupError::InvalidName(_)) => return Err(error.into()),
                 Err(LookupError::Connection(error)) => failures.push(format!("{server}: {error}")),
@@ -125,10 +128,10 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 }
 
 /// Asks `server`, which is `host:port`, and waits for the answer.
-fn ask(server: &str, name: &str) -> anyhow::Result<Result<Lookup<Port>, LookupError>> {
+fn ask(server: &str, name: &str, io: IoClock) -> anyhow::Result<Result<Lookup<Port>, LookupError>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    Ok(runtime.block_on(NameServer::new(server.to_owned(), TRIES).port(name)))
+    Ok(runtime.block_on(NameServer::new(server.to_owned(), TRIES, io).port(name)))
 }
 
 /// Every pseudo-dns of a town that runs, that of the own stack first.

@@ -20,6 +20,7 @@ pub use args::{Action, Args, Hosts};
 
 use console::{Console, Piped, Terminal};
 use directory::Directory;
+use mail_net::Clock;
 use std::{io, process::ExitCode};
 
 /// Carries out the command line: an action, or the dialogue until `exit` or the end of the input.
@@ -27,7 +28,7 @@ use std::{io, process::ExitCode};
 /// # Errors
 /// Whatever made it impossible, for [`one_line`].
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let directory = Directory::open(args)?;
+    let directory = Directory::open(args, Clock::system())?;
     match &args.action {
         Some(Action::Send(send)) => batch::send(args, &directory, send),
         Some(Action::Fetch(fetch)) => batch::fetch(args, &directory, fetch),

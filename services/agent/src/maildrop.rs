@@ -5,7 +5,7 @@ use crate::{
     transcript::Transcript,
 };
 use anyhow::{Context, ensure};
-use mail_net::Hop;
+use mail_net::{Clock, Hop};
 use mail_proto::{
     Mailbox,
     pop3::{Command, Password, StatusLine},
@@ -30,9 +30,13 @@ pub(crate) struct Maildrop {
 
 impl Maildrop {
     /// Connects, and returns the greeting too.
-    pub(crate) fn connect(location: Location, transcript: Transcript) -> anyhow::Result<(Self, StatusLine)> {
+    pub(crate) fn connect(
+        location: Location,
+        transcript: Transcript,
+        clock: Clock,
+    ) -> anyhow::Result<(Self, StatusLine)> {
         let open = || {
-            let mut connection = Connection::open(Hop::ClientToPop3, &location, transcript)?;
+            let mut connection = Connection::open(Hop::ClientToPop3, &location, transcript, clock)?;
             let greeting = status(&mut connection)?;
             Ok((connection, greeting))
         };

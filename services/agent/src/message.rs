@@ -1,7 +1,7 @@
 //! Composes a message (RFC 5322, RFC 2045).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jiff::Zoned;
+use jiff::{Timestamp, tz::TimeZone};
 use mail_proto::Mailbox;
 use town_config::Profile;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ pub(crate) struct Draft<'a> {
 ///
 /// In profile `tutorial` its headers are those of the hand-out's messages, in their order: their sizes are part of the
 /// tutorial. In profile `rfc` it also has the fields that RFC 5322 §3.6 asks for.
-pub(crate) fn compose(draft: Draft<'_>, profile: Profile) -> Result<Vec<u8>, InvalidSubject> {
+pub(crate) fn compose(draft: Draft<'_>, profile: Profile, now: Timestamp) -> Result<Vec<u8>, InvalidSubject> {
     let Draft { from, to, subject, text } = draft;
     let subject = encode_subject(subject)?;
     let mut message = format!(
@@ -42,7 +42,7 @@ pub(crate) fn compose(draft: Draft<'_>, profile: Profile) -> Result<Vec<u8>, Inv
          From: {from}\r\n"
     );
     if profile == Profile::Rfc {
-        message.push_str(&identification(from, to));
+        message.push_str(&identification(from, to, now));
     }
     message.push_str("\r\n");
     for line in canonical(text).as_bytes().chunks(OCTETS_PER_LINE) {
@@ -53,9 +53,9 @@ pub(crate) fn compose(draft: Draft<'_>, profile: Profile) -> Result<Vec<u8>, Inv
 }
 
 /// `To`, `Date` and `Message-ID`.
-fn identification(from: &Mailbox, to: &[Mailbox]) -> String {
+fn identification(from: &Mailbox, to: &[Mailbox], now: Timestamp) -> String {
     let to = to.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\r\n ");
-    let date = Zoned::now().strftime("%a, %d %b %Y %H:%M:%S %z");
+    let date = now.to_zoned(TimeZone::system()).strftime("%a, %d %b %Y %H:%M:%S %z");
     format!("To: {to}\r\nDate: {date}\r\nMessage-ID: <{}@{}>\r\n", Uuid::new_v4(), from.domain())
 }
 
@@ -95,12 +95,14 @@ fn words(mut rest: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
     use mail_parser::MessageParser;
 
     fn written(subject: &str, text: &str, profile: Profile) -> Result<String, InvalidSubject> {
         let from = "usr1@mail.sustech.edu.cn".parse().unwrap();
         let to = ["usr2@mail.sustech.edu.cn".parse().unwrap(), "usr@gmail.com".parse().unwrap()];
-        let message = compose(Draft { from: &from, to: &to, subject, text }, profile)?;
+        let message = compose(Draft { from: &from, to: &to, subject, text }, profile, NOW)?;
         Ok(String::from_utf8(message).unwrap())
     }
 
@@ -110,13 +112,11 @@ mod tests {
 
     #[test]
     fn profile_rfc_identifies_the_message() {
-        let before = jiff::Timestamp::now().as_second();
         let messages = [(); 2].map(|()| written("Test", "text", Profile::Rfc).unwrap());
         let [first, second] = messages.each_ref().map(|message| MessageParser::new().parse(message).unwrap());
         let to: Vec<_> = first.to().unwrap().iter().filter_map(mail_parser::Addr::address).collect();
         assert_eq!(to, ["usr2@mail.sustech.edu.cn", "usr@gmail.com"]);
-        let date = first.date().unwrap().to_timestamp();
-        assert!((before..=before + 60).contains(&date), "{date}");
+        assert_eq!(first.date().unwrap().to_timestamp(), NOW.as_second());
         assert!(first.message_id().unwrap().ends_with("@mail.sustech.edu.cn"));
         assert_ne!(first.message_id(), second.message_id());
         assert_eq!((first.subject(), first.body_text(0).as_deref()), (Some("Test"), Some("text")));

@@ -107,9 +107,18 @@ impl Dialogue<'_> {
 
     fn send(&mut self, recipients: &[Mailbox], subject: &str, text: &str) -> anyhow::Result<()> {
         let from = &self.args.address;
-        let message = compose(Draft { from, to: recipients, subject, text }, self.directory.profile)?;
+        let message = compose(
+            Draft { from, to: recipients, subject, text },
+            self.directory.profile,
+            self.directory.clock.wall.now(),
+        )?;
         let submission = Submission { from, recipients, message: &message };
-        let verdicts = submit(&self.directory.smtp()?, Transcript::new(self.args.verbose), submission)?;
+        let verdicts = submit(
+            &self.directory.smtp()?,
+            Transcript::new(self.args.verbose),
+            submission,
+            self.directory.clock.clone(),
+        )?;
         // The hand-out's client says nothing of what was accepted.
         let accepted = verdicts.iter().find(|verdict| verdict.is_positive());
         if let Some(accepted) = accepted.filter(|_| self.directory.profile == Profile::Rfc) {
@@ -137,7 +146,8 @@ impl Dialogue<'_> {
     /// `None` when the server refuses, which was told then.
     fn log_in(&mut self) -> anyhow::Result<Option<Maildrop>> {
         let password = self.password()?;
-        let (mut maildrop, greeting) = Maildrop::connect(self.directory.pop()?, Transcript::new(self.args.verbose))?;
+        let (mut maildrop, greeting) =
+            Maildrop::connect(self.directory.pop()?, Transcript::new(self.args.verbose), self.directory.clock.clone())?;
         if !self.tell_status(&greeting)? {
             return Ok(None);
         }

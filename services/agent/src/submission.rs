@@ -5,7 +5,7 @@ use crate::{
     transcript::Transcript,
 };
 use anyhow::{Context, bail};
-use mail_net::Hop;
+use mail_net::{Clock, Hop};
 use mail_proto::{
     Mailbox, ReversePath,
     smtp::{
@@ -28,8 +28,9 @@ pub(crate) fn submit(
     location: &Location,
     transcript: Transcript,
     submission: Submission<'_>,
+    clock: Clock,
 ) -> anyhow::Result<Vec<Reply>> {
-    match converse(location, transcript, submission).with_context(|| location.to_string())? {
+    match converse(location, transcript, submission, clock).with_context(|| location.to_string())? {
         Ok(verdicts) => Ok(verdicts),
         Err(refusal) => bail!("{}", refusal.on_one_line()),
     }
@@ -40,8 +41,9 @@ fn converse(
     location: &Location,
     transcript: Transcript,
     Submission { from, recipients, message }: Submission<'_>,
+    clock: Clock,
 ) -> anyhow::Result<Result<Vec<Reply>, Reply>> {
-    let mut connection = Connection::open(Hop::AgentToSmtp, location, transcript)?;
+    let mut connection = Connection::open(Hop::AgentToSmtp, location, transcript, clock)?;
     let mut client = Client::new(client_name(connection.local_address()?)?);
     let transaction = Transaction {
         reverse_path: ReversePath::Mailbox(from.clone()),

@@ -119,6 +119,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             readiness: readiness(store.clone()),
             token,
             hosts: stack.http_hosts(),
+            clock: clock.io,
         };
         let maintenance = telemetry::spawn(maintain(store.clone(), stack.clone(), clock.wall, shutdown.clone()));
         let sweeping = telemetry::spawn(sweep(store.clone(), clock.io));

@@ -11,6 +11,7 @@ use internal_api::{
     ApiError, Claim, ClaimRequest, Endpoint, MaildropSession, MaildropUpdate, MessageId, OpenSession, Outcome,
     ProblemKind, RecipientOutcome, Settlement, StoreClient, Submission,
 };
+use mail_net::Clock;
 use mail_proto::Mailbox;
 use server::Server;
 use std::{
@@ -48,7 +49,7 @@ impl Store {
         let url = format!("http://127.0.0.1:{port}");
         let mut store = Self {
             process,
-            client: StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap()),
+            client: StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap(), Clock::system().io),
             _directory: directory,
         };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -89,7 +89,8 @@ impl Args {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let (config, zone) = args.files.open()?;
+    let clock = Clock::system();
+    let (config, zone) = args.files.open(clock.io)?;
     let config = chosen(config, &args.names)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
     cli::require_token(args.http_bind, token.as_ref())?;
@@ -109,7 +110,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         trusted_networks: args.trusted_networks,
         token,
         reload,
-        clock: Clock::system(),
+        clock,
     };
     let mut town = Town::start(options).await?;
     if let Some(file) = &mut ports_file {
@@ -131,6 +132,6 @@ fn chosen(config: LiveConfig, names: &[String]) -> anyhow::Result<LiveConfig> {
 }
 
 async fn healthy(args: &Args) -> anyhow::Result<()> {
-    let config = chosen(args.files.open_config()?, &args.names)?;
+    let config = chosen(args.files.open_config(Clock::system().io)?, &args.names)?;
     health::check(&config, args.http_bind, args.ports_file.as_deref()).await
 }

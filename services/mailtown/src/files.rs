@@ -1,5 +1,6 @@
 //! Where configuration and zone come from.
 
+use mail_net::IoClock;
 use pseudo_dns::ZoneSource;
 use std::path::{Path, PathBuf};
 use town_config::{Config, ConfigError, LiveConfig, PortMove, zone::Zone};
@@ -36,8 +37,8 @@ impl FileArgs {
     ///
     /// # Errors
     /// One line that names file, key and remedy.
-    pub(crate) fn open(&self) -> anyhow::Result<(LiveConfig, ZoneSource)> {
-        let config = self.open_config()?;
+    pub(crate) fn open(&self, io: IoClock) -> anyhow::Result<(LiveConfig, ZoneSource)> {
+        let config = self.open_config(io)?;
         if self.is_built_in() {
             tracing::info!("no {DEFAULT_CONFIG} and no {DEFAULT_ZONE} here: running with the built-in ones");
             return Ok((config, ZoneSource::Fixed(built_in_zone()?)));
@@ -51,8 +52,8 @@ impl FileArgs {
     ///
     /// # Errors
     /// As [`FileArgs::open`].
-    pub(crate) fn open_config(&self) -> anyhow::Result<LiveConfig> {
-        let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config())? };
+    pub(crate) fn open_config(&self, io: IoClock) -> anyhow::Result<LiveConfig> {
+        let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config(), io)? };
         Ok(match self.port_base {
             Some(base) => config.with_port_base(base)?,
             None => config,
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn a_file_that_was_named_must_exist() {
         let args = FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None };
-        let error = args.open().unwrap_err().to_string();
+        let error = args.open(mail_net::Clock::system().io).unwrap_err().to_string();
         assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }
 }

@@ -17,7 +17,7 @@ use files::FileArgs;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
-use mail_net::{Clock, TcpDial};
+use mail_net::{Clock, IoClock, TcpDial};
 use ports_file::PortsFile;
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
 use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
@@ -121,7 +121,7 @@ impl Town {
         telemetry::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
         let stacks = town.stacks.clone();
         tokio::select! {
-            ready = ready(&stacks) => ready?,
+            ready = ready(&stacks, options.clock.io) => ready?,
             error = town.failed() => return Err(error),
         }
         Ok(town)
@@ -160,7 +160,7 @@ impl Town {
         let name = addresses.stack.name.to_string();
         let token = options.token.clone();
         let neighbour = |key| cli::endpoint(&format!("http://{}", addresses.address(key)), token.as_ref());
-        let store = StoreClient::new(neighbour(PortKey::Store)?);
+        let store = StoreClient::new(neighbour(PortKey::Store)?, options.clock.io);
         let dns = DnsClient::new(neighbour(PortKey::DnsHttp)?);
 
         let stop = self.foundations.shutdown.clone();
@@ -181,11 +181,13 @@ impl Town {
             reload: options.reload.clone(),
             token: token.clone(),
             hosts: stack.http_hosts(),
+            clock: options.clock.clone(),
         };
         self.foundations.spawn(PortKey::Dns, &name, pseudo_dns::run(config, listeners.dns, stop));
 
         let stop = self.gateways.shutdown.clone();
-        let config = pop3_gateway::Config { stack: stack.clone(), store: store.clone(), token: token.clone() };
+        let clock = options.clock.clone();
+        let config = pop3_gateway::Config { stack: stack.clone(), store: store.clone(), token: token.clone(), clock };
         self.gateways.spawn(PortKey::Pop, &name, pop3_gateway::run(config, listeners.pop, stop.clone()));
         let config = smtp_gateway::Config {
             stack,
@@ -196,6 +198,7 @@ impl Town {
             hosts: Hosts::Loopback,
             trusted_networks: options.trusted_networks.clone(),
             token,
+            clock: options.clock.clone(),
         };
         self.gateways.spawn(PortKey::Smtp, &name, smtp_gateway::run(config, listeners.smtp, stop));
         Ok(())
@@ -203,14 +206,14 @@ impl Town {
 }
 
 /// Returns once every service of these stacks says that it is ready, and every store that it is alive.
-async fn ready(stacks: &[StackAddresses]) -> anyhow::Result<()> {
-    let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
+async fn ready(stacks: &[StackAddresses], io: IoClock) -> anyhow::Result<()> {
+    let deadline = io.instant() + READY_TIMEOUT;
     for (service, key) in stacks.iter().flat_map(|stack| health::HTTP.map(|key| (stack.address(key), key))) {
         while let Err(error) = answer(service, key).await {
-            if tokio::time::Instant::now() > deadline {
+            if io.instant() > deadline {
                 return Err(error);
             }
-            tokio::time::sleep(READY_INTERVAL).await;
+            io.sleep(READY_INTERVAL).await;
         }
         if key == PortKey::Store
             && let Err(error) = cli::ready(service).await

@@ -24,7 +24,7 @@ impl Args {
             let listeners =
                 Listeners { pop3: launch.listen(PortKey::Pop).await?, http: launch.listen(PortKey::PopHttp).await? };
             let store = launch.store(self.store.as_deref())?;
-            let config = Config { stack: launch.stack, store, token: launch.token };
+            let config = Config { stack: launch.stack, store, token: launch.token, clock: launch.clock };
             Ok(run(config, listeners, launch.shutdown).await?)
         })
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
-use mail_net::{Clock, Closed, Io, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
+use mail_net::{Closed, Io, IoClock, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
 use mail_proto::{
     Mailbox,
     pop3::{
@@ -35,13 +35,13 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAd
             silence: limits.pop3_idle,
             write: limits.pop3_idle,
         };
-        let stream = LineStream::new(io, stream_limits, Clock::system()).with_place(place);
+        let stream = LineStream::new(io, stream_limits, gateway.config.clock.clone()).with_place(place);
         let session = Session::new(session_config(&stack));
         let mut connection =
             Connection { gateway: &gateway, stream, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
         let end = tokio::select! {
             end = connection.talk() => end,
-            () = out_of_grace(&gateway.shutdown) => Err(Broken::Cut),
+            () = out_of_grace(&gateway.shutdown, gateway.config.clock.io) => Err(Broken::Cut),
         };
         let Connection { stream, lease, .. } = connection;
         // The lock goes first: the client may be back before this socket is closed.
@@ -62,9 +62,9 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAd
 }
 
 /// Just before the accept loop stops waiting, so that there is time to unlock the maildrop.
-async fn out_of_grace(shutdown: &CancellationToken) {
+async fn out_of_grace(shutdown: &CancellationToken, io: IoClock) {
     shutdown.cancelled().await;
-    tokio::time::sleep(GRACE.saturating_sub(Duration::from_secs(1))).await;
+    io.sleep(GRACE.saturating_sub(Duration::from_secs(1))).await;
 }
 
 /// How a connection comes to its end.
@@ -173,7 +173,13 @@ impl Connection<'_> {
         match store.open_named_session(&user, &name, &request).await {
             Ok(maildrop) => {
                 tracing::debug!(messages = maildrop.messages.len(), "logged in");
-                self.lease = Some(Lease::keep(store.clone(), user, maildrop.session, lease_seconds));
+                self.lease = Some(Lease::keep(
+                    store.clone(),
+                    user,
+                    maildrop.session,
+                    lease_seconds,
+                    self.gateway.config.clock.io,
+                ));
                 Ok(maildrop.messages.into_iter().map(|message| (message.id, message.octets)).collect())
             }
             Err(error) => Err(match error.kind() {
@@ -186,7 +192,13 @@ impl Connection<'_> {
                 _ => {
                     tracing::warn!(%error, "cannot open a maildrop");
                     if error.kind().is_none() {
-                        lease::release_in_background(store.clone(), user, name, lease_seconds);
+                        lease::release_in_background(
+                            store.clone(),
+                            user,
+                            name,
+                            lease_seconds,
+                            self.gateway.config.clock.io,
+                        );
                     }
                     OpenFailure::Unavailable
                 }

@@ -1,9 +1,9 @@
 //! The lock of a maildrop: a lease, kept as long as its session lives.
 
 use internal_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
+use mail_net::IoClock;
 use mail_proto::Mailbox;
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -28,12 +28,13 @@ struct Holder {
     store: StoreClient,
     mailbox: Mailbox,
     session: String,
+    io: IoClock,
 }
 
 impl Lease {
     /// Keeps the lock that was given under the name `session`.
-    pub(crate) fn keep(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32) -> Self {
-        let holder = Holder { store, mailbox, session };
+    pub(crate) fn keep(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32, io: IoClock) -> Self {
+        let holder = Holder { store, mailbox, session, io };
         let renewal = holder.clone().renew_for_ever(Renewal { lease_seconds });
         Self { holder, lease_seconds, renewal: AbortOnDropHandle::new(tokio::spawn(renewal.in_current_span())) }
     }
@@ -49,7 +50,7 @@ impl Lease {
         let Self { holder, lease_seconds, renewal } = self;
         // A renewal that came after the update would find the lease gone.
         drop(renewal);
-        let (started, update) = (Instant::now(), MaildropUpdate { delete });
+        let (started, update) = (holder.io.instant(), MaildropUpdate { delete });
         let mut may_be_done = false;
         loop {
             let error = match holder.store.update_maildrop(&holder.mailbox, &holder.session, &update).await {
@@ -57,13 +58,12 @@ impl Lease {
                 answered => return answered,
             };
             may_be_done |= !error.was_not_sent();
-            if !may_be_done || started.elapsed() >= REPEAT_FOR {
-                let Holder { store, mailbox, session } = holder;
-                release_in_background(store, mailbox, session, lease_seconds);
+            if !may_be_done || holder.io.since(started) >= REPEAT_FOR {
+                holder.release_in_background(lease_seconds);
                 return Err(error);
             }
             tracing::debug!(%error, "no answer to the deletion of messages; asking again");
-            tokio::time::sleep(REPEAT_PAUSE).await;
+            holder.io.sleep(REPEAT_PAUSE).await;
         }
     }
 
@@ -79,30 +79,40 @@ impl Lease {
 
 /// Unlocks a maildrop that may have been locked although the store gave no answer. Tries for as long as the lease may
 /// live.
-pub(crate) fn release_in_background(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32) {
-    let holder = Holder { store, mailbox, session };
-    let lease = Duration::from_secs(lease_seconds.into());
-    let releasing = async move {
-        let attempts = async {
-            while let Err(error) = holder.store.close_session(&holder.mailbox, &holder.session).await {
-                tracing::debug!(%error, "cannot unlock the maildrop yet");
-                tokio::time::sleep(RETRY).await;
-            }
-        };
-        if tokio::time::timeout(lease, attempts).await.is_err() {
-            tracing::warn!("cannot unlock the maildrop; its lease has run out");
-        }
-    };
-    tokio::spawn(releasing.in_current_span());
+pub(crate) fn release_in_background(
+    store: StoreClient,
+    mailbox: Mailbox,
+    session: String,
+    lease_seconds: u32,
+    io: IoClock,
+) {
+    let holder = Holder { store, mailbox, session, io };
+    holder.release_in_background(lease_seconds);
 }
 
 impl Holder {
+    fn release_in_background(self, lease_seconds: u32) {
+        let lease = Duration::from_secs(lease_seconds.into());
+        let releasing = async move {
+            let attempts = async {
+                while let Err(error) = self.store.close_session(&self.mailbox, &self.session).await {
+                    tracing::debug!(%error, "cannot unlock the maildrop yet");
+                    self.io.sleep(RETRY).await;
+                }
+            };
+            if self.io.timeout(lease, attempts).await.is_err() {
+                tracing::warn!("cannot unlock the maildrop; its lease has run out");
+            }
+        };
+        tokio::spawn(releasing.in_current_span());
+    }
+
     /// Renews three times a lease, also while a long message is sent; ends when the lock is lost.
     async fn renew_for_ever(self, renewal: Renewal) {
         let interval = Duration::from_secs(u64::from(renewal.lease_seconds)) / 3;
         let mut pause = interval;
         loop {
-            tokio::time::sleep(pause).await;
+            self.io.sleep(pause).await;
             pause = interval;
             match self.store.renew_session(&self.mailbox, &self.session, renewal).await {
                 Ok(()) => {}

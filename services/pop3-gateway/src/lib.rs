@@ -36,6 +36,8 @@ pub struct Config {
     pub store: StoreClient,
     /// Guards the HTTP side; without one, anybody may call.
     pub token: Option<Token>,
+    /// Limits its calls and connections.
+    pub clock: Clock,
 }
 
 /// What each session of a client is told.
@@ -92,9 +94,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         api: Router::new(),
         description: Description::openapi(),
         metrics: Arc::new(registry),
-        readiness: ready_with_store(config.store.clone(), config.stack.current().name.clone()),
+        readiness: ready_with_store(config.store.clone(), config.stack.current().name.clone(), config.clock.io),
         token: config.token.clone(),
         hosts: config.stack.http_hosts(),
+        clock: config.clock.io,
     };
     let stack = config.stack.clone();
     let limits = move || ConnectionLimits::from(&stack.current().limits);
@@ -107,7 +110,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         limits,
         refusal: TOO_MANY_CONNECTIONS,
         grace: GRACE,
-        clock: Clock::system().io,
+        clock: gateway.config.clock.io,
     };
     let connections =
         accepting.run(shutdown.clone(), |io, peer, place| connection::serve(Arc::clone(&gateway), io, peer, place));

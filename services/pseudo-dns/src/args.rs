@@ -32,6 +32,7 @@ impl Args {
                 reload: launch.reload,
                 token: launch.token,
                 hosts: launch.stack.http_hosts(),
+                clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)
         })

@@ -15,6 +15,7 @@ mod wire;
 pub use args::Args;
 pub use overlay::{Overlay, RunningStack};
 
+use mail_net::Clock;
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
 use reload::ZoneFile;
@@ -52,6 +53,8 @@ pub struct Config {
     pub token: Option<Token>,
     /// The names that the HTTP side may be called by.
     pub hosts: Hosts,
+    /// Measures the grace, and limits its connections.
+    pub clock: Clock,
 }
 
 /// Where a zone comes from.
@@ -91,9 +94,10 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
+    let io = config.clock.io;
     let (file, file_zone) = match config.zone {
         ZoneSource::File(path) => {
-            let file = ZoneFile::open(path, watched_file::INTERVAL, config.reload)?;
+            let file = ZoneFile::open(path, watched_file::INTERVAL, config.reload, io)?;
             let zone = file.zone.clone();
             (Some(file), zone)
         }
@@ -102,7 +106,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let (overlay, servers) = (config.overlay, config.servers);
     let changes = overlay.changes();
     let made = |zone: &Zone| overlay.apply(zone.clone()).with_hosts(servers.iter().map(String::as_str));
-    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(made(&file_zone), config.grace)));
+    let (publish, zone) = watch::channel(Arc::new(ServedZone::new(made(&file_zone), config.grace, io)));
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -114,6 +118,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         readiness: always_ready(),
         token: config.token,
         hosts: config.hosts,
+        clock: io,
     };
     // When one part fails the others are to stop too, but nobody else's.
     let shutdown = shutdown.child_token();
@@ -123,8 +128,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         async {
             telemetry::listening("DNS", listeners.dns_udp.local_addr());
             let responder = Arc::new(Responder::new(zone, metrics));
-            let udp = udp::serve(listeners.dns_udp, &responder, shutdown.clone());
-            let tcp = tcp::serve(listeners.dns_tcp, Arc::clone(&responder), shutdown.clone());
+            let udp = udp::serve(listeners.dns_udp, &responder, io, shutdown.clone());
+            let tcp = tcp::serve(listeners.dns_tcp, Arc::clone(&responder), io, shutdown.clone());
             tokio::join!(udp, tcp);
             Ok(())
         },

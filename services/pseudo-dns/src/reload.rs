@@ -1,6 +1,7 @@
 //! Reads the zone file again when it has changed.
 
 use crate::{overlay::Changes, served::ServedZone};
+use mail_net::IoClock;
 use service_kit::shutdown::CancellationToken;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -20,8 +21,9 @@ pub(crate) struct ZoneFile {
 impl ZoneFile {
     /// Reads the zone for the first time. The file is looked at every `interval` afterwards, and read at once when `reload`
     /// is requested.
-    pub(crate) fn open(path: PathBuf, interval: Duration, reload: Reload) -> Result<Self, ZoneError> {
-        let (file, content) = WatchedFile::open(path.clone(), interval).map_err(|reason| unreadable(&path, reason))?;
+    pub(crate) fn open(path: PathBuf, interval: Duration, reload: Reload, io: IoClock) -> Result<Self, ZoneError> {
+        let opened = WatchedFile::open(path.clone(), interval, io);
+        let (file, content) = opened.map_err(|reason| unreadable(&path, reason))?;
         let zone = Zone::from_octets(&content, &path)?;
         tracing::info!(file = %path.display(), record_sets = zone.record_sets(), "zone read");
         Ok(Self { file, reload, zone })
@@ -79,6 +81,7 @@ pub(crate) async fn watch(
 mod tests {
     use super::*;
     use crate::overlay::Overlay;
+    use mail_net::Clock;
     use town_config::zone::Lookup;
 
     const FIRST: &str = "[MX]\n[P]\n\"a.\" = \"1\"\n";
@@ -94,8 +97,9 @@ mod tests {
 
     /// Follows a file that is looked at every `interval`.
     fn follow(path: PathBuf, interval: Duration, reload: Reload) -> watch::Receiver<Arc<ServedZone>> {
-        let file = ZoneFile::open(path, interval, reload).unwrap();
-        let (publish, zones) = watch::channel(Arc::new(ServedZone::new(file.zone.clone(), Duration::ZERO)));
+        let io = Clock::system().io;
+        let file = ZoneFile::open(path, interval, reload, io).unwrap();
+        let (publish, zones) = watch::channel(Arc::new(ServedZone::new(file.zone.clone(), Duration::ZERO, io)));
         let changes = Overlay::default().changes();
         tokio::spawn(watch(file, Zone::clone, changes, publish, CancellationToken::new()));
         zones
@@ -103,7 +107,7 @@ mod tests {
 
     async fn published(zones: &mut watch::Receiver<Arc<ServedZone>>, expected: &str) {
         let found = zones.wait_for(|zone| port(zone) == expected);
-        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap().unwrap();
+        Clock::system().io.timeout(Duration::from_secs(30), found).await.unwrap().unwrap();
     }
 
     #[tokio::test]

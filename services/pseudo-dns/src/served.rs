@@ -1,5 +1,6 @@
 //! The zone in force, and what it has just lost.
 
+use mail_net::IoClock;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use town_config::zone::{Lookup, Zone};
@@ -21,20 +22,21 @@ pub(crate) struct ServedZone {
     /// Earlier zones, and until when each is remembered.
     earlier: Vec<(Arc<Zone>, Instant)>,
     grace: Duration,
+    io: IoClock,
 }
 
 impl ServedZone {
-    pub(crate) fn new(zone: Zone, grace: Duration) -> Self {
-        Self { zone: Arc::new(zone), earlier: Vec::new(), grace }
+    pub(crate) fn new(zone: Zone, grace: Duration, io: IoClock) -> Self {
+        Self { zone: Arc::new(zone), earlier: Vec::new(), grace, io }
     }
 
     /// What is served once the file holds `zone`.
     pub(crate) fn replaced_by(&self, zone: Zone) -> Self {
-        let now = Instant::now();
+        let now = self.io.instant();
         let mut earlier = vec![(Arc::clone(&self.zone), now + self.grace)];
         earlier.extend(self.earlier.iter().filter(|(_, until)| *until > now).cloned());
         earlier.truncate(EARLIER);
-        Self { zone: Arc::new(zone), earlier, grace: self.grace }
+        Self { zone: Arc::new(zone), earlier, grace: self.grace, io: self.io }
     }
 
     /// Looks something up.
@@ -46,7 +48,7 @@ impl ServedZone {
         if self.earlier.is_empty() {
             return Ok(found);
         }
-        let now = Instant::now();
+        let now = self.io.instant();
         let had_more = |(zone, until): &(Arc<Zone>, Instant)| *until > now && extent(&find(zone)) > extent(&found);
         if self.earlier.iter().any(had_more) { Err(JustLost) } else { Ok(found) }
     }
@@ -64,6 +66,7 @@ fn extent<T>(lookup: &Lookup<T>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_net::Clock;
     use std::path::Path;
 
     const GRACE: Duration = Duration::from_secs(30);
@@ -77,7 +80,7 @@ mod tests {
         let (full, empty) = ("[MX]\n\"a.\" = \"mx.a.\"\n[P]\n\"mx.a.\" = \"1\"\n", "[MX]\n[P]\n");
         let mx =
             |served: &ServedZone| served.look_up(|zone| zone.mail_exchanges("a.")).map(|found| found.found().is_some());
-        let served = ServedZone::new(zone(full), GRACE);
+        let served = ServedZone::new(zone(full), GRACE, Clock::system().io);
         assert_eq!((mx(&served), served.look_up(|zone| zone.ports("b."))), (Ok(true), Ok(Lookup::NameUnknown)));
 
         let lost = served.replaced_by(zone(empty));
@@ -98,7 +101,7 @@ mod tests {
     /// A domain that is its own exchange has no MX. Its name has to stay known, or mail to it is returned.
     #[tokio::test(start_paused = true)]
     async fn a_name_without_an_mx_is_just_lost_with_its_port() {
-        let served = ServedZone::new(zone("[MX]\n[P]\n\"a.\" = \"1\"\n"), GRACE);
+        let served = ServedZone::new(zone("[MX]\n[P]\n\"a.\" = \"1\"\n"), GRACE, Clock::system().io);
         assert_eq!(served.look_up(|zone| zone.mail_exchanges("a.")), Ok(Lookup::NoRecords));
         let lost = served.replaced_by(zone("[MX]\n[P]\n"));
         assert_eq!(lost.look_up(|zone| zone.mail_exchanges("a.")), Err(JustLost));
@@ -110,7 +113,8 @@ mod tests {
     /// A domain whose MX is lost is not its own exchange meanwhile.
     #[tokio::test(start_paused = true)]
     async fn a_lost_mx_is_not_replaced_by_an_implicit_one() {
-        let served = ServedZone::new(zone("[MX]\n\"a.\" = \"mx.a.\"\n[P]\n\"a.\" = \"1\"\n"), GRACE);
+        let served =
+            ServedZone::new(zone("[MX]\n\"a.\" = \"mx.a.\"\n[P]\n\"a.\" = \"1\"\n"), GRACE, Clock::system().io);
         let lost = served.replaced_by(zone("[MX]\n[P]\n\"a.\" = \"1\"\n"));
         assert_eq!(lost.look_up(|zone| zone.mail_exchanges("a.")), Err(JustLost));
         tokio::time::advance(GRACE).await;

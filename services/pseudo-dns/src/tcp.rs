@@ -2,10 +2,10 @@
 
 use crate::{metrics::Transport, wire::Responder};
 use bytes::{Buf, BytesMut};
-use mail_net::{AcceptLoop, Clock, ConnectionLimits, Io, Place, read_some};
+use mail_net::{AcceptLoop, ConnectionLimits, Io, IoClock, Place, read_some};
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{io, sync::Arc, time::Duration};
-use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 /// How long a client may say nothing between two messages (RFC 7766 §6.2.3).
 const IDLE: Duration = Duration::from_secs(5);
@@ -17,22 +17,18 @@ const LENGTH_OCTETS: usize = 2;
 const READ_OCTETS: usize = 512;
 
 /// Answers queries until `shutdown`. A connection too many gets no message: DNS has none that refuses a connection.
-pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, shutdown: CancellationToken) {
-    let serve = |stream, _, place| serve_one(Arc::clone(&responder), stream, place, shutdown.clone());
-    let accepting = AcceptLoop {
-        listener,
-        limits: || ConnectionLimits::DNS,
-        refusal: b"",
-        grace: GRACE,
-        clock: Clock::system().io,
+pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, io: IoClock, shutdown: CancellationToken) {
+    let serve = |stream, _, place| {
+        let connection = Connection { stream, input: BytesMut::new(), io };
+        serve_one(Arc::clone(&responder), connection, place, shutdown.clone())
     };
+    let accepting = AcceptLoop { listener, limits: || ConnectionLimits::DNS, refusal: b"", grace: GRACE, clock: io };
     accepting.run(shutdown.clone(), serve).await;
 }
 
 /// Answers the messages of one connection in their order, until it is idle for too long, breaks a rule, or its place is
 /// wanted by another. Whoever waits for the rest of a message gives way too.
-async fn serve_one(responder: Arc<Responder>, stream: Box<dyn Io>, place: Place, shutdown: CancellationToken) {
-    let mut connection = Connection { stream, input: BytesMut::new() };
+async fn serve_one(responder: Arc<Responder>, mut connection: Connection, place: Place, shutdown: CancellationToken) {
     loop {
         let message = shutdown.run_until_cancelled(place.idle(connection.message())).await;
         let Some(Some(Ok(Some(message)))) = message else { break };
@@ -47,15 +43,16 @@ struct Connection {
     stream: Box<dyn Io>,
     /// What was read and not answered yet: a message at most, and what was read at once with its end.
     input: BytesMut,
+    io: IoClock,
 }
 
 impl Connection {
     /// The next message without its length; `None` at the end of the connection.
     async fn message(&mut self) -> io::Result<Option<BytesMut>> {
-        if self.input.is_empty() && timeout(IDLE, self.read()).await?? == 0 {
+        if self.input.is_empty() && self.io.timeout(IDLE, self.read()).await?? == 0 {
             return Ok(None);
         }
-        timeout(PATIENCE, self.rest_of_message()).await?
+        self.io.timeout(PATIENCE, self.rest_of_message()).await?
     }
 
     async fn rest_of_message(&mut self) -> io::Result<Option<BytesMut>> {
@@ -81,6 +78,6 @@ impl Connection {
     async fn send(&mut self, message: &[u8]) -> io::Result<()> {
         let length = u16::try_from(message.len()).map_err(io::Error::other)?;
         let octets = [&length.to_be_bytes(), message].concat();
-        timeout(PATIENCE, self.stream.write_all(&octets)).await?
+        self.io.timeout(PATIENCE, self.stream.write_all(&octets)).await?
     }
 }

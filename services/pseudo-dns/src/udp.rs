@@ -1,6 +1,7 @@
 //! DNS over UDP (RFC 1035 §4.2.1).
 
 use crate::{metrics::Transport, wire::Responder};
+use mail_net::IoClock;
 use service_kit::shutdown::CancellationToken;
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -11,14 +12,14 @@ const MOST_OCTETS: usize = 4096;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers queries until `shutdown`.
-pub(crate) async fn serve(socket: UdpSocket, responder: &Responder, shutdown: CancellationToken) {
+pub(crate) async fn serve(socket: UdpSocket, responder: &Responder, io: IoClock, shutdown: CancellationToken) {
     let mut datagram = vec![0; MOST_OCTETS];
     while let Some(received) = shutdown.run_until_cancelled(socket.recv_from(&mut datagram)).await {
         let (octets, peer) = match received {
             Ok(received) => received,
             Err(error) => {
                 tracing::warn!(%error, "cannot receive a datagram");
-                tokio::time::sleep(PAUSE).await;
+                io.sleep(PAUSE).await;
                 continue;
             }
         };

@@ -49,6 +49,7 @@ impl Args {
                 hosts: self.hosts,
                 trusted_networks: self.trusted_networks,
                 token: launch.token,
+                clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)
         })

@@ -2,12 +2,10 @@
 
 use crate::submitter::{ANSWER_WITHIN, REPEAT_PAUSES, out_of_time, refusal};
 use internal_api::{Accepted, ApiError, StoreClient};
+use mail_net::IoClock;
 use mail_proto::smtp::Reply;
 use std::time::Duration;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
-};
+use tokio::task::JoinHandle;
 
 /// How long the store may take to commit a message that has been sent to it. What is left of [`ANSWER_WITHIN`] is for
 /// asking what became of it.
@@ -21,9 +19,10 @@ pub(crate) async fn await_commit(
     store: &StoreClient,
     transaction: &str,
     mut upload: JoinHandle<Result<Accepted, ApiError>>,
+    io: IoClock,
 ) -> Result<Accepted, Reply> {
-    let deadline = Instant::now() + ANSWER_WITHIN;
-    let error = match timeout(COMMIT_TIMEOUT, &mut upload).await {
+    let deadline = io.instant() + ANSWER_WITHIN;
+    let error = match io.timeout(COMMIT_TIMEOUT, &mut upload).await {
         Ok(Ok(Ok(accepted))) => return Ok(accepted),
         Ok(Ok(Err(error @ ApiError::Problem(_)))) => return Err(refusal(&error)),
         Ok(Ok(Err(error))) => Some(error),
@@ -33,7 +32,7 @@ pub(crate) async fn await_commit(
             None
         }
     };
-    match timeout_at(deadline, committed(store, transaction)).await {
+    match io.timeout_at(deadline, committed(store, transaction, io)).await {
         Ok(Some(accepted)) => Ok(accepted),
         _ => Err(error.map_or_else(out_of_time, |error| refusal(&error))),
     }
@@ -41,17 +40,17 @@ pub(crate) async fn await_commit(
 
 /// The message that this transaction has submitted, or `None` when the store knows of none. A store that gives no
 /// answer is asked again.
-async fn committed(store: &StoreClient, transaction: &str) -> Option<Accepted> {
+async fn committed(store: &StoreClient, transaction: &str, io: IoClock) -> Option<Accepted> {
     // The store may be about to commit what it has received; it notices at its own pace that the connection is gone.
     for pause in REPEAT_PAUSES {
-        sleep(pause).await;
+        io.sleep(pause).await;
         loop {
             match store.transaction(transaction).await {
                 Ok(Some(accepted)) => return Some(accepted),
                 Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(%error, transaction, "cannot ask the store what it has committed");
-                    sleep(ASK_PAUSE).await;
+                    io.sleep(ASK_PAUSE).await;
                 }
             }
         }
@@ -71,6 +70,7 @@ mod tests {
     use bytes::{Bytes, BytesMut};
     use futures_util::stream;
     use internal_api::{Endpoint, MessageId, Problem, ProblemKind, Submission, split_head};
+    use mail_net::Clock;
     use std::{
         convert::Infallible,
         net::SocketAddr,
@@ -142,7 +142,7 @@ mod tests {
     async fn submit_through_a_cut(refuses: bool) -> (Result<Accepted, Reply>, usize) {
         let committed = Arc::new(Committed { refuses, ..Committed::default() });
         let proxy = cutting_proxy(store(Arc::clone(&committed)).await).await;
-        let client = StoreClient::new(Endpoint::new(&format!("http://{proxy}"), None).unwrap());
+        let client = StoreClient::new(Endpoint::new(&format!("http://{proxy}"), None).unwrap(), Clock::system().io);
         let submission = Submission {
             transaction: "t".to_owned(),
             reverse_path: "<>".parse().unwrap(),
@@ -151,7 +151,7 @@ mod tests {
         let (uploading, submitted) = (client.clone(), submission.clone());
         let octets = stream::iter((0..100).map(|_| Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 1000]))));
         let upload = tokio::spawn(async move { uploading.submit_stream(&submitted, octets).await });
-        let answer = await_commit(&client, &submission.transaction, upload).await;
+        let answer = await_commit(&client, &submission.transaction, upload, Clock::system().io).await;
         let commits = committed.names.lock().unwrap().len();
         (answer, commits)
     }

@@ -1,7 +1,7 @@
 //! One client's connection: the stream on one side, the session on the other.
 
 use crate::{gateway::Gateway, receive};
-use mail_net::{Clock, Closed, Io, LineStream, Place, StreamLimits};
+use mail_net::{Closed, Io, LineStream, Place, StreamLimits};
 use mail_proto::smtp::{Reply, Session, SessionConfig, Step};
 use service_kit::shutdown::CancellationToken;
 use std::{net::SocketAddr, sync::Arc};
@@ -23,7 +23,7 @@ pub(crate) async fn serve(
     async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
-        let stream = LineStream::new(io, stream_limits(&stack.limits), Clock::system()).with_place(place);
+        let stream = LineStream::new(io, stream_limits(&stack.limits), gateway.clock.clone()).with_place(place);
         if let Err(error) = converse(&gateway, &stack, stream, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }

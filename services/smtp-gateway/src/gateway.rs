@@ -2,6 +2,7 @@
 
 use crate::{metrics::Metrics, policy::Policy, submitter::Submitter};
 use internal_api::StoreClient;
+use mail_net::Clock;
 use town_config::LiveStack;
 
 /// What all connections of a gateway share.
@@ -11,4 +12,5 @@ pub(crate) struct Gateway {
     pub(crate) submitter: Submitter,
     pub(crate) policy: Policy,
     pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
 }

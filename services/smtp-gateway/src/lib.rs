@@ -58,6 +58,8 @@ pub struct Config {
     pub trusted_networks: Option<Vec<IpNet>>,
     /// Guards its HTTP side.
     pub token: Option<Token>,
+    /// Dates what it adds to messages, and limits its calls and connections.
+    pub clock: Clock,
 }
 
 /// The sockets of a gateway, already bound.
@@ -97,9 +99,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             api: Router::new(),
             description: Description::openapi(),
             metrics: Arc::new(registry),
-            readiness: http::ready_with_store(config.store.clone(), config.stack.current().name.clone()),
+            readiness: http::ready_with_store(
+                config.store.clone(),
+                config.stack.current().name.clone(),
+                config.clock.io,
+            ),
             token: config.token,
             hosts: config.stack.http_hosts(),
+            clock: config.clock.io,
         },
         shutdown.clone(),
     );
@@ -107,15 +114,16 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let limits = move || ConnectionLimits::from(&stack.current().limits);
     let policy = Policy::new(config.stack.clone(), config.store.clone(), config.trusted_networks);
     policy.log_who_is_trusted();
-    let submitter = Submitter::new(config.store.clone());
-    let gateway = Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics });
+    let submitter = Submitter::new(config.store.clone(), config.clock.io);
+    let gateway =
+        Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics, clock: config.clock });
     telemetry::listening("SMTP", listeners.smtp.local_addr());
     let accepting = AcceptLoop {
         listener: listeners.smtp,
         limits,
         refusal: TOO_MANY_CONNECTIONS,
         grace: GRACE,
-        clock: Clock::system().io,
+        clock: gateway.clock.io,
     };
     let smtp = accepting.run(shutdown.clone(), |io, peer, place| {
         connection::serve(Arc::clone(&gateway), io, peer, place, shutdown.clone())

@@ -9,8 +9,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::stream;
 use internal_api::{Accepted, ApiError, StoreClient, Submission};
-use jiff::Timestamp;
-use mail_net::{Closed, LineStream};
+use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::{
     dot::DotDecoder,
     header::separator,
@@ -21,7 +20,7 @@ use mail_proto::{
 };
 use service_kit::telemetry;
 use std::{net::SocketAddr, time::Duration};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle};
 use town_config::Profile;
 
 /// A message up to this size is sent to the store in one piece; a larger one streams.
@@ -80,6 +79,7 @@ pub(crate) async fn receive(
 struct Sink {
     store: StoreClient,
     submitter: Submitter,
+    io: IoClock,
     submission: Submission,
     /// The trace field of this hop, if one is added.
     head: String,
@@ -109,12 +109,12 @@ impl Sink {
         let stack = gateway.stack.current();
         let head = match stack.profile {
             Profile::Tutorial => String::new(),
-            Profile::Rfc => received::received(&envelope, peer, &stack.name, Timestamp::now()),
+            Profile::Rfc => received::received(&envelope, peer, &stack.name, gateway.clock.wall.now()),
         };
         let Envelope { reverse_path, recipients, .. } = envelope;
         let submission = Submission { transaction, reverse_path, recipients };
-        let (store, submitter) = (gateway.store.clone(), gateway.submitter.clone());
-        Self { store, submitter, submission, head, trace_octets: 0, state: SinkState::Inline(Vec::new()) }
+        let (store, submitter, io) = (gateway.store.clone(), gateway.submitter.clone(), gateway.clock.io);
+        Self { store, submitter, io, submission, head, trace_octets: 0, state: SinkState::Inline(Vec::new()) }
     }
 
     /// Takes the octets of `piece` and leaves it empty.
@@ -130,7 +130,7 @@ impl Sink {
             }
             SinkState::Streaming(sender, _) => {
                 // A closed channel means that the store has answered already; `finish` will tell what.
-                if timeout(WRITE_TIMEOUT, sender.send(Ok(std::mem::take(piece).into()))).await.is_err() {
+                if self.io.timeout(WRITE_TIMEOUT, sender.send(Ok(std::mem::take(piece).into()))).await.is_err() {
                     self.abandon(out_of_time()).await;
                 }
             }
@@ -169,7 +169,7 @@ impl Sink {
             SinkState::Inline(message) => self.submitter.submit(self.submission, with_head(&self.head, message)).await,
             SinkState::Streaming(sender, upload) => {
                 drop(sender);
-                await_commit(&self.store, &self.submission.transaction, upload).await
+                await_commit(&self.store, &self.submission.transaction, upload, self.io).await
             }
         }
     }

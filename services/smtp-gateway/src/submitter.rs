@@ -4,9 +4,9 @@ use crate::{batcher::Batcher, policy::unavailable};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use internal_api::{Accepted, ApiError, BatchOutcome, ProblemKind, StoreClient, Submission};
+use mail_net::IoClock;
 use mail_proto::smtp::Reply;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, timeout};
 
 /// How long a client waits for the answer to a message at most, counted from its final dot. What the store was given
 /// until then may still be committed; the client is told to try again.
@@ -35,19 +35,21 @@ type Send = Arc<dyn Fn(Vec<Message>) -> BoxFuture<'static, Vec<Answer>> + std::m
 pub(crate) struct Submitter {
     send: Send,
     batcher: Batcher<Message, Answer>,
+    io: IoClock,
 }
 
 impl Submitter {
-    pub(crate) fn new(store: StoreClient) -> Self {
-        Self::sending(Arc::new(move |messages| {
+    pub(crate) fn new(store: StoreClient, io: IoClock) -> Self {
+        let send = move |messages: Vec<_>| {
             let store = store.clone();
-            async move { submit(&store, &messages).await }.boxed()
-        }))
+            async move { submit(&store, &messages, io).await }.boxed()
+        };
+        Self::sending(Arc::new(send), io)
     }
 
-    fn sending(send: Send) -> Self {
+    fn sending(send: Send, io: IoClock) -> Self {
         let batched = Arc::clone(&send);
-        Self { send, batcher: Batcher::start(move |messages| batched(messages)) }
+        Self { send, batcher: Batcher::start(move |messages| batched(messages)), io }
     }
 
     /// Returns once the message is durable, or with the reply that says why it is not; within [`ANSWER_WITHIN`].
@@ -58,7 +60,7 @@ impl Submitter {
                 false => self.batcher.request((submission, message)).await,
             }
         };
-        match timeout(ANSWER_WITHIN, answer).await {
+        match self.io.timeout(ANSWER_WITHIN, answer).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(Reply::new(451, (3, 0), "the mailbox store did not answer for this message")),
             Err(_elapsed) => Err(out_of_time()),
@@ -66,19 +68,19 @@ impl Submitter {
     }
 }
 
-async fn submit(store: &StoreClient, messages: &[Message]) -> Vec<Answer> {
+async fn submit(store: &StoreClient, messages: &[Message], io: IoClock) -> Vec<Answer> {
     let batch = || messages.iter().map(|(submission, message)| (submission, message));
-    let started = Instant::now();
+    let started = io.instant();
     // Nobody waits longer than this for a batch, so that its place is free again for others.
-    let answer = timeout(ANSWER_WITHIN, async {
+    let answer = io.timeout(ANSWER_WITHIN, async {
         let mut answer = store.submit_batch(batch()).await;
         for pause in REPEAT_PAUSES {
-            if !matches!(answer, Err(ApiError::Unavailable(_))) || started.elapsed() > REPEAT_WITHIN {
+            if !matches!(answer, Err(ApiError::Unavailable(_))) || io.since(started) > REPEAT_WITHIN {
                 break;
             }
             // A connection that breaks leaves it unknown what was committed. The same transactions again find
             // out, or commit it: the client is spared a 451 after which it would send a duplicate.
-            sleep(pause).await;
+            io.sleep(pause).await;
             answer = store.submit_batch(batch()).await;
         }
         answer
@@ -122,6 +124,7 @@ mod tests {
     use super::*;
     use futures_util::future::{join_all, pending};
     use internal_api::Problem;
+    use mail_net::Clock;
     use std::sync::Mutex;
 
     fn message(number: usize, recipients: usize) -> Message {
@@ -138,16 +141,18 @@ mod tests {
     async fn nobody_waits_for_a_hung_store_longer_than_a_minute() {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);
-        let submitter = Submitter::sending(Arc::new(move |messages| {
+        let io = Clock::system().io;
+        let send = move |messages: Vec<Message>| {
             seen.lock().unwrap().extend(messages.into_iter().map(|(submission, _)| submission.transaction));
             pending().boxed()
-        }));
+        };
+        let submitter = Submitter::sending(Arc::new(send), io);
         let submit = async |number| {
-            sleep(Duration::from_secs(number as u64 % 10)).await;
-            let started = Instant::now();
+            io.sleep(Duration::from_secs(number as u64 % 10)).await;
+            let started = io.instant();
             let (submission, octets) = message(number, if number == 0 { BATCHED_RECIPIENTS + 1 } else { 1 });
             let reply = submitter.submit(submission, octets).await.unwrap_err();
-            (reply.on_one_line(), started.elapsed())
+            (reply.on_one_line(), io.since(started))
         };
         for (reply, waited) in join_all((0..500).map(submit)).await {
             assert_eq!(reply, "451 4.3.1 this server is busy, try again later");

@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use internal_api::{Endpoint, StoreClient};
+use mail_net::Clock;
 use std::{
     fmt::Write,
     fs,
@@ -237,7 +238,7 @@ impl Town {
     /// # Errors
     /// When there is no HTTP client.
     pub(crate) fn store(&self) -> anyhow::Result<StoreClient> {
-        Ok(StoreClient::new(Endpoint::new(&format!("http://{}", self.plan.store(1)), None)?))
+        Ok(StoreClient::new(Endpoint::new(&format!("http://{}", self.plan.store(1)), None)?, Clock::system().io))
     }
 }
 

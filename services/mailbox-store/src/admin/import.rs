@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use indicatif::ProgressBar;
 use internal_api::{MailboxSummary, StoreClient, Submission};
+use mail_net::IoClock;
 use mail_proto::{Mailbox, ReversePath, header::separator};
 use prometheus_client::registry::Registry;
 use service_kit::cli::{self, ServiceArgs};
@@ -165,6 +166,7 @@ enum Door {
 impl Target {
     async fn open(args: &ServiceArgs, subject: Subject, mailbox: &Mailbox) -> anyhow::Result<Self> {
         let Subject { stack, place, clock } = subject;
+        let io = clock.io;
         let config = stack.config_path().to_owned();
         let adds_return_path = stack.profile == Profile::Rfc;
         // Only what arrives is held outside the database.
@@ -179,7 +181,9 @@ impl Target {
                 accounts::put(&*store, &stack).await?;
                 Door::Opened(store)
             }
-            Err(service::ServiceError::Open(in_use @ OpenError::InUse { .. })) => Door::running(args, &data, in_use)?,
+            Err(service::ServiceError::Open(in_use @ OpenError::InUse { .. })) => {
+                Door::running(args, &data, in_use, io)?
+            }
             Err(error) => return Err(error.into()),
         };
         let found = door.mailbox(mailbox).await;
@@ -256,14 +260,14 @@ impl Target {
 
 impl Door {
     /// The store that has the directory, where it says that it can be asked.
-    fn running(args: &ServiceArgs, directory: &Path, in_use: OpenError) -> anyhow::Result<Self> {
+    fn running(args: &ServiceArgs, directory: &Path, in_use: OpenError, io: IoClock) -> anyhow::Result<Self> {
         let Some(mut address) = sqlite::announced(directory) else {
             return Err(anyhow::Error::new(in_use).context("wait until what else is done to the store has ended"));
         };
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
-        Ok(Self::Running(StoreClient::new(cli::endpoint(&format!("http://{address}"), args.token().as_ref())?)))
+        Ok(Self::Running(StoreClient::new(cli::endpoint(&format!("http://{address}"), args.token().as_ref())?, io)))
     }
 
     async fn mailbox(&self, address: &Mailbox) -> anyhow::Result<Option<MailboxSummary>> {

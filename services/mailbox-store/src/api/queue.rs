@@ -110,8 +110,14 @@ async fn claimed(api: &Api, mut claim: Claim, mut room: u64) -> Response {
     };
     let first = claim.messages.iter().take_while(fits).map(|message| message.id).collect();
     // What cannot be had here and now the worker asks for by itself, and hears why.
-    let bodies =
-        api.clock.io.timeout(BODIES_TIMEOUT, api.messages.inline_bodies(first)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let bodies = api
+        .clock
+        .io
+        .timeout(BODIES_TIMEOUT, api.messages.inline_bodies(first))
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_default();
     claim.messages.iter_mut().for_each(|message| message.inline = bodies.contains_key(&message.id));
     let mut body = BytesMut::from(frame(&claim));
     claim

@@ -50,7 +50,7 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run(config, Listeners { http: listener }, shutdown.clone()));
-        let client = StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap());
+        let client = StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap(), Clock::system().io);
         Self { url, client, data, shutdown, running }
     }
 

@@ -17,6 +17,7 @@ use fixture::{Account, Login, Read, Update};
 use internal_api::{
     Endpoint, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, StoreClient,
 };
+use mail_net::Clock;
 use pop3_gateway::{Config, Listeners, ServiceError};
 use service_kit::shutdown::CancellationToken;
 use std::{net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
@@ -158,8 +159,9 @@ impl RunningGateway {
         let config = town_config::Config::parse(text, FilePath::new("config.toml")).unwrap();
         let mut stack = config.stacks().next().unwrap().clone();
         change(&mut stack);
-        let store = StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap());
-        let config = Config { stack: stack.into(), store, token: None };
+        let clock = Clock::system();
+        let store = StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap(), clock.io);
+        let config = Config { stack: stack.into(), store, token: None, clock };
         let listeners = Listeners {
             pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             http: TcpListener::bind("127.0.0.1:0").await.unwrap(),

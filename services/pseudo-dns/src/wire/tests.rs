@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::served::ServedZone;
+use mail_net::Clock;
 use prometheus_client::registry::Registry;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ const RANDOM_MESSAGES: usize = 300;
 #[test]
 fn dns_message() {
     let zone = Zone::parse(ZONE, Path::new("fdns.toml")).unwrap();
-    let (_publish, zone) = watch::channel(Arc::new(ServedZone::new(zone, Duration::ZERO)));
+    let (_publish, zone) = watch::channel(Arc::new(ServedZone::new(zone, Duration::ZERO, Clock::system().io)));
     let responder = std::panic::AssertUnwindSafe(Responder::new(zone, Metrics::register(&mut Registry::default())));
     bolero::check!(name = "dns_message").with_iterations(RANDOM_MESSAGES).with_max_len(64).for_each(
         |input: &[u8]| {

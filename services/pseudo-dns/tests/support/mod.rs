@@ -6,6 +6,7 @@ use hickory_proto::{
     op::{Message, Query},
     rr::{Name, RecordType},
 };
+use mail_net::Clock;
 use pseudo_dns::{Config, Listeners, Overlay, ServiceError};
 use service_kit::{http::Token, shutdown::CancellationToken};
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -50,6 +51,7 @@ impl PseudoDns {
             reload: Reload::never(),
             token: token.map(Token::from),
             hosts: Arc::new(OwnHosts::default),
+            clock: Clock::system(),
         };
         let shutdown = CancellationToken::new();
         let listeners = Listeners { http, dns_tcp, dns_udp };

@@ -8,6 +8,7 @@ use hickory_proto::{
     op::{Message, Query, ResponseCode},
     rr::{Name, RData, RecordType},
 };
+use mail_net::IoClock;
 use mail_proto::MailExchange;
 use std::{
     io,
@@ -21,6 +22,7 @@ use town_config::zone::{Lookup, P_RECORD_TYPE, Port};
 pub struct NameServer {
     address: String,
     tries: u32,
+    io: IoClock,
 }
 
 /// A name server gave no usable answer, which says nothing about the name.
@@ -43,8 +45,8 @@ pub enum LookupError {
 impl NameServer {
     /// The name server at `address`, which is `host:port`. A datagram may be lost, so a query is sent `tries` times at most,
     /// each time with a second for the answer.
-    pub fn new(address: String, tries: u32) -> Self {
-        Self { address, tries }
+    pub fn new(address: String, tries: u32, io: IoClock) -> Self {
+        Self { address, tries, io }
     }
 
     /// The exchanges of a mail domain, the lowest preference first. A null MX (RFC 7505) is one exchange named `.`.
@@ -98,9 +100,9 @@ impl NameServer {
         let name = Name::from_ascii(absolute).map_err(|_| LookupError::InvalidName(name.to_owned()))?;
         let query = transport::question(Query::query(name, record_type));
         let server = self.socket_address().await?;
-        let answer = transport::over_udp(server, &query, self.tries).await?;
+        let answer = transport::over_udp(server, &query, self.tries, self.io).await?;
         if answer.metadata.truncation {
-            return Ok(transport::over_tcp(server, &query).await?);
+            return Ok(transport::over_tcp(server, &query, self.io).await?);
         }
         Ok(answer)
     }

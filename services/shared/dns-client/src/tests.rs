@@ -6,6 +6,7 @@ use hickory_proto::rr::{
     Record,
     rdata::{A, MX, NULL},
 };
+use mail_net::Clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UdpSocket},
@@ -17,7 +18,7 @@ async fn sockets() -> (UdpSocket, TcpListener, NameServer) {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         if let Ok(udp) = UdpSocket::bind(address).await {
-            return (udp, tcp, NameServer::new(address.to_string(), 2));
+            return (udp, tcp, NameServer::new(address.to_string(), 2, Clock::system().io));
         }
     }
 }

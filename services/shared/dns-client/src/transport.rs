@@ -1,6 +1,7 @@
 //! One question and its answer over UDP or TCP.
 
 use hickory_proto::op::{Edns, Message, MessageType, Query};
+use mail_net::IoClock;
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -9,7 +10,6 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    time::timeout,
 };
 
 /// How long to wait for a datagram: a name server on this machine answers in less than a millisecond.
@@ -30,7 +30,7 @@ pub(crate) fn question(query: Query) -> Message {
 }
 
 /// The answer over UDP. The query is sent again when there is none.
-pub(crate) async fn over_udp(server: SocketAddr, query: &Message, tries: u32) -> io::Result<Message> {
+pub(crate) async fn over_udp(server: SocketAddr, query: &Message, tries: u32, io: IoClock) -> io::Result<Message> {
     let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     // Connected, so that only the server's datagrams arrive, and a closed port is told at once.
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
@@ -38,7 +38,7 @@ pub(crate) async fn over_udp(server: SocketAddr, query: &Message, tries: u32) ->
     let octets = query.to_vec().map_err(io::Error::other)?;
     for _ in 0..tries {
         socket.send(&octets).await?;
-        if let Ok(answer) = timeout(UDP_TIMEOUT, receive(&socket, query)).await {
+        if let Ok(answer) = io.timeout(UDP_TIMEOUT, receive(&socket, query)).await {
             return answer;
         }
     }
@@ -57,7 +57,7 @@ async fn receive(socket: &UdpSocket, query: &Message) -> io::Result<Message> {
 }
 
 /// The answer over TCP (RFC 1035 §4.2.2).
-pub(crate) async fn over_tcp(server: SocketAddr, query: &Message) -> io::Result<Message> {
+pub(crate) async fn over_tcp(server: SocketAddr, query: &Message, io: IoClock) -> io::Result<Message> {
     let octets = query.to_vec().map_err(io::Error::other)?;
     let length = u16::try_from(octets.len()).map_err(io::Error::other)?;
     let asking = async {
@@ -67,7 +67,7 @@ pub(crate) async fn over_tcp(server: SocketAddr, query: &Message) -> io::Result<
         stream.read_exact(&mut answer).await?;
         read(&answer, query).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "another question was answered"))
     };
-    timeout(TCP_TIMEOUT, asking).await.unwrap_or_else(|_| Err(silent(TCP_TIMEOUT)))
+    io.timeout(TCP_TIMEOUT, asking).await.unwrap_or_else(|_| Err(silent(TCP_TIMEOUT)))
 }
 
 /// `None` when this does not answer the query. A server that does not understand the query does not repeat its question.

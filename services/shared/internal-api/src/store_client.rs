@@ -9,6 +9,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
+use mail_net::IoClock;
 use mail_proto::Mailbox;
 use reqwest::{Body, Method, StatusCode, header};
 use std::{collections::HashMap, time::Duration};
@@ -24,12 +25,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct StoreClient {
     endpoint: Endpoint,
+    io: IoClock,
 }
 
 impl StoreClient {
-    /// A client of the store at this endpoint.
-    pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+    /// A client of the store at this endpoint. `io` limits how long it waits for messages.
+    pub fn new(endpoint: Endpoint, io: IoClock) -> Self {
+        Self { endpoint, io }
     }
 
     /// The mailbox, or `None` when there is no such mailbox here.
@@ -123,9 +125,9 @@ impl StoreClient {
     }
 
     async fn raw(&self, path: &[&str]) -> Result<RawMessage, ApiError> {
-        let answer = tokio::time::timeout(READ_TIMEOUT, send(self.endpoint.streaming(Method::GET, path)));
+        let answer = self.io.timeout(READ_TIMEOUT, send(self.endpoint.streaming(Method::GET, path)));
         match answer.await {
-            Ok(response) => Ok(RawMessage(Octets::Arriving(response?))),
+            Ok(response) => Ok(RawMessage(Octets::Arriving(response?, self.io))),
             Err(_) => Err(silent()),
         }
     }
@@ -272,7 +274,7 @@ pub struct RawMessage(Octets);
 
 #[derive(Debug)]
 enum Octets {
-    Arriving(reqwest::Response),
+    Arriving(reqwest::Response, IoClock),
     Arrived(Option<Bytes>),
 }
 
@@ -282,11 +284,11 @@ impl RawMessage {
     /// # Errors
     /// [`ApiError`] when the rest cannot be had.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let response = match &mut self.0 {
-            Octets::Arriving(response) => response,
+        let (response, io) = match &mut self.0 {
+            Octets::Arriving(response, io) => (response, io),
             Octets::Arrived(octets) => return Ok(octets.take()),
         };
-        match tokio::time::timeout(READ_TIMEOUT, response.chunk()).await {
+        match io.timeout(READ_TIMEOUT, response.chunk()).await {
             Ok(chunk) => Ok(chunk?),
             Err(_) => Err(silent()),
         }

@@ -105,8 +105,8 @@ impl fmt::Debug for WallClock {
 
 /// Measures and limits how long something takes. It never jumps.
 ///
-/// It is the time of tokio: a test with `start_paused` drives it. All methods except [`instant`](Self::instant) and
-/// [`since`](Self::since) need a tokio runtime.
+/// It is the time of tokio: a test with `start_paused` drives it. All methods except [`instant`](Self::instant),
+/// [`since`](Self::since) and [`block_for`](Self::block_for) need a tokio runtime.
 #[derive(Debug, Clone, Copy)]
 pub struct IoClock(());
 
@@ -124,6 +124,11 @@ impl IoClock {
     /// Waits for `duration`.
     pub fn sleep(self, duration: Duration) -> time::Sleep {
         time::sleep(duration)
+    }
+
+    /// Blocks this thread for `duration`. For a program that does nothing meanwhile.
+    pub fn block_for(self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 
     /// Waits until `deadline`.

@@ -167,7 +167,8 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 /// What the service starts with, and the configuration to watch meanwhile.
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveConfig)> {
     let name = args.stack()?.name;
-    let config = LiveConfig::open(&args.config)?;
+    let clock = Clock::system();
+    let config = LiveConfig::open(&args.config, clock.io)?;
     let servers = config.servers();
     let (config, stack) = config.only(name.as_str())?;
     let token = args.token();
@@ -175,7 +176,7 @@ fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveCo
     descriptors::raise();
     descriptors::expect(descriptors::needed(&stack.current(), health));
     let Signals { shutdown, reload } = shutdown::on_signal()?;
-    let (bind, http_bind, clock) = (args.bind, args.http_bind, Clock::system());
+    let (bind, http_bind) = (args.bind, args.http_bind);
     let launch = Launch { stack, servers, token, shutdown, reload, bind, http_bind, clock };
     Ok((launch, config))
 }
@@ -271,7 +272,7 @@ impl Launch {
     /// # Errors
     /// When neither is given.
     pub fn store(&self, url: Option<&str>) -> anyhow::Result<StoreClient> {
-        Ok(StoreClient::new(self.endpoint(url, PortKey::Store)?))
+        Ok(StoreClient::new(self.endpoint(url, PortKey::Store)?, self.clock.io))
     }
 
     /// The stack's pseudo-dns: at `url`, or else on this machine at the port of the configuration.

@@ -4,6 +4,7 @@ use crate::{
     Config, ConfigError, Hosts, PortKey, PortMove, Reload, Stack, toml_file,
     watched_file::{self, WatchedFile},
 };
+use mail_net::IoClock;
 use mail_proto::Domain;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,8 +66,8 @@ impl LiveConfig {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn open(path: &Path) -> Result<Self, ConfigError> {
-        let (file, content) = WatchedFile::open(path.to_owned(), watched_file::INTERVAL)
+    pub fn open(path: &Path, io: IoClock) -> Result<Self, ConfigError> {
+        let (file, content) = WatchedFile::open(path.to_owned(), watched_file::INTERVAL, io)
             .map_err(|reason| ConfigError::Read { path: path.to_owned(), option: "config", reason })?;
         let config = Config::parse(toml_file::utf8(&content, path)?, path)?;
         Ok(Self { file: Some(file), ..Self::from(config) })
@@ -217,6 +218,7 @@ fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::OwnHosts;
+    use mail_net::Clock;
 
     const TEXT: &str = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n";
 
@@ -286,7 +288,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
         std::fs::write(&path, TEXT).unwrap();
-        let live = LiveConfig::open(&path).unwrap();
+        let live = LiveConfig::open(&path, Clock::system().io).unwrap();
         let mut stack = live.stacks().next().unwrap();
         let shutdown = CancellationToken::new();
         let watching = tokio::spawn(live.watch(Reload::never(), shutdown.clone()));

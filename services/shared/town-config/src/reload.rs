@@ -29,6 +29,7 @@ impl Reload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_net::Clock;
     use std::time::Duration;
 
     #[tokio::test]
@@ -39,13 +40,13 @@ mod tests {
         request.send_replace(());
         one.requested().await;
         other.requested().await;
-        let again = tokio::time::timeout(Duration::ZERO, one.requested()).await;
+        let again = Clock::system().io.timeout(Duration::ZERO, one.requested()).await;
         assert!(again.is_err(), "two requests before the call count as one");
     }
 
     #[tokio::test]
     async fn without_a_sender_nothing_is_requested() {
         let mut reload = Reload::never();
-        assert!(tokio::time::timeout(Duration::from_millis(1), reload.requested()).await.is_err());
+        assert!(Clock::system().io.timeout(Duration::from_millis(1), reload.requested()).await.is_err());
     }
 }

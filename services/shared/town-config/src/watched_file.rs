@@ -4,12 +4,13 @@
 //! counts once two looks in a row have seen it, so a file that is being written is not read half.
 
 use crate::small_file;
+use mail_net::IoClock;
 use std::{
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// How often a file is looked at.
 pub const INTERVAL: Duration = Duration::from_millis(250);
@@ -19,6 +20,7 @@ pub const INTERVAL: Duration = Duration::from_millis(250);
 pub struct WatchedFile {
     path: PathBuf,
     interval: Duration,
+    io: IoClock,
     next_look: Instant,
     /// What was reported last.
     settled: Look,
@@ -47,14 +49,14 @@ impl WatchedFile {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn open(path: PathBuf, interval: Duration) -> io::Result<(Self, Vec<u8>)> {
+    pub fn open(path: PathBuf, interval: Duration, io: IoClock) -> io::Result<(Self, Vec<u8>)> {
         let content = small_file::read(&path)?;
-        Ok((Self::seen(path, interval, content.clone()), content))
+        Ok((Self::seen(path, interval, io, content.clone()), content))
     }
 
-    fn seen(path: PathBuf, interval: Duration, content: Vec<u8>) -> Self {
+    fn seen(path: PathBuf, interval: Duration, io: IoClock, content: Vec<u8>) -> Self {
         let look = Look::Content(content);
-        Self { path, interval, next_look: Instant::now(), settled: look.clone(), seen: look }
+        Self { path, interval, io, next_look: io.instant(), settled: look.clone(), seen: look }
     }
 
     /// Where the file is.
@@ -68,9 +70,9 @@ impl WatchedFile {
     /// When the file cannot be read any more.
     pub async fn changed(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            sleep_until(self.next_look).await;
+            self.io.sleep_until(self.next_look).await;
             let read = read(self.path.clone()).await;
-            self.next_look = Instant::now() + self.interval;
+            self.next_look = self.io.instant() + self.interval;
             if let Some(change) = self.consider(read) {
                 return change;
             }
@@ -112,10 +114,11 @@ async fn read(path: PathBuf) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_net::Clock;
 
     #[test]
     fn a_change_counts_once_it_has_settled_and_is_told_once() {
-        let mut file = WatchedFile::seen("file".into(), INTERVAL, b"first".to_vec());
+        let mut file = WatchedFile::seen("file".into(), INTERVAL, Clock::system().io, b"first".to_vec());
         let gone = Err(io::ErrorKind::NotFound);
         let looks: &[(Result<&str, io::ErrorKind>, bool)] = &[
             (Ok("first"), false),
@@ -150,7 +153,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "first").unwrap();
-        let (mut file, content) = WatchedFile::open(path.clone(), Duration::from_millis(2)).unwrap();
+        let (mut file, content) =
+            WatchedFile::open(path.clone(), Duration::from_millis(2), Clock::system().io).unwrap();
         assert_eq!(content, b"first");
         std::fs::write(&path, "second").unwrap();
         assert_eq!(file.changed().await.unwrap(), b"second");

@@ -11,7 +11,7 @@ use internal_api::{ApiError, BroughtClaim, ClaimRequest};
 use mail_proto::Domain;
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -32,7 +32,7 @@ const STORE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_s
 /// Relays until `shutdown`, then finishes the transactions under way, [`GRACE`] at most.
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let context = Arc::new(context);
-    let places = Arc::new(Places::default());
+    let places = Arc::new(Places::new(context.clock.io));
     let tasks = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let mut pause = STORE_PAUSE[0];
@@ -51,13 +51,13 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
                 if pause == STORE_PAUSE[0] {
                     tracing::warn!(%error, "the queue cannot be read; trying on");
                 }
-                shutdown.run_until_cancelled(sleep(pause)).await;
+                shutdown.run_until_cancelled(context.clock.io.sleep(pause)).await;
                 pause = (pause * 2).min(STORE_PAUSE[1]);
             }
         }
     }
     tasks.close();
-    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+    if context.clock.io.timeout(GRACE, tasks.wait()).await.is_err() {
         // What they hold is claimed again when their leases run out.
         tracing::warn!(transactions = tasks.len(), "cut off transactions that did not finish in time");
         cut_off.cancel();
@@ -73,7 +73,7 @@ async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutd
     match worker::work(&context, &place, brought).await {
         Some(connection) if connection.transactions() < KEPT_TRANSACTIONS => {
             drop(place);
-            context.parked.keep(domain, connection, &shutdown).await;
+            context.parked.keep(domain, connection, context.clock.io, &shutdown).await;
         }
         Some(connection) => connection.quit().await,
         None => {}
@@ -100,17 +100,17 @@ async fn next(
         // All places are taken, and nobody is silent: until one ends, or falls silent.
         tokio::select! {
             () = ended => {}
-            () = sleep(CROWDED_PAUSE) => {}
+            () = context.clock.io.sleep(CROWDED_PAUSE) => {}
         }
         return Ok(None);
     };
     if let Some(VainLook { at, except }) = looked_in_vain
-        && at.elapsed() < CROWDED_PAUSE
+        && context.clock.io.since(*at) < CROWDED_PAUSE
         && except.iter().all(|domain| crowded.contains(domain))
     {
         tokio::select! {
             () = ended => {}
-            () = sleep_until(*at + CROWDED_PAUSE) => {}
+            () = context.clock.io.sleep_until(*at + CROWDED_PAUSE) => {}
         }
         return Ok(None);
     }
@@ -124,6 +124,7 @@ async fn next(
     };
     let claim = context.store.claim(&request).await?;
     let except = request.except;
-    *looked_in_vain = (claim.is_none() && !except.is_empty()).then(|| VainLook { at: Instant::now(), except });
+    *looked_in_vain =
+        (claim.is_none() && !except.is_empty()).then(|| VainLook { at: context.clock.io.instant(), except });
     Ok(claim)
 }

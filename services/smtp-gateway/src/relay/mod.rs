@@ -21,7 +21,7 @@ pub use route::Hosts;
 
 use crate::{Config, metrics::Metrics};
 use internal_api::StoreClient;
-use mail_net::Dial;
+use mail_net::{Clock, Dial};
 use names::Names;
 use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
@@ -39,14 +39,15 @@ pub(crate) struct Context {
     /// Where this gateway listens for SMTP.
     listener: SocketAddr,
     parked: Arc<pool::Parked>,
+    clock: Clock,
 }
 
 impl Context {
     /// Starts what the workers share.
     pub(crate) fn new(config: &Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, dial, name_server, hosts, .. } = config.clone();
-        let names = Names::new(stack.clone(), dns, name_server);
+        let Config { stack, store, dns, dial, name_server, hosts, clock, .. } = config.clone();
+        let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let settlements = settle::settlements(store.clone());
-        Self { stack, store, names, dial, hosts, metrics, settlements, listener, parked: Arc::default() }
+        Self { stack, store, names, dial, hosts, metrics, settlements, listener, parked: Arc::default(), clock }
     }
 }

@@ -2,6 +2,7 @@
 
 use dns_client::{LookupError, NameServer};
 use internal_api::{ApiError, DnsClient};
+use mail_net::IoClock;
 use mail_proto::{Domain, MailExchange};
 use std::net::Ipv4Addr;
 use town_config::{LiveStack, RelayLookup, zone::Lookup};
@@ -32,8 +33,8 @@ pub(super) enum NoAnswer {
 
 impl Names {
     /// `name_server` is where the pseudo-dns speaks DNS.
-    pub(super) fn new(stack: LiveStack, http: DnsClient, name_server: Option<String>) -> Self {
-        Self { stack, http, dns: name_server.map(|address| NameServer::new(address, TRIES)) }
+    pub(super) fn new(stack: LiveStack, http: DnsClient, name_server: Option<String>, io: IoClock) -> Self {
+        Self { stack, http, dns: name_server.map(|address| NameServer::new(address, TRIES, io)) }
     }
 
     /// The exchanges of `domain`, the lowest preference first; `None` when the name does not exist.

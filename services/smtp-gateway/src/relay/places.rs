@@ -4,6 +4,7 @@
 //! waiting makes room for a domain that has no place: first one whose domain has more places, then one that is silent
 //! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
 
+use mail_net::IoClock;
 use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{
@@ -38,8 +39,9 @@ pub(super) enum Stage {
 }
 
 /// All places of a gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places {
+    io: IoClock,
     taken: Mutex<Taken>,
     /// Told when one of them ends.
     pub(super) ended: Notify,
@@ -63,11 +65,15 @@ struct Entry {
 }
 
 impl Places {
+    pub(super) fn new(io: IoClock) -> Self {
+        Self { io, taken: Mutex::default(), ended: Notify::new() }
+    }
+
     /// A place for this domain. Another makes room for it when all are taken.
     pub(super) fn begin(self: &Arc<Self>, domain: &Domain, limits: &Relay, shutdown: &CancellationToken) -> Place {
         let mut taken = self.lock();
         if taken.total() >= limits.connections {
-            taken.make_room(limits.connections, Instant::now());
+            taken.make_room(limits.connections, self.io.instant());
         }
         taken.begun += 1;
         let number = taken.begun;
@@ -80,7 +86,7 @@ impl Places {
     /// The domains that get no place now. `None` when nobody does.
     pub(super) fn closed_to(&self, limits: &Relay) -> Option<Vec<Domain>> {
         let taken = self.lock();
-        let now = Instant::now();
+        let now = self.io.instant();
         let free = limits.connections.saturating_sub(taken.total());
         if free == 0 && !taken.entries.values().any(|entry| entry.is_silent(now)) {
             return None;
@@ -163,7 +169,7 @@ impl Place {
         if self.shutdown.is_cancelled() && stage == Stage::BeforeDot {
             return Err(Interruption::Shutdown);
         }
-        if !self.set(Some((stage, Instant::now()))) {
+        if !self.set(Some((stage, self.places.io.instant()))) {
             return Err(Interruption::OthersWait);
         }
         let outcome = tokio::select! {
@@ -210,6 +216,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_net::Clock;
 
     /// A place whose exchange says nothing any more.
     fn silent(place: Place, stage: Stage) -> tokio::task::JoinHandle<Result<(), Interruption>> {
@@ -224,7 +231,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_silent_gives_way_in_order() {
-        let (places, limits, shutdown) = (Arc::new(Places::default()), Relay::default(), CancellationToken::new());
+        let (places, limits, shutdown) =
+            (Arc::new(Places::new(Clock::system().io)), Relay::default(), CancellationToken::new());
         let mut waits = Vec::new();
         for (domain, stage) in [
             ("single.test", Stage::BeforeDot),
@@ -235,11 +243,11 @@ mod tests {
             waits.push(silent(places.begin(&domain.parse().unwrap(), &limits, &shutdown), stage));
             waiting(&places, waits.len()).await;
         }
-        places.lock().make_room(4, Instant::now());
+        places.lock().make_room(4, places.io.instant());
         assert_eq!(places.lock().total(), 4, "nobody is silent for long enough");
 
         // The first is of the domain with two places, the second goes on aside, the third is silent the longest.
-        let later = Instant::now() + SILENCE;
+        let later = places.io.instant() + SILENCE;
         for left in (1..4).rev() {
             places.lock().make_room(4, later);
             assert_eq!(places.lock().total(), left);
@@ -253,7 +261,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_gives_up_only_before_the_dot() {
-        let (places, limits, shutdown) = (Arc::new(Places::default()), Relay::default(), CancellationToken::new());
+        let (places, limits, shutdown) =
+            (Arc::new(Places::new(Clock::system().io)), Relay::default(), CancellationToken::new());
         let begin = || places.begin(&"a.test".parse().unwrap(), &limits, &shutdown);
         let (before, after) = (silent(begin(), Stage::BeforeDot), silent(begin(), Stage::AfterDot));
         waiting(&places, 2).await;

@@ -1,6 +1,7 @@
 //! Connections kept for a moment: under load the next claim for their domain follows at once.
 
 use super::smtp_client::Connection;
+use mail_net::IoClock;
 use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{
@@ -57,9 +58,9 @@ impl Parked {
     }
 
     /// Lets a connection be taken for [`KEPT_FOR`], or until `shutdown`, and then says goodbye.
-    pub(super) async fn keep(&self, domain: Domain, connection: Connection, shutdown: &CancellationToken) {
+    pub(super) async fn keep(&self, domain: Domain, connection: Connection, io: IoClock, shutdown: &CancellationToken) {
         let number = self.park(domain.clone(), connection);
-        shutdown.run_until_cancelled(tokio::time::sleep(KEPT_FOR)).await;
+        shutdown.run_until_cancelled(io.sleep(KEPT_FOR)).await;
         let left = self.lock().remove(&domain, number);
         if let Some(connection) = left {
             connection.quit().await;

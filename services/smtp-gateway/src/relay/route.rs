@@ -7,7 +7,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use tokio::time::Instant;
 
 /// After so long with a name server that does not answer, the other exchanges are not looked up any more.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,7 +70,7 @@ async fn resolve(
     records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
     let (mut missing, mut unanswered) = (Vec::new(), None);
-    let started = Instant::now();
+    let started = context.clock.io.instant();
     for record in records {
         let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
         match locate(context, &name).await {
@@ -88,7 +87,7 @@ async fn resolve(
             }
             Err(error) => {
                 unanswered = Some(no_answer(&name, &error));
-                if started.elapsed() > PATIENCE {
+                if context.clock.io.since(started) > PATIENCE {
                     break;
                 }
             }

@@ -13,9 +13,9 @@ use internal_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, MessageId, Outcome, Problem, ProblemKind,
     RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission,
 };
-use jiff::Timestamp;
 use mail_proto::ReversePath;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often the store is told, and how long the first pause between is: the message may have been
 /// delivered, and what the store does not learn is sent twice.
@@ -37,7 +37,7 @@ pub(super) struct Settler<'a> {
 
 impl<'a> Settler<'a> {
     pub(super) fn new(context: &'a Context, lease: &'a str) -> Self {
-        Self { context, lease, claimed_at: Instant::now() }
+        Self { context, lease, claimed_at: context.clock.io.instant() }
     }
 
     /// Settles recipients of one message. Counts and logs it once it is durable.
@@ -115,12 +115,10 @@ impl<'a> Settler<'a> {
         }
     }
 
-    /// How old the message is. The store's clock has told the age at the claim.
+    /// How old the message is: its age by the store's clock when it was claimed, and the time since. A store of an
+    /// earlier version does not tell it; then the message does not expire before that store is replaced.
     fn age(&self, message: &ClaimedMessage) -> Duration {
-        match message.age_seconds {
-            Some(seconds) => Duration::from_secs(seconds) + self.claimed_at.elapsed(),
-            None => Timestamp::now().duration_since(message.queued_at).try_into().unwrap_or_default(),
-        }
+        Duration::from_secs(message.age_seconds.unwrap_or(0)) + self.context.clock.io.since(self.claimed_at)
     }
 
     /// The failure message, unless nothing failed or nobody is to be told (RFC 5321 §4.5.5).
@@ -134,7 +132,7 @@ impl<'a> Settler<'a> {
             sender,
             message,
             headers: &headers,
-            now: Timestamp::now(),
+            now: self.context.clock.wall.now(),
         };
         let submission = Submission {
             transaction: uuid::Uuid::now_v7().simple().to_string(),
@@ -176,7 +174,7 @@ impl<'a> Settler<'a> {
                     continue;
                 }
                 _ if attempt < SETTLE_ATTEMPTS => {
-                    tokio::time::sleep(pause).await;
+                    self.context.clock.io.sleep(pause).await;
                     pause *= 2;
                     continue;
                 }

@@ -9,7 +9,7 @@ use super::{
 };
 use bytes::Bytes;
 use internal_api::{ApiError, ClaimedMessage, RawMessage};
-use mail_net::{Address, Clock, Closed, Ends, Hop, Kind, LineStream, StreamLimits};
+use mail_net::{Address, Closed, Ends, Hop, IoClock, Kind, LineStream, StreamLimits};
 use mail_proto::{
     Mailbox,
     dot::DotEncoder,
@@ -19,7 +19,6 @@ use mail_proto::{
     },
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::time::timeout;
 
 /// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
 const REPLY_LINE_OCTETS: usize = 4096;
@@ -37,6 +36,7 @@ pub(crate) struct Connection {
     stream: LineStream,
     client: Client,
     replies: ReplyReader,
+    io: IoClock,
     reply_timeout: Duration,
     transactions: u32,
     /// Whether the exchange has taken a message over it.
@@ -60,7 +60,7 @@ impl Connection {
         let stack = context.stack.current();
         let relay = &stack.relay;
         let address: Address = exchange.address.parse().map_err(io::Error::other)?;
-        let connecting = timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
+        let connecting = context.clock.io.timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
         let io = place.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
         if is_own(io.ends()?, context.listener) {
             return Err(Broken::Ourselves);
@@ -73,9 +73,10 @@ impl Connection {
         };
         let mut connection = Self {
             exchange: Arc::clone(exchange),
-            stream: LineStream::new(io, limits, Clock::system()),
+            stream: LineStream::new(io, limits, context.clock.clone()),
             client: Client::new(ClientName::from(&stack.name)),
             replies: ReplyReader::default(),
+            io: context.clock.io,
             reply_timeout: relay.reply_timeout,
             transactions: 0,
             has_carried: false,
@@ -235,11 +236,12 @@ impl Connection {
     /// Says goodbye; whether the exchange hears it does not matter.
     pub(crate) async fn quit(mut self) {
         if let Step::Send(octets) = self.client.quit() {
+            let io = self.io;
             let goodbye = async {
                 self.send(&octets).await?;
                 self.reply(self.reply_timeout).await
             };
-            let _ = timeout(Duration::from_secs(2), goodbye).await;
+            let _ = io.timeout(Duration::from_secs(2), goodbye).await;
         }
     }
 

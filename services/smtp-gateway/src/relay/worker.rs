@@ -42,7 +42,7 @@ pub(super) async fn work(
 /// Renews the lease; returns when it is lost.
 async fn keep(context: &Context, lease: &str) {
     let lease_seconds = context.stack.current().relay.lease_seconds;
-    let mut interval = tokio::time::interval(Duration::from_secs(u64::from(lease_seconds)) / 3);
+    let mut interval = context.clock.io.interval(Duration::from_secs(u64::from(lease_seconds)) / 3);
     interval.tick().await;
     loop {
         interval.tick().await;

@@ -41,8 +41,8 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
-    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted,
+    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages, Queue,
+    QueuePosition, Result, StoreError, StoredMessage, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},

@@ -34,8 +34,8 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages,
-    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
+    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages, Queue,
+    QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;

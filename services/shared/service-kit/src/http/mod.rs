@@ -16,6 +16,7 @@ use axum::{
 };
 use bytes::BytesMut;
 use internal_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
+use mail_net::IoClock;
 use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
@@ -39,12 +40,12 @@ pub fn always_ready() -> Readiness {
 }
 
 /// A service that is ready while its mailbox store answers; asked for the postmaster of `server`, who need not exist.
-pub fn ready_with_store(store: StoreClient, server: Domain) -> Readiness {
+pub fn ready_with_store(store: StoreClient, server: Domain, io: IoClock) -> Readiness {
     let probe = Mailbox::postmaster(server);
     Arc::new(move || {
         let (store, probe) = (store.clone(), probe.clone());
         Box::pin(async move {
-            match tokio::time::timeout(READINESS_TIMEOUT, store.mailbox(&probe)).await {
+            match io.timeout(READINESS_TIMEOUT, store.mailbox(&probe)).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(format!("the mailbox store: {error}")),
                 Err(_) => Err("the mailbox store does not answer".to_owned()),
@@ -97,6 +98,8 @@ pub struct HttpService {
     pub token: Option<Token>,
     /// The names that it may be called by; asked for each request.
     pub hosts: Hosts,
+    /// Limits its connections.
+    pub clock: IoClock,
 }
 
 /// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`](crate::shutdown::GRACE) at most. How many
@@ -105,7 +108,7 @@ pub struct HttpService {
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
-    server::serve(listener, router(service), shutdown).await;
+    server::serve(listener, service.clock, router(service), shutdown).await;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! How many HTTP connections a process has at once, and which of them make room for others.
 
+use mail_net::IoClock;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -33,6 +34,7 @@ pub(super) struct Room {
 
 /// What is known of a connection from outside.
 pub(super) struct Connection {
+    pub(super) clock: IoClock,
     born: Instant,
     requests: AtomicUsize,
     /// When it fell idle, in milliseconds since it was accepted.
@@ -56,20 +58,20 @@ impl Room {
 
     /// Takes a place. Where all are taken, the connection that has been idle the longest has to leave first, once it
     /// has been idle for [`SAFE`]. Where every connection has a request under way, this waits until one is done.
-    pub(super) async fn enter(self: &Arc<Self>) -> Place {
+    pub(super) async fn enter(self: &Arc<Self>, clock: IoClock) -> Place {
         loop {
             // Registered before the look, so that nobody leaves unseen between the two.
             let left = self.left.notified();
-            match self.take() {
+            match self.take(clock) {
                 Ok(place) => return place,
                 // Whoever leaves or becomes idle meanwhile is seen by the next look.
-                Err(look_again) => drop(tokio::time::timeout(look_again, left).await),
+                Err(look_again) => drop(clock.timeout(look_again, left).await),
             }
         }
     }
 
     /// Takes a place, or else says after how long to look again if nobody leaves before.
-    fn take(self: &Arc<Self>) -> Result<Place, Duration> {
+    fn take(self: &Arc<Self>, clock: IoClock) -> Result<Place, Duration> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if connections.len() >= self.limit {
             let idle = connections.values().filter_map(|connection| Some((connection.idle_for()?, connection)));
@@ -82,7 +84,7 @@ impl Room {
                 None => Err(SAFE),
             };
         }
-        let connection = Arc::new(Connection::new());
+        let connection = Arc::new(Connection::new(clock));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         connections.insert(number, Arc::clone(&connection));
         Ok(Place { connection, number, room: Arc::clone(self) })
@@ -97,9 +99,10 @@ impl Drop for Place {
 }
 
 impl Connection {
-    fn new() -> Self {
+    fn new(clock: IoClock) -> Self {
         Self {
-            born: Instant::now(),
+            clock,
+            born: clock.instant(),
             requests: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             served: AtomicUsize::new(0),
@@ -125,7 +128,7 @@ impl Connection {
     }
 
     fn age(&self) -> Duration {
-        self.born.elapsed()
+        self.clock.since(self.born)
     }
 }
 
@@ -144,6 +147,7 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_net::Clock;
     use std::future::Future;
     use std::task::{Context, Waker};
 
@@ -153,11 +157,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_is_idle_the_longest_makes_room() {
-        let room = Arc::new(Room::new(2));
-        let first = room.enter().await;
-        let second = room.enter().await;
+        let (room, clock) = (Arc::new(Room::new(2)), Clock::system().io);
+        let first = room.enter(clock).await;
+        let second = room.enter(clock).await;
         let busy = first.connection.request();
-        let mut third = Box::pin(room.enter());
+        let mut third = Box::pin(room.enter(clock));
         assert!(is_pending(&mut third));
         assert!(!second.connection.evicted.is_cancelled(), "its request may be on its way");
         tokio::time::advance(SAFE).await;
@@ -166,7 +170,7 @@ mod tests {
         drop(second);
         let third = third.await;
         let other = third.connection.request();
-        let mut fourth = Box::pin(room.enter());
+        let mut fourth = Box::pin(room.enter(clock));
         assert!(is_pending(&mut fourth), "all are busy");
         drop((other, third));
         fourth.await;

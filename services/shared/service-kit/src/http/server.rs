@@ -17,7 +17,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use mail_net::{Clock, accept_one};
+use mail_net::{IoClock, accept_one};
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -44,26 +44,31 @@ const BUFFER_OCTETS: usize = 32 * 1024;
 const STREAMS: u32 = 64;
 
 /// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`] at most.
-pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    serve_in(&room::PROCESS, listener, router, shutdown).await;
+pub(super) async fn serve(listener: TcpListener, clock: IoClock, router: Router, shutdown: CancellationToken) {
+    serve_in(&room::PROCESS, listener, clock, router, shutdown).await;
 }
 
-async fn serve_in(room: &Arc<Room>, listener: TcpListener, router: Router, shutdown: CancellationToken) {
+async fn serve_in(
+    room: &Arc<Room>,
+    listener: TcpListener,
+    clock: IoClock,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     telemetry::listening("HTTP", listener.local_addr());
-    let clock = Clock::system().io;
     let connections = TaskTracker::new();
     // Whichever way this call ends, no connection outlives it.
     let cut_off = CancellationToken::new();
     let _cut_off = cut_off.clone().drop_guard();
     loop {
-        let accepted = async { (accept_one(&listener, clock).await, room.enter().await) };
+        let accepted = async { (accept_one(&listener, clock).await, room.enter(clock).await) };
         let Some((stream, place)) = shutdown.run_until_cancelled(accepted).await else { break };
         let connection = connection(stream.0, place, router.clone(), shutdown.clone());
         connections.spawn(cut_off.clone().run_until_cancelled_owned(connection).in_current_span());
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+    if clock.timeout(GRACE, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off HTTP connections that did not finish in time");
     }
 }
@@ -108,7 +113,7 @@ async fn overdue(connection: &Connection) {
             Some(idle) => limit - idle,
             None => limit,
         };
-        tokio::time::sleep(left).await;
+        connection.clock.sleep(left).await;
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     relay::places::{Interruption, Places},
 };
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
-use mail_net::{MemoryListener, MemoryNetwork};
+use mail_net::{Clock, MemoryListener, MemoryNetwork};
 use mail_proto::{ReversePath, dot::DotDecoder};
 use service_kit::shutdown::CancellationToken;
 use std::path::Path;
@@ -25,23 +25,25 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> (Self, MemoryListener) {
-        let (_, stack) = LiveConfig::open(Path::new(CONFIG)).unwrap().only("exmail.qq.com").unwrap();
+        let (_, stack) =
+            LiveConfig::open(Path::new(CONFIG), Clock::system().io).unwrap().only("exmail.qq.com").unwrap();
         // Nobody listens there: what these tests do needs neither.
         let nobody = || Endpoint::new("http://127.0.0.1:9", None).unwrap();
         let network = MemoryNetwork::default();
         let listener = network.listen("mx.test:25".parse().unwrap());
         let config = Config {
             stack,
-            store: StoreClient::new(nobody()),
+            store: StoreClient::new(nobody(), Clock::system().io),
             dns: DnsClient::new(nobody()),
             dial: Arc::new(network),
             name_server: None,
             hosts: Hosts::Loopback,
             trusted_networks: None,
             token: None,
+            clock: Clock::system(),
         };
         let context = Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::default());
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Places::new(Clock::system().io));
         let place = places.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
         let exchange = Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned() };
         (Self { context, place, exchange: Arc::new(exchange) }, listener)
@@ -139,7 +141,8 @@ async fn a_connection_is_kept_only_while_the_exchange_is_quiet() {
 async fn a_stop_ends_what_has_not_begun() {
     let (fixture, _listener) = Fixture::new();
     let shutdown = CancellationToken::new();
-    let place = Arc::new(Places::default()).begin(&"a.test".parse().unwrap(), &Relay::default(), &shutdown);
+    let place =
+        Arc::new(Places::new(Clock::system().io)).begin(&"a.test".parse().unwrap(), &Relay::default(), &shutdown);
     shutdown.cancel();
     let broken = Connection::open(&fixture.context, &place, &fixture.exchange).await.unwrap_err();
     assert!(matches!(broken, Broken::Interrupted(Interruption::Shutdown)), "{broken}");
