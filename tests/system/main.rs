@@ -13,6 +13,7 @@ mod fairness;
 mod faults;
 mod http_api;
 mod interop;
+mod journey;
 mod kill;
 mod limits;
 mod live_config;
