@@ -1,4 +1,5 @@
 //! Whole towns, seen from outside. Each test has a town of its own; see the harness in `tests/src`.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod added_domain;

@@ -1,4 +1,5 @@
 //! `send` and `fetch`: what they print where, and how they exit.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

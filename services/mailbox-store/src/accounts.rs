@@ -192,6 +192,8 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a test waits for threads in real time")]
+
     use super::*;
     use crate::{metrics::Metrics, passwords::Hasher, service};
     use mail_net::Clock;

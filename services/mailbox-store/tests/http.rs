@@ -1,5 +1,5 @@
 //! The store over HTTP, as its gateways and its administrators use it.
-
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot do its part fails")]
 
 mod support;

@@ -1,5 +1,5 @@
 //! Several store processes over one PostgreSQL database, one of which is killed.
-
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot do its part fails")]
 
 #[path = "../src/store/postgres/tests/server.rs"]

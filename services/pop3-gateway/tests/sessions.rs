@@ -1,4 +1,5 @@
 //! What a dialogue cannot show: locks, long messages, silent clients, shutdown, metrics.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! A whole pseudo-dns on ports of its own, asked over UDP, TCP and HTTP.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

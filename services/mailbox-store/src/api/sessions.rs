@@ -205,6 +205,6 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), freed).await.expect("the maildrop is free");
+        fixture.clock.clock().io.timeout(Duration::from_secs(10), freed).await.expect("the maildrop is free");
     }
 }

@@ -1,4 +1,5 @@
 //! A pseudo-dns on ports of its own.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![allow(dead_code, reason = "not every file of tests needs all of it")]
 

@@ -49,6 +49,7 @@
 //! # }
 //! ```
 //! The error of `play` displays file, line, and the expected and the actual conversation.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
 mod parse;
 mod pattern;

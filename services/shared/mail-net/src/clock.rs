@@ -2,6 +2,8 @@
 //!
 //! Nothing else in the workspace reads a clock or sleeps. Clippy's `disallowed_methods` enforces it.
 
+#![expect(clippy::disallowed_methods, reason = "this is the one module that reads the clocks of the machine")]
+
 use jiff::{SignedDuration, Timestamp};
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::{

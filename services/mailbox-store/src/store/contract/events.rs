@@ -65,7 +65,7 @@ impl Follower {
             assert!(page.events.len() <= 3);
             self.after = page.next_after.parse().unwrap();
             if page.events.is_empty() {
-                let _ = tokio::time::timeout(Duration::from_millis(20), changes.changed()).await;
+                let _ = fixture.clock.clock().io.timeout(Duration::from_millis(20), changes.changed()).await;
             }
             let is_last = page.events.iter().any(|event| event.message == marker && event.kind.name() == "delivered");
             events.extend(page.events);

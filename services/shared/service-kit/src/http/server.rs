@@ -198,6 +198,8 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a test waits for threads in real time")]
+
     use super::*;
     use axum::body::to_bytes;
     use tokio::{io::AsyncWriteExt, time::Instant};

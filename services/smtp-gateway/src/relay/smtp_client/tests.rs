@@ -1,4 +1,5 @@
 //! Dialogues with an exchange, in memory.
+#![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
 use super::*;
 use crate::{
