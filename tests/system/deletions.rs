@@ -81,10 +81,8 @@ async fn fill(store: &StoreClient, count: u64) {
 
 async fn submit(store: &StoreClient, numbers: &[u64]) {
     let message = Bytes::from_static(b"Subject: one of many\r\n\r\nand so on\r\n");
-    let submission = |number: &u64| Submission {
-        transaction: format!("fill {number}"),
-        reverse_path: format!("<{USR2}>").parse().unwrap(),
-        recipients: vec![USR1.parse().unwrap()],
+    let submission = |number: &u64| {
+        Submission::new(format!("fill {number}"), format!("<{USR2}>").parse().unwrap(), [USR1.parse().unwrap()])
     };
     let submissions: Vec<Submission> = numbers.iter().map(submission).collect();
     let messages = submissions.iter().map(|submission| (submission, &message));

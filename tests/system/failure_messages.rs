@@ -185,11 +185,8 @@ async fn a_report_about_any_headers_reaches_a_peer_that_takes_seven_bits() {
     let town = TestTown::start(Plan::default().peer("old.example", peer.port())).await;
     let long = "x".repeat(5_000);
     let message = format!("Subject: \u{e9}\0\r\nX-Long: {long}\r\nX-CR: a\tb\r\n\r\nbody\r\n");
-    let submission = Submission {
-        transaction: "odd".to_owned(),
-        reverse_path: "<sender@old.example>".parse().unwrap(),
-        recipients: vec!["nobody@gmail.com".parse().unwrap()],
-    };
+    let submission =
+        Submission::new("odd", "<sender@old.example>".parse().unwrap(), ["nobody@gmail.com".parse().unwrap()]);
     town.store(EXMAIL).submit(&submission, message.clone().into_bytes().into()).await.unwrap();
     let transcript = peer.heard("S: 250 2.0.0 taken", 1).await;
     let data = transcript.iter().position(|line| line == "S: 354 go on").unwrap();
@@ -224,11 +221,8 @@ async fn a_bounce_never_bounces() {
     let town = TestTown::start(Plan::default()).await;
     // Through the store's door, as a failure message is: no client may send from nobody to elsewhere.
     for recipient in ["nobody@gmail.com", "nobody@mail.sustech.edu.cn", "nobody@unknown.example"] {
-        let submission = Submission {
-            transaction: format!("bounce-to-{recipient}"),
-            reverse_path: ReversePath::Null,
-            recipients: vec![recipient.parse().unwrap()],
-        };
+        let submission =
+            Submission::new(format!("bounce-to-{recipient}"), ReversePath::Null, [recipient.parse().unwrap()]);
         town.store(EXMAIL).submit(&submission, LOST.into()).await.unwrap();
     }
     town.drained(EXMAIL).await;

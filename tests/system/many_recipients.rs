@@ -34,11 +34,11 @@ fn limited(limit: usize, too_many: &'static str, pipelining: bool) -> (impl Fn(&
 }
 
 async fn submit(town: &TestTown, recipients: usize) {
-    let submission = Submission {
-        transaction: "many".to_owned(),
-        reverse_path: format!("<{USR1}>").parse().unwrap(),
-        recipients: (0..recipients).map(|number| format!("r{number}@peer.example").parse().unwrap()).collect(),
-    };
+    let submission = Submission::new(
+        "many",
+        format!("<{USR1}>").parse().unwrap(),
+        (0..recipients).map(|number| format!("r{number}@peer.example").parse().unwrap()),
+    );
     town.store(EXMAIL).submit(&submission, b"Subject: many\r\n\r\n"[..].into()).await.unwrap();
 }
 

@@ -99,11 +99,7 @@ async fn a_message_whose_very_end_cannot_be_written_is_refused() {
     let octets = stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|octets| (Ok::<_, io::Error>(octets), receiver))
     });
-    let submission = Submission {
-        transaction: "cut".to_owned(),
-        reverse_path: ReversePath::Null,
-        recipients: vec![USR2.parse().unwrap()],
-    };
+    let submission = Submission::new("cut", ReversePath::Null, [USR2.parse().unwrap()]);
     let store = town.store(EXMAIL);
     let upload = tokio::spawn(async move { store.submit_stream(&submission, octets).await });
     let most = message("most of it", 300_000);

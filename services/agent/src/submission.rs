@@ -9,7 +9,7 @@ use mail_net::{Clock, Hop};
 use mail_proto::{
     Mailbox, ReversePath,
     smtp::{
-        ClientName, Reply, ReplyReader,
+        ClientName, MailParameters, Recipient, Reply, ReplyReader,
         client::{Client, Step, Transaction, Verdict},
     },
 };
@@ -47,7 +47,8 @@ fn converse(
     let mut client = Client::new(client_name(connection.local_address()?)?);
     let transaction = Transaction {
         reverse_path: ReversePath::Mailbox(from.clone()),
-        recipients: recipients.to_vec(),
+        parameters: MailParameters::default(),
+        recipients: recipients.iter().cloned().map(Recipient::from).collect(),
         octets: message.len() as u64,
     };
     let mut step = Step::Await;

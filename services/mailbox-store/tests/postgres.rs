@@ -66,11 +66,11 @@ impl Store {
     }
 
     async fn submit(&self, transaction: usize) -> Result<MessageId, ApiError> {
-        let submission = Submission {
-            transaction: transaction.to_string(),
-            reverse_path: "<sender@local.test>".parse().unwrap(),
-            recipients: ["a@local.test", "x@far.test"].map(mailbox).to_vec(),
-        };
+        let submission = Submission::new(
+            transaction.to_string(),
+            "<sender@local.test>".parse().unwrap(),
+            ["a@local.test", "x@far.test"].map(mailbox).to_vec(),
+        );
         // Every tenth is large.
         let length = if transaction.is_multiple_of(10) { 300_000 } else { 2000 };
         let message = [vec![b'x'; length], b"\r\n".to_vec()].concat();

@@ -143,11 +143,7 @@ mod tests {
         let committed = Arc::new(Committed { refuses, ..Committed::default() });
         let proxy = cutting_proxy(store(Arc::clone(&committed)).await).await;
         let client = StoreClient::new(Endpoint::new(&format!("http://{proxy}"), None).unwrap(), Clock::system().io);
-        let submission = Submission {
-            transaction: "t".to_owned(),
-            reverse_path: "<>".parse().unwrap(),
-            recipients: vec!["a@b".parse().unwrap()],
-        };
+        let submission = Submission::new("t", "<>".parse().unwrap(), ["a@b".parse().unwrap()]);
         let (uploading, submitted) = (client.clone(), submission.clone());
         let octets = stream::iter((0..100).map(|_| Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 1000]))));
         let upload = tokio::spawn(async move { uploading.submit_stream(&submitted, octets).await });

@@ -14,7 +14,7 @@ use mail_proto::{
     dot::DotDecoder,
     header::separator,
     smtp::{
-        Envelope, Reply,
+        Envelope, MailParameters, Reply,
         session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
@@ -111,8 +111,11 @@ impl Sink {
             Profile::Tutorial => String::new(),
             Profile::Rfc => received::received(&envelope, peer, &stack.name, gateway.clock.wall.now()),
         };
-        let Envelope { reverse_path, recipients, .. } = envelope;
-        let submission = Submission { transaction, reverse_path, recipients };
+        let Envelope { identity, reverse_path, parameters, recipients, .. } = envelope;
+        // BODY stays here: the relay declares 8BITMIME whatever the client said, and a store of the version before
+        // refuses fields that it does not know.
+        let parameters = MailParameters { body: None, ..parameters };
+        let submission = Submission { transaction, reverse_path, recipients, identity, parameters };
         let (store, submitter, io) = (gateway.store.clone(), gateway.submitter.clone(), gateway.clock.io);
         Self { store, submitter, io, submission, head, trace_octets: 0, state: SinkState::Inline(Vec::new()) }
     }

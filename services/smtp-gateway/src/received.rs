@@ -11,14 +11,14 @@ pub(crate) fn received(envelope: &Envelope, peer: SocketAddr, server_name: &Doma
         IpAddr::V4(address) => format!("[{address}]"),
         IpAddr::V6(address) => format!("[IPv6:{address}]"),
     };
-    let client = match envelope.client_name.as_str() {
+    let client = match envelope.hello.name.as_str() {
         "" => &literal,
         name => name,
     };
-    let protocol = if envelope.extended { "ESMTP" } else { "SMTP" };
+    let protocol = if envelope.hello.extended { "ESMTP" } else { "SMTP" };
     // Naming one of several recipients to the others would tell what only the envelope knows.
     let recipient = match envelope.recipients.as_slice() {
-        [only] => format!("\r\n\tfor <{only}>"),
+        [only] => format!("\r\n\tfor <{}>", only.mailbox),
         _ => String::new(),
     };
     let date = rfc2822(now);
@@ -55,16 +55,24 @@ pub(crate) fn rfc2822(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_proto::{ReversePath, smtp::Origin};
+    use mail_proto::{
+        Mailbox, ReversePath,
+        smtp::{Hello, MailParameters, Origin, Recipient},
+    };
+
+    fn recipient(address: &str) -> Recipient {
+        address.parse::<Mailbox>().unwrap().into()
+    }
 
     #[test]
     fn a_received_field() {
         let mut envelope = Envelope {
-            client_name: "laptop".parse().unwrap(),
-            extended: true,
+            hello: Hello { name: "laptop".parse().unwrap(), extended: true },
+            identity: None,
             origin: Origin::Submission,
             reverse_path: ReversePath::Null,
-            recipients: vec!["usr@gmail.com".parse().unwrap()],
+            parameters: MailParameters::default(),
+            recipients: vec![recipient("usr@gmail.com")],
         };
         let name = "gmail.com".parse().unwrap();
         let field = received(&envelope, "[::ffff:127.0.0.1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
@@ -73,10 +81,10 @@ mod tests {
             "Received: from laptop ([127.0.0.1])\r\n\tby gmail.com with ESMTP\r\n\tfor <usr@gmail.com>;\r\n\
              \tThu, 01 Jan 1970 00:00:00 +0000\r\n"
         );
-        envelope.recipients.push("other@gmail.com".parse().unwrap());
+        envelope.recipients.push(recipient("other@gmail.com"));
         let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from laptop ([IPv6:::1])\r\n\tby gmail.com with ESMTP;\r\n"));
-        envelope.client_name = "".parse().unwrap();
+        envelope.hello.name = "".parse().unwrap();
         let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from [IPv6:::1] ([IPv6:::1])\r\n"), "{field}");
     }

@@ -128,11 +128,8 @@ mod tests {
     use std::sync::Mutex;
 
     fn message(number: usize, recipients: usize) -> Message {
-        let submission = Submission {
-            transaction: number.to_string(),
-            reverse_path: "<>".parse().unwrap(),
-            recipients: vec!["a@b".parse().unwrap(); recipients],
-        };
+        let submission =
+            Submission::new(number.to_string(), "<>".parse().unwrap(), vec!["a@b".parse().unwrap(); recipients]);
         (submission, Bytes::from_static(b"\r\n"))
     }
 

@@ -219,11 +219,8 @@ impl Target {
         digest.reset();
         digest.update(format!("{} {number} {sender}\n", self.mailbox).as_bytes());
         digest.update(&octets);
-        let submission = Submission {
-            transaction: format!("import-{:032x}", digest.digest128()),
-            reverse_path,
-            recipients: vec![self.mailbox.clone()],
-        };
+        let submission =
+            Submission::new(format!("import-{:032x}", digest.digest128()), reverse_path, [self.mailbox.clone()]);
         match &self.door {
             Door::Running(client) => match client.submit(&submission, octets.into()).await {
                 Ok(accepted) => Ok(accepted.repeated),

@@ -86,11 +86,7 @@ mod tests {
     use internal_api::Submission;
 
     fn frame(transaction: &str, octets: u64, message: &str) -> Vec<u8> {
-        let submission = Submission {
-            transaction: transaction.to_owned(),
-            reverse_path: mail_proto::ReversePath::Null,
-            recipients: vec!["a@b".parse().unwrap()],
-        };
+        let submission = Submission::new(transaction, mail_proto::ReversePath::Null, ["a@b".parse().unwrap()]);
         [&internal_api::frame(&BatchItem { submission, octets })[..], message.as_bytes()].concat()
     }
 

@@ -3,7 +3,7 @@
 use super::{Result, StoreError};
 use crate::metrics::Metrics;
 use internal_api::{MessageId, Submission};
-use mail_proto::ReversePath;
+use mail_proto::{ReversePath, smtp::MailParameters};
 
 /// The id as a key. Ids of this store fit; one that a caller made up and that does not names no message.
 pub(super) fn key(id: MessageId) -> i64 {
@@ -18,6 +18,31 @@ pub(crate) fn id(key: i64) -> MessageId {
 /// Octets as a column holds them.
 pub(super) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The parameters of an envelope as the columns of a message hold them. NULL stands for what was not given.
+#[derive(Default)]
+pub(super) struct ParameterColumns {
+    pub(super) identity: Option<String>,
+    pub(super) body_type: Option<String>,
+    pub(super) smtputf8: Option<bool>,
+    pub(super) ret: Option<String>,
+    pub(super) envid: Option<String>,
+    pub(super) requiretls: Option<bool>,
+}
+
+impl From<&Submission> for ParameterColumns {
+    fn from(Submission { identity, parameters, .. }: &Submission) -> Self {
+        let MailParameters { size_octets: _, body, smtputf8, ret, envid, requiretls } = parameters;
+        Self {
+            identity: identity.as_ref().map(ToString::to_string),
+            body_type: body.map(|body| body.to_string()),
+            smtputf8: smtputf8.then_some(true),
+            ret: ret.map(|ret| ret.to_string()),
+            envid: envid.as_ref().map(ToString::to_string),
+            requiretls: requiretls.then_some(true),
+        }
+    }
 }
 
 /// How many entries of the queue become due in one change of a flush, so that nobody waits long for it.

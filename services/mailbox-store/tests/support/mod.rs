@@ -110,9 +110,9 @@ pub(crate) fn mailbox(address: &str) -> Mailbox {
 }
 
 pub(crate) fn submission(transaction: &str, recipients: &[&str]) -> Submission {
-    Submission {
-        transaction: transaction.to_owned(),
-        reverse_path: "<sender@far.test>".parse().unwrap(),
-        recipients: recipients.iter().map(|address| mailbox(address)).collect(),
-    }
+    Submission::new(
+        transaction,
+        "<sender@far.test>".parse().unwrap(),
+        recipients.iter().map(|address| mailbox(address)),
+    )
 }

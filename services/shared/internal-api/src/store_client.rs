@@ -305,12 +305,13 @@ impl From<Bytes> for RawMessage {
 mod tests {
     use super::*;
     use crate::{ClaimedMessage, ClaimedRecipient};
+    use mail_proto::smtp::MailParameters;
 
     #[test]
     fn a_claim_may_have_as_many_recipients_as_messages_may_have() {
-        let recipient = |number| ClaimedRecipient {
-            mailbox: format!("{number}-{}@a-domain-of-some-length.test", "x".repeat(59)).parse().unwrap(),
-            attempts: 1,
+        let recipient = |number| {
+            let mailbox = format!("{number}-{}@a-domain-of-some-length.test", "x".repeat(59));
+            ClaimedRecipient::new(mailbox.parse::<Mailbox>().unwrap().into(), 1)
         };
         let message = |number| ClaimedMessage {
             id: MessageId::from_number(number),
@@ -318,6 +319,7 @@ mod tests {
             octets: 3,
             queued_at: jiff::Timestamp::UNIX_EPOCH,
             age_seconds: Some(7),
+            parameters: MailParameters::default(),
             recipients: (0..2000).map(recipient).collect(),
             inline: number == 7,
         };

@@ -2,7 +2,10 @@
 
 use crate::{MessageId, Problem, fields, text};
 use jiff::Timestamp;
-use mail_proto::{Domain, Mailbox, ReversePath};
+use mail_proto::{
+    Domain, Mailbox, ReversePath,
+    smtp::{MailParameters, Notify, OriginalRecipient, Recipient},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,6 +103,14 @@ pub struct Message {
     /// The recipients it is still queued for.
     #[schema(value_type = Vec<text::Mailbox>)]
     pub queued_for: Vec<Mailbox>,
+    /// Who was logged in when it was submitted; absent when nobody was.
+    #[schema(value_type = Option<text::Mailbox>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Mailbox>,
+    /// The parameters of its MAIL command; absent when there are none.
+    #[schema(value_type = Option<text::MailParameters>)]
+    #[serde(default, skip_serializing_if = "MailParameters::leave_nothing")]
+    pub parameters: MailParameters,
 }
 
 /// One page of `GET /v1/messages`, in order of arrival.
@@ -114,7 +125,6 @@ pub struct MessagePage {
 
 /// An envelope, and the head of the frame that submits a message (`POST /v1/messages`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Submission {
     /// The gateway's name for it: 1 to 64 printable ASCII characters. A repeat returns the first result.
     #[schema(pattern = "^[ -~]{1,64}$")]
@@ -123,15 +133,39 @@ pub struct Submission {
     /// Where failure messages go, in angle brackets; `<>` for nowhere.
     #[schema(value_type = text::ReversePath)]
     pub reverse_path: ReversePath,
-    /// At least one. Those with a mailbox here get the message in their maildrop, all others are queued.
-    #[schema(value_type = Vec<text::Mailbox>, min_items = 1)]
+    /// At least one. Those with a mailbox here get the message in their maildrop, all others are queued. One without
+    /// parameters is written as its address.
+    #[schema(value_type = Vec<text::Recipient>, min_items = 1)]
     #[serde(deserialize_with = "fields::at_least_one")]
-    pub recipients: Vec<Mailbox>,
+    pub recipients: Vec<Recipient>,
+    /// Who is logged in; absent when nobody is.
+    #[schema(value_type = Option<text::Mailbox>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Mailbox>,
+    /// The parameters of MAIL that stay with the message; absent when there are none.
+    #[schema(value_type = Option<text::MailParameters>)]
+    #[serde(default, skip_serializing_if = "MailParameters::leave_nothing")]
+    pub parameters: MailParameters,
 }
 
 impl Submission {
     /// What a transaction may be called, for people.
     pub const TRANSACTION_RULE: &str = "a transaction is named with 1 to 64 printable ASCII characters";
+
+    /// A submission without parameters by nobody who is logged in.
+    pub fn new(
+        transaction: impl Into<String>,
+        reverse_path: ReversePath,
+        recipients: impl IntoIterator<Item = Mailbox>,
+    ) -> Self {
+        Self {
+            transaction: transaction.into(),
+            reverse_path,
+            recipients: recipients.into_iter().map(Recipient::from).collect(),
+            identity: None,
+            parameters: MailParameters::default(),
+        }
+    }
 
     /// Whether a transaction may be called so.
     pub fn is_transaction(text: &str) -> bool {
@@ -150,7 +184,6 @@ pub struct Accepted {
 
 /// Stands before each message of a batch (`POST /v1/messages/batch`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct BatchItem {
     /// The envelope.
     pub submission: Submission,
@@ -175,7 +208,6 @@ pub const SESSION_NAME_HEADER: &str = "mailtown-session";
 
 /// Opens a maildrop (`POST /v1/mailboxes/{address}/sessions`).
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct OpenSession {
     /// The user's password.
     #[schema(format = Password)]
@@ -197,7 +229,6 @@ pub struct MaildropSession {
 
 /// Keeps a lock alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Renewal {
     /// How long from now the lease lives unless it is renewed again.
     #[schema(minimum = 1, maximum = 3600)]
@@ -207,7 +238,6 @@ pub struct Renewal {
 
 /// The UPDATE state (RFC 1939 §6): deletes all of these or none, and unlocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct MaildropUpdate {
     /// The messages marked as deleted.
     pub delete: Vec<MessageId>,
@@ -238,6 +268,14 @@ pub struct QueueEntry {
     pub leased: bool,
     /// What the last attempt was answered; empty before the first.
     pub last_reply: String,
+    /// ORCPT (RFC 3461 §4.2); absent when it was not given.
+    #[schema(value_type = Option<text::OriginalRecipient>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalRecipient>,
+    /// NOTIFY (RFC 3461 §4.1); absent when it was not given.
+    #[schema(value_type = Option<text::Notify>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
 }
 
 /// One page of `GET /v1/queue`, by message and recipient.
@@ -252,7 +290,6 @@ pub struct QueuePage {
 
 /// Asks for queued messages that are due (`POST /v1/queue/claims`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// How long the claim lives unless it is renewed.
     #[schema(minimum = 1, maximum = 3600)]
@@ -305,6 +342,10 @@ pub struct ClaimedMessage {
     /// How old the message was by the store's clock when it was claimed; absent from an older store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
+    /// The parameters of its MAIL command; absent when there are none.
+    #[schema(value_type = Option<text::MailParameters>)]
+    #[serde(default, skip_serializing_if = "MailParameters::leave_nothing")]
+    pub parameters: MailParameters,
     /// Who it is for, in this domain.
     pub recipients: Vec<ClaimedRecipient>,
     /// Whether its octets follow the head of the frame, after those of the messages before it.
@@ -319,12 +360,31 @@ pub struct ClaimedRecipient {
     pub mailbox: Mailbox,
     /// How often it was tried, this time included: 1 at the first.
     pub attempts: u32,
+    /// ORCPT (RFC 3461 §4.2); absent when it was not given.
+    #[schema(value_type = Option<text::OriginalRecipient>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalRecipient>,
+    /// NOTIFY (RFC 3461 §4.1); absent when it was not given.
+    #[schema(value_type = Option<text::Notify>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+}
+
+impl ClaimedRecipient {
+    /// A recipient after so many attempts, this one included.
+    pub fn new(Recipient { mailbox, original, notify }: Recipient, attempts: u32) -> Self {
+        Self { mailbox, attempts, original, notify }
+    }
+
+    /// Whom it stands for, with what came with RCPT.
+    pub fn recipient(&self) -> Recipient {
+        Recipient { mailbox: self.mailbox.clone(), original: self.original.clone(), notify: self.notify }
+    }
 }
 
 /// What became of claimed recipients, and the head of the frame that says so
 /// (`POST /v1/queue/claims/{lease}/settlements`). All of it is committed at once, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Settlement {
     /// The message they are recipients of.
     pub message: MessageId,
@@ -339,7 +399,6 @@ pub struct Settlement {
 
 /// A settlement without a failure message, among others (`POST /v1/queue/settlements`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ClaimSettlement {
     /// The claim.
     pub lease: String,

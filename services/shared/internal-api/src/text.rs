@@ -42,3 +42,48 @@ pub enum Records {
     /// `port`, or `host:port` for a server on another machine.
     P(Vec<String>),
 }
+
+/// Whom a message is for: the mailbox, or an object where parameters came with RCPT.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum Recipient {
+    /// Nothing came with it.
+    Plain(Mailbox),
+    /// Something did.
+    Detailed {
+        /// Who gets the message.
+        mailbox: Mailbox,
+        /// ORCPT.
+        original: Option<OriginalRecipient>,
+        /// NOTIFY.
+        notify: Option<Notify>,
+    },
+}
+
+/// An address type, a semicolon and an address, without xtext (RFC 3461 §4.2).
+#[derive(ToSchema)]
+#[schema(pattern = "^[^;]+;.+$", example = "rfc822;usr1@mail.sustech.edu.cn")]
+pub struct OriginalRecipient(pub String);
+
+/// `NEVER`, or some of `SUCCESS`, `FAILURE` and `DELAY`, comma separated (RFC 3461 §4.1).
+#[derive(ToSchema)]
+#[schema(pattern = "^(NEVER|(SUCCESS|FAILURE|DELAY)(,(SUCCESS|FAILURE|DELAY))*)$", example = "FAILURE,DELAY")]
+pub struct Notify(pub String);
+
+/// The parameters of a MAIL command. What was not given is absent.
+#[derive(ToSchema)]
+pub struct MailParameters {
+    /// BODY (RFC 6152 §2).
+    #[schema(pattern = "^(7BIT|8BITMIME)$")]
+    pub body: Option<String>,
+    /// SMTPUTF8 (RFC 6531 §3.4).
+    pub smtputf8: Option<bool>,
+    /// RET (RFC 3461 §4.3).
+    #[schema(pattern = "^(FULL|HDRS)$")]
+    pub ret: Option<String>,
+    /// ENVID, without xtext (RFC 3461 §4.4).
+    #[schema(pattern = "^[ -~]{1,100}$")]
+    pub envid: Option<String>,
+    /// REQUIRETLS (RFC 8689 §2).
+    pub requiretls: Option<bool>,
+}

@@ -306,6 +306,8 @@ macro_rules! serde_as_text {
     )*};
 }
 
+pub(crate) use serde_as_text;
+
 serde_as_text!(Domain, Mailbox, ReversePath);
 
 fn inside_brackets(text: &str) -> Result<&str, AddressError> {

@@ -155,6 +155,7 @@ mod tests {
     use super::*;
     use internal_api::{ClaimedRecipient, MessageId};
     use mail_parser::{MessageParser, MimeHeaders};
+    use mail_proto::smtp::MailParameters;
 
     fn message() -> ClaimedMessage {
         let mailbox: Mailbox = "nobody@gmail.com".parse().unwrap();
@@ -164,7 +165,8 @@ mod tests {
             octets: 100,
             queued_at: Timestamp::UNIX_EPOCH,
             age_seconds: Some(0),
-            recipients: vec![ClaimedRecipient { mailbox, attempts: 1 }],
+            parameters: MailParameters::default(),
+            recipients: vec![ClaimedRecipient::new(mailbox.into(), 1)],
             inline: false,
         }
     }

@@ -134,11 +134,8 @@ impl<'a> Settler<'a> {
             headers: &headers,
             now: self.context.clock.wall.now(),
         };
-        let submission = Submission {
-            transaction: uuid::Uuid::now_v7().simple().to_string(),
-            reverse_path: ReversePath::Null,
-            recipients: vec![sender.clone()],
-        };
+        let submission =
+            Submission::new(uuid::Uuid::now_v7().simple().to_string(), ReversePath::Null, [sender.clone()]);
         Some((submission, dsn::compose(&report, failures)))
     }
 

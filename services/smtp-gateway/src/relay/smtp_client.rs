@@ -11,10 +11,9 @@ use bytes::Bytes;
 use internal_api::{ApiError, ClaimedMessage, RawMessage};
 use mail_net::{Address, Closed, Ends, Hop, IoClock, Kind, LineStream, StreamLimits};
 use mail_proto::{
-    Mailbox,
     dot::DotEncoder,
     smtp::{
-        ClientName, Reply, ReplyReader,
+        ClientName, Recipient, Reply, ReplyReader,
         client::{self, Client, Step, Transaction},
     },
 };
@@ -47,7 +46,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) message: &'a ClaimedMessage,
-    pub(crate) recipients: Vec<Mailbox>,
+    pub(crate) recipients: Vec<Recipient>,
     pub(crate) body: Option<Bytes>,
 }
 
@@ -193,8 +192,9 @@ impl Connection {
             return Ok(vec![Verdict::Ours(reply); recipients.len()]);
         }
         let mut raw = Some(open().await?);
-        let reverse_path = message.reverse_path.clone();
-        let mut step = self.client.begin(&Transaction { reverse_path, recipients, octets: message.octets });
+        let (reverse_path, parameters) = (message.reverse_path.clone(), message.parameters.clone());
+        let transaction = Transaction { reverse_path, parameters, recipients, octets: message.octets };
+        let mut step = self.client.begin(&transaction);
         let (mut stage, mut patience) = (Stage::BeforeDot, self.reply_timeout);
         loop {
             let sent = match step {

@@ -108,7 +108,7 @@ impl Sender<'_> {
                     }
                 };
             let portion = delivery.portion(connection.recipient_limit().or(self.limit));
-            let recipients = portion.iter().map(|recipient| recipient.mailbox.clone()).collect();
+            let recipients = portion.iter().map(|recipient| recipient.recipient()).collect();
             let body = self.bodies.get(&delivery.message.id).cloned();
             let mail = Outgoing { message: delivery.message, recipients, body };
             let settled = std::mem::replace(&mut settling, future::ready(()).boxed());

@@ -151,12 +151,11 @@ async fn submit(store: &StoreClient, number: u64) -> anyhow::Result<()> {
     const SENDER: &str = "s@load.bench";
     let mut body = message(SENDER, FILLING_OCTETS);
     number_message(&mut body, usize::try_from(number)?);
-    let submission = Submission {
-        transaction: format!("fill-{number}"),
-        reverse_path: format!("<{SENDER}>").parse()?,
-        // u1 to u6: what u0 and u7 hold stays as it is.
-        recipients: vec![format!("u{}@{}", 1 + number % 6, DOMAINS[1]).parse()?],
-    };
+    let submission = Submission::new(
+        format!("fill-{number}"),
+        format!("<{SENDER}>").parse()?,
+        [format!("u{}@{}", 1 + number % 6, DOMAINS[1]).parse()?],
+    );
     store.submit(&submission, body.into()).await?;
     Ok(())
 }

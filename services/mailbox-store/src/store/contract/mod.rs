@@ -51,11 +51,11 @@ pub(crate) fn mailbox(address: &str) -> Mailbox {
 }
 
 pub(crate) fn submission(transaction: &str, recipients: &[&str]) -> Submission {
-    Submission {
-        transaction: transaction.to_owned(),
-        reverse_path: "<sender@local.test>".parse().unwrap(),
-        recipients: recipients.iter().map(|address| mailbox(address)).collect(),
-    }
+    Submission::new(
+        transaction,
+        "<sender@local.test>".parse().unwrap(),
+        recipients.iter().map(|address| mailbox(address)),
+    )
 }
 
 pub(crate) fn body(octets: &[u8]) -> MessageStream {
@@ -173,7 +173,7 @@ fn untried(message: MessageId, recipient: &str, reply: &str) -> Settlement {
 macro_rules! contract_tests {
     ($fixture:path) => {
         contract_tests!($fixture:
-            submission_delivers_and_queues, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
+            submission_delivers_and_queues, parameters_stay_with_a_message, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
             a_maildrop_has_one_session, a_session_opens_twice_under_its_name, a_transaction_is_known_by_its_name, an_update_can_be_repeated, an_update_is_all_or_nothing, many_are_deleted_in_one_small_change,
             what_comes_late_is_not_deleted, a_flush_goes_through_the_whole_queue, a_claim_takes_what_is_due,

@@ -1,6 +1,7 @@
 //! Submitting, reading and listing messages.
 
 use super::*;
+use mail_proto::smtp::{BodyType, MailParameters, Recipient, Ret};
 
 /// Local recipients find a message in their maildrop, all others are queued, each once.
 pub(crate) async fn submission_delivers_and_queues(fixture: Fixture) {
@@ -19,6 +20,58 @@ pub(crate) async fn submission_delivers_and_queues(fixture: Fixture) {
     let delivered = fixture.delivered("a@local.test", submitted.id).await.unwrap();
     assert_eq!((summary.messages, summary.octets), (1, delivered.len() as u64));
     assert_eq!(fixture.delivered("b@local.test", submitted.id).await, Err(StoreError::MessageUnknown));
+}
+
+/// What came with MAIL and RCPT is shown and claimed as it was given. Of a recipient that is named twice the first stands.
+pub(crate) async fn parameters_stay_with_a_message(fixture: Fixture) {
+    let parameters = MailParameters {
+        size_octets: None,
+        body: Some(BodyType::EightBitMime),
+        smtputf8: true,
+        ret: Some(Ret::Headers),
+        envid: Some("an id + more".parse().unwrap()),
+        requiretls: true,
+    };
+    let recipient = |address, original: &str, notify: &str| Recipient {
+        mailbox: mailbox(address),
+        original: Some(original.parse().unwrap()),
+        notify: Some(notify.parse().unwrap()),
+    };
+    let asking = recipient("x@far.test", "rfc822;first@far.test", "SUCCESS,DELAY");
+    let silent = recipient("y@far.test", "utf-8;\u{f6}@far.test", "NEVER");
+    let plain = Recipient::from(mailbox("z@far.test"));
+    let again = recipient("x@far.test", "rfc822;again@far.test", "NEVER");
+    let here = recipient("a@local.test", "rfc822;a@local.test", "NEVER");
+    let rich = Submission {
+        recipients: vec![asking.clone(), plain.clone(), silent.clone(), again, here],
+        identity: Some(mailbox("b@local.test")),
+        parameters: parameters.clone(),
+        ..submission("rich", &[])
+    };
+    let rich = fixture.store.submit(rich, body(b"\r\n")).await.unwrap().id;
+    let poor = fixture.send("poor", &["x@far.test"]).await;
+
+    let shown = fixture.store.message(rich).await.unwrap();
+    assert_eq!((shown.identity, &shown.parameters), (Some(mailbox("b@local.test")), &parameters));
+    let listed = fixture.store.messages(rich, 9).await.unwrap().messages;
+    assert_eq!((listed[0].identity.as_ref(), &listed[0].parameters), (None, &MailParameters::default()));
+    let entries = fixture.store.queue(None, 9).await.unwrap().entries.into_iter();
+    let entries = entries.map(|entry| (entry.message, entry.recipient, entry.original, entry.notify));
+    let of = |id, Recipient { mailbox, original, notify }: Recipient| (id, mailbox, original, notify);
+    let expected = [
+        of(rich, asking.clone()),
+        of(rich, silent.clone()),
+        of(rich, plain.clone()),
+        of(poor, mailbox("x@far.test").into()),
+    ];
+    assert_eq!(entries.collect::<Vec<_>>(), expected);
+
+    let claim = fixture.claim().await.unwrap();
+    let [claimed, other] = &claim.messages[..] else { panic!("{claim:?}") };
+    assert_eq!((&claimed.parameters, &other.parameters), (&parameters, &MailParameters::default()));
+    let recipients: Vec<_> = claimed.recipients.iter().map(|recipient| recipient.recipient()).collect();
+    assert_eq!(recipients, [asking, silent, plain]);
+    assert_eq!(other.recipients[0].recipient(), mailbox("x@far.test").into());
 }
 
 /// Whatever is submitted comes back octet for octet, whether it is kept in the database or as a file.

@@ -1,8 +1,8 @@
 //! Where a submission goes.
 
 use crate::store::records::{MAILBOX_FULL, return_path};
-use mail_proto::{Mailbox, ReversePath};
-use std::collections::BTreeSet;
+use mail_proto::{Mailbox, ReversePath, smtp::Recipient};
+use std::collections::BTreeMap;
 
 /// What is known of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,21 +21,26 @@ pub(in crate::store) struct Placement<'a> {
     /// Their maildrops get it.
     pub(in crate::store) here: Vec<&'a Mailbox>,
     /// They are queued; with what the queue says of them.
-    pub(in crate::store) queued: Vec<(&'a Mailbox, &'static str)>,
+    pub(in crate::store) queued: Vec<(&'a Recipient, &'static str)>,
 }
 
-/// Places the recipients of a submission, in the order of their addresses, each once however often it was named.
+/// Places the recipients of a submission, in the order of their addresses, each once however often it was named: the
+/// first stands.
 ///
 /// # Errors
 /// Those of `room`.
 pub(in crate::store) fn place<'a, E>(
-    recipients: impl IntoIterator<Item = &'a Mailbox>,
+    recipients: impl IntoIterator<Item = &'a Recipient>,
     mut room: impl FnMut(&'a Mailbox) -> Result<Room, E>,
 ) -> Result<Placement<'a>, E> {
     let mut placement = Placement::default();
-    for recipient in recipients.into_iter().collect::<BTreeSet<_>>() {
-        match room(recipient)? {
-            Room::Found => placement.here.push(recipient),
+    let mut once: BTreeMap<&Mailbox, &Recipient> = BTreeMap::new();
+    for recipient in recipients {
+        once.entry(&recipient.mailbox).or_insert(recipient);
+    }
+    for (mailbox, recipient) in once {
+        match room(mailbox)? {
+            Room::Found => placement.here.push(mailbox),
             Room::Full => placement.queued.push((recipient, MAILBOX_FULL)),
             Room::Elsewhere => placement.queued.push((recipient, "")),
         }
@@ -54,11 +59,11 @@ mod tests {
 
     #[test]
     fn each_recipient_has_one_place() {
-        let mailboxes: Vec<Mailbox> = ["x@far.test", "b@local.test", "a@local.test", "x@far.test", "b@LOCAL.test"]
-            .map(|address| address.parse().unwrap())
-            .to_vec();
+        let mailboxes = ["x@far.test", "b@local.test", "a@local.test", "x@far.test", "b@LOCAL.test"];
+        let mut recipients = mailboxes.map(|address| Recipient::from(address.parse::<Mailbox>().unwrap()));
+        recipients[0].notify = Some("NEVER".parse().unwrap());
         let mut asked = Vec::new();
-        let placed = place(&mailboxes, |recipient| {
+        let placed = place(&recipients, |recipient| {
             asked.push(recipient.to_string());
             Ok::<_, ()>(match recipient.to_string().as_str() {
                 "a@local.test" => Room::Found,
@@ -66,10 +71,10 @@ mod tests {
                 _ => Room::Elsewhere,
             })
         });
-        let (a, b, x) = (&mailboxes[2], &mailboxes[1], &mailboxes[0]);
+        let (a, b, x) = (&recipients[2].mailbox, &recipients[1], &recipients[0]);
         assert_eq!(placed, Ok(Placement { here: vec![a], queued: vec![(b, MAILBOX_FULL), (x, "")] }));
         assert_eq!(asked, ["a@local.test", "b@local.test", "x@far.test"]);
-        assert_eq!(place(&mailboxes, |_| Err("away")), Err("away"));
+        assert_eq!(place(&recipients, |_| Err("away")), Err("away"));
     }
 
     #[test]

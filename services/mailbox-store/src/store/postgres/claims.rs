@@ -7,7 +7,7 @@ use super::{
     pool::Parameters,
     quarantine,
     submit::{Incoming, deliver_here, release, submit},
-    values::Natural,
+    values::{Natural, Parsed, parsed},
 };
 use crate::store::{
     ClaimOutcome, StoreError,
@@ -19,11 +19,12 @@ use crate::store::{
 use futures_util::future::try_join_all;
 use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, EventKind, Outcome, RecipientOutcome, Settlement};
 use jiff::Timestamp;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::{Domain, smtp::Recipient};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tokio_postgres::Row;
 
 /// How often to look for further messages, when those found have more than one recipient each.
 const LOOKS: u32 = 8;
@@ -67,7 +68,8 @@ struct Lease<'a> {
 /// A recipient that was claimed just now.
 struct Taken {
     recipient: String,
-    attempts: Option<u32>,
+    /// `None` when it cannot be decoded.
+    decoded: Option<ClaimedRecipient>,
 }
 
 pub(super) async fn claim(
@@ -125,7 +127,7 @@ async fn take(tx: &mut Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result
             Ok(envelope) if envelope.has_body && lease.domain.parse::<Domain>().is_ok() => {
                 let recipients = recipients(tx, lease, message, taken).await?;
                 if !recipients.is_empty() {
-                    let messages::Envelope { reverse_path, octets, received_at, .. } = envelope;
+                    let messages::Envelope { reverse_path, octets, received_at, parameters, .. } = envelope;
                     tx.events.push(message, events::claimed(&recipients, lease.ends_at_ms));
                     let id = id(message);
                     let queued_at = received_at;
@@ -136,6 +138,7 @@ async fn take(tx: &mut Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result
                         octets,
                         queued_at,
                         age_seconds,
+                        parameters,
                         recipients,
                         inline: false,
                     });
@@ -189,14 +192,21 @@ async fn take_recipients(
     let update = "UPDATE queue SET lease = $1, attempts = attempts + 1, next_attempt_at_ms = $2
          FROM unnest($4::bigint[], $5::text[]) AS taken (message_id, recipient)
          WHERE queue.domain = $3 AND queue.message_id = taken.message_id AND queue.recipient = taken.recipient
-         RETURNING queue.message_id, queue.recipient, attempts";
+         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify";
     let rows = tx.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
     let mut taken: BTreeMap<i64, Vec<Taken>> = BTreeMap::new();
     for row in rows {
-        let attempts = row.try_get::<_, Natural<u32>>(2).ok().map(|Natural(attempts)| attempts);
-        taken.entry(row.try_get(0)?).or_default().push(Taken { recipient: row.try_get(1)?, attempts });
+        let recipient = Taken { recipient: row.try_get(1)?, decoded: claimed_recipient(&row).ok() };
+        taken.entry(row.try_get(0)?).or_default().push(recipient);
     }
     Ok(taken)
+}
+
+/// A row that [`take_recipients`] returns.
+fn claimed_recipient(row: &Row) -> Result<ClaimedRecipient, tokio_postgres::Error> {
+    let (Parsed(mailbox), Natural(attempts)) = (row.try_get(1)?, row.try_get(2)?);
+    let recipient = Recipient { mailbox, original: parsed(row, 3)?, notify: parsed(row, 4)? };
+    Ok(ClaimedRecipient::new(recipient, attempts))
 }
 
 /// Those of the recipients that can be decoded. The others are quarantined.
@@ -207,11 +217,9 @@ async fn recipients(
     taken: Vec<Taken>,
 ) -> Result<Vec<ClaimedRecipient>, Failure> {
     let mut recipients = Vec::with_capacity(taken.len());
-    for Taken { recipient, attempts } in taken {
-        match (recipient.parse::<Mailbox>(), attempts) {
-            (Ok(mailbox), Some(attempts)) if mailbox.domain().as_str() == lease.domain => {
-                recipients.push(ClaimedRecipient { mailbox, attempts });
-            }
+    for Taken { recipient, decoded } in taken {
+        match decoded {
+            Some(decoded) if decoded.mailbox.domain().as_str() == lease.domain => recipients.push(decoded),
             _ => quarantine::queue_entry(tx, lease.domain, message, &recipient).await?,
         }
     }

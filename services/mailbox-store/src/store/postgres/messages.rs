@@ -5,7 +5,7 @@ use super::{
     database::Transaction,
     failure::Failure,
     pool::Parameters,
-    values::{Digest, Moment, Natural, Parsed, decode},
+    values::{Digest, Moment, Natural, Parsed, decode, parameters},
 };
 use crate::store::{
     StoreError,
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::try_join;
 use internal_api::{Message, MessageId};
 use jiff::Timestamp;
-use mail_proto::{Mailbox, ReversePath};
+use mail_proto::{Mailbox, ReversePath, smtp::MailParameters};
 use std::{
     collections::{BTreeMap, HashMap},
     str::FromStr,
@@ -30,6 +30,8 @@ pub(super) struct Envelope {
     pub(super) octets: u64,
     pub(super) received_at: Timestamp,
     pub(super) has_body: bool,
+    pub(super) identity: Option<Mailbox>,
+    pub(super) parameters: MailParameters,
 }
 
 /// Where a message's octets are.
@@ -48,7 +50,8 @@ pub(super) async fn envelopes(
     messages: &[i64],
 ) -> Result<HashMap<i64, Decoded<Envelope>>, Failure> {
     let select = "SELECT id, reverse_path, octets, received_at_ms,
-             EXISTS (SELECT 1 FROM bodies WHERE message_id = id AND piece = 0)
+             EXISTS (SELECT 1 FROM bodies WHERE message_id = id AND piece = 0),
+             identity, body_type, smtputf8, ret, envid, requiretls
          FROM messages WHERE id = ANY($1)";
     let rows = tx.query(select, &[&messages]).await?;
     let mut envelopes = HashMap::with_capacity(rows.len());
@@ -62,7 +65,8 @@ pub(super) async fn envelopes(
 fn envelope(row: &Row) -> Result<Envelope, tokio_postgres::Error> {
     let (Parsed(reverse_path), Natural(octets), Moment(received_at)) =
         (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-    Ok(Envelope { reverse_path, octets, received_at, has_body: row.try_get(4)? })
+    let (identity, parameters) = parameters(row, 5)?;
+    Ok(Envelope { reverse_path, octets, received_at, has_body: row.try_get(4)?, identity, parameters })
 }
 
 /// The envelope of a message that is referred to.
@@ -101,10 +105,11 @@ async fn with_whereabouts(tx: &Transaction<'_>, messages: &[i64]) -> Result<Vec<
         try_join!(envelopes(tx, messages), addresses(tx, deliveries, messages), addresses(tx, queue, messages))?;
     let envelopes: BTreeMap<i64, Decoded<Envelope>> = envelopes.into_iter().collect();
     let message = |(message, envelope): (i64, Decoded<Envelope>)| {
-        let Envelope { reverse_path, octets, received_at, .. } = envelope?;
+        let Envelope { reverse_path, octets, received_at, has_body: _, identity, parameters } = envelope?;
         let mailboxes = mailboxes.remove(&message).unwrap_or_default();
         let queued_for = queued_for.remove(&message).unwrap_or_default();
-        Ok(Message { id: id(message), octets, reverse_path, received_at, mailboxes, queued_for })
+        let id = id(message);
+        Ok(Message { id, octets, reverse_path, received_at, mailboxes, queued_for, identity, parameters })
     };
     Ok(envelopes.into_iter().map(message).collect())
 }

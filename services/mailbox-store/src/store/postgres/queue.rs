@@ -5,7 +5,7 @@ use super::{
     database::Transaction,
     failure::Failure,
     messages::{self, Envelope},
-    values::{Moment, Natural, Parsed, decode},
+    values::{Moment, Natural, Parsed, decode, parsed},
 };
 use crate::store::{
     QueuePosition,
@@ -24,7 +24,8 @@ pub(super) struct Page {
 
 pub(super) async fn page(tx: &mut Transaction<'_>, after: Option<&QueuePosition>, limit: u32) -> Result<Page, Failure> {
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
-    let select = "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply
+    let select = "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
+             original_recipient, notify
          FROM queue WHERE (message_id, recipient) > ($1, $2) AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT $3";
     let mut rows = tx.query(select, &[&message, &recipient, &(i64::from(limit) + 1)]).await?;
@@ -60,6 +61,8 @@ fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<
         next_attempt_at,
         leased,
         last_reply,
+        original: parsed(row, 6)?,
+        notify: parsed(row, 7)?,
     })
 }
 

@@ -15,11 +15,11 @@ use crate::store::{
         holders,
         placement::{Placement, Room, delivered_octets, place},
     },
-    records::{column, id},
+    records::{ParameterColumns, column, id},
 };
 use futures_util::try_join;
 use internal_api::{MessageId, Submission};
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, smtp::Recipient};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     convert::Infallible,
@@ -38,7 +38,7 @@ struct Fresh<'a> {
     key: i64,
     incoming: &'a Incoming,
     /// Each once, however often it was named.
-    recipients: BTreeMap<String, &'a Mailbox>,
+    recipients: BTreeMap<String, &'a Recipient>,
 }
 
 impl Fresh<'_> {
@@ -108,8 +108,9 @@ async fn admit<'a>(tx: &Transaction<'_>, all: &'a [Incoming]) -> Result<(Vec<Sub
         let Some(&key) = earlier.get(transaction).or(keys.get(transaction)) else { continue };
         answers.push(Submitted { id: id(key), repeated });
         if !repeated {
-            let recipients = incoming.submission.recipients.iter();
-            let recipients = recipients.map(|recipient| (recipient.to_string(), recipient)).collect();
+            // Of several with one mailbox the first stands.
+            let recipients = incoming.submission.recipients.iter().rev();
+            let recipients = recipients.map(|recipient| (recipient.mailbox.to_string(), recipient)).collect();
             fresh.push(Fresh { key, incoming, recipients });
         }
     }
@@ -147,13 +148,37 @@ async fn insert_messages(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<()
     let checksums: Vec<[u8; 16]> = fresh.iter().map(|message| message.incoming.body.checksum.to_bytes()).collect();
     let checksums: Vec<&[u8]> = checksums.iter().map(|checksum| &checksum[..]).collect();
     let holders: Vec<i64> = fresh.iter().map(|message| message.recipients.len() as i64).collect();
-    let insert = "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders)
-         SELECT id, reverse_path, octets, $7, adds_return_path, checksum, holders
-         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bigint[])
-             AS fresh (id, reverse_path, octets, adds_return_path, checksum, holders)
+    let given: Vec<ParameterColumns> = fresh.iter().map(|message| (&message.incoming.submission).into()).collect();
+    let identities: Vec<_> = given.iter().map(|columns| columns.identity.as_deref()).collect();
+    let body_types: Vec<_> = given.iter().map(|columns| columns.body_type.as_deref()).collect();
+    let smtputf8: Vec<_> = given.iter().map(|columns| columns.smtputf8).collect();
+    let rets: Vec<_> = given.iter().map(|columns| columns.ret.as_deref()).collect();
+    let envids: Vec<_> = given.iter().map(|columns| columns.envid.as_deref()).collect();
+    let requiretls: Vec<_> = given.iter().map(|columns| columns.requiretls).collect();
+    let insert = "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders,
+             identity, body_type, smtputf8, ret, envid, requiretls)
+         SELECT id, reverse_path, octets, $7, adds_return_path, checksum, holders,
+             identity, body_type, smtputf8, ret, envid, requiretls
+         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bigint[],
+                 $8::text[], $9::text[], $10::boolean[], $11::text[], $12::text[], $13::boolean[])
+             AS fresh (id, reverse_path, octets, adds_return_path, checksum, holders,
+                 identity, body_type, smtputf8, ret, envid, requiretls)
          ON CONFLICT (id) DO NOTHING";
-    let columns: Parameters<'_> =
-        &[&keys, &reverse_paths, &octets, &adds_return_path, &checksums, &holders, &received_at_ms];
+    let columns: Parameters<'_> = &[
+        &keys,
+        &reverse_paths,
+        &octets,
+        &adds_return_path,
+        &checksums,
+        &holders,
+        &received_at_ms,
+        &identities,
+        &body_types,
+        &smtputf8,
+        &rets,
+        &envids,
+        &requiretls,
+    ];
     let inserted = tx.execute(insert, columns).await?;
     if inserted < fresh.len() as u64 {
         return Err(Failure::Conflict("another store drew the same message id in the same millisecond"));
@@ -276,22 +301,26 @@ async fn deliver(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Fai
 /// Queues messages for all others; returns how often.
 async fn enqueue(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Failure> {
     let (mut domains, mut keys, mut recipients, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut originals, mut notify) = (Vec::new(), Vec::new());
     for (message, placement) in placed {
         for (recipient, reply) in &placement.queued {
-            domains.push(recipient.domain().as_str());
+            domains.push(recipient.mailbox.domain().as_str());
             keys.push(message.key);
-            recipients.push(recipient.to_string());
+            recipients.push(recipient.mailbox.to_string());
             replies.push(*reply);
+            originals.push(recipient.original.as_ref().map(ToString::to_string));
+            notify.push(recipient.notify.map(|notify| notify.to_string()));
         }
     }
     if keys.is_empty() {
         return Ok(0);
     }
-    let insert = "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, last_reply)
-         SELECT domain, message_id, recipient, 0, $5, last_reply
-         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
-             AS fresh (domain, message_id, recipient, last_reply)";
-    tx.execute(insert, &[&domains, &keys, &recipients, &replies, &tx.now_ms()]).await
+    let insert = "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, last_reply,
+             original_recipient, notify)
+         SELECT domain, message_id, recipient, 0, $5, last_reply, original_recipient, notify
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $6::text[], $7::text[])
+             AS fresh (domain, message_id, recipient, last_reply, original_recipient, notify)";
+    tx.execute(insert, &[&domains, &keys, &recipients, &replies, &tx.now_ms(), &originals, &notify]).await
 }
 
 /// Puts a message that is queued for this recipient into their maildrop after all; returns whether there was room in

@@ -2,6 +2,7 @@
 
 use crate::store::records::{Decoded, Undecodable};
 use jiff::Timestamp;
+use mail_proto::{Mailbox, smtp::MailParameters};
 use std::{error::Error, fmt::Display, str::FromStr};
 use tokio_postgres::{
     Row,
@@ -22,6 +23,25 @@ impl<'a, T: FromStr<Err: Display>> FromSql<'a> for Parsed<T> {
     fn accepts(column: &Type) -> bool {
         <&str as FromSql>::accepts(column)
     }
+}
+
+/// The columns `identity, body_type, smtputf8, ret, envid, requiretls` of a message, from this one on: who was logged
+/// in, and the parameters.
+pub(super) fn parameters(row: &Row, first: usize) -> Result<(Option<Mailbox>, MailParameters), tokio_postgres::Error> {
+    let parameters = MailParameters {
+        size_octets: None,
+        body: parsed(row, first + 1)?,
+        smtputf8: row.try_get::<_, Option<bool>>(first + 2)?.unwrap_or_default(),
+        ret: parsed(row, first + 3)?,
+        envid: parsed(row, first + 4)?,
+        requiretls: row.try_get::<_, Option<bool>>(first + 5)?.unwrap_or_default(),
+    };
+    Ok((parsed(row, first)?, parameters))
+}
+
+/// A column whose text is parsed, or NULL.
+pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row, column: usize) -> Result<Option<T>, tokio_postgres::Error> {
+    Ok(row.try_get::<_, Option<Parsed<T>>>(column)?.map(|Parsed(value)| value))
 }
 
 /// A column that holds a moment in milliseconds.

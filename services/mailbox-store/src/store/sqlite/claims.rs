@@ -4,7 +4,7 @@ use super::{
     bodies::ReceivedBody,
     maildrop, messages, quarantine,
     submit::{deliver, release, submit},
-    values::{Moment, Natural, Parsed, RawText, collect, decode, id, key},
+    values::{Moment, Natural, Parsed, RawText, collect, decode, id, key, parameters, parsed},
     writer::WriteTransaction,
 };
 use crate::store::{
@@ -16,15 +16,15 @@ use crate::store::{
 use internal_api::{
     Claim, ClaimedMessage, ClaimedRecipient, EventKind, MessageId, Outcome, RecipientOutcome, Settlement,
 };
-use mail_proto::{Domain, Mailbox};
-use rusqlite::{OptionalExtension, params};
+use mail_proto::{Domain, Mailbox, smtp::Recipient};
+use rusqlite::{OptionalExtension, Row, params};
 use std::time::Duration;
 
 /// The plus signs keep SQLite from looking through all that is due for the domain: a message has few recipients, a
 /// domain may have a long queue.
 const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts + 1, next_attempt_at_ms = ?2
      WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
-     RETURNING recipient, attempts";
+     RETURNING recipient, attempts, original_recipient, notify";
 
 /// A new lease.
 struct Lease<'a> {
@@ -126,12 +126,12 @@ fn claim_message(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64)
     let mut statement = tx.connection.prepare_cached(TAKE_RECIPIENTS)?;
     let rows = statement
         .query_map(params![lease.name, lease.ends_at_ms, message, lease.domain, lease.now_ms], |row| {
-            Ok((row.get::<_, RawText>(0)?, row.get::<_, Natural<u32>>(1)))
+            Ok((row.get::<_, RawText>(0)?, claimed_recipient(row)))
         })?;
-    for (recipient, attempts) in collect(rows)? {
-        match (recipient.parse::<Mailbox>(), attempts) {
-            (Some(mailbox), Ok(Natural(attempts))) if lease.domain.parse().as_ref() == Some(mailbox.domain()) => {
-                claimed.recipients.push(ClaimedRecipient { mailbox, attempts });
+    for (recipient, claimed_recipient) in collect(rows)? {
+        match claimed_recipient {
+            Ok(found) if lease.domain.parse().as_ref() == Some(found.mailbox.domain()) => {
+                claimed.recipients.push(found);
             }
             _ => quarantine::queue_entry(tx, message, &recipient, "a recipient that cannot be decoded")?,
         }
@@ -140,10 +140,19 @@ fn claim_message(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64)
     Ok(Some(claimed).filter(|claimed| !claimed.recipients.is_empty()))
 }
 
+/// A row of [`TAKE_RECIPIENTS`].
+fn claimed_recipient(row: &Row<'_>) -> rusqlite::Result<ClaimedRecipient> {
+    let (Parsed(mailbox), Natural(attempts)) = (row.get(0)?, row.get(1)?);
+    let recipient = Recipient { mailbox, original: parsed(row, 2)?, notify: parsed(row, 3)? };
+    Ok(ClaimedRecipient::new(recipient, attempts))
+}
+
 /// The message to be claimed, without recipients yet. One that cannot be read is quarantined.
 fn envelope(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
     let mut statement = tx.connection.prepare_cached(
-        "SELECT id, reverse_path, octets, received_at_ms, body_file, body IS NULL FROM messages WHERE id = ?1",
+        "SELECT id, reverse_path, octets, received_at_ms, body_file, body IS NULL,
+             identity, body_type, smtputf8, ret, envid, requiretls
+         FROM messages WHERE id = ?1",
     )?;
     let now = tx.now();
     let found = statement.query_row([message], |row| {
@@ -151,8 +160,17 @@ fn envelope(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64) -> R
             let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
             let (id, recipients) = (id(row.get(0)?), Vec::new());
             let age_seconds = Some(age_seconds(now, queued_at));
-            let claimed =
-                ClaimedMessage { id, reverse_path, octets, queued_at, age_seconds, recipients, inline: false };
+            let (_, parameters) = parameters(row, 6)?;
+            let claimed = ClaimedMessage {
+                id,
+                reverse_path,
+                octets,
+                queued_at,
+                age_seconds,
+                parameters,
+                recipients,
+                inline: false,
+            };
             Ok((claimed, row.get::<_, Option<String>>(4)?, row.get::<_, bool>(5)?))
         })
     });

@@ -1,6 +1,6 @@
 //! Messages as such, wherever they stand.
 
-use super::values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key};
+use super::values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key, parameters};
 use crate::store::{
     Result, StoreError,
     checksum::{Checksum, Expected},
@@ -30,8 +30,10 @@ pub(super) enum Content {
 }
 
 pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Decoded<Message>> {
-    let mut statement = connection
-        .prepare_cached("SELECT id, reverse_path, octets, received_at_ms FROM held_messages WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, reverse_path, octets, received_at_ms, identity, body_type, smtputf8, ret, envid, requiretls
+         FROM held_messages WHERE id = ?1",
+    )?;
     let found = statement.query_row([key(id)], |row| decode(row, envelope)).optional()?;
     match found.ok_or(StoreError::MessageUnknown)? {
         Ok(message) => with_whereabouts(connection, message).map(Ok),
@@ -46,7 +48,8 @@ pub(super) fn page(
     limit: u32,
 ) -> Result<(Vec<Decoded<Message>>, Option<MessageId>)> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, reverse_path, octets, received_at_ms FROM held_messages WHERE id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, reverse_path, octets, received_at_ms, identity, body_type, smtputf8, ret, envid, requiretls
+         FROM held_messages WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows =
         collect(statement.query_map(params![key(after), i64::from(limit) + 1], |row| decode(row, envelope))?)?;
@@ -61,7 +64,9 @@ pub(super) fn page(
 fn envelope(row: &Row<'_>) -> rusqlite::Result<Message> {
     let (Parsed(reverse_path), Natural(octets), Moment(received_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
     let (mailboxes, queued_for) = (Vec::new(), Vec::new());
-    Ok(Message { id: id(row.get(0)?), octets, reverse_path, received_at, mailboxes, queued_for })
+    let (identity, parameters) = parameters(row, 4)?;
+    let id = id(row.get(0)?);
+    Ok(Message { id, octets, reverse_path, received_at, mailboxes, queued_for, identity, parameters })
 }
 
 fn with_whereabouts(connection: &Connection, mut message: Message) -> Result<Message> {

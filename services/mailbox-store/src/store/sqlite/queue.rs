@@ -1,7 +1,7 @@
 //! The outbound queue as those who look see it, and what changes it as a whole.
 
 use super::{
-    values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key},
+    values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key, parsed},
     writer::WriteTransaction,
 };
 use crate::store::{QueuePosition, Result, plan::moments::is_leased, records::FLUSHED};
@@ -19,7 +19,7 @@ pub(super) fn page(connection: &Connection, after: Option<&QueuePosition>, limit
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
     let mut statement = connection.prepare_cached(
         "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
-             reverse_path, octets, received_at_ms
+             reverse_path, octets, received_at_ms, original_recipient, notify
          FROM queue LEFT JOIN messages ON id = message_id
          WHERE (message_id, recipient) > (?1, ?2) AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT ?3",
@@ -52,6 +52,8 @@ fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {
         next_attempt_at,
         leased,
         last_reply,
+        original: parsed(row, 9)?,
+        notify: parsed(row, 10)?,
     })
 }
 

@@ -12,9 +12,10 @@ use crate::store::{
         holders,
         placement::{Room, delivered_octets, place},
     },
+    records::ParameterColumns,
 };
 use internal_api::{MessageId, Submission};
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, smtp::Recipient};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Stores a message, unless it is the repeat of one. With `adds_return_path`, maildrops hold it with a
@@ -63,6 +64,7 @@ fn insert(
     let octets = column(body.octets());
     let received_at_ms = tx.now().as_millisecond();
     let ReceivedBody { content, checksum } = body;
+    let ParameterColumns { identity, body_type, smtputf8, ret, envid, requiretls } = submission.into();
     let (file, memory) = match &content {
         ReceivedContent::Memory(octets) => (None, Some(&octets[..])),
         ReceivedContent::File(file) => (Some(&file.name), None),
@@ -70,8 +72,9 @@ fn insert(
     tx.connection
         .prepare_cached(
             "INSERT INTO messages
-                 (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body, checksum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body, checksum,
+                  identity, body_type, smtputf8, ret, envid, requiretls)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             key(id),
@@ -81,7 +84,13 @@ fn insert(
             adds_return_path,
             file,
             memory,
-            checksum.to_bytes()
+            checksum.to_bytes(),
+            identity,
+            body_type,
+            smtputf8,
+            ret,
+            envid,
+            requiretls
         ])?;
     if let ReceivedContent::File(file) = content {
         tx.effects.kept_files.push(file);
@@ -119,14 +128,24 @@ fn insert_delivery(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mai
     Ok(())
 }
 
-fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mailbox, reply: &str) -> Result<()> {
+fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Recipient, reply: &str) -> Result<()> {
+    let Recipient { mailbox, original, notify } = recipient;
     let due_at_ms = tx.now().as_millisecond();
     tx.connection
         .prepare_cached(
-            "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5)",
+            "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply,
+                 original_recipient, notify)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7)",
         )?
-        .execute(params![key(id), recipient.to_string(), recipient.domain().as_str(), due_at_ms, reply])?;
+        .execute(params![
+            key(id),
+            mailbox.to_string(),
+            mailbox.domain().as_str(),
+            due_at_ms,
+            reply,
+            original.as_ref().map(ToString::to_string),
+            notify.map(|notify| notify.to_string())
+        ])?;
     tx.effects.queued += 1;
     tx.effects.queue_changed = true;
     Ok(())

@@ -4,6 +4,7 @@ pub(super) use crate::store::records::{Decoded, Undecodable, column, id, key, pa
 
 use crate::store::Result;
 use jiff::Timestamp;
+use mail_proto::{Mailbox, smtp::MailParameters};
 use rusqlite::{
     Row, ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
@@ -27,6 +28,25 @@ impl<T: Display> ToSql for Parsed<T> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.0.to_string().into())
     }
+}
+
+/// The columns `identity, body_type, smtputf8, ret, envid, requiretls` of a message, from this one on: who was logged
+/// in, and the parameters.
+pub(super) fn parameters(row: &Row<'_>, first: usize) -> rusqlite::Result<(Option<Mailbox>, MailParameters)> {
+    let parameters = MailParameters {
+        size_octets: None,
+        body: parsed(row, first + 1)?,
+        smtputf8: row.get::<_, Option<bool>>(first + 2)?.unwrap_or_default(),
+        ret: parsed(row, first + 3)?,
+        envid: parsed(row, first + 4)?,
+        requiretls: row.get::<_, Option<bool>>(first + 5)?.unwrap_or_default(),
+    };
+    Ok((parsed(row, first)?, parameters))
+}
+
+/// A column whose text is parsed, or NULL.
+pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    Ok(row.get::<_, Option<Parsed<T>>>(column)?.map(|Parsed(value)| value))
 }
 
 /// A column that holds a moment in milliseconds.

@@ -1,7 +1,7 @@
 //! The client's side of an SMTP connection, without the connection. The relay and the agent share it.
 
-use super::{BodyType, ClientName, Command, MailParameters, Reply, Status};
-use crate::address::{ForwardPath, Mailbox, ReversePath};
+use super::{BodyType, ClientName, Command, MailParameters, Recipient, RecipientParameters, Reply, Status};
+use crate::address::{ForwardPath, ReversePath};
 use std::collections::VecDeque;
 
 /// A message to be sent, except its octets.
@@ -9,8 +9,11 @@ use std::collections::VecDeque;
 pub struct Transaction {
     /// Where failure messages go.
     pub reverse_path: ReversePath,
+    /// What is known of the message. Each parameter is sent where the server announces its extension, except two: BODY
+    /// is always 8BITMIME then, because nobody has counted the bits, and SIZE is `octets`.
+    pub parameters: MailParameters,
     /// Who it is for; at least one.
-    pub recipients: Vec<Mailbox>,
+    pub recipients: Vec<Recipient>,
     /// Its octets, declared where the server takes SIZE (RFC 1870).
     pub octets: u64,
 }
@@ -24,6 +27,32 @@ pub struct Extensions {
     pub size: bool,
     /// 8BITMIME (RFC 6152).
     pub eight_bit_mime: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+}
+
+impl Extensions {
+    /// The parameters that may go with MAIL.
+    fn mail_parameters(self, transaction: &Transaction) -> MailParameters {
+        let MailParameters { smtputf8, ret, envid, requiretls, .. } = transaction.parameters.clone();
+        MailParameters {
+            size_octets: self.size.then_some(transaction.octets),
+            body: self.eight_bit_mime.then_some(BodyType::EightBitMime),
+            smtputf8: smtputf8 && self.smtputf8,
+            ret: ret.filter(|_| self.dsn),
+            envid: envid.filter(|_| self.dsn),
+            requiretls: requiretls && self.requiretls,
+        }
+    }
+
+    /// The parameters that may go with RCPT.
+    fn recipient_parameters(self, recipient: &Recipient) -> RecipientParameters {
+        if self.dsn { recipient.parameters() } else { RecipientParameters::default() }
+    }
 }
 
 /// What the client wants done.
@@ -155,14 +184,13 @@ impl Client {
     /// Starts a transaction. Only after [`Step::Ready`] or [`Step::Finished`].
     pub fn begin(&mut self, transaction: &Transaction) -> Step {
         let line = |command: Command| format!("{command}\r\n").into_bytes();
-        let parameters = MailParameters {
-            size_octets: self.extensions.size.then_some(transaction.octets),
-            body: self.extensions.eight_bit_mime.then_some(BodyType::EightBitMime),
-        };
+        let parameters = self.extensions.mail_parameters(transaction);
         let mut pending = VecDeque::with_capacity(transaction.recipients.len() + 2);
         pending.push_back((Pending::Mail, line(Command::Mail(transaction.reverse_path.clone(), parameters))));
-        for (index, mailbox) in transaction.recipients.iter().enumerate() {
-            pending.push_back((Pending::Rcpt(index), line(Command::Rcpt(ForwardPath::Mailbox(mailbox.clone())))));
+        for (index, recipient) in transaction.recipients.iter().enumerate() {
+            let path = ForwardPath::Mailbox(recipient.mailbox.clone());
+            let command = Command::Rcpt(path, self.extensions.recipient_parameters(recipient));
+            pending.push_back((Pending::Rcpt(index), line(command)));
         }
         pending.push_back((Pending::Data, line(Command::Data)));
         let verdicts = vec![Verdict::Undecided; transaction.recipients.len()];
@@ -367,6 +395,9 @@ fn announced(reply: &Reply) -> Extensions {
             "PIPELINING" => extensions.pipelining = true,
             "SIZE" => extensions.size = true,
             "8BITMIME" => extensions.eight_bit_mime = true,
+            "SMTPUTF8" => extensions.smtputf8 = true,
+            "DSN" => extensions.dsn = true,
+            "REQUIRETLS" => extensions.requiretls = true,
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Commands (RFC 5321 §4.1.1).
 
-use super::Reply;
+use super::{MailParameters, RecipientParameters, Reply};
 use crate::address::{AddressError, Domain, ForwardPath, ReversePath, split_path};
 use std::{fmt, str::FromStr};
 
@@ -49,23 +49,10 @@ impl FromStr for ClientName {
     }
 }
 
-/// What BODY= declares (RFC 6152 §2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyType {
-    /// Octets below 128 only.
-    SevenBit,
-    /// Any octets, in lines.
-    EightBitMime,
-}
-
-/// The parameters of MAIL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MailParameters {
-    /// The message's octets, as the client estimates them (RFC 1870 §6).
-    pub size_octets: Option<u64>,
-    /// The kind of its octets.
-    pub body: Option<BodyType>,
-}
+/// The parameters of MAIL that this server announces. Any other is refused.
+const MAIL_PARAMETERS: [&str; 2] = ["SIZE", "BODY"];
+/// The parameters of RCPT that this server announces.
+const RCPT_PARAMETERS: [&str; 0] = [];
 
 /// A command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +64,7 @@ pub enum Command {
     /// MAIL FROM (§4.1.1.2).
     Mail(ReversePath, MailParameters),
     /// RCPT TO (§4.1.1.3).
-    Rcpt(ForwardPath),
+    Rcpt(ForwardPath, RecipientParameters),
     /// DATA (§4.1.1.4).
     Data,
     /// RSET (§4.1.1.5).
@@ -253,16 +240,8 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
     let (path, parameters) = split_path(argument).ok_or(failure(AddressError::Brackets))?;
     let reverse_path = path.parse().map_err(failure)?;
     let mut parsed = MailParameters::default();
-    for parameter in parameters_of(parameters)? {
-        let (keyword, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let repeated = match keyword.to_ascii_uppercase().as_str() {
-            "SIZE" => parsed.size_octets.replace(size(value)?).is_some(),
-            "BODY" => parsed.body.replace(body_type(value)?).is_some(),
-            _ => return Err(CommandError::UnknownParameter),
-        };
-        if repeated {
-            return Err(CommandError::Argument("a parameter is given twice"));
-        }
+    for (keyword, value) in parameters_of(parameters, &MAIL_PARAMETERS)? {
+        parsed.set(keyword, value)?;
     }
     Ok(Command::Mail(reverse_path, parsed))
 }
@@ -271,34 +250,27 @@ fn rcpt(argument: &str) -> Result<Command, CommandError> {
     let failure = CommandError::ForwardPath;
     let (path, parameters) = split_path(argument).ok_or(failure(AddressError::Brackets))?;
     let forward_path = path.parse().map_err(failure)?;
-    match parameters_of(parameters)?.next() {
-        Some(_) => Err(CommandError::UnknownParameter),
-        None => Ok(Command::Rcpt(forward_path)),
+    let mut parsed = RecipientParameters::default();
+    for (keyword, value) in parameters_of(parameters, &RCPT_PARAMETERS)? {
+        parsed.set(keyword, value)?;
     }
+    Ok(Command::Rcpt(forward_path, parsed))
 }
 
-fn parameters_of(text: &str) -> Result<impl Iterator<Item = &str>, CommandError> {
+/// Splits parameters into keywords and values, as far as they are `announced`.
+fn parameters_of<'a>(text: &'a str, announced: &[&str]) -> Result<Vec<(&'a str, Option<&'a str>)>, CommandError> {
     if !text.is_empty() && !text.starts_with(' ') {
         return Err(CommandError::Argument("put a space between path and parameters"));
     }
-    Ok(text.split(' ').filter(|parameter| !parameter.is_empty()))
-}
-
-/// RFC 1870 §5: up to 20 digits. What does not fit 64 bits is over every limit anyhow.
-fn size(value: &str) -> Result<u64, CommandError> {
-    if (1..=20).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()) {
-        Ok(value.parse().unwrap_or(u64::MAX))
-    } else {
-        Err(CommandError::Argument("SIZE takes a number of octets"))
-    }
-}
-
-fn body_type(value: &str) -> Result<BodyType, CommandError> {
-    match value.to_ascii_uppercase().as_str() {
-        "7BIT" => Ok(BodyType::SevenBit),
-        "8BITMIME" => Ok(BodyType::EightBitMime),
-        _ => Err(CommandError::Argument("BODY is 7BIT or 8BITMIME")),
-    }
+    let parameters = text.split(' ').filter(|parameter| !parameter.is_empty());
+    let split = |parameter: &'a str| match parameter.split_once('=') {
+        Some((keyword, value)) => (keyword, Some(value)),
+        None => (parameter, None),
+    };
+    let is_announced = |keyword: &str| announced.iter().any(|known| known.eq_ignore_ascii_case(keyword));
+    let known =
+        |(keyword, value)| is_announced(keyword).then_some((keyword, value)).ok_or(CommandError::UnknownParameter);
+    parameters.map(split).map(known).collect()
 }
 
 /// As it travels, without its CRLF.
@@ -307,18 +279,8 @@ impl fmt::Display for Command {
         match self {
             Self::Helo(name) => write!(f, "HELO {}", name.0),
             Self::Ehlo(name) => write!(f, "EHLO {}", name.0),
-            Self::Mail(path, parameters) => {
-                write!(f, "MAIL FROM:{path}")?;
-                if let Some(octets) = parameters.size_octets {
-                    write!(f, " SIZE={octets}")?;
-                }
-                match parameters.body {
-                    Some(BodyType::SevenBit) => f.write_str(" BODY=7BIT"),
-                    Some(BodyType::EightBitMime) => f.write_str(" BODY=8BITMIME"),
-                    None => Ok(()),
-                }
-            }
-            Self::Rcpt(path) => write!(f, "RCPT TO:{path}"),
+            Self::Mail(path, parameters) => write!(f, "MAIL FROM:{path}{parameters}"),
+            Self::Rcpt(path, parameters) => write!(f, "RCPT TO:{path}{parameters}"),
             Self::Data => f.write_str("DATA"),
             Self::Rset => f.write_str("RSET"),
             Self::Vrfy(whom) => write!(f, "VRFY {whom}"),

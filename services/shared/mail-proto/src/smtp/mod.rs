@@ -3,9 +3,16 @@
 
 pub mod client;
 pub mod command;
+pub mod envelope;
+pub mod parameters;
 pub mod reply;
 pub mod session;
+mod xtext;
 
-pub use command::{BodyType, ClientName, Command, CommandError, MailParameters, Verb};
+pub use command::{ClientName, Command, CommandError, Verb};
+pub use envelope::{Envelope, Hello, Origin, Recipient};
+pub use parameters::{
+    BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
+};
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
-pub use session::{Envelope, Origin, Session, SessionConfig, Step};
+pub use session::{Session, SessionConfig, Step};

@@ -1,6 +1,9 @@
 //! The server's side of an SMTP connection, without the connection.
 
-use super::{ClientName, Command, CommandError, MailParameters, Reply, Verb};
+use super::{
+    ClientName, Command, CommandError, Envelope, Hello, MailParameters, Origin, Recipient, RecipientParameters, Reply,
+    Verb,
+};
 use crate::{
     address::{Domain, ForwardPath, Mailbox, ReversePath},
     http,
@@ -26,30 +29,6 @@ pub struct SessionConfig {
     pub bad_command_limit: u32,
 }
 
-/// What the reverse-path makes of a transaction. The server's policy decides; the session remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A local user sends mail, to anywhere.
-    Submission,
-    /// Another server delivers mail for local users.
-    Delivery,
-}
-
-/// Everything about a message that is not in the message (RFC 5321 §2.3.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// How the client called itself.
-    pub client_name: ClientName,
-    /// Whether it did so with EHLO.
-    pub extended: bool,
-    /// What the policy made of the sender.
-    pub origin: Origin,
-    /// Where failure messages go.
-    pub reverse_path: ReversePath,
-    /// Each once, in the order of the RCPT commands.
-    pub recipients: Vec<Mailbox>,
-}
-
 /// What the session wants done. Each question carries its own context, and is answered by the method that
 /// its variant names; until then the session must not be given the next line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,19 +47,12 @@ pub enum Step {
     ReceiveBody(Reply, Envelope),
 }
 
-/// How the client introduced itself.
-#[derive(Debug, Clone)]
-struct Peer {
-    name: ClientName,
-    extended: bool,
-}
-
 #[derive(Debug)]
 enum State {
     /// Before HELO or EHLO.
     Greeted,
     /// Between transactions.
-    Ready(Peer),
+    Ready(Hello),
     /// After MAIL.
     Mail(Envelope),
 }
@@ -94,14 +66,23 @@ pub struct Session {
     bad_commands: u32,
     /// The last MAIL was refused: what a pipelining client had sent along with it does not count (RFC 2920 §3.1).
     mail_refused: bool,
-    /// What the last MAIL declared with SIZE (RFC 1870 §3).
-    declared_octets: Option<u64>,
+    /// What came with the last MAIL.
+    mail_parameters: MailParameters,
+    /// What came with the last RCPT.
+    recipient_parameters: RecipientParameters,
 }
 
 impl Session {
     /// A session whose client has just connected.
     pub fn new(config: SessionConfig) -> Self {
-        Self { config, state: State::Greeted, bad_commands: 0, mail_refused: false, declared_octets: None }
+        Self {
+            config,
+            state: State::Greeted,
+            bad_commands: 0,
+            mail_refused: false,
+            mail_parameters: MailParameters::default(),
+            recipient_parameters: RecipientParameters::default(),
+        }
     }
 
     /// The first thing to send.
@@ -154,7 +135,7 @@ impl Session {
             Command::Helo(name) => self.hello(name, false),
             Command::Ehlo(name) => self.hello(name, true),
             Command::Mail(path, parameters) => self.mail(path, parameters),
-            Command::Rcpt(path) => self.rcpt(path),
+            Command::Rcpt(path, parameters) => self.rcpt(path, parameters),
             Command::Data => self.data(),
             Command::Rset => {
                 self.reset();
@@ -172,7 +153,7 @@ impl Session {
     }
 
     fn hello(&mut self, name: ClientName, extended: bool) -> Step {
-        self.state = State::Ready(Peer { name, extended });
+        self.state = State::Ready(Hello { name, extended });
         self.mail_refused = false;
         let hello = Reply::plain(250, format!("{} HELLO", self.config.server_name));
         if !extended {
@@ -196,20 +177,20 @@ impl Session {
             self.mail_refused = true;
             return Step::Reply(too_large(self.config.size_limit_octets));
         }
-        self.declared_octets = parameters.size_octets;
+        self.mail_parameters = parameters;
         Step::CheckSender(path)
     }
 
     /// How long the message of this transaction will be, if its MAIL command has said so (RFC 1870 §3).
     pub fn declared_octets(&self) -> Option<u64> {
-        self.declared_octets
+        self.mail_parameters.size_octets
     }
 
     /// Takes the policy's answer to [`Step::CheckSender`]: what the transaction is, or the refusal.
     pub fn sender_checked(&mut self, reverse_path: ReversePath, verdict: Result<Origin, Reply>) -> Reply {
         let origin = match verdict {
             // What a user submits has no trace yet.
-            Ok(Origin::Submission) if self.declared_octets > Some(self.config.size_limit_octets) => {
+            Ok(Origin::Submission) if self.declared_octets() > Some(self.config.size_limit_octets) => {
                 self.mail_refused = true;
                 return too_large(self.config.size_limit_octets);
             }
@@ -220,21 +201,29 @@ impl Session {
             }
         };
         self.mail_refused = false;
-        let State::Ready(peer) = &self.state else { return hello_first() };
-        let Peer { name, extended } = peer.clone();
-        let recipients = Vec::new();
-        self.state = State::Mail(Envelope { client_name: name, extended, origin, reverse_path, recipients });
+        let State::Ready(hello) = &self.state else { return hello_first() };
+        self.state = State::Mail(Envelope {
+            hello: hello.clone(),
+            identity: None,
+            origin,
+            reverse_path,
+            parameters: self.mail_parameters.clone(),
+            recipients: Vec::new(),
+        });
         Reply::new(250, (1, 0), "OK")
     }
 
-    fn rcpt(&mut self, path: ForwardPath) -> Step {
+    fn rcpt(&mut self, path: ForwardPath, parameters: RecipientParameters) -> Step {
         match &self.state {
             State::Greeted => self.bad_unless_pipelined(hello_first()),
             State::Ready(_) => self.bad_unless_pipelined(mail_first()),
             State::Mail(envelope) if envelope.recipients.len() >= self.config.recipient_limit => Step::Reply(
                 Reply::new(452, (5, 3), "too many recipients; send to the others in a transaction of their own"),
             ),
-            State::Mail(envelope) => Step::CheckRecipient(envelope.origin, path),
+            State::Mail(envelope) => {
+                self.recipient_parameters = parameters;
+                Step::CheckRecipient(envelope.origin, path)
+            }
         }
     }
 
@@ -245,8 +234,9 @@ impl Session {
             Err(refusal) => return refusal,
         };
         let State::Mail(envelope) = &mut self.state else { return mail_first() };
-        if !envelope.recipients.contains(&mailbox) {
-            envelope.recipients.push(mailbox);
+        if envelope.recipients.iter().all(|known| known.mailbox != mailbox) {
+            let parameters = std::mem::take(&mut self.recipient_parameters);
+            envelope.recipients.push(Recipient::new(mailbox, parameters));
         }
         Reply::new(250, (1, 5), "OK")
     }
@@ -258,8 +248,7 @@ impl Session {
                 Step::Reply(Reply::new(554, (5, 1), "no valid recipients"))
             }
             State::Mail(envelope) => {
-                let Envelope { client_name: name, extended, .. } = envelope.clone();
-                self.state = State::Ready(Peer { name, extended });
+                self.state = State::Ready(envelope.hello.clone());
                 Step::ReceiveBody(Reply::plain(354, "Start mail input; end with <CRLF>.<CRLF>"), envelope)
             }
             State::Ready(peer) => {
@@ -273,8 +262,8 @@ impl Session {
     /// Forgets the transaction, if there is one.
     fn reset(&mut self) {
         self.mail_refused = false;
-        if let State::Mail(Envelope { client_name, extended, .. }) = &self.state {
-            self.state = State::Ready(Peer { name: client_name.clone(), extended: *extended });
+        if let State::Mail(Envelope { hello, .. }) = &self.state {
+            self.state = State::Ready(hello.clone());
         }
     }
 

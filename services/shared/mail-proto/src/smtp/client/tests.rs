@@ -1,4 +1,5 @@
 use super::*;
+use crate::address::Mailbox;
 
 const FULL: &str = "250-b HELLO\r\n250-PIPELINING\r\n250-size 1000\r\n250-8BITMIME\r\n250 X\r\n";
 
@@ -15,13 +16,17 @@ fn send(text: &str) -> Step {
     Step::Send(text.as_bytes().to_vec())
 }
 
+fn transaction(recipients: &[&str]) -> Transaction {
+    let recipients = recipients.iter().map(|mailbox| mailbox.parse::<Mailbox>().unwrap().into()).collect();
+    Transaction { reverse_path: ReversePath::Null, parameters: MailParameters::default(), recipients, octets: 7 }
+}
+
 /// A client that has introduced itself and begun a transaction to these recipients.
 fn begun(ehlo: &str, recipients: &[&str]) -> (Client, Step) {
     let mut client = Client::new("a".parse().unwrap());
     assert_eq!(client.reply(reply("220 b ready")), send("EHLO a\r\n"));
     assert_eq!(client.reply(reply(ehlo)), Step::Ready);
-    let recipients = recipients.iter().map(|mailbox| mailbox.parse().unwrap()).collect();
-    let step = client.begin(&Transaction { reverse_path: ReversePath::Null, recipients, octets: 7 });
+    let step = client.begin(&transaction(recipients));
     (client, step)
 }
 
@@ -31,10 +36,12 @@ fn feed(client: &mut Client, replies: &[&str]) -> Vec<Step> {
 
 #[test]
 fn what_the_server_announces_is_known() {
-    let all = Extensions { pipelining: true, size: true, eight_bit_mime: true };
+    let all = Extensions { pipelining: true, size: true, eight_bit_mime: true, ..Extensions::default() };
+    let rest = Extensions { smtputf8: true, dsn: true, requiretls: true, ..Extensions::default() };
     let table = [
         (FULL, all),
         ("250 SIZE", Extensions::default()),
+        ("250-b\r\n250-SMTPUTF8\r\n250-dsn\r\n250 REQUIRETLS", rest),
         ("250-b\r\n250 SIZE", Extensions { size: true, ..Extensions::default() }),
         ("250-b\r\n250-PIPELININGS\r\n250 8bitmime", Extensions { eight_bit_mime: true, ..Extensions::default() }),
     ];
@@ -122,7 +129,7 @@ fn a_mailbox_that_stays_full_is_no_limit() {
     let (mut client, _) = begun(FULL, &["1@b", "2@b"]);
     feed(&mut client, &["250 OK", "250 OK", "452 full", "354 go", "250 taken"]);
     assert_eq!(client.recipient_limit(), Some(1));
-    client.begin(&Transaction { reverse_path: ReversePath::Null, recipients: vec!["2@b".parse().unwrap()], octets: 7 });
+    client.begin(&transaction(&["2@b"]));
     let steps = feed(&mut client, &["250 OK", "452 full", "554 nobody", "250 OK"]);
     assert_eq!(steps[3], Step::Finished(vec![decided("452 full")]));
     assert_eq!(client.recipient_limit(), None);
@@ -133,7 +140,7 @@ fn a_mailbox_that_stays_full_is_no_limit() {
 fn a_limit_stays_known_while_it_is_kept_to() {
     let (mut client, _) = begun(FULL, &["1@b", "2@b"]);
     feed(&mut client, &["250 OK", "250 OK", "452 4.5.3 many", "354 go", "250 taken"]);
-    client.begin(&Transaction { reverse_path: ReversePath::Null, recipients: vec!["2@b".parse().unwrap()], octets: 7 });
+    client.begin(&transaction(&["2@b"]));
     feed(&mut client, &["250 OK", "250 OK", "354 go", "250 taken"]);
     assert_eq!(client.recipient_limit(), Some(1));
 }
@@ -143,9 +150,7 @@ fn one_by_one_without_pipelining() {
     let mut client = Client::new("a".parse().unwrap());
     feed(&mut client, &["220 b"]);
     assert_eq!(feed(&mut client, &["502 what?", "250 b"]), [send("HELO a\r\n"), Step::Ready]);
-    let recipients = vec!["x@b".parse().unwrap()];
-    let transaction = Transaction { reverse_path: ReversePath::Null, recipients, octets: 7 };
-    assert_eq!(client.begin(&transaction), send("MAIL FROM:<>\r\n"));
+    assert_eq!(client.begin(&transaction(&["x@b"])), send("MAIL FROM:<>\r\n"));
     let steps = feed(&mut client, &["250 OK", "450 later", "250 OK"]);
     assert_eq!(steps, [send("RCPT TO:<x@b>\r\n"), send("RSET\r\n"), Step::Finished(vec![decided("450 later")])]);
 }
@@ -228,4 +233,39 @@ fn a_server_that_will_not_talk() {
     let mut client = Client::new("a".parse().unwrap());
     let steps = feed(&mut client, &["220 b", "502 what?", "550 no"]);
     assert_eq!(steps[1..], [send("HELO a\r\n"), Step::Refused(reply("550 no"))]);
+}
+
+/// What the server has not announced is not sent, and stays with us.
+#[test]
+fn parameters_go_to_those_who_know_them() {
+    let parameters = MailParameters {
+        size_octets: Some(1),
+        body: Some(BodyType::SevenBit),
+        smtputf8: true,
+        ret: Some("HDRS".parse().unwrap()),
+        envid: Some("an id".parse().unwrap()),
+        requiretls: true,
+    };
+    let recipient = Recipient {
+        mailbox: "x@b".parse().unwrap(),
+        original: Some("rfc822;a+b@c".parse().unwrap()),
+        notify: Some("NEVER".parse().unwrap()),
+    };
+    let recipients = vec![recipient, "y@b".parse::<Mailbox>().unwrap().into()];
+    let transaction = Transaction { reverse_path: ReversePath::Null, parameters, recipients, octets: 7 };
+    let dsn = "NOTIFY=NEVER ORCPT=rfc822;a+2Bb@c";
+    let table = [
+        ("PIPELINING", "", String::new()),
+        ("SIZE", " SIZE=7", String::new()),
+        ("8BITMIME", " BODY=8BITMIME", String::new()),
+        ("SMTPUTF8", " SMTPUTF8", String::new()),
+        ("DSN", " RET=HDRS ENVID=an+20id", format!(" {dsn}")),
+        ("REQUIRETLS", " REQUIRETLS", String::new()),
+    ];
+    for (keyword, mail, rcpt) in table {
+        let (mut client, _) = begun(&format!("250-b\r\n250-PIPELINING\r\n250 {keyword}"), &["z@b"]);
+        feed(&mut client, &["250 OK", "250 OK", "554 no", "250 OK"]);
+        let expected = format!("MAIL FROM:<>{mail}\r\nRCPT TO:<x@b>{rcpt}\r\nRCPT TO:<y@b>\r\nDATA\r\n");
+        assert_eq!(client.begin(&transaction), send(&expected), "{keyword}");
+    }
 }

@@ -1,0 +1,78 @@
+//! xtext: any ASCII text within one parameter (RFC 3461 §4).
+
+use std::fmt::Write;
+
+/// The text as xtext: `+`, `=`, space and what is not printable ASCII become `+XX`.
+pub(super) fn encode(text: &str) -> String {
+    let mut xtext = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'+' | b'=' | 0..=b' ' | 0x7f.. => {
+                // Writing to a string succeeds.
+                let _ = write!(xtext, "+{octet:02X}");
+            }
+            octet => xtext.push(char::from(octet)),
+        }
+    }
+    xtext
+}
+
+/// The text behind xtext. `None` if this is not xtext, or stands for anything but printable ASCII and spaces.
+/// Hexadecimal digits in lower case are tolerated.
+pub(super) fn decode(xtext: &str) -> Option<String> {
+    let mut text = String::with_capacity(xtext.len());
+    let mut octets = xtext.bytes();
+    while let Some(octet) = octets.next() {
+        let octet = match octet {
+            b'+' => hexadecimal(octets.next()?)? << 4 | hexadecimal(octets.next()?)?,
+            b'=' | b' ' => return None,
+            octet => octet,
+        };
+        text.push(Some(octet).filter(|octet| matches!(octet, b' '..=b'~')).map(char::from)?);
+    }
+    Some(text)
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_xtext_and_what_is_not() {
+        let table = [
+            ("", Some("")),
+            ("abc", Some("abc")),
+            ("a+2Bb", Some("a+b")),
+            ("a+2bb", Some("a+b")),
+            ("+3D+20", Some("= ")),
+            ("a+", None),
+            ("a+2", None),
+            ("a+2G", None),
+            ("+-1", None),
+            ("a=b", None),
+            ("a b", None),
+            ("a\tb", None),
+            ("+0D+0A", None),
+            ("+7F", None),
+            ("+C3+A9", None),
+            ("é", None),
+        ];
+        for (xtext, text) in table {
+            assert_eq!(decode(xtext).as_deref(), text, "{xtext}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printable_text_comes_back(text in "[ -~]{0,40}") {
+            let xtext = encode(&text);
+            prop_assert!(xtext.bytes().all(|octet| matches!(octet, b'!'..=b'~') && octet != b'='));
+            prop_assert_eq!(decode(&xtext), Some(text));
+        }
+    }
+}
