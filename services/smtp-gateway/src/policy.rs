@@ -1,6 +1,9 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
-use internal_api::{ApiError, MailboxSummary, ProblemKind, StoreClient};
+use internal_api::{
+    ApiError, MailboxSummary, ProblemKind, StoreClient,
+    room::{no_room, no_such_mailbox},
+};
 use ipnet::IpNet;
 use mail_proto::{
     ForwardPath, Mailbox, ReversePath,
@@ -124,26 +127,6 @@ fn plenty_of_room(summary: &MailboxSummary) -> Option<u64> {
     (messages_left >= PLENTY_MESSAGES && octets_left >= PLENTY_OCTETS).then_some(octets_left)
 }
 
-/// The reply when a message of so many octets does not fit into a mailbox: never, or not now (RFC 3463 §3.3).
-pub(crate) fn no_room(summary: &MailboxSummary, octets: u64) -> Option<Reply> {
-    let mailbox = &summary.address;
-    if !summary.could_hold(octets) {
-        let text = format!("<{mailbox}>: a message of {octets} octets is more than this mailbox may hold");
-        return Some(Reply::new(552, (2, 2), text));
-    }
-    if summary.has_room_for(octets) { None } else { Some(mailbox_full(mailbox)) }
-}
-
-/// The temporary reply about a mailbox that has no room now.
-pub(crate) fn mailbox_full(mailbox: &Mailbox) -> Reply {
-    Reply::new(452, (2, 2), format!("<{mailbox}>: mailbox full, try again later"))
-}
-
-/// The reply about a local recipient without a mailbox.
-pub(crate) fn no_such_mailbox(mailbox: &Mailbox) -> Reply {
-    Reply::new(550, (1, 1), format!("<{mailbox}>: no such mailbox here"))
-}
-
 /// The reply when a neighbour fails us: temporary, whatever the reason.
 pub(crate) fn unavailable(error: &ApiError) -> Reply {
     tracing::warn!(%error, "the mailbox store gave no usable answer");
@@ -160,24 +143,6 @@ mod tests {
 
     fn summary(messages: u64, octets: u64, quota_messages: Option<u64>, quota_octets: Option<u64>) -> MailboxSummary {
         MailboxSummary { address: "u@a.test".parse().unwrap(), messages, octets, quota_messages, quota_octets }
-    }
-
-    #[test]
-    fn room_is_there_or_comes_later_or_never() {
-        let full = Some("452 4.2.2 <u@a.test>: mailbox full, try again later");
-        let never = Some("552 5.2.2 <u@a.test>: a message of 10 octets is more than this mailbox may hold");
-        let table = [
-            (summary(1000, 1000, None, None), None),
-            (summary(1, 90, Some(2), Some(100)), None),
-            (summary(2, 0, Some(2), None), full),
-            (summary(1, 91, Some(2), Some(100)), full),
-            (summary(0, 0, Some(0), None), never),
-            (summary(0, 0, None, Some(9)), never),
-        ];
-        for (summary, expected) in table {
-            let reply = no_room(&summary, 10).map(|reply| reply.on_one_line());
-            assert_eq!(reply.as_deref(), expected, "{summary:?}");
-        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) mod store_location;
 pub use error::StoreError;
 pub use events::EventRetention;
 pub use message_stream::MessageStream;
+pub use plan::local::LocalMail;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -139,9 +140,7 @@ pub struct StoredMessage {
 /// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
 ///   maildrop entry or queue entry that refers to it.
 /// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
-///   reply that says so; who claims it may have it put into the maildrop ([`internal_api::Outcome::DeliverHere`])
-///   once there is.
-/// - **Events**: what a change does to messages is told by events, which are durable if and only if the change is.
+///   reply that says so, and delivered by [`Store::claim`] once there is room.
 /// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
 /// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
 ///   the rest from being listed, claimed or read.
@@ -250,7 +249,10 @@ pub trait Queue: Send + Sync {
     /// Leases up to `limit` due messages of one domain: the one that has waited longest, ignoring `except`. Of each
     /// message it leases the recipients in this domain that are due. The attempt is counted now, before anybody
     /// connects. When the lease runs out the recipients are due again. Does not wait.
-    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome>;
+    ///
+    /// Mail for the domains of `local` stays here: what has room by now goes into its maildrop, and what has none waits
+    /// on. Only those recipients are leased whose senders must be told that they failed.
+    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome>;
 
     /// Changes whenever something may have become due earlier than it was; in vain at times.
     fn queue_changes(&self) -> watch::Receiver<()>;

@@ -10,6 +10,7 @@ mod fields;
 mod frame;
 mod id;
 mod problem;
+pub mod room;
 mod store_client;
 mod store_types;
 pub mod text;

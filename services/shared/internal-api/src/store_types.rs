@@ -360,6 +360,10 @@ pub struct ClaimedRecipient {
     pub mailbox: Mailbox,
     /// How often it was tried, this time included: 1 at the first.
     pub attempts: u32,
+    /// What the store says of a recipient here that did not get the message: it has no mailbox, or a mailbox that had no
+    /// room as long as the message was tried. The sender is to be told. Absent when the message is to be relayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_by_store: Option<String>,
     /// ORCPT (RFC 3461 §4.2); absent when it was not given.
     #[schema(value_type = Option<text::OriginalRecipient>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -373,7 +377,7 @@ pub struct ClaimedRecipient {
 impl ClaimedRecipient {
     /// A recipient after so many attempts, this one included.
     pub fn new(Recipient { mailbox, original, notify }: Recipient, attempts: u32) -> Self {
-        Self { mailbox, attempts, original, notify }
+        Self { mailbox, attempts, said_by_store: None, original, notify }
     }
 
     /// Whom it stands for, with what came with RCPT.
@@ -454,7 +458,7 @@ pub enum Outcome {
         untried: bool,
     },
     /// To be put into the recipient's maildrop, which is here; to be tried again if that is full by now or
-    /// does not exist any more.
+    /// does not exist any more. Gateways of the version before say so; the store does it by itself now.
     DeliverHere {
         /// When it is tried again, from now.
         #[serde(deserialize_with = "fields::whole_number")]

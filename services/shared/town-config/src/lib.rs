@@ -9,6 +9,7 @@ mod live;
 mod port_move;
 pub mod ports_file;
 mod reload;
+mod schedule;
 mod small_file;
 mod toml_file;
 mod values;
@@ -20,6 +21,7 @@ pub use hosts::{Hosts, OwnHosts, canonical_host};
 pub use live::{LiveConfig, LiveStack};
 pub use port_move::PortMove;
 pub use reload::Reload;
+pub use schedule::Next;
 pub use toml_file::FileError as ConfigError;
 pub use values::{LEASE_SECONDS, Password, Profile, Quota, RelayLookup};
 

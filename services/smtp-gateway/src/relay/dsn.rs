@@ -29,7 +29,7 @@ impl Failure {
     pub(super) fn new(recipient: Mailbox, verdict: &Verdict) -> Self {
         let (reply, said_by) = match verdict {
             Verdict::Said(reply, exchange) => (reply.clone(), Some(Arc::clone(exchange))),
-            Verdict::Ours(reply) | Verdict::Untried(reply) => (reply.clone(), None),
+            Verdict::Ours(reply) | Verdict::Here(reply) | Verdict::Untried(reply) => (reply.clone(), None),
             Verdict::Released => (Reply::new(451, (3, 2), "this server stops"), None),
         };
         Self { recipient, expired: !reply.is_permanent(), reply, said_by }

@@ -5,10 +5,9 @@ use super::{
     delivery::Verdicts,
     dsn::{self, Failure, Report},
     returned::ReturnedHeaders,
-    schedule::{self, Next},
     verdict::Verdict,
 };
-use crate::{batcher::Batcher, policy::mailbox_full};
+use crate::batcher::Batcher;
 use internal_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, MessageId, Outcome, Problem, ProblemKind,
     RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission,
@@ -16,6 +15,7 @@ use internal_api::{
 use mail_proto::ReversePath;
 use std::time::Duration;
 use tokio::time::Instant;
+use town_config::Next;
 
 /// How often the store is told, and how long the first pause between is: the message may have been
 /// delivered, and what the store does not learn is sent twice.
@@ -67,16 +67,13 @@ impl<'a> Settler<'a> {
     }
 
     fn judge(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, verdict: &Verdict) -> (Outcome, Event) {
-        let next = schedule::next(&self.context.stack.current().relay, recipient.attempts, self.age(message));
+        let next = self.context.stack.current().relay.after_attempt(recipient.attempts, self.age(message));
         match (verdict, next) {
             (Verdict::Released, _) => {
                 (Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true }, Event::Released)
             }
-            // Should the mailbox be full again by then, the message goes on waiting; it fails when that is looked at
-            // the next time, if it is to.
-            (Verdict::Ours(reply), next) if reply.is_positive() => {
-                let pause = if let Next::RetryAfter(pause) = next { pause } else { Duration::ZERO };
-                let reply = mailbox_full(&recipient.mailbox).on_one_line();
+            (Verdict::Here(_), Next::RetryAfter(pause)) => {
+                let reply = said(verdict);
                 (Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }, Event::HandedOver)
             }
             (Verdict::Said(reply, exchange), _) if reply.is_positive() => {
@@ -227,7 +224,9 @@ fn peer_id(reply: &str) -> Option<MessageId> {
 /// The words of a verdict, as the queue keeps them.
 fn said(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Said(reply, _) | Verdict::Ours(reply) | Verdict::Untried(reply) => shortened(reply.on_one_line()),
+        Verdict::Said(reply, _) | Verdict::Ours(reply) | Verdict::Here(reply) | Verdict::Untried(reply) => {
+            shortened(reply.on_one_line())
+        }
         Verdict::Released => String::new(),
     }
 }

@@ -4,7 +4,6 @@ use super::{
     Context,
     broken::{Broken, BrokenTransaction},
     delivery::Delivery,
-    here,
     places::{Interruption, Place},
     route::{self, Exchange},
     settle::Settler,
@@ -63,7 +62,10 @@ async fn relay(
 ) -> Option<Connection> {
     let settler = Settler::new(context, &claim.lease);
     if context.stack.current().is_local(&claim.domain) {
-        here::deliver(context, &settler, &claim.messages).await;
+        for message in &claim.messages {
+            let verdicts = message.recipients.iter().map(|recipient| (recipient, Verdict::of_store(recipient)));
+            settler.settle(message, verdicts.collect()).await;
+        }
         return None;
     }
     let waiting = claim.messages.iter().map(Delivery::new).collect();

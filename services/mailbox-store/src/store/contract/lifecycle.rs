@@ -1,6 +1,7 @@
 //! Quotas and retention.
 
 use super::*;
+use town_config::Relay;
 
 fn limited(address: &str, messages: Option<u64>, octets: Option<u64>) -> Account {
     Account { quota: Quota { messages, octets }, ..account(address) }
@@ -67,6 +68,54 @@ pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
     assert_eq!(fixture.listed("a@local.test").await, [second, third, fourth, fifth]);
     let summary = fixture.store.mailbox(&a).await.unwrap();
     assert_eq!((summary.messages, summary.octets), (4, 4 * 17));
+}
+
+/// The store itself delivers what waits for room here. Only what failed is claimed, with the reason.
+pub(crate) async fn local_mail_is_delivered_once_there_is_room(fixture: Fixture) {
+    let relay = Relay { retry: vec![MINUTE], expiry: 2 * HOUR, ..Relay::default() };
+    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay };
+    let look = async || fixture.store.claim(MINUTE, 100, Vec::new(), local.clone()).await.unwrap();
+    // Whether there was anything to settle.
+    let settles = async || {
+        let now = fixture.clock.now();
+        matches!(look().await, ClaimOutcome::NothingDue { next_due_at } if next_due_at == Some(now))
+    };
+    let reasons = async || match look().await {
+        ClaimOutcome::Claimed(claim) => {
+            let recipients = claim.messages.iter().flat_map(|message| &message.recipients);
+            recipients.map(|recipient| recipient.said_by_store.clone().unwrap_or_default()).collect()
+        }
+        ClaimOutcome::NothingDue { .. } => Vec::new(),
+    };
+    let quota = |messages, octets| vec![limited("a@local.test", messages, octets), account("b@local.test")];
+    fixture.store.put_accounts(quota(Some(1), None)).await.unwrap();
+    let first = fixture.send("1", &["a@local.test"]).await;
+    let second = fixture.send("2", &["a@local.test", "b@local.test"]).await;
+    let full = "452 4.2.2 <a@local.test>: mailbox full, try again later";
+
+    assert!(settles().await);
+    assert_eq!(fixture.queued().await, ["a@local.test 1 false"]);
+    assert_eq!(fixture.store.queue(None, 9).await.unwrap().entries[0].last_reply, full);
+    fixture.delete("a@local.test", &[first]).await;
+    assert!(!settles().await, "not due yet");
+    fixture.clock.advance(MINUTE);
+    assert!(settles().await);
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+    assert_eq!(fixture.listed("a@local.test").await, [second]);
+    assert_eq!(fixture.listed("b@local.test").await, [second]);
+    assert_eq!(fixture.delivered("a@local.test", second).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
+
+    // What waits too long, what never fits and what has no mailbox is for the gateway to report.
+    let third = fixture.send("3", &["a@local.test", "nobody@local.test"]).await;
+    assert_eq!(reasons().await, ["550 5.1.1 <nobody@local.test>: no such mailbox here"]);
+    assert_eq!(fixture.queued().await, ["a@local.test 1 false", "nobody@local.test 1 true"]);
+    fixture.clock.advance(2 * HOUR);
+    assert_eq!(reasons().await, [full, "550 5.1.1 <nobody@local.test>: no such mailbox here"]);
+    assert_eq!(fixture.raw(third).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
+    fixture.store.put_accounts(quota(None, Some(16))).await.unwrap();
+    fixture.send("4", &["a@local.test"]).await;
+    let never = "552 5.2.2 <a@local.test>: a message of 17 octets is more than this mailbox may hold";
+    assert_eq!(reasons().await, [never]);
 }
 
 /// Maildrops lose what is old. The queue does not, and neither do others who have the message.

@@ -18,7 +18,7 @@ pub(crate) use statements::*;
 pub(crate) use submissions::*;
 pub(crate) use whole::*;
 
-use super::{Account, ClaimOutcome, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
+use super::{Account, ClaimOutcome, LocalMail, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use internal_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use mail_net::ManualClock;
 use mail_proto::Mailbox;
 use std::{sync::Arc, time::Duration};
-use town_config::Quota;
+use town_config::{Quota, Relay};
 
 /// A store with the accounts `a@local.test` and `b@local.test`, and its time.
 pub(crate) struct Fixture {
@@ -48,6 +48,11 @@ const LIMIT_OCTETS: u64 = 2 * 1024 * 1024;
 
 pub(crate) fn mailbox(address: &str) -> Mailbox {
     address.parse().unwrap()
+}
+
+/// Nothing is local: whatever is queued is claimed.
+pub(crate) fn nowhere() -> LocalMail {
+    LocalMail { domains: Vec::new(), relay: Relay::default() }
 }
 
 pub(crate) fn submission(transaction: &str, recipients: &[&str]) -> Submission {
@@ -112,7 +117,7 @@ impl Fixture {
     }
 
     pub(crate) async fn claim(&self) -> Option<Claim> {
-        match self.store.claim(MINUTE, 100, Vec::new()).await.unwrap() {
+        match self.store.claim(MINUTE, 100, Vec::new(), nowhere()).await.unwrap() {
             ClaimOutcome::Claimed(claim) => Some(claim),
             ClaimOutcome::NothingDue { .. } => None,
         }
@@ -180,7 +185,7 @@ macro_rules! contract_tests {
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
-            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, old_mail_expires,
+            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, old_mail_expires,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so

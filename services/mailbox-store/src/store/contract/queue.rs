@@ -8,13 +8,18 @@ fn other_ends_at(fixture: &Fixture) -> Option<Timestamp> {
 
 /// A claim takes one domain's due messages, those first that have been due the longest, and counts the attempt.
 pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
-    assert_eq!(fixture.store.claim(MINUTE, 9, Vec::new()).await, Ok(ClaimOutcome::NothingDue { next_due_at: None }));
+    assert_eq!(
+        fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await,
+        Ok(ClaimOutcome::NothingDue { next_due_at: None })
+    );
     let first = fixture.send("1", &["y@far.test", "x@far.test", "z@other.test", "a@local.test"]).await;
     fixture.clock.advance(SECOND);
     let second = fixture.send("2", &["x@far.test"]).await;
     let third = fixture.send("3", &["x@far.test"]).await;
 
-    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 2, Vec::new()).await.unwrap() else { panic!() };
+    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 2, Vec::new(), nowhere()).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(claim.domain.as_str(), "far.test");
     let claimed: Vec<_> = claim.messages.iter().map(|message| message.id).collect();
     assert_eq!(claimed, [first, second]);
@@ -26,16 +31,19 @@ pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
 
     // The rest can be claimed beside it, or except what the caller has enough of.
     let far = || vec!["far.test".parse().unwrap()];
-    let ClaimOutcome::Claimed(other) = fixture.store.claim(MINUTE, 9, far()).await.unwrap() else { panic!() };
+    let ClaimOutcome::Claimed(other) = fixture.store.claim(MINUTE, 9, far(), nowhere()).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(
-        fixture.store.claim(MINUTE, 9, far()).await,
+        fixture.store.claim(MINUTE, 9, far(), nowhere()).await,
         Ok(ClaimOutcome::NothingDue { next_due_at: other_ends_at(&fixture) })
     );
     assert_eq!((other.domain.as_str(), other.messages[0].id), ("other.test", first));
     let rest = fixture.claim().await.unwrap();
     assert_eq!((rest.domain.as_str(), rest.messages[0].id), ("far.test", third));
     assert_ne!(rest.lease, claim.lease);
-    let ClaimOutcome::NothingDue { next_due_at } = fixture.store.claim(MINUTE, 9, Vec::new()).await.unwrap() else {
+    let ClaimOutcome::NothingDue { next_due_at } = fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(next_due_at, Some(fixture.clock.now() + MINUTE));

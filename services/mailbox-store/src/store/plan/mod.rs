@@ -3,11 +3,13 @@
 //! ```text
 //! placement   which recipients of a submission get it here, and which wait in the queue
 //! outcome     what becomes of a queue entry when its attempt has ended
+//! local       what becomes of queued mail for mailboxes here
 //! holders     when a message may go
 //! moments     when leases end, and what is old
 //! ```
 
 pub(super) mod holders;
+pub(super) mod local;
 pub(super) mod moments;
 pub(super) mod outcome;
 pub(super) mod placement;

@@ -1,6 +1,7 @@
 //! Leases on the outbound queue. Whoever claims takes what nobody else is claiming at the moment, and waits for nobody.
 
 use super::{
+    accounts,
     database::Transaction,
     failure::Failure,
     messages,
@@ -10,10 +11,13 @@ use super::{
     values::{Natural, Parsed, parsed},
 };
 use crate::store::{
-    ClaimOutcome, StoreError,
+    ClaimOutcome, LocalMail, StoreError,
     events::{self, Settled},
-    plan::moments::{age_seconds, later_ms},
-    plan::outcome::{Decision, QueueChange, decide},
+    plan::{
+        local::{Plan, Waiting},
+        moments::{age_seconds, later_ms},
+        outcome::{Decision, QueueChange, decide},
+    },
     records::{id, key},
 };
 use futures_util::future::try_join_all;
@@ -77,6 +81,7 @@ pub(super) async fn claim(
     duration: Duration,
     limit: u32,
     except: &[Domain],
+    local: &LocalMail,
 ) -> Result<ClaimOutcome, Failure> {
     let now_ms = tx.now_ms();
     // And those of which others are claiming everything, or nothing could be decoded.
@@ -93,14 +98,62 @@ pub(super) async fn claim(
         let name = uuid::Uuid::new_v4().simple().to_string();
         let ends_at_ms = later_ms(now_ms, duration);
         let lease = Lease { name: &name, domain: &domain, floor_ms, now_ms, ends_at_ms };
-        let messages = take(tx, &lease, limit).await?;
+        let mut messages = take(tx, &lease, limit).await?;
+        let domain_is_local = domain.parse::<Domain>().is_ok_and(|domain| local.is_local(&domain));
+        if domain_is_local && !messages.is_empty() {
+            for message in &mut messages {
+                settle_local(tx, &name, local, message).await?;
+            }
+            messages.retain(|message| !message.recipients.is_empty());
+            if messages.is_empty() {
+                // Nobody should wait until the rest of a long queue is looked at.
+                return Ok(ClaimOutcome::NothingDue { next_due_at: Some(tx.now()) });
+            }
+        }
         match domain.parse::<Domain>() {
             Ok(domain) if !messages.is_empty() => {
+                for message in &messages {
+                    tx.events.push(key(message.id), events::claimed(&message.recipients, ends_at_ms));
+                }
                 return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
             }
             _ => passed.push(domain),
         }
     }
+}
+
+/// Settles those recipients of a claimed message that the store itself sees to. The others remain, with the reason.
+async fn settle_local(
+    tx: &mut Transaction<'_>,
+    lease: &str,
+    local: &LocalMail,
+    claimed: &mut ClaimedMessage,
+) -> Result<(), Failure> {
+    let message = key(claimed.id);
+    let Some(octets) = messages::delivered_octets(tx, message).await? else { return Ok(()) };
+    let mut settled = Settled::default();
+    for mut recipient in std::mem::take(&mut claimed.recipients) {
+        let summary = match accounts::mailbox(tx, &recipient.mailbox).await {
+            Err(Failure::Store(StoreError::MailboxUnknown)) => None,
+            summary => Some(summary?),
+        };
+        match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets.unsigned_abs())) {
+            Plan::Settle(outcome) => {
+                let outcome = RecipientOutcome { recipient: recipient.mailbox, outcome };
+                let event = match outcome.outcome {
+                    Outcome::DeliverHere { .. } => settle_here(tx, lease, message, &outcome).await?,
+                    _ => settle_recipient(tx, lease, message, &outcome).await?,
+                };
+                settled.add(&outcome.recipient, event);
+            }
+            Plan::Report(reply) => {
+                recipient.said_by_store = Some(reply);
+                claimed.recipients.push(recipient);
+            }
+        }
+    }
+    tx.events.settled(message, settled);
+    Ok(())
 }
 
 /// The domain that has been due the longest, or will be due first.
@@ -128,7 +181,6 @@ async fn take(tx: &mut Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result
                 let recipients = recipients(tx, lease, message, taken).await?;
                 if !recipients.is_empty() {
                     let messages::Envelope { reverse_path, octets, received_at, parameters, .. } = envelope;
-                    tx.events.push(message, events::claimed(&recipients, lease.ends_at_ms));
                     let id = id(message);
                     let queued_at = received_at;
                     let age_seconds = Some(age_seconds(tx.now(), queued_at));

@@ -41,8 +41,8 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages, Queue,
-    QueuePosition, Result, StoreError, StoredMessage, Submitted,
+    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream, Messages,
+    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
@@ -229,8 +229,9 @@ impl Queue for PostgresStore {
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
     }
 
-    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome> {
-        self.database.write(&except, |tx, except| claims::claim(tx, lease, limit, except).boxed()).await
+    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome> {
+        let claim = (except, local);
+        self.database.write(&claim, |tx, (except, local)| claims::claim(tx, lease, limit, except, local).boxed()).await
     }
 
     fn queue_changes(&self) -> Receiver<()> {

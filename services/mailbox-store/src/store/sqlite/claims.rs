@@ -1,6 +1,7 @@
 //! Leases on the outbound queue.
 
 use super::{
+    accounts,
     bodies::ReceivedBody,
     maildrop, messages, quarantine,
     submit::{deliver, release, submit},
@@ -8,10 +9,13 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{
-    ClaimOutcome, Result, StoreError,
+    ClaimOutcome, LocalMail, Result, StoreError,
     events::{self, Settled},
-    plan::moments::{age_seconds, later_ms},
-    plan::outcome::{Decision, QueueChange, decide},
+    plan::{
+        local::{Plan, Waiting},
+        moments::{age_seconds, later_ms},
+        outcome::{Decision, QueueChange, decide},
+    },
 };
 use internal_api::{
     Claim, ClaimedMessage, ClaimedRecipient, EventKind, MessageId, Outcome, RecipientOutcome, Settlement,
@@ -39,6 +43,7 @@ pub(super) fn claim(
     duration: Duration,
     limit: u32,
     except: &[Domain],
+    local: &LocalMail,
 ) -> Result<ClaimOutcome> {
     let now_ms = tx.now().as_millisecond();
     // Repeats only after everything that it found was quarantined.
@@ -58,11 +63,21 @@ pub(super) fn claim(
             let reason = "the indexes of the queue disagree; mailbox-store check tells more, and a backup is whole";
             return Err(StoreError::Internal(reason.to_owned()));
         }
+        let is_local = domain.parse::<Domain>().is_some_and(|domain| local.is_local(&domain));
+        let mut has_settled = false;
         for message in due {
-            if let Some(claimed) = claim_message(tx, &lease, message)? {
+            let Some(mut claimed) = claim_message(tx, &lease, message)? else { continue };
+            if is_local {
+                has_settled |= settle_local(tx, lease.name, local, &mut claimed)?;
+            }
+            if !claimed.recipients.is_empty() {
                 tx.events.push(message, events::claimed(&claimed.recipients, lease.ends_at_ms));
                 messages.push(claimed);
             }
+        }
+        if has_settled && messages.is_empty() {
+            // Others may want to write before the rest of a long queue is looked at.
+            return Ok(ClaimOutcome::NothingDue { next_due_at: Some(tx.now()) });
         }
         if let (false, Some(domain)) = (messages.is_empty(), domain.parse::<Domain>()) {
             messages.sort_by_key(|message| message.id);
@@ -138,6 +153,37 @@ fn claim_message(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64)
     }
     claimed.recipients.sort_by(|one, other| one.mailbox.cmp(&other.mailbox));
     Ok(Some(claimed).filter(|claimed| !claimed.recipients.is_empty()))
+}
+
+/// Settles those recipients of a claimed message that the store itself sees to, and returns whether there were any. The
+/// others remain, with the reason.
+fn settle_local(
+    tx: &mut WriteTransaction<'_>,
+    lease: &str,
+    local: &LocalMail,
+    claimed: &mut ClaimedMessage,
+) -> Result<bool> {
+    let Some(octets) = messages::delivered_octets(tx.connection, claimed.id)? else { return Ok(false) };
+    let mut settled = Settled::default();
+    let claimed_recipients = claimed.recipients.len();
+    for mut recipient in std::mem::take(&mut claimed.recipients) {
+        let summary = match accounts::mailbox(tx.connection, recipient.mailbox.clone()) {
+            Err(StoreError::MailboxUnknown) => None,
+            summary => Some(summary?),
+        };
+        match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets)) {
+            Plan::Settle(outcome) => {
+                let outcome = RecipientOutcome { recipient: recipient.mailbox, outcome };
+                settled.add(&outcome.recipient, settle_recipient(tx, lease, claimed.id, &outcome)?);
+            }
+            Plan::Report(reply) => {
+                recipient.said_by_store = Some(reply);
+                claimed.recipients.push(recipient);
+            }
+        }
+    }
+    tx.events.settled(key(claimed.id), settled);
+    Ok(claimed.recipients.len() < claimed_recipients)
 }
 
 /// A row of [`TAKE_RECIPIENTS`].

@@ -34,8 +34,8 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, Maildrops, MessageStream, Messages, Queue,
-    QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
+    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream, Messages,
+    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -222,8 +222,8 @@ impl Queue for SqliteStore {
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
     }
 
-    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>) -> Result<ClaimOutcome> {
-        self.writer.write(move |tx| claims::claim(tx, lease, limit, &except)).await
+    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome> {
+        self.writer.write(move |tx| claims::claim(tx, lease, limit, &except, &local)).await
     }
 
     fn queue_changes(&self) -> watch::Receiver<()> {

@@ -9,7 +9,7 @@ use crate::{
 };
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
 use mail_net::{Clock, MemoryListener, MemoryNetwork};
-use mail_proto::{ReversePath, dot::DotDecoder};
+use mail_proto::{Mailbox, ReversePath, dot::DotDecoder, smtp::MailParameters};
 use service_kit::shutdown::CancellationToken;
 use std::path::Path;
 use tokio::time::Instant;
@@ -81,20 +81,21 @@ const HELLO: [(&str, &str); 1] = [("EHLO exmail.qq.com", "250-mx.test\r\n250 8BI
 #[tokio::test]
 async fn a_message_travels_over_the_connection_that_was_made() {
     let (fixture, mut listener) = Fixture::new();
-    let mailbox: Mailbox = "b@a.test".parse().unwrap();
+    let recipient = Recipient::from("b@a.test".parse::<Mailbox>().unwrap());
     let message = ClaimedMessage {
         id: MessageId::from_number(1),
         reverse_path: ReversePath::Null,
         octets: 4,
         queued_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         age_seconds: Some(0),
-        recipients: vec![ClaimedRecipient { mailbox: mailbox.clone(), attempts: 1 }],
+        parameters: MailParameters::default(),
+        recipients: vec![ClaimedRecipient::new(recipient.clone(), 1)],
         inline: true,
     };
     let relaying = async {
         let mut connection = fixture.open().await.unwrap();
         let body = Some(Bytes::from_static(b".a\r\n"));
-        let mail = Outgoing { message: &message, recipients: vec![mailbox], body };
+        let mail = Outgoing { message: &message, recipients: vec![recipient], body };
         let verdicts = connection.transact(&fixture.context, &fixture.place, mail).await.unwrap();
         assert!(matches!(&verdicts[..], [verdict] if verdict.is_taken()), "{verdicts:?}");
         connection.quit().await;

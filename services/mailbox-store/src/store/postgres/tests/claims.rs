@@ -1,6 +1,7 @@
 //! What a claim costs when much waits, counted in pages of the database.
 
 use super::{super::claims, *};
+use crate::store::contract::nowhere;
 use tokio_postgres::types::ToSql;
 
 /// Far below what a walk through the entries touches, and more than any index has levels.
@@ -36,7 +37,7 @@ async fn a_look_past_crowded_domains_touches_few_pages() {
     let touched = pages(&stranger, claims::FIRST_DUE_EXCEPT, &[&&crowded[..]]).await;
     assert!(touched < FEW_PAGES, "{touched} pages");
     let except = crowded.map(|domain| domain.parse().unwrap()).to_vec();
-    match fixture.store.claim(HOUR, 9, except).await.unwrap() {
+    match fixture.store.claim(HOUR, 9, except, nowhere()).await.unwrap() {
         ClaimOutcome::Claimed(claim) => assert_eq!(claim.messages[0].id, healthy),
         nothing @ ClaimOutcome::NothingDue { .. } => panic!("{nothing:?}"),
     }

@@ -1,7 +1,7 @@
 //! What grows old, fills up or rots: checksums, migrations, free space.
 
 use super::*;
-use crate::store::contract::{HOUR, MINUTE};
+use crate::store::contract::{HOUR, MINUTE, nowhere};
 use crate::store::{check, sqlite::SqliteSnapshot};
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
@@ -211,7 +211,7 @@ async fn a_change_that_cannot_tell_of_itself_fails() {
     tamper(&path, "ALTER TABLE events RENAME TO elsewhere");
     let refused = fixture.submit("during", &["a@local.test"], b"S: x\r\n").await;
     assert!(matches!(refused, Err(StoreError::Internal(_))), "{refused:?}");
-    assert!(fixture.store.claim(MINUTE, 9, Vec::new()).await.is_err());
+    assert!(fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await.is_err());
     assert_eq!(fixture.listed("a@local.test").await, [before]);
     assert_eq!(fixture.queued().await, ["x@far.test 0 false"]);
     tamper(&path, "ALTER TABLE elsewhere RENAME TO events");

@@ -1,28 +1,30 @@
 //! When a recipient is tried again, and when not any more.
 
+use crate::Relay;
 use std::time::Duration;
-use town_config::Relay;
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Another attempt, this many whole seconds from now.
     RetryAfter(Duration),
     /// The message has been tried for long enough (RFC 5321 §4.5.4.1).
     Expired,
 }
 
-/// What follows the `attempts`-th attempt (from 1) for a message of this age.
-pub(crate) fn next(relay: &Relay, attempts: u32, age: Duration) -> Next {
-    if age >= relay.expiry {
-        return Next::Expired;
+impl Relay {
+    /// What follows the `attempts`-th attempt (from 1) for a message of this age.
+    pub fn after_attempt(&self, attempts: u32, age: Duration) -> Next {
+        if age >= self.expiry {
+            return Next::Expired;
+        }
+        let failed_before = attempts.saturating_sub(1) as usize;
+        let pause = self.retry.get(failed_before).or(self.retry.last()).copied().unwrap_or(self.expiry);
+        // The last attempt comes when the time is up, not an hour later.
+        let pause = pause.min(self.expiry - age);
+        // The queue counts in seconds. Rounded down, the last one of a message's life would be full of attempts.
+        Next::RetryAfter(Duration::from_secs(pause.as_millis().div_ceil(1000) as u64))
     }
-    let failed_before = attempts.saturating_sub(1) as usize;
-    let pause = relay.retry.get(failed_before).or(relay.retry.last()).copied().unwrap_or(relay.expiry);
-    // The last attempt comes when the time is up, not an hour later.
-    let pause = pause.min(relay.expiry - age);
-    // The queue counts in seconds. Rounded down, the last one of a message's life would be full of attempts.
-    Next::RetryAfter(Duration::from_secs(pause.as_millis().div_ceil(1000) as u64))
 }
 
 #[cfg(test)]
@@ -32,7 +34,7 @@ mod tests {
     #[test]
     fn the_default_schedule() {
         let relay = Relay::default();
-        let after = |attempts, seconds| next(&relay, attempts, Duration::from_secs(seconds));
+        let after = |attempts, seconds| relay.after_attempt(attempts, Duration::from_secs(seconds));
         let pauses = [(1, 5), (2, 15), (3, 60), (4, 300), (5, 900), (6, 3600), (7, 3600), (1000, 3600)];
         for (attempts, seconds) in pauses {
             assert_eq!(after(attempts, 0), Next::RetryAfter(Duration::from_secs(seconds)), "{attempts}");
@@ -44,7 +46,7 @@ mod tests {
     #[test]
     fn a_part_of_a_second_is_a_second() {
         let relay = Relay { retry: vec![Duration::from_millis(1200)], ..Relay::default() };
-        let after = |age| next(&relay, 1, age);
+        let after = |age| relay.after_attempt(1, age);
         assert_eq!(after(Duration::ZERO), Next::RetryAfter(Duration::from_secs(2)));
         let almost_over = relay.expiry - Duration::from_millis(1);
         assert_eq!(after(almost_over), Next::RetryAfter(Duration::from_secs(1)));

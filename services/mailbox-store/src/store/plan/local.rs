@@ -1,0 +1,138 @@
+//! Queued mail for mailboxes here: what is to become of it, for both backends.
+
+use internal_api::{
+    ClaimedMessage, ClaimedRecipient, MailboxSummary, Outcome,
+    room::{mailbox_full, no_room, no_such_mailbox},
+};
+use mail_proto::{Domain, Mailbox};
+use std::time::Duration;
+use town_config::{Next, Relay, Stack};
+
+/// The mail domains of a stack, and when mail for them is tried again.
+#[derive(Debug, Clone)]
+pub struct LocalMail {
+    /// The domains.
+    pub domains: Vec<Domain>,
+    /// The schedule.
+    pub relay: Relay,
+}
+
+/// A message that is queued for a mailbox here, at an attempt.
+pub(in crate::store) struct Waiting<'a> {
+    pub(in crate::store) mailbox: &'a Mailbox,
+    /// The mailbox, if there is one.
+    pub(in crate::store) summary: Option<&'a MailboxSummary>,
+    /// How long the message would be in the maildrop.
+    pub(in crate::store) octets: u64,
+    /// This one included.
+    pub(in crate::store) attempts: u32,
+    pub(in crate::store) age_seconds: u64,
+}
+
+/// What is to become of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) enum Plan {
+    /// The store settles it by itself.
+    Settle(Outcome),
+    /// Its sender is told that it failed, in these words.
+    Report(String),
+}
+
+impl<'a> Waiting<'a> {
+    /// A recipient that was claimed just now.
+    pub(in crate::store) fn new(
+        claimed: &ClaimedMessage,
+        recipient: &'a ClaimedRecipient,
+        summary: Option<&'a MailboxSummary>,
+        octets: u64,
+    ) -> Self {
+        let ClaimedRecipient { mailbox, attempts, .. } = recipient;
+        let age_seconds = claimed.age_seconds.unwrap_or_default();
+        Self { mailbox, summary, octets, attempts: *attempts, age_seconds }
+    }
+}
+
+impl LocalMail {
+    /// What a stack says.
+    pub fn of(stack: &Stack) -> Self {
+        Self { domains: stack.domains.iter().cloned().collect(), relay: stack.relay.clone() }
+    }
+
+    /// Whether mail for this domain stays here.
+    pub(in crate::store) fn is_local(&self, domain: &Domain) -> bool {
+        self.domains.contains(domain)
+    }
+
+    /// Decides about a message. What goes into the maildrop waits a second if there is no room by then.
+    pub(in crate::store) fn plan(&self, waiting: &Waiting<'_>) -> Plan {
+        let Waiting { mailbox, summary, octets, attempts, age_seconds } = waiting;
+        let refusal = match summary {
+            None => no_such_mailbox(mailbox),
+            Some(summary) => match no_room(summary, *octets) {
+                None => {
+                    let reply = mailbox_full(mailbox).on_one_line();
+                    return Plan::Settle(Outcome::DeliverHere { retry_after_seconds: 1, reply });
+                }
+                Some(refusal) => refusal,
+            },
+        };
+        let reply = refusal.on_one_line();
+        match self.relay.after_attempt(*attempts, Duration::from_secs(*age_seconds)) {
+            Next::RetryAfter(pause) if !refusal.is_permanent() => {
+                let retry_after_seconds = pause.as_secs();
+                Plan::Settle(Outcome::Deferred { retry_after_seconds, reply, untried: false })
+            }
+            _ => Plan::Report(reply),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_delivered_or_waits_or_fails() {
+        let mailbox: Mailbox = "u@a.test".parse().unwrap();
+        let local = LocalMail { domains: vec![mailbox.domain().clone()], relay: Relay::default() };
+        assert!(local.is_local(mailbox.domain()) && !local.is_local(&"b.test".parse().unwrap()));
+        let full = "452 4.2.2 <u@a.test>: mailbox full, try again later".to_owned();
+        let never = "552 5.2.2 <u@a.test>: a message of 10 octets is more than this mailbox may hold".to_owned();
+        let missing = "550 5.1.1 <u@a.test>: no such mailbox here".to_owned();
+        let deliver = || Plan::Settle(Outcome::DeliverHere { retry_after_seconds: 1, reply: full.clone() });
+        let wait = |retry_after_seconds| {
+            Plan::Settle(Outcome::Deferred { retry_after_seconds, reply: full.clone(), untried: false })
+        };
+        let day = 24 * 60 * 60;
+        // Octets of a mailbox that may hold 20, attempts, age, and the plan.
+        let table = [
+            (Some(10), 1, 0, deliver()),
+            (Some(10), 99, day, deliver()),
+            (Some(11), 1, 0, wait(5)),
+            (Some(11), 2, 0, wait(15)),
+            (Some(11), 99, day - 7, wait(7)),
+            (Some(11), 1, day, Plan::Report(full.clone())),
+            (None, 1, 0, Plan::Report(missing)),
+        ];
+        for (octets, attempts, age_seconds, expected) in table {
+            let summary = octets.map(|octets| MailboxSummary {
+                address: mailbox.clone(),
+                messages: 1,
+                octets,
+                quota_messages: None,
+                quota_octets: Some(20),
+            });
+            let waiting = Waiting { mailbox: &mailbox, summary: summary.as_ref(), octets: 10, attempts, age_seconds };
+            assert_eq!(local.plan(&waiting), expected, "{octets:?} {attempts} {age_seconds}");
+        }
+        let small = MailboxSummary {
+            address: mailbox.clone(),
+            messages: 0,
+            octets: 0,
+            quota_messages: None,
+            quota_octets: Some(9),
+        };
+        let waiting = Waiting { mailbox: &mailbox, summary: Some(&small), octets: 10, attempts: 1, age_seconds: 0 };
+        assert_eq!(local.plan(&waiting), Plan::Report(never));
+    }
+}
