@@ -85,7 +85,7 @@ async fn submit(store: &StoreClient, numbers: &[u64]) {
         Submission::new(format!("fill {number}"), format!("<{USR2}>").parse().unwrap(), [USR1.parse().unwrap()])
     };
     let submissions: Vec<Submission> = numbers.iter().map(submission).collect();
-    let messages = submissions.iter().map(|submission| (submission, &message));
+    let messages = submissions.iter().map(|submission| (submission, &message, None));
     let outcomes = store.submit_batch(messages).await.unwrap();
     let refused = outcomes.iter().find(|outcome| !matches!(outcome, BatchOutcome::Accepted(_)));
     assert_eq!(refused, None);

@@ -34,7 +34,7 @@ async fn send_slowly(address: SocketAddr) {
 async fn slow_headers_silence_nobody() {
     descriptors::raise();
     let town = NativeTown::start_with_descriptors(Plan::default(), DESCRIPTORS).await;
-    town.logged(&["WARN", "the limit of open file descriptors is too low", "limit=1024"]).await;
+    town.logged(&["WARN", "service.descriptors_short", "limit=1024"]).await;
     let store = town.site.address(EXMAIL, PortKey::Store);
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..SLOW_CLIENTS {
@@ -92,7 +92,7 @@ async fn a_town_without_descriptors_waits_for_them() {
             idle.push(TcpStream::connect(town.site.address(server, key)).await.unwrap());
         }
     }
-    town.logged(&["cannot accept connections", "raise the limit of open file descriptors"]).await;
+    town.logged(&["service.accept_failed", "raise the limit of open file descriptors"]).await;
     // Single descriptors become free meanwhile, so one client would not do.
     let mut waiting = Vec::new();
     for _ in 0..WAITING_CLIENTS {

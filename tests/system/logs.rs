@@ -124,16 +124,21 @@ async fn every_line_says_what_happens_and_to_which_service() {
         for (service, protocol, key) in table {
             let address = town.site.address(server, key);
             let whose = format!("service=\"{service}\" server=\"{server}\"");
-            town.logged(&[&whose, "listening", &format!("protocol=\"{protocol}\""), &format!("address={address}")])
-                .await;
+            town.logged(&[
+                &whose,
+                "service.listening",
+                &format!("protocol=\"{protocol}\""),
+                &format!("address={address}"),
+            ])
+            .await;
         }
     }
     town.signal(Signal::TERM);
     let status = tokio::time::timeout(PATIENCE, town.process.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
-    town.logged(&["stopping", "SIGTERM"]).await;
+    town.logged(&["service.stopping", "SIGTERM"]).await;
     for (service, _, _) in table {
-        town.logged(&[&format!("service=\"{service}\" server=\"{EXMAIL}\""), "stopped"]).await;
+        town.logged(&[&format!("service=\"{service}\" server=\"{EXMAIL}\""), "service.stopped"]).await;
     }
     let log = fs::read_to_string(town.log()).unwrap();
     let nobodys = log.lines().filter(|line| !line.contains("service{service=") && !line.contains("stopping"));
@@ -144,6 +149,6 @@ async fn every_line_says_what_happens_and_to_which_service() {
 async fn sighup_stops_nobody() {
     let mut town = NativeTown::start(Plan::default()).await;
     town.signal(Signal::HUP);
-    town.logged(&["SIGHUP"]).await;
+    town.logged(&["service.reload", "SIGHUP"]).await;
     town.ready().await;
 }

@@ -9,6 +9,7 @@ mod cli;
 mod deletions;
 mod descriptors;
 mod dialogues;
+mod documented;
 mod failure_messages;
 mod fairness;
 mod faults;

@@ -106,7 +106,7 @@ impl Accounts {
         self.changed.notify_one();
         let others = others?;
         if others > 0 {
-            tracing::info!(accounts = others, "the store has accounts that the configuration does not name; they stay");
+            facts::StoreAccountsUnnamed { accounts: others }.log();
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Accounts {
         let turn = self.hasher.background().await;
         let checked = self.check_now(&address).await;
         if let Err(error) = &checked {
-            tracing::warn!(%error, %address, "a password cannot be hashed now; it will be tried again");
+            facts::StoreHashFailed { address: &address, error }.log();
             drop(turn);
             self.io.sleep(PAUSE).await;
         }
@@ -181,7 +181,7 @@ impl Accounts {
         let saved = tokio::task::spawn_blocking(move || checked.save()).await;
         let saved = saved.unwrap_or_else(|panic| Err(StoreError::Internal(panic.to_string())));
         if let Err(error) = saved {
-            tracing::warn!(%error, "checked passwords are not remembered; the next start checks them again");
+            facts::StoreCheckedLost { error }.log();
         }
     }
 

@@ -8,7 +8,10 @@ use crate::{
 };
 use mail_proto::Mailbox;
 use moka::sync::Cache;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How many verified logins are remembered, and for how long.
 const REMEMBERED: u64 = 10_000;
@@ -30,11 +33,18 @@ impl Logins {
 
     /// Whether there is such an account and this is its password.
     pub(crate) async fn verify(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
+        let started = Instant::now();
+        let fits = self.check(store, address, password).await?;
+        self.metrics.login_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.count_login(fits);
+        Ok(fits)
+    }
+
+    async fn check(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
         self.accounts.check_now(address).await?;
         let hash = store.password_hash(address).await?;
         let digest = hash.as_deref().map(|hash| self.accounts.digest(address, hash, password));
         if digest.is_some_and(|digest| self.verified.contains_key(&digest)) {
-            self.metrics.count_login(true);
             return Ok(true);
         }
         let known = hash.is_some();
@@ -43,7 +53,6 @@ impl Logins {
         if let (true, Some(digest)) = (fits, digest) {
             self.verified.insert(digest, ());
         }
-        self.metrics.count_login(fits);
         Ok(fits)
     }
 }

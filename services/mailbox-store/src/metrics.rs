@@ -8,8 +8,9 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::Registry,
+    registry::{Registry, Unit},
 };
+use service_kit::metrics::latency;
 
 /// The counters of one store.
 #[derive(Debug, Clone)]
@@ -24,6 +25,9 @@ pub struct Metrics {
     pub(crate) waiting_claims: Gauge,
     pub(crate) group_changes: Histogram,
     pub(crate) logins: Family<Login, Counter>,
+    pub(crate) login_seconds: Histogram,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) queue_oldest: Gauge,
 }
 
 /// How an attempt to log in ended.
@@ -33,9 +37,10 @@ pub(crate) struct Login {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "label values are in lower case")]
 pub(crate) enum LoginOutcome {
-    Accepted,
-    Refused,
+    accepted,
+    refused,
 }
 
 impl Metrics {
@@ -52,6 +57,9 @@ impl Metrics {
             waiting_claims: Gauge::default(),
             group_changes: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             logins: Family::default(),
+            login_seconds: latency(),
+            commit_seconds: latency(),
+            queue_oldest: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("mailtown_store");
         registry.register("messages_submitted", "Messages stored, repeats not counted", metrics.submitted.clone());
@@ -64,11 +72,33 @@ impl Metrics {
         registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());
         registry.register("group_changes", "Changes committed together", metrics.group_changes.clone());
         registry.register("logins", "Attempts to log in, by outcome", metrics.logins.clone());
+        registry.register_with_unit(
+            "login",
+            "How long checking a password took",
+            Unit::Seconds,
+            metrics.login_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "commit",
+            "How long a change took from its start until it was durable",
+            Unit::Seconds,
+            metrics.commit_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "queue_oldest",
+            "Age of the oldest message in the queue",
+            Unit::Seconds,
+            metrics.queue_oldest.clone(),
+        );
+        // So that they show before the first login.
+        for outcome in [LoginOutcome::accepted, LoginOutcome::refused] {
+            drop(metrics.logins.get_or_create(&Login { outcome }));
+        }
         metrics
     }
 
     pub(crate) fn count_login(&self, accepted: bool) {
-        let outcome = if accepted { LoginOutcome::Accepted } else { LoginOutcome::Refused };
+        let outcome = if accepted { LoginOutcome::accepted } else { LoginOutcome::refused };
         self.logins.get_or_create(&Login { outcome }).inc();
     }
 }

@@ -6,13 +6,13 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        EventRetention, Lifecycle, Store, StoreError,
+        EventRetention, Lifecycle, Queue, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
 };
 use mail_net::{Clock, IoClock, WallClock};
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::gauge::Gauge;
 use service_kit::{
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
@@ -28,6 +28,8 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(30);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// How many records of events are kept at most.
 const EVENT_RECORDS: u64 = 1_000_000;
+/// How often the age of the queue is looked at.
+const QUEUE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long to wait after accounts could not be written.
 const ACCOUNTS_PAUSE: Duration = Duration::from_secs(5);
@@ -88,11 +90,12 @@ pub enum ServiceError {
 /// [`ServiceError`], one line that names what to change.
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
     let Config { stack, data, database, token, clock } = config;
-    let mut registry = Registry::default();
+    let mut registry = service_kit::metrics::registry("mailbox-store");
     let metrics = Metrics::new(&mut registry);
     let announced_in = database.is_none().then(|| data.clone());
     let store = open(&stack.current(), data.clone(), database, clock.clone(), metrics.clone()).await?;
     let accounts = Accounts::new(Arc::clone(&store), &data, clock.io);
+    let oldest = metrics.queue_oldest.clone();
     let announcing = telemetry::spawn(announce(announced_in, listeners.http.local_addr()?, clock.io));
     let served = async {
         let at_start = stack.current();
@@ -121,6 +124,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             hosts: stack.http_hosts(),
             clock: clock.io,
         };
+        let watching = telemetry::spawn(watch_queue(store.clone(), oldest, clock.clone()));
         let maintenance = telemetry::spawn(maintain(store.clone(), stack.clone(), clock.wall, shutdown.clone()));
         let sweeping = telemetry::spawn(sweep(store.clone(), clock.io));
         let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known, clock.io));
@@ -128,6 +132,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
         maintenance.abort();
         sweeping.abort();
+        watching.abort();
         following.abort();
         Ok(served?)
     };
@@ -177,7 +182,7 @@ async fn synchronise_at_start(
             return Err(error.into());
         }
     }
-    tracing::warn!(%error, "the accounts stay as they were; trying again");
+    facts::StoreAccountsKept { error }.log();
     Ok(None)
 }
 
@@ -196,12 +201,12 @@ async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut know
         };
         match synchronised.await {
             Ok(()) => {
-                tracing::info!(accounts = wanted.accounts.len(), "accounts read again");
+                facts::StoreAccountsRead { accounts: wanted.accounts.len() }.log();
                 known = Some(Arc::clone(&wanted));
             }
             Err::<(), ServiceError>(error) => {
                 if !is_told {
-                    tracing::error!(%error, "the accounts stay as they were; trying again");
+                    facts::StoreAccountsKept { error }.log();
                     is_told = true;
                 }
                 if let Ok(changed) = io.timeout(ACCOUNTS_PAUSE, stack.changed()).await {
@@ -219,7 +224,7 @@ async fn announce(directory: Option<PathBuf>, address: SocketAddr, io: IoClock) 
     let mut is_told = false;
     while let Err(error) = sqlite::announce(&directory, address) {
         if !is_told {
-            tracing::warn!(%error, "mail cannot be imported while this store runs; trying again");
+            facts::StoreMaintenanceFailed { task: "announce for imports", error }.log();
             is_told = true;
         }
         io.sleep(ACCOUNTS_PAUSE).await;
@@ -246,8 +251,19 @@ async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, wall: WallClock, 
             store.maintain().await
         };
         if let Err(error) = maintained.await {
-            tracing::warn!(%error, "maintenance failed; it will be tried again");
+            facts::StoreMaintenanceFailed { task: "forget and expire", error }.log();
         }
+    }
+}
+
+/// Shows the age of the oldest message in the queue. While it cannot be read, the last age stays.
+async fn watch_queue(store: Arc<dyn Queue>, oldest: Gauge, clock: Clock) {
+    loop {
+        if let Ok(page) = store.queue(None, 1).await {
+            let age = page.entries.first().map(|entry| clock.wall.now().duration_since(entry.queued_at));
+            oldest.set(age.map_or(0, |age| age.as_secs().max(0)));
+        }
+        clock.io.sleep(QUEUE_INTERVAL).await;
     }
 }
 
@@ -266,7 +282,7 @@ async fn sweep(store: Arc<dyn Lifecycle>, io: IoClock) {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "deleted messages cannot be removed; it will be tried again");
+                facts::StoreMaintenanceFailed { task: "remove deleted messages", error }.log();
                 io.sleep(SWEEP_PAUSE).await;
             }
         }

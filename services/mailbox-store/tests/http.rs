@@ -118,7 +118,11 @@ async fn each_message_of_a_batch_stands_for_itself() {
     let server = Server::start().await;
     let submissions = ["1", "2", "1"].map(|transaction| submission(transaction, &["a@local.test"]));
     let bodies = [&b"S: 1\r\n"[..], b"bare\n", b"S: 1\r\n"].map(Bytes::from_static);
-    let outcomes = server.client.submit_batch(submissions.iter().zip(&bodies)).await.unwrap();
+    let outcomes = server
+        .client
+        .submit_batch(submissions.iter().zip(&bodies).map(|(submission, body)| (submission, body, None)))
+        .await
+        .unwrap();
     let [BatchOutcome::Accepted(first), BatchOutcome::Refused(refused), BatchOutcome::Accepted(repeat)] = &outcomes[..]
     else {
         panic!("{outcomes:?}")
@@ -231,7 +235,7 @@ async fn a_login_tells_nothing_but_whether_it_is_right() {
     let no_address = server.request(Method::POST, "/v1/mailboxes/a/sessions").json(&open("pass a"));
     assert_eq!(problem(no_address.send().await.unwrap()).await, ProblemKind::AuthenticationFailed);
     server.client.open_session(&mailbox("b@local.test"), &open("pass b")).await.unwrap();
-    assert_eq!(server.metric("mailtown_store_logins_total{outcome=\"Refused\"}").await, "5");
+    assert_eq!(server.metric("mailtown_store_logins_total{outcome=\"refused\"}").await, "5");
     assert_eq!(server.metric("mailtown_store_logins_total{outcome=\"Accepted\"}").await, "1");
 }
 

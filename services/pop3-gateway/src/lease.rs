@@ -72,7 +72,7 @@ impl Lease {
         let Self { holder, renewal, .. } = self;
         drop(renewal);
         if let Err(error) = holder.store.close_session(&holder.mailbox, &holder.session).await {
-            tracing::warn!(%error, "cannot unlock the maildrop; its lease will run out");
+            facts::Pop3UnlockFailed { error }.log();
         }
     }
 }
@@ -100,8 +100,8 @@ impl Holder {
                     self.io.sleep(RETRY).await;
                 }
             };
-            if self.io.timeout(lease, attempts).await.is_err() {
-                tracing::warn!("cannot unlock the maildrop; its lease has run out");
+            if let Err(error) = self.io.timeout(lease, attempts).await {
+                facts::Pop3UnlockFailed { error }.log();
             }
         };
         tokio::spawn(releasing.in_current_span());
@@ -117,11 +117,11 @@ impl Holder {
             match self.store.renew_session(&self.mailbox, &self.session, renewal).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == Some(ProblemKind::LeaseLost) => {
-                    tracing::warn!("the maildrop's lock is lost; nothing will be deleted at QUIT");
+                    facts::Pop3LockLost {}.log();
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot renew the maildrop's lock");
+                    facts::Pop3RenewalFailed { error }.log();
                     pause = interval.min(RETRY);
                 }
             }

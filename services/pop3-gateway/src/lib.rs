@@ -13,7 +13,6 @@ use internal_api::StoreClient;
 use mail_net::{AcceptLoop, Clock, ConnectionLimits};
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
-use prometheus_client::registry::Registry;
 use service_kit::{
     http::{HttpService, Token, ready_with_store},
     shutdown::{CancellationToken, GRACE},
@@ -88,8 +87,11 @@ struct Gateway {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let mut registry = Registry::default();
+    let mut registry = service_kit::metrics::registry("pop3-gateway");
     let metrics = Metrics::register(&mut registry);
+    let store_calls = metrics.store_call_seconds.clone();
+    let store = config.store.observed(move |took| store_calls.observe(took.as_secs_f64()));
+    let config = Config { store, ..config };
     let service = HttpService {
         api: Router::new(),
         description: Description::openapi(),
@@ -109,6 +111,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         listener: listeners.pop3,
         limits,
         refusal: TOO_MANY_CONNECTIONS,
+        refused: |peer| {
+            gateway.metrics.refused();
+            facts::Pop3ConnectionRefused { peer }.log();
+        },
         grace: GRACE,
         clock: gateway.config.clock.io,
     };

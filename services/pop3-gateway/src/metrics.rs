@@ -3,30 +3,41 @@
 use mail_proto::pop3::OpenFailure;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use service_kit::metrics::register_latency;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "label values are in lower case")]
-enum LoginResult {
+enum LoginOutcome {
     ok,
     wrong_password,
     in_use,
     unavailable,
 }
 
+impl LoginOutcome {
+    const ALL: [Self; 4] = [Self::ok, Self::wrong_password, Self::in_use, Self::unavailable];
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Login {
-    result: LoginResult,
+    outcome: LoginOutcome,
 }
 
 /// The counters of one gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     connections: Gauge,
     sessions: Counter,
+    connections_refused: Counter,
     logins: Family<Login, Counter>,
+    /// From PASS to its reply.
+    #[expect(dead_code, reason = "connections use it with their new stream")]
+    pub(crate) login_seconds: Histogram,
+    /// Calls of the store.
+    pub(crate) store_call_seconds: Histogram,
     messages_retrieved: Counter,
     octets_sent: Counter,
     messages_deleted: Counter,
@@ -34,10 +45,29 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            connections: Gauge::default(),
+            sessions: Counter::default(),
+            connections_refused: Counter::default(),
+            logins: Family::default(),
+            login_seconds: register_latency(registry, "mailtown_pop3_login", "From PASS to its reply"),
+            store_call_seconds: register_latency(registry, "mailtown_pop3_store_call", "Calls of the store"),
+            messages_retrieved: Counter::default(),
+            octets_sent: Counter::default(),
+            messages_deleted: Counter::default(),
+        };
+        // So that they show before the first login.
+        for outcome in LoginOutcome::ALL {
+            drop(metrics.logins.get_or_create(&Login { outcome }));
+        }
         registry.register("mailtown_pop3_connections", "Connections that are open", metrics.connections.clone());
         registry.register("mailtown_pop3_sessions", "Connections served so far", metrics.sessions.clone());
-        registry.register("mailtown_pop3_logins", "PASS commands by their result", metrics.logins.clone());
+        registry.register(
+            "mailtown_pop3_connections_refused",
+            "Connections refused, too many were open",
+            metrics.connections_refused.clone(),
+        );
+        registry.register("mailtown_pop3_logins", "PASS commands, by outcome", metrics.logins.clone());
         registry.register(
             "mailtown_pop3_messages_retrieved",
             "Messages sent whole, by RETR",
@@ -64,14 +94,18 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
+    pub(crate) fn refused(&self) {
+        self.connections_refused.inc();
+    }
+
     pub(crate) fn login<T>(&self, outcome: &Result<T, OpenFailure>) {
-        let result = match outcome {
-            Ok(_) => LoginResult::ok,
-            Err(OpenFailure::Authentication) => LoginResult::wrong_password,
-            Err(OpenFailure::InUse) => LoginResult::in_use,
-            Err(OpenFailure::Unavailable) => LoginResult::unavailable,
+        let outcome = match outcome {
+            Ok(_) => LoginOutcome::ok,
+            Err(OpenFailure::Authentication) => LoginOutcome::wrong_password,
+            Err(OpenFailure::InUse) => LoginOutcome::in_use,
+            Err(OpenFailure::Unavailable) => LoginOutcome::unavailable,
         };
-        self.logins.get_or_create(&Login { result }).inc();
+        self.logins.get_or_create(&Login { outcome }).inc();
     }
 
     pub(crate) fn retrieved(&self) {

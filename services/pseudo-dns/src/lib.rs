@@ -17,7 +17,6 @@ pub use overlay::{Overlay, RunningStack};
 
 use mail_net::Clock;
 use metrics::Metrics;
-use prometheus_client::registry::Registry;
 use reload::ZoneFile;
 use served::ServedZone;
 use service_kit::{
@@ -108,7 +107,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let made = |zone: &Zone| overlay.apply(zone.clone()).with_hosts(servers.iter().map(String::as_str));
     let (publish, zone) = watch::channel(Arc::new(ServedZone::new(made(&file_zone), config.grace, io)));
 
-    let mut registry = Registry::default();
+    let mut registry = service_kit::metrics::registry("pseudo-dns");
     let metrics = Metrics::register(&mut registry);
     let service = HttpService {
         api: http::api(zone.clone(), metrics.clone()),

@@ -30,7 +30,11 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let queries = Family::default();
+        let queries = Family::<Labels, Counter>::default();
+        // So that they show before the first query.
+        for transport in [Transport::http, Transport::udp, Transport::tcp] {
+            drop(queries.get_or_create(&Labels { transport, record_type: "MX", response: "NOERROR".to_owned() }));
+        }
         registry.register(
             "mailtown_dns_queries",
             "Queries answered, by transport, record type and response code",

@@ -25,7 +25,7 @@ impl ZoneFile {
         let opened = WatchedFile::open(path.clone(), interval, io);
         let (file, content) = opened.map_err(|reason| unreadable(&path, reason))?;
         let zone = Zone::from_octets(&content, &path)?;
-        tracing::info!(file = %path.display(), record_sets = zone.record_sets(), "zone read");
+        facts::DnsZoneRead { file: path.display(), record_sets: zone.record_sets() }.log();
         Ok(Self { file, reload, zone })
     }
 
@@ -44,12 +44,12 @@ impl ZoneFile {
             read.map_err(|reason| unreadable(path, reason)).and_then(|content| Zone::from_octets(&content, path));
         match zone {
             Ok(zone) => {
-                tracing::info!(file = %path.display(), record_sets = zone.record_sets(), "zone read again");
+                facts::DnsZoneRead { file: path.display(), record_sets: zone.record_sets() }.log();
                 self.zone = zone;
                 true
             }
-            Err(fault) => {
-                tracing::error!(%fault, "the zone that was read last stays in force");
+            Err(error) => {
+                facts::DnsZoneRefused { error }.log();
                 false
             }
         }

@@ -22,7 +22,14 @@ pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, io: 
         let connection = Connection { stream, input: BytesMut::new(), io };
         serve_one(Arc::clone(&responder), connection, place, shutdown.clone())
     };
-    let accepting = AcceptLoop { listener, limits: || ConnectionLimits::DNS, refusal: b"", grace: GRACE, clock: io };
+    let accepting = AcceptLoop {
+        listener,
+        limits: || ConnectionLimits::DNS,
+        refusal: b"",
+        refused: |peer| facts::DnsConnectionRefused { peer }.log(),
+        grace: GRACE,
+        clock: io,
+    };
     accepting.run(shutdown.clone(), serve).await;
 }
 

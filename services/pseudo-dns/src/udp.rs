@@ -18,7 +18,7 @@ pub(crate) async fn serve(socket: UdpSocket, responder: &Responder, io: IoClock,
         let (octets, peer) = match received {
             Ok(received) => received,
             Err(error) => {
-                tracing::warn!(%error, "cannot receive a datagram");
+                facts::DnsReceiveFailed { error }.log();
                 io.sleep(PAUSE).await;
                 continue;
             }

@@ -120,7 +120,7 @@ fn encode(response: &Message, most_octets: u16) -> Option<Vec<u8>> {
     match response.emit(&mut encoder) {
         Ok(()) => Some(octets),
         Err(error) => {
-            tracing::error!(%error, "a response cannot be encoded");
+            facts::DnsResponseFailed { error }.log();
             None
         }
     }

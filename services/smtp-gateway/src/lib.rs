@@ -24,7 +24,6 @@ use ipnet::IpNet;
 use mail_net::{AcceptLoop, Clock, ConnectionLimits, Dial};
 use metrics::Metrics;
 use policy::Policy;
-use prometheus_client::registry::Registry;
 use service_kit::{
     http::{self, HttpService, Token},
     shutdown::{CancellationToken, GRACE},
@@ -89,8 +88,11 @@ struct Description;
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let mut registry = Registry::default();
+    let mut registry = service_kit::metrics::registry("smtp-gateway");
     let metrics = Metrics::register(&mut registry);
+    let store_calls = metrics.store_call_seconds.clone();
+    let store = config.store.observed(move |took| store_calls.observe(took.as_secs_f64()));
+    let config = Config { store, ..config };
     let relay =
         relay::run(relay::Context::new(&config, listeners.smtp.local_addr()?, metrics.clone()), shutdown.clone());
     let http = http::serve(
@@ -122,6 +124,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         listener: listeners.smtp,
         limits,
         refusal: TOO_MANY_CONNECTIONS,
+        refused: |peer| {
+            gateway.metrics.connections_refused.inc();
+            facts::SmtpConnectionRefused { peer }.log();
+        },
         grace: GRACE,
         clock: gateway.clock.io,
     };

@@ -45,10 +45,7 @@ impl Policy {
         let networks = self.trusted_networks(&stack);
         if !stack.require_auth && networks.iter().any(|network| !network.addr().is_loopback()) {
             let networks: Vec<_> = networks.iter().map(IpNet::to_string).collect();
-            tracing::warn!(
-                networks = networks.join(", "),
-                "these networks may send as any local user, without a password"
-            );
+            facts::SmtpNetworksTrusted { networks: networks.join(", ") }.log();
         }
     }
 
@@ -129,7 +126,7 @@ fn plenty_of_room(summary: &MailboxSummary) -> Option<u64> {
 
 /// The reply when a neighbour fails us: temporary, whatever the reason.
 pub(crate) fn unavailable(error: &ApiError) -> Reply {
-    tracing::warn!(%error, "the mailbox store gave no usable answer");
+    facts::SmtpStoreFailed { error }.log();
     let text = match error.kind() {
         Some(ProblemKind::DatabaseUnavailable) => "the database of this server cannot be reached, try again later",
         _ => "a part of this server is unavailable, try again later",

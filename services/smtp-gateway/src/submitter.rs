@@ -3,7 +3,7 @@
 use crate::{batcher::Batcher, policy::unavailable};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use internal_api::{Accepted, ApiError, BatchOutcome, ProblemKind, StoreClient, Submission};
+use internal_api::{Accepted, ApiError, BatchOutcome, ConnectionId, ProblemKind, StoreClient, Submission};
 use mail_net::IoClock;
 use mail_proto::smtp::Reply;
 use std::{sync::Arc, time::Duration};
@@ -23,8 +23,8 @@ const REPEAT_WITHIN: Duration = Duration::from_secs(20);
 /// A message with more recipients travels by itself: 64 with as many fit into one request.
 const BATCHED_RECIPIENTS: usize = 1000;
 
-/// A submission and its octets.
-type Message = (Submission, Bytes);
+/// A submission, its octets, and the connection that it was received over.
+type Message = (Submission, Bytes, Option<ConnectionId>);
 /// What became of a message.
 type Answer = Result<Accepted, Reply>;
 /// Sends messages; answers for each in their order.
@@ -54,10 +54,11 @@ impl Submitter {
 
     /// Returns once the message is durable, or with the reply that says why it is not; within [`ANSWER_WITHIN`].
     pub(crate) async fn submit(&self, submission: Submission, message: Bytes) -> Answer {
+        let message = (submission, message, ConnectionId::current());
         let answer = async {
-            match submission.recipients.len() > BATCHED_RECIPIENTS {
-                true => (self.send)(vec![(submission, message)]).await.pop(),
-                false => self.batcher.request((submission, message)).await,
+            match message.0.recipients.len() > BATCHED_RECIPIENTS {
+                true => (self.send)(vec![message]).await.pop(),
+                false => self.batcher.request(message).await,
             }
         };
         match self.io.timeout(ANSWER_WITHIN, answer).await {
@@ -69,7 +70,7 @@ impl Submitter {
 }
 
 async fn submit(store: &StoreClient, messages: &[Message], io: IoClock) -> Vec<Answer> {
-    let batch = || messages.iter().map(|(submission, message)| (submission, message));
+    let batch = || messages.iter().map(|(submission, message, connection)| (submission, message, connection.as_ref()));
     let started = io.instant();
     // Nobody waits longer than this for a batch, so that its place is free again for others.
     let answer = io.timeout(ANSWER_WITHIN, async {
@@ -97,7 +98,7 @@ async fn submit(store: &StoreClient, messages: &[Message], io: IoClock) -> Vec<A
 
 /// The reply when the store did not answer within the time that a client can be made to wait.
 pub(crate) fn out_of_time() -> Reply {
-    tracing::warn!("the mailbox store did not answer in time");
+    facts::SmtpStoreLate {}.log();
     Reply::new(451, (3, 1), "this server is busy, try again later")
 }
 
@@ -130,7 +131,7 @@ mod tests {
     fn message(number: usize, recipients: usize) -> Message {
         let submission =
             Submission::new(number.to_string(), "<>".parse().unwrap(), vec!["a@b".parse().unwrap(); recipients]);
-        (submission, Bytes::from_static(b"\r\n"))
+        (submission, Bytes::from_static(b"\r\n"), None)
     }
 
     /// However many wait for a store that hangs, and however far behind, each waits for a minute at most.
@@ -140,14 +141,14 @@ mod tests {
         let seen = Arc::clone(&sent);
         let io = Clock::system().io;
         let send = move |messages: Vec<Message>| {
-            seen.lock().unwrap().extend(messages.into_iter().map(|(submission, _)| submission.transaction));
+            seen.lock().unwrap().extend(messages.into_iter().map(|(submission, _, _)| submission.transaction));
             pending().boxed()
         };
         let submitter = Submitter::sending(Arc::new(send), io);
         let submit = async |number| {
             io.sleep(Duration::from_secs(number as u64 % 10)).await;
             let started = io.instant();
-            let (submission, octets) = message(number, if number == 0 { BATCHED_RECIPIENTS + 1 } else { 1 });
+            let (submission, octets, _) = message(number, if number == 0 { BATCHED_RECIPIENTS + 1 } else { 1 });
             let reply = submitter.submit(submission, octets).await.unwrap_err();
             (reply.on_one_line(), io.since(started))
         };

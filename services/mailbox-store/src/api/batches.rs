@@ -6,13 +6,15 @@ use super::{
     extract::{self, invalid},
 };
 use crate::store::MessageStream;
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::HeaderMap};
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
 use internal_api::{
-    BatchItem, BatchOutcome, ClaimSettlement, Problem, Settlement, SettlementOutcome, split_head, text,
+    BatchItem, BatchOutcome, CONNECTION_HEADER, ClaimSettlement, ConnectionId, Problem, Settlement, SettlementOutcome,
+    split_head, text,
 };
 use std::{convert::Infallible, sync::Arc};
+use tracing::{Instrument, Span};
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
 /// on. Returns their outcomes in their order; all that are accepted are durable then.
@@ -24,11 +26,19 @@ use std::{convert::Infallible, sync::Arc};
 )]
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
+    headers: HeaderMap,
     extract::Batch(octets): extract::Batch,
 ) -> Result<Json<Vec<BatchOutcome>>, Problem> {
     let messages = parse(octets)?;
+    let ids = headers.get(CONNECTION_HEADER).map(|ids| ConnectionId::list_from_header(ids.as_bytes(), messages.len()));
+    let mut ids = ids.unwrap_or_default().into_iter();
     // All at once, so that the store commits them at once.
-    Ok(Json(join_all(messages.into_iter().map(|(item, message)| submit_one(&api, item, message))).await))
+    let submitting = messages.into_iter().map(|(item, message)| {
+        let connection = ids.next().flatten();
+        let span = connection.map_or_else(Span::none, |connection| tracing::error_span!("call", %connection));
+        submit_one(&api, item, message).instrument(span)
+    });
+    Ok(Json(join_all(submitting).await))
 }
 
 /// Settles several messages of claims, each for itself. Those with a failure message are settled by themselves.
@@ -54,8 +64,12 @@ async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: Cla
 
 async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {
     let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets());
+    let transaction = item.submission.transaction.clone();
     match api.messages.submit(item.submission, message).await {
-        Ok(submitted) => BatchOutcome::Accepted(submitted.into()),
+        Ok(submitted) => {
+            facts::StoreSubmitted { message_id: submitted.id, transaction, repeated: submitted.repeated }.log();
+            BatchOutcome::Accepted(submitted.into())
+        }
         Err(error) => BatchOutcome::Refused(error.into()),
     }
 }

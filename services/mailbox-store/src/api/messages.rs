@@ -28,7 +28,9 @@ pub(super) async fn submit(
     Frame(body): Frame,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let (submission, message) = frames::read::<Submission>(body, api.message_octets(), api.clock.io).await?;
+    let transaction = submission.transaction.clone();
     let submitted = api.messages.submit(submission, message).await?;
+    facts::StoreSubmitted { message_id: submitted.id, transaction, repeated: submitted.repeated }.log();
     let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(submitted.into())))
 }

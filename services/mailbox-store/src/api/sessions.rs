@@ -85,7 +85,7 @@ async fn open_for_caller(
         if let Err(Ok(_)) = answer.send(opened)
             && let Err(error) = store.close_maildrop(&address, &session).await
         {
-            tracing::warn!(%error, "cannot unlock a maildrop whose caller has gone; its lease will run out");
+            facts::StoreUnlockFailed { error }.log();
         }
     });
     let opened = caller.await.map_err(|_| Problem::new(ProblemKind::Internal, "opening the maildrop panicked"))?;

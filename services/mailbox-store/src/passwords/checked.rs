@@ -41,7 +41,7 @@ impl Checked {
         let path = directory.join(FILE_NAME);
         let read = read(&path).unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(path = %path.display(), %error, "cannot be read; all passwords are checked anew");
+                facts::StoreCheckedLost { error }.log();
             }
             None
         });

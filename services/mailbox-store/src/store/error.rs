@@ -77,11 +77,11 @@ impl From<StoreError> for Problem {
                 Self::new(kind, error.to_string())
             }
             StoreError::Damaged(_) | StoreError::Unavailable(_) | StoreError::DatabaseUnavailable(_) => {
-                tracing::warn!(%error, "cannot serve a request");
+                facts::StoreRequestFailed { error: &error }.log();
                 Self::new(kind, error.to_string())
             }
             StoreError::Internal(_) => {
-                tracing::error!(%error, "cannot serve a request");
+                facts::StoreFault { error: &error }.log();
                 Self::from(kind)
             }
             _ => Self::from(kind),

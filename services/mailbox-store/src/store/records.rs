@@ -89,7 +89,7 @@ impl Quarantined {
     pub(super) fn publish(&self, metrics: &Metrics) {
         let Self { message, records, reason } = self;
         metrics.quarantined.inc_by(*records);
-        tracing::error!(message = %id(*message), records, reason, "quarantined what cannot be decoded");
+        facts::StoreQuarantined { message_id: id(*message), records: *records, reason }.log();
     }
 }
 

@@ -1,8 +1,12 @@
 //! What the clients of the internal API share.
 
-use crate::{Problem, ProblemKind};
+use crate::{CONNECTION_HEADER, ConnectionId, Problem, ProblemKind};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After so long without an answer from its machine a service counts as gone, and the next call looks for another
@@ -57,6 +61,17 @@ pub struct Endpoint {
     base: String,
     token: Option<String>,
     http: reqwest::Client,
+    observer: Option<Observer>,
+}
+
+/// Is told how long calls take.
+#[derive(Clone)]
+struct Observer(Arc<dyn Fn(Duration) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl Endpoint {
@@ -74,7 +89,22 @@ impl Endpoint {
         #[cfg(target_os = "linux")]
         let http = http.tcp_user_timeout(SILENCE).tcp_keepalive(SILENCE / 2).tcp_keepalive_interval(SILENCE / 2);
         let http = http.build()?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http })
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http, observer: None })
+    }
+
+    /// The same endpoint; `observer` is told how long each call takes until its answer begins.
+    pub fn observed(self, observer: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Observer(Arc::new(observer))), ..self }
+    }
+
+    /// Sends as [`send`] does, and tells the observer how long it took.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
+        let started = Instant::now();
+        let answer = send(request).await;
+        if let Some(Observer(observe)) = &self.observer {
+            observe(started.elapsed());
+        }
+        answer
     }
 
     /// A request that may take as long as its body does.
@@ -84,7 +114,10 @@ impl Endpoint {
             url.push('/');
             push_segment(&mut url, segment);
         }
-        let request = self.http.request(method, url);
+        let mut request = self.http.request(method, url);
+        if let Some(id) = ConnectionId::current() {
+            request = request.header(CONNECTION_HEADER, id.as_str());
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -4,6 +4,7 @@
 //! Both sides of a call use the same types, so they cannot disagree.
 
 mod client;
+mod connection_id;
 mod dns;
 mod events;
 mod fields;
@@ -16,6 +17,7 @@ mod store_types;
 pub mod text;
 
 pub use client::{ApiError, Endpoint};
+pub use connection_id::{CONNECTION_HEADER, ConnectionId};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};

@@ -1,9 +1,10 @@
 //! The calls a gateway makes to its mailbox store.
 
 use crate::{
-    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Endpoint,
-    FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind,
-    Renewal, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission,
+    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Claim, ClaimRequest,
+    ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate,
+    MessageId, OpenSession, Problem, ProblemKind, Renewal, SESSION_NAME_HEADER, Settlement, SettlementOutcome,
+    Submission,
     client::send,
     frame::{frame, split_whole},
 };
@@ -34,13 +35,18 @@ impl StoreClient {
         Self { endpoint, io }
     }
 
+    /// The same client; `observer` is told how long each call takes, except those that wait for mail or for a client.
+    pub fn observed(self, observer: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self { endpoint: self.endpoint.observed(observer), ..self }
+    }
+
     /// The mailbox, or `None` when there is no such mailbox here.
     ///
     /// # Errors
     /// [`ApiError`] when the store gives no usable answer.
     pub async fn mailbox(&self, address: &Mailbox) -> Result<Option<MailboxSummary>, ApiError> {
         let request = self.endpoint.request(Method::GET, &["v1", "mailboxes", &address.to_string()]);
-        match send(request).await {
+        match self.endpoint.send(request).await {
             Ok(response) => Ok(Some(response.json().await?)),
             Err(error) if error.kind() == Some(ProblemKind::MailboxUnknown) => Ok(None),
             Err(error) => Err(error),
@@ -59,22 +65,25 @@ impl StoreClient {
     }
 
     /// Submits messages that are all in memory, each for itself, in one round trip; returns the results in their order.
+    /// Each may come with the connection that it was received over.
     ///
     /// # Errors
     /// As [`StoreClient::submit`], for all of them.
     pub async fn submit_batch<'a, I>(&self, messages: I) -> Result<Vec<BatchOutcome>, ApiError>
     where
-        I: IntoIterator<Item = (&'a Submission, &'a Bytes)>,
+        I: IntoIterator<Item = (&'a Submission, &'a Bytes, Option<&'a ConnectionId>)>,
     {
-        let mut body = BytesMut::new();
-        for (submission, message) in messages {
+        let (mut body, mut connections) = (BytesMut::new(), Vec::new());
+        for (submission, message, connection) in messages {
+            connections.push(connection.map_or("", ConnectionId::as_str));
             let item = BatchItem { submission: submission.clone(), octets: message.len() as u64 };
             body.extend_from_slice(&frame(&item));
             body.extend_from_slice(message);
         }
         let request = self.endpoint.streaming(Method::POST, &["v1", "messages", "batch"]).timeout(COMMIT_TIMEOUT);
         let request = request.header(header::CONTENT_TYPE, BATCH_MEDIA_TYPE).body(body.freeze());
-        Ok(send(request).await?.json().await?)
+        let request = request.header(CONNECTION_HEADER, connections.join(","));
+        Ok(self.endpoint.send(request).await?.json().await?)
     }
 
     /// Submits a message that is still arriving. An error from `message` abandons it: nothing is stored.
@@ -93,6 +102,7 @@ impl StoreClient {
     }
 
     async fn send_frame(&self, request: reqwest::RequestBuilder, body: Body) -> Result<Accepted, ApiError> {
+        // It takes as long as its message does.
         Ok(send(request.header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE).body(body)).await?.json().await?)
     }
 
@@ -101,7 +111,7 @@ impl StoreClient {
     /// # Errors
     /// [`ApiError`].
     pub async fn transaction(&self, name: &str) -> Result<Option<Accepted>, ApiError> {
-        match send(self.endpoint.request(Method::GET, &["v1", "transactions", name])).await {
+        match self.endpoint.send(self.endpoint.request(Method::GET, &["v1", "transactions", name])).await {
             Ok(response) => Ok(Some(response.json().await?)),
             Err(error) if error.kind() == Some(ProblemKind::TransactionUnknown) => Ok(None),
             Err(error) => Err(error),
@@ -125,7 +135,7 @@ impl StoreClient {
     }
 
     async fn raw(&self, path: &[&str]) -> Result<RawMessage, ApiError> {
-        let answer = self.io.timeout(READ_TIMEOUT, send(self.endpoint.streaming(Method::GET, path)));
+        let answer = self.io.timeout(READ_TIMEOUT, self.endpoint.send(self.endpoint.streaming(Method::GET, path)));
         match answer.await {
             Ok(response) => Ok(RawMessage(Octets::Arriving(response?, self.io))),
             Err(_) => Err(silent()),
@@ -138,7 +148,7 @@ impl StoreClient {
     /// [`ApiError`] with [`ProblemKind::AuthenticationFailed`] or [`ProblemKind::MaildropInUse`] among others.
     pub async fn open_session(&self, address: &Mailbox, open: &OpenSession) -> Result<MaildropSession, ApiError> {
         let request = self.endpoint.request(Method::POST, &["v1", "mailboxes", &address.to_string(), "sessions"]);
-        Ok(send(request.json(open)).await?.json().await?)
+        Ok(self.endpoint.send(request.json(open)).await?.json().await?)
     }
 
     /// Opens and locks a maildrop for a session of this name.
@@ -153,7 +163,7 @@ impl StoreClient {
         open: &OpenSession,
     ) -> Result<MaildropSession, ApiError> {
         let request = self.endpoint.request(Method::POST, &["v1", "mailboxes", &address.to_string(), "sessions"]);
-        Ok(send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
+        Ok(self.endpoint.send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
     }
 
     /// Keeps the lock of a maildrop.
@@ -162,7 +172,7 @@ impl StoreClient {
     /// [`ApiError`] with [`ProblemKind::LeaseLost`] once another may have it.
     pub async fn renew_session(&self, address: &Mailbox, session: &str, renewal: Renewal) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session];
-        send(self.endpoint.request(Method::PUT, &path).json(&renewal)).await.map(drop)
+        self.endpoint.send(self.endpoint.request(Method::PUT, &path).json(&renewal)).await.map(drop)
     }
 
     /// Deletes all of these messages or none, and unlocks the maildrop.
@@ -178,7 +188,7 @@ impl StoreClient {
     ) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session, "update"];
         let request = self.endpoint.streaming(Method::POST, &path).timeout(UPDATE_TIMEOUT);
-        send(request.json(update)).await.map(drop)
+        self.endpoint.send(request.json(update)).await.map(drop)
     }
 
     /// Unlocks a maildrop and deletes nothing.
@@ -187,7 +197,7 @@ impl StoreClient {
     /// [`ApiError`].
     pub async fn close_session(&self, address: &Mailbox, session: &str) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session];
-        send(self.endpoint.request(Method::DELETE, &path)).await.map(drop)
+        self.endpoint.send(self.endpoint.request(Method::DELETE, &path)).await.map(drop)
     }
 
     /// Claims queued messages of one domain that are due; `None` when none were within the time asked for.
@@ -199,6 +209,7 @@ impl StoreClient {
             .endpoint
             .request(Method::POST, &["v1", "queue", "claims"])
             .timeout(Duration::from_secs(u64::from(claim.wait_seconds)) + READ_TIMEOUT);
+        // It waits for mail, so its time says nothing.
         let response = send(request.json(claim)).await?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
@@ -211,7 +222,10 @@ impl StoreClient {
     /// # Errors
     /// [`ApiError`] with [`ProblemKind::LeaseLost`] once another may have it.
     pub async fn renew_claim(&self, lease: &str, renewal: Renewal) -> Result<(), ApiError> {
-        send(self.endpoint.request(Method::PUT, &["v1", "queue", "claims", lease]).json(&renewal)).await.map(drop)
+        self.endpoint
+            .send(self.endpoint.request(Method::PUT, &["v1", "queue", "claims", lease]).json(&renewal))
+            .await
+            .map(drop)
     }
 
     /// Says what became of claimed recipients of one message. `failure_message` holds the octets that go
@@ -226,7 +240,7 @@ impl StoreClient {
             .streaming(Method::POST, &["v1", "queue", "claims", lease, "settlements"])
             .timeout(COMMIT_TIMEOUT)
             .header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE);
-        send(request.body(body)).await.map(drop)
+        self.endpoint.send(request.body(body)).await.map(drop)
     }
 
     /// Settles several messages, each for itself, in one round trip; returns the results in their order.
@@ -235,7 +249,7 @@ impl StoreClient {
     /// [`ApiError`], for all of them.
     pub async fn settle_batch(&self, settlements: &[ClaimSettlement]) -> Result<Vec<SettlementOutcome>, ApiError> {
         let request = self.endpoint.streaming(Method::POST, &["v1", "queue", "settlements"]).timeout(COMMIT_TIMEOUT);
-        Ok(send(request.json(settlements)).await?.json().await?)
+        Ok(self.endpoint.send(request.json(settlements)).await?.json().await?)
     }
 }
 

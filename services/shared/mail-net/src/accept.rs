@@ -42,7 +42,7 @@ pub async fn accept_one(listener: &TcpListener, clock: IoClock) -> (TcpStream, S
             Err(error) => {
                 if is_due(&REMINDED, clock) {
                     let remedy = descriptors::remedy(&error);
-                    tracing::warn!(%error, remedy, "cannot accept connections");
+                    facts::ServiceAcceptFailed { error, remedy: remedy.unwrap_or_default() }.log();
                 }
                 clock.sleep(PAUSE).await;
             }
@@ -62,20 +62,22 @@ fn is_due(last: &Mutex<Option<Instant>>, clock: IoClock) -> bool {
 
 /// Accepts the connections of a listener.
 #[derive(Debug)]
-pub struct AcceptLoop<L> {
+pub struct AcceptLoop<L, R> {
     /// Where clients connect.
     pub listener: TcpListener,
     /// Returns the limits in force. It is called for each connection.
     pub limits: L,
     /// What a connection over the limits is sent before it is closed.
     pub refusal: &'static [u8],
+    /// Called with the address of each client that is refused.
+    pub refused: R,
     /// How long the open connections may go on after the shutdown has begun.
     pub grace: Duration,
     /// Tells which connections are idle.
     pub clock: IoClock,
 }
 
-impl<L: Fn() -> ConnectionLimits> AcceptLoop<L> {
+impl<L: Fn() -> ConnectionLimits, R: Fn(SocketAddr)> AcceptLoop<L, R> {
     /// Serves each connection with `serve` until `shutdown`, then waits for the open ones.
     ///
     /// Each connection has a [`Place`], which it holds until it ends. A connection over the limits is refused.
@@ -84,7 +86,7 @@ impl<L: Fn() -> ConnectionLimits> AcceptLoop<L> {
         S: Fn(Box<dyn Io>, SocketAddr, Place) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, limits, refusal, grace, clock } = self;
+        let Self { listener, limits, refusal, refused, grace, clock } = self;
         let places = Places::new(SharedAddresses::of_this_machine(), clock);
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let connections = TaskTracker::new();
@@ -99,7 +101,7 @@ impl<L: Fn() -> ConnectionLimits> AcceptLoop<L> {
                 connections.spawn(serve(Box::new(stream), peer, place).in_current_span());
                 continue;
             }
-            tracing::info!(%peer, "connection refused: too many are open");
+            refused(peer);
             if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                 connections.spawn(async move {
                     refuse(stream, refusal, clock).await;
@@ -110,7 +112,7 @@ impl<L: Fn() -> ConnectionLimits> AcceptLoop<L> {
         drop(listener);
         connections.close();
         if clock.timeout(grace, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "cut off connections that did not finish in time");
+            facts::ServiceConnectionsCut { connections: connections.len() }.log();
         }
     }
 }
@@ -158,7 +160,8 @@ mod tests {
             }
             close(stream, clock).await;
         };
-        let accepting = AcceptLoop { listener, limits: move || limits, refusal: b"full\n", grace: PATIENCE, clock };
+        let limits = move || limits;
+        let accepting = AcceptLoop { listener, limits, refusal: b"full\n", refused: drop, grace: PATIENCE, clock };
         tokio::spawn(accepting.run(shutdown.clone(), serve));
         (address, shutdown)
     }

@@ -4,5 +4,6 @@
 pub mod cli;
 pub mod description;
 pub mod http;
+pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;

@@ -45,7 +45,7 @@ async fn stop(mut terminate: Signal, mut interrupt: Signal, shutdown: Cancellati
         }
     };
     let signal = next().await;
-    tracing::info!(signal, "stopping");
+    facts::ServiceStopping { signal }.log();
     shutdown.cancel();
     next().await;
     std::process::exit(CUT_OFF);
@@ -53,7 +53,7 @@ async fn stop(mut terminate: Signal, mut interrupt: Signal, shutdown: Cancellati
 
 async fn request_reloads(mut hang_up: Signal, request: watch::Sender<()>) {
     while hang_up.recv().await.is_some() {
-        tracing::info!(signal = "SIGHUP", "reading the files again");
+        facts::ServiceReload { signal: "SIGHUP" }.log();
         request.send_replace(());
     }
 }

@@ -1,11 +1,17 @@
-//! Logs on standard error, coloured only on a terminal.
+//! Logs on standard error: text, coloured only on a terminal, or JSON.
 
+mod json;
+
+use internal_api::ConnectionId;
+use json::{JsonLines, JsonMembers};
 use std::{future::Future, io::IsTerminal, net::SocketAddr};
 use tracing::{Instrument, Span};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The environment variable that selects what is logged.
 pub const LOG_VARIABLE: &str = "MAILTOWN_LOG";
+/// The environment variable that selects how it is logged.
+pub const LOG_FORMAT_VARIABLE: &str = "MAILTOWN_LOG_FORMAT";
 
 /// The level when nothing is selected.
 const DEFAULT_FILTER: &str = "info";
@@ -24,12 +30,25 @@ const OWN_CRATES: [&str; 10] = [
     "town_config",
 ];
 
-/// The flag that selects what is logged.
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs: one object a line
+    Json,
+}
+
+/// The flags that select what is logged, and how.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LogArgs {
     /// What is logged: a level (error, warn, info, debug, trace, off), and levels of single crates such as hyper=debug
     #[arg(long, env = LOG_VARIABLE, global = true, value_name = "FILTER", default_value = DEFAULT_FILTER)]
     log: String,
+    /// How it is logged
+    #[arg(long, env = LOG_FORMAT_VARIABLE, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: LogFormat,
 }
 
 impl LogArgs {
@@ -39,12 +58,11 @@ impl LogArgs {
     /// When the filter is not of the form that [`InvalidFilter`] tells.
     pub fn start(&self) -> Result<(), InvalidFilter> {
         let filter = filter(&self.log)?;
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .try_init();
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let _ = match self.log_format {
+            LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+            LogFormat::Json => lines.with_ansi(false).fmt_fields(JsonMembers).event_format(JsonLines).try_init(),
+        };
         Ok(())
     }
 }
@@ -69,7 +87,7 @@ pub async fn service<T, E>(
     let span = tracing::error_span!("service", service, server);
     async {
         let ended = run.await?;
-        tracing::info!("stopped");
+        facts::ServiceStopped {}.log();
         Ok(ended)
     }
     .instrument(span)
@@ -84,8 +102,16 @@ pub async fn program<T>(name: &'static str, run: impl Future<Output = T>) -> T {
 /// Logs that a service listens.
 pub fn listening(protocol: &'static str, address: std::io::Result<SocketAddr>) {
     if let Ok(address) = address {
-        tracing::info!(protocol, %address, "listening");
+        facts::ServiceListening { protocol, address }.log();
     }
+}
+
+/// Runs the work for one connection: all its lines and calls carry the connection's new id. `span` makes the span of
+/// the lines.
+pub async fn connection<T>(span: impl FnOnce(&ConnectionId) -> Span, work: impl Future<Output = T>) -> T {
+    let id = ConnectionId::random();
+    let span = span(&id);
+    id.scope(work.instrument(span)).await
 }
 
 /// Starts a task whose lines say whose they are, as those of the caller do.
@@ -93,7 +119,11 @@ pub fn spawn<F>(task: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    tokio::spawn(task.instrument(Span::current()))
+    let task = task.instrument(Span::current());
+    match ConnectionId::current() {
+        Some(id) => tokio::spawn(id.scope(task)),
+        None => tokio::spawn(task),
+    }
 }
 
 /// Runs blocking work whose lines say whose they are, as those of the caller do.
@@ -157,6 +187,12 @@ mod tests {
         }
     }
 
+    impl Written {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     fn logged(text: &str, log: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
@@ -168,7 +204,60 @@ mod tests {
             .with_ansi(false)
             .finish();
         with_default(subscriber, log);
-        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+        written.text()
+    }
+
+    /// Each line is one flat object, whatever a client has put into a field.
+    #[test]
+    fn json_lines_are_flat_objects() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = lines.fmt_fields(JsonMembers).event_format(JsonLines).finish();
+        with_default(subscriber, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let run = connection(
+                    |id| tracing::info_span!("smtp", connection = %id, user = tracing::field::Empty),
+                    async {
+                        Span::current().record("user", "ann");
+                        let (recipient, reply) = ("b@c", "450 \"later\"\n\u{1b}");
+                        facts::RelayDeferred { message_id: "18c", recipient, reply, retry_seconds: 5_u64 }.log();
+                        tracing::warn!(octets = 7, "no fact");
+                        Ok::<_, ()>(())
+                    },
+                );
+                service("smtp-gateway", "gmail.com", run).await.unwrap();
+            });
+        });
+        let text = written.text();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        let members =
+            |line: &serde_json::Value, names: &[&str]| names.iter().map(|name| line[name].clone()).collect::<Vec<_>>();
+        let expected = serde_json::json!([
+            "INFO",
+            "smtp-gateway",
+            "gmail.com",
+            "ann",
+            "relay.deferred",
+            "18c",
+            "450 \"later\"\n\u{1b}",
+            5
+        ]);
+        let names = ["level", "service", "server", "user", "fact", "message_id", "reply", "retry_seconds"];
+        assert_eq!(serde_json::Value::from(members(&lines[0], &names)), expected);
+        assert_eq!(lines[0]["connection"].as_str().unwrap().len(), 12);
+        assert_eq!(
+            members(&lines[1], &["level", "text", "octets"]),
+            [serde_json::json!("WARN"), "no fact".into(), 7.into()]
+        );
+        assert_eq!(
+            members(&lines[2], &["fact", "connection"]),
+            [serde_json::json!("service.stopped"), serde_json::Value::Null]
+        );
+        let time = lines[0]["time"].as_str().unwrap();
+        assert!(time.len() > 20 && time.ends_with('Z'), "{time}");
     }
 
     #[test]

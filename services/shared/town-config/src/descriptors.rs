@@ -12,7 +12,7 @@ const FILES_AND_HTTP: usize = 200;
 pub fn raise() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "the limit of open file descriptors cannot be raised");
+        facts::ServiceDescriptorsFixed { error }.log();
     }
 }
 
@@ -30,12 +30,8 @@ pub fn needed(stack: &Stack, service: PortKey) -> usize {
 pub fn expect(needed: usize) {
     let limit = limit();
     if limit < needed {
-        tracing::warn!(
-            limit,
-            needed,
-            "the limit of open file descriptors is too low for the configured numbers of connections; \
-             raise it with `ulimit -n {needed}` or LimitNOFILE={needed}"
-        );
+        let remedy = format!("raise it with `ulimit -n {needed}` or LimitNOFILE={needed}");
+        facts::ServiceDescriptorsShort { limit, needed, remedy }.log();
     }
 }
 

@@ -3,6 +3,8 @@
 //! One configuration describes the whole town; each service takes the part of its stack.
 
 pub mod descriptors;
+#[cfg(test)]
+mod documented;
 mod file;
 mod hosts;
 mod live;

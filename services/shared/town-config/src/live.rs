@@ -140,12 +140,12 @@ impl LiveConfig {
             };
             match read_again(read, file.path()) {
                 Ok(config) => {
-                    tracing::info!(file = %file.path().display(), "configuration read again");
+                    facts::ConfigRead { file: file.path().display() }.log();
                     for key in self.apply(&config) {
-                        tracing::warn!("needs a restart: {key}");
+                        facts::ConfigRestartNeeded { key }.log();
                     }
                 }
-                Err(fault) => tracing::error!(%fault, "the configuration that was read last stays in force"),
+                Err(error) => facts::ConfigRefused { error }.log(),
             }
         }
     }

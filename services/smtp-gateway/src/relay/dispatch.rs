@@ -9,7 +9,10 @@ use super::{
 use futures_util::future::join_all;
 use internal_api::{ApiError, BroughtClaim, ClaimRequest};
 use mail_proto::Domain;
-use service_kit::shutdown::{CancellationToken, GRACE};
+use service_kit::{
+    shutdown::{CancellationToken, GRACE},
+    telemetry,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -42,14 +45,16 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
             Ok(claim) => {
                 pause = STORE_PAUSE[0];
                 let Some(brought) = claim else { continue };
-                let span = tracing::info_span!("relay", domain = %brought.claim.domain);
+                let domain = brought.claim.domain.clone();
                 let place = places.begin(&brought.claim.domain, &context.stack.current().relay, &shutdown);
                 let task = relay(Arc::clone(&context), place, brought, shutdown.clone());
-                tasks.spawn(cut_off.clone().run_until_cancelled_owned(task.instrument(span)));
+                let task =
+                    telemetry::connection(move |id| tracing::info_span!("relay", connection = %id, %domain), task);
+                tasks.spawn(cut_off.clone().run_until_cancelled_owned(task.in_current_span()));
             }
             Err(error) => {
                 if pause == STORE_PAUSE[0] {
-                    tracing::warn!(%error, "the queue cannot be read; trying on");
+                    facts::RelayQueueFailed { error }.log();
                 }
                 shutdown.run_until_cancelled(context.clock.io.sleep(pause)).await;
                 pause = (pause * 2).min(STORE_PAUSE[1]);
@@ -59,7 +64,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     tasks.close();
     if context.clock.io.timeout(GRACE, tasks.wait()).await.is_err() {
         // What they hold is claimed again when their leases run out.
-        tracing::warn!(transactions = tasks.len(), "cut off transactions that did not finish in time");
+        facts::RelayTransactionsCut { transactions: tasks.len() }.log();
         cut_off.cancel();
         tasks.wait().await;
     }

@@ -154,7 +154,7 @@ fn loops_back(domain: &Domain, exchange: &str) -> Reply {
 }
 
 fn no_answer(name: &str, error: &NoAnswer) -> Reply {
-    tracing::warn!(name, %error, "pseudo-dns gave no usable answer");
+    facts::RelayLookupFailed { name, error }.log();
     Reply::new(451, (4, 3), format!("{name}: the name cannot be looked up now"))
 }
 

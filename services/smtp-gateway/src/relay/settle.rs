@@ -50,7 +50,7 @@ impl<'a> Settler<'a> {
         let mut failures = Vec::new();
         for (recipient, verdict) in verdicts {
             let (outcome, event) = self.judge(message, recipient, &verdict);
-            if event == Event::Failed {
+            if matches!(event, Event::Failed | Event::Expired) {
                 failures.push(Failure::new(recipient.mailbox.clone(), &verdict));
             }
             events.push((recipient, event, said(&verdict)));
@@ -87,28 +87,35 @@ impl<'a> Settler<'a> {
                 let outcome = Outcome::Deferred { retry_after_seconds, reply: said(verdict), untried };
                 (outcome, Event::Deferred(pause))
             }
-            _ => (Outcome::Finished { how: Some(given_up(verdict)) }, Event::Failed),
+            _ => {
+                let event = if verdict.is_permanent() { Event::Failed } else { Event::Expired };
+                (Outcome::Finished { how: Some(given_up(verdict)) }, event)
+            }
         }
     }
 
-    fn tell(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, event: Event, said: &str) {
+    fn tell(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, event: Event, reply: &str) {
         let metrics = &self.context.metrics;
-        let (id, recipient) = (message.id, &recipient.mailbox);
+        let (message_id, recipient) = (message.id, &recipient.mailbox);
         match event {
             Event::Relayed => {
                 metrics.recipients_relayed.inc();
-                tracing::info!(%id, %recipient, "relayed");
+                facts::RelayRelayed { message_id, recipient }.log();
             }
             Event::Deferred(pause) => {
                 metrics.recipients_deferred.inc();
-                tracing::info!(%id, %recipient, said, ?pause, "deferred");
+                facts::RelayDeferred { message_id, recipient, reply, retry_seconds: pause.as_secs() }.log();
             }
             Event::Failed => {
                 metrics.recipients_failed.inc();
-                tracing::info!(%id, %recipient, said, "failed");
+                facts::RelayFailed { message_id, recipient, reply }.log();
             }
-            Event::HandedOver => tracing::info!(%id, %recipient, "handed to the store for delivery here"),
-            Event::Released => tracing::info!(%id, %recipient, "released"),
+            Event::Expired => {
+                metrics.recipients_failed.inc();
+                facts::RelayExpired { message_id, recipient, reply }.log();
+            }
+            Event::HandedOver => facts::RelayHandedOver { message_id, recipient }.log(),
+            Event::Released => facts::RelayReleased { message_id, recipient }.log(),
         }
     }
 
@@ -156,14 +163,14 @@ impl<'a> Settler<'a> {
             let Err(error) = self.attempt(&settlement, &failure_message).await else {
                 return Some(u64::from(settlement.failure_message.is_some()));
             };
-            let id = settlement.message;
+            let message_id = settlement.message;
             match error.kind() {
                 Some(ProblemKind::LeaseLost) => {}
                 Some(ProblemKind::MessageTooLarge | ProblemKind::BareLineEnding | ProblemKind::InvalidRequest)
                     if settlement.failure_message.is_some() =>
                 {
                     // A report that cannot be stored must not have those who got the message get it again.
-                    tracing::error!(%id, %error, "the failure message cannot be stored; its sender is not told");
+                    facts::RelayReportLost { message_id, error }.log();
                     settlement.failure_message = None;
                     continue;
                 }
@@ -174,7 +181,7 @@ impl<'a> Settler<'a> {
                 }
                 _ => {}
             }
-            tracing::warn!(%id, %error, "the outcome could not be recorded; the message may be sent again");
+            facts::RelayOutcomeLost { message_id, error }.log();
             break;
         }
         None
@@ -200,6 +207,7 @@ enum Event {
     Relayed,
     Deferred(Duration),
     Failed,
+    Expired,
     HandedOver,
     Released,
 }

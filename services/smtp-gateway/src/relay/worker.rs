@@ -17,7 +17,7 @@ use mail_proto::{Domain, smtp::Reply};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How many broken connections a claim survives: then the rest of it waits for its next attempt.
@@ -32,7 +32,7 @@ pub(super) async fn work(
     tokio::select! {
         connection = relay(context, place, &claim, &bodies) => connection,
         () = keep(context, &claim.lease) => {
-            tracing::warn!("the lease was lost; another worker goes on");
+            facts::RelayLeaseLost {}.log();
             None
         }
     }
@@ -49,7 +49,7 @@ async fn keep(context: &Context, lease: &str) {
             if error.kind() == Some(ProblemKind::LeaseLost) {
                 return;
             }
-            tracing::warn!(%error, "the lease cannot be renewed; trying on");
+            facts::RelayRenewalFailed { error }.log();
         }
     }
 }
@@ -114,7 +114,13 @@ impl Sender<'_> {
             let body = self.bodies.get(&delivery.message.id).cloned();
             let mail = Outgoing { message: delivery.message, recipients, body };
             let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
-            let (sent, ()) = tokio::join!(connection.transact(context, place, mail), settled);
+            let transaction = async {
+                let started = Instant::now();
+                let sent = connection.transact(context, place, mail).await;
+                context.metrics.attempt_seconds.observe(started.elapsed().as_secs_f64());
+                sent
+            };
+            let (sent, ()) = tokio::join!(transaction, settled);
             let message = delivery.message;
             match sent {
                 Ok(verdicts) => {
@@ -195,7 +201,7 @@ async fn connect(
         if let Broken::Interrupted(reason) = broken {
             return Err(if reason == Interruption::Shutdown { Verdict::Released } else { verdict });
         }
-        tracing::info!(exchange = exchange.name, %broken, "the exchange cannot be used");
+        facts::RelayExchangeFailed { exchange: &exchange.name, error: &broken }.log();
         if broken.is_a_loop() {
             // Neither this exchange nor one that is not preferred to it (RFC 5321 §5.1).
             refusals.retain(|(earlier, _)| earlier.preference < exchange.preference);

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::store::{Result, StoreError, Submitted};
 use futures_util::FutureExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -122,5 +125,8 @@ async fn commit(database: Arc<Database>, group: Vec<Job>) {
 
 /// Commits these together; returns in their order.
 pub(super) async fn submit_all(database: &Database, incoming: &[Incoming]) -> Result<Vec<Submitted>> {
-    database.write(incoming, |tx, incoming| submit(tx, incoming).boxed()).await
+    let started = Instant::now();
+    let submitted = database.write(incoming, |tx, incoming| submit(tx, incoming).boxed()).await?;
+    database.metrics().commit_seconds.observe(started.elapsed().as_secs_f64());
+    Ok(submitted)
 }

@@ -15,7 +15,7 @@ use axum::{
     routing::get,
 };
 use bytes::BytesMut;
-use internal_api::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
+use internal_api::{CONNECTION_HEADER, ConnectionId, PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
 use mail_net::IoClock;
 use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
@@ -23,6 +23,7 @@ use serde::Serialize;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use town_config::Hosts;
+use tracing::Instrument;
 use utoipa::openapi::OpenApi;
 
 /// The media type of `/metrics`.
@@ -121,6 +122,7 @@ pub fn router(service: HttpService) -> Router {
         .route("/v1/openapi.json", get(openapi_json).with_state(description))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(|| async { Problem::from(ProblemKind::NotFound) })
+        .layer(middleware::from_fn(for_connection))
         .layer(middleware::from_fn_with_state(service.token, guard));
     Router::new()
         .route("/", get(index_page).with_state(index))
@@ -196,6 +198,18 @@ async fn guard(State(token): State<Option<Token>>, request: Request, next: Next)
         .split_at_checked("Bearer ".len())
         .is_some_and(|(scheme, guess)| scheme.eq_ignore_ascii_case(b"Bearer ") && token.admits(guess));
     if admitted { next.run(request).await } else { Problem::from(ProblemKind::Unauthorized).into_response() }
+}
+
+/// Handles a request under the id of the connection that a gateway makes it for.
+async fn for_connection(request: Request, next: Next) -> Response {
+    let id = request.headers().get(CONNECTION_HEADER);
+    match id.and_then(|id| ConnectionId::from_header(id.as_bytes())) {
+        Some(connection) => {
+            let span = tracing::error_span!("call", %connection);
+            connection.scope(next.run(request).instrument(span)).await
+        }
+        None => next.run(request).await,
+    }
 }
 
 async fn method_not_allowed() -> Problem {

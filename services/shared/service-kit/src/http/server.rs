@@ -69,7 +69,7 @@ async fn serve_in(
     drop(listener);
     connections.close();
     if clock.timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cut off HTTP connections that did not finish in time");
+        facts::ServiceConnectionsCut { connections: connections.len() }.log();
     }
 }
 
