@@ -15,17 +15,20 @@ use mail_proto::{
         UpdateFailure, WrongLength,
     },
 };
-use service_kit::shutdown::{CancellationToken, GRACE};
+use service_kit::{
+    shutdown::{CancellationToken, GRACE},
+    telemetry,
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tracing::Instrument;
 
 /// How much is read at once.
 const READ_OCTETS: usize = 4 * 1024;
 
 /// Serves a client until it or we have enough.
 pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAddr, place: Place) {
-    let span = tracing::info_span!("pop3", %peer, user = tracing::field::Empty);
-    async {
+    // The filter of fail2ban in docs/operation reads the peer at this place.
+    let span = |id: &_| tracing::info_span!("pop3", %peer, connection = %id, user = tracing::field::Empty);
+    let serving = async {
         let _open = gateway.metrics.connected();
         let stack = gateway.config.stack.current();
         let limits = &stack.limits;
@@ -50,15 +53,14 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAd
         }
         match &end {
             Ok(end) => tracing::debug!(?end, "connection ends"),
-            Err(error) => tracing::info!(%error, "connection ends"),
+            Err(error) => facts::Pop3ConnectionBroke { error }.log(),
         }
         // What was cut off in the middle of a write must not be begun again.
         if !matches!(end, Err(Broken::Stream(_) | Broken::Cut)) {
             stream.close().await;
         }
-    }
-    .instrument(span)
-    .await;
+    };
+    telemetry::connection(span, serving).await;
 }
 
 /// Just before the accept loop stops waiting, so that there is time to unlock the maildrop.
@@ -149,8 +151,10 @@ impl Connection<'_> {
                     return Ok(Some(End::Session));
                 }
                 Step::OpenMaildrop { user, password } => {
+                    let clock = self.gateway.config.clock.io;
+                    let started = clock.instant();
                     let outcome = self.open(user, &password).await;
-                    self.gateway.metrics.login(&outcome);
+                    self.gateway.metrics.login(&outcome, clock.since(started));
                     self.session.opened(outcome)
                 }
                 Step::SendMessage(message) => match self.send(message).await? {
@@ -172,7 +176,7 @@ impl Connection<'_> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         match store.open_named_session(&user, &name, &request).await {
             Ok(maildrop) => {
-                tracing::debug!(messages = maildrop.messages.len(), "logged in");
+                facts::Pop3Login { messages: maildrop.messages.len() }.log();
                 self.lease = Some(Lease::keep(
                     store.clone(),
                     user,
@@ -184,13 +188,15 @@ impl Connection<'_> {
             }
             Err(error) => Err(match error.kind() {
                 Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => {
-                    // The filter of fail2ban in docs/operation reads this line; the span has peer and user.
-                    tracing::warn!(outcome = "refused", "pop3.login");
+                    facts::Pop3LoginRefused {}.log();
                     OpenFailure::Authentication
                 }
-                Some(ProblemKind::MaildropInUse) => OpenFailure::InUse,
+                Some(ProblemKind::MaildropInUse) => {
+                    facts::Pop3MaildropInUse {}.log();
+                    OpenFailure::InUse
+                }
                 _ => {
-                    tracing::warn!(%error, "cannot open a maildrop");
+                    facts::Pop3OpenFailed { error: &error }.log();
                     if error.kind().is_none() {
                         lease::release_in_background(
                             store.clone(),
@@ -238,7 +244,7 @@ impl Connection<'_> {
             Some(ProblemKind::MessageUnknown) => ReadFailure::Gone,
             Some(ProblemKind::MessageDamaged) => ReadFailure::Damaged,
             _ => {
-                tracing::warn!(%error, message = %id, "cannot read a message");
+                facts::Pop3ReadFailed { message_id: id, error }.log();
                 ReadFailure::Unavailable
             }
         })
@@ -263,10 +269,13 @@ impl Connection<'_> {
         match lease.update(delete).await {
             Ok(()) => {
                 self.gateway.metrics.deleted(messages);
+                if messages > 0 {
+                    facts::Pop3Deleted { messages }.log();
+                }
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, messages, "cannot delete messages");
+                facts::Pop3DeleteFailed { messages, error: &error }.log();
                 let lost = error.kind() == Some(ProblemKind::LeaseLost);
                 Err(if lost { UpdateFailure::LockLost } else { UpdateFailure::Unavailable })
             }

@@ -3,9 +3,9 @@
 use internal_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
 use mail_net::IoClock;
 use mail_proto::Mailbox;
+use service_kit::telemetry;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument;
 
 /// How long to wait after a renewal that brought no answer.
 const RETRY: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ impl Lease {
     pub(crate) fn keep(store: StoreClient, mailbox: Mailbox, session: String, lease_seconds: u32, io: IoClock) -> Self {
         let holder = Holder { store, mailbox, session, io };
         let renewal = holder.clone().renew_for_ever(Renewal { lease_seconds });
-        Self { holder, lease_seconds, renewal: AbortOnDropHandle::new(tokio::spawn(renewal.in_current_span())) }
+        Self { holder, lease_seconds, renewal: AbortOnDropHandle::new(telemetry::spawn(renewal)) }
     }
 
     /// Begins to read a message.
@@ -104,7 +104,7 @@ impl Holder {
                 facts::Pop3UnlockFailed { error }.log();
             }
         };
-        tokio::spawn(releasing.in_current_span());
+        telemetry::spawn(releasing);
     }
 
     /// Renews three times a lease, also while a long message is sent; ends when the lock is lost.

@@ -7,6 +7,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use service_kit::metrics::register_latency;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "label values are in lower case")]
@@ -34,8 +35,7 @@ pub(crate) struct Metrics {
     connections_refused: Counter,
     logins: Family<Login, Counter>,
     /// From PASS to its reply.
-    #[expect(dead_code, reason = "connections use it with their new stream")]
-    pub(crate) login_seconds: Histogram,
+    login_seconds: Histogram,
     /// Calls of the store.
     pub(crate) store_call_seconds: Histogram,
     messages_retrieved: Counter,
@@ -98,7 +98,8 @@ impl Metrics {
         self.connections_refused.inc();
     }
 
-    pub(crate) fn login<T>(&self, outcome: &Result<T, OpenFailure>) {
+    pub(crate) fn login<T>(&self, outcome: &Result<T, OpenFailure>, took: Duration) {
+        self.login_seconds.observe(took.as_secs_f64());
         let outcome = match outcome {
             Ok(_) => LoginOutcome::ok,
             Err(OpenFailure::Authentication) => LoginOutcome::wrong_password,

@@ -3,10 +3,9 @@
 use crate::{gateway::Gateway, receive};
 use mail_net::{Closed, Io, LineStream, Place, StreamLimits};
 use mail_proto::smtp::{Reply, Session, SessionConfig, Step};
-use service_kit::shutdown::CancellationToken;
+use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
 use town_config::{Limits, Stack};
-use tracing::Instrument;
 
 /// How much is read at once.
 const READ_OCTETS: usize = 16 * 1024;
@@ -19,17 +18,16 @@ pub(crate) async fn serve(
     place: Place,
     shutdown: CancellationToken,
 ) {
-    let span = tracing::info_span!("smtp", %peer);
-    async move {
+    let span = |id: &_| tracing::info_span!("smtp", %peer, connection = %id);
+    let serving = async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
         let stream = LineStream::new(io, stream_limits(&stack.limits), gateway.clock.clone()).with_place(place);
         if let Err(error) = converse(&gateway, &stack, stream, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
-    }
-    .instrument(span)
-    .await;
+    };
+    telemetry::connection(span, serving).await;
 }
 
 async fn converse(
@@ -56,23 +54,31 @@ async fn converse(
             Err(closed) => return end(stream, closed).await,
         };
         match session.line(line.as_deref().map_err(|error| *error)) {
-            Step::Reply(reply) => stream.push(&reply),
+            Step::Reply(reply) => {
+                gateway.metrics.replied(&reply);
+                stream.push(&reply);
+            }
             Step::Close(reply) => {
                 close(stream, &reply).await;
                 return Ok(());
             }
             Step::CheckSender(path) => {
                 let verdict = gateway.policy.sender(peer.ip(), &path).await;
-                stream.push(&session.sender_checked(path, verdict));
+                let reply = session.sender_checked(path, verdict);
+                gateway.replied("MAIL", &reply);
+                stream.push(&reply);
             }
             Step::CheckRecipient(origin, path) => {
                 let verdict = gateway.policy.recipient(origin, path, session.declared_octets()).await;
-                stream.push(&session.recipient_checked(verdict));
+                let reply = session.recipient_checked(verdict);
+                gateway.replied("RCPT", &reply);
+                stream.push(&reply);
             }
             Step::ReceiveBody(go_ahead, envelope) => {
                 stream.push(&go_ahead);
                 match receive::receive(gateway, &mut stream, envelope, peer).await {
                     Ok(reply) => {
+                        gateway.replied("DATA", &reply);
                         session.body_received(&reply);
                         stream.push(&reply);
                     }

@@ -1,8 +1,13 @@
 //! What all connections of a gateway share.
 
-use crate::{metrics::Metrics, policy::Policy, submitter::Submitter};
+use crate::{
+    metrics::{Metrics, is_refusal},
+    policy::Policy,
+    submitter::Submitter,
+};
 use internal_api::StoreClient;
 use mail_net::Clock;
+use mail_proto::smtp::Reply;
 use town_config::LiveStack;
 
 /// What all connections of a gateway share.
@@ -13,4 +18,14 @@ pub(crate) struct Gateway {
     pub(crate) policy: Policy,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
+}
+
+impl Gateway {
+    /// Counts and logs the reply to a sender, a recipient or a message, if it is a refusal.
+    pub(crate) fn replied(&self, command: &str, reply: &Reply) {
+        self.metrics.replied(reply);
+        if is_refusal(reply) {
+            facts::SmtpRejected { command, code: reply.code(), reply: reply.on_one_line() }.log();
+        }
+    }
 }

@@ -31,7 +31,6 @@ pub(crate) struct Metrics {
     pub(crate) messages_refused: Counter,
     rejections: Family<Code, Counter>,
     /// From a message's final dot to its 250.
-    #[expect(dead_code, reason = "connections use it with their new stream")]
     pub(crate) accept_seconds: Histogram,
     /// Calls of the store, except those that wait for mail or for a client.
     pub(crate) store_call_seconds: Histogram,
@@ -81,11 +80,18 @@ impl Metrics {
         }
     }
 
-    /// Counts a refusal.
-    #[expect(dead_code, reason = "connections use it with their new stream")]
-    pub(crate) fn rejected(&self, reply: &Reply) {
+    /// Counts a reply, if it is a refusal.
+    pub(crate) fn replied(&self, reply: &Reply) {
+        if !is_refusal(reply) {
+            return;
+        }
         let code = u32::from(reply.code());
         let code = if REJECTION_CODES.contains(&code) { code } else { OTHER_CODE };
         self.rejections.get_or_create(&Code { code }).inc();
     }
+}
+
+/// Whether a reply refuses what was asked for, for now or for good (RFC 5321 §4.2.1).
+pub(crate) fn is_refusal(reply: &Reply) -> bool {
+    reply.code() >= 400
 }

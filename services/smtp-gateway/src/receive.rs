@@ -66,12 +66,20 @@ pub(crate) async fn receive(
             break;
         }
     }
+    let (started, recipients) = (gateway.clock.io.instant(), sink.submission.recipients.len());
     let outcome = sink.finish().await;
-    let counter = if outcome.is_ok() { &gateway.metrics.messages_accepted } else { &gateway.metrics.messages_refused };
-    counter.inc();
     Ok(match outcome {
-        Ok(accepted) => Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id)),
-        Err(reply) => reply,
+        Ok(accepted) => {
+            let took = gateway.clock.io.since(started);
+            gateway.metrics.messages_accepted.inc();
+            gateway.metrics.accept_seconds.observe(took.as_secs_f64());
+            facts::SmtpAccepted { message_id: accepted.id, recipients, octets, seconds: took }.log();
+            Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id))
+        }
+        Err(reply) => {
+            gateway.metrics.messages_refused.inc();
+            reply
+        }
     })
 }
 

@@ -116,7 +116,7 @@ facts! {
     }
     "pop3_gateway" {
         /// A user has logged in.
-        "pop3.login" INFO Pop3Login { messages: Count, seconds: Seconds }
+        "pop3.login" INFO Pop3Login { messages: Count }
         /// The user is unknown, or the password is wrong.
         "pop3.login_refused" WARN Pop3LoginRefused {}
         /// Another session has the maildrop.

@@ -111,11 +111,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ProbeError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, ProbeError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -179,10 +175,12 @@ fn parsed(path: &[&str], value: &str) -> Result<File, toml::de::Error> {
 
 /// Whether a text or a list of texts there has to be a duration.
 fn is_duration(path: &[&str]) -> bool {
-    let refused = |value| parsed(path, value).err().is_some_and(|error| {
-        let said = error.to_string();
-        said.contains("is no duration") || said.contains("is no lease")
-    });
+    let refused = |value| {
+        parsed(path, value).err().is_some_and(|error| {
+            let said = error.to_string();
+            said.contains("is no duration") || said.contains("is no lease")
+        })
+    };
     refused("\"soon\"") || refused("[\"soon\"]") || refused("\"0s\"")
 }
 
@@ -225,7 +223,16 @@ fn every_documented_default_is_the_default() {
         let with_default = parsed(&path, value).unwrap_or_else(|error| panic!("{key} = {value}: {error}"));
         assert_eq!(format!("{with_default:?}"), format!("{default:?}"), "{key}");
     }
-    let words = ["", "required", "no limit", "for ever", "as above", "as `quota`", "those of its accounts", "the server's name"];
+    let words = [
+        "",
+        "required",
+        "no limit",
+        "for ever",
+        "as above",
+        "as `quota`",
+        "those of its accounts",
+        "the server's name",
+    ];
     let others: Vec<_> = documented().into_values().filter(|[_, cell, _]| words.contains(cell)).collect();
     assert_eq!(values + others.len(), documented().len(), "a default is a value or one of {words:?}");
 }
