@@ -115,9 +115,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             clock: clock.clone(),
             shutdown: shutdown.clone(),
         };
+        let (api, description) = api::routes(Arc::new(api));
         let service = HttpService {
-            api: api::routes(Arc::new(api)),
-            description: api::description(),
+            api,
+            description,
             metrics: Arc::new(registry),
             readiness: readiness(store.clone()),
             token,

@@ -8,11 +8,11 @@ use crate::{
 use axum::{
     Json, Router,
     extract::{Query, State, rejection::QueryRejection},
-    routing::get,
 };
 use internal_api::{Problem, ProblemKind, RecordType, Records, Resolution, ResolveQuery};
 use town_config::zone::{Lookup, absolute_name};
 use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone)]
 struct Resolver {
@@ -20,19 +20,16 @@ struct Resolver {
     metrics: Metrics,
 }
 
-pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> Router {
-    Router::new().route("/v1/resolve", get(resolve)).with_state(Resolver { zone, metrics })
-}
+#[derive(utoipa::OpenApi)]
+#[openapi(info(title = "pseudo-dns", description = "MX and P records of the town"), components(schemas(RecordType)))]
+struct Frame;
 
-pub(crate) fn description() -> OpenApi {
-    #[derive(utoipa::OpenApi)]
-    #[openapi(
-        info(title = "pseudo-dns", description = "MX and P records of the town"),
-        paths(resolve),
-        components(schemas(RecordType))
-    )]
-    struct Description;
-    Description::openapi()
+/// The route, and its description for machines.
+pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> (Router, OpenApi) {
+    OpenApiRouter::with_openapi(Frame::openapi())
+        .routes(routes!(resolve))
+        .with_state(Resolver { zone, metrics })
+        .split_for_parts()
 }
 
 /// The records of one type under a name.

@@ -109,9 +109,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     let mut registry = service_kit::metrics::registry("pseudo-dns");
     let metrics = Metrics::register(&mut registry);
+    let (api, description) = http::api(zone.clone(), metrics.clone());
     let service = HttpService {
-        api: http::api(zone.clone(), metrics.clone()),
-        description: http::description(),
+        api,
+        description,
         metrics: Arc::new(registry),
         // There is a zone from here on, whatever happens to the file.
         readiness: always_ready(),

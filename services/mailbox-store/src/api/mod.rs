@@ -13,18 +13,13 @@ mod sessions;
 mod transactions;
 
 pub(crate) use events::EVENT_STREAMS;
-pub(crate) use openapi::description;
 
 use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{Accounts, Events, Maildrops, Messages, Queue, StoreError},
 };
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post, put},
-};
+use axum::{Router, extract::DefaultBodyLimit};
 use internal_api::{Problem, ProblemKind};
 use mail_net::Clock;
 use mail_proto::Domain;
@@ -32,6 +27,11 @@ use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use town_config::{LEASE_SECONDS, LiveStack};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 /// The largest JSON body; only a maildrop's update is larger.
 const JSON_OCTETS: usize = 64 * 1024;
@@ -77,34 +77,35 @@ impl Api {
     }
 }
 
-/// All routes. Each handler's documentation says what it does; `/v1/openapi.json` says it to machines.
-pub(crate) fn routes(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/mailboxes", get(mailboxes::list))
-        .route("/v1/mailboxes/{address}", get(mailboxes::show))
-        .route("/v1/mailboxes/{address}/messages", get(mailboxes::messages))
-        .route("/v1/mailboxes/{address}/messages/{id}/raw", get(mailboxes::raw))
-        .route("/v1/mailboxes/{address}/sessions", post(sessions::open))
-        .route("/v1/mailboxes/{address}/sessions/{session}", put(sessions::renew).delete(sessions::close))
-        .route(
-            "/v1/mailboxes/{address}/sessions/{session}/update",
-            post(sessions::update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)),
-        )
-        .route("/v1/messages", get(messages::list).post(messages::submit))
-        .route("/v1/messages/batch", post(batches::submit).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
-        .route("/v1/messages/{id}", get(messages::show))
-        .route("/v1/messages/{id}/raw", get(messages::raw))
-        .route("/v1/messages/{id}/events", get(events::of_message))
-        .route("/v1/events", get(events::list))
-        .route("/v1/transactions/{name}", get(transactions::show))
-        .route("/v1/queue", get(queue::list))
-        .route("/v1/queue/flush", post(queue::flush))
-        .route("/v1/queue/claims", post(queue::claim))
-        .route("/v1/queue/claims/{lease}", put(queue::renew))
-        .route("/v1/queue/claims/{lease}/settlements", post(queue::settle))
-        .route("/v1/queue/settlements", post(batches::settle).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
+/// All routes, and their description for machines. Each handler's attribute has its method and path, so that no route is
+/// without a description.
+pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
+    let batch = || DefaultBodyLimit::max(BATCH_OCTETS);
+    let routes = OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(mailboxes::list))
+        .routes(routes!(mailboxes::show))
+        .routes(routes!(mailboxes::messages))
+        .routes(routes!(mailboxes::raw))
+        .routes(routes!(sessions::open))
+        .routes(routes!(sessions::renew, sessions::close))
+        .routes(routes!(sessions::update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)))
+        .routes(routes!(messages::list, messages::submit))
+        .routes(routes!(batches::submit).layer(batch()))
+        .routes(routes!(messages::show))
+        .routes(routes!(messages::raw))
+        .routes(routes!(events::of_message))
+        .routes(routes!(events::list))
+        .routes(routes!(transactions::show))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::flush))
+        .routes(routes!(queue::claim))
+        .routes(routes!(queue::renew))
+        .routes(routes!(queue::settle))
+        .routes(routes!(batches::settle).layer(batch()))
         .layer(DefaultBodyLimit::max(JSON_OCTETS))
-        .with_state(api)
+        .with_state(api);
+    let (router, description) = routes.split_for_parts();
+    (router, openapi::complete(description))
 }
 
 fn lease(seconds: u32) -> Result<Duration, Problem> {
