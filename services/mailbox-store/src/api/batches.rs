@@ -6,7 +6,11 @@ use super::{
     extract::{self, invalid},
 };
 use crate::store::MessageStream;
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::{DefaultBodyLimit, State},
+    http::HeaderMap,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
 use internal_api::{
@@ -15,6 +19,20 @@ use internal_api::{
 };
 use std::{convert::Infallible, sync::Arc};
 use tracing::{Instrument, Span};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
+
+/// 64 messages of 64 KiB with a thousand recipients each.
+const BATCH_OCTETS: usize = 32 * 1024 * 1024;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(submit).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
+        .routes(routes!(settle).layer(DefaultBodyLimit::max(BATCH_OCTETS)))
+}
 
 /// Submits several messages, each for itself: a `BatchItem` as one line of JSON, a LF, as many octets as it says, and so
 /// on. Returns their outcomes in their order; all that are accepted are durable then.

@@ -20,6 +20,7 @@ use internal_api::{Event, EventPage, EventPosition, MessageEvents, MessageId, Pr
 use serde::Deserialize;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How many callers may stream events at once.
 pub(crate) const EVENT_STREAMS: usize = 64;
@@ -45,6 +46,13 @@ pub(super) struct EventsQuery {
     after: Option<String>,
     limit: Option<u32>,
     wait: Option<u32>,
+}
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(of_message))
+        .routes(routes!(list))
 }
 
 /// What happened to messages, in the order of commits. A caller that asks for `text/event-stream` gets a stream that does

@@ -8,6 +8,16 @@ use crate::store::StoredMessage;
 use axum::{Json, extract::State};
 use internal_api::{MailboxPage, MailboxSummary, MaildropPage, MessageId, Problem, text};
 use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(messages))
+        .routes(routes!(raw))
+}
 
 /// The mailboxes here, by address.
 #[utoipa::path(

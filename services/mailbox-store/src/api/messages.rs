@@ -9,6 +9,15 @@ use crate::store::StoredMessage;
 use axum::{Json, extract::State, http::StatusCode};
 use internal_api::{Accepted, Message, MessageId, MessagePage, Problem, Submission, text};
 use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, submit))
+        .routes(routes!(show))
+        .routes(routes!(raw))
+}
 
 /// Submits a message: a line of JSON (a `Submission`), ended by LF, then the message's octets.
 #[utoipa::path(

@@ -28,17 +28,10 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use town_config::{LEASE_SECONDS, LiveStack};
 use utoipa::openapi::OpenApi;
-use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt},
-    routes,
-};
+use utoipa_axum::router::OpenApiRouter;
 
-/// The largest JSON body; only a maildrop's update is larger.
+/// The largest body, except of routes that say otherwise.
 const JSON_OCTETS: usize = 64 * 1024;
-/// Enough to delete a million messages at once.
-const UPDATE_OCTETS: usize = 32 * 1024 * 1024;
-/// 64 messages of 64 KiB with a thousand recipients each.
-const BATCH_OCTETS: usize = 32 * 1024 * 1024;
 
 /// The most that gateways add to a message.
 const TRACE_OCTETS: u64 = 64 * 1024;
@@ -77,31 +70,17 @@ impl Api {
     }
 }
 
-/// All routes, and their description for machines. Each handler's attribute has its method and path, so that no route is
-/// without a description.
+/// All routes, and their description for machines. Each module has the routes of one noun; a handler's attribute has its
+/// method and path, so that no route is without a description.
 pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
-    let batch = || DefaultBodyLimit::max(BATCH_OCTETS);
     let routes = OpenApiRouter::with_openapi(openapi::frame())
-        .routes(routes!(mailboxes::list))
-        .routes(routes!(mailboxes::show))
-        .routes(routes!(mailboxes::messages))
-        .routes(routes!(mailboxes::raw))
-        .routes(routes!(sessions::open))
-        .routes(routes!(sessions::renew, sessions::close))
-        .routes(routes!(sessions::update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)))
-        .routes(routes!(messages::list, messages::submit))
-        .routes(routes!(batches::submit).layer(batch()))
-        .routes(routes!(messages::show))
-        .routes(routes!(messages::raw))
-        .routes(routes!(events::of_message))
-        .routes(routes!(events::list))
-        .routes(routes!(transactions::show))
-        .routes(routes!(queue::list))
-        .routes(routes!(queue::flush))
-        .routes(routes!(queue::claim))
-        .routes(routes!(queue::renew))
-        .routes(routes!(queue::settle))
-        .routes(routes!(batches::settle).layer(batch()))
+        .merge(mailboxes::routes())
+        .merge(sessions::routes())
+        .merge(messages::routes())
+        .merge(batches::routes())
+        .merge(events::routes())
+        .merge(transactions::routes())
+        .merge(queue::routes())
         .layer(DefaultBodyLimit::max(JSON_OCTETS))
         .with_state(api);
     let (router, description) = routes.split_for_parts();

@@ -22,6 +22,7 @@ use internal_api::{
 use jiff::Timestamp;
 use mail_net::Clock;
 use std::{future, sync::Arc, time::Duration};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How long a waiting worker goes without looking: leases of dead workers run out without notice.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -32,6 +33,16 @@ const BODIES_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a failure message may be, however small the messages are that this store takes: a thousand
 /// recipients, each with what their server said.
 const FAILURE_MESSAGE_OCTETS: u64 = 4 * 1024 * 1024;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(flush))
+        .routes(routes!(claim))
+        .routes(routes!(renew))
+        .routes(routes!(settle))
+}
 
 /// What waits to be relayed, by message and recipient.
 #[utoipa::path(

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::{Maildrops, StoreError};
 use axum::{
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode},
 };
 use internal_api::{
@@ -17,10 +17,25 @@ use mail_net::IoClock;
 use mail_proto::Mailbox;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 /// How often it is tried to unlock a maildrop after its UPDATE has failed, and how long is waited in between.
 const UNLOCK_TRIES: u32 = 600;
 const UNLOCK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Enough to delete a million messages at once.
+const UPDATE_OCTETS: usize = 32 * 1024 * 1024;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(open))
+        .routes(routes!(renew, close))
+        .routes(routes!(update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)))
+}
 
 /// Logs in, locks the maildrop and lists it. A repeat under the same name returns the same lock.
 #[utoipa::path(

@@ -4,6 +4,13 @@ use super::{Api, extract::Path};
 use axum::{Json, extract::State};
 use internal_api::{Accepted, Problem, ProblemKind, Submission};
 use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(show))
+}
 
 /// The outcome of the submission that this transaction has named. Known for a day. A submission that still arrives is
 /// not known yet.
