@@ -50,9 +50,7 @@ pub(super) struct EventsQuery {
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(of_message))
-        .routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(of_message)).routes(routes!(list))
 }
 
 /// What happened to messages, in the order of commits. A caller that asks for `text/event-stream` gets a stream that does

@@ -12,11 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(show))
-        .routes(routes!(messages))
-        .routes(routes!(raw))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(messages)).routes(routes!(raw))
 }
 
 /// The mailboxes here, by address.

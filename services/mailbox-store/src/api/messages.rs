@@ -13,10 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(list, submit))
-        .routes(routes!(show))
-        .routes(routes!(raw))
+    OpenApiRouter::new().routes(routes!(list, submit)).routes(routes!(show)).routes(routes!(raw))
 }
 
 /// Submits a message: a line of JSON (a `Submission`), ended by LF, then the message's octets.

@@ -8,8 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(show))
 }
 
 /// The outcome of the submission that this transaction has named. Known for a day. A submission that still arrives is
