@@ -1,6 +1,7 @@
 //! What a native town logs, and what it does on signals.
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use service_kit::cli;
 use std::{
     fs::{self, File},
@@ -10,7 +11,7 @@ use std::{
 };
 use tokio::process::{Child, Command};
 use town_config::PortKey;
-use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, binaries, eventually, memory_kib};
+use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Site, USR, USR1, binaries, eventually, memory_kib};
 
 /// `mailtown` as a process; it is killed when this is dropped.
 pub(crate) struct NativeTown {
@@ -151,4 +152,37 @@ async fn sighup_stops_nobody() {
     town.signal(Signal::HUP);
     town.logged(&["service.reload", "SIGHUP"]).await;
     town.ready().await;
+}
+
+/// What a program finds in the lines of a town: one message, over both of its hops, by its ids.
+#[tokio::test]
+async fn one_message_can_be_followed_by_its_ids() {
+    let mut command = Command::new(binaries::path("mailtown"));
+    command.args(["--log", "info,mailbox_store=debug", "--log-format", "json"]);
+    let town = NativeTown::run(Plan::default().write(), command).await;
+    town.site.send(USR1, &[USR], b"Subject: followed\r\n\r\nsecret body\r\n").await;
+    assert_eq!(town.site.mail_of(USR, 1).await.len(), 1);
+    let lines = eventually("the message was relayed", PATIENCE, async || {
+        let log = fs::read_to_string(town.log()).unwrap();
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter().any(|line| line["fact"] == "relay.relayed").then_some(lines)
+    })
+    .await;
+    let facts = |name: &str, server: &str| {
+        let is_it = |line: &&Value| line["fact"] == name && line["server"] == server;
+        lines.iter().filter(is_it).collect::<Vec<_>>()
+    };
+    for server in [EXMAIL, GMAIL] {
+        let (accepted, submitted) = (facts("smtp.accepted", server), facts("store.submitted", server));
+        assert_eq!((accepted.len(), submitted.len()), (1, 1), "{lines:#?}");
+        for field in ["connection", "message_id"] {
+            assert_eq!(accepted[0][field], submitted[0][field], "{field}");
+        }
+        assert_eq!(accepted[0]["connection"].as_str().unwrap().len(), 12);
+        assert!(accepted[0]["peer"].is_string() && accepted[0]["seconds"].is_number(), "{:?}", accepted[0]);
+    }
+    let relayed = facts("relay.relayed", EXMAIL);
+    assert_eq!(relayed[0]["message_id"], facts("smtp.accepted", EXMAIL)[0]["message_id"]);
+    let log = fs::read_to_string(town.log()).unwrap();
+    assert!(!log.contains("secret body"), "no body: {log}");
 }
