@@ -10,6 +10,7 @@ use crate::{
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
 use mail_net::{Clock, MemoryListener, MemoryNetwork};
 use mail_proto::{Mailbox, ReversePath, dot::DotDecoder, smtp::MailParameters};
+use prometheus_client::registry::Registry;
 use service_kit::shutdown::CancellationToken;
 use std::path::Path;
 use tokio::time::Instant;
@@ -43,7 +44,8 @@ impl Fixture {
             token: None,
             clock: Clock::system(),
         };
-        let context = Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::default());
+        let context =
+            Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::register(&mut Registry::default()));
         let places = Arc::new(Places::new(Clock::system().io));
         let place = places.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
         let exchange = Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned() };
