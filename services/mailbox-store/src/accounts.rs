@@ -73,7 +73,7 @@ pub(crate) struct Accounts {
     changed: Notify,
     /// Held while accounts are written: a hash that was computed for an earlier configuration must not replace a newer one.
     writing: AsyncMutex<()>,
-    io: IoClock,
+    pub(crate) io: IoClock,
 }
 
 impl Accounts {

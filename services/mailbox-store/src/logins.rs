@@ -8,10 +8,7 @@ use crate::{
 };
 use mail_proto::Mailbox;
 use moka::sync::Cache;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 /// How many verified logins are remembered, and for how long.
 const REMEMBERED: u64 = 10_000;
@@ -33,9 +30,10 @@ impl Logins {
 
     /// Whether there is such an account and this is its password.
     pub(crate) async fn verify(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
-        let started = Instant::now();
+        let io = self.accounts.io;
+        let started = io.instant();
         let fits = self.check(store, address, password).await?;
-        self.metrics.login_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.login_seconds.observe(io.since(started).as_secs_f64());
         self.metrics.count_login(fits);
         Ok(fits)
     }

@@ -1,12 +1,9 @@
 //! What the clients of the internal API share.
 
 use crate::{CONNECTION_HEADER, ConnectionId, Problem, ProblemKind};
+use mail_net::IoClock;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After so long without an answer from its machine a service counts as gone, and the next call looks for another
@@ -97,12 +94,12 @@ impl Endpoint {
         Self { observer: Some(Observer(Arc::new(observer))), ..self }
     }
 
-    /// Sends as [`send`] does, and tells the observer how long it took.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
-        let started = Instant::now();
+    /// Sends as [`send`] does, and tells the observer how long it took by this clock.
+    pub(crate) async fn send(&self, request: RequestBuilder, io: IoClock) -> Result<Response, ApiError> {
+        let started = io.instant();
         let answer = send(request).await;
         if let Some(Observer(observe)) = &self.observer {
-            observe(started.elapsed());
+            observe(io.since(started));
         }
         answer
     }

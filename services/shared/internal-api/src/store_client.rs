@@ -46,7 +46,7 @@ impl StoreClient {
     /// [`ApiError`] when the store gives no usable answer.
     pub async fn mailbox(&self, address: &Mailbox) -> Result<Option<MailboxSummary>, ApiError> {
         let request = self.endpoint.request(Method::GET, &["v1", "mailboxes", &address.to_string()]);
-        match self.endpoint.send(request).await {
+        match self.send(request).await {
             Ok(response) => Ok(Some(response.json().await?)),
             Err(error) if error.kind() == Some(ProblemKind::MailboxUnknown) => Ok(None),
             Err(error) => Err(error),
@@ -83,7 +83,7 @@ impl StoreClient {
         let request = self.endpoint.streaming(Method::POST, &["v1", "messages", "batch"]).timeout(COMMIT_TIMEOUT);
         let request = request.header(header::CONTENT_TYPE, BATCH_MEDIA_TYPE).body(body.freeze());
         let request = request.header(CONNECTION_HEADER, connections.join(","));
-        Ok(self.endpoint.send(request).await?.json().await?)
+        Ok(self.send(request).await?.json().await?)
     }
 
     /// Submits a message that is still arriving. An error from `message` abandons it: nothing is stored.
@@ -111,7 +111,7 @@ impl StoreClient {
     /// # Errors
     /// [`ApiError`].
     pub async fn transaction(&self, name: &str) -> Result<Option<Accepted>, ApiError> {
-        match self.endpoint.send(self.endpoint.request(Method::GET, &["v1", "transactions", name])).await {
+        match self.send(self.endpoint.request(Method::GET, &["v1", "transactions", name])).await {
             Ok(response) => Ok(Some(response.json().await?)),
             Err(error) if error.kind() == Some(ProblemKind::TransactionUnknown) => Ok(None),
             Err(error) => Err(error),
@@ -134,8 +134,12 @@ impl StoreClient {
         self.raw(&["v1", "mailboxes", &address.to_string(), "messages", &id.to_string(), "raw"]).await
     }
 
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ApiError> {
+        self.endpoint.send(request, self.io).await
+    }
+
     async fn raw(&self, path: &[&str]) -> Result<RawMessage, ApiError> {
-        let answer = self.io.timeout(READ_TIMEOUT, self.endpoint.send(self.endpoint.streaming(Method::GET, path)));
+        let answer = self.io.timeout(READ_TIMEOUT, self.send(self.endpoint.streaming(Method::GET, path)));
         match answer.await {
             Ok(response) => Ok(RawMessage(Octets::Arriving(response?, self.io))),
             Err(_) => Err(silent()),
@@ -148,7 +152,7 @@ impl StoreClient {
     /// [`ApiError`] with [`ProblemKind::AuthenticationFailed`] or [`ProblemKind::MaildropInUse`] among others.
     pub async fn open_session(&self, address: &Mailbox, open: &OpenSession) -> Result<MaildropSession, ApiError> {
         let request = self.endpoint.request(Method::POST, &["v1", "mailboxes", &address.to_string(), "sessions"]);
-        Ok(self.endpoint.send(request.json(open)).await?.json().await?)
+        Ok(self.send(request.json(open)).await?.json().await?)
     }
 
     /// Opens and locks a maildrop for a session of this name.
@@ -163,7 +167,7 @@ impl StoreClient {
         open: &OpenSession,
     ) -> Result<MaildropSession, ApiError> {
         let request = self.endpoint.request(Method::POST, &["v1", "mailboxes", &address.to_string(), "sessions"]);
-        Ok(self.endpoint.send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
+        Ok(self.send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
     }
 
     /// Keeps the lock of a maildrop.
@@ -172,7 +176,7 @@ impl StoreClient {
     /// [`ApiError`] with [`ProblemKind::LeaseLost`] once another may have it.
     pub async fn renew_session(&self, address: &Mailbox, session: &str, renewal: Renewal) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session];
-        self.endpoint.send(self.endpoint.request(Method::PUT, &path).json(&renewal)).await.map(drop)
+        self.send(self.endpoint.request(Method::PUT, &path).json(&renewal)).await.map(drop)
     }
 
     /// Deletes all of these messages or none, and unlocks the maildrop.
@@ -188,7 +192,7 @@ impl StoreClient {
     ) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session, "update"];
         let request = self.endpoint.streaming(Method::POST, &path).timeout(UPDATE_TIMEOUT);
-        self.endpoint.send(request.json(update)).await.map(drop)
+        self.send(request.json(update)).await.map(drop)
     }
 
     /// Unlocks a maildrop and deletes nothing.
@@ -197,7 +201,7 @@ impl StoreClient {
     /// [`ApiError`].
     pub async fn close_session(&self, address: &Mailbox, session: &str) -> Result<(), ApiError> {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions", session];
-        self.endpoint.send(self.endpoint.request(Method::DELETE, &path)).await.map(drop)
+        self.send(self.endpoint.request(Method::DELETE, &path)).await.map(drop)
     }
 
     /// Claims queued messages of one domain that are due; `None` when none were within the time asked for.
@@ -222,10 +226,7 @@ impl StoreClient {
     /// # Errors
     /// [`ApiError`] with [`ProblemKind::LeaseLost`] once another may have it.
     pub async fn renew_claim(&self, lease: &str, renewal: Renewal) -> Result<(), ApiError> {
-        self.endpoint
-            .send(self.endpoint.request(Method::PUT, &["v1", "queue", "claims", lease]).json(&renewal))
-            .await
-            .map(drop)
+        self.send(self.endpoint.request(Method::PUT, &["v1", "queue", "claims", lease]).json(&renewal)).await.map(drop)
     }
 
     /// Says what became of claimed recipients of one message. `failure_message` holds the octets that go
@@ -240,7 +241,7 @@ impl StoreClient {
             .streaming(Method::POST, &["v1", "queue", "claims", lease, "settlements"])
             .timeout(COMMIT_TIMEOUT)
             .header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE);
-        self.endpoint.send(request.body(body)).await.map(drop)
+        self.send(request.body(body)).await.map(drop)
     }
 
     /// Settles several messages, each for itself, in one round trip; returns the results in their order.
@@ -249,7 +250,7 @@ impl StoreClient {
     /// [`ApiError`], for all of them.
     pub async fn settle_batch(&self, settlements: &[ClaimSettlement]) -> Result<Vec<SettlementOutcome>, ApiError> {
         let request = self.endpoint.streaming(Method::POST, &["v1", "queue", "settlements"]).timeout(COMMIT_TIMEOUT);
-        Ok(self.endpoint.send(request.json(settlements)).await?.json().await?)
+        Ok(self.send(request.json(settlements)).await?.json().await?)
     }
 }
 

@@ -17,7 +17,7 @@ use mail_proto::{Domain, smtp::Reply};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How many broken connections a claim survives: then the rest of it waits for its next attempt.
@@ -115,9 +115,9 @@ impl Sender<'_> {
             let mail = Outgoing { message: delivery.message, recipients, body };
             let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
             let transaction = async {
-                let started = Instant::now();
+                let started = context.clock.io.instant();
                 let sent = connection.transact(context, place, mail).await;
-                context.metrics.attempt_seconds.observe(started.elapsed().as_secs_f64());
+                context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
                 sent
             };
             let (sent, ()) = tokio::join!(transaction, settled);

@@ -9,10 +9,7 @@ use super::{
 };
 use crate::store::{Result, StoreError, Submitted};
 use futures_util::FutureExt;
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -125,8 +122,8 @@ async fn commit(database: Arc<Database>, group: Vec<Job>) {
 
 /// Commits these together; returns in their order.
 pub(super) async fn submit_all(database: &Database, incoming: &[Incoming]) -> Result<Vec<Submitted>> {
-    let started = Instant::now();
+    let started = database.io().instant();
     let submitted = database.write(incoming, |tx, incoming| submit(tx, incoming).boxed()).await?;
-    database.metrics().commit_seconds.observe(started.elapsed().as_secs_f64());
+    database.metrics().commit_seconds.observe(database.io().since(started).as_secs_f64());
     Ok(submitted)
 }

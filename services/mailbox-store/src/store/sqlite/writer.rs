@@ -22,7 +22,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread::{self, JoinHandle},
-    time::Instant,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -345,10 +344,11 @@ impl WriterThread {
     }
 
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let started = Instant::now();
+        let io = self.context.clock.io;
+        let started = io.instant();
         match self.apply(&mut group) {
             Ok(effects) => {
-                self.context.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                self.context.metrics.commit_seconds.observe(io.since(started).as_secs_f64());
                 let removed_files = self.publish(effects);
                 group.into_iter().for_each(|job| job.answer(Ok(())));
                 removed_files.iter().for_each(|name| self.context.bodies.remove(name));
