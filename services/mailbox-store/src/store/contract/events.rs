@@ -233,7 +233,7 @@ pub(crate) async fn many_deletions_are_told_each(fixture: Fixture) {
 /// However many write at once: who follows the events sees each once, in the order in which they are read afterwards,
 /// and nothing appears before what was read already.
 pub(crate) async fn events_come_in_the_order_of_commits(fixture: Fixture) {
-    let (writers, each) = (12, 5);
+    let (writers, each) = (6, 4);
     let settle_all = async |claim: Claim| {
         for message in &claim.messages {
             let recipients: Vec<_> = message.recipients.iter().map(|of| of.mailbox.to_string()).collect();
