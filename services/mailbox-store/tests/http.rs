@@ -236,7 +236,7 @@ async fn a_login_tells_nothing_but_whether_it_is_right() {
     assert_eq!(problem(no_address.send().await.unwrap()).await, ProblemKind::AuthenticationFailed);
     server.client.open_session(&mailbox("b@local.test"), &open("pass b")).await.unwrap();
     assert_eq!(server.metric("mailtown_store_logins_total{outcome=\"refused\"}").await, "5");
-    assert_eq!(server.metric("mailtown_store_logins_total{outcome=\"Accepted\"}").await, "1");
+    assert_eq!(server.metric("mailtown_store_logins_total{outcome=\"accepted\"}").await, "1");
 }
 
 #[tokio::test]

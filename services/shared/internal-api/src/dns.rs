@@ -18,6 +18,7 @@ pub enum RecordType {
 
 /// The query of `GET /v1/resolve`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ResolveQuery {
     /// A domain name, with or without its final dot, in any case.
