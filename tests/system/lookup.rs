@@ -14,7 +14,7 @@ async fn queries(site: &Site) -> BTreeMap<String, u64> {
     let metrics = site.call(Method::GET, EXMAIL, PortKey::DnsHttp, "/metrics").await.text().await.unwrap();
     let count = |line: &str| {
         let (labels, count) = line.strip_prefix("mailtown_dns_queries_total{")?.split_once("} ")?;
-        Some((labels.to_owned(), count.parse().unwrap()))
+        Some((labels.to_owned(), count.parse().unwrap())).filter(|(_, count)| *count > 0)
     };
     metrics.lines().filter_map(count).collect()
 }
