@@ -10,10 +10,13 @@ mod events;
 mod fields;
 mod frame;
 mod id;
+mod mailboxes;
+mod maildrops;
+mod messages;
 mod problem;
+mod queue;
 pub mod room;
 mod store_client;
-mod store_types;
 pub mod text;
 
 pub use client::{ApiError, Endpoint};
@@ -22,6 +25,15 @@ pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
 pub use id::MessageId;
+pub use mailboxes::{MailboxPage, MailboxSummary};
+pub use maildrops::{
+    DeliveredMessage, MaildropEntry, MaildropPage, MaildropSession, MaildropUpdate, OpenSession, Renewal,
+    SESSION_NAME_HEADER,
+};
+pub use messages::{Accepted, BatchItem, BatchOutcome, Message, MessagePage, Submission};
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
+pub use queue::{
+    Claim, ClaimRequest, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, Flushed, Outcome, QueueEntry,
+    QueuePage, RecipientOutcome, Settlement, SettlementOutcome,
+};
 pub use store_client::{BroughtClaim, RawMessage, StoreClient};
-pub use store_types::*;

@@ -1,0 +1,82 @@
+//! Maildrops: the sessions of POP3 (RFC 1939 §3), and what people see of them.
+
+use crate::{MessageId, fields, text};
+use jiff::Timestamp;
+use mail_proto::ReversePath;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A message as it stands in a maildrop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropEntry {
+    /// The message's id, which is also its UIDL.
+    pub id: MessageId,
+    /// The octets that a reader of this maildrop gets, `Return-Path:` included where there is one.
+    pub octets: u64,
+}
+
+/// One page of `GET /v1/mailboxes/{address}/messages`, in order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropPage {
+    /// The messages of this page.
+    pub messages: Vec<DeliveredMessage>,
+    /// Pass this as `after` to read on; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<MessageId>,
+}
+
+/// A message in a maildrop, for people who look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveredMessage {
+    /// The message's id, which is also its UIDL.
+    pub id: MessageId,
+    /// The octets that a reader of this maildrop gets.
+    pub octets: u64,
+    /// The reverse-path it came with, in angle brackets.
+    #[schema(value_type = text::ReversePath)]
+    pub reverse_path: ReversePath,
+    /// When it was committed.
+    #[schema(value_type = String, format = DateTime)]
+    pub received_at: Timestamp,
+}
+
+/// The request header with which a caller names the session that it opens. It can then close the session also when it
+/// never got an answer. An older store ignores it and chooses the name.
+pub const SESSION_NAME_HEADER: &str = "mailtown-session";
+
+/// Opens a maildrop (`POST /v1/mailboxes/{address}/sessions`).
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct OpenSession {
+    /// The user's password.
+    #[schema(format = Password)]
+    pub password: String,
+    /// How long the lock lives unless it is renewed.
+    #[schema(minimum = 1, maximum = 3600)]
+    #[serde(deserialize_with = "fields::whole_number")]
+    pub lease_seconds: u32,
+}
+
+/// A maildrop, locked, as it stood when it was opened (RFC 1939 §4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropSession {
+    /// Names the lock.
+    pub session: String,
+    /// The messages in order of arrival: the first is number 1.
+    pub messages: Vec<MaildropEntry>,
+}
+
+/// Keeps a lock alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Renewal {
+    /// How long from now the lease lives unless it is renewed again.
+    #[schema(minimum = 1, maximum = 3600)]
+    #[serde(deserialize_with = "fields::whole_number")]
+    pub lease_seconds: u32,
+}
+
+/// The UPDATE state (RFC 1939 §6): deletes all of these or none, and unlocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropUpdate {
+    /// The messages marked as deleted.
+    pub delete: Vec<MessageId>,
+}
