@@ -1,6 +1,6 @@
 //! Why a connection to an exchange is of no more use.
 
-use super::{places::Interruption, route::Exchange, verdict::Verdict};
+use super::{route::Exchange, slots::Interruption, verdict::Verdict};
 use internal_api::{ApiError, ProblemKind};
 use mail_proto::smtp::Reply;
 use std::{io, sync::Arc};

@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    places::{Place, Places},
+    slots::{DomainSlot, DomainSlots},
     smtp_client::Connection,
     worker,
 };
@@ -35,19 +35,19 @@ const STORE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_s
 /// Relays until `shutdown`, then finishes the transactions under way, [`GRACE`] at most.
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let context = Arc::new(context);
-    let places = Arc::new(Places::new(context.clock.io));
+    let slots = Arc::new(DomainSlots::new(context.clock.io));
     let tasks = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let mut pause = STORE_PAUSE[0];
     let mut looked_in_vain = None;
-    while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &places, &mut looked_in_vain)).await {
+    while let Some(claimed) = shutdown.run_until_cancelled(next(&context, &slots, &mut looked_in_vain)).await {
         match claimed {
             Ok(claim) => {
                 pause = STORE_PAUSE[0];
                 let Some(brought) = claim else { continue };
                 let domain = brought.claim.domain.clone();
-                let place = places.begin(&brought.claim.domain, &context.stack.current().relay, &shutdown);
-                let task = relay(Arc::clone(&context), place, brought, shutdown.clone());
+                let slot = slots.begin(&brought.claim.domain, &context.stack.current().relay, &shutdown);
+                let task = relay(Arc::clone(&context), slot, brought, shutdown.clone());
                 let task =
                     telemetry::connection(move |id| tracing::info_span!("relay", connection = %id, %domain), task);
                 tasks.spawn(cut_off.clone().run_until_cancelled_owned(task.in_current_span()));
@@ -70,15 +70,15 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     }
 }
 
-async fn relay(context: Arc<Context>, place: Place, brought: BroughtClaim, shutdown: CancellationToken) {
+async fn relay(context: Arc<Context>, slot: DomainSlot, brought: BroughtClaim, shutdown: CancellationToken) {
     let domain = brought.claim.domain.clone();
-    // Connections that are parked count as well.
-    let room = context.stack.current().relay.connections.saturating_sub(place.total());
-    join_all(context.parked.make_room(&domain, room).into_iter().map(Connection::quit)).await;
-    match worker::work(&context, &place, brought).await {
+    // Connections that are kept count as well.
+    let room = context.stack.current().relay.connections.saturating_sub(slot.total());
+    join_all(context.pool.make_room(&domain, room).into_iter().map(Connection::quit)).await;
+    match worker::work(&context, &slot, brought).await {
         Some(connection) if connection.transactions() < KEPT_TRANSACTIONS => {
-            drop(place);
-            context.parked.keep(domain, connection, context.clock.io, &shutdown).await;
+            drop(slot);
+            context.pool.keep(domain, connection, context.clock.io, &shutdown).await;
         }
         Some(connection) => connection.quit().await,
         None => {}
@@ -94,15 +94,15 @@ struct VainLook {
 /// The next claim; `None` when there was none and it is time to ask again.
 async fn next(
     context: &Context,
-    places: &Places,
+    slots: &DomainSlots,
     looked_in_vain: &mut Option<VainLook>,
 ) -> Result<Option<BroughtClaim>, ApiError> {
     let stack = context.stack.current();
     let relay = &stack.relay;
     // From before the look at what is under way, so that no end falls between looking and waiting.
-    let ended = places.ended.notified();
-    let Some(crowded) = places.closed_to(relay) else {
-        // All places are taken, and nobody is silent: until one ends, or falls silent.
+    let ended = slots.ended.notified();
+    let Some(crowded) = slots.closed_to(relay) else {
+        // All slots are taken, and nobody is silent: until one ends, or falls silent.
         tokio::select! {
             () = ended => {}
             () = context.clock.io.sleep(CROWDED_PAUSE) => {}

@@ -5,11 +5,11 @@ mod delivery;
 mod dispatch;
 mod dsn;
 mod names;
-mod places;
 mod pool;
 mod returned;
 mod route;
 mod settle;
+mod slots;
 mod smtp_client;
 mod verdict;
 mod worker;
@@ -36,7 +36,7 @@ pub(crate) struct Context {
     settlements: settle::Settlements,
     /// Where this gateway listens for SMTP.
     listener: SocketAddr,
-    parked: Arc<pool::Parked>,
+    pool: Arc<pool::Pool>,
     clock: Clock,
 }
 
@@ -46,6 +46,6 @@ impl Context {
         let Config { stack, store, dns, dial, name_server, hosts, clock, .. } = config.clone();
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let settlements = settle::settlements(store.clone());
-        Self { stack, store, names, dial, hosts, metrics, settlements, listener, parked: Arc::default(), clock }
+        Self { stack, store, names, dial, hosts, metrics, settlements, listener, pool: Arc::default(), clock }
     }
 }

@@ -16,50 +16,50 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// The connections that nobody uses at the moment.
 #[derive(Debug, Default)]
-pub(crate) struct Parked {
-    places: Mutex<Places>,
+pub(crate) struct Pool {
+    kept: Mutex<Kept>,
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct Kept {
     by_domain: HashMap<Domain, Vec<(u64, Connection)>>,
     /// Numbers them.
-    parked: u64,
+    number: u64,
 }
 
-impl Parked {
+impl Pool {
     /// A connection to an exchange of this domain, if there is one that is still good.
     pub(super) fn take(&self, domain: &Domain) -> Option<Connection> {
-        let mut places = self.lock();
-        let parked = places.by_domain.get_mut(domain)?;
+        let mut kept = self.lock();
+        let connections = kept.by_domain.get_mut(domain)?;
         let mut good = None;
-        while let (None, Some((_, connection))) = (&good, parked.pop()) {
+        while let (None, Some((_, connection))) = (&good, connections.pop()) {
             good = connection.if_quiet();
         }
-        if parked.is_empty() {
-            places.by_domain.remove(domain);
+        if connections.is_empty() {
+            kept.by_domain.remove(domain);
         }
         good
     }
 
-    /// Takes the connections that were parked first, and are not for this domain, until there are `room` others at
+    /// Takes the connections that were kept first, and are not for this domain, until there are `room` others at
     /// most: together with those in use they must not be more than the configuration says.
     pub(super) fn make_room(&self, domain: &Domain, room: usize) -> Vec<Connection> {
-        let mut places = self.lock();
-        let mut others: Vec<_> = places
+        let mut kept = self.lock();
+        let mut others: Vec<_> = kept
             .by_domain
             .iter()
             .filter(|(other, _)| *other != domain)
-            .flat_map(|(other, parked)| parked.iter().map(|(number, _)| (*number, other.clone())))
+            .flat_map(|(other, connections)| connections.iter().map(|(number, _)| (*number, other.clone())))
             .collect();
         others.sort_unstable_by_key(|(number, _)| *number);
         others.truncate(others.len().saturating_sub(room));
-        others.into_iter().filter_map(|(number, domain)| places.remove(&domain, number)).collect()
+        others.into_iter().filter_map(|(number, domain)| kept.remove(&domain, number)).collect()
     }
 
     /// Lets a connection be taken for [`KEPT_FOR`], or until `shutdown`, and then says goodbye.
     pub(super) async fn keep(&self, domain: Domain, connection: Connection, io: IoClock, shutdown: &CancellationToken) {
-        let number = self.park(domain.clone(), connection);
+        let number = self.add(domain.clone(), connection);
         shutdown.run_until_cancelled(io.sleep(KEPT_FOR)).await;
         let left = self.lock().remove(&domain, number);
         if let Some(connection) = left {
@@ -67,25 +67,25 @@ impl Parked {
         }
     }
 
-    fn park(&self, domain: Domain, connection: Connection) -> u64 {
-        let mut places = self.lock();
-        places.parked += 1;
-        let number = places.parked;
-        places.by_domain.entry(domain).or_default().push((number, connection));
+    fn add(&self, domain: Domain, connection: Connection) -> u64 {
+        let mut kept = self.lock();
+        kept.number += 1;
+        let number = kept.number;
+        kept.by_domain.entry(domain).or_default().push((number, connection));
         number
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Places {
+impl Kept {
     fn remove(&mut self, domain: &Domain, number: u64) -> Option<Connection> {
-        let parked = self.by_domain.get_mut(domain)?;
-        let at = parked.iter().position(|(parked, _)| *parked == number)?;
-        let (_, connection) = parked.swap_remove(at);
-        if parked.is_empty() {
+        let connections = self.by_domain.get_mut(domain)?;
+        let at = connections.iter().position(|(other, _)| *other == number)?;
+        let (_, connection) = connections.swap_remove(at);
+        if connections.is_empty() {
             self.by_domain.remove(domain);
         }
         Some(connection)

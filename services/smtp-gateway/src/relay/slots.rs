@@ -1,7 +1,7 @@
-//! The places that a gateway has for transactions, and who gives way when all are taken.
+//! The slots that a gateway has for transactions, and who gives way when all are taken.
 //!
-//! While places are free, everybody gets one, within the limit for a domain. When all are taken, an exchange that keeps us
-//! waiting makes room for a domain that has no place: first one whose domain has more places, then one that is silent
+//! While slots are free, everybody gets one, within the limit for a domain. When all are taken, an exchange that keeps us
+//! waiting makes room for a domain that has no slot: first one whose domain has more slots, then one that is silent
 //! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
 
 use mail_net::IoClock;
@@ -24,7 +24,7 @@ pub(super) enum Interruption {
     /// The server stops.
     #[error("this server stops")]
     Shutdown,
-    /// Mail to other domains needs the place.
+    /// Mail to other domains needs the slot.
     #[error("no answer yet, and other mail needs the connection")]
     OthersWait,
 }
@@ -38,9 +38,9 @@ pub(super) enum Stage {
     AfterDot,
 }
 
-/// All places of a gateway.
+/// All slots of a gateway.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct DomainSlots {
     io: IoClock,
     taken: Mutex<Taken>,
     /// Told when one of them ends.
@@ -59,18 +59,18 @@ struct Entry {
     domain: Domain,
     /// What is waited for, and since when.
     waits: Option<(Stage, Instant)>,
-    /// It goes on without a place.
+    /// It goes on without a slot.
     is_aside: bool,
     gives_way: CancellationToken,
 }
 
-impl Places {
+impl DomainSlots {
     pub(super) fn new(io: IoClock) -> Self {
         Self { io, taken: Mutex::default(), ended: Notify::new() }
     }
 
-    /// A place for this domain. Another makes room for it when all are taken.
-    pub(super) fn begin(self: &Arc<Self>, domain: &Domain, limits: &Relay, shutdown: &CancellationToken) -> Place {
+    /// A slot for this domain. Another makes room for it when all are taken.
+    pub(super) fn begin(self: &Arc<Self>, domain: &Domain, limits: &Relay, shutdown: &CancellationToken) -> DomainSlot {
         let mut taken = self.lock();
         if taken.total() >= limits.connections {
             taken.make_room(limits.connections, self.io.instant());
@@ -80,10 +80,10 @@ impl Places {
         let gives_way = CancellationToken::new();
         let entry = Entry { domain: domain.clone(), waits: None, is_aside: false, gives_way: gives_way.clone() };
         taken.entries.insert(number, entry);
-        Place { number, gives_way, shutdown: shutdown.clone(), places: Arc::clone(self) }
+        DomainSlot { number, gives_way, shutdown: shutdown.clone(), slots: Arc::clone(self) }
     }
 
-    /// The domains that get no place now. `None` when nobody does.
+    /// The domains that get no slot now. `None` when nobody does.
     pub(super) fn closed_to(&self, limits: &Relay) -> Option<Vec<Domain>> {
         let taken = self.lock();
         let now = self.io.instant();
@@ -97,7 +97,7 @@ impl Places {
             *count += 1;
             *is_silent |= entry.is_silent(now);
         }
-        // The last places are not for a domain that hangs.
+        // The last slots are not for a domain that hangs.
         let is_closed = |(count, is_silent)| {
             free == 0 || count >= limits.connections_per_domain || (is_silent && free < limits.connections / 4)
         };
@@ -111,13 +111,13 @@ impl Places {
 
 impl Taken {
     fn total(&self) -> usize {
-        self.entries.values().filter(|entry| entry.has_place()).count()
+        self.entries.values().filter(|entry| entry.has_slot()).count()
     }
 
-    /// Takes a place from one that is silent, if there is one.
+    /// Takes a slot from one that is silent, if there is one.
     fn make_room(&mut self, limit: usize, now: Instant) {
         let mut counts: HashMap<Domain, usize> = HashMap::new();
-        for entry in self.entries.values().filter(|entry| entry.has_place()) {
+        for entry in self.entries.values().filter(|entry| entry.has_slot()) {
             *counts.entry(entry.domain.clone()).or_default() += 1;
         }
         let aside = self.entries.values().filter(|entry| entry.is_aside).count();
@@ -131,7 +131,7 @@ impl Taken {
             };
             Some((rank, since))
         };
-        let silent = self.entries.values_mut().filter(|entry| entry.has_place() && entry.is_silent(now));
+        let silent = self.entries.values_mut().filter(|entry| entry.has_slot() && entry.is_silent(now));
         if let Some(entry) = silent.min_by_key(|entry| rank(entry)) {
             match entry.waits {
                 Some((Stage::AfterDot, _)) if aside < limit => entry.is_aside = true,
@@ -142,25 +142,25 @@ impl Taken {
 }
 
 impl Entry {
-    fn has_place(&self) -> bool {
+    fn has_slot(&self) -> bool {
         !self.is_aside && !self.gives_way.is_cancelled()
     }
 
     fn is_silent(&self, now: Instant) -> bool {
-        self.has_place() && self.waits.is_some_and(|(_, since)| now.duration_since(since) >= SILENCE)
+        self.has_slot() && self.waits.is_some_and(|(_, since)| now.duration_since(since) >= SILENCE)
     }
 }
 
-/// A claim's place, given back when dropped.
+/// A claim's slot, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DomainSlot {
     number: u64,
     gives_way: CancellationToken,
     shutdown: CancellationToken,
-    places: Arc<Places>,
+    slots: Arc<DomainSlots>,
 }
 
-impl Place {
+impl DomainSlot {
     /// Waits for the exchange, unless this server has to give up.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Place {
         if self.shutdown.is_cancelled() && stage == Stage::BeforeDot {
             return Err(Interruption::Shutdown);
         }
-        if !self.set(Some((stage, self.places.io.instant()))) {
+        if !self.set(Some((stage, self.slots.io.instant()))) {
             return Err(Interruption::OthersWait);
         }
         let outcome = tokio::select! {
@@ -187,9 +187,9 @@ impl Place {
         self.shutdown.run_until_cancelled(work).await.ok_or(Interruption::Shutdown)
     }
 
-    /// How many places are taken, this one included.
+    /// How many slots are taken, this one included.
     pub(super) fn total(&self) -> usize {
-        self.places.lock().total()
+        self.slots.lock().total()
     }
 
     /// Whether the server stops.
@@ -197,19 +197,19 @@ impl Place {
         self.shutdown.is_cancelled()
     }
 
-    /// Notes what is waited for; false when the place was taken away before.
+    /// Notes what is waited for; false when the slot was taken away before.
     fn set(&self, waits: Option<(Stage, Instant)>) -> bool {
-        let mut taken = self.places.lock();
+        let mut taken = self.slots.lock();
         let Some(entry) = taken.entries.get_mut(&self.number) else { return false };
         entry.waits = waits;
         !entry.gives_way.is_cancelled()
     }
 }
 
-impl Drop for Place {
+impl Drop for DomainSlot {
     fn drop(&mut self) {
-        self.places.lock().entries.remove(&self.number);
-        self.places.ended.notify_one();
+        self.slots.lock().entries.remove(&self.number);
+        self.slots.ended.notify_one();
     }
 }
 
@@ -218,21 +218,21 @@ mod tests {
     use super::*;
     use mail_net::Clock;
 
-    /// A place whose exchange says nothing any more.
-    fn silent(place: Place, stage: Stage) -> tokio::task::JoinHandle<Result<(), Interruption>> {
-        tokio::spawn(async move { place.wait(stage, std::future::pending()).await })
+    /// A slot whose exchange says nothing any more.
+    fn silent(slot: DomainSlot, stage: Stage) -> tokio::task::JoinHandle<Result<(), Interruption>> {
+        tokio::spawn(async move { slot.wait(stage, std::future::pending()).await })
     }
 
-    async fn waiting(places: &Places, count: usize) {
-        while places.lock().entries.values().filter(|entry| entry.waits.is_some()).count() < count {
+    async fn waiting(slots: &DomainSlots, count: usize) {
+        while slots.lock().entries.values().filter(|entry| entry.waits.is_some()).count() < count {
             tokio::task::yield_now().await;
         }
     }
 
     #[tokio::test]
     async fn who_is_silent_gives_way_in_order() {
-        let (places, limits, shutdown) =
-            (Arc::new(Places::new(Clock::system().io)), Relay::default(), CancellationToken::new());
+        let (slots, limits, shutdown) =
+            (Arc::new(DomainSlots::new(Clock::system().io)), Relay::default(), CancellationToken::new());
         let mut waits = Vec::new();
         for (domain, stage) in [
             ("single.test", Stage::BeforeDot),
@@ -240,17 +240,17 @@ mod tests {
             ("double.test", Stage::BeforeDot),
             ("double.test", Stage::BeforeDot),
         ] {
-            waits.push(silent(places.begin(&domain.parse().unwrap(), &limits, &shutdown), stage));
-            waiting(&places, waits.len()).await;
+            waits.push(silent(slots.begin(&domain.parse().unwrap(), &limits, &shutdown), stage));
+            waiting(&slots, waits.len()).await;
         }
-        places.lock().make_room(4, places.io.instant());
-        assert_eq!(places.lock().total(), 4, "nobody is silent for long enough");
+        slots.lock().make_room(4, slots.io.instant());
+        assert_eq!(slots.lock().total(), 4, "nobody is silent for long enough");
 
-        // The first is of the domain with two places, the second goes on aside, the third is silent the longest.
-        let later = places.io.instant() + SILENCE;
+        // The first is of the domain with two slots, the second goes on aside, the third is silent the longest.
+        let later = slots.io.instant() + SILENCE;
         for left in (1..4).rev() {
-            places.lock().make_room(4, later);
-            assert_eq!(places.lock().total(), left);
+            slots.lock().make_room(4, later);
+            assert_eq!(slots.lock().total(), left);
         }
         for (given_up, wait) in [(2, waits.remove(2)), (0, waits.remove(0))] {
             assert_eq!(wait.await.unwrap(), Err(Interruption::OthersWait), "{given_up}");
@@ -261,11 +261,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_gives_up_only_before_the_dot() {
-        let (places, limits, shutdown) =
-            (Arc::new(Places::new(Clock::system().io)), Relay::default(), CancellationToken::new());
-        let begin = || places.begin(&"a.test".parse().unwrap(), &limits, &shutdown);
+        let (slots, limits, shutdown) =
+            (Arc::new(DomainSlots::new(Clock::system().io)), Relay::default(), CancellationToken::new());
+        let begin = || slots.begin(&"a.test".parse().unwrap(), &limits, &shutdown);
         let (before, after) = (silent(begin(), Stage::BeforeDot), silent(begin(), Stage::AfterDot));
-        waiting(&places, 2).await;
+        waiting(&slots, 2).await;
         shutdown.cancel();
         assert_eq!(before.await.unwrap(), Err(Interruption::Shutdown));
         assert!(!after.is_finished());

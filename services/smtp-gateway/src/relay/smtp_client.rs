@@ -3,8 +3,8 @@
 use super::{
     Context,
     broken::{Broken, BrokenTransaction, is_about_the_session},
-    places::{Interruption, Place, Stage},
     route::Exchange,
+    slots::{DomainSlot, Interruption, Stage},
     verdict::Verdict,
 };
 use bytes::Bytes;
@@ -55,12 +55,12 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`].
-    pub(crate) async fn open(context: &Context, place: &Place, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
+    pub(crate) async fn open(context: &Context, slot: &DomainSlot, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
         let stack = context.stack.current();
         let relay = &stack.relay;
         let address: Address = exchange.address.parse().map_err(io::Error::other)?;
         let connecting = context.clock.io.timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
-        let io = place.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
+        let io = slot.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
         if is_own(io.ends()?, context.listener) {
             return Err(Broken::Ourselves);
         }
@@ -80,7 +80,7 @@ impl Connection {
             transactions: 0,
             has_carried: false,
         };
-        match connection.introduce(context, place).await {
+        match connection.introduce(context, slot).await {
             Ok(()) => Ok(connection),
             Err(broken) => {
                 if broken.leaves_an_open_dialogue() {
@@ -91,12 +91,12 @@ impl Connection {
         }
     }
 
-    async fn introduce(&mut self, context: &Context, place: &Place) -> Result<(), Broken> {
+    async fn introduce(&mut self, context: &Context, slot: &DomainSlot) -> Result<(), Broken> {
         loop {
             let patience = self.reply_timeout;
-            let reply = place.wait(Stage::BeforeDot, self.reply(patience)).await??;
+            let reply = slot.wait(Stage::BeforeDot, self.reply(patience)).await??;
             match self.client.reply(reply) {
-                Step::Send(octets) => place.wait(Stage::BeforeDot, self.send(&octets)).await??,
+                Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await??,
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
                 Step::Closed => return Err(io::Error::from(Closed::End).into()),
@@ -139,12 +139,12 @@ impl Connection {
     pub(crate) async fn transact(
         &mut self,
         context: &Context,
-        place: &Place,
+        slot: &DomainSlot,
         mail: Outgoing<'_>,
     ) -> Result<Vec<Verdict>, BrokenTransaction> {
         self.transactions += 1;
         let recipients = mail.recipients.len();
-        match self.try_transact(context, place, mail).await {
+        match self.try_transact(context, slot, mail).await {
             Ok(verdicts) => {
                 if self.has_carried
                     && let Some(refusal) = self.client.sender_refusal().filter(|refusal| is_about_the_session(refusal))
@@ -178,7 +178,7 @@ impl Connection {
     async fn try_transact(
         &mut self,
         context: &Context,
-        place: &Place,
+        slot: &DomainSlot,
         Outgoing { message, recipients, body }: Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
         let open = async || match &body {
@@ -198,11 +198,11 @@ impl Connection {
         let (mut stage, mut patience) = (Stage::BeforeDot, self.reply_timeout);
         loop {
             let sent = match step {
-                Step::Send(octets) => place.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from),
+                Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from),
                 Step::SendBody => {
                     (stage, patience) = (Stage::AfterDot, FINAL_REPLY_TIMEOUT);
                     match raw.take() {
-                        Some(raw) => self.send_body(place, raw).await,
+                        Some(raw) => self.send_body(slot, raw).await,
                         None => Ok(()),
                     }
                 }
@@ -215,7 +215,7 @@ impl Connection {
                 Step::Closed => return Err(io::Error::from(Closed::End).into()),
             };
             let reply = match sent {
-                Ok(()) => place.wait(stage, self.reply(patience)).await??,
+                Ok(()) => slot.wait(stage, self.reply(patience)).await??,
                 Err(broken) => return Err(self.last_words(broken).await),
             };
             step = self.client.reply(reply);
@@ -247,7 +247,7 @@ impl Connection {
 
     /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
     /// exchange cannot take a part for the whole.
-    async fn send_body(&mut self, place: &Place, mut raw: RawMessage) -> Result<(), Broken> {
+    async fn send_body(&mut self, slot: &DomainSlot, mut raw: RawMessage) -> Result<(), Broken> {
         if self.stream.has_input() {
             // A reply to a message that was not sent yet: no later one could be told from it.
             return Err(io::Error::other("the exchange replied before it was asked").into());
@@ -257,14 +257,14 @@ impl Connection {
             // A chunk is as large as the store pleases; the wire gets it in bounded pieces.
             for piece in chunk.chunks(BUFFER_OCTETS) {
                 self.stream.write(Kind::Body, |output| dots.encode(piece, output));
-                place.wait(Stage::BeforeDot, self.stream.flush_if_full()).await?.map_err(io::Error::from)?;
+                slot.wait(Stage::BeforeDot, self.stream.flush_if_full()).await?.map_err(io::Error::from)?;
             }
         }
-        if place.is_stopping() {
+        if slot.is_stopping() {
             return Err(Interruption::Shutdown.into());
         }
         self.stream.write(Kind::Body, |output| dots.finish(output));
-        place.wait(Stage::AfterDot, self.stream.flush()).await?.map_err(io::Error::from)?;
+        slot.wait(Stage::AfterDot, self.stream.flush()).await?.map_err(io::Error::from)?;
         Ok(())
     }
 

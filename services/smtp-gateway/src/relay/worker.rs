@@ -4,9 +4,9 @@ use super::{
     Context,
     broken::{Broken, BrokenTransaction},
     delivery::Delivery,
-    places::{Interruption, Place},
     route::{self, Exchange},
     settle::Settler,
+    slots::{DomainSlot, Interruption},
     smtp_client::{Connection, Outgoing},
     verdict::Verdict,
 };
@@ -26,11 +26,11 @@ const BREAKS: usize = 2;
 /// Works on a claim for as long as it is ours. Returns the connection that is left of it.
 pub(super) async fn work(
     context: &Context,
-    place: &Place,
+    slot: &DomainSlot,
     BroughtClaim { claim, bodies }: BroughtClaim,
 ) -> Option<Connection> {
     tokio::select! {
-        connection = relay(context, place, &claim, &bodies) => connection,
+        connection = relay(context, slot, &claim, &bodies) => connection,
         () = keep(context, &claim.lease) => {
             facts::RelayLeaseLost {}.log();
             None
@@ -56,7 +56,7 @@ async fn keep(context: &Context, lease: &str) {
 
 async fn relay(
     context: &Context,
-    place: &Place,
+    slot: &DomainSlot,
     claim: &Claim,
     bodies: &HashMap<MessageId, Bytes>,
 ) -> Option<Connection> {
@@ -69,7 +69,7 @@ async fn relay(
         return None;
     }
     let waiting = claim.messages.iter().map(Delivery::new).collect();
-    Sender { context, place, settler: &settler, domain: &claim.domain, bodies, waiting, breaks: 0, limit: None }
+    Sender { context, slot, settler: &settler, domain: &claim.domain, bodies, waiting, breaks: 0, limit: None }
         .send()
         .await
 }
@@ -77,7 +77,7 @@ async fn relay(
 /// Sends the messages of a claim.
 struct Sender<'a> {
     context: &'a Context,
-    place: &'a Place,
+    slot: &'a DomainSlot,
     settler: &'a Settler<'a>,
     domain: &'a Domain,
     bodies: &'a HashMap<MessageId, Bytes>,
@@ -94,14 +94,14 @@ impl Sender<'_> {
     /// recipients than the exchange takes at once is sent again to the others. A message on which the connection breaks
     /// must not keep the others: they get a new connection, until that breaks as well.
     async fn send(mut self) -> Option<Connection> {
-        let Self { context, place, settler, .. } = self;
-        let mut kept = context.parked.take(self.domain);
+        let Self { context, slot, settler, .. } = self;
+        let mut kept = context.pool.take(self.domain);
         // The outcome of one transaction is recorded while the next one is under way.
         let mut settling = future::ready(()).boxed();
         while let Some(delivery) = self.waiting.front_mut() {
             // What was said after the message before, and unasked, would be taken for the reply to this one.
             let mut connection =
-                match connect(context, place, self.domain, kept.take().and_then(Connection::if_quiet)).await {
+                match connect(context, slot, self.domain, kept.take().and_then(Connection::if_quiet)).await {
                     Ok(connection) => connection,
                     Err(verdict) => {
                         settling.await;
@@ -116,7 +116,7 @@ impl Sender<'_> {
             let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
             let transaction = async {
                 let started = context.clock.io.instant();
-                let sent = connection.transact(context, place, mail).await;
+                let sent = connection.transact(context, slot, mail).await;
                 context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
                 sent
             };
@@ -175,11 +175,11 @@ impl Sender<'_> {
 /// The verdict on all messages.
 async fn connect(
     context: &Context,
-    place: &Place,
+    slot: &DomainSlot,
     domain: &Domain,
     kept: Option<Connection>,
 ) -> Result<Connection, Verdict> {
-    if place.is_stopping() {
+    if slot.is_stopping() {
         if let Some(connection) = kept {
             connection.quit().await;
         }
@@ -188,12 +188,12 @@ async fn connect(
     if let Some(connection) = kept {
         return Ok(connection);
     }
-    let Ok(found) = place.until_shutdown(route::exchanges(context, domain)).await else {
+    let Ok(found) = slot.until_shutdown(route::exchanges(context, domain)).await else {
         return Err(Verdict::Released);
     };
     let mut refusals: Vec<(Arc<Exchange>, Verdict)> = Vec::new();
     for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
-        let broken = match Connection::open(context, place, &exchange).await {
+        let broken = match Connection::open(context, slot, &exchange).await {
             Ok(connection) => return Ok(connection),
             Err(broken) => broken,
         };

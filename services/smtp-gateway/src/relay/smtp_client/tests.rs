@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     Config, Hosts,
     metrics::Metrics,
-    relay::places::{Interruption, Places},
+    relay::slots::{DomainSlots, Interruption},
 };
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
 use mail_net::{Clock, MemoryListener, MemoryNetwork};
@@ -21,7 +21,7 @@ const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/config.tom
 /// A relay, and an exchange that it may connect to.
 struct Fixture {
     context: Context,
-    place: Place,
+    slot: DomainSlot,
     exchange: Arc<Exchange>,
 }
 
@@ -46,14 +46,14 @@ impl Fixture {
         };
         let context =
             Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::register(&mut Registry::default()));
-        let places = Arc::new(Places::new(Clock::system().io));
-        let place = places.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
+        let slots = Arc::new(DomainSlots::new(Clock::system().io));
+        let slot = slots.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
         let exchange = Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned() };
-        (Self { context, place, exchange: Arc::new(exchange) }, listener)
+        (Self { context, slot, exchange: Arc::new(exchange) }, listener)
     }
 
     async fn open(&self) -> Result<Connection, Broken> {
-        Connection::open(&self.context, &self.place, &self.exchange).await
+        Connection::open(&self.context, &self.slot, &self.exchange).await
     }
 }
 
@@ -98,7 +98,7 @@ async fn a_message_travels_over_the_connection_that_was_made() {
         let mut connection = fixture.open().await.unwrap();
         let body = Some(Bytes::from_static(b".a\r\n"));
         let mail = Outgoing { message: &message, recipients: vec![recipient], body };
-        let verdicts = connection.transact(&fixture.context, &fixture.place, mail).await.unwrap();
+        let verdicts = connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
         assert!(matches!(&verdicts[..], [verdict] if verdict.is_taken()), "{verdicts:?}");
         connection.quit().await;
     };
@@ -145,9 +145,9 @@ async fn a_connection_is_kept_only_while_the_exchange_is_quiet() {
 async fn a_stop_ends_what_has_not_begun() {
     let (fixture, _listener) = Fixture::new();
     let shutdown = CancellationToken::new();
-    let place =
-        Arc::new(Places::new(Clock::system().io)).begin(&"a.test".parse().unwrap(), &Relay::default(), &shutdown);
+    let slot =
+        Arc::new(DomainSlots::new(Clock::system().io)).begin(&"a.test".parse().unwrap(), &Relay::default(), &shutdown);
     shutdown.cancel();
-    let broken = Connection::open(&fixture.context, &place, &fixture.exchange).await.unwrap_err();
+    let broken = Connection::open(&fixture.context, &slot, &fixture.exchange).await.unwrap_err();
     assert!(matches!(broken, Broken::Interrupted(Interruption::Shutdown)), "{broken}");
 }
