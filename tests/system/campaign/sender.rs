@@ -9,7 +9,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 use town_tests::SmtpClient;
 
 /// How long to leave a server alone that has gone or refuses, or has enough to do.
@@ -21,14 +21,16 @@ pub(super) struct Sender {
     pub(super) sender: &'static str,
     pub(super) recipients: &'static [&'static str],
     pub(super) ledger: Arc<Ledger>,
+    /// Gets a permit once the first message is acknowledged.
+    pub(super) begun: Arc<Semaphore>,
 }
 
 impl Sender {
     /// Sends until told to stop, over a new connection after each failure, and then a new message: what became
-    /// of the one before is unknown. Returns how many were acknowledged.
-    pub(super) async fn send_until(self, stop: Arc<AtomicBool>) -> usize {
-        let Self { address, sender, recipients, ledger } = self;
-        let (mut client, mut acknowledged) = (None, 0);
+    /// of the one before is unknown.
+    pub(super) async fn send_until(self, stop: Arc<AtomicBool>) {
+        let Self { address, sender, recipients, ledger, begun } = self;
+        let (mut client, mut has_begun) = (None, false);
         while !stop.load(Ordering::Relaxed) {
             if ledger.is_enough() {
                 sleep(PAUSE).await;
@@ -44,13 +46,15 @@ impl Sender {
             let number = ledger.begin(recipients, sender);
             if connected.send(sender, recipients, &message(number)).await.is_ok() {
                 ledger.acknowledge(number);
-                acknowledged += 1;
+                if !has_begun {
+                    has_begun = true;
+                    begun.add_permits(1);
+                }
             } else {
                 client = None;
                 sleep(PAUSE).await;
             }
         }
-        acknowledged
     }
 }
 
