@@ -20,7 +20,7 @@ use town_config::PortKey;
 pub struct Args {
     #[command(flatten)]
     service: ServiceArgs<Command>,
-    /// The directory to keep everything in [default: .mailtown/<NAME>]
+    /// The directory to keep everything in [default: .mailtown/NAME]
     #[arg(long, env = "MAILTOWN_DATA", value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     /// Keep everything in this PostgreSQL database instead, which other stores of the stack may share

@@ -140,7 +140,7 @@ pub struct StoredMessage {
 /// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
 ///   maildrop entry or queue entry that refers to it.
 /// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
-///   reply that says so, and delivered by [`Store::claim`] once there is room.
+///   reply that says so, and delivered by [`Queue::claim`] once there is room.
 /// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
 /// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
 ///   the rest from being listed, claimed or read.

@@ -5,7 +5,7 @@
 //! facts::RelayDeferred { message_id, recipient: "ann@gmail.com", reply, retry_seconds: 5_u64 }.log();
 //! ```
 //!
-//! [`catalogue`] has the facts, one entry each. `docs/in-operation.md` lists them for operators; a test here compares the two.
+//! The module `catalogue` has the facts, one entry each. `docs/in-operation.md` lists them for operators; a test here compares the two.
 //! No fact has a message's body or a credential.
 
 mod catalogue;

@@ -30,7 +30,7 @@ const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// The flags of every service, and the subcommands of this one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
-    /// The server whose stack this is: the <NAME> of a [server."<NAME>"] in the configuration; required
+    /// The server whose stack this is: the NAME of a [server."NAME"] in the configuration; required
     // Not required by clap, which cannot do so for an option that may also stand after the subcommand.
     #[arg(long, env = "MAILTOWN_NAME", global = true)]
     pub name: Option<String>,

@@ -1,7 +1,7 @@
 //! The backend for more than one machine: a PostgreSQL database, or one that speaks like it, that any number of
 //! stores share as equals. Each stack has a database of its own.
 //!
-//! - Statements are those that PostgreSQL, CockroachDB and YugabyteDB all take, except those of [`events`], which need
+//! - Statements are those that PostgreSQL, CockroachDB and YugabyteDB all take, except those of the module `events`, which need
 //!   PostgreSQL's numbers of transactions. Whatever gives way to another
 //!   transaction is tried again.
 //! - Leases are measured by the stores' own clocks, which should agree to within a second.
