@@ -58,12 +58,13 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[utoipa::path(
     get, path = "/v1/events", operation_id = "list_events", tag = "events",
     params(
-        ("after" = Option<String>, Query,
+        ("after" = Option<String>, Query, pattern = "^(latest|(0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})-(0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})-(0|[1-9a-f][0-9a-f]{0,7}))$",
             description = "The last page's next_after, an event's cursor, or `latest`; without it, the oldest that are kept"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
         ("wait" = Option<u32>, Query, minimum = 0, maximum = 60,
             description = "How many seconds to wait for an event if there is none"),
-        ("last-event-id" = Option<String>, Header, description = "As `after`, which it overrides"),
+        ("last-event-id" = Option<String>, Header, pattern = "^(latest|(0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})-(0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})-(0|[1-9a-f][0-9a-f]{0,7}))$",
+            description = "As `after`, which it overrides"),
     ),
     responses((status = 200, description = "A page of events, or a stream of them", content(
         (EventPage = "application/json"),

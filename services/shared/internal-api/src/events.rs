@@ -193,14 +193,12 @@ impl FromStr for EventPosition {
     type Err = InvalidEventPosition;
 
     fn from_str(text: &str) -> Result<Self, InvalidEventPosition> {
-        let number = |digits: &str| match digits.len() {
-            1..=16 if !digits.starts_with('+') => i64::from_str_radix(digits, 16).ok().filter(|number| *number >= 0),
-            _ => None,
-        };
-        let mut numbers = text.splitn(3, '-').map(number);
+        let mut numbers = text.splitn(3, '-').map(|digits| i64::from_str_radix(digits, 16).ok());
         let mut next = || numbers.next().flatten().ok_or(InvalidEventPosition);
         let (transaction, record, place) = (next()?, next()?, next()?);
-        Ok(Self { transaction, record, place: u32::try_from(place).map_err(|_| InvalidEventPosition)? })
+        let position = Self { transaction, record, place: u32::try_from(place).map_err(|_| InvalidEventPosition)? };
+        // Each position has one spelling, which the description of the API can state.
+        if position.to_string() == text { Ok(position) } else { Err(InvalidEventPosition) }
     }
 }
 
@@ -217,7 +215,20 @@ mod tests {
         ] {
             assert_eq!(position.to_string().parse(), Ok(position));
         }
-        for text in ["", "1", "1-2", "1-2-", "1-2-3-4", "-1-2-3", "+1-2-3", "g-2-3", "1-2-100000000", "1-2- 3"] {
+        for text in [
+            "",
+            "1",
+            "1-2",
+            "1-2-",
+            "1-2-3-4",
+            "-1-2-3",
+            "+1-2-3",
+            "g-2-3",
+            "1-2-100000000",
+            "1-2- 3",
+            "01-2-3",
+            "A-2-3",
+        ] {
             assert_eq!(text.parse::<EventPosition>(), Err(InvalidEventPosition), "{text:?}");
         }
     }

@@ -107,7 +107,7 @@ mod tests {
         let (exchange, reply) = ("mx.far.test".to_owned(), "250 OK".to_owned());
         settled.outcome = Outcome::Finished { how: Some(Ending::Relayed { exchange, reply, peer_id: None }) };
         let now = serde_json::to_string(&settled).unwrap();
-        let how = r#""how":{"relayed":{"exchange":"mx.far.test","reply":"250 OK"}}"#;
+        let how = r#""how":{"ending":"relayed","exchange":"mx.far.test","reply":"250 OK"}"#;
         assert_eq!(now, format!(r#"{{"recipient":"x@far.test","outcome":"finished",{how}}}"#));
         assert_eq!(serde_json::from_str::<RecipientOutcome>(&now).unwrap(), settled);
         assert_eq!(serde_json::from_str::<RecipientBefore>(&now).unwrap().outcome, KnownBefore::Finished);

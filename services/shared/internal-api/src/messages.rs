@@ -33,7 +33,7 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Mailbox>,
     /// The parameters of its MAIL command; absent when there are none.
-    #[schema(value_type = Option<text::MailParameters>)]
+    #[schema(value_type = text::MailParameters)]
     #[serde(default, skip_serializing_if = "MailParameters::leave_nothing")]
     pub parameters: MailParameters,
 }
@@ -68,7 +68,7 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Mailbox>,
     /// The parameters of MAIL that stay with the message; absent when there are none.
-    #[schema(value_type = Option<text::MailParameters>)]
+    #[schema(value_type = text::MailParameters)]
     #[serde(default, skip_serializing_if = "MailParameters::leave_nothing")]
     pub parameters: MailParameters,
 }

@@ -109,7 +109,7 @@ pub struct ClaimedMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
     /// The parameters of its MAIL command; absent when there are none.
-    #[schema(value_type = Option<text::MailParameters>)]
+    #[schema(value_type = text::MailParameters)]
     #[serde(default, skip_serializing_if = "MailParameters::leave_nothing")]
     pub parameters: MailParameters,
     /// Who it is for, in this domain.
@@ -236,7 +236,7 @@ pub enum Outcome {
 
 /// How a recipient leaves the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "ending", rename_all = "snake_case")]
 pub enum Ending {
     /// A peer has taken the message.
     Relayed {
