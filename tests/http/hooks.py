@@ -1,4 +1,4 @@
-"""What schemathesis has to be told of mailtown: its two media types, and the one route that waits."""
+"""What schemathesis has to be told of mailtown: its two media types, and the two routes that wait."""
 
 import json
 
@@ -19,6 +19,7 @@ somebody = st.sampled_from(sorted(ACCOUNTS)) | st.emails(domains=st.sampled_from
 schemathesis.openapi.format("email", somebody)
 schemathesis.openapi.format("reverse-path", st.just("<>") | somebody.map("<{}>".format))
 schemathesis.openapi.format("mail-domain", st.sampled_from(["gmail.com", "FAR.example", "[127.0.0.1]"]))
+schemathesis.openapi.format("original-recipient", somebody.map("rfc822;{}".format))
 schemathesis.openapi.format("password", st.sampled_from(sorted(ACCOUNTS.values())) | st.text())
 
 
@@ -75,8 +76,13 @@ def is_whole_number(value):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Has no claim wait for a minute; it stays as valid as it was."""
-    if case.operation.path == "/v1/queue/claims" and isinstance(case.body, dict):
-        wait_seconds = case.body.get("wait_seconds")
-        if is_whole_number(wait_seconds) and 0 < wait_seconds <= 60:
-            case.body["wait_seconds"] = 0
+    """Has nothing wait for a minute; it stays as valid as it was."""
+    waits = {"/v1/queue/claims": (case.body, "wait_seconds"), "/v1/events": (case.query, "wait")}
+    parameters, name = waits.get(case.operation.path, (None, None))
+    if not isinstance(parameters, dict):
+        return
+    seconds = parameters.get(name)
+    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit():
+        seconds = int(seconds)
+    if is_whole_number(seconds) and 0 < seconds <= 60:
+        parameters[name] = 0

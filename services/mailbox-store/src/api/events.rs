@@ -63,8 +63,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
         ("wait" = Option<u32>, Query, minimum = 0, maximum = 60,
             description = "How many seconds to wait for an event if there is none"),
-        ("last-event-id" = Option<String>, Header, pattern = "^(latest|(0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})-(0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})-(0|[1-9a-f][0-9a-f]{0,7}))$",
-            description = "As `after`, which it overrides"),
     ),
     responses((status = 200, description = "A page of events, or a stream of them", content(
         (EventPage = "application/json"),

@@ -62,7 +62,7 @@ pub enum Recipient {
 
 /// An address type, a semicolon and an address, without xtext (RFC 3461 §4.2).
 #[derive(ToSchema)]
-#[schema(pattern = "^[^;]+;.+$", example = "rfc822;usr1@mail.sustech.edu.cn")]
+#[schema(format = "original-recipient", example = "rfc822;usr1@mail.sustech.edu.cn")]
 pub struct OriginalRecipient(pub String);
 
 /// `NEVER`, or some of `SUCCESS`, `FAILURE` and `DELAY`, comma separated (RFC 3461 §4.1).
@@ -77,7 +77,8 @@ pub struct MailParameters {
     #[schema(pattern = "^(7BIT|8BITMIME)$")]
     pub body: Option<String>,
     /// SMTPUTF8 (RFC 6531 §3.4).
-    pub smtputf8: Option<bool>,
+    #[schema(required = false)]
+    pub smtputf8: bool,
     /// RET (RFC 3461 §4.3).
     #[schema(pattern = "^(FULL|HDRS)$")]
     pub ret: Option<String>,
@@ -85,5 +86,6 @@ pub struct MailParameters {
     #[schema(pattern = "^[ -~]{1,100}$")]
     pub envid: Option<String>,
     /// REQUIRETLS (RFC 8689 §2).
-    pub requiretls: Option<bool>,
+    #[schema(required = false)]
+    pub requiretls: bool,
 }
