@@ -250,7 +250,7 @@ class Outages(ComposeTest):
             self.assertEqual([entry["recipient"] for entry in self.queue()], [USR])
             said = self.queue()[0]["last_reply"]
             self.assertIn("gmail-smtp-in.l.google.com", said)
-            self.assertIn("if it is a container, it is likely stopped", said)
+            self.assertIn("a container's name is known only while the container runs", said)
             self.assertIn(b"Subject: patience", town.wait_for_mail(USR2)[0])
             with town.maildrop(USR) as client:
                 self.assertEqual(client.stat()[0], 0)
