@@ -1,7 +1,7 @@
 //! One client's connection: the stream on one side, the session on the other.
 
 use crate::{gateway::Gateway, receive};
-use mail_net::{Closed, Io, LineStream, Place, StreamLimits};
+use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits};
 use mail_proto::smtp::{Reply, Session, SessionConfig, Step};
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
@@ -40,18 +40,13 @@ async fn converse(
     let mut session = Session::new(session_config(stack));
     stream.push(&session.greeting());
     loop {
-        let deadline = stream.deadline();
-        let line = tokio::select! {
-            biased;
-            line = stream.line(deadline) => line,
-            () = shutdown.cancelled() => {
+        let line = match next_line(&mut stream, &shutdown).await {
+            Some(Ok(line)) => line,
+            Some(Err(closed)) => return end(stream, closed).await,
+            None => {
                 close(stream, &Reply::new(421, (3, 2), "this server is shutting down")).await;
                 return Ok(());
             }
-        };
-        let line = match line {
-            Ok(line) => line,
-            Err(closed) => return end(stream, closed).await,
         };
         match session.line(line.as_deref().map_err(|error| *error)) {
             Step::Reply(reply) => {
@@ -86,6 +81,16 @@ async fn converse(
                 }
             }
         }
+    }
+}
+
+/// Waits for the client's next line; `None` when the server stops before it comes.
+async fn next_line(stream: &mut LineStream, shutdown: &CancellationToken) -> Option<Result<Line, Closed>> {
+    let deadline = stream.deadline();
+    tokio::select! {
+        biased;
+        line = stream.line(deadline) => Some(line),
+        () = shutdown.cancelled() => None,
     }
 }
 

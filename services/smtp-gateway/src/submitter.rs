@@ -27,7 +27,7 @@ const BATCHED_RECIPIENTS: usize = 1000;
 type Message = (Submission, Bytes, Option<ConnectionId>);
 /// What became of a message.
 type Answer = Result<Accepted, Reply>;
-/// Sends messages; answers for each in their order.
+/// Sends messages; returns what became of each, in their order.
 type Send = Arc<dyn Fn(Vec<Message>) -> BoxFuture<'static, Vec<Answer>> + std::marker::Send + Sync>;
 
 /// Submits messages. Cheap to clone.
