@@ -1,8 +1,11 @@
 //! One client's connection: the stream on one side, the session on the other.
 
-use crate::{gateway::Gateway, receive};
+use crate::{
+    gateway::Gateway,
+    receive::{self, Incoming},
+};
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits};
-use mail_proto::smtp::{Reply, Session, SessionConfig, Step};
+use mail_proto::smtp::{Framing, Reply, Session, SessionConfig, Step};
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
 use town_config::{Limits, Stack};
@@ -37,50 +40,113 @@ async fn converse(
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> Result<(), Closed> {
-    let mut session = Session::new(session_config(stack));
+    let session = Session::new(session_config(stack));
     stream.push(&session.greeting());
+    let mut dialogue = Dialogue { gateway, peer, session, stream, incoming: None };
     loop {
-        let line = match next_line(&mut stream, &shutdown).await {
+        let line = match next_line(&mut dialogue.stream, &shutdown).await {
             Some(Ok(line)) => line,
-            Some(Err(closed)) => return end(stream, closed).await,
+            Some(Err(closed)) => return end(dialogue.stream, closed).await,
             None => {
-                close(stream, &Reply::new(421, (3, 2), "this server is shutting down")).await;
+                close(dialogue.stream, &Reply::new(421, (3, 2), "this server is shutting down")).await;
                 return Ok(());
             }
         };
-        match session.line(line.as_deref().map_err(|error| *error)) {
-            Step::Reply(reply) => {
-                gateway.metrics.replied(&reply);
-                stream.push(&reply);
-            }
-            Step::Close(reply) => {
-                close(stream, &reply).await;
+        let step = dialogue.session.line(line.as_deref().map_err(|error| *error));
+        match dialogue.perform(step).await {
+            Ok(None) => {}
+            Ok(Some(last)) => {
+                close(dialogue.stream, &last).await;
                 return Ok(());
             }
-            Step::CheckSender(path) => {
-                let verdict = gateway.policy.sender(peer.ip(), &path).await;
-                let reply = session.sender_checked(path, verdict);
-                gateway.replied("MAIL", &reply);
-                stream.push(&reply);
-            }
-            Step::CheckRecipient(origin, path) => {
-                let verdict = gateway.policy.recipient(origin, path, session.declared_octets()).await;
-                let reply = session.recipient_checked(verdict);
-                gateway.replied("RCPT", &reply);
-                stream.push(&reply);
-            }
-            Step::ReceiveBody(go_ahead, envelope) => {
-                stream.push(&go_ahead);
-                match receive::receive(gateway, &mut stream, envelope, peer).await {
-                    Ok(reply) => {
-                        gateway.replied("DATA", &reply);
-                        session.body_received(&reply);
-                        stream.push(&reply);
-                    }
-                    Err(closed) => return end(stream, closed).await,
-                }
-            }
+            Err(closed) => return end(dialogue.stream, closed).await,
         }
+    }
+}
+
+/// One client's dialogue.
+struct Dialogue<'a> {
+    gateway: &'a Gateway,
+    peer: SocketAddr,
+    session: Session,
+    stream: LineStream,
+    /// The message that is being received.
+    incoming: Option<Box<Incoming>>,
+}
+
+impl Dialogue<'_> {
+    /// Does what the session wants done; returns the last reply, if the connection is to be closed with one.
+    async fn perform(&mut self, mut step: Step) -> Result<Option<Reply>, Closed> {
+        let gateway = self.gateway;
+        let reply = loop {
+            break match step {
+                Step::Reply(reply) => {
+                    gateway.metrics.replied(&reply);
+                    reply
+                }
+                Step::Close(reply) => return Ok(Some(reply)),
+                // Never asked for as long as no certificate is configured.
+                Step::StartTls(_) => return Ok(Some(Reply::new(421, (3, 0), "TLS is not available"))),
+                Step::CheckSender(path) => {
+                    let verdict = gateway.policy.sender(self.peer.ip(), &path).await;
+                    let reply = self.session.sender_checked(path, verdict);
+                    gateway.replied("MAIL", &reply);
+                    reply
+                }
+                Step::CheckRecipient(origin, path) => {
+                    let verdict = gateway.policy.recipient(origin, path, self.session.declared_octets()).await;
+                    let reply = self.session.recipient_checked(verdict);
+                    gateway.replied("RCPT", &reply);
+                    reply
+                }
+                Step::Receive(go_ahead, framing) => {
+                    // Boxed, so that a connection that waits for a command does not hold the room for it.
+                    Box::pin(self.receive(go_ahead, framing)).await?;
+                    step = self.session.received();
+                    continue;
+                }
+                Step::Skip(octets, reply) => {
+                    Box::pin(receive::skip(&mut self.stream, octets)).await?;
+                    gateway.replied("BDAT", &reply);
+                    reply
+                }
+                Step::Commit(_) => Box::pin(self.commit()).await,
+            };
+        };
+        // A message in chunks was broken off.
+        if !self.session.is_receiving()
+            && let Some(mut incoming) = self.incoming.take()
+        {
+            incoming.abandon(Reply::new(451, (4, 2), "the message was broken off")).await;
+        }
+        self.stream.push(&reply);
+        Ok(None)
+    }
+
+    /// Reads a message, or a chunk of one.
+    async fn receive(&mut self, go_ahead: Option<Reply>, framing: Framing) -> Result<(), Closed> {
+        if let Some(go_ahead) = go_ahead {
+            self.stream.push(&go_ahead);
+        }
+        let (session, gateway, peer) = (&self.session, self.gateway, self.peer);
+        if self.incoming.is_none() {
+            self.incoming = session.envelope().map(|envelope| Box::new(Incoming::new(gateway, envelope, peer)));
+        }
+        match &mut self.incoming {
+            Some(incoming) => incoming.read(&mut self.stream, framing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the message is durable.
+    async fn commit(&mut self) -> Reply {
+        let reply = match self.incoming.take() {
+            Some(incoming) => incoming.commit(self.gateway).await,
+            None => Reply::new(451, (3, 0), "no message was received"),
+        };
+        self.gateway.replied("DATA", &reply);
+        self.session.committed(&reply);
+        reply
     }
 }
 
@@ -128,5 +194,6 @@ fn session_config(stack: &Stack) -> SessionConfig {
         size_limit_octets: stack.limits.message_octets,
         recipient_limit: stack.limits.recipients,
         bad_command_limit: stack.limits.bad_commands,
+        has_tls: false,
     }
 }

@@ -1,4 +1,4 @@
-//! From 354 to the reply after the final dot: the message streams from the client to the store.
+//! A message streams from the client to the store.
 
 use crate::{
     commit::await_commit,
@@ -11,10 +11,11 @@ use futures_util::stream;
 use internal_api::{Accepted, ApiError, StoreClient, Submission};
 use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::{
+    chunk::ChunkDecoder,
     dot::DotDecoder,
     header::separator,
     smtp::{
-        Envelope, MailParameters, Reply,
+        Envelope, Framing, MailParameters, Reply,
         session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
@@ -30,57 +31,104 @@ const PACE_OCTETS: usize = 1024;
 /// How long the store may leave octets of a message unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// Reads the message that follows and hands it to the store; returns the reply to its final dot. Whatever
-/// happens, everything up to that dot is read, so that the dialogue stays in step.
-///
-/// # Errors
-/// When the connection breaks before the final dot: nothing is stored then.
-pub(crate) async fn receive(
-    gateway: &Gateway,
-    stream: &mut LineStream,
-    envelope: Envelope,
-    peer: SocketAddr,
-) -> Result<Reply, Closed> {
-    let limit = gateway.stack.current().limits.message_octets;
-    let mut octets = 0;
-    let mut dots = DotDecoder::default();
-    let mut sink = Sink::new(gateway, envelope, peer);
-    let mut piece = Vec::new();
-    let mut pace = stream.pace(PACE_OCTETS);
-    loop {
-        let ended = match stream.body(&mut dots, &mut pace, &mut piece).await {
-            Ok(ended) => ended,
-            Err(closed) => {
-                sink.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
-                return Err(closed);
-            }
-        };
-        octets += piece.len() as u64;
-        if octets > limit.saturating_add(sink.trace_octets) {
-            sink.abandon(too_large(limit)).await;
-        } else if let Some(line) = dots.bare_line_ending() {
-            sink.abandon(bare_line_ending(line)).await;
-        }
-        sink.write(&mut piece).await;
-        if ended {
-            break;
+/// A message that is being received, in one piece or in chunks.
+pub(crate) struct Incoming {
+    /// The most octets of the message, the trace fields of other hops aside.
+    limit: u64,
+    octets: u64,
+    dots: DotDecoder,
+    chunks: ChunkDecoder,
+    sink: Sink,
+}
+
+impl Incoming {
+    /// The message of an envelope that a client begins to send.
+    pub(crate) fn new(gateway: &Gateway, envelope: Envelope, peer: SocketAddr) -> Self {
+        Self {
+            limit: gateway.stack.current().limits.message_octets,
+            octets: 0,
+            dots: DotDecoder::default(),
+            chunks: ChunkDecoder::default(),
+            sink: Sink::new(gateway, envelope, peer),
         }
     }
-    let (started, recipients) = (gateway.clock.io.instant(), sink.submission.recipients.len());
-    let outcome = sink.finish().await;
-    Ok(match outcome {
-        Ok(accepted) => {
-            let took = gateway.clock.io.since(started);
-            gateway.metrics.messages_accepted.inc();
-            gateway.metrics.accept_seconds.observe(took.as_secs_f64());
-            facts::SmtpAccepted { message_id: accepted.id, recipients, octets, seconds: took }.log();
-            Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id))
+
+    /// Reads the octets that follow and hands them to the store. Whatever happens, all of them are read, so that the
+    /// dialogue stays in step.
+    ///
+    /// # Errors
+    /// When the connection breaks before their end: nothing is stored then.
+    pub(crate) async fn read(&mut self, stream: &mut LineStream, framing: Framing) -> Result<(), Closed> {
+        if let Framing::Octets(octets) = framing {
+            self.chunks.begin(octets);
         }
-        Err(reply) => {
-            gateway.metrics.messages_refused.inc();
-            reply
+        let mut piece = Vec::new();
+        let mut pace = stream.pace(PACE_OCTETS);
+        loop {
+            let read = match framing {
+                Framing::Dots => stream.body(&mut self.dots, &mut pace, &mut piece).await,
+                Framing::Octets(_) => stream.body(&mut self.chunks, &mut pace, &mut piece).await,
+            };
+            let ended = match read {
+                Ok(ended) => ended,
+                Err(closed) => {
+                    self.abandon(Reply::new(451, (4, 2), "the message was cut off")).await;
+                    return Err(closed);
+                }
+            };
+            self.octets += piece.len() as u64;
+            if self.octets > self.limit.saturating_add(self.sink.trace_octets) {
+                self.abandon(too_large(self.limit)).await;
+            } else if let Some(line) = self.dots.bare_line_ending() {
+                self.abandon(bare_line_ending(line)).await;
+            }
+            self.sink.write(&mut piece).await;
+            if ended {
+                return Ok(());
+            }
         }
-    })
+    }
+
+    /// Stores nothing of it; the first reason given stands.
+    pub(crate) async fn abandon(&mut self, reply: Reply) {
+        self.sink.abandon(reply).await;
+    }
+
+    /// Waits until the message is durable; returns the reply to it.
+    pub(crate) async fn commit(mut self, gateway: &Gateway) -> Reply {
+        if let Some(line) = self.chunks.bare_line_ending() {
+            self.abandon(bare_line_ending(line)).await;
+        }
+        let (started, recipients) = (gateway.clock.io.instant(), self.sink.submission.recipients.len());
+        match self.sink.finish().await {
+            Ok(accepted) => {
+                let took = gateway.clock.io.since(started);
+                gateway.metrics.messages_accepted.inc();
+                gateway.metrics.accept_seconds.observe(took.as_secs_f64());
+                let octets = self.octets;
+                facts::SmtpAccepted { message_id: accepted.id, recipients, octets, seconds: took }.log();
+                Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id))
+            }
+            Err(reply) => {
+                gateway.metrics.messages_refused.inc();
+                reply
+            }
+        }
+    }
+}
+
+/// Reads this number of octets and drops them.
+///
+/// # Errors
+/// When the connection breaks before their end.
+pub(crate) async fn skip(stream: &mut LineStream, octets: u64) -> Result<(), Closed> {
+    let (mut chunk, mut piece) = (ChunkDecoder::default(), Vec::new());
+    chunk.begin(octets);
+    let mut pace = stream.pace(PACE_OCTETS);
+    while !stream.body(&mut chunk, &mut pace, &mut piece).await? {
+        piece.clear();
+    }
+    Ok(())
 }
 
 /// Where the message goes while it arrives.

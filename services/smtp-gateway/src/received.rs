@@ -15,7 +15,7 @@ pub(crate) fn received(envelope: &Envelope, peer: SocketAddr, server_name: &Doma
         "" => &literal,
         name => name,
     };
-    let protocol = if envelope.hello.extended { "ESMTP" } else { "SMTP" };
+    let protocol = protocol(envelope);
     // Naming one of several recipients to the others would tell what only the envelope knows.
     let recipient = match envelope.recipients.as_slice() {
         [only] => format!("\r\n\tfor <{}>", only.mailbox),
@@ -23,6 +23,17 @@ pub(crate) fn received(envelope: &Envelope, peer: SocketAddr, server_name: &Doma
     };
     let date = rfc2822(now);
     format!("Received: from {client} ({literal})\r\n\tby {server_name} with {protocol}{recipient};\r\n\t{date}\r\n")
+}
+
+/// How the message was received (RFC 5321 §4.4, RFC 3848).
+fn protocol(envelope: &Envelope) -> &'static str {
+    match (envelope.hello.extended, envelope.is_encrypted, envelope.identity.is_some()) {
+        (false, ..) => "SMTP",
+        (true, false, false) => "ESMTP",
+        (true, false, true) => "ESMTPA",
+        (true, true, false) => "ESMTPS",
+        (true, true, true) => "ESMTPSA",
+    }
 }
 
 /// How many of the first octets of a message are trace fields, whole ones with their continuation lines.
@@ -68,6 +79,7 @@ mod tests {
     fn a_received_field() {
         let mut envelope = Envelope {
             hello: Hello { name: "laptop".parse().unwrap(), extended: true },
+            is_encrypted: false,
             identity: None,
             origin: Origin::Submission,
             reverse_path: ReversePath::Null,

@@ -12,6 +12,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use mail_proto::{
+    chunk::ChunkDecoder,
     dot::DotDecoder,
     line::{LineDecoder, LineError},
     pop3, smtp,
@@ -118,6 +119,12 @@ pub trait Decode {
 }
 
 impl Decode for DotDecoder {
+    fn decode(&mut self, input: &mut BytesMut, content: &mut Vec<u8>) -> bool {
+        self.decode(input, content)
+    }
+}
+
+impl Decode for ChunkDecoder {
     fn decode(&mut self, input: &mut BytesMut, content: &mut Vec<u8>) -> bool {
         self.decode(input, content)
     }

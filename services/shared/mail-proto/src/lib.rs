@@ -5,6 +5,7 @@
 //! tests put a text file in both places.
 
 pub mod address;
+pub mod chunk;
 pub mod dot;
 mod exchange;
 pub mod header;

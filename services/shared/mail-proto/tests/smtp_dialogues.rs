@@ -5,10 +5,11 @@ use bytes::BytesMut;
 use dialogue::Peer;
 use mail_proto::{
     Domain, ForwardPath, Mailbox, ReversePath,
+    chunk::ChunkDecoder,
     dot::DotDecoder,
     line::LineDecoder,
     smtp::{
-        Origin, Reply, Session, SessionConfig, Step,
+        Framing, Origin, Reply, Session, SessionConfig, Step,
         session::{bare_line_ending, too_large},
     },
 };
@@ -31,10 +32,26 @@ struct Server {
     session: Session,
     lines: LineDecoder,
     input: BytesMut,
-    /// The message that is being received, and its octets so far.
-    body: Option<(DotDecoder, Vec<u8>)>,
+    /// What is read instead of lines.
+    reading: Option<Reading>,
+    message: Message,
     tutorial: bool,
     closed: bool,
+}
+
+/// Octets that are no commands.
+enum Reading {
+    Message(Framing),
+    /// They are dropped, and this is replied.
+    Chunk(ChunkDecoder, Reply),
+}
+
+/// A message so far.
+#[derive(Default)]
+struct Message {
+    dots: DotDecoder,
+    chunks: ChunkDecoder,
+    octets: Vec<u8>,
 }
 
 impl Server {
@@ -45,14 +62,17 @@ impl Server {
             size_limit_octets: SIZE_LIMIT_OCTETS,
             recipient_limit: 100,
             bad_command_limit: 10,
+            has_tls: false,
         });
         let (lines, input) = (LineDecoder::new(2048), BytesMut::new());
-        Self { session, lines, input, body: None, tutorial, closed: false }
+        let message = Message::default();
+        Self { session, lines, input, reading: None, message, tutorial, closed: false }
     }
 
-    fn perform(&mut self, step: Step) -> Reply {
-        match step {
-            Step::Reply(reply) => reply,
+    /// The reply, unless there are octets to be read first.
+    fn perform(&mut self, step: Step) -> Option<Reply> {
+        Some(match step {
+            Step::Reply(reply) | Step::StartTls(reply) => reply,
             Step::Close(reply) => {
                 self.closed = true;
                 reply
@@ -65,31 +85,71 @@ impl Server {
                 let verdict = recipient(origin, path, self.tutorial);
                 self.session.recipient_checked(verdict)
             }
-            Step::ReceiveBody(go_ahead, _) => {
-                self.body = Some(Default::default());
-                go_ahead
+            Step::Receive(go_ahead, framing) => {
+                if let Framing::Octets(octets) = framing {
+                    self.message.chunks.begin(octets);
+                }
+                self.reading = Some(Reading::Message(framing));
+                return go_ahead;
             }
-        }
+            Step::Skip(octets, reply) => {
+                let mut chunk = ChunkDecoder::default();
+                chunk.begin(octets);
+                self.reading = Some(Reading::Chunk(chunk, reply));
+                return None;
+            }
+            Step::Commit(_) => self.commit(),
+        })
     }
 
-    /// The next reply, once enough has been received for one.
-    fn next(&mut self) -> Option<Reply> {
-        let Some((dots, message)) = &mut self.body else {
-            let line = self.lines.decode(&mut self.input)?;
-            let step = self.session.line(line.as_deref().map_err(|error| *error));
-            return Some(self.perform(step));
-        };
-        if !dots.decode(&mut self.input, message) {
-            return None;
-        }
-        let (dots, message) = self.body.take()?;
-        let reply = match dots.bare_line_ending() {
-            _ if message.len() as u64 > SIZE_LIMIT_OCTETS => too_large(SIZE_LIMIT_OCTETS),
+    fn commit(&mut self) -> Reply {
+        let Message { dots, chunks, octets } = std::mem::take(&mut self.message);
+        let reply = match dots.bare_line_ending().or(chunks.bare_line_ending()) {
+            _ if octets.len() as u64 > SIZE_LIMIT_OCTETS => too_large(SIZE_LIMIT_OCTETS),
             Some(line) => bare_line_ending(line),
             None => Reply::new(250, (0, 0), "OK queued as 1"),
         };
-        self.session.body_received(&reply);
-        Some(reply)
+        self.session.committed(&reply);
+        reply
+    }
+
+    /// Appends the replies to what was received.
+    fn reply_to_all(&mut self, output: &mut Vec<u8>) {
+        while !self.closed {
+            let reply = match self.reading.take() {
+                None => {
+                    let Some(line) = self.lines.decode(&mut self.input) else { return };
+                    let step = self.session.line(line.as_deref().map_err(|error| *error));
+                    self.perform(step)
+                }
+                Some(Reading::Message(framing)) => {
+                    let Message { dots, chunks, octets } = &mut self.message;
+                    let is_whole = match framing {
+                        Framing::Dots => dots.decode(&mut self.input, octets),
+                        Framing::Octets(_) => chunks.decode(&mut self.input, octets),
+                    };
+                    if !is_whole {
+                        self.reading = Some(Reading::Message(framing));
+                        return;
+                    }
+                    let step = self.session.received();
+                    self.perform(step)
+                }
+                Some(Reading::Chunk(mut chunk, reply)) => {
+                    if !chunk.decode(&mut self.input, &mut Vec::new()) {
+                        self.reading = Some(Reading::Chunk(chunk, reply));
+                        return;
+                    }
+                    Some(reply)
+                }
+            };
+            if !self.session.is_receiving() && self.reading.is_none() {
+                self.message = Message::default();
+            }
+            if let Some(reply) = reply {
+                reply.encode(output);
+            }
+        }
     }
 }
 
@@ -133,11 +193,7 @@ impl Peer for Server {
     fn receive(&mut self, input: &[u8]) -> Vec<u8> {
         self.input.extend_from_slice(input);
         let mut output = Vec::new();
-        while !self.closed
-            && let Some(reply) = self.next()
-        {
-            reply.encode(&mut output);
-        }
+        self.reply_to_all(&mut output);
         output
     }
 

@@ -1,6 +1,6 @@
 //! The client's side of an SMTP connection, without the connection. The relay and the agent share it.
 
-use super::{BodyType, ClientName, Command, MailParameters, Recipient, RecipientParameters, Reply, Status};
+use super::{BodyType, ClientName, Command, Extensions, MailParameters, Recipient, Reply, Status};
 use crate::address::{ForwardPath, ReversePath};
 use std::collections::VecDeque;
 
@@ -18,40 +18,11 @@ pub struct Transaction {
     pub octets: u64,
 }
 
-/// What the server has announced (RFC 5321 §4.1.1.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Extensions {
-    /// PIPELINING (RFC 2920).
-    pub pipelining: bool,
-    /// SIZE (RFC 1870).
-    pub size: bool,
-    /// 8BITMIME (RFC 6152).
-    pub eight_bit_mime: bool,
-    /// SMTPUTF8 (RFC 6531).
-    pub smtputf8: bool,
-    /// DSN (RFC 3461).
-    pub dsn: bool,
-    /// REQUIRETLS (RFC 8689).
-    pub requiretls: bool,
-}
-
-impl Extensions {
-    /// The parameters that may go with MAIL.
-    fn mail_parameters(self, transaction: &Transaction) -> MailParameters {
-        let MailParameters { smtputf8, ret, envid, requiretls, .. } = transaction.parameters.clone();
-        MailParameters {
-            size_octets: self.size.then_some(transaction.octets),
-            body: self.eight_bit_mime.then_some(BodyType::EightBitMime),
-            smtputf8: smtputf8 && self.smtputf8,
-            ret: ret.filter(|_| self.dsn),
-            envid: envid.filter(|_| self.dsn),
-            requiretls: requiretls && self.requiretls,
-        }
-    }
-
-    /// The parameters that may go with RCPT.
-    fn recipient_parameters(self, recipient: &Recipient) -> RecipientParameters {
-        if self.dsn { recipient.parameters() } else { RecipientParameters::default() }
+impl Transaction {
+    /// The parameters that go with MAIL.
+    fn mail_parameters(&self, extensions: Extensions) -> MailParameters {
+        let (size_octets, body) = (Some(self.octets), Some(BodyType::EightBitMime));
+        extensions.permitted(MailParameters { size_octets, body, ..self.parameters.clone() })
     }
 }
 
@@ -184,12 +155,13 @@ impl Client {
     /// Starts a transaction. Only after [`Step::Ready`] or [`Step::Finished`].
     pub fn begin(&mut self, transaction: &Transaction) -> Step {
         let line = |command: Command| format!("{command}\r\n").into_bytes();
-        let parameters = self.extensions.mail_parameters(transaction);
+        let parameters = transaction.mail_parameters(self.extensions);
         let mut pending = VecDeque::with_capacity(transaction.recipients.len() + 2);
         pending.push_back((Pending::Mail, line(Command::Mail(transaction.reverse_path.clone(), parameters))));
         for (index, recipient) in transaction.recipients.iter().enumerate() {
             let path = ForwardPath::Mailbox(recipient.mailbox.clone());
-            let command = Command::Rcpt(path, self.extensions.recipient_parameters(recipient));
+            let parameters = self.extensions.permitted_to_recipient(recipient.parameters());
+            let command = Command::Rcpt(path, parameters);
             pending.push_back((Pending::Rcpt(index), line(command)));
         }
         pending.push_back((Pending::Data, line(Command::Data)));
@@ -219,7 +191,7 @@ impl Client {
                 Step::Send(format!("{}\r\n", Command::Helo(self.name.clone())).into_bytes())
             }
             State::Ehlo if reply.is_positive() => {
-                self.extensions = announced(&reply);
+                self.extensions = Extensions::parse(reply.lines().iter().skip(1).map(AsRef::as_ref));
                 self.introduced(&reply)
             }
             State::Helo if reply.is_positive() => self.introduced(&reply),
@@ -384,24 +356,6 @@ fn says_too_many_recipients(reply: &Reply) -> bool {
         (code, None) => code == 452 || code == 552,
         _ => false,
     }
-}
-
-/// Reads EHLO's reply: the first line is the server's name, each other one an extension.
-fn announced(reply: &Reply) -> Extensions {
-    let mut extensions = Extensions::default();
-    for line in reply.lines().iter().skip(1) {
-        let keyword = line.split(' ').next().unwrap_or_default();
-        match keyword.to_ascii_uppercase().as_str() {
-            "PIPELINING" => extensions.pipelining = true,
-            "SIZE" => extensions.size = true,
-            "8BITMIME" => extensions.eight_bit_mime = true,
-            "SMTPUTF8" => extensions.smtputf8 = true,
-            "DSN" => extensions.dsn = true,
-            "REQUIRETLS" => extensions.requiretls = true,
-            _ => {}
-        }
-    }
-    extensions
 }
 
 #[cfg(test)]

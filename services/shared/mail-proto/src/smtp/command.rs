@@ -49,11 +49,6 @@ impl FromStr for ClientName {
     }
 }
 
-/// The parameters of MAIL that this server announces. Any other is refused.
-const MAIL_PARAMETERS: [&str; 2] = ["SIZE", "BODY"];
-/// The parameters of RCPT that this server announces.
-const RCPT_PARAMETERS: [&str; 0] = [];
-
 /// A command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -67,16 +62,29 @@ pub enum Command {
     Rcpt(ForwardPath, RecipientParameters),
     /// DATA (§4.1.1.4).
     Data,
+    /// BDAT (RFC 3030 §2): a piece of the message follows at once.
+    Bdat(Chunk),
+    /// STARTTLS (RFC 3207 §4).
+    StartTls,
     /// RSET (§4.1.1.5).
     Rset,
     /// VRFY (§4.1.1.6).
     Vrfy(String),
-    /// HELP (§4.1.1.8).
-    Help,
+    /// HELP (§4.1.1.8), perhaps about a command.
+    Help(String),
     /// NOOP (§4.1.1.9).
     Noop,
     /// QUIT (§4.1.1.10).
     Quit,
+}
+
+/// A piece of a message that follows its BDAT command (RFC 3030 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// How long it is.
+    pub octets: u64,
+    /// Whether the message ends with it.
+    pub is_last: bool,
 }
 
 /// What is wrong with a command line.
@@ -100,7 +108,7 @@ pub enum CommandError {
     /// The forward-path is malformed.
     #[error("{0}")]
     ForwardPath(AddressError),
-    /// A parameter of MAIL or RCPT that was not announced.
+    /// A parameter of MAIL or RCPT that was not announced, or a value of one.
     #[error("parameter not recognised")]
     UnknownParameter,
 }
@@ -128,12 +136,16 @@ pub enum Verb {
     Helo,
     /// EHLO.
     Ehlo,
-    /// MAIL.
+    /// MAIL, and SOML and SAML (RFC 821 §3.4), which mean the same where nobody has a terminal.
     Mail,
     /// RCPT.
     Rcpt,
     /// DATA.
     Data,
+    /// BDAT.
+    Bdat,
+    /// STARTTLS.
+    StartTls,
     /// RSET.
     Rset,
     /// VRFY.
@@ -144,6 +156,36 @@ pub enum Verb {
     Noop,
     /// QUIT.
     Quit,
+}
+
+/// The verbs, and how each is used.
+const VERBS: [(&str, Verb, &str); 14] = [
+    ("HELO", Verb::Helo, "HELO name (RFC 5321 section 4.1.1.1)"),
+    ("EHLO", Verb::Ehlo, "EHLO name (RFC 5321 section 4.1.1.1)"),
+    ("MAIL", Verb::Mail, "MAIL FROM:<address> and parameters (RFC 5321 section 4.1.1.2)"),
+    ("SOML", Verb::Mail, "SOML FROM:<address> does what MAIL does (RFC 821 section 3.4)"),
+    ("SAML", Verb::Mail, "SAML FROM:<address> does what MAIL does (RFC 821 section 3.4)"),
+    ("RCPT", Verb::Rcpt, "RCPT TO:<address> and parameters (RFC 5321 section 4.1.1.3)"),
+    ("DATA", Verb::Data, "DATA, then the message and a line with a dot (RFC 5321 section 4.1.1.4)"),
+    ("BDAT", Verb::Bdat, "BDAT octets [LAST], then so many octets of the message (RFC 3030 section 2)"),
+    ("STARTTLS", Verb::StartTls, "STARTTLS, then the TLS handshake (RFC 3207 section 4)"),
+    ("RSET", Verb::Rset, "RSET forgets the transaction (RFC 5321 section 4.1.1.5)"),
+    ("VRFY", Verb::Vrfy, "VRFY address (RFC 5321 section 4.1.1.6)"),
+    ("HELP", Verb::Help, "HELP [command] (RFC 5321 section 4.1.1.8)"),
+    ("NOOP", Verb::Noop, "NOOP does nothing (RFC 5321 section 4.1.1.9)"),
+    ("QUIT", Verb::Quit, "QUIT ends the connection (RFC 5321 section 4.1.1.10)"),
+];
+
+/// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985, RFC 4954, RFC 5321 §4.1.1.7.
+const NOT_OFFERED: [&str; 5] = ["AUTH", "ETRN", "EXPN", "SEND", "TURN"];
+
+/// What HELP says about a command, or about all of them.
+pub(super) fn help(topic: &str) -> String {
+    let about = VERBS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(topic));
+    about.map_or_else(
+        || format!("{} (RFC 5321)", VERBS.map(|(name, ..)| name).join(" ")),
+        |(_, _, usage)| (*usage).to_owned(),
+    )
 }
 
 impl Verb {
@@ -161,22 +203,12 @@ impl Verb {
     }
 
     fn parse(verb: &[u8]) -> Result<Self, CommandError> {
-        match verb.to_ascii_uppercase().as_slice() {
-            b"HELO" => Ok(Self::Helo),
-            b"EHLO" => Ok(Self::Ehlo),
-            b"MAIL" => Ok(Self::Mail),
-            b"RCPT" => Ok(Self::Rcpt),
-            b"DATA" => Ok(Self::Data),
-            b"RSET" => Ok(Self::Rset),
-            b"VRFY" => Ok(Self::Vrfy),
-            b"HELP" => Ok(Self::Help),
-            b"NOOP" => Ok(Self::Noop),
-            b"QUIT" => Ok(Self::Quit),
-            b"AUTH" | b"BDAT" | b"ETRN" | b"EXPN" | b"SAML" | b"SEND" | b"SOML" | b"STARTTLS" | b"TURN" => {
-                Err(CommandError::NotImplemented)
-            }
-            unknown if unknown.iter().all(u8::is_ascii_graphic) => Err(CommandError::Unrecognised),
-            _ => Err(CommandError::NotText),
+        let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(verb);
+        match VERBS.iter().find(|(name, ..)| is(name)) {
+            Some((_, known, _)) => Ok(*known),
+            None if NOT_OFFERED.into_iter().any(is) => Err(CommandError::NotImplemented),
+            None if verb.iter().all(u8::is_ascii_graphic) => Err(CommandError::Unrecognised),
+            None => Err(CommandError::NotText),
         }
     }
 }
@@ -204,11 +236,13 @@ impl Command {
             Verb::Mail => mail(after_keyword(text()?, "FROM:", "say MAIL FROM:<address>")?),
             Verb::Rcpt => rcpt(after_keyword(text()?, "TO:", "say RCPT TO:<address>")?),
             Verb::Data => without_argument(text()?, Self::Data),
+            Verb::Bdat => chunk(text()?),
+            Verb::StartTls => without_argument(text()?, Self::StartTls),
             Verb::Rset => without_argument(text()?, Self::Rset),
             Verb::Quit => without_argument(text()?, Self::Quit),
             Verb::Vrfy if argument.is_empty() => Err(CommandError::Argument("say whom to verify")),
             Verb::Vrfy => Ok(Self::Vrfy(text()?.to_owned())),
-            Verb::Help => text().map(|_| Self::Help),
+            Verb::Help => text().map(|topic| Self::Help(topic.to_owned())),
             Verb::Noop => text().map(|_| Self::Noop),
         }
     }
@@ -235,12 +269,27 @@ fn after_keyword<'a>(argument: &'a str, keyword: &str, usage: &'static str) -> R
     }
 }
 
+/// RFC 3030 §2: the number of octets, then LAST with the last one.
+fn chunk(argument: &str) -> Result<Command, CommandError> {
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    let octets = words.next().filter(|octets| octets.bytes().all(|b| b.is_ascii_digit()));
+    let is_last = match (words.next(), words.next()) {
+        (None, _) => Some(false),
+        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => Some(true),
+        _ => None,
+    };
+    let chunk = octets.and_then(|octets| octets.parse().ok()).zip(is_last);
+    let (octets, is_last) =
+        chunk.ok_or(CommandError::Argument("say BDAT, a number of octets, and LAST with the last"))?;
+    Ok(Command::Bdat(Chunk { octets, is_last }))
+}
+
 fn mail(argument: &str) -> Result<Command, CommandError> {
     let failure = CommandError::ReversePath;
     let (path, parameters) = split_path(argument).ok_or(failure(AddressError::Brackets))?;
     let reverse_path = path.parse().map_err(failure)?;
     let mut parsed = MailParameters::default();
-    for (keyword, value) in parameters_of(parameters, &MAIL_PARAMETERS)? {
+    for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;
     }
     Ok(Command::Mail(reverse_path, parsed))
@@ -251,26 +300,22 @@ fn rcpt(argument: &str) -> Result<Command, CommandError> {
     let (path, parameters) = split_path(argument).ok_or(failure(AddressError::Brackets))?;
     let forward_path = path.parse().map_err(failure)?;
     let mut parsed = RecipientParameters::default();
-    for (keyword, value) in parameters_of(parameters, &RCPT_PARAMETERS)? {
+    for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;
     }
     Ok(Command::Rcpt(forward_path, parsed))
 }
 
-/// Splits parameters into keywords and values, as far as they are `announced`.
-fn parameters_of<'a>(text: &'a str, announced: &[&str]) -> Result<Vec<(&'a str, Option<&'a str>)>, CommandError> {
+/// Splits parameters into keywords and values.
+fn parameters_of(text: &str) -> Result<impl Iterator<Item = (&str, Option<&str>)>, CommandError> {
     if !text.is_empty() && !text.starts_with(' ') {
         return Err(CommandError::Argument("put a space between path and parameters"));
     }
     let parameters = text.split(' ').filter(|parameter| !parameter.is_empty());
-    let split = |parameter: &'a str| match parameter.split_once('=') {
+    Ok(parameters.map(|parameter| match parameter.split_once('=') {
         Some((keyword, value)) => (keyword, Some(value)),
         None => (parameter, None),
-    };
-    let is_announced = |keyword: &str| announced.iter().any(|known| known.eq_ignore_ascii_case(keyword));
-    let known =
-        |(keyword, value)| is_announced(keyword).then_some((keyword, value)).ok_or(CommandError::UnknownParameter);
-    parameters.map(split).map(known).collect()
+    }))
 }
 
 /// As it travels, without its CRLF.
@@ -282,9 +327,12 @@ impl fmt::Display for Command {
             Self::Mail(path, parameters) => write!(f, "MAIL FROM:{path}{parameters}"),
             Self::Rcpt(path, parameters) => write!(f, "RCPT TO:{path}{parameters}"),
             Self::Data => f.write_str("DATA"),
+            Self::Bdat(Chunk { octets, is_last: false }) => write!(f, "BDAT {octets}"),
+            Self::Bdat(Chunk { octets, is_last: true }) => write!(f, "BDAT {octets} LAST"),
+            Self::StartTls => f.write_str("STARTTLS"),
             Self::Rset => f.write_str("RSET"),
             Self::Vrfy(whom) => write!(f, "VRFY {whom}"),
-            Self::Help => f.write_str("HELP"),
+            Self::Help(topic) => write!(f, "HELP {topic}"),
             Self::Noop => f.write_str("NOOP"),
             Self::Quit => f.write_str("QUIT"),
         }

@@ -10,6 +10,8 @@ use std::fmt;
 pub struct Envelope {
     /// How the client introduced itself.
     pub hello: Hello,
+    /// Whether the message came over TLS.
+    pub is_encrypted: bool,
     /// Who is logged in; nobody as long as there is no AUTH (RFC 4954).
     pub identity: Option<Mailbox>,
     /// What the policy made of the sender.

@@ -1,18 +1,19 @@
-//! SMTP (RFC 5321) with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152) and
-//! ENHANCEDSTATUSCODES (RFC 2034).
+//! SMTP (RFC 5321) and its extensions; [`extensions`] lists them.
 
 pub mod client;
 pub mod command;
 pub mod envelope;
+pub mod extensions;
 pub mod parameters;
 pub mod reply;
 pub mod session;
 mod xtext;
 
-pub use command::{ClientName, Command, CommandError, Verb};
+pub use command::{Chunk, ClientName, Command, CommandError, Verb};
 pub use envelope::{Envelope, Hello, Origin, Recipient};
+pub use extensions::Extensions;
 pub use parameters::{
     BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
 };
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
-pub use session::{Session, SessionConfig, Step};
+pub use session::{Framing, Session, SessionConfig, Step};

@@ -61,6 +61,8 @@ impl MailParameters {
         let text = value.unwrap_or_default();
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => self.size_octets.replace(size(text)?).is_some(),
+            // RFC 3030 §3, which is not announced: POP3 could not give such a message back.
+            "BODY" if text.eq_ignore_ascii_case("BINARYMIME") => return Err(CommandError::UnknownParameter),
             "BODY" => self.body.replace(text.parse()?).is_some(),
             "SMTPUTF8" => flag(&mut self.smtputf8, value, "SMTPUTF8 takes no value")?,
             "RET" => self.ret.replace(text.parse()?).is_some(),

@@ -1,14 +1,17 @@
 //! The server's side of an SMTP connection, without the connection.
 
+mod transaction;
+
 use super::{
-    ClientName, Command, CommandError, Envelope, Hello, MailParameters, Origin, Recipient, RecipientParameters, Reply,
-    Verb,
+    ClientName, Command, CommandError, Envelope, Extensions, Hello, MailParameters, Origin, RecipientParameters, Reply,
+    Verb, command::help,
 };
 use crate::{
-    address::{Domain, ForwardPath, Mailbox, ReversePath},
+    address::{Domain, ForwardPath, ReversePath},
     http,
     line::{CRLF_CURE, LineError},
 };
+use transaction::Transaction;
 
 /// How many octets of trace fields of other servers do not count against the limit of a message (RFC 5321 §4.4).
 /// Otherwise a message of the size that one server accepts would be too large for the next.
@@ -27,67 +30,114 @@ pub struct SessionConfig {
     pub recipient_limit: usize,
     /// How many bad commands end the connection.
     pub bad_command_limit: u32,
+    /// Whether the server has a certificate: STARTTLS is offered then, where TLS is not spoken already.
+    pub has_tls: bool,
 }
 
-/// What the session wants done. Each question carries its own context, and is answered by the method that
-/// its variant names; until then the session must not be given the next line.
+/// What the session wants done. A question is answered by the method that its variant names; until then the session must
+/// not be given the next line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Send this and read on.
     Reply(Reply),
     /// Send this and close the connection.
     Close(Reply),
+    /// Send this, forget whatever was received, and agree on TLS. Then tell [`Session::encrypted`] and read on.
+    StartTls(Reply),
     /// May this sender send? Answer with [`Session::sender_checked`].
     CheckSender(ReversePath),
     /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
     CheckRecipient(Origin, ForwardPath),
-    /// Send this (354), then read the message through [`DotDecoder`](crate::dot::DotDecoder) and reply
-    /// according to what became of it, and tell that to [`Session::body_received`]. The transaction is over whatever
-    /// that was.
-    ReceiveBody(Reply, Envelope),
+    /// Send this (354) if there is something to send, and read what follows into the message of
+    /// [`Session::envelope`]. Then ask [`Session::received`] what comes next.
+    Receive(Option<Reply>, Framing),
+    /// Read this number of octets, drop them, and send this. They belong to a BDAT command that is refused.
+    Skip(u64, Reply),
+    /// The message is whole. Reply according to what became of it, and tell that to [`Session::committed`]. The
+    /// transaction is over whatever that was.
+    Commit(Envelope),
 }
 
-#[derive(Debug)]
-enum State {
-    /// Before HELO or EHLO.
-    Greeted,
-    /// Between transactions.
-    Ready(Hello),
-    /// After MAIL.
-    Mail(Envelope),
+/// How the octets of a message are told from commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// They end with a line that has only a dot; see [`DotDecoder`](crate::dot::DotDecoder).
+    Dots,
+    /// There are this many of them (RFC 3030 §2).
+    Octets(u64),
 }
 
-/// One connection's protocol state.
+/// One connection's protocol state: fields that do not depend on one another.
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
-    state: State,
-    /// Since the last message that was accepted.
-    bad_commands: u32,
-    /// The last MAIL was refused: what a pipelining client had sent along with it does not count (RFC 2920 §3.1).
-    mail_refused: bool,
+    /// What came with HELO or EHLO.
+    hello: Option<Hello>,
+    /// Whether TLS is spoken.
+    is_encrypted: bool,
+    /// From MAIL to the end of the message.
+    transaction: Option<Transaction>,
     /// What came with the last MAIL.
     mail_parameters: MailParameters,
     /// What came with the last RCPT.
     recipient_parameters: RecipientParameters,
+    offences: Offences,
+}
+
+/// What a client has done wrong.
+#[derive(Debug, Default)]
+struct Offences {
+    /// Since the last message that was accepted.
+    bad_commands: u32,
+    /// The last MAIL or BDAT was refused: what a pipelining client had sent along with it does not count
+    /// (RFC 2920 §3.1).
+    excuses_pipelined: bool,
 }
 
 impl Session {
-    /// A session whose client has just connected.
+    /// A session whose client has just connected, in clear.
     pub fn new(config: SessionConfig) -> Self {
         Self {
             config,
-            state: State::Greeted,
-            bad_commands: 0,
-            mail_refused: false,
+            hello: None,
+            is_encrypted: false,
+            transaction: None,
             mail_parameters: MailParameters::default(),
             recipient_parameters: RecipientParameters::default(),
+            offences: Offences::default(),
         }
     }
 
     /// The first thing to send.
     pub fn greeting(&self) -> Reply {
         Reply::plain(220, format!("{} SMTP server ready", self.config.greeting))
+    }
+
+    /// TLS is spoken from now on. The client has to introduce itself again, and nothing that it said before counts
+    /// (RFC 3207 §4.2), except its bad commands.
+    pub fn encrypted(&mut self) {
+        self.is_encrypted = true;
+        self.hello = None;
+        self.reset();
+    }
+
+    /// What EHLO announces now.
+    pub fn extensions(&self) -> Extensions {
+        Extensions {
+            pipelining: true,
+            size: Some(self.config.size_limit_octets),
+            eight_bit_mime: true,
+            enhanced_status_codes: true,
+            starttls: self.config.has_tls && !self.is_encrypted,
+            chunking: true,
+            ..Extensions::default()
+        }
+    }
+
+    /// What the client may use: what EHLO announces, and nothing after HELO.
+    fn usable(&self) -> Extensions {
+        let is_extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
+        if is_extended { self.extensions() } else { Extensions::default() }
     }
 
     /// Takes a command line without its CRLF, or the reason why there is none.
@@ -97,7 +147,7 @@ impl Session {
             Ok(line) => match Verb::split(line) {
                 Ok((verb, argument)) => match Command::with_argument(verb, argument) {
                     Ok(command) => self.command(command),
-                    Err(error) => self.bad_argument(verb, error.reply()),
+                    Err(error) => self.bad_argument(verb, error),
                 },
                 Err(error) => self.bad(error.reply()),
             },
@@ -107,27 +157,17 @@ impl Session {
         }
     }
 
-    /// Takes the reply to the final dot. An accepted message sets the count of bad commands back.
-    pub fn body_received(&mut self, reply: &Reply) {
-        if reply.is_positive() {
-            self.bad_commands = 0;
-        }
-    }
-
     /// A recipient that is refused for its syntax is one more refused recipient, and does not count either.
-    fn bad_argument(&mut self, verb: Verb, reply: Reply) -> Step {
-        match (verb, &self.state) {
-            (Verb::Rcpt, State::Mail(_)) => Step::Reply(reply),
-            (Verb::Rcpt, _) => self.bad_unless_pipelined(reply),
-            (Verb::Mail, State::Greeted | State::Ready(_)) => self.refuse_mail(reply),
+    fn bad_argument(&mut self, verb: Verb, error: CommandError) -> Step {
+        let reply = error.reply();
+        match verb {
+            Verb::Rcpt if self.transaction.is_some() => Step::Reply(reply),
+            Verb::Rcpt => self.bad_unless_pipelined(reply),
+            Verb::Mail if self.transaction.is_none() => self.refuse_mail(reply),
+            // Nobody knows where the next command begins.
+            Verb::Bdat => Step::Close(Reply::new(421, (5, 4), error.to_string())),
             _ => self.bad(reply),
         }
-    }
-
-    /// Refuses a MAIL command that breaks the protocol.
-    fn refuse_mail(&mut self, reply: Reply) -> Step {
-        self.mail_refused = true;
-        self.bad(reply)
     }
 
     fn command(&mut self, command: Command) -> Step {
@@ -137,6 +177,8 @@ impl Session {
             Command::Mail(path, parameters) => self.mail(path, parameters),
             Command::Rcpt(path, parameters) => self.rcpt(path, parameters),
             Command::Data => self.data(),
+            Command::Bdat(chunk) => self.bdat(chunk),
+            Command::StartTls => self.start_tls(),
             Command::Rset => {
                 self.reset();
                 Step::Reply(Reply::new(250, (0, 0), "OK"))
@@ -145,136 +187,43 @@ impl Session {
             Command::Vrfy(_) => {
                 Step::Reply(Reply::new(252, (5, 0), "cannot verify, but will accept mail and attempt delivery"))
             }
-            Command::Help => {
-                Step::Reply(Reply::new(214, (0, 0), "HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP (RFC 5321)"))
-            }
+            Command::Help(topic) => Step::Reply(Reply::new(214, (0, 0), help(&topic))),
             Command::Quit => Step::Close(Reply::new(221, (0, 0), "Bye")),
         }
     }
 
     fn hello(&mut self, name: ClientName, extended: bool) -> Step {
-        self.state = State::Ready(Hello { name, extended });
-        self.mail_refused = false;
+        self.hello = Some(Hello { name, extended });
+        self.reset();
         let hello = Reply::plain(250, format!("{} HELLO", self.config.server_name));
-        if !extended {
-            return Step::Reply(hello);
-        }
-        let size = format!("SIZE {}", self.config.size_limit_octets);
-        Step::Reply(hello.line("PIPELINING").line(size).line("8BITMIME").line("ENHANCEDSTATUSCODES"))
+        Step::Reply(self.usable().lines().fold(hello, Reply::line))
     }
 
-    fn mail(&mut self, path: ReversePath, parameters: MailParameters) -> Step {
-        let peer = match &self.state {
-            State::Greeted => return self.refuse_mail(hello_first()),
-            State::Mail(_) => return self.bad(Reply::new(503, (5, 1), "a transaction is open; RSET ends it")),
-            State::Ready(peer) => peer,
-        };
-        if parameters != MailParameters::default() && !peer.extended {
-            return self.refuse_mail(CommandError::UnknownParameter.reply());
+    /// RFC 3207 §4.
+    fn start_tls(&mut self) -> Step {
+        if self.is_encrypted {
+            return self.bad(Reply::new(503, (5, 1), "TLS is spoken already"));
         }
-        let most_octets = self.config.size_limit_octets.saturating_add(TRACE_OCTETS);
-        if parameters.size_octets.is_some_and(|octets| octets > most_octets) {
-            self.mail_refused = true;
-            return Step::Reply(too_large(self.config.size_limit_octets));
+        if !self.config.has_tls {
+            return self.bad(CommandError::NotImplemented.reply());
         }
-        self.mail_parameters = parameters;
-        Step::CheckSender(path)
-    }
-
-    /// How long the message of this transaction will be, if its MAIL command has said so (RFC 1870 §3).
-    pub fn declared_octets(&self) -> Option<u64> {
-        self.mail_parameters.size_octets
-    }
-
-    /// Takes the policy's answer to [`Step::CheckSender`]: what the transaction is, or the refusal.
-    pub fn sender_checked(&mut self, reverse_path: ReversePath, verdict: Result<Origin, Reply>) -> Reply {
-        let origin = match verdict {
-            // What a user submits has no trace yet.
-            Ok(Origin::Submission) if self.declared_octets() > Some(self.config.size_limit_octets) => {
-                self.mail_refused = true;
-                return too_large(self.config.size_limit_octets);
-            }
-            Ok(origin) => origin,
-            Err(refusal) => {
-                self.mail_refused = true;
-                return refusal;
-            }
-        };
-        self.mail_refused = false;
-        let State::Ready(hello) = &self.state else { return hello_first() };
-        self.state = State::Mail(Envelope {
-            hello: hello.clone(),
-            identity: None,
-            origin,
-            reverse_path,
-            parameters: self.mail_parameters.clone(),
-            recipients: Vec::new(),
-        });
-        Reply::new(250, (1, 0), "OK")
-    }
-
-    fn rcpt(&mut self, path: ForwardPath, parameters: RecipientParameters) -> Step {
-        match &self.state {
-            State::Greeted => self.bad_unless_pipelined(hello_first()),
-            State::Ready(_) => self.bad_unless_pipelined(mail_first()),
-            State::Mail(envelope) if envelope.recipients.len() >= self.config.recipient_limit => Step::Reply(
-                Reply::new(452, (5, 3), "too many recipients; send to the others in a transaction of their own"),
-            ),
-            State::Mail(envelope) => {
-                self.recipient_parameters = parameters;
-                Step::CheckRecipient(envelope.origin, path)
-            }
-        }
-    }
-
-    /// Takes the policy's answer to [`Step::CheckRecipient`]: the mailbox that is meant, or the refusal.
-    pub fn recipient_checked(&mut self, verdict: Result<Mailbox, Reply>) -> Reply {
-        let mailbox = match verdict {
-            Ok(mailbox) => mailbox,
-            Err(refusal) => return refusal,
-        };
-        let State::Mail(envelope) = &mut self.state else { return mail_first() };
-        if envelope.recipients.iter().all(|known| known.mailbox != mailbox) {
-            let parameters = std::mem::take(&mut self.recipient_parameters);
-            envelope.recipients.push(Recipient::new(mailbox, parameters));
-        }
-        Reply::new(250, (1, 5), "OK")
-    }
-
-    fn data(&mut self) -> Step {
-        match std::mem::replace(&mut self.state, State::Greeted) {
-            State::Mail(envelope) if envelope.recipients.is_empty() => {
-                self.state = State::Mail(envelope);
-                Step::Reply(Reply::new(554, (5, 1), "no valid recipients"))
-            }
-            State::Mail(envelope) => {
-                self.state = State::Ready(envelope.hello.clone());
-                Step::ReceiveBody(Reply::plain(354, "Start mail input; end with <CRLF>.<CRLF>"), envelope)
-            }
-            State::Ready(peer) => {
-                self.state = State::Ready(peer);
-                self.bad_unless_pipelined(mail_first())
-            }
-            State::Greeted => self.bad_unless_pipelined(hello_first()),
-        }
+        Step::StartTls(Reply::new(220, (0, 0), "ready to start TLS"))
     }
 
     /// Forgets the transaction, if there is one.
     fn reset(&mut self) {
-        self.mail_refused = false;
-        if let State::Mail(Envelope { hello, .. }) = &self.state {
-            self.state = State::Ready(hello.clone());
-        }
+        self.offences.excuses_pipelined = false;
+        self.transaction = None;
     }
 
     fn bad_unless_pipelined(&mut self, reply: Reply) -> Step {
-        if self.mail_refused { Step::Reply(reply) } else { self.bad(reply) }
+        if self.offences.excuses_pipelined { Step::Reply(reply) } else { self.bad(reply) }
     }
 
     /// Counts a command that breaks the protocol; the one too many ends the session.
     fn bad(&mut self, reply: Reply) -> Step {
-        self.bad_commands += 1;
-        if self.bad_commands < self.config.bad_command_limit {
+        self.offences.bad_commands += 1;
+        if self.offences.bad_commands < self.config.bad_command_limit {
             return Step::Reply(reply);
         }
         Step::Close(Reply::new(421, (7, 0), "too many bad commands"))
@@ -293,14 +242,6 @@ pub fn bare_line_ending(line: u64) -> Reply {
 
 fn close_http() -> Step {
     Step::Close(Reply::new(421, (7, 0), "this is SMTP, not HTTP"))
-}
-
-fn hello_first() -> Reply {
-    Reply::new(503, (5, 1), "say EHLO or HELO first")
-}
-
-fn mail_first() -> Reply {
-    Reply::new(503, (5, 1), "say MAIL FROM first")
 }
 
 #[cfg(test)]

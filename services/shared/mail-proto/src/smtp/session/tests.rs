@@ -7,6 +7,7 @@ fn session() -> Session {
         size_limit_octets: 1000,
         recipient_limit: 2,
         bad_command_limit: 3,
+        has_tls: true,
     })
 }
 
@@ -16,8 +17,24 @@ fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
         Step::Reply(reply) | Step::Close(reply) => reply,
         Step::CheckSender(path) => session.sender_checked(path, Ok(Origin::Submission)),
         Step::CheckRecipient(_, ForwardPath::Mailbox(mailbox)) => session.recipient_checked(Ok(mailbox)),
-        Step::CheckRecipient(_, ForwardPath::Postmaster) => session.recipient_checked(Err(mail_first())),
-        Step::ReceiveBody(reply, _) => reply,
+        Step::CheckRecipient(_, ForwardPath::Postmaster) => {
+            session.recipient_checked(Err(Reply::new(550, (1, 1), "no")))
+        }
+        Step::Receive(Some(reply), Framing::Dots) => match session.received() {
+            Step::Commit(_) => reply,
+            step => panic!("{step:?}"),
+        },
+        Step::Receive(..) => match session.received() {
+            Step::Reply(reply) => reply,
+            Step::Commit(envelope) => Reply::new(250, (0, 0), format!("OK for {}", envelope.recipients.len())),
+            step => panic!("{step:?}"),
+        },
+        Step::Skip(_, reply) => reply,
+        Step::Commit(_) => panic!("a line is no message"),
+        Step::StartTls(reply) => {
+            session.encrypted();
+            reply
+        }
     };
     lines.iter().map(|line| answer(session, line).on_one_line()).collect()
 }
@@ -35,8 +52,9 @@ fn recipients_beyond_the_limit_are_for_another_transaction() {
     play(&mut session, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<c@b>"]);
     let refused = "452 4.5.3 too many recipients; send to the others in a transaction of their own";
     assert_eq!(play(&mut session, &["RCPT TO:<d@b>"; 9]), [refused; 9]);
-    let Step::ReceiveBody(_, envelope) = session.line(Ok(b"DATA")) else { panic!("DATA is refused") };
-    assert_eq!(envelope.recipients.len(), 2);
+    assert_eq!(play(&mut session, &["DATA"]), ["354 Start mail input; end with <CRLF>.<CRLF>"]);
+    play(&mut session, &["MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<c@b>", "RCPT TO:<d@b>"]);
+    assert_eq!(play(&mut session, &["BDAT 0 LAST"]), ["250 2.0.0 OK for 2"]);
 }
 
 /// RFC 1870 §3: the declaration is of one transaction.
@@ -92,10 +110,10 @@ fn what_follows_a_mail_command_with_bad_syntax_does_not_count() {
 fn an_accepted_message_sets_the_count_back_and_a_refused_one_does_not() {
     let mut session = session();
     play(&mut session, &["EHLO a", "X", "X"]);
-    session.body_received(&Reply::new(452, (3, 1), "no"));
-    session.body_received(&Reply::new(250, (0, 0), "OK"));
+    session.committed(&Reply::new(452, (3, 1), "no"));
+    session.committed(&Reply::new(250, (0, 0), "OK"));
     assert_eq!(play(&mut session, &["X", "X"]), ["500 5.5.1 command not recognised"; 2]);
-    session.body_received(&Reply::new(554, (6, 0), "no"));
+    session.committed(&Reply::new(554, (6, 0), "no"));
     assert_eq!(play(&mut session, &["X"]), ["421 4.7.0 too many bad commands"]);
 }
 
@@ -114,4 +132,76 @@ fn refusals_by_policy_are_no_bad_commands() {
         session.recipient_checked(Err(Reply::new(550, (1, 1), "no")));
     }
     assert_eq!(play(&mut session, &["NOOP"]), ["250 2.0.0 OK"]);
+}
+
+/// RFC 3030 §2.
+#[test]
+fn a_message_comes_in_chunks() {
+    let mut session = session();
+    play(&mut session, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>"]);
+    assert_eq!(
+        play(&mut session, &["BDAT 5", "BDAT 7"]),
+        ["250 2.0.0 5 octets received", "250 2.0.0 12 octets received"]
+    );
+    assert!(session.is_receiving());
+    let refused = "503 5.5.1 the message comes in chunks; go on with BDAT, or RSET";
+    assert_eq!(play(&mut session, &["DATA", "RCPT TO:<c@b>"]), [refused; 2]);
+    assert_eq!(play(&mut session, &["BDAT 0 LAST"]), ["250 2.0.0 OK for 1"]);
+    assert!(!session.is_receiving());
+}
+
+#[test]
+fn a_refused_chunk_is_read_all_the_same() {
+    let skipped = |session: &mut Session, line: &str| match session.line(Ok(line.as_bytes())) {
+        Step::Skip(octets, reply) => (octets, reply.on_one_line()),
+        step => panic!("{line}: {step:?}"),
+    };
+    let mut session = session();
+    assert_eq!(skipped(&mut session, "BDAT 3"), (3, "503 5.5.1 say EHLO or HELO first".to_owned()));
+    play(&mut session, &["EHLO a"]);
+    assert_eq!(skipped(&mut session, "BDAT 4 LAST"), (4, "503 5.5.1 say MAIL FROM first".to_owned()));
+    play(&mut session, &["MAIL FROM:<>"]);
+    assert_eq!(skipped(&mut session, "bdat 5 last"), (5, "554 5.5.1 no valid recipients".to_owned()));
+    // The transaction is over, and what was pipelined does not count.
+    assert_eq!(skipped(&mut session, "BDAT 6"), (6, "503 5.5.1 say MAIL FROM first".to_owned()));
+    play(&mut session, &["MAIL FROM:<>", "RCPT TO:<a@b>", "BDAT 900"]);
+    let octets = TRACE_OCTETS + 101;
+    let refused = "552 5.3.4 message too large; the limit is 1000 octets".to_owned();
+    assert_eq!(skipped(&mut session, &format!("BDAT {octets}")), (octets, refused));
+    assert!(!session.is_receiving());
+    assert_eq!(skipped(&mut session, "BDAT 1 LAST").1, "503 5.5.1 say MAIL FROM first");
+}
+
+/// What follows cannot be told from commands.
+#[test]
+fn a_chunk_of_unknown_length_ends_the_session() {
+    for line in ["BDAT", "BDAT x", "BDAT -1", "BDAT 1 FIRST", "BDAT 1 LAST LAST", "BDAT 99999999999999999999"] {
+        let mut session = session();
+        let Step::Close(reply) = session.line(Ok(line.as_bytes())) else { panic!("{line}") };
+        assert_eq!(reply.on_one_line(), "421 4.5.4 say BDAT, a number of octets, and LAST with the last", "{line}");
+    }
+}
+
+/// RFC 3030 §2: without EHLO nothing is announced.
+#[test]
+fn after_helo_there_are_no_extensions() {
+    let mut session = session();
+    play(&mut session, &["HELO a", "MAIL FROM:<>", "RCPT TO:<a@b>"]);
+    assert_eq!(play(&mut session, &["BDAT 3 LAST"]), ["502 5.5.1 command not implemented"]);
+    assert_eq!(play(&mut session, &["RCPT TO:<a@b> NOTIFY=NEVER"]), ["555 5.5.4 parameter not recognised"]);
+}
+
+/// RFC 3207 §4.2.
+#[test]
+fn tls_begins_a_new_session() {
+    let mut session = session();
+    let announces = |session: &Session| session.extensions().lines().any(|line| line == "STARTTLS");
+    play(&mut session, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b>"]);
+    assert!(announces(&session));
+    assert_eq!(play(&mut session, &["STARTTLS"]), ["220 2.0.0 ready to start TLS"]);
+    assert!(!announces(&session) && session.envelope().is_none());
+    assert_eq!(play(&mut session, &["MAIL FROM:<>"]), ["503 5.5.1 say EHLO or HELO first"]);
+    play(&mut session, &["EHLO a", "MAIL FROM:<>"]);
+    assert!(session.envelope().unwrap().is_encrypted);
+    assert_eq!(play(&mut session, &["STARTTLS"]), ["503 5.5.1 TLS is spoken already"]);
 }

@@ -1,0 +1,163 @@
+//! The extensions of SMTP that this town knows, in one table for servers and clients.
+
+use super::{MailParameters, RecipientParameters};
+
+/// What a server announces in its reply to EHLO (RFC 5321 §4.1.1.1). The default is a server without extensions, as one
+/// that was greeted with HELO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// PIPELINING (RFC 2920).
+    pub pipelining: bool,
+    /// SIZE (RFC 1870): the largest message in octets, or 0 where the server names no limit.
+    pub size: Option<u64>,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// ENHANCEDSTATUSCODES (RFC 2034).
+    pub enhanced_status_codes: bool,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+}
+
+/// One extension: its keyword, and its place in [`Extensions`].
+struct Extension {
+    keyword: &'static str,
+    /// What follows the keyword, when the extension is announced; mostly nothing.
+    announced: fn(&Extensions) -> Option<String>,
+    /// Takes what follows the keyword of a server that announces it.
+    take: fn(&mut Extensions, &str),
+}
+
+/// An extension without parameters: it is announced, or it is not.
+macro_rules! flag {
+    ($keyword:literal, $field:ident) => {
+        Extension {
+            keyword: $keyword,
+            announced: |extensions| extensions.$field.then(String::new),
+            take: |extensions, _| extensions.$field = true,
+        }
+    };
+}
+
+/// In the order in which they are announced.
+const TABLE: [Extension; 9] = [
+    flag!("PIPELINING", pipelining),
+    Extension {
+        keyword: "SIZE",
+        announced: |extensions| extensions.size.map(|octets| octets.to_string()),
+        // A limit that is no number is none.
+        take: |extensions, limit| extensions.size = Some(limit.trim().parse().unwrap_or(0)),
+    },
+    flag!("8BITMIME", eight_bit_mime),
+    flag!("ENHANCEDSTATUSCODES", enhanced_status_codes),
+    flag!("STARTTLS", starttls),
+    flag!("CHUNKING", chunking),
+    flag!("SMTPUTF8", smtputf8),
+    flag!("DSN", dsn),
+    flag!("REQUIRETLS", requiretls),
+];
+
+impl Extensions {
+    /// The lines that announce them.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        TABLE.iter().filter_map(|extension| {
+            let parameters = (extension.announced)(self)?;
+            Some(format!("{} {parameters}", extension.keyword).trim_end().to_owned())
+        })
+    }
+
+    /// Reads the lines of a reply to EHLO, except the first, which is the server's name. Unknown keywords are ignored.
+    pub fn parse<'l>(lines: impl IntoIterator<Item = &'l str>) -> Self {
+        let mut extensions = Self::default();
+        for line in lines {
+            let (keyword, parameters) = line.split_once(' ').unwrap_or((line, ""));
+            if let Some(extension) = TABLE.iter().find(|extension| extension.keyword.eq_ignore_ascii_case(keyword)) {
+                (extension.take)(&mut extensions, parameters);
+            }
+        }
+        extensions
+    }
+
+    /// Those of these parameters of MAIL whose extensions are announced.
+    #[must_use]
+    pub fn permitted(&self, parameters: MailParameters) -> MailParameters {
+        let MailParameters { size_octets, body, smtputf8, ret, envid, requiretls } = parameters;
+        MailParameters {
+            size_octets: size_octets.filter(|_| self.size.is_some()),
+            body: body.filter(|_| self.eight_bit_mime),
+            smtputf8: smtputf8 && self.smtputf8,
+            ret: ret.filter(|_| self.dsn),
+            envid: envid.filter(|_| self.dsn),
+            requiretls: requiretls && self.requiretls,
+        }
+    }
+
+    /// Those of these parameters of RCPT whose extensions are announced.
+    #[must_use]
+    pub fn permitted_to_recipient(&self, parameters: RecipientParameters) -> RecipientParameters {
+        if self.dsn { parameters } else { RecipientParameters::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Extensions {
+        let mut all = Extensions::default();
+        TABLE.iter().for_each(|extension| (extension.take)(&mut all, "1000"));
+        all
+    }
+
+    #[test]
+    fn what_is_announced_is_read_back() {
+        let size_alone = Extensions { size: Some(0), ..Extensions::default() };
+        for extensions in [all(), Extensions::default(), size_alone] {
+            let lines: Vec<_> = extensions.lines().collect();
+            assert_eq!(Extensions::parse(lines.iter().map(String::as_str)), extensions, "{lines:?}");
+        }
+        assert_eq!(all().lines().count(), TABLE.len());
+        assert_eq!(Extensions::default().lines().count(), 0);
+    }
+
+    #[test]
+    fn keywords_are_words_in_any_case() {
+        let eight_bit_mime = Extensions { eight_bit_mime: true, ..Extensions::default() };
+        assert_eq!(Extensions::parse(["PIPELININGS", "8bitmime", "", "X Y"]), eight_bit_mime);
+        let table = [("size", 0), ("SIZE 70", 70), ("SIZE  70 ", 70), ("SIZE many", 0)];
+        for (line, octets) in table {
+            assert_eq!(Extensions::parse([line]).size, Some(octets), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_needs_its_extension() {
+        let mut parameters = MailParameters::default();
+        for (keyword, value) in [
+            ("SIZE", Some("1")),
+            ("BODY", Some("7BIT")),
+            ("SMTPUTF8", None),
+            ("RET", Some("HDRS")),
+            ("ENVID", Some("e")),
+            ("REQUIRETLS", None),
+        ] {
+            let before = all().permitted(parameters.clone());
+            parameters.set(keyword, value).unwrap();
+            assert_ne!(all().permitted(parameters.clone()), before, "{keyword}");
+        }
+        assert_eq!(all().permitted(parameters.clone()), parameters);
+        assert_eq!(Extensions::default().permitted(parameters), MailParameters::default());
+        let mut recipient = RecipientParameters::default();
+        recipient.set("NOTIFY", Some("NEVER")).unwrap();
+        assert_eq!(all().permitted_to_recipient(recipient.clone()), recipient);
+        let nothing = RecipientParameters::default();
+        assert_eq!(Extensions::default().permitted_to_recipient(recipient), nothing);
+    }
+}
