@@ -9,7 +9,7 @@ use futures_util::stream;
 use internal_api::{
     Accepted, ApiError, BATCH_MEDIA_TYPE, BatchOutcome, BroughtClaim, ClaimRequest, FRAME_MEDIA_TYPE, MaildropPage,
     MaildropUpdate, Message, MessageId, MessagePage, OpenSession, Outcome, ProblemKind, QueuePage, RawMessage,
-    RecipientOutcome, Renewal, Settlement,
+    RecipientOutcome, Renewal, Resolved, Settlement,
 };
 use reqwest::{Method, StatusCode};
 use std::{fs, time::Duration};
@@ -70,6 +70,20 @@ async fn a_message_is_submitted_once_and_seen_everywhere() {
     assert_eq!(server.metric("mailtown_store_deliveries_total").await, "2");
     assert_eq!(server.metric("mailtown_store_queue_entries").await, "1");
     server.stop().await;
+}
+
+/// A gateway of the version before asks for the mailbox, one of this version for the address.
+#[tokio::test]
+async fn an_address_is_asked_for_in_both_ways() {
+    let server = Server::start().await;
+    let summary = server.client.mailbox(&mailbox("a@local.test")).await.unwrap().unwrap();
+    assert_eq!(server.client.resolve(&mailbox("a@local.test")).await.unwrap(), Resolved::Mailbox(summary));
+    for unknown in ["nobody@local.test", "a@far.test", "\"a b\"@local.test", "a%far.test@local.test"] {
+        assert_eq!(server.client.mailbox(&mailbox(unknown)).await.unwrap(), None, "{unknown}");
+        assert_eq!(server.client.resolve(&mailbox(unknown)).await.unwrap(), Resolved::Unknown, "{unknown}");
+    }
+    assert_eq!(problem(server.get("/v1/addresses/nobody").await).await, ProblemKind::InvalidRequest);
+    assert_eq!(problem(server.get("/v1/addresses").await).await, ProblemKind::NotFound);
 }
 
 #[tokio::test]

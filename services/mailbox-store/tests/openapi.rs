@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 27] = [
+const OPERATIONS: [&str; 28] = [
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "get /",
     "get /livez",
     "get /metrics",
     "get /readyz",
+    "get /v1/addresses/{address}",
     "get /v1/events",
     "get /v1/mailboxes",
     "get /v1/mailboxes/{address}",

@@ -1,7 +1,7 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
 use internal_api::{
-    ApiError, MailboxSummary, ProblemKind, StoreClient,
+    ApiError, MailboxSummary, ProblemKind, Resolved, StoreClient,
     room::{no_room, no_such_mailbox},
 };
 use ipnet::IpNet;
@@ -63,7 +63,7 @@ impl Policy {
         if stack.require_auth || !trusted {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
-        if self.known.contains_key(sender) || self.look_up(sender).await?.is_some() {
+        if self.known.contains_key(sender) || self.look_up(sender).await? != Resolved::Unknown {
             Ok(Origin::Submission)
         } else {
             Err(Reply::new(550, (1, 0), format!("<{sender}>: no such sender here")))
@@ -101,19 +101,23 @@ impl Policy {
             return Ok(mailbox);
         }
         match self.look_up(&mailbox).await? {
-            Some(summary) => no_room(&summary, octets).map_or(Ok(mailbox), Err),
-            None if reported_later => Ok(mailbox),
-            None => Err(no_such_mailbox(&mailbox)),
+            Resolved::Mailbox(summary) => no_room(&summary, octets).map_or(Ok(mailbox), Err),
+            Resolved::Unknown if reported_later => Ok(mailbox),
+            Resolved::Unknown => Err(no_such_mailbox(&mailbox)),
         }
     }
 
-    async fn look_up(&self, mailbox: &Mailbox) -> Result<Option<MailboxSummary>, Reply> {
-        let found = self.store.mailbox(mailbox).await.map_err(|error| unavailable(&error))?;
-        match found.as_ref().and_then(plenty_of_room) {
+    async fn look_up(&self, mailbox: &Mailbox) -> Result<Resolved, Reply> {
+        let resolved = self.store.resolve(mailbox).await.map_err(|error| unavailable(&error))?;
+        let room = match &resolved {
+            Resolved::Mailbox(summary) => plenty_of_room(summary),
+            Resolved::Unknown => None,
+        };
+        match room {
             Some(room) => self.known.insert(mailbox.clone(), room),
             None => self.known.invalidate(mailbox),
         }
-        Ok(found)
+        Ok(resolved)
     }
 }
 

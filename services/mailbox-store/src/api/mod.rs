@@ -1,5 +1,6 @@
 //! The HTTP API: `internal_api` over a store. Each module uses the part of the store that it needs.
 
+mod addresses;
 mod batches;
 mod events;
 mod extract;
@@ -74,6 +75,7 @@ impl Api {
 /// method and path, so that no route is without a description.
 pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
     let routes = OpenApiRouter::with_openapi(openapi::frame())
+        .merge(addresses::routes())
         .merge(mailboxes::routes())
         .merge(sessions::routes())
         .merge(messages::routes())

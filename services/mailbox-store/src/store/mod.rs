@@ -32,7 +32,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use internal_api::{
     Accepted, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage,
-    MaildropSession, Message, MessageId, MessagePage, QueuePage, Settlement, Submission,
+    MaildropSession, Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox};
@@ -165,6 +165,9 @@ pub trait Accounts: Send + Sync {
 
     /// The password hash of this account, if there is such an account and it has one.
     async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>>;
+
+    /// What this address means here, in constant time.
+    async fn resolve(&self, address: &Mailbox) -> Result<Resolved>;
 
     /// What is in this mailbox, in constant time; [`StoreError::MailboxUnknown`].
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary>;

@@ -3,6 +3,7 @@
 //! Types that travel, the clients that send them, and the one error body that every service answers with.
 //! Both sides of a call use the same types, so they cannot disagree.
 
+mod addresses;
 mod client;
 mod connection_id;
 mod dns;
@@ -19,6 +20,7 @@ pub mod room;
 mod store_client;
 pub mod text;
 
+pub use addresses::Resolved;
 pub use client::{ApiError, Endpoint};
 pub use connection_id::{CONNECTION_HEADER, ConnectionId};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};

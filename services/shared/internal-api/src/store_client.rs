@@ -3,8 +3,8 @@
 use crate::{
     Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Claim, ClaimRequest,
     ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate,
-    MessageId, OpenSession, Problem, ProblemKind, Renewal, SESSION_NAME_HEADER, Settlement, SettlementOutcome,
-    Submission,
+    MessageId, OpenSession, Problem, ProblemKind, Renewal, Resolved, SESSION_NAME_HEADER, Settlement,
+    SettlementOutcome, Submission,
     client::send,
     frame::{frame, split_whole},
 };
@@ -38,6 +38,23 @@ impl StoreClient {
     /// The same client; `observer` is told how long each call takes, except those that wait for mail or for a client.
     pub fn observed(self, observer: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         Self { endpoint: self.endpoint.observed(observer), ..self }
+    }
+
+    /// What this address means to the store. A store of the version before knows mailboxes only, and is asked for the
+    /// mailbox.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the store gives no usable answer.
+    pub async fn resolve(&self, address: &Mailbox) -> Result<Resolved, ApiError> {
+        let request = self.endpoint.request(Method::GET, &["v1", "addresses", &address.to_string()]);
+        match self.send(request).await {
+            Ok(response) => Ok(response.json().await?),
+            // There is no such route. An address that means nothing is an answer, not a problem.
+            Err(error) if error.kind() == Some(ProblemKind::NotFound) => {
+                Ok(self.mailbox(address).await?.map_or(Resolved::Unknown, Resolved::Mailbox))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The mailbox, or `None` when there is no such mailbox here.

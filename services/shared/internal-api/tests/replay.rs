@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use internal_api::{
     Accepted, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Flushed, FrameHead, MailboxPage,
     MailboxSummary, MaildropPage, MaildropSession, MaildropUpdate, Message, MessagePage, OpenSession, Problem,
-    QueuePage, Renewal, Resolution, Settlement, SettlementOutcome, Submission, frame, split_head,
+    QueuePage, Renewal, Resolution, Resolved, Settlement, SettlementOutcome, Submission, frame, split_head,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -106,6 +106,16 @@ fn requests_and_answers_are_what_they_were() {
         }
     }
     assert_eq!(unknown, Vec::<String>::new());
+}
+
+/// What an address means, and that fields of a later version are no obstacle.
+#[test]
+fn what_an_address_means_is_tagged() {
+    both_ways::<Resolved>(r#"{"kind":"mailbox","address":"a@b","messages":1,"octets":2,"quota_messages":3}"#);
+    both_ways::<Resolved>(r#"{"kind":"unknown"}"#);
+    let later = r#"{"kind":"mailbox","address":"a@b","messages":0,"octets":0,"later":{"x":[1]}}"#;
+    assert!(matches!(serde_json::from_str(later), Ok(Resolved::Mailbox(_))));
+    assert!(matches!(serde_json::from_str(r#"{"kind":"unknown","later":1}"#), Ok(Resolved::Unknown)));
 }
 
 /// The form of a submission with parameters, and that fields of a later version are no obstacle.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::{Account, StoreError, records::column};
 use futures_util::future::try_join_all;
-use internal_api::{MailboxPage, MailboxSummary};
+use internal_api::{MailboxPage, MailboxSummary, Resolved};
 use mail_proto::Mailbox;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;
@@ -76,10 +76,18 @@ pub(super) async fn password_hash(tx: &mut Transaction<'_>, address: &str) -> Re
     Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 
+pub(super) async fn resolve(tx: &Transaction<'_>, address: &Mailbox) -> Result<Resolved, Failure> {
+    Ok(find(tx, address).await?.map_or(Resolved::Unknown, Resolved::Mailbox))
+}
+
 pub(super) async fn mailbox(tx: &Transaction<'_>, address: &Mailbox) -> Result<MailboxSummary, Failure> {
+    Ok(find(tx, address).await?.ok_or(StoreError::MailboxUnknown)?)
+}
+
+async fn find(tx: &Transaction<'_>, address: &Mailbox) -> Result<Option<MailboxSummary>, Failure> {
     let select = "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts WHERE address = $1";
-    let row = tx.query_one(select, &[&address.to_string()]).await?.ok_or(StoreError::MailboxUnknown)?;
-    Ok(summary(&row)?)
+    let row = tx.query_one(select, &[&address.to_string()]).await?;
+    Ok(row.map(|row| summary(&row)).transpose()?)
 }
 
 pub(super) async fn page(tx: &mut Transaction<'_>, after: &str, limit: u32) -> Result<MailboxPage, Failure> {

@@ -57,7 +57,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use group_commit::{GroupCommit, submit_all};
 use internal_api::{
     Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
-    MessageId, MessagePage, QueuePage, Settlement, Submission,
+    MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
 use mail_proto::{Domain, Mailbox};
@@ -110,6 +110,10 @@ impl Accounts for PostgresStore {
     async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
         let address = address.to_string();
         self.database.read(&address, |tx, address| accounts::password_hash(tx, address).boxed()).await
+    }
+
+    async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {
+        self.database.read(address, |tx, address| accounts::resolve(tx, address).boxed()).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {

@@ -5,7 +5,7 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{Account, Result, StoreError};
-use internal_api::{MailboxPage, MailboxSummary};
+use internal_api::{MailboxPage, MailboxSummary, Resolved};
 use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
@@ -53,6 +53,14 @@ pub(super) fn password_hashes(connection: &Connection) -> Result<HashMap<Mailbox
 pub(super) fn password_hash(connection: &Connection, address: &str) -> Result<Option<String>> {
     let mut statement = connection.prepare_cached("SELECT password_hash FROM accounts WHERE address = ?1")?;
     Ok(statement.query_row([address], |row| row.get::<_, Option<String>>(0)).optional()?.flatten())
+}
+
+pub(super) fn resolve(connection: &Connection, address: Mailbox) -> Result<Resolved> {
+    match mailbox(connection, address) {
+        Ok(summary) => Ok(Resolved::Mailbox(summary)),
+        Err(StoreError::MailboxUnknown) => Ok(Resolved::Unknown),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn mailbox(connection: &Connection, address: Mailbox) -> Result<MailboxSummary> {

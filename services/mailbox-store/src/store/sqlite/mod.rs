@@ -43,7 +43,7 @@ use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
     Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
-    MessageId, MessagePage, QueuePage, Settlement, Submission,
+    MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
 use mail_proto::{Domain, Mailbox};
@@ -97,6 +97,11 @@ impl Accounts for SqliteStore {
     async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
         let address = address.to_string();
         self.readers.read(move |connection| accounts::password_hash(connection, &address)).await
+    }
+
+    async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {
+        let address = address.clone();
+        self.readers.read(move |connection| accounts::resolve(connection, address)).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {

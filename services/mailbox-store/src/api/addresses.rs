@@ -1,0 +1,33 @@
+//! What addresses mean, for the gateways' checks.
+
+use super::{
+    Api,
+    extract::{Path, invalid},
+};
+use axum::{Json, extract::State};
+use internal_api::{Problem, Resolved, text};
+use mail_proto::{AddressError, Mailbox};
+use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(resolve))
+}
+
+/// What mail for this address would do here. An address that means nothing is no error.
+#[utoipa::path(
+    get, path = "/v1/addresses/{address}", operation_id = "resolve_address", tag = "addresses",
+    params(("address" = text::Mailbox, Path)),
+    responses(
+        (status = 200, description = "What it means", body = Resolved),
+        (status = 400, description = "It is no address"),
+    ),
+)]
+pub(super) async fn resolve(
+    State(api): State<Arc<Api>>,
+    Path(address): Path<String>,
+) -> Result<Json<Resolved>, Problem> {
+    let address: Mailbox = address.parse().map_err(|error: AddressError| invalid(error.to_string()))?;
+    Ok(Json(api.accounts.resolve(&address).await?))
+}
