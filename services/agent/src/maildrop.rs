@@ -7,8 +7,8 @@ use crate::{
 use anyhow::{Context, ensure};
 use mail_net::{Clock, Hop};
 use mail_proto::{
-    Mailbox,
-    pop3::{Command, Password, StatusLine},
+    Mailbox, Password,
+    pop3::{Command, StatusLine},
 };
 use memchr::memmem;
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
 use mail_net::{Closed, Io, IoClock, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
 use mail_proto::{
-    Mailbox,
+    Mailbox, Password,
     pop3::{
-        Extent, OpenFailure, Password, ReadFailure, Reply, ResponseCode, SendMessage, Session, Step, Transfer,
-        UpdateFailure, WrongLength,
+        Extent, OpenFailure, ReadFailure, Reply, ResponseCode, SendMessage, Session, Step, Transfer, UpdateFailure,
+        WrongLength,
     },
 };
 use service_kit::{

@@ -1,4 +1,4 @@
-//! SMTP (RFC 5321) and POP3 (RFC 1939) as values and state machines.
+//! SMTP (RFC 5321), POP3 (RFC 1939) and SASL (RFC 4422) as values and state machines.
 //!
 //! Nothing here opens a socket, reads a clock or draws a random number: bytes and answers go in, replies
 //! and questions come out. The services put a socket on one side and the mailbox store on the other; the
@@ -11,8 +11,11 @@ mod exchange;
 pub mod header;
 mod http;
 pub mod line;
+mod password;
 pub mod pop3;
+pub mod sasl;
 pub mod smtp;
 
 pub use address::{AddressError, Domain, ForwardPath, LocalPart, Mailbox, ReversePath};
 pub use exchange::MailExchange;
+pub use password::Password;

@@ -1,9 +1,7 @@
 //! What a client says (RFC 1939 §5 to §7, RFC 2449 §5).
 
-use std::{
-    fmt,
-    str::{self, FromStr},
-};
+use crate::password::Password;
+use std::str::{self, FromStr};
 
 /// The text holds what cannot stand in a command: a CR, a LF or a NUL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,28 +27,12 @@ impl FromStr for UserName {
     }
 }
 
-/// A password: without CR, LF or NUL, and never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// The password in clear, for the one place that checks or sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
+/// Without CR, LF and NUL.
 impl FromStr for Password {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        sendable(text).map(Self)
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
+        sendable(text).map(Self::from)
     }
 }
 

@@ -9,7 +9,7 @@ pub mod top;
 pub mod transfer;
 
 pub use client::{InvalidReply, ReplyDecoder, ServerReply, StatusLine};
-pub use command::{Command, CommandError, InvalidText, Password, UserName};
+pub use command::{Command, CommandError, InvalidText, UserName};
 pub use maildrop::{Maildrop, NoSuchMessage, SizeStyle};
 pub use reply::{Reply, ResponseCode};
 pub use session::{Extent, OpenFailure, ReadFailure, SendMessage, Session, SessionConfig, Step, UpdateFailure};

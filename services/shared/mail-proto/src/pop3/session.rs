@@ -6,7 +6,8 @@
 use crate::{
     Domain, Mailbox, http,
     line::LineError,
-    pop3::{Command, Maildrop, Password, Reply, ResponseCode, SizeStyle, UserName},
+    password::Password,
+    pop3::{Command, Maildrop, Reply, ResponseCode, SizeStyle, UserName},
 };
 use std::{fmt::Display, time::Duration};
 
