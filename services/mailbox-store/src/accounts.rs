@@ -2,10 +2,10 @@
 
 use crate::{
     passwords::{Checked, Digest, Hasher, check_phc, is_phc},
-    store::{Account, Result, Store, StoreError},
+    store::{Account, Result, Store, StoreError, StoredPassword},
 };
 use mail_net::IoClock;
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, sasl};
 use service_kit::shutdown::CancellationToken;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,10 +92,11 @@ impl Accounts {
         let _writing = self.writing.lock().await;
         let others = put(&*self.store, stack).await;
         // Also where nothing can be written now: a password that was replaced must not fit any more.
-        let hashes = self.store.password_hashes().await?;
+        let stored = self.store.passwords().await?;
         let (mut unchecked, mut known) = (BTreeMap::new(), BTreeSet::new());
         for (address, password) in stack.accounts.iter().filter(|(_, password)| !is_phc(password.expose())) {
-            let digest = hashes.get(address).map(|hash| self.checked.digest(address, hash, password.expose()));
+            let stored = stored.get(address).filter(|stored| is_whole(stored, password));
+            let digest = stored.map(|stored| self.checked.digest(address, &stored.hash, password.expose()));
             match digest.filter(|digest| self.checked.contains(digest)) {
                 Some(digest) => drop(known.insert(digest)),
                 None => drop(unchecked.insert(address.clone(), password.clone())),
@@ -150,25 +151,37 @@ impl Accounts {
         self.hasher.verify(password, hash, self.io).await
     }
 
-    /// Makes the stored hash of this account fit its plain-text password, where that is not known yet.
+    /// Makes what is stored of this account's password fit its plain text, where that is not known yet.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) async fn check_now(&self, address: &Mailbox) -> Result<()> {
         let Some(password) = self.lock().get(address).cloned() else { return Ok(()) };
-        let stored = self.store.password_hash(address).await?;
-        let hash = self.hasher.keep_or_hash(password.expose().to_owned(), stored.clone()).await?;
+        let stored = self.store.password(address).await?;
+        let made = self.hasher.keep_or_make(password.expose().to_owned(), stored.clone()).await?;
         let _writing = self.writing.lock().await;
         if self.lock().get(address) != Some(&password) {
             // The configuration has changed meanwhile, or somebody else was faster.
             return Ok(());
         }
-        if stored.as_ref() != Some(&hash) {
-            self.store.set_password_hash(address, hash.clone()).await?;
+        if stored.as_ref() != Some(&made) {
+            self.store.set_password(address, made.clone()).await?;
         }
-        self.checked.add(self.digest(address, &hash, password.expose()));
+        self.checked.add(self.digest(address, &made.hash, password.expose()));
         self.lock().remove(address);
         Ok(())
+    }
+
+    /// Whether every account that somebody can log in to has a SCRAM verifier, or will have one when it is asked for.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn all_have_verifiers(&self) -> Result<bool> {
+        let unchecked = self.lock().len();
+        let without =
+            self.store.without_verifier(u32::try_from(unchecked).unwrap_or(u32::MAX).saturating_add(1)).await?;
+        let unchecked = self.lock();
+        Ok(without.iter().all(|address| unchecked.get(address).is_some_and(can_have_verifier)))
     }
 
     /// The digest that stands for this password of this account.
@@ -188,6 +201,15 @@ impl Accounts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Mailbox, Password>> {
         self.unchecked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether all is stored of a password that can be.
+fn is_whole(stored: &StoredPassword, password: &Password) -> bool {
+    stored.verifier.is_some() || !can_have_verifier(password)
+}
+
+fn can_have_verifier(password: &Password) -> bool {
+    sasl::prepare(password.expose()).is_ok()
 }
 
 #[cfg(test)]
@@ -244,15 +266,15 @@ mod tests {
             tokio::join!(self.accounts.check_all(shutdown.clone()), checked);
         }
 
-        async fn hashes(&self) -> HashMap<Mailbox, String> {
-            self.accounts.store.password_hashes().await.unwrap()
+        async fn stored(&self) -> HashMap<Mailbox, StoredPassword> {
+            self.accounts.store.passwords().await.unwrap()
         }
 
         async fn fits(&self, address: &str, password: &str) -> bool {
             let address = address.parse().unwrap();
             self.accounts.check_now(&address).await.unwrap();
-            let hash = self.accounts.store.password_hash(&address).await.unwrap().unwrap();
-            self.accounts.verify(password.to_owned(), hash).await.unwrap()
+            let stored = self.accounts.store.password(&address).await.unwrap().unwrap();
+            self.accounts.verify(password.to_owned(), stored.hash).await.unwrap()
         }
     }
 
@@ -260,7 +282,7 @@ mod tests {
     async fn a_password_fits_before_the_background_has_come_to_it() {
         let fixture = Fixture::new().await;
         fixture.accounts.synchronise(&stack("\"u@a.test\" = \"one\"")).await.unwrap();
-        assert!(fixture.hashes().await.is_empty());
+        assert!(fixture.stored().await.is_empty());
         assert!(fixture.fits("u@a.test", "one").await && !fixture.fits("u@a.test", "One").await);
         // Nobody can log in with a password that has been replaced.
         fixture.accounts.synchronise(&stack("\"u@a.test\" = \"two\"")).await.unwrap();
@@ -271,14 +293,15 @@ mod tests {
     #[tokio::test]
     async fn a_late_hash_does_not_replace_what_was_configured_meanwhile() {
         let (fixture, address) = (Fixture::new().await, "u@a.test".parse().unwrap());
-        let phc = fixture.accounts.hasher.keep_or_hash("two".to_owned(), None).await.unwrap();
+        let phc = fixture.accounts.hasher.keep_or_make("two".to_owned(), None).await.unwrap().hash;
         fixture.accounts.synchronise(&stack("\"u@a.test\" = \"one\"")).await.unwrap();
         let checking = fixture.accounts.check_now(&address);
         tokio::pin!(checking);
         assert!(futures_util::poll!(&mut checking).is_pending());
         fixture.accounts.synchronise(&stack(&format!("\"u@a.test\" = \"{phc}\""))).await.unwrap();
         checking.await.unwrap();
-        assert_eq!(fixture.hashes().await.get(&address), Some(&phc));
+        let expected = StoredPassword { hash: phc, verifier: None };
+        assert_eq!(fixture.stored().await.get(&address), Some(&expected));
     }
 
     #[tokio::test]
@@ -287,25 +310,25 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.accounts.synchronise(&stack).await.unwrap();
         fixture.check_all().await;
-        let hashes = fixture.hashes().await;
-        assert_eq!(hashes.len(), 2);
+        let stored = fixture.stored().await;
+        assert!(stored.len() == 2 && stored.values().all(|password| password.verifier.is_some()));
         let fixture = fixture.reopen().await;
         fixture.accounts.synchronise(&stack).await.unwrap();
         assert!(fixture.accounts.lock().is_empty(), "nothing is left to check");
-        assert_eq!(fixture.hashes().await, hashes);
+        assert_eq!(fixture.stored().await, stored);
         // Without the file each is checked again, and the hashes stay.
         std::fs::remove_file(fixture.directory.path().join("passwords.checked")).unwrap();
         let fixture = fixture.reopen().await;
         fixture.accounts.synchronise(&stack).await.unwrap();
         assert_eq!(fixture.accounts.lock().len(), 2);
         fixture.check_all().await;
-        assert_eq!(fixture.hashes().await, hashes);
+        assert_eq!(fixture.stored().await, stored);
     }
 
     #[tokio::test]
     async fn accounts_are_added_and_none_is_removed() {
         let fixture = Fixture::new().await;
-        let phc = fixture.accounts.hasher.keep_or_hash("two".to_owned(), None).await.unwrap();
+        let phc = fixture.accounts.hasher.keep_or_make("two".to_owned(), None).await.unwrap().hash;
         fixture
             .accounts
             .synchronise(&stack(&format!("\"u@a.test\" = \"one\"\n\"v@a.test\" = \"{phc}\"")))
@@ -317,7 +340,7 @@ mod tests {
         let addresses: Vec<_> = page.mailboxes.iter().map(|mailbox| mailbox.address.to_string()).collect();
         assert_eq!(addresses, ["postmaster@a.test", "u@a.test", "v@a.test", "w@a.test"]);
         assert!(fixture.fits("u@a.test", "one").await && fixture.fits("v@a.test", "two").await);
-        assert_eq!(fixture.hashes().await.get(&"postmaster@a.test".parse().unwrap()), None);
+        assert_eq!(fixture.stored().await.get(&"postmaster@a.test".parse().unwrap()), None);
     }
 
     #[tokio::test]
@@ -333,7 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_phc_string_that_nobody_could_log_in_with_is_an_error() {
-        let good = Hasher::shared().keep_or_hash("pass".to_owned(), None).await.unwrap();
+        let good = Hasher::shared().keep_or_make("pass".to_owned(), None).await.unwrap().hash;
         let no_hash = good.rsplit_once('$').unwrap().0.to_owned();
         let costly = [good.replace("m=19456", "m=65537"), good.replace("t=2", "t=4000000000")];
         let bad = ["$argon2id$", "$argon2", "$argon2x$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", &no_hash];

@@ -6,33 +6,50 @@ use crate::{
     passwords::{Digest, NOBODY},
     store::{self, Result},
 };
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
 use moka::sync::Cache;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 /// How many verified logins are remembered, and for how long.
 const REMEMBERED: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+/// The name of the store's secret for SCRAM.
+const SECRET: &str = "scram_secret";
 
 /// Checks passwords against the store's hashes. Argon2 is slow by intention; what was found right is remembered
 /// for a while, so that a client that polls does not cost more than one that stays.
 pub(crate) struct Logins {
     accounts: Arc<Accounts>,
     verified: Cache<Digest, ()>,
+    /// Makes the verifiers of users who do not exist.
+    secret: OnceCell<String>,
     metrics: Metrics,
 }
 
 impl Logins {
     pub(crate) fn new(accounts: Arc<Accounts>, metrics: Metrics) -> Self {
         let verified = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
-        Self { accounts, verified, metrics }
+        Self { accounts, verified, secret: OnceCell::new(), metrics }
     }
 
-    /// Whether there is such an account and this is its password.
-    pub(crate) async fn verify(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
+    /// Whether there is such an account and this is its password. Takes as long when there is none.
+    pub(crate) async fn verify(
+        &self,
+        store: &dyn store::Accounts,
+        address: Option<&Mailbox>,
+        password: &str,
+    ) -> Result<bool> {
         let io = self.accounts.io;
         let started = io.instant();
-        let fits = self.check(store, address, password).await?;
+        let fits = match address {
+            Some(address) => self.check(store, address, password).await?,
+            None => {
+                self.accounts.verify(password.to_owned(), NOBODY.to_owned()).await?;
+                false
+            }
+        };
         self.metrics.login_seconds.observe(io.since(started).as_secs_f64());
         self.metrics.count_login(fits);
         Ok(fits)
@@ -40,7 +57,8 @@ impl Logins {
 
     async fn check(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
         self.accounts.check_now(address).await?;
-        let hash = store.password_hash(address).await?;
+        // Asked for each time, so that a password that was changed is not taken any more.
+        let hash = store.password(address).await?.map(|stored| stored.hash);
         let digest = hash.as_deref().map(|hash| self.accounts.digest(address, hash, password));
         if digest.is_some_and(|digest| self.verified.contains_key(&digest)) {
             return Ok(true);
@@ -52,5 +70,27 @@ impl Logins {
             self.verified.insert(digest, ());
         }
         Ok(fits)
+    }
+
+    /// The SCRAM verifier of this account's password, if there is such an account and its plain text was known.
+    pub(crate) async fn verifier(
+        &self,
+        store: &dyn store::Accounts,
+        address: &Mailbox,
+    ) -> Result<Option<ScramVerifier>> {
+        self.accounts.check_now(address).await?;
+        Ok(store.password(address).await?.and_then(|stored| stored.verifier))
+    }
+
+    /// The verifier that a user has who does not exist: the same in every store of the stack.
+    pub(crate) async fn verifier_of_nobody(&self, store: &dyn store::Accounts, user: &str) -> Result<ScramVerifier> {
+        let made = || store.secret(SECRET, [(); 2].map(|()| Uuid::new_v4().simple().to_string()).concat());
+        let secret = self.secret.get_or_try_init(made).await?;
+        Ok(ScramVerifier::of_nobody(secret.as_bytes(), user))
+    }
+
+    /// Whether SCRAM is possible for every account that somebody can log in to.
+    pub(crate) async fn all_have_verifiers(&self) -> Result<bool> {
+        self.accounts.all_have_verifiers().await
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 28] = [
+const OPERATIONS: [&str; 31] = [
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "get /",
     "get /livez",
@@ -16,6 +16,7 @@ const OPERATIONS: [&str; 28] = [
     "get /readyz",
     "get /v1/addresses/{address}",
     "get /v1/events",
+    "get /v1/logins",
     "get /v1/mailboxes",
     "get /v1/mailboxes/{address}",
     "get /v1/mailboxes/{address}/messages",
@@ -27,6 +28,7 @@ const OPERATIONS: [&str; 28] = [
     "get /v1/openapi.json",
     "get /v1/queue",
     "get /v1/transactions/{name}",
+    "post /v1/logins",
     "post /v1/mailboxes/{address}/sessions",
     "post /v1/mailboxes/{address}/sessions/{session}/update",
     "post /v1/messages",
@@ -35,6 +37,7 @@ const OPERATIONS: [&str; 28] = [
     "post /v1/queue/claims/{lease}/settlements",
     "post /v1/queue/flush",
     "post /v1/queue/settlements",
+    "post /v1/verifiers",
     "put /v1/mailboxes/{address}/sessions/{session}",
     "put /v1/queue/claims/{lease}",
 ];

@@ -5,6 +5,7 @@ mod batches;
 mod events;
 mod extract;
 mod frames;
+mod logins;
 mod mailboxes;
 mod messages;
 mod openapi;
@@ -78,6 +79,7 @@ pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
         .merge(addresses::routes())
         .merge(mailboxes::routes())
         .merge(sessions::routes())
+        .merge(logins::routes())
         .merge(messages::routes())
         .merge(batches::routes())
         .merge(events::routes())

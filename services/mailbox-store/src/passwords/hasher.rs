@@ -1,18 +1,20 @@
 //! Argon2, a few hashes at a time, in memory that is returned.
 
 use super::Stored;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, StoredPassword};
 use argon2::{
     Argon2, Block, Params,
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use mail_net::IoClock;
+use mail_proto::sasl::{ScramVerifier, scram::ITERATIONS};
 use std::{
     sync::{Arc, LazyLock},
     thread,
     time::Duration,
 };
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,15 +78,25 @@ impl Hasher {
         self.run(turn, move || verify(&password, &hash)).await
     }
 
-    /// The hash of a password as a PHC string, made from it unless `stored` is one already.
-    pub(crate) async fn keep_or_hash(&self, password: String, stored: Option<String>) -> Result<String> {
+    /// What is stored of a password, made from it unless `stored` is of this password already. A password that SASLprep
+    /// prohibits has no verifier.
+    pub(crate) async fn keep_or_make(
+        &self,
+        password: String,
+        stored: Option<StoredPassword>,
+    ) -> Result<StoredPassword> {
         let turn = Arc::clone(&self.slots).acquire_owned().await;
         let turn = turn.map_err(|_| StoreError::Internal("the slots for hashing are closed".to_owned()))?;
-        let hashed = self.run(turn, move || match stored {
-            Some(hash) if verify(&password, &hash) => Ok(hash),
-            _ => hash(&password),
+        let made = self.run(turn, move || {
+            let kept = stored.filter(|stored| verify(&password, &stored.hash));
+            let (hash, verifier) = match kept {
+                Some(StoredPassword { hash, verifier }) => (hash, verifier),
+                None => (hash(&password)?, None),
+            };
+            let verifier = verifier.or_else(|| ScramVerifier::new(&password, new_salt(), ITERATIONS).ok());
+            Ok::<_, String>(StoredPassword { hash, verifier })
         });
-        hashed.await?.map_err(|reason| StoreError::Internal(format!("cannot hash a password: {reason}")))
+        made.await?.map_err(|reason| StoreError::Internal(format!("cannot hash a password: {reason}")))
     }
 
     async fn run<T: Send + 'static>(
@@ -107,6 +119,11 @@ fn verify(password: &str, hash: &str) -> bool {
     let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else { return false };
     // Two outputs are compared in constant time.
     compute(&argon2, password, &salt, expected.len()).is_ok_and(|output| output == expected)
+}
+
+/// Octets from the system's source of randomness.
+fn new_salt() -> Vec<u8> {
+    Uuid::new_v4().as_bytes().to_vec()
 }
 
 fn hash(password: &str) -> std::result::Result<String, String> {
@@ -186,10 +203,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_that_fits_is_kept() {
+    async fn a_password_that_fits_is_kept() {
         let hasher = Hasher::new();
-        let first = hasher.keep_or_hash("pass".to_owned(), None).await.unwrap();
-        assert_eq!(hasher.keep_or_hash("pass".to_owned(), Some(first.clone())).await, Ok(first.clone()));
-        assert_ne!(hasher.keep_or_hash("other".to_owned(), Some(first.clone())).await, Ok(first));
+        let make = |password: &str, stored: &StoredPassword| {
+            let hasher = hasher.clone();
+            let (password, stored) = (password.to_owned(), stored.clone());
+            async move { hasher.keep_or_make(password, Some(stored)).await.unwrap() }
+        };
+        let first = hasher.keep_or_make("pass".to_owned(), None).await.unwrap();
+        assert!(first.verifier.is_some());
+        assert_eq!(make("pass", &first).await, first);
+        let other = make("other", &first).await;
+        assert!(other.hash != first.hash && other.verifier != first.verifier);
+        let without = StoredPassword { verifier: None, ..first };
+        let with = make("pass", &without).await;
+        assert!(with.hash == without.hash && with.verifier.is_some());
+        assert_eq!(make("a\u{7}", &without).await.verifier, None, "no control character can be proved with SCRAM");
     }
 }

@@ -35,7 +35,7 @@ use internal_api::{
     MaildropSession, Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use jiff::Timestamp;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::{Domain, Mailbox, sasl::ScramVerifier};
 use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 use tokio::sync::watch;
 use town_config::Quota;
@@ -55,10 +55,19 @@ pub struct Account {
     /// The mailbox.
     pub address: Mailbox,
     /// The password's argon2 hash as a PHC string. Without one nobody can log in to a new account, and an account that is
-    /// updated keeps its own.
+    /// updated keeps its own. With another one it loses the verifier of its password.
     pub password_hash: Option<String>,
     /// The most that it may hold.
     pub quota: Quota,
+}
+
+/// What is stored of a password. A change of the password changes the hash, so this is also the password's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPassword {
+    /// Its argon2 hash as a PHC string.
+    pub hash: String,
+    /// Its SCRAM verifier, where its plain text was known.
+    pub verifier: Option<ScramVerifier>,
 }
 
 /// What became of a submission that is durable now.
@@ -157,14 +166,20 @@ pub trait Accounts: Send + Sync {
     /// many others there are.
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64>;
 
-    /// Replaces the password hash of this account; [`StoreError::MailboxUnknown`].
-    async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()>;
+    /// Replaces the password of this account; [`StoreError::MailboxUnknown`].
+    async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()>;
 
-    /// The password hashes of all accounts that have one.
-    async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>>;
+    /// The passwords of all accounts that have one.
+    async fn passwords(&self) -> Result<HashMap<Mailbox, StoredPassword>>;
 
-    /// The password hash of this account, if there is such an account and it has one.
-    async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>>;
+    /// The password of this account, if there is such an account and it has one.
+    async fn password(&self, address: &Mailbox) -> Result<Option<StoredPassword>>;
+
+    /// Some accounts that have a password and no verifier of it, at most `limit`.
+    async fn without_verifier(&self, limit: u32) -> Result<Vec<Mailbox>>;
+
+    /// The secret of this name, which all stores of the stack share: `proposed`, if there was none before.
+    async fn secret(&self, name: &'static str, proposed: String) -> Result<String>;
 
     /// What this address means here, in constant time.
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved>;

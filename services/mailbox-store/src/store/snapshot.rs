@@ -37,6 +37,7 @@ pub(crate) struct Counts {
 pub(crate) struct AccountRecord {
     pub(crate) address: String,
     pub(crate) password_hash: Option<String>,
+    pub(crate) scram_verifier: Option<String>,
     /// The sums over its deliveries that are not quarantined.
     pub(crate) messages: i64,
     pub(crate) octets: i64,

@@ -2,9 +2,9 @@
 
 use crate::{
     Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Claim, ClaimRequest,
-    ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate,
-    MessageId, OpenSession, Problem, ProblemKind, Renewal, Resolved, SESSION_NAME_HEADER, Settlement,
-    SettlementOutcome, Submission,
+    ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport, MailboxSummary,
+    MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, Renewal, Resolved,
+    SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier, VerifierRequest,
     client::send,
     frame::{frame, split_whole},
 };
@@ -161,6 +161,37 @@ impl StoreClient {
             Ok(response) => Ok(RawMessage(Octets::Arriving(response?, self.io))),
             Err(_) => Err(silent()),
         }
+    }
+
+    /// What logins the store can check; `None` when it is of the version before, and checks none.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn login_support(&self) -> Result<Option<LoginSupport>, ApiError> {
+        match self.send(self.endpoint.request(Method::GET, &["v1", "logins"])).await {
+            Ok(response) => Ok(Some(response.json().await?)),
+            Err(error) if error.kind() == Some(ProblemKind::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whose user name and password these are.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::AuthenticationFailed`] when they are nobody's, among others.
+    pub async fn log_in(&self, login: &Login) -> Result<Mailbox, ApiError> {
+        let request = self.endpoint.request(Method::POST, &["v1", "logins"]);
+        let LoggedIn { mailbox } = self.send(request.json(login)).await?.json().await?;
+        Ok(mailbox)
+    }
+
+    /// What is known of a user's password, for SCRAM.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn verifier(&self, request: &VerifierRequest) -> Result<UserVerifier, ApiError> {
+        let call = self.endpoint.request(Method::POST, &["v1", "verifiers"]);
+        Ok(self.send(call.json(request)).await?.json().await?)
     }
 
     /// Opens and locks a maildrop.

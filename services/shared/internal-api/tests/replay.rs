@@ -5,9 +5,10 @@
 
 use bytes::BytesMut;
 use internal_api::{
-    Accepted, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Flushed, FrameHead, MailboxPage,
-    MailboxSummary, MaildropPage, MaildropSession, MaildropUpdate, Message, MessagePage, OpenSession, Problem,
-    QueuePage, Renewal, Resolution, Resolved, Settlement, SettlementOutcome, Submission, frame, split_head,
+    Accepted, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Flushed, FrameHead, LoggedIn, Login,
+    LoginSupport, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, MaildropUpdate, Message, MessagePage,
+    OpenSession, Problem, QueuePage, Renewal, Resolution, Resolved, Settlement, SettlementOutcome, Submission,
+    UserVerifier, VerifierRequest, frame, split_head,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -116,6 +117,21 @@ fn what_an_address_means_is_tagged() {
     let later = r#"{"kind":"mailbox","address":"a@b","messages":0,"octets":0,"later":{"x":[1]}}"#;
     assert!(matches!(serde_json::from_str(later), Ok(Resolved::Mailbox(_))));
     assert!(matches!(serde_json::from_str(r#"{"kind":"unknown","later":1}"#), Ok(Resolved::Unknown)));
+}
+
+/// Logins, and that an unknown user's verifier names no mailbox.
+#[test]
+fn logins_travel() {
+    both_ways::<LoginSupport>(r#"{"scram":true}"#);
+    both_ways::<Login>(r#"{"user":"a","password":"p"}"#);
+    both_ways::<LoggedIn>(r#"{"mailbox":"a@b"}"#);
+    both_ways::<VerifierRequest>(r#"{"user":"a"}"#);
+    let key = format!("{}=", "A".repeat(43));
+    both_ways::<UserVerifier>(&format!(r#"{{"mailbox":"a@b","verifier":"SCRAM-SHA-256$4096:AAAA${key}:{key}"}}"#));
+    let nobody = format!(r#"{{"verifier":"SCRAM-SHA-256$4096:AAAA${key}:{key}"}}"#);
+    both_ways::<UserVerifier>(&nobody);
+    let error = serde_json::from_str::<UserVerifier>(&nobody.replace("4096", "x")).unwrap_err().to_string();
+    assert!(!error.contains(&key), "{error}");
 }
 
 /// The form of a submission with parameters, and that fields of a later version are no obstacle.

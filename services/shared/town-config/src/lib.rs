@@ -195,6 +195,15 @@ impl Stack {
             && self.quotas == other.quotas
     }
 
+    /// The mailbox that a user means who logs in by this name. It may lack the domain where there is one domain only.
+    pub fn mailbox_of_user(&self, name: &str) -> Option<Mailbox> {
+        match (name.contains('@'), self.domains.len(), self.domains.first()) {
+            (true, ..) => name.parse().ok(),
+            (false, 1, Some(only)) => format!("{name}@{only}").parse().ok(),
+            _ => None,
+        }
+    }
+
     /// Whether mail for this domain is delivered here.
     pub fn is_local(&self, domain: &Domain) -> bool {
         self.domains.contains(domain)

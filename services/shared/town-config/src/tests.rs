@@ -234,6 +234,19 @@ fn quotas_are_the_defaults_unless_an_account_has_its_own() {
 }
 
 #[test]
+fn a_user_may_leave_out_the_only_domain() {
+    let stack = |domains: &str| {
+        parse(&format!("[server.a]\nsmtp = 1\npop = 2\ndomains = [{domains}]\n")).unwrap().stack("a").unwrap().clone()
+    };
+    let mailbox = |stack: &Stack, name: &str| stack.mailbox_of_user(name).map(|mailbox| mailbox.to_string());
+    let (one, two) = (stack("\"x\""), stack("\"x\", \"y\""));
+    assert_eq!(mailbox(&one, "u").as_deref(), Some("u@x"));
+    assert_eq!(mailbox(&one, "u@y").as_deref(), Some("u@y"));
+    assert_eq!([mailbox(&two, "u"), mailbox(&one, "u@"), mailbox(&one, ""), mailbox(&one, "a b")], [const { None }; 4]);
+    assert_eq!(mailbox(&two, "u@X").as_deref(), Some("u@x"));
+}
+
+#[test]
 fn a_password_is_never_displayed() {
     let config = parse(SHIPPED).unwrap();
     assert!(!format!("{config:?}").contains("pass1"));

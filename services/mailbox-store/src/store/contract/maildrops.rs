@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub(crate) async fn accounts_are_added_and_updated(fixture: Fixture) {
     let id = fixture.send("t", &["a@local.test"]).await;
     let (a, b, c) = (mailbox("a@local.test"), mailbox("b@local.test"), mailbox("c@local.test"));
-    let hash = |text: &str| Ok(Some(text.to_owned()));
+    let hashed = |text: &str| Ok(Some(StoredPassword { hash: text.to_owned(), verifier: None }));
     let without_hash = |address: &Mailbox| Account {
         address: address.clone(),
         password_hash: None,
@@ -15,21 +15,58 @@ pub(crate) async fn accounts_are_added_and_updated(fixture: Fixture) {
     };
     assert_eq!(fixture.store.put_accounts(vec![without_hash(&b), without_hash(&c)]).await, Ok(1));
     assert_eq!(fixture.listed("a@local.test").await, [id]);
-    assert_eq!(fixture.store.password_hash(&a).await, hash("hash of a@local.test"));
-    assert_eq!(fixture.store.password_hash(&b).await, hash("hash of b@local.test"));
+    assert_eq!(fixture.store.password(&a).await, hashed("hash of a@local.test"));
+    assert_eq!(fixture.store.password(&b).await, hashed("hash of b@local.test"));
     assert_eq!(fixture.store.mailbox(&b).await.unwrap().quota_messages, Some(7));
-    assert_eq!(fixture.store.password_hash(&c).await, Ok(None));
-    let hashes = fixture.store.password_hashes().await.unwrap();
-    assert_eq!(hashes.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&a, &b]));
+    assert_eq!(fixture.store.password(&c).await, Ok(None));
+    let passwords = fixture.store.passwords().await.unwrap();
+    assert_eq!(passwords.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&a, &b]));
 
     let anew = Account { password_hash: Some("new".to_owned()), ..account("a@local.test") };
     assert_eq!(fixture.store.put_accounts(vec![anew, account("b@local.test")]).await, Ok(1));
     assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 1);
-    assert_eq!(fixture.store.password_hash(&a).await, hash("new"));
-    fixture.store.set_password_hash(&c, "newer".to_owned()).await.unwrap();
-    assert_eq!(fixture.store.password_hash(&c).await, hash("newer"));
-    let unknown = fixture.store.set_password_hash(&mailbox("x@local.test"), "x".to_owned()).await;
+    assert_eq!(fixture.store.password(&a).await, hashed("new"));
+    let newer = StoredPassword { hash: "newer".to_owned(), verifier: None };
+    fixture.store.set_password(&c, newer.clone()).await.unwrap();
+    assert_eq!(fixture.store.password(&c).await, hashed("newer"));
+    let unknown = fixture.store.set_password(&mailbox("x@local.test"), newer).await;
     assert_eq!(unknown, Err(StoreError::MailboxUnknown));
+}
+
+/// A verifier stays as long as the hash does.
+pub(crate) async fn a_verifier_goes_with_its_hash(fixture: Fixture) {
+    let (a, b) = (mailbox("a@local.test"), mailbox("b@local.test"));
+    let without = async || {
+        let addresses = fixture.store.without_verifier(10).await.unwrap();
+        addresses.iter().map(Mailbox::to_string).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(without().await.len(), 2);
+    assert_eq!(fixture.store.without_verifier(1).await.unwrap().len(), 1);
+    let verifier = ScramVerifier::new("pass", vec![7; 16], 1).unwrap();
+    let password = StoredPassword { hash: "hash of a@local.test".to_owned(), verifier: Some(verifier) };
+    fixture.store.set_password(&a, password.clone()).await.unwrap();
+    assert_eq!(fixture.store.password(&a).await, Ok(Some(password.clone())));
+    assert_eq!(fixture.store.passwords().await.unwrap()[&a], password);
+    assert_eq!(without().await, BTreeSet::from([b.to_string()]));
+    // With the same hash, and with none.
+    let quota = Quota { messages: Some(7), octets: None };
+    for hash in [Some("hash of a@local.test".to_owned()), None] {
+        let same = Account { password_hash: hash, quota, ..account("a@local.test") };
+        fixture.store.put_accounts(vec![same]).await.unwrap();
+        assert_eq!(fixture.store.password(&a).await, Ok(Some(password.clone())));
+    }
+    let other = Account { password_hash: Some("other".to_owned()), ..account("a@local.test") };
+    fixture.store.put_accounts(vec![other]).await.unwrap();
+    let expected = StoredPassword { hash: "other".to_owned(), verifier: None };
+    assert_eq!(fixture.store.password(&a).await, Ok(Some(expected)));
+    assert_eq!(without().await.len(), 2);
+}
+
+/// Whoever proposes first decides, for all stores.
+pub(crate) async fn a_secret_is_made_once(fixture: Fixture) {
+    assert_eq!(fixture.store.secret("one", "first".to_owned()).await.as_deref(), Ok("first"));
+    assert_eq!(fixture.store.secret("one", "second".to_owned()).await.as_deref(), Ok("first"));
+    assert_eq!(fixture.store.secret("two", "third".to_owned()).await.as_deref(), Ok("third"));
 }
 
 /// One session a maildrop; the lock lives as long as its lease, and trying to get it does not prolong it.

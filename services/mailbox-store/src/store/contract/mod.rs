@@ -18,13 +18,16 @@ pub(crate) use statements::*;
 pub(crate) use submissions::*;
 pub(crate) use whole::*;
 
-use super::{Account, ClaimOutcome, LocalMail, MessageStream, QueuePosition, Result, Store, StoreError, Submitted};
+use super::{
+    Account, ClaimOutcome, LocalMail, MessageStream, QueuePosition, Result, Store, StoreError, StoredPassword,
+    Submitted,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use internal_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
 use jiff::Timestamp;
 use mail_net::ManualClock;
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
 use std::{sync::Arc, time::Duration};
 use town_config::{Quota, Relay};
 
@@ -180,6 +183,7 @@ macro_rules! contract_tests {
         contract_tests!($fixture:
             submission_delivers_and_queues, parameters_stay_with_a_message, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
+            a_verifier_goes_with_its_hash, a_secret_is_made_once,
             a_maildrop_has_one_session, a_session_opens_twice_under_its_name, a_transaction_is_known_by_its_name, an_update_can_be_repeated, an_update_is_all_or_nothing, many_are_deleted_in_one_small_change,
             what_comes_late_is_not_deleted, a_flush_goes_through_the_whole_queue, a_claim_takes_what_is_due,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,

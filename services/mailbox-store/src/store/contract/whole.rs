@@ -84,6 +84,9 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
         Account { password_hash: None, ..account("\"o'c x\"@local.test") },
     ];
     fixture.store.put_accounts(accounts).await.unwrap();
+    let verifier = Some(mail_proto::sasl::ScramVerifier::new("pass", vec![7; 16], 1).unwrap());
+    let password = crate::store::StoredPassword { hash: "hash of b@local.test".to_owned(), verifier };
+    fixture.store.set_password(&mailbox("b@local.test"), password).await.unwrap();
     let mut messages = Vec::new();
     for (name, length, recipients) in [
         ("small", 100, &["a@local.test", "b@local.test", "x@far.test", "y@far.test"][..]),

@@ -5,10 +5,10 @@ use super::{
     failure::Failure,
     values::{Natural, Parsed},
 };
-use crate::store::{Account, StoreError, records::column};
+use crate::store::{Account, StoreError, StoredPassword, records::column};
 use futures_util::future::try_join_all;
 use internal_api::{MailboxPage, MailboxSummary, Resolved};
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;
 
@@ -35,6 +35,8 @@ pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Resul
          SELECT $1::text, $2::text, $3::bigint, $4::bigint, COUNT(*), COALESCE(SUM(octets), 0)::bigint
          FROM maildrops WHERE address = $1 AND quarantined_at_ms IS NULL
          ON CONFLICT (address) DO UPDATE SET
+             scram_verifier = CASE WHEN accounts.password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash)
+                 THEN accounts.scram_verifier END,
              password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash),
              quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets";
     tx.prepare(upsert).await?;
@@ -53,9 +55,14 @@ fn changes(stored: &Configured, (hash, quota_messages, quota_octets): &Configure
     (hash.is_some() && stored.0 != *hash) || stored.1 != *quota_messages || stored.2 != *quota_octets
 }
 
-pub(super) async fn set_password_hash(tx: &mut Transaction<'_>, address: &str, hash: &str) -> Result<(), Failure> {
-    let update = "UPDATE accounts SET password_hash = $2 WHERE address = $1";
-    let updated = tx.execute(update, &[&address, &hash]).await?;
+pub(super) async fn set_password(
+    tx: &mut Transaction<'_>,
+    address: &str,
+    password: &StoredPassword,
+) -> Result<(), Failure> {
+    let update = "UPDATE accounts SET password_hash = $2, scram_verifier = $3 WHERE address = $1";
+    let verifier = password.verifier.as_ref().map(ScramVerifier::to_string);
+    let updated = tx.execute(update, &[&address, &password.hash, &verifier]).await?;
     if updated == 1 { Ok(()) } else { Err(StoreError::MailboxUnknown.into()) }
 }
 
@@ -64,16 +71,40 @@ fn configured(account: &Account) -> (String, Configured) {
     (address.to_string(), (password_hash.clone(), quota.messages.map(column), quota.octets.map(column)))
 }
 
-pub(super) async fn password_hashes(tx: &mut Transaction<'_>) -> Result<HashMap<Mailbox, String>, Failure> {
-    let rows = tx.query("SELECT address, password_hash FROM accounts WHERE password_hash IS NOT NULL", &[]).await?;
-    let accounts = rows.iter().map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get(1)?)));
-    let accounts: Vec<(String, String)> = accounts.collect::<Result<_, tokio_postgres::Error>>()?;
-    Ok(accounts.into_iter().filter_map(|(address, hash)| Some((address.parse().ok()?, hash))).collect())
+pub(super) async fn passwords(tx: &mut Transaction<'_>) -> Result<HashMap<Mailbox, StoredPassword>, Failure> {
+    let select = "SELECT password_hash, scram_verifier, address FROM accounts WHERE password_hash IS NOT NULL";
+    let rows = tx.query(select, &[]).await?;
+    let accounts = rows.iter().map(|row| Ok((row.try_get::<_, String>(2)?, password_of(row)?)));
+    let accounts: Vec<_> = accounts.collect::<Result<_, tokio_postgres::Error>>()?;
+    Ok(accounts.into_iter().filter_map(|(address, password)| Some((address.parse().ok()?, password))).collect())
 }
 
-pub(super) async fn password_hash(tx: &mut Transaction<'_>, address: &str) -> Result<Option<String>, Failure> {
-    let row = tx.query_one("SELECT password_hash FROM accounts WHERE address = $1", &[&address]).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+pub(super) async fn password(tx: &mut Transaction<'_>, address: &str) -> Result<Option<StoredPassword>, Failure> {
+    let select = "SELECT password_hash, scram_verifier FROM accounts WHERE address = $1 AND password_hash IS NOT NULL";
+    let row = tx.query_one(select, &[&address]).await?;
+    Ok(row.as_ref().map(password_of).transpose()?)
+}
+
+/// A password from the columns `password_hash, scram_verifier`. A verifier that cannot be decoded is none.
+fn password_of(row: &Row) -> Result<StoredPassword, tokio_postgres::Error> {
+    let (hash, verifier): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(StoredPassword { hash, verifier: verifier.and_then(|text| text.parse().ok()) })
+}
+
+pub(super) async fn without_verifier(tx: &mut Transaction<'_>, limit: u32) -> Result<Vec<Mailbox>, Failure> {
+    let select = "SELECT address FROM accounts WHERE password_hash IS NOT NULL AND scram_verifier IS NULL LIMIT $1";
+    let rows = tx.query(select, &[&i64::from(limit)]).await?;
+    let addresses = rows.iter().map(|row| row.try_get(0));
+    let addresses: Vec<String> = addresses.collect::<Result<_, tokio_postgres::Error>>()?;
+    Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
+}
+
+pub(super) async fn secret(tx: &mut Transaction<'_>, name: &str, proposed: &str) -> Result<String, Failure> {
+    let insert = "INSERT INTO properties (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    tx.execute(insert, &[&name, &proposed]).await?;
+    let row = tx.query_one("SELECT value FROM properties WHERE name = $1", &[&name]).await?;
+    let value = row.map(|row| row.try_get(0)).transpose()?;
+    value.ok_or_else(|| StoreError::Internal(format!("the property {name} is gone")).into())
 }
 
 pub(super) async fn resolve(tx: &Transaction<'_>, address: &Mailbox) -> Result<Resolved, Failure> {

@@ -225,12 +225,15 @@ impl Destination for PostgresDestination {
         let quota_messages: Vec<Option<i64>> = accounts.iter().map(|account| account.quota_messages).collect();
         let quota_octets: Vec<Option<i64>> = accounts.iter().map(|account| account.quota_octets).collect();
         let sources: Vec<_> = accounts.iter().map(|account| account.source.as_deref().map(storable)).collect();
+        let verifiers: Vec<_> =
+            accounts.iter().map(|account| account.scram_verifier.as_deref().map(storable)).collect();
         let insert =
-            "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets, source)
+            "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets, source,
+                 scram_verifier)
              SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                 $7::text[])";
+                 $7::text[], $8::text[])";
         let columns: Parameters<'_> =
-            &[&addresses, &hashes, &messages, &octets, &quota_messages, &quota_octets, &sources];
+            &[&addresses, &hashes, &messages, &octets, &quota_messages, &quota_octets, &sources, &verifiers];
         Ok(self.write(&[(insert, columns)])?)
     }
 

@@ -42,7 +42,7 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
     Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream, Messages,
-    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted,
+    Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
@@ -98,18 +98,26 @@ impl Accounts for PostgresStore {
         self.database.write(&accounts, |tx, accounts| accounts::put(tx, accounts).boxed()).await
     }
 
-    async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()> {
-        let values = (address.to_string(), hash);
-        self.database.write(&values, |tx, (to, hash)| accounts::set_password_hash(tx, to, hash).boxed()).await
+    async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
+        let values = (address.to_string(), password);
+        self.database.write(&values, |tx, (to, password)| accounts::set_password(tx, to, password).boxed()).await
     }
 
-    async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {
-        self.database.read(&(), |tx, ()| accounts::password_hashes(tx).boxed()).await
+    async fn passwords(&self) -> Result<HashMap<Mailbox, StoredPassword>> {
+        self.database.read(&(), |tx, ()| accounts::passwords(tx).boxed()).await
     }
 
-    async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
+    async fn password(&self, address: &Mailbox) -> Result<Option<StoredPassword>> {
         let address = address.to_string();
-        self.database.read(&address, |tx, address| accounts::password_hash(tx, address).boxed()).await
+        self.database.read(&address, |tx, address| accounts::password(tx, address).boxed()).await
+    }
+
+    async fn without_verifier(&self, limit: u32) -> Result<Vec<Mailbox>> {
+        self.database.read(&limit, |tx, limit| accounts::without_verifier(tx, *limit).boxed()).await
+    }
+
+    async fn secret(&self, name: &'static str, proposed: String) -> Result<String> {
+        self.database.write(&(name, proposed), |tx, (name, to)| accounts::secret(tx, name, to).boxed()).await
     }
 
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {

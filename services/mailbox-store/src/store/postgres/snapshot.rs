@@ -105,8 +105,8 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>> {
-        let select =
-            "SELECT address, password_hash, messages, octets, quota_messages, quota_octets, source FROM accounts
+        let select = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets, source,
+                 scram_verifier FROM accounts
              WHERE address > $1 ORDER BY address LIMIT $2";
         let after = after.map_or("", |account| &account.address);
         Ok(self.admin_connection.records(select, &[&after, &RECORDS], |row| {
@@ -118,6 +118,7 @@ impl Snapshot for PostgresSnapshot {
                 quota_messages: row.try_get(4)?,
                 quota_octets: row.try_get(5)?,
                 source: row.try_get(6)?,
+                scram_verifier: row.try_get(7)?,
             })
         })?)
     }

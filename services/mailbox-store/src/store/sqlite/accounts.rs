@@ -4,9 +4,9 @@ use super::{
     values::{Natural, Parsed, RawText, collect, column},
     writer::WriteTransaction,
 };
-use crate::store::{Account, Result, StoreError};
+use crate::store::{Account, Result, StoreError, StoredPassword};
 use internal_api::{MailboxPage, MailboxSummary, Resolved};
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,9 @@ pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result
         let existed = others.remove(&RawText::from(address.as_str()));
         let sql = if existed {
             // Nothing is written when nothing changes.
-            "UPDATE accounts SET password_hash = COALESCE(?2, password_hash), quota_messages = ?3, quota_octets = ?4
+            "UPDATE accounts SET quota_messages = ?3, quota_octets = ?4,
+                 scram_verifier = CASE WHEN password_hash IS COALESCE(?2, password_hash) THEN scram_verifier END,
+                 password_hash = COALESCE(?2, password_hash)
              WHERE address = ?1 AND (password_hash, quota_messages, quota_octets)
                  IS NOT (COALESCE(?2, password_hash), ?3, ?4)"
         } else {
@@ -36,23 +38,49 @@ pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result
     Ok(others.len() as u64)
 }
 
-pub(super) fn set_password_hash(tx: &mut WriteTransaction<'_>, address: &str, hash: &str) -> Result<()> {
-    let sql = "UPDATE accounts SET password_hash = ?2 WHERE address = ?1";
-    let updated = tx.connection.prepare_cached(sql)?.execute([address, hash])?;
+pub(super) fn set_password(tx: &mut WriteTransaction<'_>, address: &str, password: &StoredPassword) -> Result<()> {
+    let StoredPassword { hash, verifier } = password;
+    let sql = "UPDATE accounts SET password_hash = ?2, scram_verifier = ?3 WHERE address = ?1";
+    let verifier = verifier.as_ref().map(ScramVerifier::to_string);
+    let updated = tx.connection.prepare_cached(sql)?.execute(params![address, hash, verifier])?;
     if updated == 1 { Ok(()) } else { Err(StoreError::MailboxUnknown) }
 }
 
-pub(super) fn password_hashes(connection: &Connection) -> Result<HashMap<Mailbox, String>> {
-    let mut statement =
-        connection.prepare_cached("SELECT address, password_hash FROM accounts WHERE password_hash IS NOT NULL")?;
-    let accounts: Vec<(RawText, RawText)> = collect(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
+pub(super) fn passwords(connection: &Connection) -> Result<HashMap<Mailbox, StoredPassword>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT address, password_hash, scram_verifier FROM accounts WHERE password_hash IS NOT NULL",
+    )?;
+    let accounts: Vec<(RawText, Option<StoredPassword>)> =
+        collect(statement.query_map([], |row| Ok((row.get(0)?, password_of(row, 1)?)))?)?;
     // What cannot be decoded is written anew with the accounts.
-    Ok(accounts.into_iter().filter_map(|(address, hash)| Some((address.parse()?, hash.parse()?))).collect())
+    Ok(accounts.into_iter().filter_map(|(address, password)| Some((address.parse()?, password?))).collect())
 }
 
-pub(super) fn password_hash(connection: &Connection, address: &str) -> Result<Option<String>> {
-    let mut statement = connection.prepare_cached("SELECT password_hash FROM accounts WHERE address = ?1")?;
-    Ok(statement.query_row([address], |row| row.get::<_, Option<String>>(0)).optional()?.flatten())
+pub(super) fn password(connection: &Connection, address: &str) -> Result<Option<StoredPassword>> {
+    let sql = "SELECT password_hash, scram_verifier FROM accounts WHERE address = ?1 AND password_hash IS NOT NULL";
+    Ok(connection.prepare_cached(sql)?.query_row([address], |row| password_of(row, 0)).optional()?.flatten())
+}
+
+/// A password from the columns `password_hash, scram_verifier`, from this one on. A verifier that cannot be decoded is
+/// none, and a hash that cannot be decoded is no password.
+fn password_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<StoredPassword>> {
+    let (hash, verifier): (RawText, Option<RawText>) = (row.get(first)?, row.get(first + 1)?);
+    let verifier = verifier.and_then(|verifier| verifier.parse());
+    Ok(hash.parse().map(|hash| StoredPassword { hash, verifier }))
+}
+
+pub(super) fn without_verifier(connection: &Connection, limit: u32) -> Result<Vec<Mailbox>> {
+    let sql = "SELECT address FROM accounts WHERE password_hash IS NOT NULL AND scram_verifier IS NULL LIMIT ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let addresses: Vec<RawText> = collect(statement.query_map([limit], |row| row.get(0))?)?;
+    Ok(addresses.iter().filter_map(RawText::parse).collect())
+}
+
+pub(super) fn secret(tx: &mut WriteTransaction<'_>, name: &str, proposed: &str) -> Result<String> {
+    let insert = "INSERT INTO properties (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+    tx.connection.prepare_cached(insert)?.execute([name, proposed])?;
+    let mut select = tx.connection.prepare_cached("SELECT value FROM properties WHERE name = ?1")?;
+    Ok(select.query_row([name], |row| row.get(0))?)
 }
 
 pub(super) fn resolve(connection: &Connection, address: Mailbox) -> Result<Resolved> {

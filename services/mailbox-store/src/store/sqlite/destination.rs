@@ -205,12 +205,13 @@ impl Destination for SqliteDestination {
 
     fn accounts(&mut self, accounts: &[AccountRecord]) -> Result<()> {
         let insert =
-            "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets, source)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            "INSERT INTO accounts (address, password_hash, messages, octets, quota_messages, quota_octets, source,
+                 scram_verifier)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         for account in accounts {
             let AccountRecord { address, password_hash: hash, messages, octets, .. } = account;
-            let AccountRecord { quota_messages, quota_octets, source, .. } = account;
-            let row = params![address, hash, messages, octets, quota_messages, quota_octets, source];
+            let AccountRecord { quota_messages, quota_octets, source, scram_verifier, .. } = account;
+            let row = params![address, hash, messages, octets, quota_messages, quota_octets, source, scram_verifier];
             self.execute(insert, row)?;
         }
         Ok(())

@@ -35,7 +35,7 @@ pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
     Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream, Messages,
-    Queue, QueuePosition, Result, StoreError, StoredMessage, Submitted, records::check,
+    Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted, records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -85,18 +85,26 @@ impl Accounts for SqliteStore {
         self.writer.write(move |tx| accounts::put(tx, &accounts)).await
     }
 
-    async fn set_password_hash(&self, address: &Mailbox, hash: String) -> Result<()> {
+    async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
         let address = address.to_string();
-        self.writer.write(move |tx| accounts::set_password_hash(tx, &address, &hash)).await
+        self.writer.write(move |tx| accounts::set_password(tx, &address, &password)).await
     }
 
-    async fn password_hashes(&self) -> Result<HashMap<Mailbox, String>> {
-        self.readers.read(accounts::password_hashes).await
+    async fn passwords(&self) -> Result<HashMap<Mailbox, StoredPassword>> {
+        self.readers.read(accounts::passwords).await
     }
 
-    async fn password_hash(&self, address: &Mailbox) -> Result<Option<String>> {
+    async fn password(&self, address: &Mailbox) -> Result<Option<StoredPassword>> {
         let address = address.to_string();
-        self.readers.read(move |connection| accounts::password_hash(connection, &address)).await
+        self.readers.read(move |connection| accounts::password(connection, &address)).await
+    }
+
+    async fn without_verifier(&self, limit: u32) -> Result<Vec<Mailbox>> {
+        self.readers.read(move |connection| accounts::without_verifier(connection, limit)).await
+    }
+
+    async fn secret(&self, name: &'static str, proposed: String) -> Result<String> {
+        self.writer.write(move |tx| accounts::secret(tx, name, &proposed)).await
     }
 
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {

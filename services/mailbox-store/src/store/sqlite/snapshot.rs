@@ -179,7 +179,8 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>> {
-        let sql = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets, source FROM accounts
+        let sql = "SELECT address, password_hash, messages, octets, quota_messages, quota_octets, source,
+                 scram_verifier FROM accounts
              WHERE address > ?1 ORDER BY address LIMIT ?2";
         let after = self.stored(after.map_or("", |account| &account.address));
         Ok(self.query(sql, params![after, RECORDS], |row| {
@@ -191,6 +192,7 @@ impl Snapshot for SqliteSnapshot {
                 quota_messages: row.get(4)?,
                 quota_octets: row.get(5)?,
                 source: self.optional_text(row, 6)?,
+                scram_verifier: self.optional_text(row, 7)?,
             })
         })?)
     }

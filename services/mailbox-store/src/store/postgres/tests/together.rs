@@ -47,7 +47,7 @@ async fn all_start_at_once_on_an_empty_database(town: Town) {
     let accounts = || vec![account("a@local.test"), account("b@local.test")];
     try_join_all(stores.iter().map(|store| store.put_accounts(accounts()))).await.unwrap();
     try_join_all(stores.iter().map(Lifecycle::probe)).await.unwrap();
-    assert_eq!(stores[3].password_hashes().await.unwrap().len(), 2);
+    assert_eq!(stores[3].passwords().await.unwrap().len(), 2);
     assert_eq!(town.number("SELECT COUNT(*) FROM properties").await, 2);
 }
 

@@ -15,6 +15,8 @@ ALTER TABLE queue ADD COLUMN notify TEXT;
 
 -- Where the account comes from: 'api', or NULL for the configuration.
 ALTER TABLE accounts ADD COLUMN source TEXT;
+-- The SCRAM-SHA-256 verifier of the password behind password_hash (RFC 5803 §2), where its plain text was known.
+ALTER TABLE accounts ADD COLUMN scram_verifier TEXT;
 
 -- What happened to messages, written in the change that it tells of. A record is about one message, or about all
 -- messages from message_id to last_message_id that one maildrop lost at once. The last record is never removed, because

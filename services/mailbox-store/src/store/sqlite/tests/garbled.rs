@@ -113,7 +113,7 @@ async fn an_account_is_written_anew() {
         fixture.store.put_accounts(vec![account()]).await.unwrap();
         garble(&path, "accounts", column, "address = 'a@local.test'");
         fixture.store.put_accounts(vec![account()]).await.unwrap();
-        assert_eq!(fixture.store.password_hashes().await.unwrap().len(), 2, "{column}");
+        assert_eq!(fixture.store.passwords().await.unwrap().len(), 2, "{column}");
         assert_eq!(fixture.store.mailboxes("", 10).await.unwrap().mailboxes.len(), 2, "{column}");
         assert_eq!(fixture.listed("a@local.test").await, [bad, good], "{column}");
     }

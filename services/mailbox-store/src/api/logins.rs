@@ -1,0 +1,62 @@
+//! Logins that open nothing.
+
+use super::{Api, extract::Json};
+use axum::extract::State;
+use internal_api::{LoggedIn, Login, LoginSupport, Problem, ProblemKind, UserVerifier, VerifierRequest};
+use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(support, log_in)).routes(routes!(verifier))
+}
+
+/// What can be checked.
+#[utoipa::path(
+    get, path = "/v1/logins", operation_id = "show_login_support", tag = "logins",
+    responses((status = 200, description = "What can be checked", body = LoginSupport)),
+)]
+pub(super) async fn support(State(api): State<Arc<Api>>) -> Result<axum::Json<LoginSupport>, Problem> {
+    Ok(axum::Json(LoginSupport { scram: api.logins.all_have_verifiers().await? }))
+}
+
+/// Checks a password, and opens nothing. An unknown user is refused as a wrong password is, and takes as long.
+#[utoipa::path(
+    post, path = "/v1/logins", operation_id = "log_in", tag = "logins",
+    request_body = Login,
+    responses(
+        (status = 200, description = "It is this user's password", body = LoggedIn),
+        (status = 403, description = "No such user, or another password"),
+    ),
+)]
+pub(super) async fn log_in(
+    State(api): State<Arc<Api>>,
+    Json(login): Json<Login>,
+) -> Result<axum::Json<LoggedIn>, Problem> {
+    let mailbox = api.stack.current().mailbox_of_user(&login.user);
+    let fits = api.logins.verify(&*api.accounts, mailbox.as_ref(), &login.password).await?;
+    let mailbox = mailbox.filter(|_| fits).ok_or(ProblemKind::AuthenticationFailed)?;
+    Ok(axum::Json(LoggedIn { mailbox }))
+}
+
+/// What is known of a user's password, for SCRAM. A user that does not exist has a verifier too: always the same one,
+/// which fits no password.
+#[utoipa::path(
+    post, path = "/v1/verifiers", operation_id = "find_verifier", tag = "logins",
+    request_body = VerifierRequest,
+    responses((status = 200, description = "The verifier", body = UserVerifier)),
+)]
+pub(super) async fn verifier(
+    State(api): State<Arc<Api>>,
+    Json(VerifierRequest { user }): Json<VerifierRequest>,
+) -> Result<axum::Json<UserVerifier>, Problem> {
+    let mailbox = api.stack.current().mailbox_of_user(&user);
+    if let Some(mailbox) = &mailbox
+        && let Some(verifier) = api.logins.verifier(&*api.accounts, mailbox).await?
+    {
+        return Ok(axum::Json(UserVerifier { mailbox: Some(mailbox.clone()), verifier }));
+    }
+    let name = mailbox.map_or(user, |mailbox| mailbox.to_string());
+    let verifier = api.logins.verifier_of_nobody(&*api.accounts, &name).await?;
+    Ok(axum::Json(UserVerifier { mailbox: None, verifier }))
+}

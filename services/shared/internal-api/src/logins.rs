@@ -1,0 +1,51 @@
+//! Logins that open nothing: who a user is, for AUTH of SMTP (RFC 4954) and POP3 (RFC 5034).
+
+use crate::text;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What the store can check (`GET /v1/logins`). A store of the version before has no such route, and checks only what
+/// opens a maildrop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoginSupport {
+    /// Whether there is a SCRAM verifier for every account that somebody can log in to.
+    pub scram: bool,
+}
+
+/// A user with a password (`POST /v1/logins`).
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct Login {
+    /// The user's mailbox. It may lack the domain where the stack has one domain only.
+    pub user: String,
+    /// The user's password.
+    #[schema(format = Password)]
+    pub password: String,
+}
+
+/// Who a user turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoggedIn {
+    /// The user's mailbox.
+    #[schema(value_type = text::Mailbox)]
+    pub mailbox: Mailbox,
+}
+
+/// A user who wants to log in with SCRAM (`POST /v1/verifiers`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VerifierRequest {
+    /// As in [`Login`].
+    pub user: String,
+}
+
+/// What a gateway needs for SCRAM. A user that does not exist has a verifier too, which fits no password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserVerifier {
+    /// The user's mailbox; absent when there is no such user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<text::Mailbox>)]
+    pub mailbox: Option<Mailbox>,
+    /// `SCRAM-SHA-256$ITERATIONS:SALT$STORED-KEY:SERVER-KEY` (RFC 5803 §2).
+    #[schema(value_type = String, format = Password)]
+    pub verifier: ScramVerifier,
+}
