@@ -7,6 +7,7 @@ use mail_proto::{
     chunk::ChunkDecoder,
     dot::DotDecoder,
     line::LineDecoder,
+    sasl::{Mechanism, ScramVerifier},
     smtp::{Framing, Origin, Reply, Session, SessionConfig, Step},
 };
 
@@ -35,6 +36,8 @@ impl Server {
             size_limit_octets: 1000,
             recipient_limit: RECIPIENTS,
             bad_command_limit: u32::MAX,
+            mechanisms: Mechanism::ALL.into_iter().collect(),
+            plain_text_in_clear: true,
             has_tls: true,
         });
         let (lines, input) = (LineDecoder::new(LINE_OCTETS), BytesMut::new());
@@ -82,6 +85,19 @@ impl Server {
                 self.session.encrypted();
                 reply
             }
+            Step::Verify(_) => {
+                let step = self.session.verified(Ok(None));
+                return self.perform(step);
+            }
+            Step::FindVerifier(user) => {
+                let step = self.session.verifier_found(Ok((None, ScramVerifier::of_nobody(b"secret", &user))), "nonce");
+                return self.perform(step);
+            }
+            Step::LoggedIn(_) => panic!("nobody has logged in"),
+            Step::LoginFailed { reply, is_last, .. } => {
+                self.closed = is_last;
+                reply
+            }
             Step::CheckSender(path) => self.session.sender_checked(path, Ok(Origin::Submission)),
             Step::CheckRecipient(_, path) => self.session.recipient_checked(Ok(match path {
                 ForwardPath::Postmaster => Mailbox::postmaster("a.test".parse().unwrap()),
@@ -114,6 +130,12 @@ impl Server {
 fn smtp_session() {
     let vocabulary: &[&[u8]] = &[
         b"EHLO a\r\n",
+        b"AUTH PLAIN ",
+        b"AUTH login\r\n",
+        b"AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==\r\n",
+        b"AUTH SCRAM-SHA-256 biwsbj11LHI9YQ==\r\n",
+        b"*\r\n",
+        b"dQ==\r\n",
         b"MAIL FROM:<a@b>\r\n",
         b"MAIL FROM:<> SIZE=2000\r\n",
         b"RCPT TO:<c@d>\r\n",

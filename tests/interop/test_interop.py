@@ -496,5 +496,41 @@ def main():
     return counted.run(suite, "interop")
 
 
+class LoginTest(TownTest):
+    """smtplib's login, which chooses among the mechanisms that it knows."""
+
+    def test_login_and_send(self):
+        for user, password in ((USR1, "pass1"), (USR, "pass")):
+            with self.subTest(user), town.smtp(user) as client:
+                self.assertEqual(client.login(user, password)[0], 235)
+                message = MIMEText("sent by " + user)
+                self.assertEqual(client.sendmail(user, [USR2], message.as_string()), {})
+        self.assertEqual(len(town.wait_for_mail(USR2, 2)), 2)
+
+    def test_each_mechanism(self):
+        for mechanism in ("PLAIN", "LOGIN"):
+            for initial in (True, False):
+                with self.subTest(mechanism, initial=initial), town.smtp(USR1) as client:
+                    client.ehlo()
+                    client.user, client.password = USR1, "pass1"
+                    method = getattr(client, "auth_" + mechanism.lower())
+                    code, _ = client.auth(mechanism, method, initial_response_ok=initial)
+                    self.assertEqual(code, 235)
+
+    def test_a_wrong_password_is_refused(self):
+        with town.smtp(USR1) as client:
+            with self.assertRaises(smtplib.SMTPAuthenticationError) as refused:
+                client.login(USR1, "wrong")
+            self.assertEqual(refused.exception.smtp_code, 535)
+            self.assertEqual(client.login(USR1, "pass1")[0], 235)
+
+    def test_nobody_sends_as_somebody_else(self):
+        with town.smtp(USR1) as client:
+            client.login(USR1, "pass1")
+            with self.assertRaises(smtplib.SMTPSenderRefused) as refused:
+                client.sendmail(USR2, [USR1], b"Subject: forged\r\n\r\n")
+            self.assertEqual(refused.exception.smtp_code, 553)
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,6 +9,7 @@ use town_config::PortKey;
 pub struct Plan {
     ports: PortBlock,
     profile: &'static str,
+    settings: String,
     limits: String,
     relay: String,
     accounts: String,
@@ -22,6 +23,7 @@ impl Default for Plan {
         let mut plan = Self {
             ports,
             profile: "tutorial",
+            settings: String::new(),
             limits: String::new(),
             relay: String::new(),
             accounts: String::new(),
@@ -41,6 +43,13 @@ impl Plan {
     #[must_use]
     pub fn rfc(mut self) -> Self {
         self.profile = "rfc";
+        self
+    }
+
+    /// Adds a line of TOML before the tables.
+    #[must_use]
+    pub fn setting(mut self, line: &str) -> Self {
+        let _ = writeln!(self.settings, "{line}");
         self
     }
 
@@ -106,7 +115,8 @@ impl Plan {
 
     /// The text of `config.toml`.
     pub fn config(&self) -> String {
-        let mut text = format!("profile = \"{}\"\n[limits]\n{}[relay]\n{}", self.profile, self.limits, self.relay);
+        let Self { profile, settings, limits, relay, .. } = self;
+        let mut text = format!("profile = \"{profile}\"\n{settings}[limits]\n{limits}[relay]\n{relay}");
         for server in [EXMAIL, GMAIL] {
             let _ = writeln!(text, "[server.\"{server}\"]");
             for key in PortKey::ALL {

@@ -32,6 +32,13 @@ impl NativeTown {
         Self::run(site, Command::new(binaries::path("mailtown"))).await
     }
 
+    /// As [`NativeTown::start`], and logs more than usual.
+    pub(crate) async fn start_verbose(plan: Plan) -> Self {
+        let mut command = Command::new(binaries::path("mailtown"));
+        command.args(["--log", "debug"]);
+        Self::run(plan.write(), command).await
+    }
+
     /// Stops it in order, and starts it again after `meanwhile`.
     pub(crate) async fn restart(&mut self, meanwhile: impl FnOnce()) {
         self.signal(Signal::TERM);

@@ -5,7 +5,10 @@ use crate::{
     receive::{self, Incoming},
 };
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits};
-use mail_proto::smtp::{Framing, Reply, Session, SessionConfig, Step};
+use mail_proto::{
+    sasl::{self, Mechanisms},
+    smtp::{Framing, Reply, Session, SessionConfig, Step},
+};
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
 use town_config::{Limits, Stack};
@@ -40,10 +43,15 @@ async fn converse(
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> Result<(), Closed> {
-    let session = Session::new(session_config(stack));
+    let mechanisms = Box::pin(gateway.logins.mechanisms()).await;
+    let session = Session::new(SessionConfig {
+        plain_text_in_clear: gateway.policy.takes_passwords_in_clear(peer.ip()),
+        ..session_config(stack, mechanisms)
+    });
     stream.push(&session.greeting());
     let mut dialogue = Dialogue { gateway, peer, session, stream, incoming: None };
     loop {
+        dialogue.expect_line(stack.limits.smtp_line_octets);
         let line = match next_line(&mut dialogue.stream, &shutdown).await {
             Some(Ok(line)) => line,
             Some(Err(closed)) => return end(dialogue.stream, closed).await,
@@ -75,6 +83,15 @@ struct Dialogue<'a> {
 }
 
 impl Dialogue<'_> {
+    /// Prepares for the next line: a command, or a response of AUTH.
+    fn expect_line(&mut self, command_octets: usize) {
+        let is_response = self.session.expects_response();
+        if is_response {
+            self.stream.expect_secret();
+        }
+        self.stream.limit_lines(if is_response { sasl::LINE_OCTETS } else { command_octets });
+    }
+
     /// Does what the session wants done; returns the last reply, if the connection is to be closed with one.
     async fn perform(&mut self, mut step: Step) -> Result<Option<Reply>, Closed> {
         let gateway = self.gateway;
@@ -87,8 +104,30 @@ impl Dialogue<'_> {
                 Step::Close(reply) => return Ok(Some(reply)),
                 // Never asked for as long as no certificate is configured.
                 Step::StartTls(_) => return Ok(Some(Reply::new(421, (3, 0), "TLS is not available"))),
+                Step::Verify(credentials) => {
+                    let identity = Box::pin(gateway.logins.verify(credentials)).await;
+                    step = self.session.verified(identity);
+                    continue;
+                }
+                Step::FindVerifier(user) => {
+                    let found = Box::pin(gateway.logins.find(user)).await;
+                    step = self.session.verifier_found(found, &uuid::Uuid::new_v4().simple().to_string());
+                    continue;
+                }
+                Step::LoggedIn(reply) => {
+                    gateway.logins.succeeded(self.session.identity());
+                    reply
+                }
+                Step::LoginFailed { failure, reply, is_last } => {
+                    gateway.logins.failed(self.peer, failure);
+                    gateway.metrics.replied(&reply);
+                    if is_last {
+                        return Ok(Some(reply));
+                    }
+                    reply
+                }
                 Step::CheckSender(path) => {
-                    let verdict = gateway.policy.sender(self.peer.ip(), &path).await;
+                    let verdict = gateway.policy.sender(self.peer.ip(), self.session.identity(), &path).await;
                     let reply = self.session.sender_checked(path, verdict);
                     gateway.replied("MAIL", &reply);
                     reply
@@ -187,7 +226,7 @@ fn stream_limits(limits: &Limits) -> StreamLimits {
     }
 }
 
-fn session_config(stack: &Stack) -> SessionConfig {
+fn session_config(stack: &Stack, mechanisms: Mechanisms) -> SessionConfig {
     SessionConfig {
         server_name: stack.name.clone(),
         greeting: stack.greeting.clone(),
@@ -195,5 +234,7 @@ fn session_config(stack: &Stack) -> SessionConfig {
         recipient_limit: stack.limits.recipients,
         bad_command_limit: stack.limits.bad_commands,
         has_tls: false,
+        mechanisms,
+        plain_text_in_clear: false,
     }
 }

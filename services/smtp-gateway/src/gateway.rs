@@ -1,6 +1,7 @@
 //! What all connections of a gateway share.
 
 use crate::{
+    logins::Logins,
     metrics::{Metrics, is_refusal},
     policy::Policy,
     submitter::Submitter,
@@ -16,6 +17,7 @@ pub(crate) struct Gateway {
     pub(crate) store: StoreClient,
     pub(crate) submitter: Submitter,
     pub(crate) policy: Policy,
+    pub(crate) logins: Logins,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
 }

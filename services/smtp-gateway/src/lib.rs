@@ -7,6 +7,7 @@ mod batcher;
 mod commit;
 mod connection;
 mod gateway;
+mod logins;
 mod metrics;
 mod policy;
 mod receive;
@@ -21,6 +22,7 @@ use axum::Router;
 use gateway::Gateway;
 use internal_api::{DnsClient, StoreClient};
 use ipnet::IpNet;
+use logins::Logins;
 use mail_net::{AcceptLoop, Clock, ConnectionLimits, Dial};
 use metrics::Metrics;
 use policy::Policy;
@@ -116,9 +118,17 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let limits = move || ConnectionLimits::from(&stack.current().limits);
     let policy = Policy::new(config.stack.clone(), config.store.clone(), config.trusted_networks);
     policy.log_who_is_trusted();
+    let logins = Logins::new(config.store.clone(), config.clock.io, metrics.clone());
     let submitter = Submitter::new(config.store.clone(), config.clock.io);
-    let gateway =
-        Arc::new(Gateway { stack: config.stack, store: config.store, submitter, policy, metrics, clock: config.clock });
+    let gateway = Arc::new(Gateway {
+        stack: config.stack,
+        store: config.store,
+        submitter,
+        policy,
+        logins,
+        metrics,
+        clock: config.clock,
+    });
     telemetry::listening("SMTP", listeners.smtp.local_addr());
     let accepting = AcceptLoop {
         listener: listeners.smtp,

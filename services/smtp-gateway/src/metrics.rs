@@ -2,20 +2,41 @@
 
 use mail_proto::smtp::Reply;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
 };
 use service_kit::metrics::register_latency;
 
 /// The codes of refusals that a client can get. Others are counted as [`OTHER_CODE`].
-const REJECTION_CODES: [u32; 16] = [421, 450, 451, 452, 500, 501, 502, 503, 504, 521, 530, 550, 551, 552, 553, 554];
+const REJECTION_CODES: [u32; 19] =
+    [421, 450, 451, 452, 454, 500, 501, 502, 503, 504, 521, 530, 535, 538, 550, 551, 552, 553, 554];
 const OTHER_CODE: u32 = 0;
 
 /// A reply code, as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: u32,
+}
+
+/// How AUTH ended, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "label values are in lower case")]
+pub(crate) enum LoginOutcome {
+    ok,
+    wrong_password,
+    malformed,
+    cancelled,
+    unavailable,
+}
+
+impl LoginOutcome {
+    const ALL: [Self; 5] = [Self::ok, Self::wrong_password, Self::malformed, Self::cancelled, Self::unavailable];
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Login {
+    outcome: LoginOutcome,
 }
 
 /// What is counted since the start.
@@ -30,6 +51,7 @@ pub(crate) struct Metrics {
     /// Messages refused after their final dot.
     pub(crate) messages_refused: Counter,
     rejections: Family<Code, Counter>,
+    logins: Family<Login, Counter>,
     /// From a message's final dot to its 250.
     pub(crate) accept_seconds: Histogram,
     /// Calls of the store, except those that wait for mail or for a client.
@@ -53,7 +75,12 @@ impl Metrics {
         for code in REJECTION_CODES.into_iter().chain([OTHER_CODE]) {
             drop(rejections.get_or_create(&Code { code }));
         }
+        let logins = Family::<Login, Counter>::default();
+        for outcome in LoginOutcome::ALL {
+            drop(logins.get_or_create(&Login { outcome }));
+        }
         let registry = registry.sub_registry_with_prefix("mailtown");
+        registry.register("smtp_logins", "AUTH commands, by outcome", logins.clone());
         registry.register("smtp_rejections", "Refusals, by reply code (0: any other)", rejections.clone());
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -70,6 +97,7 @@ impl Metrics {
             recipients_failed: counter("relay_recipients_failed", "Recipients given up"),
             failure_messages: counter("relay_failure_messages", "Failure messages sent"),
             rejections,
+            logins,
             accept_seconds: register_latency(registry, "smtp_accept", "From a message's final dot to its 250"),
             store_call_seconds: register_latency(
                 registry,
@@ -78,6 +106,11 @@ impl Metrics {
             ),
             attempt_seconds: register_latency(registry, "relay_attempt", "One transaction with another server"),
         }
+    }
+
+    /// Counts the end of an AUTH command.
+    pub(crate) fn login(&self, outcome: LoginOutcome) {
+        self.logins.get_or_create(&Login { outcome }).inc();
     }
 
     /// Counts a reply, if it is a refusal.

@@ -53,14 +53,31 @@ impl Policy {
         self.trusted_networks.as_deref().unwrap_or(&stack.trusted_networks)
     }
 
-    /// What a transaction with this reverse-path is, or why there is none.
-    pub(crate) async fn sender(&self, peer: IpAddr, path: &ReversePath) -> Result<Origin, Reply> {
+    /// Whether this client may send a password in clear.
+    pub(crate) fn takes_passwords_in_clear(&self, peer: IpAddr) -> bool {
         let stack = self.stack.current();
+        stack.auth_without_tls || peer.to_canonical().is_loopback() || self.trusts(&stack, peer)
+    }
+
+    fn trusts(&self, stack: &Stack, peer: IpAddr) -> bool {
+        self.trusted_networks(stack).iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+
+    /// What a transaction with this reverse-path is, or why there is none. Who is logged in sends as itself, from anywhere.
+    pub(crate) async fn sender(
+        &self,
+        peer: IpAddr,
+        identity: Option<&Mailbox>,
+        path: &ReversePath,
+    ) -> Result<Origin, Reply> {
+        let stack = self.stack.current();
+        if let (Some(identity), Some(sender)) = (identity, path.mailbox()) {
+            return if sender == identity { Ok(Origin::Submission) } else { Err(not_yourself(sender, identity)) };
+        }
         let Some(sender) = path.mailbox().filter(|sender| stack.is_local(sender.domain())) else {
             return Ok(Origin::Delivery);
         };
-        let trusted = self.trusted_networks(&stack).iter().any(|network| network.contains(&peer.to_canonical()));
-        if stack.require_auth || !trusted {
+        if stack.require_auth || !self.trusts(&stack, peer) {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
         if self.known.contains_key(sender) || self.look_up(sender).await? != Resolved::Unknown {
@@ -119,6 +136,11 @@ impl Policy {
         }
         Ok(resolved)
     }
+}
+
+fn not_yourself(sender: &Mailbox, identity: &Mailbox) -> Reply {
+    let text = format!("<{sender}>: you are logged in as {identity}, and may send only as yourself");
+    Reply::new(553, (7, 1), text)
 }
 
 /// How many octets there is room for in a mailbox that will not be full soon.

@@ -33,7 +33,7 @@ pub(super) struct ParameterColumns {
 
 impl From<&Submission> for ParameterColumns {
     fn from(Submission { identity, parameters, .. }: &Submission) -> Self {
-        let MailParameters { size_octets: _, body, smtputf8, ret, envid, requiretls } = parameters;
+        let MailParameters { size_octets: _, body, smtputf8, ret, envid, requiretls, submitter: _ } = parameters;
         Self {
             identity: identity.as_ref().map(ToString::to_string),
             body_type: body.map(|body| body.to_string()),

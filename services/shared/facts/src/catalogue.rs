@@ -77,6 +77,10 @@ facts! {
         "smtp.accepted" INFO SmtpAccepted { message_id: Shown, recipients: Count, octets: Count, seconds: Seconds }
         /// A sender, a recipient or a message was refused.
         "smtp.rejected" INFO SmtpRejected { command: Quoted, code: Count, reply: Quoted }
+        /// A client has logged in with AUTH.
+        "smtp.login" INFO SmtpLogin { user: Quoted }
+        /// A client has failed to log in with AUTH.
+        "smtp.login_failed" WARN SmtpLoginFailed { peer: Shown, reason: Quoted }
         /// A connection was refused, because too many are open.
         "smtp.connection_refused" INFO SmtpConnectionRefused { peer: Shown }
         /// These networks may send as any local user without a password.

@@ -240,6 +240,11 @@ impl LineStream {
         line
     }
 
+    /// From now on lines have at most this number of octets, their CRLF included.
+    pub fn limit_lines(&mut self, octets: usize) {
+        self.lines.set_limit(octets);
+    }
+
     /// The next line holds a password, whatever it looks like; see [`Taps::new`].
     pub fn expect_secret(&mut self) {
         self.taps.expect_secret();

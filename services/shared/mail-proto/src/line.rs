@@ -41,6 +41,11 @@ impl LineDecoder {
         Self { limit_octets, scanned: 0, skipping: false }
     }
 
+    /// From now on lines have at most this number of octets.
+    pub fn set_limit(&mut self, limit_octets: usize) {
+        self.limit_octets = limit_octets;
+    }
+
     /// Takes the next line off `input`, without its CRLF; `None` when more input is needed.
     ///
     /// # Errors
@@ -137,6 +142,19 @@ mod tests {
                 assert_eq!(lines(10, input, chunk), expected, "{input:?} in chunks of {chunk}");
             }
         }
+    }
+
+    #[test]
+    fn a_limit_holds_for_the_lines_that_follow() {
+        let mut decoder = LineDecoder::new(5);
+        let mut buffer = BytesMut::from(&b"12345"[..]);
+        decoder.set_limit(10);
+        assert_eq!(decoder.decode(&mut buffer), None);
+        buffer.extend_from_slice(b"678\r\n12345678\r\nok\r\n");
+        assert_eq!(decoder.decode(&mut buffer), Some(Ok(Bytes::from_static(b"12345678"))));
+        decoder.set_limit(5);
+        assert_eq!(decoder.decode(&mut buffer), Some(Err(LineError::TooLong)));
+        assert_eq!(decoder.decode(&mut buffer), Some(Ok(Bytes::from_static(b"ok"))));
     }
 
     proptest! {

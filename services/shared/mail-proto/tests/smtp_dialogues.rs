@@ -8,6 +8,7 @@ use mail_proto::{
     chunk::ChunkDecoder,
     dot::DotDecoder,
     line::LineDecoder,
+    sasl::{self, Credentials, Mechanism, ScramVerifier},
     smtp::{
         Framing, Origin, Reply, Session, SessionConfig, Step,
         session::{bare_line_ending, too_large},
@@ -16,6 +17,7 @@ use mail_proto::{
 
 const LOCAL_DOMAIN: &str = "mail.sustech.edu.cn";
 const SIZE_LIMIT_OCTETS: u64 = 70_000;
+const LINE_OCTETS: usize = 2048;
 
 #[test]
 fn every_dialogue_in_memory() {
@@ -63,8 +65,10 @@ impl Server {
             recipient_limit: 100,
             bad_command_limit: 10,
             has_tls: false,
+            mechanisms: Mechanism::ALL.into_iter().collect(),
+            plain_text_in_clear: true,
         });
-        let (lines, input) = (LineDecoder::new(2048), BytesMut::new());
+        let (lines, input) = (LineDecoder::new(LINE_OCTETS), BytesMut::new());
         let message = Message::default();
         Self { session, lines, input, reading: None, message, tutorial, closed: false }
     }
@@ -77,8 +81,23 @@ impl Server {
                 self.closed = true;
                 reply
             }
+            Step::Verify(Credentials { user, password }) => {
+                let identity = mailbox_of(&user).filter(|user| password_of(user) == Some(password.expose()));
+                let step = self.session.verified(Ok(identity));
+                return self.perform(step);
+            }
+            Step::FindVerifier(user) => {
+                let verifier = ScramVerifier::of_nobody(b"secret", &user);
+                let step = self.session.verifier_found(Ok((mailbox_of(&user), verifier)), "3rfcNHYJY1ZVvWVs7j");
+                return self.perform(step);
+            }
+            Step::LoggedIn(reply) => reply,
+            Step::LoginFailed { reply, is_last, .. } => {
+                self.closed = is_last;
+                reply
+            }
             Step::CheckSender(path) => {
-                let verdict = sender(&path);
+                let verdict = sender(self.session.identity(), &path);
                 self.session.sender_checked(path, verdict)
             }
             Step::CheckRecipient(origin, path) => {
@@ -118,6 +137,8 @@ impl Server {
         while !self.closed {
             let reply = match self.reading.take() {
                 None => {
+                    let is_response = self.session.expects_response();
+                    self.lines.set_limit(if is_response { sasl::LINE_OCTETS } else { LINE_OCTETS });
                     let Some(line) = self.lines.decode(&mut self.input) else { return };
                     let step = self.session.line(line.as_deref().map_err(|error| *error));
                     self.perform(step)
@@ -161,8 +182,25 @@ fn exists(mailbox: &Mailbox) -> bool {
     matches!(mailbox.local_part().as_str(), "usr1" | "usr2" | "postmaster")
 }
 
-fn sender(path: &ReversePath) -> Result<Origin, Reply> {
+fn mailbox_of(user: &str) -> Option<Mailbox> {
+    if user.contains('@') { user.parse().ok() } else { format!("{user}@{LOCAL_DOMAIN}").parse().ok() }
+}
+
+fn password_of(user: &Mailbox) -> Option<&'static str> {
+    match (user.local_part().as_str(), is_local(user.domain())) {
+        ("usr1", true) => Some("pass1"),
+        ("usr2", true) => Some("pass2"),
+        _ => None,
+    }
+}
+
+fn sender(identity: Option<&Mailbox>, path: &ReversePath) -> Result<Origin, Reply> {
     match path.mailbox() {
+        Some(sender) if identity == Some(sender) => Ok(Origin::Submission),
+        Some(sender) if let Some(identity) = identity => {
+            let text = format!("<{sender}>: you are logged in as {identity}, and may send only as yourself");
+            Err(Reply::new(553, (7, 1), text))
+        }
         Some(sender) if is_local(sender.domain()) && exists(sender) => Ok(Origin::Submission),
         Some(sender) if is_local(sender.domain()) => {
             Err(Reply::new(550, (1, 0), format!("<{sender}>: no such sender here")))

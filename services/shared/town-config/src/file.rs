@@ -23,6 +23,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) require_auth: bool,
     #[serde(default)]
+    pub(super) auth_without_tls: bool,
+    #[serde(default)]
     pub(super) server: BTreeMap<Domain, Server>,
     #[serde(default)]
     pub(super) accounts: BTreeMap<Domain, BTreeMap<Mailbox, Password>>,
@@ -223,7 +225,6 @@ impl File {
         if self.relay.retry.is_empty() {
             faults.push("relay.retry is empty; give at least one duration such as \"5s\"".to_owned());
         }
-        self.check_authentication(&mut faults);
         self.check_limits(&mut faults);
         self.check_ports(&mut faults);
         if is_whole {
@@ -245,15 +246,6 @@ impl File {
                     faults.push(format!("server.\"{name}\".{key} is missing; add a port from 0 to 65535"));
                 }
             }
-        }
-    }
-
-    /// No service offers AUTH yet, so nobody could send mail.
-    fn check_authentication(&self, faults: &mut Vec<String>) {
-        let required = self.server.iter().filter(|(_, server)| server.require_auth == Some(true));
-        let everywhere = self.require_auth.then(|| "require_auth".to_owned());
-        for key in everywhere.into_iter().chain(required.map(|(name, _)| format!("server.\"{name}\".require_auth"))) {
-            faults.push(format!("{key}: AUTH is not offered yet, so nobody could send mail; remove the key"));
         }
     }
 

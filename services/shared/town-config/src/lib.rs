@@ -62,6 +62,8 @@ pub struct Stack {
     pub trusted_networks: Vec<IpNet>,
     /// Whether nobody may.
     pub require_auth: bool,
+    /// Whether every client may send its password without TLS.
+    pub auth_without_tls: bool,
     /// What a client may ask for.
     pub limits: Limits,
     /// How queued mail is relayed.
@@ -283,6 +285,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         accounts,
         trusted_networks: file.trusted_networks.clone(),
         require_auth: server.require_auth.unwrap_or(file.require_auth),
+        auth_without_tls: file.auth_without_tls,
         limits: file.limits.clone(),
         relay: file.relay.clone(),
         retention: file.retention.clone(),

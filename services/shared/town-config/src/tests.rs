@@ -95,14 +95,6 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "[limits]\nrecipients = 2001\n",
             "data/config.toml: limits.recipients is 2001; give at most 2000",
         ),
-        (
-            "require_auth = true\n".to_owned() + server,
-            "data/config.toml: require_auth: AUTH is not offered yet, so nobody could send mail; remove the key",
-        ),
-        (
-            server.to_owned() + "require_auth = true\n",
-            "data/config.toml: server.\"a\".require_auth: AUTH is not offered yet, so nobody could send mail; remove the key",
-        ),
         (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; the servers are: a"),
         (
             server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",
@@ -230,6 +222,17 @@ fn quotas_are_the_defaults_unless_an_account_has_its_own() {
     ];
     for (text, expected) in table {
         assert_eq!(parse(&format!("{accounts}{text}")).unwrap_err(), format!("data/config.toml{expected}"));
+    }
+}
+
+#[test]
+fn a_server_may_require_logins_where_others_do_not() {
+    let servers = "[server.a]\nsmtp = 1\npop = 2\n[server.b]\nsmtp = 3\npop = 4\nrequire_auth = ";
+    for (all, one) in [(true, false), (false, true)] {
+        let config = parse(&format!("auth_without_tls = true\nrequire_auth = {all}\n{servers}{one}\n")).unwrap();
+        let required = ["a", "b"].map(|name| config.stack(name).unwrap().require_auth);
+        assert_eq!(required, [all, one]);
+        assert!(config.stacks().all(|stack| stack.auth_without_tls));
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn parameters(row: &Row, first: usize) -> Result<(Option<Mailbox>, Ma
         ret: parsed(row, first + 3)?,
         envid: parsed(row, first + 4)?,
         requiretls: row.try_get::<_, Option<bool>>(first + 5)?.unwrap_or_default(),
+        submitter: None,
     };
     Ok((parsed(row, first)?, parameters))
 }

@@ -40,6 +40,7 @@ pub(super) fn parameters(row: &Row<'_>, first: usize) -> rusqlite::Result<(Optio
         ret: parsed(row, first + 3)?,
         envid: parsed(row, first + 4)?,
         requiretls: row.get::<_, Option<bool>>(first + 5)?.unwrap_or_default(),
+        submitter: None,
     };
     Ok((parsed(row, first)?, parameters))
 }

@@ -1,7 +1,10 @@
 //! Commands (RFC 5321 §4.1.1).
 
 use super::{MailParameters, RecipientParameters, Reply};
-use crate::address::{AddressError, Domain, ForwardPath, ReversePath, split_path};
+use crate::{
+    address::{AddressError, Domain, ForwardPath, ReversePath, split_path},
+    password::Password,
+};
 use std::{fmt, str::FromStr};
 
 /// How a client calls itself in HELO or EHLO, as it can stand in a `Received:` field. Mail is never refused because of
@@ -66,6 +69,13 @@ pub enum Command {
     Bdat(Chunk),
     /// STARTTLS (RFC 3207 §4).
     StartTls,
+    /// AUTH (RFC 4954 §4).
+    Auth {
+        /// The name of a mechanism.
+        mechanism: String,
+        /// The client's first message in base64, which may hold a password.
+        initial: Option<Password>,
+    },
     /// RSET (§4.1.1.5).
     Rset,
     /// VRFY (§4.1.1.6).
@@ -77,6 +87,9 @@ pub enum Command {
     /// QUIT (§4.1.1.10).
     Quit,
 }
+
+/// The longest name of a mechanism (RFC 4422 §3.1).
+const MECHANISM_OCTETS: usize = 20;
 
 /// A piece of a message that follows its BDAT command (RFC 3030 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +159,8 @@ pub enum Verb {
     Bdat,
     /// STARTTLS.
     StartTls,
+    /// AUTH.
+    Auth,
     /// RSET.
     Rset,
     /// VRFY.
@@ -159,7 +174,7 @@ pub enum Verb {
 }
 
 /// The verbs, and how each is used.
-const VERBS: [(&str, Verb, &str); 14] = [
+const VERBS: [(&str, Verb, &str); 15] = [
     ("HELO", Verb::Helo, "HELO name (RFC 5321 section 4.1.1.1)"),
     ("EHLO", Verb::Ehlo, "EHLO name (RFC 5321 section 4.1.1.1)"),
     ("MAIL", Verb::Mail, "MAIL FROM:<address> and parameters (RFC 5321 section 4.1.1.2)"),
@@ -169,6 +184,7 @@ const VERBS: [(&str, Verb, &str); 14] = [
     ("DATA", Verb::Data, "DATA, then the message and a line with a dot (RFC 5321 section 4.1.1.4)"),
     ("BDAT", Verb::Bdat, "BDAT octets [LAST], then so many octets of the message (RFC 3030 section 2)"),
     ("STARTTLS", Verb::StartTls, "STARTTLS, then the TLS handshake (RFC 3207 section 4)"),
+    ("AUTH", Verb::Auth, "AUTH mechanism [first message in base64] (RFC 4954 section 4)"),
     ("RSET", Verb::Rset, "RSET forgets the transaction (RFC 5321 section 4.1.1.5)"),
     ("VRFY", Verb::Vrfy, "VRFY address (RFC 5321 section 4.1.1.6)"),
     ("HELP", Verb::Help, "HELP [command] (RFC 5321 section 4.1.1.8)"),
@@ -176,8 +192,8 @@ const VERBS: [(&str, Verb, &str); 14] = [
     ("QUIT", Verb::Quit, "QUIT ends the connection (RFC 5321 section 4.1.1.10)"),
 ];
 
-/// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985, RFC 4954, RFC 5321 §4.1.1.7.
-const NOT_OFFERED: [&str; 5] = ["AUTH", "ETRN", "EXPN", "SEND", "TURN"];
+/// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985, RFC 5321 §4.1.1.7.
+const NOT_OFFERED: [&str; 4] = ["ETRN", "EXPN", "SEND", "TURN"];
 
 /// What HELP says about a command, or about all of them.
 pub(super) fn help(topic: &str) -> String {
@@ -238,6 +254,7 @@ impl Command {
             Verb::Data => without_argument(text()?, Self::Data),
             Verb::Bdat => chunk(text()?),
             Verb::StartTls => without_argument(text()?, Self::StartTls),
+            Verb::Auth => auth(text()?),
             Verb::Rset => without_argument(text()?, Self::Rset),
             Verb::Quit => without_argument(text()?, Self::Quit),
             Verb::Vrfy if argument.is_empty() => Err(CommandError::Argument("say whom to verify")),
@@ -267,6 +284,23 @@ fn after_keyword<'a>(argument: &'a str, keyword: &str, usage: &'static str) -> R
         Some((start, rest)) if start.eq_ignore_ascii_case(keyword) => Ok(rest.trim_start()),
         _ => Err(CommandError::Argument(usage)),
     }
+}
+
+/// RFC 4954 §4: the name of a mechanism (RFC 4422 §3.1), then perhaps a message.
+fn auth(argument: &str) -> Result<Command, CommandError> {
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    let is_name = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    let mechanism = words.next().filter(|name| name.len() <= MECHANISM_OCTETS && name.bytes().all(is_name));
+    let initial = words.next().map(|line| line.to_owned().into());
+    match (mechanism, words.next()) {
+        (Some(mechanism), None) => Ok(Command::Auth { mechanism: mechanism.to_owned(), initial }),
+        _ => Err(CommandError::Argument("say AUTH, a mechanism, and perhaps a message in base64")),
+    }
+}
+
+/// Whether a received line is a command that may hold a password. A tap must not show it.
+pub fn is_secret(line: &[u8]) -> bool {
+    Verb::split(line).is_ok_and(|(verb, _)| verb == Verb::Auth)
 }
 
 /// RFC 3030 §2: the number of octets, then LAST with the last one.
@@ -330,6 +364,8 @@ impl fmt::Display for Command {
             Self::Bdat(Chunk { octets, is_last: false }) => write!(f, "BDAT {octets}"),
             Self::Bdat(Chunk { octets, is_last: true }) => write!(f, "BDAT {octets} LAST"),
             Self::StartTls => f.write_str("STARTTLS"),
+            Self::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
+            Self::Auth { mechanism, initial: Some(line) } => write!(f, "AUTH {mechanism} {}", line.expose()),
             Self::Rset => f.write_str("RSET"),
             Self::Vrfy(whom) => write!(f, "VRFY {whom}"),
             Self::Help(topic) => write!(f, "HELP {topic}"),

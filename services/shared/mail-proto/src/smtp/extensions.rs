@@ -1,6 +1,7 @@
 //! The extensions of SMTP that this town knows, in one table for servers and clients.
 
 use super::{MailParameters, RecipientParameters};
+use crate::sasl::Mechanisms;
 
 /// What a server announces in its reply to EHLO (RFC 5321 §4.1.1.1). The default is a server without extensions, as one
 /// that was greeted with HELO.
@@ -24,6 +25,8 @@ pub struct Extensions {
     pub dsn: bool,
     /// REQUIRETLS (RFC 8689).
     pub requiretls: bool,
+    /// AUTH (RFC 4954): the mechanisms; none where it is not announced.
+    pub auth: Mechanisms,
 }
 
 /// One extension: its keyword, and its place in [`Extensions`].
@@ -47,7 +50,7 @@ macro_rules! flag {
 }
 
 /// In the order in which they are announced.
-const TABLE: [Extension; 9] = [
+const TABLE: [Extension; 10] = [
     flag!("PIPELINING", pipelining),
     Extension {
         keyword: "SIZE",
@@ -62,6 +65,12 @@ const TABLE: [Extension; 9] = [
     flag!("SMTPUTF8", smtputf8),
     flag!("DSN", dsn),
     flag!("REQUIRETLS", requiretls),
+    Extension {
+        keyword: "AUTH",
+        announced: |extensions| (!extensions.auth.is_empty()).then(|| extensions.auth.to_string()),
+        // Mechanisms that are unknown here are of no use.
+        take: |extensions, names| extensions.auth = names.split(' ').filter_map(|name| name.parse().ok()).collect(),
+    },
 ];
 
 impl Extensions {
@@ -88,7 +97,7 @@ impl Extensions {
     /// Those of these parameters of MAIL whose extensions are announced.
     #[must_use]
     pub fn permitted(&self, parameters: MailParameters) -> MailParameters {
-        let MailParameters { size_octets, body, smtputf8, ret, envid, requiretls } = parameters;
+        let MailParameters { size_octets, body, smtputf8, ret, envid, requiretls, submitter } = parameters;
         MailParameters {
             size_octets: size_octets.filter(|_| self.size.is_some()),
             body: body.filter(|_| self.eight_bit_mime),
@@ -96,6 +105,7 @@ impl Extensions {
             ret: ret.filter(|_| self.dsn),
             envid: envid.filter(|_| self.dsn),
             requiretls: requiretls && self.requiretls,
+            submitter: submitter.filter(|_| !self.auth.is_empty()),
         }
     }
 
@@ -112,7 +122,10 @@ mod tests {
 
     fn all() -> Extensions {
         let mut all = Extensions::default();
-        TABLE.iter().for_each(|extension| (extension.take)(&mut all, "1000"));
+        TABLE.iter().for_each(|extension| match extension.keyword {
+            "AUTH" => (extension.take)(&mut all, "PLAIN X-NEW login"),
+            _ => (extension.take)(&mut all, "1000"),
+        });
         all
     }
 
@@ -124,6 +137,7 @@ mod tests {
             assert_eq!(Extensions::parse(lines.iter().map(String::as_str)), extensions, "{lines:?}");
         }
         assert_eq!(all().lines().count(), TABLE.len());
+        assert_eq!(all().lines().last().as_deref(), Some("AUTH PLAIN LOGIN"));
         assert_eq!(Extensions::default().lines().count(), 0);
     }
 
@@ -147,6 +161,7 @@ mod tests {
             ("RET", Some("HDRS")),
             ("ENVID", Some("e")),
             ("REQUIRETLS", None),
+            ("AUTH", Some("<>")),
         ] {
             let before = all().permitted(parameters.clone());
             parameters.set(keyword, value).unwrap();

@@ -9,11 +9,11 @@ pub mod reply;
 pub mod session;
 mod xtext;
 
-pub use command::{Chunk, ClientName, Command, CommandError, Verb};
+pub use command::{Chunk, ClientName, Command, CommandError, Verb, is_secret};
 pub use envelope::{Envelope, Hello, Origin, Recipient};
 pub use extensions::Extensions;
 pub use parameters::{
     BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
 };
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
-pub use session::{Framing, Session, SessionConfig, Step};
+pub use session::{Framing, LoginsUnavailable, Session, SessionConfig, Step};

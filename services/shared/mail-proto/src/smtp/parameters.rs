@@ -1,7 +1,7 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.1.11), as values.
 
 use super::{CommandError, xtext};
-use crate::address::serde_as_text;
+use crate::address::{ReversePath, serde_as_text};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt::{self, Write},
@@ -45,12 +45,17 @@ pub struct MailParameters {
     /// REQUIRETLS: the message must not travel without verified TLS (RFC 8689 §2).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requiretls: bool,
+    /// AUTH: who has submitted the message at first, or nobody who is known (RFC 4954 §5). It does not stay with the
+    /// message.
+    #[serde(skip)]
+    pub submitter: Option<ReversePath>,
 }
 
 impl MailParameters {
     /// Whether nothing of them stays with the message.
     pub fn leave_nothing(&self) -> bool {
-        *self == Self { size_octets: self.size_octets, ..Self::default() }
+        let passing = Self { size_octets: self.size_octets, submitter: self.submitter.clone(), ..Self::default() };
+        *self == passing
     }
 
     /// Sets the parameter that a client has written as `keyword` or `keyword=value`.
@@ -68,6 +73,7 @@ impl MailParameters {
             "RET" => self.ret.replace(text.parse()?).is_some(),
             "ENVID" => self.envid.replace(EnvelopeId::from_xtext(text)?).is_some(),
             "REQUIRETLS" => flag(&mut self.requiretls, value, "REQUIRETLS takes no value")?,
+            "AUTH" => self.submitter.replace(submitter(text)?).is_some(),
             _ => return Err(CommandError::UnknownParameter),
         };
         once(repeated)
@@ -92,7 +98,14 @@ impl fmt::Display for MailParameters {
         if let Some(envid) = &self.envid {
             write!(f, " ENVID={}", xtext::encode(envid.as_str()))?;
         }
-        if self.requiretls { f.write_str(" REQUIRETLS") } else { Ok(()) }
+        if self.requiretls {
+            f.write_str(" REQUIRETLS")?;
+        }
+        match &self.submitter {
+            Some(ReversePath::Mailbox(mailbox)) => write!(f, " AUTH={}", xtext::encode(&mailbox.to_string())),
+            Some(ReversePath::Null) => f.write_str(" AUTH=<>"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -143,6 +156,15 @@ fn flag(flag: &mut bool, value: Option<&str>, usage: &'static str) -> Result<boo
         Some(_) => Err(CommandError::Argument(usage)),
         None => Ok(std::mem::replace(flag, true)),
     }
+}
+
+/// RFC 4954 §5: a mailbox in xtext, or `<>`.
+fn submitter(value: &str) -> Result<ReversePath, ParameterError> {
+    if value == "<>" {
+        return Ok(ReversePath::Null);
+    }
+    let mailbox = xtext::decode(value).and_then(|text| text.parse().ok());
+    mailbox.map(ReversePath::Mailbox).ok_or(ParameterError("AUTH takes a mailbox in xtext, or <>"))
 }
 
 /// RFC 1870 §5: up to 20 digits. What does not fit 64 bits is over every limit anyhow.

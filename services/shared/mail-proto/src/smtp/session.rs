@@ -1,5 +1,6 @@
 //! The server's side of an SMTP connection, without the connection.
 
+mod authentication;
 mod transaction;
 
 use super::{
@@ -7,10 +8,12 @@ use super::{
     Verb, command::help,
 };
 use crate::{
-    address::{Domain, ForwardPath, ReversePath},
+    address::{Domain, ForwardPath, Mailbox, ReversePath},
     http,
     line::{CRLF_CURE, LineError},
+    sasl::{ChannelBindings, Credentials, Failure, Mechanisms, ServerExchange},
 };
+pub use authentication::LoginsUnavailable;
 use transaction::Transaction;
 
 /// How many octets of trace fields of other servers do not count against the limit of a message (RFC 5321 §4.4).
@@ -32,6 +35,10 @@ pub struct SessionConfig {
     pub bad_command_limit: u32,
     /// Whether the server has a certificate: STARTTLS is offered then, where TLS is not spoken already.
     pub has_tls: bool,
+    /// How clients may log in, over TLS. AUTH is offered if there is any.
+    pub mechanisms: Mechanisms,
+    /// Whether this client may send a password in clear.
+    pub plain_text_in_clear: bool,
 }
 
 /// What the session wants done. A question is answered by the method that its variant names; until then the session must
@@ -44,6 +51,21 @@ pub enum Step {
     Close(Reply),
     /// Send this, forget whatever was received, and agree on TLS. Then tell [`Session::encrypted`] and read on.
     StartTls(Reply),
+    /// Whose user name and password are these? Answer with [`Session::verified`].
+    Verify(Credentials),
+    /// What is known of this user's password? Answer with [`Session::verifier_found`].
+    FindVerifier(String),
+    /// Send this: the client is logged in, as [`Session::identity`].
+    LoggedIn(Reply),
+    /// The client has failed to log in. Send this, and close the connection if this is the last reply.
+    LoginFailed {
+        /// Why.
+        failure: Failure,
+        /// What to send.
+        reply: Reply,
+        /// Whether the connection is to be closed.
+        is_last: bool,
+    },
     /// May this sender send? Answer with [`Session::sender_checked`].
     CheckSender(ReversePath),
     /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
@@ -55,7 +77,7 @@ pub enum Step {
     Skip(u64, Reply),
     /// The message is whole. Reply according to what became of it, and tell that to [`Session::committed`]. The
     /// transaction is over whatever that was.
-    Commit(Envelope),
+    Commit(Box<Envelope>),
 }
 
 /// How the octets of a message are told from commands.
@@ -75,6 +97,12 @@ pub struct Session {
     hello: Option<Hello>,
     /// Whether TLS is spoken.
     is_encrypted: bool,
+    /// What both ends of the TLS connection know.
+    bindings: ChannelBindings,
+    /// Who is logged in (RFC 4954).
+    identity: Option<Mailbox>,
+    /// From AUTH to the end of the exchange.
+    exchange: Option<ServerExchange>,
     /// From MAIL to the end of the message.
     transaction: Option<Transaction>,
     /// What came with the last MAIL.
@@ -101,6 +129,9 @@ impl Session {
             config,
             hello: None,
             is_encrypted: false,
+            bindings: ChannelBindings::default(),
+            identity: None,
+            exchange: None,
             transaction: None,
             mail_parameters: MailParameters::default(),
             recipient_parameters: RecipientParameters::default(),
@@ -118,6 +149,8 @@ impl Session {
     pub fn encrypted(&mut self) {
         self.is_encrypted = true;
         self.hello = None;
+        self.identity = None;
+        self.exchange = None;
         self.reset();
     }
 
@@ -130,6 +163,7 @@ impl Session {
             enhanced_status_codes: true,
             starttls: self.config.has_tls && !self.is_encrypted,
             chunking: true,
+            auth: self.mechanisms(),
             ..Extensions::default()
         }
     }
@@ -140,8 +174,11 @@ impl Session {
         if is_extended { self.extensions() } else { Extensions::default() }
     }
 
-    /// Takes a command line without its CRLF, or the reason why there is none.
+    /// Takes a line without its CRLF, or the reason why there is none: a command, or a response of an exchange.
     pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step {
+        if let Some(exchange) = self.exchange.take() {
+            return self.response(exchange, line);
+        }
         match line {
             Ok(line) if http::is_request(line) => close_http(),
             Ok(line) => match Verb::split(line) {
@@ -179,6 +216,7 @@ impl Session {
             Command::Data => self.data(),
             Command::Bdat(chunk) => self.bdat(chunk),
             Command::StartTls => self.start_tls(),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref()),
             Command::Rset => {
                 self.reset();
                 Step::Reply(Reply::new(250, (0, 0), "OK"))

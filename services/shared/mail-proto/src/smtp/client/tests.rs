@@ -237,6 +237,7 @@ fn parameters_go_to_those_who_know_them() {
         ret: Some("HDRS".parse().unwrap()),
         envid: Some("an id".parse().unwrap()),
         requiretls: true,
+        submitter: None,
     };
     let recipient = Recipient {
         mailbox: "x@b".parse().unwrap(),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sasl::Mechanism;
 
 fn session() -> Session {
     Session::new(SessionConfig {
@@ -8,13 +9,26 @@ fn session() -> Session {
         recipient_limit: 2,
         bad_command_limit: 3,
         has_tls: true,
+        mechanisms: Mechanism::ALL.into_iter().collect(),
+        plain_text_in_clear: false,
     })
 }
 
 /// Plays lines with a policy that allows everything; returns the first line of each reply.
 fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
     let answer = |session: &mut Session, line: &&str| match session.line(Ok(line.as_bytes())) {
-        Step::Reply(reply) | Step::Close(reply) => reply,
+        Step::Reply(reply) | Step::Close(reply) | Step::LoggedIn(reply) | Step::LoginFailed { reply, .. } => reply,
+        Step::Verify(credentials) => {
+            let fits = credentials.user == "usr1@a.test" && credentials.password.expose() == "pass1";
+            match session.verified(Ok(fits.then(|| credentials.user.parse().unwrap()))) {
+                Step::LoggedIn(reply) | Step::LoginFailed { reply, .. } => reply,
+                step => panic!("{step:?}"),
+            }
+        }
+        Step::FindVerifier(_) => match session.verifier_found(Err(LoginsUnavailable), "nonce") {
+            Step::Reply(reply) => reply,
+            step => panic!("{step:?}"),
+        },
         Step::CheckSender(path) => session.sender_checked(path, Ok(Origin::Submission)),
         Step::CheckRecipient(_, ForwardPath::Mailbox(mailbox)) => session.recipient_checked(Ok(mailbox)),
         Step::CheckRecipient(_, ForwardPath::Postmaster) => {
@@ -204,4 +218,100 @@ fn tls_begins_a_new_session() {
     play(&mut session, &["EHLO a", "MAIL FROM:<>"]);
     assert!(session.envelope().unwrap().is_encrypted);
     assert_eq!(play(&mut session, &["STARTTLS"]), ["503 5.5.1 TLS is spoken already"]);
+}
+
+/// `\0usr1@a.test\0pass1`.
+const PLAIN: &str = "AUTH PLAIN AHVzcjFAYS50ZXN0AHBhc3Mx";
+
+/// RFC 4954 §4: nobody sends a password where others could read it.
+#[test]
+fn passwords_in_clear_need_permission() {
+    let mut session = session();
+    play(&mut session, &["EHLO a"]);
+    assert_eq!(session.extensions().auth.to_string(), "SCRAM-SHA-256");
+    let replies = play(&mut session, &[PLAIN, "AUTH SCRAM-SHA-256-PLUS"]);
+    assert!(replies.iter().all(|reply| reply.starts_with("538 5.7.11 ")), "{replies:?}");
+
+    session.config.plain_text_in_clear = true;
+    assert_eq!(session.extensions().auth.to_string(), "PLAIN LOGIN SCRAM-SHA-256 XOAUTH2 OAUTHBEARER");
+    assert_eq!(play(&mut session, &[PLAIN]), ["235 2.7.0 authentication successful"]);
+    assert_eq!(session.identity().map(Mailbox::to_string).as_deref(), Some("usr1@a.test"));
+}
+
+/// RFC 5802 §6: -PLUS needs something to bind.
+#[test]
+fn over_tls_every_mechanism_is_offered() {
+    let mut session = session();
+    session.encrypted();
+    assert_eq!(session.extensions().auth.to_string(), "PLAIN LOGIN SCRAM-SHA-256 XOAUTH2 OAUTHBEARER");
+    session.bound(ChannelBindings { exporter: Some(vec![7; 32]), end_point: None });
+    assert_eq!(session.extensions().auth, Mechanism::ALL.into_iter().collect());
+    // `y,,n=u,r=a`: the client believes that -PLUS is not offered.
+    let replies = play(&mut session, &["EHLO a", "AUTH SCRAM-SHA-256 eSwsbj11LHI9YQ=="]);
+    assert!(replies[1].starts_with("535 5.7.8 SCRAM-SHA-256-PLUS was offered"), "{replies:?}");
+}
+
+/// RFC 3207 §4.2.
+#[test]
+fn tls_forgets_who_is_logged_in() {
+    let mut session = session();
+    session.config.plain_text_in_clear = true;
+    play(&mut session, &["EHLO a", PLAIN, "MAIL FROM:<usr1@a.test>", "RCPT TO:<a@b>"]);
+    assert_eq!(session.envelope().unwrap().identity, session.identity().cloned());
+    play(&mut session, &["RSET", "STARTTLS"]);
+    assert_eq!(session.identity(), None);
+    assert_eq!(play(&mut session, &["EHLO a", PLAIN])[1], "235 2.7.0 authentication successful");
+    assert_eq!(play(&mut session, &["EHLO a", "RSET", PLAIN])[2], "503 5.5.1 already logged in");
+}
+
+#[test]
+fn logins_that_cannot_be_checked_fail_for_now() {
+    let mut session = session();
+    let away = "454 4.7.0 logins cannot be checked now, try again later";
+    // `n,,n=u,r=a`.
+    assert_eq!(play(&mut session, &["EHLO a", "AUTH SCRAM-SHA-256 biwsbj11LHI9YQ=="])[1], away);
+    assert!(!session.expects_response());
+    session.config.plain_text_in_clear = true;
+    let Step::Verify(_) = session.line(Ok(PLAIN.as_bytes())) else { panic!("nothing to verify") };
+    assert_eq!(session.verified(Err(LoginsUnavailable)), Step::Reply(Reply::new(454, (7, 0), &away[10..])));
+    // That is not the client's fault.
+    assert_eq!(session.offences.bad_commands, 0);
+
+    session.config.mechanisms = Mechanisms::NONE;
+    assert!(play(&mut session, &["EHLO a", PLAIN])[1].starts_with("502 5.5.1 "));
+    assert_eq!(play(&mut session, &["MAIL FROM:<> AUTH=<>"]), ["555 5.5.4 parameter not recognised"]);
+}
+
+/// RFC 4954 §5: what somebody says who is not logged in is not believed.
+#[test]
+fn a_submitter_is_believed_from_those_who_are_logged_in() {
+    let mut session = session();
+    session.config.plain_text_in_clear = true;
+    let mail = ["MAIL FROM:<usr1@a.test> AUTH=e+3Dmc2@example.com", "RCPT TO:<a@b>"];
+    play(&mut session, &["EHLO a"]);
+    play(&mut session, &mail);
+    assert_eq!(session.envelope().unwrap().parameters.submitter, Some(ReversePath::Null));
+    play(&mut session, &["RSET", PLAIN]);
+    play(&mut session, &mail);
+    assert_eq!(session.envelope().unwrap().parameters.submitter, Some("<e=mc2@example.com>".parse().unwrap()));
+}
+
+#[test]
+fn the_last_of_too_many_guesses_closes() {
+    let mut session = session();
+    session.config.plain_text_in_clear = true;
+    play(&mut session, &["EHLO a", "X", "X", "AUTH PLAIN"]);
+    assert!(session.expects_response());
+    let step = session.line(Ok(b"*"));
+    assert!(matches!(step, Step::LoginFailed { failure: Failure::Cancelled, is_last: true, .. }), "{step:?}");
+}
+
+#[test]
+fn lines_with_passwords_are_known() {
+    for secret in [PLAIN, "auth plain x", "AUTH LOGIN", "AUTH\tx"] {
+        assert!(crate::smtp::is_secret(secret.as_bytes()), "{secret}");
+    }
+    for other in ["MAIL FROM:<a@b> AUTH=<>", "AUTHX", "NOOP AUTH", ""] {
+        assert!(!crate::smtp::is_secret(other.as_bytes()), "{other}");
+    }
 }

@@ -47,6 +47,10 @@ impl Session {
             return Step::Reply(too_large(self.config.size_limit_octets));
         }
         self.mail_parameters = parameters;
+        // What somebody says who is not logged in is not believed (RFC 4954 §5).
+        if let Some(submitter) = self.mail_parameters.submitter.as_mut().filter(|_| self.identity.is_none()) {
+            *submitter = ReversePath::Null;
+        }
         Step::CheckSender(path)
     }
 
@@ -168,7 +172,7 @@ impl Session {
         Some(Envelope {
             hello,
             is_encrypted: self.is_encrypted,
-            identity: None,
+            identity: self.identity.clone(),
             origin: *origin,
             reverse_path: reverse_path.clone(),
             parameters: parameters.clone(),
@@ -183,7 +187,7 @@ impl Session {
         }
         let envelope = self.envelope();
         self.transaction = None;
-        envelope.map_or_else(|| Step::Reply(self.out_of_transaction()), Step::Commit)
+        envelope.map_or_else(|| Step::Reply(self.out_of_transaction()), |envelope| Step::Commit(Box::new(envelope)))
     }
 
     /// Takes the reply to a message. An accepted one sets the count of bad commands back.

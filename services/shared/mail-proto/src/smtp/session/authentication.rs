@@ -1,0 +1,144 @@
+//! AUTH (RFC 4954): from the command to the end of the exchange.
+
+use super::{Session, Step, close_http};
+use crate::{
+    address::Mailbox,
+    line::{CRLF_CURE, LineError},
+    password::Password,
+    sasl::{self, Channel, ChannelBindings, Failure, Mechanism, Mechanisms, ScramVerifier, ServerExchange},
+    smtp::{CommandError, Reply},
+};
+
+/// Whoever knows the users cannot be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("logins cannot be checked now")]
+pub struct LoginsUnavailable;
+
+impl Session {
+    /// Who is logged in.
+    pub fn identity(&self) -> Option<&Mailbox> {
+        self.identity.as_ref()
+    }
+
+    /// Whether the next line is a response of an exchange. It may hold a password, and may have
+    /// [`sasl::LINE_OCTETS`] octets.
+    pub fn expects_response(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// The TLS connection has these channel bindings.
+    pub fn bound(&mut self, bindings: ChannelBindings) {
+        self.bindings = bindings;
+    }
+
+    /// The mechanisms that this client may use now.
+    pub(super) fn mechanisms(&self) -> Mechanisms {
+        let is_usable = |mechanism: &Mechanism| match mechanism {
+            Mechanism::ScramSha256Plus => self.is_encrypted && !self.bindings.is_empty(),
+            mechanism => self.is_encrypted || self.config.plain_text_in_clear || !mechanism.is_plain_text(),
+        };
+        self.config.mechanisms.iter().filter(is_usable).collect()
+    }
+
+    pub(super) fn auth(&mut self, name: &str, initial: Option<&Password>) -> Step {
+        if self.config.mechanisms.is_empty() {
+            return self.bad(CommandError::NotImplemented.reply());
+        }
+        let is_extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
+        let out_of_state = match () {
+            () if !is_extended => Some("say EHLO first"),
+            () if self.identity.is_some() => Some("already logged in"),
+            () if self.transaction.is_some() => Some("a transaction is open; RSET ends it"),
+            () => None,
+        };
+        if let Some(reason) = out_of_state {
+            return self.bad(Reply::new(503, (5, 1), reason));
+        }
+        let offered = self.mechanisms();
+        let mechanism = match name.parse() {
+            Ok(mechanism) if offered.contains(mechanism) => mechanism,
+            // RFC 4954 §6.
+            Ok::<Mechanism, _>(mechanism) if self.config.mechanisms.contains(mechanism) && !self.is_encrypted => {
+                let text = match mechanism.is_plain_text() {
+                    true => "this mechanism needs TLS, or auth_without_tls in the server's configuration",
+                    false => "this mechanism needs TLS",
+                };
+                return self.bad(Reply::new(538, (7, 11), text));
+            }
+            _ => return self.bad(Reply::new(504, (5, 4), format!("no such mechanism; there are: {offered}"))),
+        };
+        let plus_offered = offered.contains(Mechanism::ScramSha256Plus);
+        let channel = Channel { bindings: self.bindings.clone(), plus_offered };
+        let initial = initial.map(|line| line.expose().as_bytes());
+        let (exchange, step) = ServerExchange::begin(mechanism, channel, initial);
+        self.go_on(exchange, step)
+    }
+
+    /// Takes the client's next line in an exchange.
+    pub(super) fn response(&mut self, mut exchange: ServerExchange, line: Result<&[u8], LineError>) -> Step {
+        match line {
+            Ok(line) => {
+                let step = exchange.response(line);
+                self.go_on(exchange, step)
+            }
+            // RFC 4954 §4.
+            Err(LineError::TooLong) => self.bad(Reply::new(500, (5, 6), "authentication exchange line is too long")),
+            Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"))),
+            Err(LineError::HttpRequest) => close_http(),
+        }
+    }
+
+    /// Takes the answer to [`Step::Verify`]: whose user name and password they are, if they are anybody's.
+    pub fn verified(&mut self, identity: Result<Option<Mailbox>, LoginsUnavailable>) -> Step {
+        let Some(mut exchange) = self.exchange.take() else { return Step::Reply(unavailable()) };
+        let Ok(identity) = identity else { return Step::Reply(unavailable()) };
+        let step = exchange.verified(identity);
+        self.go_on(exchange, step)
+    }
+
+    /// Takes the answer to [`Step::FindVerifier`]: whose verifier it is, if it is anybody's, and a nonce that was never
+    /// used before, of printable ASCII without commas.
+    pub fn verifier_found(
+        &mut self,
+        found: Result<(Option<Mailbox>, ScramVerifier), LoginsUnavailable>,
+        nonce: &str,
+    ) -> Step {
+        let Some(mut exchange) = self.exchange.take() else { return Step::Reply(unavailable()) };
+        let Ok((identity, verifier)) = found else { return Step::Reply(unavailable()) };
+        let step = exchange.verifier_found(identity, verifier, nonce);
+        self.go_on(exchange, step)
+    }
+
+    fn go_on(&mut self, exchange: ServerExchange, step: sasl::Step) -> Step {
+        let step = match step {
+            sasl::Step::Challenge(line) => Step::Reply(Reply::plain(334, line)),
+            sasl::Step::Verify(credentials) => Step::Verify(credentials),
+            sasl::Step::FindVerifier(user) => Step::FindVerifier(user),
+            sasl::Step::Done(identity) => {
+                self.identity = Some(identity);
+                return Step::LoggedIn(Reply::new(235, (7, 0), "authentication successful"));
+            }
+            sasl::Step::Failed(failure) => return self.login_failed(failure),
+        };
+        self.exchange = Some(exchange);
+        step
+    }
+
+    /// Guessing passwords is bounded like any other noise.
+    fn login_failed(&mut self, failure: Failure) -> Step {
+        let (code, status) = match failure {
+            Failure::Cancelled => (501, (7, 0)),
+            Failure::Encoding | Failure::Malformed => (501, (5, 2)),
+            Failure::Credentials | Failure::Binding | Failure::Downgrade => (535, (7, 8)),
+        };
+        match self.bad(Reply::new(code, status, failure.to_string())) {
+            Step::Reply(reply) => Step::LoginFailed { failure, reply, is_last: false },
+            Step::Close(reply) => Step::LoginFailed { failure, reply, is_last: true },
+            step => step,
+        }
+    }
+}
+
+fn unavailable() -> Reply {
+    Reply::new(454, (7, 0), "logins cannot be checked now, try again later")
+}
