@@ -15,7 +15,9 @@ use mail_proto::{
     chunk::ChunkDecoder,
     dot::DotDecoder,
     line::{LineDecoder, LineError},
-    pop3, smtp,
+    pop3,
+    sasl::ChannelBindings,
+    smtp,
 };
 use std::{
     fmt,
@@ -157,6 +159,7 @@ pub struct LineStream {
     clock: Clock,
     limits: StreamLimits,
     is_encrypted: bool,
+    bindings: ChannelBindings,
 }
 
 impl LineStream {
@@ -173,6 +176,7 @@ impl LineStream {
             clock,
             limits,
             is_encrypted: false,
+            bindings: ChannelBindings::default(),
         }
     }
 

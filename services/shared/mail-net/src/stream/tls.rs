@@ -3,13 +3,20 @@
 use super::{Closed, LineStream};
 use crate::io::{Ends, Io};
 use bytes::BytesMut;
-use mail_proto::line::LineDecoder;
+use mail_proto::{
+    line::LineDecoder,
+    sasl::{ChannelBindings, end_point_binding},
+};
 use std::{io, sync::Arc};
 use tokio_rustls::{
     TlsAcceptor, TlsConnector, client,
-    rustls::{ClientConfig, ServerConfig, pki_types::ServerName},
+    rustls::{ClientConfig, CommonState, Error, ProtocolVersion, ServerConfig, pki_types::ServerName},
     server,
 };
+
+/// The label of `tls-exporter` (RFC 9266 §2). Its context is there and empty.
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+const EXPORTER_OCTETS: usize = 32;
 
 /// Which side of TLS a connection takes.
 #[derive(Debug, Clone)]
@@ -55,17 +62,45 @@ impl LineStream {
             Some(place) => place.idle_from(busy_until, handshake).await.ok_or(Closed::Room)?,
             None => handshake.await,
         };
-        let io = agreed.map_err(|_| Closed::Idle)?.map_err(TlsError::Handshake)?;
+        let (io, bindings) = agreed.map_err(|_| Closed::Idle)?.map_err(TlsError::Handshake)?;
         let (input, lines) = (BytesMut::new(), LineDecoder::new(limits.line_octets));
-        Ok(Self { io, place, clock, input, lines, is_encrypted: true, ..self })
+        Ok(Self { io, place, clock, input, lines, is_encrypted: true, bindings, ..self })
+    }
+
+    /// What both ends of the TLS connection know, and nobody in between. A server adds the hash of its certificate, which
+    /// the connection does not have.
+    pub fn channel_bindings(&self) -> &ChannelBindings {
+        &self.bindings
     }
 }
 
-async fn handshake(io: Box<dyn Io>, tls: Tls) -> io::Result<Box<dyn Io>> {
+async fn handshake(io: Box<dyn Io>, tls: Tls) -> io::Result<(Box<dyn Io>, ChannelBindings)> {
     Ok(match tls {
-        Tls::Server(config) => Box::new(TlsAcceptor::from(config).accept(io).await?),
-        Tls::Client(config, name) => Box::new(TlsConnector::from(config).connect(name, io).await?),
+        Tls::Server(config) => {
+            let stream = TlsAcceptor::from(config).accept(io).await?;
+            let (_, tls) = stream.get_ref();
+            let exporter = exported(tls, |octets| tls.export_keying_material(octets, EXPORTER_LABEL, Some(&[])));
+            (Box::new(stream), ChannelBindings { exporter, end_point: None })
+        }
+        Tls::Client(config, name) => {
+            let stream = TlsConnector::from(config).connect(name, io).await?;
+            let (_, tls) = stream.get_ref();
+            let exporter = exported(tls, |octets| tls.export_keying_material(octets, EXPORTER_LABEL, Some(&[])));
+            let certificate = tls.peer_certificates().and_then(<[_]>::first);
+            let end_point = certificate.and_then(|certificate| end_point_binding(certificate));
+            (Box::new(stream), ChannelBindings { exporter, end_point })
+        }
     })
+}
+
+/// The octets of `tls-exporter`. Before TLS 1.3 they are safe only with an extension that rustls does not tell of
+/// (RFC 9266 §3).
+fn exported(
+    tls: &CommonState,
+    export: impl FnOnce([u8; EXPORTER_OCTETS]) -> Result<[u8; EXPORTER_OCTETS], Error>,
+) -> Option<Vec<u8>> {
+    let is_safe = tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    is_safe.then(|| export([0; EXPORTER_OCTETS]).ok()).flatten().map(Vec::from)
 }
 
 impl Io for server::TlsStream<Box<dyn Io>> {

@@ -68,6 +68,20 @@ async fn a_dialogue_goes_on_in_tls() {
     tokio::join!(client, server);
 }
 
+/// RFC 9266 §2, RFC 5929 §4.
+#[tokio::test]
+async fn both_ends_know_what_binds_their_channel() {
+    let (client, server) = encrypted(b"", b"").await;
+    let (other, _server) = encrypted(b"", b"").await;
+    let exporter = |stream: &LineStream| stream.channel_bindings().exporter.clone().unwrap();
+    assert_eq!((exporter(&client), exporter(&client).len()), (exporter(&server), 32));
+    assert_ne!(exporter(&client), exporter(&other));
+    // The certificates of rcgen are signed with SHA-256.
+    assert_eq!(client.channel_bindings().end_point.as_ref().map(Vec::len), Some(32));
+    let (in_clear, _) = streams();
+    assert!(in_clear.channel_bindings().is_empty());
+}
+
 #[tokio::test]
 async fn what_was_injected_before_the_handshake_is_dropped() {
     let (mut client, mut server) = encrypted(b"NOOP\r\nRSE", b"250 injected\r\n25").await;
