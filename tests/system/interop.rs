@@ -1,20 +1,21 @@
-//! Python's own mail clients against a whole town.
+//! Python's own mail clients, and those of Debian, against a whole town.
 
 use std::{io, process::Output};
 use tokio::process::Command;
 use town_tests::{Plan, TestTown};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/test_interop.py");
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/test_interop.py");
+const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/test_programs.py");
 
-async fn run(town: &TestTown) -> io::Result<Output> {
+async fn run(script: &str, town: &TestTown) -> io::Result<Output> {
     let mut python = Command::new("python3");
-    python.arg(SCRIPT).arg("--config").arg(town.config()).arg("--zone").arg(town.zone());
+    python.arg(script).arg("--config").arg(town.config()).arg("--zone").arg(town.zone());
     python.kill_on_drop(true).output().await
 }
 
-async fn assert_pythons_clients_are_content(plan: Plan) {
+async fn assert_content(script: &str, plan: Plan) {
     let town = TestTown::start(plan).await;
-    match run(&town).await {
+    match run(script, &town).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => eprintln!("skipped: there is no python3 here"),
         output => {
             let output = output.unwrap();
@@ -27,10 +28,25 @@ async fn assert_pythons_clients_are_content(plan: Plan) {
 
 #[tokio::test]
 async fn pythons_clients_in_profile_tutorial() {
-    assert_pythons_clients_are_content(Plan::default()).await;
+    assert_content(PYTHON, Plan::default()).await;
 }
 
 #[tokio::test]
 async fn pythons_clients_in_profile_rfc() {
-    assert_pythons_clients_are_content(Plan::default().rfc()).await;
+    assert_content(PYTHON, Plan::default().rfc()).await;
+}
+
+/// swaks, msmtp, gsasl and curl log in with the mechanisms that each knows.
+#[tokio::test]
+async fn clients_of_debian_log_in() {
+    let has_any = ["swaks", "msmtp", "gsasl", "curl"].iter().any(|program| is_installed(program));
+    if has_any {
+        assert_content(PROGRAMS, Plan::default()).await;
+    } else {
+        eprintln!("skipped: there is none of them here");
+    }
+}
+
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| at.join(program).is_file()))
 }
