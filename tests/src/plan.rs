@@ -10,6 +10,7 @@ pub struct Plan {
     ports: PortBlock,
     profile: &'static str,
     settings: String,
+    tables: String,
     limits: String,
     relay: String,
     accounts: String,
@@ -24,6 +25,7 @@ impl Default for Plan {
             ports,
             profile: "tutorial",
             settings: String::new(),
+            tables: String::new(),
             limits: String::new(),
             relay: String::new(),
             accounts: String::new(),
@@ -50,6 +52,13 @@ impl Plan {
     #[must_use]
     pub fn setting(mut self, line: &str) -> Self {
         let _ = writeln!(self.settings, "{line}");
+        self
+    }
+
+    /// Adds tables in TOML.
+    #[must_use]
+    pub fn tables(mut self, tables: &str) -> Self {
+        let _ = writeln!(self.tables, "{tables}");
         self
     }
 
@@ -128,7 +137,7 @@ impl Plan {
         for (domain, server) in [("mail.sustech.edu.cn", EXMAIL), ("gmail.com", GMAIL)] {
             let _ = writeln!(text, "[agent.\"{domain}\"]\nsmtp = \"smtp.{server}\"\npop = \"pop.{server}\"");
         }
-        text
+        text + &self.tables
     }
 
     /// The text of `fdns.toml`.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod added_domain;
+mod aliases;
 mod auth;
 mod campaign;
 mod claims;

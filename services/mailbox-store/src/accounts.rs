@@ -2,7 +2,7 @@
 
 use crate::{
     passwords::{Checked, Digest, Hasher, check_phc, is_phc},
-    store::{Account, Result, Store, StoreError, StoredPassword},
+    store::{Account, Alias, AliasName, Result, Store, StoreError, StoredPassword},
 };
 use mail_net::IoClock;
 use mail_proto::{Mailbox, sasl};
@@ -43,7 +43,7 @@ pub fn check(address: &Mailbox, password: &Password) -> Result<(), AccountError>
 }
 
 /// Adds the accounts of a stack to the store and updates those that are there, without hashing anything. The store keeps
-/// accounts that the stack does not have. Every domain has a postmaster (RFC 5321 §4.5.1), with whom nobody can log in
+/// accounts that the stack does not have. Aliases become those of the stack. Every domain has a postmaster (RFC 5321 §4.5.1), with whom nobody can log in
 /// unless the configuration gives a password. Returns how many other accounts the store has.
 ///
 /// # Errors
@@ -58,7 +58,15 @@ pub(crate) async fn put(store: &dyn Store, stack: &Stack) -> Result<u64> {
     let postmasters = stack.domains.iter().cloned().map(Mailbox::postmaster);
     let implicit = postmasters.filter(|address| !stack.accounts.contains_key(address));
     let implicit = implicit.map(|address| Account { address, password_hash: None, quota: Quota::default() });
-    store.put_accounts(configured.chain(implicit).collect()).await
+    let others = store.put_accounts(configured.chain(implicit).collect()).await?;
+    store.put_aliases(aliases(stack)).await?;
+    Ok(others)
+}
+
+fn aliases(stack: &Stack) -> Vec<Alias> {
+    let aliases = stack.aliases.iter().map(|(address, targets)| (AliasName::Address(address.clone()), targets));
+    let catch_alls = stack.catch_all.iter().map(|(domain, targets)| (AliasName::CatchAll(domain.clone()), targets));
+    aliases.chain(catch_alls).map(|(name, targets)| Alias { name, targets: targets.to_vec() }).collect()
 }
 
 /// Keeps the store's accounts in step with a configuration, and its password hashes with plain-text passwords.

@@ -124,7 +124,7 @@ async fn a_check_finds_what_is_wrong() {
     let admin = Admin::of(&server);
     let data = server.data.path().to_owned();
     let clean = admin.succeed(&data, &["check"]);
-    let expected = "accounts                     3\nmessages                     6\nmaildrop entries             6\n\
+    let expected = "accounts                     3\naliases                      0\nmessages                     6\nmaildrop entries             6\n\
                     queue entries                1\nchecksums right              6\nwithout checksum             0\n\
                     body files                   2\norphan files                 0\nfindings                     0\n";
     assert_eq!(clean, expected);

@@ -119,6 +119,7 @@ impl Policy {
         }
         match self.look_up(&mailbox).await? {
             Resolved::Mailbox(summary) => no_room(&summary, octets).map_or(Ok(mailbox), Err),
+            Resolved::Alias { .. } | Resolved::List { .. } | Resolved::CatchAll { .. } => Ok(mailbox),
             Resolved::Unknown if reported_later => Ok(mailbox),
             Resolved::Unknown => Err(no_such_mailbox(&mailbox)),
         }
@@ -128,6 +129,8 @@ impl Policy {
         let resolved = self.store.resolve(mailbox).await.map_err(|error| unavailable(&error))?;
         let room = match &resolved {
             Resolved::Mailbox(summary) => plenty_of_room(summary),
+            // The store knows where there is room behind an alias.
+            Resolved::Alias { .. } | Resolved::List { .. } | Resolved::CatchAll { .. } => Some(u64::MAX),
             Resolved::Unknown => None,
         };
         match room {

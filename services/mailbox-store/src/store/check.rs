@@ -3,7 +3,8 @@
 use super::{
     records::{id, return_path},
     snapshot::{
-        AccountRecord, Body, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot, VerifiedBody, each_record,
+        AccountRecord, AliasRecord, Body, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot, VerifiedBody,
+        each_record,
     },
 };
 use indicatif::ProgressBar;
@@ -37,11 +38,13 @@ pub(crate) fn check(snapshot: &mut dyn Snapshot, progress: &ProgressBar, now: Ti
     each_record(|after| snapshot.deliveries(after), |delivery| check.delivery(delivery))?;
     each_record(|after| snapshot.queue(after), |entry| check.queue_entry(entry))?;
     each_record(|after| snapshot.accounts(after), |account| check.account(account))?;
+    each_record(|after| snapshot.aliases(after), |alias| check.alias(alias))?;
     check.holders();
     let inspection = snapshot.inspect(now)?;
     let mut report = check.report;
     report.counts = vec![
         ("accounts", counts.accounts),
+        ("aliases", counts.aliases),
         ("messages", counts.messages),
         ("maildrop entries", counts.deliveries),
         ("queue entries", counts.queue),
@@ -167,6 +170,12 @@ impl Check {
         if (*messages, *octets) != (counted, added) {
             let counts = format!("{address}: counts {messages} messages of {octets} octets");
             self.report.findings.push(format!("{counts}, has {counted} of {added}"));
+        }
+    }
+
+    fn alias(&mut self, AliasRecord { address, targets, .. }: &AliasRecord) {
+        if !serde_json::from_str::<Vec<Mailbox>>(targets).is_ok_and(|targets| !targets.is_empty()) {
+            self.report.findings.push(format!("{address}: {targets:?} is no list of addresses"));
         }
     }
 

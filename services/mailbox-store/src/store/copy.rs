@@ -3,8 +3,8 @@
 use super::{
     records,
     snapshot::{
-        AccountRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot, SubmissionRecord, VerifiedBody,
-        each_batch,
+        AccountRecord, AliasRecord, Counts, DeliveryRecord, MessageRecord, QueueRecord, Result, Snapshot,
+        SubmissionRecord, VerifiedBody, each_batch,
     },
 };
 use indicatif::ProgressBar;
@@ -29,6 +29,8 @@ pub(crate) trait Destination {
 
     fn accounts(&mut self, accounts: &[AccountRecord]) -> Result<()>;
 
+    fn aliases(&mut self, aliases: &[AliasRecord]) -> Result<()>;
+
     /// Makes a store of it, durably.
     fn finish(self: Box<Self>) -> Result<()>;
 }
@@ -43,13 +45,15 @@ pub(crate) fn copy(
     now: Timestamp,
 ) -> Result<Vec<String>> {
     let counts = source.counts()?;
-    progress.set_length(counts.messages + counts.submissions + counts.deliveries + counts.queue + counts.accounts);
+    let Counts { accounts, messages, submissions, deliveries, queue, aliases } = counts;
+    progress.set_length(accounts + messages + submissions + deliveries + queue + aliases);
     let mut copy = Copy { source, destination, progress, gone: HashSet::new(), damage: Damage::of(now) };
     copy.messages()?;
     copy.submissions()?;
     let sums = copy.deliveries()?;
     copy.queue()?;
     copy.accounts(&sums)?;
+    copy.aliases()?;
     Ok(copy.damage.reported)
 }
 
@@ -143,6 +147,18 @@ impl Copy<'_> {
         )
     }
 
+    fn aliases(&mut self) -> Result<()> {
+        let Self { source, destination, progress, .. } = self;
+        each_batch(
+            |after| source.aliases(after),
+            |mut batch| {
+                progress.inc(batch.len() as u64);
+                destination.aliases(&batch)?;
+                Ok(batch.pop())
+            },
+        )
+    }
+
     fn accounts(&mut self, sums: &Sums) -> Result<()> {
         let Self { source, destination, progress, .. } = self;
         each_batch(
@@ -189,6 +205,7 @@ pub(crate) fn fingerprint(snapshot: &mut dyn Snapshot) -> Result<u128> {
     // One after the other, because the snapshot is one.
     each_batch(|after| snapshot.message_keys(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.accounts(after), |batch| hash(batch, &mut hasher))?;
+    each_batch(|after| snapshot.aliases(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.submissions(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.deliveries(after), |batch| hash(batch, &mut hasher))?;
     each_batch(|after| snapshot.queue(after), |batch| hash(batch, &mut hasher))?;

@@ -91,7 +91,7 @@ impl EventLog {
             self.push(message, EventKind::Delivered { recipients: here.iter().copied().cloned().collect() });
         }
         if !queued.is_empty() {
-            let recipients = queued.iter().map(|(recipient, _)| recipient.mailbox.clone()).collect();
+            let recipients = queued.iter().map(|(expanded, _)| expanded.recipient.mailbox.clone()).collect();
             self.push(message, EventKind::Queued { recipients });
         }
     }

@@ -3,6 +3,7 @@
 //! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
 //! holds every backend to them.
 
+mod aliases;
 pub(crate) mod arrival;
 pub(crate) mod check;
 mod checksum;
@@ -22,6 +23,7 @@ mod space;
 pub mod sqlite;
 pub(crate) mod store_location;
 
+pub use aliases::{Alias, AliasName};
 pub use error::StoreError;
 pub use events::EventRetention;
 pub use message_stream::MessageStream;
@@ -166,6 +168,10 @@ pub trait Accounts: Send + Sync {
     /// many others there are.
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64>;
 
+    /// Makes these the aliases of the configuration: adds and updates them, and removes those that it had before. An
+    /// alias of another source stays, unless there is one of its name now.
+    async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()>;
+
     /// Replaces the password of this account; [`StoreError::MailboxUnknown`].
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()>;
 
@@ -194,8 +200,8 @@ pub trait Accounts: Send + Sync {
 /// Messages as such: submitting them, and looking at them wherever they stand.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Stores a message: those recipients that have a mailbox with room here find it in their maildrop, for all
-    /// others it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
+    /// Stores a message. Aliases are expanded first. Those recipients that have a mailbox with room here find it in their
+    /// maildrop, for all others it is queued. A recipient that is named twice gets it once. When `message` fails, nothing is stored.
     async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted>;
 
     /// The message that a transaction of this name has submitted, if one has within [`REPEAT_WINDOW`]. Waits for what

@@ -31,6 +31,7 @@ pub(crate) struct Counts {
     pub(crate) submissions: u64,
     pub(crate) deliveries: u64,
     pub(crate) queue: u64,
+    pub(crate) aliases: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,6 +98,15 @@ pub(crate) struct QueueRecord {
     pub(crate) quarantined_at_ms: Option<i64>,
     pub(crate) original_recipient: Option<String>,
     pub(crate) notify: Option<String>,
+    pub(crate) via: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AliasRecord {
+    /// Of a catch-all, `@` and the domain.
+    pub(crate) address: String,
+    pub(crate) targets: String,
+    pub(crate) source: Option<String>,
 }
 
 /// Reads a store, running or not, as of one moment, and changes nothing. Records come in batches, in the order of
@@ -107,6 +117,9 @@ pub(crate) trait Snapshot {
 
     /// By address.
     fn accounts(&mut self, after: Option<&AccountRecord>) -> Result<Vec<AccountRecord>>;
+
+    /// By address.
+    fn aliases(&mut self, after: Option<&AliasRecord>) -> Result<Vec<AliasRecord>>;
 
     /// The messages' keys, in their order.
     fn message_keys(&mut self, after: Option<&i64>) -> Result<Vec<i64>>;

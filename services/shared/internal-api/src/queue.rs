@@ -42,6 +42,10 @@ pub struct QueueEntry {
     #[schema(value_type = Option<text::Notify>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// The alias of which the recipient is a target; absent when the sender has named them.
+    #[schema(value_type = Option<text::Mailbox>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Mailbox>,
 }
 
 /// One page of `GET /v1/queue`, by message and recipient.
@@ -138,12 +142,16 @@ pub struct ClaimedRecipient {
     #[schema(value_type = Option<text::Notify>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// The alias of which the recipient is a target; absent when the sender has named them.
+    #[schema(value_type = Option<text::Mailbox>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Mailbox>,
 }
 
 impl ClaimedRecipient {
     /// A recipient after n attempts, this one included.
     pub fn new(Recipient { mailbox, original, notify }: Recipient, attempts: u32) -> Self {
-        Self { mailbox, attempts, said_by_store: None, original, notify }
+        Self { mailbox, attempts, said_by_store: None, original, notify, via: None }
     }
 
     /// Whom it stands for, with what came with RCPT.

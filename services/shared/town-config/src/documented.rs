@@ -14,9 +14,10 @@ use std::{
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
 /// The tables whose keys are names: what stands for a name in the documentation, and a name to try.
-const NAMED: [(&str, &str, &str); 4] = [
+const NAMED: [(&str, &str, &str); 5] = [
     ("server", "\"NAME\"", "a.test"),
     ("accounts", "\"NAME\"", "a.test"),
+    ("aliases", "\"NAME\"", "a.test"),
     ("agent", "\"DOMAIN\"", "a.test"),
     ("quotas", "\"ADDRESS\"", "a@a.test"),
 ];

@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    Password, Profile, Quota, RelayLookup,
+    Password, Profile, Quota, RelayLookup, Targets,
     values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
@@ -28,6 +28,10 @@ pub(super) struct File {
     pub(super) server: BTreeMap<Domain, Server>,
     #[serde(default)]
     pub(super) accounts: BTreeMap<Domain, BTreeMap<Mailbox, Password>>,
+    #[serde(default)]
+    pub(super) aliases: BTreeMap<Domain, BTreeMap<Mailbox, Targets>>,
+    #[serde(default)]
+    pub(super) catch_all: BTreeMap<Domain, Targets>,
     #[serde(default)]
     pub(super) agent: BTreeMap<Domain, AgentHosts>,
     #[serde(default)]
@@ -232,6 +236,7 @@ impl File {
             self.check_accounts(&mut faults);
             self.check_quotas(&mut faults);
             self.check_domains(&mut faults);
+            self.check_aliases(&mut faults);
         }
         faults
     }
@@ -273,9 +278,7 @@ impl File {
     fn check_accounts(&self, faults: &mut Vec<String>) {
         for (name, accounts) in &self.accounts {
             let Some(server) = self.server.get(name) else {
-                let servers: Vec<_> = self.server.keys().map(Domain::as_str).collect();
-                let servers = servers.join(", ");
-                faults.push(format!("accounts.\"{name}\": no such server; the servers are: {servers}"));
+                faults.push(format!("accounts.\"{name}\": no such server; the servers are: {}", self.server_names()));
                 continue;
             };
             let Some(domains) = &server.domains else { continue };

@@ -2,6 +2,7 @@
 //!
 //! One configuration describes the whole town; each service takes the part of its stack.
 
+mod aliases;
 pub mod descriptors;
 #[cfg(test)]
 mod documented;
@@ -18,6 +19,7 @@ mod values;
 pub mod watched_file;
 pub mod zone;
 
+pub use aliases::Targets;
 pub use file::{AgentHosts, Limits, Relay, Retention};
 pub use hosts::{Hosts, OwnHosts, canonical_host};
 pub use live::{LiveConfig, LiveStack};
@@ -58,6 +60,10 @@ pub struct Stack {
     pub domains: BTreeSet<Domain>,
     /// Who has a mailbox here.
     pub accounts: BTreeMap<Mailbox, Password>,
+    /// The addresses of its domains that stand for others.
+    pub aliases: BTreeMap<Mailbox, Targets>,
+    /// Where mail goes that is for no other address of a domain.
+    pub catch_all: BTreeMap<Domain, Targets>,
     /// Who may submit without authentication.
     pub trusted_networks: Vec<IpNet>,
     /// Whether nobody may.
@@ -189,9 +195,11 @@ impl Stack {
         self.domains.first().unwrap_or(&self.name)
     }
 
-    /// Whether both give the same mailboxes: accounts, passwords, domains and quotas.
+    /// Whether both give the same mailboxes: accounts, passwords, aliases, domains and quotas.
     pub fn has_mailboxes_of(&self, other: &Self) -> bool {
         self.accounts == other.accounts
+            && self.aliases == other.aliases
+            && self.catch_all == other.catch_all
             && self.domains == other.domains
             && self.quota == other.quota
             && self.quotas == other.quotas
@@ -275,12 +283,15 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
     let server = &file.server[name];
     let accounts = file.accounts.get(name).cloned().unwrap_or_default();
     let domains = file.domains(name);
+    let catch_all = file.catch_all.iter().filter(|(domain, _)| domains.contains(*domain));
     let agents = file.agent.iter().filter(|(domain, _)| domains.contains(*domain));
     Stack {
         name: name.clone(),
         profile: file.profile,
         greeting: server.greeting.clone().map_or_else(|| name.to_string(), String::from),
         agents: agents.map(|(domain, hosts)| (domain.clone(), hosts.clone())).collect(),
+        catch_all: catch_all.map(|(domain, targets)| (domain.clone(), targets.clone())).collect(),
+        aliases: file.aliases.get(name).cloned().unwrap_or_default(),
         domains,
         accounts,
         trusted_networks: file.trusted_networks.clone(),

@@ -12,7 +12,7 @@ use internal_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, MessageId, Outcome, Problem, ProblemKind,
     RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission,
 };
-use mail_proto::ReversePath;
+use mail_proto::{ReversePath, smtp::Notify};
 use std::time::Duration;
 use tokio::time::Instant;
 use town_config::Next;
@@ -50,7 +50,7 @@ impl<'a> Settler<'a> {
         let mut failures = Vec::new();
         for (recipient, verdict) in verdicts {
             let (outcome, event) = self.judge(message, recipient, &verdict);
-            if matches!(event, Event::Failed | Event::Expired) {
+            if matches!(event, Event::Failed | Event::Expired) && wants_to_know(recipient) {
                 failures.push(Failure::new(recipient.mailbox.clone(), &verdict));
             }
             events.push((recipient, event, said(&verdict)));
@@ -210,6 +210,15 @@ enum Event {
     Expired,
     HandedOver,
     Released,
+}
+
+/// Whether the sender is to be told that this recipient did not get the message (RFC 3461 §4.1).
+fn wants_to_know(recipient: &ClaimedRecipient) -> bool {
+    match recipient.notify {
+        Some(Notify::Never) => false,
+        Some(Notify::Of(occasions)) => occasions.failure,
+        None => true,
+    }
 }
 
 /// How a recipient ends that is not tried again.

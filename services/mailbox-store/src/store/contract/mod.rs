@@ -2,6 +2,7 @@
 //!
 //! A backend's tests expand [`contract_tests!`] with a function that makes a [`Fixture`].
 
+mod aliases;
 mod events;
 mod lifecycle;
 mod maildrops;
@@ -10,6 +11,7 @@ mod statements;
 mod submissions;
 mod whole;
 
+pub(crate) use aliases::*;
 pub(crate) use events::*;
 pub(crate) use lifecycle::*;
 pub(crate) use maildrops::*;
@@ -190,6 +192,9 @@ macro_rules! contract_tests {
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
             many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, old_mail_expires,
+            an_address_is_resolved, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
+            an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
+            many_write_to_a_list_at_once,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so

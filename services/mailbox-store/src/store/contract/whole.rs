@@ -42,7 +42,7 @@ pub(crate) fn dump(store: &mut dyn Snapshot) -> Vec<String> {
             .unwrap();
         )*};
     }
-    lines!(submissions, deliveries, queue, accounts);
+    lines!(submissions, deliveries, queue, accounts, aliases);
     lines
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn columns(directory: &Path) -> BTreeMap<String, Vec<Value>> {
     let names = names.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap);
     let values = |(table, column): (String, String)| {
         let key = match table.as_str() {
-            "accounts" => "address",
+            "accounts" | "aliases" => "address",
             "deliveries" => "address, message_id",
             "queue" => "message_id, recipient",
             _ => "rowid",
@@ -87,6 +87,8 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
     let verifier = Some(mail_proto::sasl::ScramVerifier::new("pass", vec![7; 16], 1).unwrap());
     let password = crate::store::StoredPassword { hash: "hash of b@local.test".to_owned(), verifier };
     fixture.store.set_password(&mailbox("b@local.test"), password).await.unwrap();
+    let aliases = [("l@local.test", &["a@local.test", "\"o'c x\"@far.test"][..]), ("@local.test", &["b@local.test"])];
+    fixture.aliases(&aliases).await;
     let mut messages = Vec::new();
     for (name, length, recipients) in [
         ("small", 100, &["a@local.test", "b@local.test", "x@far.test", "y@far.test"][..]),

@@ -27,6 +27,8 @@ pub(in crate::store) struct Waiting<'a> {
     /// This one included.
     pub(in crate::store) attempts: u32,
     pub(in crate::store) age_seconds: u64,
+    /// What was said of it last; empty before the first attempt.
+    pub(in crate::store) said: &'a str,
 }
 
 /// What is to become of it.
@@ -45,10 +47,11 @@ impl<'a> Waiting<'a> {
         recipient: &'a ClaimedRecipient,
         summary: Option<&'a MailboxSummary>,
         octets: u64,
+        said: &'a str,
     ) -> Self {
         let ClaimedRecipient { mailbox, attempts, .. } = recipient;
         let age_seconds = claimed.age_seconds.unwrap_or_default();
-        Self { mailbox, summary, octets, attempts: *attempts, age_seconds }
+        Self { mailbox, summary, octets, attempts: *attempts, age_seconds, said }
     }
 }
 
@@ -65,7 +68,11 @@ impl LocalMail {
 
     /// Decides about a message. What goes into the maildrop waits a second if there is no room by then.
     pub(in crate::store) fn plan(&self, waiting: &Waiting<'_>) -> Plan {
-        let Waiting { mailbox, summary, octets, attempts, age_seconds } = waiting;
+        let Waiting { mailbox, summary, octets, attempts, age_seconds, said } = waiting;
+        if said.starts_with('5') {
+            // An alias that failed when the message came.
+            return Plan::Report((*said).to_owned());
+        }
         let refusal = match summary {
             None => no_such_mailbox(mailbox),
             Some(summary) => match no_room(summary, *octets) {
@@ -122,7 +129,8 @@ mod tests {
                 quota_messages: None,
                 quota_octets: Some(20),
             });
-            let waiting = Waiting { mailbox: &mailbox, summary: summary.as_ref(), octets: 10, attempts, age_seconds };
+            let summary = summary.as_ref();
+            let waiting = Waiting { mailbox: &mailbox, summary, octets: 10, attempts, age_seconds, said: "" };
             assert_eq!(local.plan(&waiting), expected, "{octets:?} {attempts} {age_seconds}");
         }
         let small = MailboxSummary {
@@ -132,7 +140,11 @@ mod tests {
             quota_messages: None,
             quota_octets: Some(9),
         };
-        let waiting = Waiting { mailbox: &mailbox, summary: Some(&small), octets: 10, attempts: 1, age_seconds: 0 };
+        let summary = Some(&small);
+        let waiting = Waiting { mailbox: &mailbox, summary, octets: 10, attempts: 1, age_seconds: 0, said: "" };
         assert_eq!(local.plan(&waiting), Plan::Report(never));
+        let said = "554 5.4.6 <u@a.test>: this alias leads to nobody but itself";
+        let failed = Waiting { said, ..waiting };
+        assert_eq!(local.plan(&failed), Plan::Report(said.to_owned()));
     }
 }

@@ -1,6 +1,7 @@
 //! What the backends decide alike: pure functions from facts to what is to be written. Nothing here reads or writes.
 //!
 //! ```text
+//! expansion   which recipients a submission has once its aliases are expanded
 //! placement   which recipients of a submission get it here, and which wait in the queue
 //! outcome     what becomes of a queue entry when its attempt has ended
 //! local       what becomes of queued mail for mailboxes here
@@ -8,6 +9,7 @@
 //! moments     when leases end, and what is old
 //! ```
 
+pub(super) mod expansion;
 pub(super) mod holders;
 pub(super) mod local;
 pub(super) mod moments;

@@ -1,8 +1,8 @@
 //! Where a submission goes.
 
+use super::expansion::Expanded;
 use crate::store::records::{MAILBOX_FULL, return_path};
-use mail_proto::{Mailbox, ReversePath, smtp::Recipient};
-use std::collections::BTreeMap;
+use mail_proto::{Mailbox, ReversePath};
 
 /// What is known of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,28 +21,28 @@ pub(in crate::store) struct Placement<'a> {
     /// Their maildrops get it.
     pub(in crate::store) here: Vec<&'a Mailbox>,
     /// They are queued; with what the queue says of them.
-    pub(in crate::store) queued: Vec<(&'a Recipient, &'static str)>,
+    pub(in crate::store) queued: Vec<(&'a Expanded, &'a str)>,
 }
 
-/// Places the recipients of a submission, in the order of their addresses, each once however often it was named: the
-/// first stands.
+/// Places the recipients of a submission. An alias that failed is queued: its sender is told like that of other mail for
+/// which there is no mailbox here.
 ///
 /// # Errors
 /// Those of `room`.
 pub(in crate::store) fn place<'a, E>(
-    recipients: impl IntoIterator<Item = &'a Recipient>,
+    recipients: &'a [Expanded],
     mut room: impl FnMut(&'a Mailbox) -> Result<Room, E>,
 ) -> Result<Placement<'a>, E> {
     let mut placement = Placement::default();
-    let mut once: BTreeMap<&Mailbox, &Recipient> = BTreeMap::new();
-    for recipient in recipients {
-        once.entry(&recipient.mailbox).or_insert(recipient);
-    }
-    for (mailbox, recipient) in once {
-        match room(mailbox)? {
-            Room::Found => placement.here.push(mailbox),
-            Room::Full => placement.queued.push((recipient, MAILBOX_FULL)),
-            Room::Elsewhere => placement.queued.push((recipient, "")),
+    for expanded in recipients {
+        if let Some(failure) = &expanded.failure {
+            placement.queued.push((expanded, failure));
+            continue;
+        }
+        match room(&expanded.recipient.mailbox)? {
+            Room::Found => placement.here.push(&expanded.recipient.mailbox),
+            Room::Full => placement.queued.push((expanded, MAILBOX_FULL)),
+            Room::Elsewhere => placement.queued.push((expanded, "")),
         }
     }
     Ok(placement)
@@ -59,9 +59,12 @@ mod tests {
 
     #[test]
     fn each_recipient_has_one_place() {
-        let mailboxes = ["x@far.test", "b@local.test", "a@local.test", "x@far.test", "b@LOCAL.test"];
-        let mut recipients = mailboxes.map(|address| Recipient::from(address.parse::<Mailbox>().unwrap()));
-        recipients[0].notify = Some("NEVER".parse().unwrap());
+        let failure = "554 5.4.6 <l@local.test>: this alias leads to nobody but itself";
+        let recipients = ["a@local.test", "b@local.test", "l@local.test", "x@far.test"].map(|address| Expanded {
+            recipient: address.parse::<Mailbox>().unwrap().into(),
+            via: None,
+            failure: (address == "l@local.test").then(|| failure.to_owned()),
+        });
         let mut asked = Vec::new();
         let placed = place(&recipients, |recipient| {
             asked.push(recipient.to_string());
@@ -71,8 +74,9 @@ mod tests {
                 _ => Room::Elsewhere,
             })
         });
-        let (a, b, x) = (&recipients[2].mailbox, &recipients[1], &recipients[0]);
-        assert_eq!(placed, Ok(Placement { here: vec![a], queued: vec![(b, MAILBOX_FULL), (x, "")] }));
+        let [a, b, l, x] = &recipients;
+        let queued = vec![(b, MAILBOX_FULL), (l, failure), (x, "")];
+        assert_eq!(placed, Ok(Placement { here: vec![&a.recipient.mailbox], queued }));
         assert_eq!(asked, ["a@local.test", "b@local.test", "x@far.test"]);
         assert_eq!(place(&recipients, |_| Err("away")), Err("away"));
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::{Account, StoreError, StoredPassword, records::column};
 use futures_util::future::try_join_all;
-use internal_api::{MailboxPage, MailboxSummary, Resolved};
+use internal_api::{MailboxPage, MailboxSummary};
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;
@@ -107,15 +107,11 @@ pub(super) async fn secret(tx: &mut Transaction<'_>, name: &str, proposed: &str)
     value.ok_or_else(|| StoreError::Internal(format!("the property {name} is gone")).into())
 }
 
-pub(super) async fn resolve(tx: &Transaction<'_>, address: &Mailbox) -> Result<Resolved, Failure> {
-    Ok(find(tx, address).await?.map_or(Resolved::Unknown, Resolved::Mailbox))
-}
-
 pub(super) async fn mailbox(tx: &Transaction<'_>, address: &Mailbox) -> Result<MailboxSummary, Failure> {
     Ok(find(tx, address).await?.ok_or(StoreError::MailboxUnknown)?)
 }
 
-async fn find(tx: &Transaction<'_>, address: &Mailbox) -> Result<Option<MailboxSummary>, Failure> {
+pub(super) async fn find(tx: &Transaction<'_>, address: &Mailbox) -> Result<Option<MailboxSummary>, Failure> {
     let select = "SELECT address, messages, octets, quota_messages, quota_octets FROM accounts WHERE address = $1";
     let row = tx.query_one(select, &[&address.to_string()]).await?;
     Ok(row.map(|row| summary(&row)).transpose()?)

@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     messages,
     pool::Parameters,
-    quarantine,
+    quarantine, queue,
     submit::{Incoming, deliver_here, release, submit},
     values::{Natural, Parsed, parsed},
 };
@@ -137,7 +137,8 @@ async fn settle_local(
             Err(Failure::Store(StoreError::MailboxUnknown)) => None,
             summary => Some(summary?),
         };
-        match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets.unsigned_abs())) {
+        let said = queue::last_reply(tx, message, &recipient.mailbox).await?;
+        match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets.unsigned_abs(), &said)) {
             Plan::Settle(outcome) => {
                 let outcome = RecipientOutcome { recipient: recipient.mailbox, outcome };
                 let event = match outcome.outcome {
@@ -244,7 +245,7 @@ async fn take_recipients(
     let update = "UPDATE queue SET lease = $1, attempts = attempts + 1, next_attempt_at_ms = $2
          FROM unnest($4::bigint[], $5::text[]) AS taken (message_id, recipient)
          WHERE queue.domain = $3 AND queue.message_id = taken.message_id AND queue.recipient = taken.recipient
-         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify";
+         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify, via";
     let rows = tx.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
     let mut taken: BTreeMap<i64, Vec<Taken>> = BTreeMap::new();
     for row in rows {
@@ -258,7 +259,7 @@ async fn take_recipients(
 fn claimed_recipient(row: &Row) -> Result<ClaimedRecipient, tokio_postgres::Error> {
     let (Parsed(mailbox), Natural(attempts)) = (row.try_get(1)?, row.try_get(2)?);
     let recipient = Recipient { mailbox, original: parsed(row, 3)?, notify: parsed(row, 4)? };
-    Ok(ClaimedRecipient::new(recipient, attempts))
+    Ok(ClaimedRecipient { via: parsed(row, 5)?, ..ClaimedRecipient::new(recipient, attempts) })
 }
 
 /// Those of the recipients that can be decoded. The others are quarantined.

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::store::{
     copy::Destination,
-    snapshot::{AccountRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, SubmissionRecord, VerifiedBody},
+    snapshot::{
+        AccountRecord, AliasRecord, DeliveryRecord, MessageRecord, QueueRecord, Result, SubmissionRecord, VerifiedBody,
+    },
 };
 use mail_net::IoClock;
 use std::{borrow::Cow, io::Read};
@@ -70,8 +72,9 @@ impl PostgresDestination {
              ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
         admin_connection.execute(upsert, &[&mark, &stack])?;
         if is_ours {
-            admin_connection
-                .command("TRUNCATE TABLE accounts, messages, bodies, submissions, deliveries, deletions, queue")?;
+            admin_connection.command(
+                "TRUNCATE TABLE accounts, aliases, messages, bodies, submissions, deliveries, deletions, queue",
+            )?;
         }
         Ok(Self { admin_connection, mark, messages: Vec::new(), pieces: Vec::new(), piece_octets: 0 })
     }
@@ -207,13 +210,25 @@ impl Destination for PostgresDestination {
         let quarantined: Vec<Option<i64>> = entries.iter().map(|entry| entry.quarantined_at_ms).collect();
         let originals: Vec<_> = entries.iter().map(|entry| entry.original_recipient.as_deref().map(storable)).collect();
         let notify: Vec<_> = entries.iter().map(|entry| entry.notify.as_deref().map(storable)).collect();
+        let vias: Vec<_> = entries.iter().map(|entry| entry.via.as_deref().map(storable)).collect();
         let insert =
             "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify)
+                 quarantined_at_ms, original_recipient, notify, via)
              SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                 $7::text[], $8::bigint[], $9::text[], $10::text[])";
-        let columns: Parameters<'_> =
-            &[&domains, &messages, &recipients, &attempts, &due, &leases, &replies, &quarantined, &originals, &notify];
+                 $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[])";
+        let columns: Parameters<'_> = &[
+            &domains,
+            &messages,
+            &recipients,
+            &attempts,
+            &due,
+            &leases,
+            &replies,
+            &quarantined,
+            &originals,
+            &notify,
+            &vias,
+        ];
         Ok(self.write(&[(insert, columns)])?)
     }
 
@@ -237,6 +252,15 @@ impl Destination for PostgresDestination {
         Ok(self.write(&[(insert, columns)])?)
     }
 
+    fn aliases(&mut self, aliases: &[AliasRecord]) -> Result<()> {
+        let addresses: Vec<_> = aliases.iter().map(|alias| storable(&alias.address)).collect();
+        let targets: Vec<_> = aliases.iter().map(|alias| storable(&alias.targets)).collect();
+        let sources: Vec<_> = aliases.iter().map(|alias| alias.source.as_deref().map(storable)).collect();
+        let insert = "INSERT INTO aliases (address, targets, source)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::text[])";
+        Ok(self.write(&[(insert, &[&addresses, &targets, &sources])])?)
+    }
+
     fn finish(mut self: Box<Self>) -> Result<()> {
         self.flush()?;
         let update = "UPDATE properties SET value = $1 WHERE name = 'schema_version'";
@@ -247,6 +271,7 @@ impl Destination for PostgresDestination {
 fn is_empty(admin_connection: &AdminConnection) -> Result<bool, OpenError> {
     for select in [
         "SELECT 1 FROM accounts LIMIT 1",
+        "SELECT 1 FROM aliases LIMIT 1",
         "SELECT 1 FROM messages LIMIT 1",
         "SELECT 1 FROM submissions LIMIT 1",
         "SELECT 1 FROM deliveries LIMIT 1",

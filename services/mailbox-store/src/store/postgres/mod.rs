@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admin_connection;
+mod aliases;
 mod bodies;
 mod claims;
 mod database;
@@ -41,8 +42,8 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream, Messages,
-    Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
+    Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
+    Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
@@ -98,6 +99,10 @@ impl Accounts for PostgresStore {
         self.database.write(&accounts, |tx, accounts| accounts::put(tx, accounts).boxed()).await
     }
 
+    async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()> {
+        self.database.write(&aliases, |tx, aliases| aliases::put(tx, aliases).boxed()).await
+    }
+
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
         let values = (address.to_string(), password);
         self.database.write(&values, |tx, (to, password)| accounts::set_password(tx, to, password).boxed()).await
@@ -121,7 +126,7 @@ impl Accounts for PostgresStore {
     }
 
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {
-        self.database.read(address, |tx, address| accounts::resolve(tx, address).boxed()).await
+        self.database.read(address, |tx, address| aliases::resolve(tx, address).boxed()).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {

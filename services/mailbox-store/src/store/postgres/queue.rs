@@ -14,6 +14,7 @@ use crate::store::{
 };
 use internal_api::QueueEntry;
 use jiff::Timestamp;
+use mail_proto::Mailbox;
 use tokio_postgres::Row;
 
 /// A page of the queue: its entries, and where to go on.
@@ -25,7 +26,7 @@ pub(super) struct Page {
 pub(super) async fn page(tx: &mut Transaction<'_>, after: Option<&QueuePosition>, limit: u32) -> Result<Page, Failure> {
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
     let select = "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
-             original_recipient, notify
+             original_recipient, notify, via
          FROM queue WHERE (message_id, recipient) > ($1, $2) AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT $3";
     let mut rows = tx.query(select, &[&message, &recipient, &(i64::from(limit) + 1)]).await?;
@@ -63,6 +64,7 @@ fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<
         last_reply,
         original: parsed(row, 6)?,
         notify: parsed(row, 7)?,
+        via: parsed(row, 8)?,
     })
 }
 
@@ -89,6 +91,13 @@ pub(super) async fn flush(tx: &mut Transaction<'_>, after: Option<&Key>) -> Resu
     let entries = tx.execute(update, &[&messages, &recipients, &tx.now_ms()]).await?;
     tx.effects.queue_changed |= entries > 0;
     Ok((entries, keys.into_iter().nth(FLUSHED - 1)))
+}
+
+/// What was said of a recipient last.
+pub(super) async fn last_reply(tx: &Transaction<'_>, message: i64, recipient: &Mailbox) -> Result<String, Failure> {
+    let select = "SELECT last_reply FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
+    let row = tx.query_one(select, &[&recipient.domain().as_str(), &message, &recipient.to_string()]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
 }
 
 /// How many entries wait.

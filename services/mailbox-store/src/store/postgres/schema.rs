@@ -20,8 +20,9 @@ enum Placement {
 }
 
 /// The tables that are not local to the coordinator. A table comes after the one that it is colocated with.
-const PLACEMENTS: [(&str, Placement); 8] = [
+const PLACEMENTS: [(&str, Placement); 9] = [
     ("accounts", Placement::Distributed { column: "address", with: None }),
+    ("aliases", Placement::Distributed { column: "address", with: Some("accounts") }),
     ("deliveries", Placement::Distributed { column: "address", with: Some("accounts") }),
     ("maildrop_locks", Placement::Distributed { column: "address", with: Some("accounts") }),
     ("messages", Placement::Distributed { column: "id", with: None }),
@@ -97,6 +98,7 @@ mod tests {
             "SELECT create_distributed_table('maildrop_locks', 'address', colocate_with => 'accounts');",
             "SELECT create_distributed_table('queue', 'domain', colocate_with => 'none');",
             "SELECT create_reference_table('deletions');",
+            "SELECT create_distributed_table('aliases', 'address', colocate_with => 'accounts');",
         ];
         assert_eq!(placing_statements(Some(Engine::Citus)), expected);
         assert_eq!(placing_statements(None), Vec::<String>::new());

@@ -8,8 +8,8 @@ use super::{
 use crate::store::{
     records::id,
     snapshot::{
-        AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord, QueueRecord,
-        RECORDS, Result, Snapshot, SubmissionRecord,
+        AccountRecord, AliasRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord,
+        QueueRecord, RECORDS, Result, Snapshot, SubmissionRecord,
     },
 };
 use jiff::Timestamp;
@@ -101,6 +101,7 @@ impl Snapshot for PostgresSnapshot {
             submissions: self.count("SELECT COUNT(*) FROM submissions")?,
             deliveries: self.count("SELECT COUNT(*) FROM maildrops")?,
             queue: self.count("SELECT COUNT(*) FROM queue")?,
+            aliases: self.count("SELECT COUNT(*) FROM aliases")?,
         })
     }
 
@@ -120,6 +121,14 @@ impl Snapshot for PostgresSnapshot {
                 source: row.try_get(6)?,
                 scram_verifier: row.try_get(7)?,
             })
+        })?)
+    }
+
+    fn aliases(&mut self, after: Option<&AliasRecord>) -> Result<Vec<AliasRecord>> {
+        let select = "SELECT address, targets, source FROM aliases WHERE address > $1 ORDER BY address LIMIT $2";
+        let after = after.map_or("", |alias| &alias.address);
+        Ok(self.admin_connection.records(select, &[&after, &RECORDS], |row| {
+            Ok(AliasRecord { address: row.try_get(0)?, targets: row.try_get(1)?, source: row.try_get(2)? })
         })?)
     }
 
@@ -199,7 +208,7 @@ impl Snapshot for PostgresSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let select = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify
+                 quarantined_at_ms, original_recipient, notify, via
              FROM queue WHERE (message_id, recipient) > ($1, $2) ORDER BY message_id, recipient LIMIT $3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.admin_connection.records(select, &[&message, &recipient, &RECORDS], |row| {
@@ -214,6 +223,7 @@ impl Snapshot for PostgresSnapshot {
                 quarantined_at_ms: row.try_get(7)?,
                 original_recipient: row.try_get(8)?,
                 notify: row.try_get(9)?,
+                via: row.try_get(10)?,
             })
         })?)
     }

@@ -1,7 +1,7 @@
 //! Submission: delivery and queueing of many messages at once. And its reverse: removing messages that nothing holds.
 
 use super::{
-    accounts,
+    accounts, aliases,
     bodies::{ReceivedBody, ReceivedContent, insert_spool},
     database::Transaction,
     deletions,
@@ -12,6 +12,7 @@ use super::{
 use crate::store::{
     Submitted,
     plan::{
+        expansion::{Expanded, Expansion},
         holders,
         placement::{Placement, Room, delivered_octets, place},
     },
@@ -19,7 +20,7 @@ use crate::store::{
 };
 use futures_util::try_join;
 use internal_api::{MessageId, Submission};
-use mail_proto::{Mailbox, smtp::Recipient};
+use mail_proto::Mailbox;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     convert::Infallible,
@@ -37,8 +38,10 @@ pub(super) struct Incoming {
 struct Fresh<'a> {
     key: i64,
     incoming: &'a Incoming,
-    /// Each once, however often it was named.
-    recipients: BTreeMap<String, &'a Recipient>,
+    /// By address, once aliases are expanded.
+    recipients: Vec<Expanded>,
+    /// The addresses of those that did not fail.
+    addresses: BTreeSet<String>,
 }
 
 impl Fresh<'_> {
@@ -58,10 +61,13 @@ impl Fresh<'_> {
 
 /// Stores messages, but those that are repeats. The number of statements does not depend on how many they are.
 pub(super) async fn submit(tx: &mut Transaction<'_>, all: &[Incoming]) -> Result<Vec<Submitted>, Failure> {
-    let (answers, fresh) = admit(tx, all).await?;
+    let named = all.iter().flat_map(|incoming| &incoming.submission.recipients).map(|recipient| &recipient.mailbox);
+    let (admitted, directory) = try_join!(admit(tx, all), aliases::look_up(tx, named.collect()))?;
+    let (answers, mut fresh) = admitted;
     if fresh.is_empty() {
         return Ok(answers);
     }
+    expand(tx, &mut fresh, directory).await?;
     // The messages come first, because they find out who else has drawn their ids. The accounts come last: others wait
     // for them until the commit.
     let room = if fresh.iter().any(Fresh::is_large) {
@@ -108,13 +114,37 @@ async fn admit<'a>(tx: &Transaction<'_>, all: &'a [Incoming]) -> Result<(Vec<Sub
         let Some(&key) = earlier.get(transaction).or(keys.get(transaction)) else { continue };
         answers.push(Submitted { id: id(key), repeated });
         if !repeated {
-            // Of several with one mailbox the first stands.
-            let recipients = incoming.submission.recipients.iter().rev();
-            let recipients = recipients.map(|recipient| (recipient.mailbox.to_string(), recipient)).collect();
-            fresh.push(Fresh { key, incoming, recipients });
+            fresh.push(Fresh { key, incoming, recipients: Vec::new(), addresses: BTreeSet::new() });
         }
     }
     Ok((answers, fresh))
+}
+
+/// Finds out who the recipients are. `directory` knows those that the senders have named; each further level of aliases
+/// takes one look.
+async fn expand(
+    tx: &Transaction<'_>,
+    fresh: &mut [Fresh<'_>],
+    mut directory: aliases::Directory,
+) -> Result<(), Failure> {
+    let mut expansions: Vec<_> =
+        fresh.iter().map(|message| Expansion::new(&message.incoming.submission.recipients)).collect();
+    loop {
+        for expansion in &mut expansions {
+            let Ok(()) = expansion.answer(|address| Ok::<_, Infallible>(directory.entry(address)));
+        }
+        let unknown: BTreeSet<&Mailbox> = expansions.iter().flat_map(Expansion::unknown).collect();
+        if unknown.is_empty() {
+            break;
+        }
+        directory = aliases::look_up(tx, unknown).await?;
+    }
+    for (message, expansion) in fresh.iter_mut().zip(expansions) {
+        message.recipients = expansion.recipients();
+        let good = message.recipients.iter().filter(|expanded| expanded.failure.is_none());
+        message.addresses = good.map(|expanded| expanded.recipient.mailbox.to_string()).collect();
+    }
+    Ok(())
 }
 
 /// The message of an earlier submission of this name.
@@ -224,7 +254,7 @@ struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    fn place<'a>(&self, message: &Fresh<'a>) -> Placement<'a> {
+    fn place<'m>(&self, message: &'m Fresh<'_>) -> Placement<'m> {
         let room = |recipient: &Mailbox| {
             let address = recipient.to_string();
             Ok::<_, Infallible>(
@@ -237,19 +267,19 @@ impl Rooms<'_> {
                 },
             )
         };
-        let Ok(placement) = place(message.recipients.values().copied(), room);
+        let Ok(placement) = place(&message.recipients, room);
         placement
     }
 }
 
 /// A message, and where it goes.
-type Placed<'a> = (&'a Fresh<'a>, Placement<'a>);
+type Placed<'m> = (&'m Fresh<'m>, Placement<'m>);
 
 /// Counts the messages into mailboxes, as far as their quotas go.
 async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Rooms<'a>, Failure> {
     let mut counts: BTreeMap<&str, accounts::Count> = BTreeMap::new();
     for message in fresh {
-        for address in message.recipients.keys() {
+        for address in &message.addresses {
             let (messages, octets) = counts.entry(address).or_default();
             *messages += 1;
             *octets += message.delivered_octets();
@@ -263,7 +293,7 @@ async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Ro
     }
     room.full = accounts::existing(tx, &others).await?;
     for message in fresh {
-        for address in message.recipients.keys().filter(|address| room.full.contains(*address)) {
+        for address in message.addresses.iter().filter(|address| room.full.contains(*address)) {
             // What came together may fit in part.
             let count = BTreeMap::from([(address.as_str(), (1, message.delivered_octets()))]);
             if counts[address.as_str()].0 > 1 && !accounts::count_in(tx, &count).await?.is_empty() {
@@ -301,26 +331,27 @@ async fn deliver(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Fai
 /// Queues messages for all others; returns how often.
 async fn enqueue(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Failure> {
     let (mut domains, mut keys, mut recipients, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut originals, mut notify) = (Vec::new(), Vec::new());
+    let (mut originals, mut notify, mut vias) = (Vec::new(), Vec::new(), Vec::new());
     for (message, placement) in placed {
-        for (recipient, reply) in &placement.queued {
+        for (Expanded { recipient, via, .. }, reply) in &placement.queued {
             domains.push(recipient.mailbox.domain().as_str());
             keys.push(message.key);
             recipients.push(recipient.mailbox.to_string());
             replies.push(*reply);
             originals.push(recipient.original.as_ref().map(ToString::to_string));
             notify.push(recipient.notify.map(|notify| notify.to_string()));
+            vias.push(via.as_ref().map(ToString::to_string));
         }
     }
     if keys.is_empty() {
         return Ok(0);
     }
     let insert = "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, last_reply,
-             original_recipient, notify)
-         SELECT domain, message_id, recipient, 0, $5, last_reply, original_recipient, notify
-         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $6::text[], $7::text[])
-             AS fresh (domain, message_id, recipient, last_reply, original_recipient, notify)";
-    tx.execute(insert, &[&domains, &keys, &recipients, &replies, &tx.now_ms(), &originals, &notify]).await
+             original_recipient, notify, via)
+         SELECT domain, message_id, recipient, 0, $5, last_reply, original_recipient, notify, via
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $6::text[], $7::text[], $8::text[])
+             AS fresh (domain, message_id, recipient, last_reply, original_recipient, notify, via)";
+    tx.execute(insert, &[&domains, &keys, &recipients, &replies, &tx.now_ms(), &originals, &notify, &vias]).await
 }
 
 /// Puts a message that is queued for this recipient into their maildrop after all; returns whether there was room in

@@ -5,7 +5,7 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{Account, Result, StoreError, StoredPassword};
-use internal_api::{MailboxPage, MailboxSummary, Resolved};
+use internal_api::{MailboxPage, MailboxSummary};
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
@@ -81,14 +81,6 @@ pub(super) fn secret(tx: &mut WriteTransaction<'_>, name: &str, proposed: &str) 
     tx.connection.prepare_cached(insert)?.execute([name, proposed])?;
     let mut select = tx.connection.prepare_cached("SELECT value FROM properties WHERE name = ?1")?;
     Ok(select.query_row([name], |row| row.get(0))?)
-}
-
-pub(super) fn resolve(connection: &Connection, address: Mailbox) -> Result<Resolved> {
-    match mailbox(connection, address) {
-        Ok(summary) => Ok(Resolved::Mailbox(summary)),
-        Err(StoreError::MailboxUnknown) => Ok(Resolved::Unknown),
-        Err(error) => Err(error),
-    }
 }
 
 pub(super) fn mailbox(connection: &Connection, address: Mailbox) -> Result<MailboxSummary> {

@@ -3,7 +3,7 @@
 use super::{
     accounts,
     bodies::ReceivedBody,
-    maildrop, messages, quarantine,
+    maildrop, messages, quarantine, queue,
     submit::{deliver, release, submit},
     values::{Moment, Natural, Parsed, RawText, collect, decode, id, key, parameters, parsed},
     writer::WriteTransaction,
@@ -28,7 +28,7 @@ use std::time::Duration;
 /// domain may have a long queue.
 const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts + 1, next_attempt_at_ms = ?2
      WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
-     RETURNING recipient, attempts, original_recipient, notify";
+     RETURNING recipient, attempts, original_recipient, notify, via";
 
 /// A new lease.
 struct Lease<'a> {
@@ -171,7 +171,8 @@ fn settle_local(
             Err(StoreError::MailboxUnknown) => None,
             summary => Some(summary?),
         };
-        match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets)) {
+        let said = queue::last_reply(tx.connection, key(claimed.id), &recipient.mailbox)?;
+        match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets, &said)) {
             Plan::Settle(outcome) => {
                 let outcome = RecipientOutcome { recipient: recipient.mailbox, outcome };
                 settled.add(&outcome.recipient, settle_recipient(tx, lease, claimed.id, &outcome)?);
@@ -190,7 +191,7 @@ fn settle_local(
 fn claimed_recipient(row: &Row<'_>) -> rusqlite::Result<ClaimedRecipient> {
     let (Parsed(mailbox), Natural(attempts)) = (row.get(0)?, row.get(1)?);
     let recipient = Recipient { mailbox, original: parsed(row, 2)?, notify: parsed(row, 3)? };
-    Ok(ClaimedRecipient::new(recipient, attempts))
+    Ok(ClaimedRecipient { via: parsed(row, 4)?, ..ClaimedRecipient::new(recipient, attempts) })
 }
 
 /// The message to be claimed, without recipients yet. One that cannot be read is quarantined.

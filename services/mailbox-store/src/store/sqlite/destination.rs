@@ -14,8 +14,8 @@ use crate::store::{
     copy::Destination,
     records::column,
     snapshot::{
-        AccountRecord, DeliveryRecord, MessageRecord, ParameterRecord, QueueRecord, Result, SubmissionRecord,
-        VerifiedBody,
+        AccountRecord, AliasRecord, DeliveryRecord, MessageRecord, ParameterRecord, QueueRecord, Result,
+        SubmissionRecord, VerifiedBody,
     },
 };
 use rusqlite::{Connection, MAIN_DB, ToSql, blob::ZeroBlob, params};
@@ -178,12 +178,12 @@ impl Destination for SqliteDestination {
     fn queue(&mut self, entries: &[QueueRecord]) -> Result<()> {
         let insert =
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                 quarantined_at_ms, original_recipient, notify, via)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         for entry in entries {
             let QueueRecord { message, recipient, domain, attempts, .. } = entry;
             let QueueRecord { next_attempt_at_ms: due, lease, last_reply, quarantined_at_ms, .. } = entry;
-            let QueueRecord { original_recipient: original, notify, .. } = entry;
+            let QueueRecord { original_recipient: original, notify, via, .. } = entry;
             self.execute(
                 insert,
                 params![
@@ -196,7 +196,8 @@ impl Destination for SqliteDestination {
                     last_reply,
                     quarantined_at_ms,
                     original,
-                    notify
+                    notify,
+                    via
                 ],
             )?;
         }
@@ -213,6 +214,14 @@ impl Destination for SqliteDestination {
             let AccountRecord { quota_messages, quota_octets, source, scram_verifier, .. } = account;
             let row = params![address, hash, messages, octets, quota_messages, quota_octets, source, scram_verifier];
             self.execute(insert, row)?;
+        }
+        Ok(())
+    }
+
+    fn aliases(&mut self, aliases: &[AliasRecord]) -> Result<()> {
+        let insert = "INSERT INTO aliases (address, targets, source) VALUES (?1, ?2, ?3)";
+        for AliasRecord { address, targets, source } in aliases {
+            self.execute(insert, params![address, targets, source])?;
         }
         Ok(())
     }

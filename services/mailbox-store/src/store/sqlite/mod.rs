@@ -8,6 +8,7 @@
 //! ```
 
 mod accounts;
+mod aliases;
 mod bodies;
 mod claims;
 mod database;
@@ -34,8 +35,8 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, Accounts, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream, Messages,
-    Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted, records::check,
+    Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
+    Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted, records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -85,6 +86,10 @@ impl Accounts for SqliteStore {
         self.writer.write(move |tx| accounts::put(tx, &accounts)).await
     }
 
+    async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()> {
+        self.writer.write(move |tx| aliases::put(tx, &aliases)).await
+    }
+
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
         let address = address.to_string();
         self.writer.write(move |tx| accounts::set_password(tx, &address, &password)).await
@@ -109,7 +114,7 @@ impl Accounts for SqliteStore {
 
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {
         let address = address.clone();
-        self.readers.read(move |connection| accounts::resolve(connection, address)).await
+        self.readers.read(move |connection| aliases::resolve(connection, address)).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {

@@ -7,7 +7,8 @@ use super::{
 use crate::store::{QueuePosition, Result, plan::moments::is_leased, records::FLUSHED};
 use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use mail_proto::Mailbox;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// A page of the queue: its entries, and where to go on.
 pub(super) struct Page {
@@ -19,7 +20,7 @@ pub(super) fn page(connection: &Connection, after: Option<&QueuePosition>, limit
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
     let mut statement = connection.prepare_cached(
         "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
-             reverse_path, octets, received_at_ms, original_recipient, notify
+             reverse_path, octets, received_at_ms, original_recipient, notify, via
          FROM queue LEFT JOIN messages ON id = message_id
          WHERE (message_id, recipient) > (?1, ?2) AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT ?3",
@@ -54,6 +55,7 @@ fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {
         last_reply,
         original: parsed(row, 9)?,
         notify: parsed(row, 10)?,
+        via: parsed(row, 11)?,
     })
 }
 
@@ -82,6 +84,15 @@ pub(super) fn flush(tx: &mut WriteTransaction<'_>, after: Option<&Key>) -> Resul
     }
     tx.effects.queue_changed |= !entries.is_empty();
     Ok((entries.len() as u64, entries.into_iter().nth(FLUSHED - 1)))
+}
+
+/// What was said of a recipient last.
+pub(super) fn last_reply(connection: &Connection, message: i64, recipient: &Mailbox) -> Result<String> {
+    let select = "SELECT last_reply FROM queue WHERE message_id = ?1 AND recipient = ?2";
+    let mut statement = connection.prepare_cached(select)?;
+    let found: Option<RawText> =
+        statement.query_row(params![message, recipient.to_string()], |row| row.get(0)).optional()?;
+    Ok(found.map(|reply| reply.to_string()).unwrap_or_default())
 }
 
 /// How many entries wait.

@@ -2,8 +2,8 @@
 
 use super::{database, open::OpenError, values::RawText};
 use crate::store::snapshot::{
-    AccountRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord, QueueRecord,
-    RECORDS, Result, Snapshot, SubmissionRecord,
+    AccountRecord, AliasRecord, Body, Counts, DeliveryRecord, Inspection, MESSAGES, MessageRecord, ParameterRecord,
+    QueueRecord, RECORDS, Result, Snapshot, SubmissionRecord,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params, types::ValueRef};
@@ -175,6 +175,7 @@ impl Snapshot for SqliteSnapshot {
             submissions: self.count("SELECT COUNT(*) FROM submissions")?,
             deliveries: self.count("SELECT COUNT(*) FROM maildrops")?,
             queue: self.count("SELECT COUNT(*) FROM queue")?,
+            aliases: self.count("SELECT COUNT(*) FROM aliases")?,
         })
     }
 
@@ -194,6 +195,15 @@ impl Snapshot for SqliteSnapshot {
                 source: self.optional_text(row, 6)?,
                 scram_verifier: self.optional_text(row, 7)?,
             })
+        })?)
+    }
+
+    fn aliases(&mut self, after: Option<&AliasRecord>) -> Result<Vec<AliasRecord>> {
+        let sql = "SELECT address, targets, source FROM aliases WHERE address > ?1 ORDER BY address LIMIT ?2";
+        let after = self.stored(after.map_or("", |alias| &alias.address));
+        Ok(self.query(sql, params![after, RECORDS], |row| {
+            let (address, targets, source) = (self.text(row, 0)?, self.text(row, 1)?, self.optional_text(row, 2)?);
+            Ok(AliasRecord { address, targets, source })
         })?)
     }
 
@@ -268,7 +278,7 @@ impl Snapshot for SqliteSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let sql = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify
+                 quarantined_at_ms, original_recipient, notify, via
              FROM queue WHERE (message_id, recipient) > (?1, ?2) ORDER BY message_id, recipient LIMIT ?3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.query(sql, params![message, self.stored(recipient), RECORDS], |row| {
@@ -283,6 +293,7 @@ impl Snapshot for SqliteSnapshot {
                 quarantined_at_ms: row.get(7)?,
                 original_recipient: self.optional_text(row, 8)?,
                 notify: self.optional_text(row, 9)?,
+                via: self.optional_text(row, 10)?,
             })
         })?)
     }

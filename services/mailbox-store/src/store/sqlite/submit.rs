@@ -1,7 +1,7 @@
 //! Submission: delivery and queueing in one change. And its reverse: removing a message that nothing holds.
 
 use super::{
-    accounts,
+    accounts, aliases,
     bodies::{ReceivedBody, ReceivedContent},
     values::{column, id, key},
     writer::WriteTransaction,
@@ -9,6 +9,7 @@ use super::{
 use crate::store::{
     Result, Submitted,
     plan::{
+        expansion::{Expanded, Expansion},
         holders,
         placement::{Room, delivered_octets, place},
     },
@@ -36,16 +37,26 @@ pub(super) fn submit(
         .execute(params![key(id), submission.transaction])?;
     insert(tx, id, submission, body, adds_return_path)?;
     let delivered_octets = delivered_octets(octets, adds_return_path, &submission.reverse_path);
-    let placement = place(&submission.recipients, |recipient| room(tx.connection, recipient, delivered_octets))?;
+    let recipients = expand(tx.connection, &submission.recipients)?;
+    let placement = place(&recipients, |recipient| room(tx.connection, recipient, delivered_octets))?;
     for recipient in &placement.here {
         insert_delivery(tx, id, recipient, delivered_octets)?;
     }
-    for (recipient, reply) in &placement.queued {
-        enqueue(tx, id, recipient, reply)?;
+    for (expanded, reply) in &placement.queued {
+        enqueue(tx, id, expanded, reply)?;
     }
     tx.events.accepted(key(id), &submission.reverse_path, octets, &placement);
     tx.effects.submitted += 1;
     Ok(Submitted { id, repeated: false })
+}
+
+/// The recipients of a submission once its aliases are expanded, by address.
+fn expand(connection: &Connection, recipients: &[Recipient]) -> Result<Vec<Expanded>> {
+    let mut expansion = Expansion::new(recipients);
+    while !expansion.unknown().is_empty() {
+        expansion.answer(|address| aliases::look_up(connection, address))?;
+    }
+    Ok(expansion.recipients())
 }
 
 /// The message of an earlier submission of this name.
@@ -128,14 +139,14 @@ fn insert_delivery(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Mai
     Ok(())
 }
 
-fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Recipient, reply: &str) -> Result<()> {
-    let Recipient { mailbox, original, notify } = recipient;
+fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, expanded: &Expanded, reply: &str) -> Result<()> {
+    let Expanded { recipient: Recipient { mailbox, original, notify }, via, .. } = expanded;
     let due_at_ms = tx.now().as_millisecond();
     tx.connection
         .prepare_cached(
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, last_reply,
-                 original_recipient, notify)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7)",
+                 original_recipient, notify, via)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             key(id),
@@ -144,7 +155,8 @@ fn enqueue(tx: &mut WriteTransaction<'_>, id: MessageId, recipient: &Recipient, 
             due_at_ms,
             reply,
             original.as_ref().map(ToString::to_string),
-            notify.map(|notify| notify.to_string())
+            notify.map(|notify| notify.to_string()),
+            via.as_ref().map(ToString::to_string)
         ])?;
     tx.effects.queued += 1;
     tx.effects.queue_changed = true;

@@ -18,6 +18,17 @@ ALTER TABLE accounts ADD COLUMN IF NOT EXISTS source TEXT;
 -- The SCRAM-SHA-256 verifier of the password behind password_hash (RFC 5803 §2), where its plain text was known.
 ALTER TABLE accounts ADD COLUMN IF NOT EXISTS scram_verifier TEXT;
 
+-- The alias of which the recipient is a target; NULL when the sender has named them.
+ALTER TABLE queue ADD COLUMN IF NOT EXISTS via TEXT;
+
+-- Addresses that stand for others: an alias or a list by its address, a catch-all by '@' and its domain. The targets are
+-- a JSON list of addresses. The source is as in accounts.
+CREATE TABLE IF NOT EXISTS aliases (
+    address TEXT PRIMARY KEY,
+    targets TEXT NOT NULL,
+    source TEXT
+);
+
 -- What happened to messages, written in the change that it tells of. A record is about one message, or about all
 -- messages from message_id to last_message_id that one maildrop lost at once. Records are read in the order of xact_id,
 -- the number of the transaction that wrote them, and only when no transaction of a smaller number is under way: then

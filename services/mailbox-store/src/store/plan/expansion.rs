@@ -1,0 +1,290 @@
+//! Which recipients a submission has once its aliases are expanded.
+
+use mail_proto::{
+    Mailbox,
+    smtp::{Notify, OriginalRecipient, Recipient, Reply},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// How many aliases may lead from one to the next.
+const DEPTH: usize = 10;
+/// How many targets the aliases of one submission may have in all: no more than a message may have recipients.
+const TARGETS: usize = 2000;
+
+/// What the store knows of an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::store) struct Entry {
+    /// The targets of the alias of this address.
+    pub(in crate::store) alias: Option<Vec<Mailbox>>,
+    pub(in crate::store) is_mailbox: bool,
+    /// The targets of the catch-all of its domain.
+    pub(in crate::store) catch_all: Option<Vec<Mailbox>>,
+}
+
+impl Entry {
+    /// The addresses that mail for this one goes to instead. An alias comes before a mailbox of the same address, a
+    /// catch-all after it.
+    pub(in crate::store) fn targets(&self) -> Option<&[Mailbox]> {
+        let catch_all = self.catch_all.as_deref().filter(|_| !self.is_mailbox);
+        self.alias.as_deref().or(catch_all)
+    }
+}
+
+/// A recipient that is no alias, or an alias that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) struct Expanded {
+    pub(in crate::store) recipient: Recipient,
+    /// The alias that it is a target of; the last one of several. `None` when the sender has named it.
+    pub(in crate::store) via: Option<Mailbox>,
+    /// Why it gets no mail, as its sender is told.
+    pub(in crate::store) failure: Option<String>,
+}
+
+/// The expansion of one submission, level by level: [`Expansion::unknown`] asks what addresses are, and
+/// [`Expansion::answer`] goes on with the answers, until nothing is unknown.
+///
+/// - Each address gets the message once. One that the sender has named comes before the same one as a target.
+/// - An alias is expanded once. Where aliases lead back to it, the message goes to the mailbox of the same address, if
+///   there is one: so an alias can keep a copy.
+/// - An alias with one target passes NOTIFY and ORCPT on (RFC 3461 §5.2.7.2). One with several is a list: its
+///   members get a message of their own, of which the sender is not told (RFC 3461 §5.2.7.3).
+#[derive(Debug)]
+pub(in crate::store) struct Expansion {
+    open: Vec<Open>,
+    done: BTreeMap<Mailbox, Expanded>,
+    /// What each expanded alias leads to.
+    aliases: BTreeMap<Mailbox, Vec<Mailbox>>,
+    /// What the sender has named.
+    named: Vec<Recipient>,
+    targets: usize,
+}
+
+/// A recipient that is not looked up yet.
+#[derive(Debug)]
+struct Open {
+    recipient: Recipient,
+    /// The aliases that lead to it, the last one last.
+    path: Arc<[Mailbox]>,
+}
+
+impl Expansion {
+    pub(in crate::store) fn new(recipients: &[Recipient]) -> Self {
+        let path: Arc<[Mailbox]> = Arc::default();
+        let open = recipients.iter().map(|recipient| Open { recipient: recipient.clone(), path: Arc::clone(&path) });
+        Self {
+            open: open.collect(),
+            done: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            named: recipients.to_vec(),
+            targets: 0,
+        }
+    }
+
+    /// The addresses that have to be looked up, each once. None when the expansion is over.
+    pub(in crate::store) fn unknown(&self) -> BTreeSet<&Mailbox> {
+        self.open.iter().map(|open| &open.recipient.mailbox).collect()
+    }
+
+    /// Goes on with what is known of the addresses.
+    ///
+    /// # Errors
+    /// Those of `look_up`.
+    pub(in crate::store) fn answer<E>(
+        &mut self,
+        mut look_up: impl FnMut(&Mailbox) -> Result<Entry, E>,
+    ) -> Result<(), E> {
+        for open in std::mem::take(&mut self.open) {
+            let entry = look_up(&open.recipient.mailbox)?;
+            self.go_on(open, &entry);
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self, open: Open, entry: &Entry) {
+        let address = &open.recipient.mailbox;
+        let Some(targets) = entry.targets() else { return self.finish(open, None) };
+        if self.aliases.contains_key(address) {
+            if entry.is_mailbox && open.path.contains(address) {
+                self.finish(open, None);
+            }
+            return;
+        }
+        self.aliases.insert(address.clone(), targets.to_vec());
+        self.targets += targets.len();
+        let fault = if open.path.len() == DEPTH {
+            Some(((4, 6), "too many aliases lead from one to the next"))
+        } else if self.targets > TARGETS {
+            Some(((5, 3), "this alias has too many targets"))
+        } else {
+            None
+        };
+        if let Some((status, reason)) = fault {
+            let failure = failed(status, address, reason);
+            return self.finish(open, Some(failure));
+        }
+        let path: Arc<[Mailbox]> = open.path.iter().chain([address]).cloned().collect();
+        for target in targets {
+            let recipient = as_target(&open.recipient, target, targets.len() > 1);
+            self.open.push(Open { recipient, path: Arc::clone(&path) });
+        }
+    }
+
+    /// The first one of an address stands.
+    fn finish(&mut self, Open { recipient, path }: Open, failure: Option<String>) {
+        let via = path.last().cloned();
+        self.done.entry(recipient.mailbox.clone()).or_insert(Expanded { recipient, via, failure });
+    }
+
+    /// The recipients, by address. An alias that leads to nobody has failed.
+    pub(in crate::store) fn recipients(mut self) -> Vec<Expanded> {
+        let mut named = std::mem::take(&mut self.named);
+        named.retain(|recipient| !self.leads_to_somebody(&recipient.mailbox));
+        for recipient in named {
+            let failure = failed((4, 6), &recipient.mailbox, "this alias leads to nobody but itself");
+            self.finish(Open { recipient, path: Arc::default() }, Some(failure));
+        }
+        self.done.into_values().collect()
+    }
+
+    fn leads_to_somebody(&self, address: &Mailbox) -> bool {
+        let (mut waiting, mut seen) = (vec![address], BTreeSet::new());
+        while let Some(address) = waiting.pop() {
+            if self.done.contains_key(address) {
+                return true;
+            }
+            if seen.insert(address) {
+                waiting.extend(self.aliases.get(address).into_iter().flatten());
+            }
+        }
+        false
+    }
+}
+
+/// A target of an alias that was named as `recipient`.
+fn as_target(recipient: &Recipient, target: &Mailbox, is_list: bool) -> Recipient {
+    let Recipient { mailbox: alias, original, notify } = recipient;
+    let mailbox = target.clone();
+    if target == alias {
+        return Recipient { mailbox, original: original.clone(), notify: *notify };
+    }
+    if is_list {
+        return Recipient { mailbox, original: None, notify: Some(Notify::Never) };
+    }
+    // Whom the sender knows (RFC 3461 §5.2.1).
+    let original = original.clone().or_else(|| format!("rfc822;{alias}").parse::<OriginalRecipient>().ok());
+    Recipient { mailbox, original, notify: *notify }
+}
+
+fn failed(status: (u16, u16), address: &Mailbox, reason: &str) -> String {
+    Reply::new(554, status, format!("<{address}>: {reason}")).on_one_line()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn mailbox(address: &str) -> Mailbox {
+        address.parse().unwrap()
+    }
+
+    /// Expands recipients, where `aliases` has lines such as `a b,c` (with `@x` after each) or `* a`, and `mailboxes`
+    /// names. Returns each as `address via notify failure`.
+    fn expand(recipients: &str, aliases: &str, mailboxes: &str) -> Vec<String> {
+        let full = |name: &str| mailbox(&format!("{name}@x"));
+        let targets = |name: &str| {
+            let line = aliases.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '))?;
+            Some(line.split(',').map(full).collect::<Vec<_>>())
+        };
+        let named: Vec<_> = recipients.split(' ').map(|name| Recipient::from(full(name))).collect();
+        let mut expansion = Expansion::new(&named);
+        let mut levels = 0;
+        while !expansion.unknown().is_empty() {
+            levels += 1;
+            assert!(levels < 100);
+            let answered = expansion.answer(|address| {
+                let name = address.local_part().as_str();
+                let is_mailbox = mailboxes.split(' ').any(|mailbox| mailbox == name);
+                Ok::<_, Infallible>(Entry { alias: targets(name), is_mailbox, catch_all: targets("*") })
+            });
+            let Ok(()) = answered;
+        }
+        let line = |Expanded { recipient, via, failure }: Expanded| {
+            let via = via.map_or("-".to_owned(), |via| via.local_part().as_str().to_owned());
+            let notify = recipient.notify.map_or("-".to_owned(), |notify| notify.to_string());
+            let failure = failure.map(|failure| format!(" {failure}")).unwrap_or_default();
+            format!("{} {via} {notify}{failure}", recipient.mailbox.local_part())
+        };
+        expansion.recipients().into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn aliases_lists_and_catch_alls_are_expanded() {
+        let table: &[(&str, &str, &str, &[&str])] = &[
+            ("a b a", "", "a", &["a - -", "b - -"]),
+            ("a", "a b", "b", &["b a -"]),
+            ("a", "a b\nb c", "c", &["c b -"]),
+            ("list", "list b,c", "b c", &["b list NEVER", "c list NEVER"]),
+            ("list b", "list b,c", "b c", &["b - -", "c list NEVER"]),
+            ("one two", "one b,c\ntwo c,d", "b c d", &["b one NEVER", "c one NEVER", "d two NEVER"]),
+            ("list", "list one,d\none b,c", "b c d", &["b one NEVER", "c one NEVER", "d list NEVER"]),
+            // An alias comes before the mailbox of the same address, and may keep a copy.
+            ("a", "a b", "a b", &["b a -"]),
+            ("a", "a a,b", "a b", &["a a -", "b a NEVER"]),
+            ("a list", "a b\nlist a,c", "a b c", &["b a -", "c list NEVER"]),
+            // A catch-all comes after mailboxes and aliases.
+            ("a b c", "b d\n* e", "a d e", &["a - -", "d b -", "e c -"]),
+            ("a", "* far", "", &["a - - 554 5.4.6 <a@x>: this alias leads to nobody but itself"]),
+        ];
+        for (recipients, aliases, mailboxes, expected) in table {
+            assert_eq!(expand(recipients, aliases, mailboxes), *expected, "{recipients}: {aliases}");
+        }
+    }
+
+    #[test]
+    fn loops_end() {
+        let nobody = |name: &str| format!("{name} - - 554 5.4.6 <{name}@x>: this alias leads to nobody but itself");
+        assert_eq!(expand("a", "a a", ""), [nobody("a")]);
+        assert_eq!(expand("a", "a b\nb a", ""), [nobody("a")]);
+        assert_eq!(expand("a b", "a b\nb a", ""), [nobody("a"), nobody("b")]);
+        assert_eq!(expand("a", "a b\nb a,c", "c"), ["c b NEVER"]);
+        assert_eq!(expand("a", "a b\nb a", "a"), ["a b -"], "where it comes back to, there is a mailbox");
+        let chain = |aliases: usize| (0..aliases).map(|n| format!("a{n} a{}\n", n + 1)).collect::<String>();
+        assert_eq!(expand("a0", &chain(10), "a10"), ["a10 a9 -"]);
+        let failure = "a10 a9 - 554 5.4.6 <a10@x>: too many aliases lead from one to the next";
+        assert_eq!(expand("a0", &chain(11), "a11"), [failure]);
+        // Twenty lists, each of which has the next two.
+        let lists: String = (0..20).map(|n| format!("l{n} l{},l{}\n", n + 1, n + 2)).collect();
+        assert_eq!(expand("l12", &lists, "l20 l21"), ["l20 l18 NEVER", "l21 l19 NEVER"]);
+    }
+
+    #[test]
+    fn targets_are_bounded() {
+        let members = |count: usize| (0..count).map(|n| format!("m{n}")).collect::<Vec<_>>().join(",");
+        assert_eq!(expand("list", &format!("list {}", members(2000)), "").len(), 2000);
+        let failure = "list - - 554 5.5.3 <list@x>: this alias has too many targets";
+        assert_eq!(expand("list", &format!("list {}", members(2001)), ""), [failure]);
+    }
+
+    #[test]
+    fn an_alias_passes_on_what_came_with_it_and_a_list_does_not() {
+        let recipient = |original: Option<&str>| Recipient {
+            mailbox: mailbox("a@x"),
+            original: original.map(|original| original.parse().unwrap()),
+            notify: Some("SUCCESS,FAILURE".parse().unwrap()),
+        };
+        let target = mailbox("b@far");
+        let single = as_target(&recipient(None), &target, false);
+        assert_eq!(single.original.unwrap().to_string(), "rfc822;a@x");
+        assert_eq!(single.notify, recipient(None).notify);
+        let single = as_target(&recipient(Some("rfc822;first@x")), &target, false);
+        assert_eq!(single.original.unwrap().to_string(), "rfc822;first@x");
+        let member = as_target(&recipient(Some("rfc822;first@x")), &target, true);
+        assert_eq!(member, Recipient { mailbox: target, original: None, notify: Some(Notify::Never) });
+        let copy = as_target(&recipient(None), &mailbox("a@x"), true);
+        assert_eq!(copy, recipient(None));
+    }
+}
