@@ -113,6 +113,9 @@ fn outcome(outcome: BatchOutcome) -> Result<Accepted, Reply> {
 pub(crate) fn refusal(error: &ApiError) -> Reply {
     match error.kind() {
         Some(ProblemKind::BareLineEnding) => Reply::new(554, (6, 0), "the message has a CR or LF outside a CRLF"),
+        Some(ProblemKind::MailLoop) => {
+            Reply::new(554, (4, 6), "mail loop: the message has been through a hundred servers")
+        }
         Some(ProblemKind::MessageTooLarge) => Reply::new(552, (3, 4), "message too large"),
         Some(ProblemKind::Overloaded) => Reply::new(451, (3, 1), "this server is busy, try again later"),
         Some(ProblemKind::StorageUnavailable) => Reply::new(452, (3, 1), "insufficient storage, try again later"),

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// A CR or a LF of the message is not part of a CRLF.
     #[error("the message holds a CR or a LF that is not part of a CRLF")]
     BareLineEnding,
+    /// The message has been through too many servers.
+    #[error("the message goes round in a loop: it has been through a hundred servers")]
+    MailLoop,
     /// The message has more octets than this.
     #[error("the message is larger than {limit_octets} octets")]
     TooLarge {
@@ -59,6 +62,7 @@ impl StoreError {
             Self::Damaged(_) => ProblemKind::MessageDamaged,
             Self::Invalid(_) => ProblemKind::InvalidRequest,
             Self::BareLineEnding => ProblemKind::BareLineEnding,
+            Self::MailLoop => ProblemKind::MailLoop,
             Self::TooLarge { .. } => ProblemKind::MessageTooLarge,
             Self::Overloaded(_) => ProblemKind::Overloaded,
             Self::Unavailable(_) => ProblemKind::StorageUnavailable,

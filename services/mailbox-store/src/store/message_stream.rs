@@ -1,12 +1,12 @@
 //! The one door for messages.
 
-use super::{Result, StoreError};
+use super::{Result, StoreError, passage::Passage};
 use bytes::Bytes;
 use futures_util::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
-use mail_proto::header::separator;
+use mail_proto::{Mailbox, header::separator};
 use std::fmt::Display;
 
 /// How much of a refused message is still read, so that its sender gets to see the refusal.
@@ -14,8 +14,8 @@ const DRAINED_OCTETS: u64 = 64 * 1024 * 1024;
 /// How many octets of a message tell whether it begins with a header field: a line has no more (RFC 5322 §2.1.1).
 const LINE_OCTETS: usize = 1000;
 
-/// A message on its way in, checked as it passes: a CR or LF that is not part of a CRLF, or too many octets,
-/// end it with an error.
+/// A message on its way in, checked as it passes: a CR or LF that is not part of a CRLF, too many octets, or too many
+/// `Received:` fields end it with an error.
 ///
 /// A [`Store`](super::Store) takes nothing else, so whatever is stored, and hence whatever is relayed, cannot
 /// smuggle a second message past a peer that takes a lone CR or LF for a line ending.
@@ -24,6 +24,7 @@ pub struct MessageStream {
     limit_octets: u64,
     octets: u64,
     line_endings: LineEndings,
+    passage: Passage,
     refusal: Option<StoreError>,
 }
 
@@ -35,7 +36,8 @@ impl MessageStream {
         E: Display,
     {
         let source = source.map(|chunk| chunk.map_err(|error| error.to_string())).fuse().boxed();
-        Self { source, limit_octets, octets: 0, line_endings: LineEndings::default(), refusal: None }
+        let (line_endings, passage) = (LineEndings::default(), Passage::default());
+        Self { source, limit_octets, octets: 0, line_endings, passage, refusal: None }
     }
 
     /// No octets.
@@ -68,8 +70,8 @@ impl MessageStream {
     /// The next octets; `None` at the end of a good message.
     ///
     /// # Errors
-    /// [`StoreError::BareLineEnding`], [`StoreError::TooLarge`], or [`StoreError::Invalid`] when the source
-    /// broke off.
+    /// [`StoreError::BareLineEnding`], [`StoreError::TooLarge`], [`StoreError::MailLoop`], or [`StoreError::Invalid`]
+    /// when the source broke off.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             match self.source.next().await {
@@ -95,6 +97,12 @@ impl MessageStream {
         }
     }
 
+    /// The aliases through which a message that has been read to its end came back: the addresses of its `Delivered-To:`
+    /// fields.
+    pub(super) fn delivered_to(&mut self) -> Vec<Mailbox> {
+        self.passage.delivered_to()
+    }
+
     /// Reads what is left of a message that cannot be kept, as of every refused one; returns why it is refused.
     pub async fn refuse(mut self, refusal: StoreError) -> StoreError {
         self.refusal = Some(refusal.clone());
@@ -105,7 +113,10 @@ impl MessageStream {
         if self.octets > self.limit_octets {
             return Err(StoreError::TooLarge { limit_octets: self.limit_octets });
         }
-        if self.line_endings.admit(chunk) { Ok(()) } else { Err(StoreError::BareLineEnding) }
+        if !self.line_endings.admit(chunk) {
+            return Err(StoreError::BareLineEnding);
+        }
+        self.passage.see(chunk)
     }
 }
 

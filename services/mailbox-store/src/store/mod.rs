@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod ids;
 mod message_stream;
+mod passage;
 mod plan;
 pub mod postgres;
 pub(crate) mod records;

@@ -37,6 +37,9 @@ pub enum ProblemKind {
     /// The message holds a CR or a LF that is not part of a CRLF.
     #[serde(rename = "urn:mailtown:problem:bare-line-ending")]
     BareLineEnding,
+    /// The message goes round in a loop.
+    #[serde(rename = "urn:mailtown:problem:mail-loop")]
+    MailLoop,
     /// The message is larger than this store takes.
     #[serde(rename = "urn:mailtown:problem:message-too-large")]
     MessageTooLarge,
@@ -91,7 +94,7 @@ impl ProblemKind {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
             Self::AuthenticationFailed | Self::CrossSite => StatusCode::FORBIDDEN,
-            Self::InvalidRequest | Self::BareLineEnding => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest | Self::BareLineEnding | Self::MailLoop => StatusCode::BAD_REQUEST,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MessageTooLarge | Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound
@@ -118,6 +121,7 @@ impl ProblemKind {
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::RequestTooLarge => "Request too large",
             Self::BareLineEnding => "The message holds a bare CR or LF",
+            Self::MailLoop => "The message goes round in a loop",
             Self::MessageTooLarge => "Message too large",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",

@@ -176,3 +176,31 @@ pub(crate) async fn many_write_to_a_list_at_once(fixture: Fixture) {
     assert_eq!(fixture.listed("b@local.test").await, ids);
     assert_eq!(fixture.sent_on().await.len(), 100);
 }
+
+/// A message ends at an alias that has sent it on before, and everywhere once it has been through a hundred servers.
+pub(crate) async fn mail_loops_end(fixture: Fixture) {
+    fixture
+        .aliases(&[("one@local.test", &["x@far.test"]), ("two@local.test", &["one@local.test", "a@local.test"])])
+        .await;
+    let passed = |alias: &str, length: usize| {
+        let head = format!("Received: by x\r\nDelivered-To: {alias}\r\nSubject: x\r\n\r\n");
+        [head.into_bytes(), octets(length)].concat()
+    };
+    // Whether the body stays in memory or not.
+    for (name, length) in [("small", 10), ("large", 600_000)] {
+        let id = fixture.submit(name, &["one@local.test"], &passed("one@local.test", length)).await.unwrap().id;
+        let page = fixture.store.queue(None, 100).await.unwrap();
+        let entry = page.entries.iter().find(|entry| entry.message == id).unwrap();
+        let said = "554 5.4.6 <one@local.test>: mail loop: this alias has sent the message on before";
+        assert_eq!((entry.recipient.to_string().as_str(), entry.last_reply.as_str()), ("one@local.test", said));
+    }
+    let id = fixture.submit("two", &["two@local.test"], &passed("one@local.test", 10)).await.unwrap().id;
+    assert_eq!(fixture.listed("a@local.test").await, [id], "the others of a list get it");
+    let elsewhere = fixture.submit("else", &["one@local.test"], &passed("one@far.test", 10)).await.unwrap().id;
+    let page = fixture.store.queue(None, 100).await.unwrap();
+    let entry = page.entries.iter().find(|entry| entry.message == elsewhere).unwrap();
+    assert_eq!((entry.recipient.to_string().as_str(), entry.last_reply.as_str()), ("x@far.test", ""));
+    let hops = |count: usize| ["Received: by x\r\n".repeat(count).as_bytes(), b"\r\nx\r\n"].concat();
+    assert_eq!(fixture.submit("100", &["a@local.test"], &hops(100)).await, Err(StoreError::MailLoop));
+    assert!(fixture.submit("99", &["a@local.test"], &hops(99)).await.is_ok());
+}

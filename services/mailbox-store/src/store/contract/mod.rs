@@ -194,7 +194,7 @@ macro_rules! contract_tests {
             many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, old_mail_expires,
             an_address_is_resolved, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
-            many_write_to_a_list_at_once,
+            many_write_to_a_list_at_once, mail_loops_end,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so

@@ -49,6 +49,7 @@ pub(in crate::store) struct Expanded {
 /// - Each address gets the message once. One that the sender has named comes before the same one as a target.
 /// - An alias is expanded once. Where aliases lead back to it, the message goes to the mailbox of the same address, if
 ///   there is one: so an alias can keep a copy.
+/// - An alias that has sent the message on before fails: the message is in a loop that leads through other servers.
 /// - An alias with one target passes NOTIFY and ORCPT on (RFC 3461 §5.2.7.2). One with several is a list: its
 ///   members get a message of their own, of which the sender is not told (RFC 3461 §5.2.7.3).
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub(in crate::store) struct Expansion {
     aliases: BTreeMap<Mailbox, Vec<Mailbox>>,
     /// What the sender has named.
     named: Vec<Recipient>,
+    /// The aliases that have sent the message on already.
+    delivered_to: Vec<Mailbox>,
     targets: usize,
 }
 
@@ -71,7 +74,8 @@ struct Open {
 }
 
 impl Expansion {
-    pub(in crate::store) fn new(recipients: &[Recipient]) -> Self {
+    /// Of a message with `Delivered-To:` fields for these addresses.
+    pub(in crate::store) fn new(recipients: &[Recipient], delivered_to: &[Mailbox]) -> Self {
         let path: Arc<[Mailbox]> = Arc::default();
         let open = recipients.iter().map(|recipient| Open { recipient: recipient.clone(), path: Arc::clone(&path) });
         Self {
@@ -79,6 +83,7 @@ impl Expansion {
             done: BTreeMap::new(),
             aliases: BTreeMap::new(),
             named: recipients.to_vec(),
+            delivered_to: delivered_to.to_vec(),
             targets: 0,
         }
     }
@@ -114,7 +119,9 @@ impl Expansion {
         }
         self.aliases.insert(address.clone(), targets.to_vec());
         self.targets += targets.len();
-        let fault = if open.path.len() == DEPTH {
+        let fault = if self.delivered_to.contains(address) {
+            Some(((4, 6), "mail loop: this alias has sent the message on before"))
+        } else if open.path.len() == DEPTH {
             Some(((4, 6), "too many aliases lead from one to the next"))
         } else if self.targets > TARGETS {
             Some(((5, 3), "this alias has too many targets"))
@@ -200,7 +207,7 @@ mod tests {
             Some(line.split(',').map(full).collect::<Vec<_>>())
         };
         let named: Vec<_> = recipients.split(' ').map(|name| Recipient::from(full(name))).collect();
-        let mut expansion = Expansion::new(&named);
+        let mut expansion = Expansion::new(&named, &[mailbox("looped@x")]);
         let mut levels = 0;
         while !expansion.unknown().is_empty() {
             levels += 1;
@@ -256,6 +263,12 @@ mod tests {
         assert_eq!(expand("a0", &chain(10), "a10"), ["a10 a9 -"]);
         let failure = "a10 a9 - 554 5.4.6 <a10@x>: too many aliases lead from one to the next";
         assert_eq!(expand("a0", &chain(11), "a11"), [failure]);
+        let looped = "554 5.4.6 <looped@x>: mail loop: this alias has sent the message on before";
+        assert_eq!(expand("a looped", "looped b", "a"), ["a - -".to_owned(), format!("looped - - {looped}")]);
+        assert_eq!(
+            expand("a", "a b,looped\nlooped c", "b"),
+            ["b a NEVER".to_owned(), format!("looped a NEVER {looped}")]
+        );
         // Twenty lists, each of which has the next two.
         let lists: String = (0..20).map(|n| format!("l{n} l{},l{}\n", n + 1, n + 2)).collect();
         assert_eq!(expand("l12", &lists, "l20 l21"), ["l20 l18 NEVER", "l21 l19 NEVER"]);

@@ -19,6 +19,7 @@ use futures_util::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
+use mail_proto::Mailbox;
 use std::{
     fs::File,
     io,
@@ -35,6 +36,8 @@ pub(super) const PIECE_OCTETS: usize = 256 * 1024;
 pub(super) struct ReceivedBody {
     pub(super) content: ReceivedContent,
     pub(super) checksum: Checksum,
+    /// The addresses of its `Delivered-To:` fields.
+    pub(super) delivered_to: Vec<Mailbox>,
 }
 
 pub(super) enum ReceivedContent {
@@ -66,7 +69,8 @@ pub(super) async fn receive(
 ) -> Result<ReceivedBody> {
     match memory.hold(&mut message, PIECE_OCTETS).await? {
         Arrived::Whole(body) => {
-            Ok(ReceivedBody { checksum: Checksum::of(&body), content: ReceivedContent::Memory(body) })
+            let (checksum, delivered_to) = (Checksum::of(&body), message.delivered_to());
+            Ok(ReceivedBody { content: ReceivedContent::Memory(body), checksum, delivered_to })
         }
         Arrived::Beginning(beginning) => match spool(directory.to_owned(), beginning, &mut message).await {
             Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
@@ -94,7 +98,8 @@ async fn spool(directory: PathBuf, beginning: Beginning, rest: &mut MessageStrea
     }
     // It has no need to survive anything, but to be read back.
     writer.flush().await.map_err(unusable)?;
-    Ok(ReceivedBody { checksum: checksummer.checksum(), content: ReceivedContent::File(Spool { file, octets }) })
+    let (checksum, delivered_to) = (checksummer.checksum(), rest.delivered_to());
+    Ok(ReceivedBody { content: ReceivedContent::File(Spool { file, octets }), checksum, delivered_to })
 }
 
 impl Spool {

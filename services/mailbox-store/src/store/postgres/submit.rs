@@ -127,8 +127,10 @@ async fn expand(
     fresh: &mut [Fresh<'_>],
     mut directory: aliases::Directory,
 ) -> Result<(), Failure> {
-    let mut expansions: Vec<_> =
-        fresh.iter().map(|message| Expansion::new(&message.incoming.submission.recipients)).collect();
+    let expansion = |Fresh { incoming: Incoming { submission, body, .. }, .. }: &Fresh<'_>| {
+        Expansion::new(&submission.recipients, &body.delivered_to)
+    };
+    let mut expansions: Vec<_> = fresh.iter().map(expansion).collect();
     loop {
         for expansion in &mut expansions {
             let Ok(()) = expansion.answer(|address| Ok::<_, Infallible>(directory.entry(address)));

@@ -8,6 +8,7 @@ use crate::store::{
     space,
 };
 use bytes::Bytes;
+use mail_proto::Mailbox;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -28,6 +29,8 @@ pub(super) struct Bodies {
 pub(super) struct ReceivedBody {
     pub(super) content: ReceivedContent,
     pub(super) checksum: Checksum,
+    /// The addresses of its `Delivered-To:` fields.
+    pub(super) delivered_to: Vec<Mailbox>,
 }
 
 pub(super) enum ReceivedContent {
@@ -78,7 +81,8 @@ impl Bodies {
     pub(super) async fn receive(&self, mut message: MessageStream) -> Result<ReceivedBody> {
         match self.memory.hold(&mut message, IN_DATABASE_OCTETS).await? {
             Arrived::Whole(body) => {
-                Ok(ReceivedBody { checksum: Checksum::of(&body), content: ReceivedContent::Memory(body) })
+                let (checksum, delivered_to) = (Checksum::of(&body), message.delivered_to());
+                Ok(ReceivedBody { content: ReceivedContent::Memory(body), checksum, delivered_to })
             }
             Arrived::Beginning(beginning) => match self.spool(beginning, &mut message).await {
                 Err(failure @ StoreError::Unavailable(_)) => Err(message.refuse(failure).await),
@@ -115,7 +119,8 @@ impl Bodies {
             Ok(synced) => synced.map_err(|error| unwritable(&error))?,
             Err(error) => return Err(StoreError::Internal(format!("syncing a directory panicked: {error}"))),
         }
-        Ok(ReceivedBody { checksum: checksummer.checksum(), content: ReceivedContent::File(spooled) })
+        let (checksum, delivered_to) = (checksummer.checksum(), rest.delivered_to());
+        Ok(ReceivedBody { content: ReceivedContent::File(spooled), checksum, delivered_to })
     }
 
     /// Fails when the disk is full.

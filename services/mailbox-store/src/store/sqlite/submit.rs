@@ -24,20 +24,20 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(super) fn submit(
     tx: &mut WriteTransaction<'_>,
     submission: &Submission,
-    body: ReceivedBody,
+    mut body: ReceivedBody,
     adds_return_path: bool,
 ) -> Result<Submitted> {
     if let Some(id) = earlier(tx, &submission.transaction)? {
         return Ok(Submitted { id, repeated: true });
     }
     let id = tx.next_id();
-    let octets = body.octets();
+    let (octets, delivered_to) = (body.octets(), std::mem::take(&mut body.delivered_to));
     tx.connection
         .prepare_cached("INSERT INTO submissions (message_id, transaction_id) VALUES (?1, ?2)")?
         .execute(params![key(id), submission.transaction])?;
     insert(tx, id, submission, body, adds_return_path)?;
     let delivered_octets = delivered_octets(octets, adds_return_path, &submission.reverse_path);
-    let recipients = expand(tx.connection, &submission.recipients)?;
+    let recipients = expand(tx.connection, &submission.recipients, &delivered_to)?;
     let placement = place(&recipients, |recipient| room(tx.connection, recipient, delivered_octets))?;
     for recipient in &placement.here {
         insert_delivery(tx, id, recipient, delivered_octets)?;
@@ -51,8 +51,8 @@ pub(super) fn submit(
 }
 
 /// The recipients of a submission once its aliases are expanded, by address.
-fn expand(connection: &Connection, recipients: &[Recipient]) -> Result<Vec<Expanded>> {
-    let mut expansion = Expansion::new(recipients);
+fn expand(connection: &Connection, recipients: &[Recipient], delivered_to: &[Mailbox]) -> Result<Vec<Expanded>> {
+    let mut expansion = Expansion::new(recipients, delivered_to);
     while !expansion.unknown().is_empty() {
         expansion.answer(|address| aliases::look_up(connection, address))?;
     }
@@ -74,7 +74,7 @@ fn insert(
 ) -> Result<()> {
     let octets = column(body.octets());
     let received_at_ms = tx.now().as_millisecond();
-    let ReceivedBody { content, checksum } = body;
+    let ReceivedBody { content, checksum, .. } = body;
     let ParameterColumns { identity, body_type, smtputf8, ret, envid, requiretls } = submission.into();
     let (file, memory) = match &content {
         ReceivedContent::Memory(octets) => (None, Some(&octets[..])),
