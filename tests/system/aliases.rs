@@ -67,3 +67,80 @@ async fn an_alias_that_is_added_to_the_file_works_at_once() {
     town.drained(GMAIL).await;
     town.stop().await;
 }
+
+/// The lines that were added before `MESSAGE`.
+fn added(message: &[u8]) -> Vec<String> {
+    let message = text(message);
+    let added = message.strip_suffix(MESSAGE).expect("the message itself is unchanged");
+    added.replace("\r\n\t", " ").split_terminator("\r\n").map(str::to_owned).collect()
+}
+
+/// A copy that leaves through an alias says so, in both profiles. One that its sender has addressed there does not.
+#[tokio::test]
+async fn a_copy_that_leaves_through_an_alias_is_traced() {
+    let team = "Delivered-To: team@mail.sustech.edu.cn";
+    let town = TestTown::start(Plan::default().tables(ALIASES)).await;
+    let id = town.send(USR1, &["team@mail.sustech.edu.cn"], MESSAGE.as_bytes()).await;
+    let fields = added(&town.mail_of(USR, 1).await[0]);
+    assert_eq!((fields.len(), fields[1].as_str()), (2, team), "{fields:?}");
+    let received = "Received: from exmail.qq.com by exmail.qq.com with local";
+    assert!(fields[0].starts_with(&format!("{received} id {id} for <team@mail.sustech.edu.cn>; ")), "{fields:?}");
+    town.send(USR1, &["team@mail.sustech.edu.cn", USR], MESSAGE.as_bytes()).await;
+    assert_eq!(added(&town.mail_of(USR, 2).await[1]), Vec::<String>::new());
+    town.drained(EXMAIL).await;
+    town.stop().await;
+
+    let town = TestTown::start(Plan::default().rfc().tables(ALIASES)).await;
+    town.send(USR1, &["team@mail.sustech.edu.cn"], MESSAGE.as_bytes()).await;
+    let fields = added(&town.mail_of(USR, 1).await[0]);
+    let names: Vec<_> = fields.iter().map(|field| field.split(": ").next().unwrap()).collect();
+    assert_eq!(names, ["Return-Path", "Received", "Delivered-To", "Received"], "{fields:?}");
+    assert_eq!(fields[2], team);
+    town.drained(EXMAIL).await;
+    town.stop().await;
+}
+
+/// Two towns that send a message to each other for ever end it, and its sender learns of it, once.
+#[tokio::test]
+async fn a_loop_between_two_servers_ends() {
+    let loops = r#"
+[aliases."exmail.qq.com"]
+"there@mail.sustech.edu.cn" = ["back@gmail.com", "usr2@mail.sustech.edu.cn"]
+[aliases."gmail.com"]
+"back@gmail.com" = "there@mail.sustech.edu.cn"
+"#;
+    for plan in [Plan::default(), Plan::default().rfc()] {
+        let town = TestTown::start(plan.tables(loops)).await;
+        town.send(USR1, &["there@mail.sustech.edu.cn"], MESSAGE.as_bytes()).await;
+        let report = text(&town.mail_of(USR1, 1).await[0]);
+        let said = "554 5.4.6 <there@mail.sustech.edu.cn>: mail loop: this alias has sent the message on before";
+        assert!(report.contains(said), "{report}");
+        town.drained(EXMAIL).await;
+        town.drained(GMAIL).await;
+        town.mail_of(USR1, 1).await;
+        // The other member of the list got it at the first time.
+        town.mail_of(USR2, 1).await;
+        town.stop().await;
+    }
+}
+
+/// A message that has been through a hundred servers is refused.
+#[tokio::test]
+async fn a_message_with_a_hundred_received_fields_is_refused() {
+    let town = TestTown::start(Plan::default()).await;
+    for (fields, length) in [(100, 10), (100, 500_000), (99, 10)] {
+        let message = format!("{}\r\n{}\r\n", "Received: by x\r\n".repeat(fields), "x".repeat(length));
+        let mut client = town.smtp(EXMAIL).await;
+        client.hello().await;
+        let sent = client.send("stranger@far.test", &[USR1], message.as_bytes()).await;
+        match fields {
+            99 => drop(sent.unwrap()),
+            _ => {
+                let refused = sent.unwrap_err().to_string();
+                assert!(refused.contains("554 5.4.6 mail loop"), "{refused}");
+            }
+        }
+    }
+    town.mail_of(USR1, 1).await;
+    town.stop().await;
+}

@@ -2,7 +2,7 @@
 
 use super::verdict::Verdict;
 use internal_api::{ClaimedMessage, ClaimedRecipient};
-use mail_proto::smtp::Reply;
+use mail_proto::{Mailbox, smtp::Reply};
 use std::collections::VecDeque;
 
 /// Recipients with what became of them.
@@ -19,14 +19,24 @@ pub(super) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// A message for all its recipients.
+    /// A message for all its recipients. The targets of one alias stand together.
     pub(super) fn new(message: &'a ClaimedMessage) -> Self {
-        Self { message, untried: message.recipients.iter().collect(), refused: Vec::new() }
+        let mut recipients: Vec<_> = message.recipients.iter().collect();
+        recipients.sort_by(|one, other| one.via.cmp(&other.via));
+        Self { message, untried: recipients.into(), refused: Vec::new() }
     }
 
-    /// The recipients of the next transaction, `limit` at most.
+    /// The alias through which the message goes to the recipients of the next transaction.
+    pub(super) fn via(&self) -> Option<&'a Mailbox> {
+        self.untried.front().and_then(|recipient| recipient.via.as_ref())
+    }
+
+    /// The recipients of the next transaction, `limit` at most. They get the message through one alias, or through none:
+    /// its trace fields tell which.
     pub(super) fn portion(&mut self, limit: Option<usize>) -> Vec<&'a ClaimedRecipient> {
-        let count = limit.unwrap_or(usize::MAX).clamp(1, self.untried.len().max(1));
+        let via = self.via();
+        let together = self.untried.iter().take_while(|recipient| recipient.via.as_ref() == via).count();
+        let count = limit.unwrap_or(usize::MAX).clamp(1, together.max(1));
         self.untried.drain(..count.min(self.untried.len())).collect()
     }
 
@@ -41,8 +51,10 @@ impl<'a> Delivery<'a> {
     }
 
     /// Takes the verdicts on a portion, and returns what is to be settled now. The recipients that the exchange has left to
-    /// the next transaction come again, unless this one has decided about nobody.
+    /// the next transaction come again, unless this one has decided about nobody. Then those wait too that would have got
+    /// the message through the same alias.
     pub(super) fn record(&mut self, portion: Vec<&'a ClaimedRecipient>, verdicts: Vec<Verdict>) -> Verdicts<'a> {
+        let via = portion.first().and_then(|recipient| recipient.via.as_ref());
         let helped = verdicts.iter().any(|verdict| verdict.is_taken() || verdict.is_permanent());
         let mut taken = Vec::new();
         let mut postponed = Vec::new();
@@ -60,7 +72,10 @@ impl<'a> Delivery<'a> {
         self.put_back(postponed);
         if !helped {
             let reason = reason.unwrap_or_else(|| Reply::new(451, (4, 5), "not tried, because others were put off"));
-            self.refused.extend(self.untried.drain(..).map(|recipient| (recipient, Verdict::Untried(reason.clone()))));
+            let (alike, others): (VecDeque<_>, _) =
+                self.untried.drain(..).partition(|recipient| recipient.via.as_ref() == via);
+            self.refused.extend(alike.into_iter().map(|recipient| (recipient, Verdict::Untried(reason.clone()))));
+            self.untried = others;
         }
         if self.untried.is_empty() {
             taken.append(&mut self.refused);
@@ -89,5 +104,66 @@ impl<'a> Delivery<'a> {
         };
         self.refused.extend(self.untried.drain(..).map(|recipient| (recipient, verdict.clone())));
         (self.message, self.refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use internal_api::MessageId;
+    use mail_proto::{ReversePath, smtp::MailParameters};
+
+    /// A message for these recipients: `address`, or `address via`.
+    fn message(recipients: &[&str]) -> ClaimedMessage {
+        let recipient = |text: &&str| {
+            let (address, via) = text.split_once(' ').map_or((*text, None), |(address, via)| (address, Some(via)));
+            let mailbox: Mailbox = address.parse().unwrap();
+            let via = via.map(|via| via.parse().unwrap());
+            ClaimedRecipient { via, ..ClaimedRecipient::new(mailbox.into(), 1) }
+        };
+        ClaimedMessage {
+            id: MessageId::from_number(1),
+            reverse_path: ReversePath::Null,
+            octets: 2,
+            queued_at: jiff::Timestamp::UNIX_EPOCH,
+            age_seconds: Some(0),
+            parameters: MailParameters::default(),
+            recipients: recipients.iter().map(recipient).collect(),
+            inline: false,
+        }
+    }
+
+    fn portion(delivery: &mut Delivery<'_>, limit: Option<usize>) -> String {
+        let recipients = delivery.portion(limit);
+        let names = recipients.iter().map(|recipient| recipient.mailbox.local_part().as_str());
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_alias_has_transactions_of_its_own() {
+        let message = message(&["a@x l@y", "b@x k@y", "c@x", "d@x l@y", "e@x", "f@x l@y"]);
+        let mut delivery = Delivery::new(&message);
+        assert_eq!(portion(&mut delivery, None), "c e");
+        assert_eq!(delivery.via().map(ToString::to_string), Some("k@y".to_owned()));
+        assert_eq!(portion(&mut delivery, None), "b");
+        assert_eq!(portion(&mut delivery, Some(2)), "a d");
+        assert_eq!(portion(&mut delivery, Some(2)), "f");
+        assert!(delivery.is_done());
+    }
+
+    /// A transaction that decides about nobody puts off those who would get the message in the same way, and no others.
+    #[test]
+    fn who_gets_the_message_through_another_alias_does_not_wait() {
+        let message = message(&["a@x", "b@x", "c@x l@y"]);
+        let mut delivery = Delivery::new(&message);
+        let first = delivery.portion(Some(1));
+        let later = Verdict::Ours(Reply::new(451, (3, 0), "later"));
+        assert!(delivery.record(first, vec![later]).is_empty());
+        let last = delivery.portion(None);
+        assert_eq!(last[0].mailbox.to_string(), "c@x");
+        let settled = delivery.record(last, vec![Verdict::Ours(Reply::new(550, (1, 1), "no"))]);
+        let settled: Vec<_> = settled.iter().map(|(recipient, _)| recipient.mailbox.to_string()).collect();
+        assert_eq!(settled, ["a@x", "b@x", "c@x"]);
+        assert!(delivery.is_done());
     }
 }

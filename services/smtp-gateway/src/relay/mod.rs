@@ -4,6 +4,7 @@ mod broken;
 mod delivery;
 mod dispatch;
 mod dsn;
+mod forwarded;
 mod names;
 mod pool;
 mod returned;

@@ -3,6 +3,7 @@
 use super::{
     Context,
     broken::{Broken, BrokenTransaction, is_about_the_session},
+    forwarded,
     route::Exchange,
     slots::{DomainSlot, Interruption, Stage},
     verdict::Verdict,
@@ -48,6 +49,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) message: &'a ClaimedMessage,
     pub(crate) recipients: Vec<Recipient>,
     pub(crate) body: Option<Bytes>,
+    /// What goes before it.
+    pub(crate) trace: Option<String>,
 }
 
 impl Connection {
@@ -179,7 +182,7 @@ impl Connection {
         &mut self,
         context: &Context,
         slot: &DomainSlot,
-        Outgoing { message, recipients, body }: Outgoing<'_>,
+        Outgoing { message, recipients, body, trace }: Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
         let open = async || match &body {
             Some(octets) => Ok(RawMessage::from(octets.clone())),
@@ -193,7 +196,8 @@ impl Connection {
         }
         let mut raw = Some(open().await?);
         let (reverse_path, parameters) = (message.reverse_path.clone(), message.parameters.clone());
-        let transaction = Transaction { reverse_path, parameters, recipients, octets: message.octets };
+        let octets = message.octets + trace.as_ref().map_or(0, |trace| trace.len() as u64);
+        let transaction = Transaction { reverse_path, parameters, recipients, octets };
         let mut step = self.client.begin(&transaction);
         let (mut stage, mut patience) = (Stage::BeforeDot, self.reply_timeout);
         loop {
@@ -202,7 +206,7 @@ impl Connection {
                 Step::SendBody => {
                     (stage, patience) = (Stage::AfterDot, FINAL_REPLY_TIMEOUT);
                     match raw.take() {
-                        Some(raw) => self.send_body(slot, raw).await,
+                        Some(raw) => self.send_body(slot, trace.as_deref(), raw).await,
                         None => Ok(()),
                     }
                 }
@@ -247,18 +251,23 @@ impl Connection {
 
     /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
     /// exchange cannot take a part for the whole.
-    async fn send_body(&mut self, slot: &DomainSlot, mut raw: RawMessage) -> Result<(), Broken> {
+    async fn send_body(&mut self, slot: &DomainSlot, trace: Option<&str>, mut raw: RawMessage) -> Result<(), Broken> {
         if self.stream.has_input() {
             // A reply to a message that was not sent yet: no later one could be told from it.
             return Err(io::Error::other("the exchange replied before it was asked").into());
         }
         let mut dots = DotEncoder::default();
-        while let Some(chunk) = raw.chunk().await? {
+        let mut next = match trace {
+            Some(trace) => Some(forwarded::beginning(trace, &mut raw).await?),
+            None => raw.chunk().await?,
+        };
+        while let Some(chunk) = next {
             // A chunk is as large as the store pleases; the wire gets it in bounded pieces.
             for piece in chunk.chunks(BUFFER_OCTETS) {
                 self.stream.write(Kind::Body, |output| dots.encode(piece, output));
                 slot.wait(Stage::BeforeDot, self.stream.flush_if_full()).await?.map_err(io::Error::from)?;
             }
+            next = raw.chunk().await?;
         }
         if slot.is_stopping() {
             return Err(Interruption::Shutdown.into());

@@ -4,6 +4,7 @@ use super::{
     Context,
     broken::{Broken, BrokenTransaction},
     delivery::Delivery,
+    forwarded,
     route::{self, Exchange},
     settle::Settler,
     slots::{DomainSlot, Interruption},
@@ -109,10 +110,12 @@ impl Sender<'_> {
                         return None;
                     }
                 };
+            let via = delivery.via();
             let portion = delivery.portion(connection.recipient_limit().or(self.limit));
             let recipients = portion.iter().map(|recipient| recipient.recipient()).collect();
             let body = self.bodies.get(&delivery.message.id).cloned();
-            let mail = Outgoing { message: delivery.message, recipients, body };
+            let trace = via.map(|alias| forwarded::trace(delivery.message, alias, &context.stack.current()));
+            let mail = Outgoing { message: delivery.message, recipients, body, trace };
             let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
             let transaction = async {
                 let started = context.clock.io.instant();

@@ -97,7 +97,12 @@ async fn a_message_travels_over_the_connection_that_was_made() {
     let relaying = async {
         let mut connection = fixture.open().await.unwrap();
         let body = Some(Bytes::from_static(b".a\r\n"));
-        let mail = Outgoing { message: &message, recipients: vec![recipient], body };
+        let mail = Outgoing {
+            message: &message,
+            recipients: vec![recipient],
+            body,
+            trace: Some("Delivered-To: l@b.test\r\n".to_owned()),
+        };
         let verdicts = connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
         assert!(matches!(&verdicts[..], [verdict] if verdict.is_taken()), "{verdicts:?}");
         connection.quit().await;
@@ -110,7 +115,7 @@ async fn a_message_travels_over_the_connection_that_was_made() {
         play(&mut stream, &transaction).await;
         let (mut content, mut dots, mut pace) = (Vec::new(), DotDecoder::default(), stream.pace(1));
         while !stream.body(&mut dots, &mut pace, &mut content).await.unwrap() {}
-        assert_eq!(content, b".a\r\n");
+        assert_eq!(content, b"Delivered-To: l@b.test\r\n\r\n.a\r\n");
         stream.push(b"250 OK queued as 7\r\n".as_slice());
         play(&mut stream, &[("QUIT", "221 bye")]).await;
     };
