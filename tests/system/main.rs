@@ -26,6 +26,7 @@ mod lookup;
 mod mail_flow;
 mod many_recipients;
 mod memory;
+mod open_relay;
 mod options;
 mod ports;
 mod power;
