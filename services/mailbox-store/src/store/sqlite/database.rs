@@ -35,7 +35,7 @@ const BEFORE_PARAMETERS: &str = "CREATE TEMP VIEW messages AS
          FROM main.messages;
      CREATE TEMP VIEW queue AS SELECT *, NULL AS original_recipient, NULL AS notify, NULL AS via FROM main.queue;
      CREATE TEMP VIEW aliases AS SELECT NULL AS address, NULL AS targets, NULL AS source LIMIT 0;
-     CREATE TEMP VIEW accounts AS SELECT *, NULL AS source FROM main.accounts;";
+     CREATE TEMP VIEW accounts AS SELECT *, NULL AS source, NULL AS scram_verifier FROM main.accounts;";
 
 /// A backup's `application_id`: "mail".
 const BACKUP: i64 = 0x6d61_696c;

@@ -184,7 +184,8 @@ const EARLIER_SCHEMAS: [&str; 3] = [
      ALTER TABLE messages DROP COLUMN envid; ALTER TABLE messages DROP COLUMN requiretls;
      ALTER TABLE queue DROP COLUMN original_recipient; ALTER TABLE queue DROP COLUMN notify;
      ALTER TABLE queue DROP COLUMN via; DROP TABLE aliases;
-     ALTER TABLE accounts DROP COLUMN source; PRAGMA user_version = 4",
+     ALTER TABLE accounts DROP COLUMN source; ALTER TABLE accounts DROP COLUMN scram_verifier;
+     PRAGMA user_version = 4",
     "DROP TABLE properties; PRAGMA user_version = 3",
     "DROP VIEW held_messages; DROP VIEW maildrops; DROP TABLE deletions; PRAGMA user_version = 2",
 ];
