@@ -8,7 +8,7 @@ use mail_proto::{
     dot::DotDecoder,
     line::LineDecoder,
     sasl::{Mechanism, ScramVerifier},
-    smtp::{Framing, Origin, Reply, Session, SessionConfig, Step},
+    smtp::{Framing, Origin, Received, Reply, Session, SessionConfig, Step},
 };
 
 /// The longest line in octets.
@@ -53,10 +53,11 @@ impl Server {
 
     /// Whether there was enough to go on with.
     fn next(&mut self) -> bool {
-        let step = match self.reading.take() {
+        match self.reading.take() {
             None => {
                 let Some(line) = self.lines.decode(&mut self.input) else { return false };
-                self.session.line(line.as_deref().map_err(|error| *error))
+                let step = self.session.line(line.as_deref().map_err(|error| *error));
+                self.perform(step);
             }
             Some((framing, reply)) => {
                 let is_whole = match framing {
@@ -67,10 +68,13 @@ impl Server {
                     self.reading = Some((framing, reply));
                     return false;
                 }
-                reply.map_or_else(|| self.session.received(), Step::Reply)
+                let reply = reply.unwrap_or_else(|| match self.session.received() {
+                    Received::Chunk(reply) => reply,
+                    Received::Message => Reply::new(250, (0, 0), "OK"),
+                });
+                self.replies.push(reply);
             }
-        };
-        self.perform(step);
+        }
         true
     }
 
@@ -104,15 +108,13 @@ impl Server {
                 ForwardPath::Mailbox(mailbox) => mailbox,
             })),
             Step::Receive(go_ahead, framing) => {
+                let envelope = self.session.envelope().unwrap();
+                assert!((1..=RECIPIENTS).contains(&envelope.recipients.len()), "{envelope:?}");
                 self.read(framing, None);
                 self.replies.extend(go_ahead);
                 return;
             }
             Step::Skip(octets, reply) => return self.read(Framing::Octets(octets), Some(reply)),
-            Step::Commit(envelope) => {
-                assert!((1..=RECIPIENTS).contains(&envelope.recipients.len()), "{envelope:?}");
-                Reply::new(250, (0, 0), "OK")
-            }
         };
         self.replies.push(reply);
     }

@@ -7,7 +7,7 @@ use crate::{
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits};
 use mail_proto::{
     sasl::{self, Mechanisms},
-    smtp::{Framing, Reply, Session, SessionConfig, Step},
+    smtp::{Framing, Received, Reply, Session, SessionConfig, Step},
 };
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
@@ -93,6 +93,8 @@ impl Dialogue<'_> {
     }
 
     /// Does what the session wants done; returns the last reply, if the connection is to be closed with one.
+    ///
+    /// What reads a message or checks a login is boxed: a connection that waits for a command holds no room for it.
     async fn perform(&mut self, mut step: Step) -> Result<Option<Reply>, Closed> {
         let gateway = self.gateway;
         let reply = loop {
@@ -138,18 +140,12 @@ impl Dialogue<'_> {
                     gateway.replied("RCPT", &reply);
                     reply
                 }
-                Step::Receive(go_ahead, framing) => {
-                    // Boxed, so that a connection that waits for a command does not hold the room for it.
-                    Box::pin(self.receive(go_ahead, framing)).await?;
-                    step = self.session.received();
-                    continue;
-                }
+                Step::Receive(go_ahead, framing) => Box::pin(self.receive(go_ahead, framing)).await?,
                 Step::Skip(octets, reply) => {
                     Box::pin(receive::skip(&mut self.stream, octets)).await?;
                     gateway.replied("BDAT", &reply);
                     reply
                 }
-                Step::Commit(_) => Box::pin(self.commit()).await,
             };
         };
         // A message in chunks was broken off.
@@ -162,30 +158,29 @@ impl Dialogue<'_> {
         Ok(None)
     }
 
-    /// Reads a message, or a chunk of one.
-    async fn receive(&mut self, go_ahead: Option<Reply>, framing: Framing) -> Result<(), Closed> {
+    /// Reads a message, or a chunk of one. Once the message is whole, waits until it is durable.
+    async fn receive(&mut self, go_ahead: Option<Reply>, framing: Framing) -> Result<Reply, Closed> {
         if let Some(go_ahead) = go_ahead {
             self.stream.push(&go_ahead);
         }
-        let (session, gateway, peer) = (&self.session, self.gateway, self.peer);
-        if self.incoming.is_none() {
-            self.incoming = session.envelope().map(|envelope| Box::new(Incoming::new(gateway, envelope, peer)));
-        }
-        match &mut self.incoming {
-            Some(incoming) => incoming.read(&mut self.stream, framing).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until the message is durable.
-    async fn commit(&mut self) -> Reply {
-        let reply = match self.incoming.take() {
-            Some(incoming) => incoming.commit(self.gateway).await,
-            None => Reply::new(451, (3, 0), "no message was received"),
+        let mut incoming = match (self.incoming.take(), self.session.envelope()) {
+            (Some(incoming), _) => incoming,
+            (None, Some(envelope)) => Box::new(Incoming::new(self.gateway, envelope, self.peer)),
+            (None, None) => return Ok(Reply::new(503, (5, 1), "say MAIL FROM first")),
         };
-        self.gateway.replied("DATA", &reply);
-        self.session.committed(&reply);
-        reply
+        incoming.read(&mut self.stream, framing).await?;
+        Ok(match self.session.received() {
+            Received::Chunk(reply) => {
+                self.incoming = Some(incoming);
+                reply
+            }
+            Received::Message => {
+                let reply = incoming.commit(self.gateway).await;
+                self.gateway.replied("DATA", &reply);
+                self.session.committed(&reply);
+                reply
+            }
+        })
     }
 }
 

@@ -80,7 +80,7 @@ impl Policy {
         if stack.require_auth || !self.trusts(&stack, peer) {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
-        if self.known.contains_key(sender) || self.look_up(sender).await? != Resolved::Unknown {
+        if self.known.contains_key(sender) || Box::pin(self.look_up(sender)).await? != Resolved::Unknown {
             Ok(Origin::Submission)
         } else {
             Err(Reply::new(550, (1, 0), format!("<{sender}>: no such sender here")))
@@ -117,7 +117,7 @@ impl Policy {
         if self.known.get(&mailbox).is_some_and(|room| octets <= room) {
             return Ok(mailbox);
         }
-        match self.look_up(&mailbox).await? {
+        match Box::pin(self.look_up(&mailbox)).await? {
             Resolved::Mailbox(summary) => no_room(&summary, octets).map_or(Ok(mailbox), Err),
             Resolved::Alias { .. } | Resolved::List { .. } | Resolved::CatchAll { .. } => Ok(mailbox),
             Resolved::Unknown if reported_later => Ok(mailbox),
@@ -125,6 +125,7 @@ impl Policy {
         }
     }
 
+    /// Asks the store. To be boxed: that is rare, and its future is large.
     async fn look_up(&self, mailbox: &Mailbox) -> Result<Resolved, Reply> {
         let resolved = self.store.resolve(mailbox).await.map_err(|error| unavailable(&error))?;
         let room = match &resolved {

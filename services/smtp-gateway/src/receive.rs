@@ -95,7 +95,7 @@ impl Incoming {
     }
 
     /// Waits until the message is durable; returns the reply to it.
-    pub(crate) async fn commit(mut self, gateway: &Gateway) -> Reply {
+    pub(crate) async fn commit(mut self: Box<Self>, gateway: &Gateway) -> Reply {
         if let Some(line) = self.chunks.bare_line_ending() {
             self.abandon(bare_line_ending(line)).await;
         }

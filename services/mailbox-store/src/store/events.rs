@@ -34,7 +34,25 @@ pub(super) struct EventLog(Vec<Entry>);
 struct Entry {
     message: i64,
     last_message: Option<i64>,
-    detail: Detail,
+    detail: Entered,
+}
+
+/// What an entry holds beside its columns.
+#[derive(Debug)]
+enum Entered {
+    /// It is encoded with the record.
+    Detail(Detail),
+    /// It is encoded already, which saves copies: this is what every message has.
+    Taking(serde_json::Result<String>),
+}
+
+/// The events of taking a message, encoded as those of [`EventKind`] are.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Taking<'a> {
+    Accepted { reverse_path: &'a ReversePath, octets: u64 },
+    Delivered { recipients: &'a [&'a Mailbox] },
+    Queued { recipients: Vec<&'a Mailbox> },
 }
 
 /// What a record holds beside its columns.
@@ -69,12 +87,13 @@ pub(super) struct StoredRecord {
 impl EventLog {
     /// Adds an event of one message.
     pub(super) fn push(&mut self, message: i64, kind: EventKind) {
-        if let Some(Entry { message: last, detail: Detail::One(kinds), .. }) = self.0.last_mut()
+        if let Some(Entry { message: last, detail: Entered::Detail(Detail::One(kinds)), .. }) = self.0.last_mut()
             && *last == message
         {
             return kinds.push(kind);
         }
-        self.0.push(Entry { message, last_message: None, detail: Detail::One(vec![kind]) });
+        let detail = Entered::Detail(Detail::One(vec![kind]));
+        self.0.push(Entry { message, last_message: None, detail });
     }
 
     /// A message was taken and placed.
@@ -85,15 +104,16 @@ impl EventLog {
         octets: u64,
         placement: &Placement<'_>,
     ) {
-        self.push(message, EventKind::Accepted { reverse_path: reverse_path.clone(), octets });
         let Placement { here, queued } = placement;
-        if !here.is_empty() {
-            self.push(message, EventKind::Delivered { recipients: here.iter().copied().cloned().collect() });
-        }
-        if !queued.is_empty() {
-            let recipients = queued.iter().map(|(expanded, _)| expanded.recipient.mailbox.clone()).collect();
-            self.push(message, EventKind::Queued { recipients });
-        }
+        let accepted = Taking::Accepted { reverse_path, octets };
+        let delivered = (!here.is_empty()).then_some(Taking::Delivered { recipients: here });
+        let queued = (!queued.is_empty()).then(|| {
+            let recipients = queued.iter().map(|(expanded, _)| &expanded.recipient.mailbox).collect();
+            Taking::Queued { recipients }
+        });
+        let taking: Vec<_> = [Some(accepted), delivered, queued].into_iter().flatten().collect();
+        let detail = Entered::Taking(serde_json::to_string(&taking));
+        self.0.push(Entry { message, last_message: None, detail });
     }
 
     /// Recipients of a message were settled.
@@ -113,7 +133,7 @@ impl EventLog {
         for together in messages.chunks(MESSAGES_TOGETHER) {
             let (Some(&first), Some(&last)) = (together.first(), together.last()) else { continue };
             let steps = together.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            let detail = Detail::Many { deleted_from: mailbox.clone(), by, steps };
+            let detail = Entered::Detail(Detail::Many { deleted_from: mailbox.clone(), by, steps });
             self.0.push(Entry { message: first, last_message: Some(last), detail });
         }
     }
@@ -123,9 +143,15 @@ impl EventLog {
     /// # Errors
     /// [`StoreError::Internal`] when an event cannot be encoded, which is a bug.
     pub(super) fn into_records(self) -> Result<Vec<NewRecord>> {
-        let record = |Entry { message, last_message, detail }| match serde_json::to_string(&detail) {
-            Ok(detail) => Ok(NewRecord { message, last_message, detail }),
-            Err(error) => Err(StoreError::Internal(format!("an event cannot be encoded: {error}"))),
+        let record = |Entry { message, last_message, detail }| {
+            let encoded = match detail {
+                Entered::Detail(detail) => serde_json::to_string(&detail),
+                Entered::Taking(encoded) => encoded,
+            };
+            match encoded {
+                Ok(detail) => Ok(NewRecord { message, last_message, detail }),
+                Err(error) => Err(StoreError::Internal(format!("an event cannot be encoded: {error}"))),
+            }
         };
         self.0.into_iter().map(record).collect()
     }
@@ -244,6 +270,7 @@ pub(super) fn prunable(oldest: &[(i64, i64)], greatest: i64, oldest_kept_ms: i64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_proto::smtp::Recipient;
 
     fn mailbox(address: &str) -> Mailbox {
         address.parse().unwrap()
@@ -273,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_message_begins_with_is_told_in_order() {
+        let (here, there) = (mailbox("a@local.test"), Recipient::from(mailbox("x@far.test")));
+        let mut log = EventLog::default();
+        let placement = Placement { here: vec![&here], queued: vec![(&there, "")] };
+        log.accepted(1, &ReversePath::Null, 7, &placement);
+        log.accepted(2, &ReversePath::Null, 8, &Placement::default());
+        let records: Vec<_> = (1..).zip(log.into_records().unwrap()).map(|(n, record)| stored(n, &record)).collect();
+        let told: Vec<_> = page(&records, EventPosition::default(), 10).events.into_iter().map(|it| it.kind).collect();
+        let accepted = |octets| EventKind::Accepted { reverse_path: ReversePath::Null, octets };
+        let delivered = EventKind::Delivered { recipients: vec![here.clone()] };
+        assert_eq!(told, [accepted(7), delivered, queued(), accepted(8)]);
+    }
+
+    #[test]
     fn many_deletions_take_few_records() {
         let keys: Vec<i64> = (0..1200).map(|number| number * 7 + 3).collect();
         let mut log = EventLog::default();
@@ -299,7 +340,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_decoded_is_passed() {
-        let good = EventLog(vec![Entry { message: 1, last_message: None, detail: Detail::One(vec![queued()]) }]);
+        let mut good = EventLog::default();
+        good.push(1, queued());
         let good = good.into_records().unwrap();
         let bad = NewRecord { message: 1, last_message: None, detail: "[{\"kind\":\"unheard of\"}]".to_owned() };
         let records = [stored(1, &bad), stored(2, &good[0]), stored(3, &bad)];

@@ -48,8 +48,8 @@ impl ConnectionId {
     }
 
     /// Runs `work` for this connection: calls made meanwhile carry its id.
-    pub async fn scope<T>(self, work: impl Future<Output = T>) -> T {
-        CURRENT.scope(self, work).await
+    pub fn scope<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        CURRENT.scope(self, work)
     }
 
     /// The id as text.

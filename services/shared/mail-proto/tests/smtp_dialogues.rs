@@ -10,7 +10,7 @@ use mail_proto::{
     line::LineDecoder,
     sasl::{self, Credentials, Mechanism, ScramVerifier},
     smtp::{
-        Framing, Origin, Reply, Session, SessionConfig, Step,
+        Framing, Origin, Received, Reply, Session, SessionConfig, Step,
         session::{bare_line_ending, too_large},
     },
 };
@@ -117,7 +117,6 @@ impl Server {
                 self.reading = Some(Reading::Chunk(chunk, reply));
                 return None;
             }
-            Step::Commit(_) => self.commit(),
         })
     }
 
@@ -153,8 +152,10 @@ impl Server {
                         self.reading = Some(Reading::Message(framing));
                         return;
                     }
-                    let step = self.session.received();
-                    self.perform(step)
+                    Some(match self.session.received() {
+                        Received::Chunk(reply) => reply,
+                        Received::Message => self.commit(),
+                    })
                 }
                 Some(Reading::Chunk(mut chunk, reply)) => {
                     if !chunk.decode(&mut self.input, &mut Vec::new()) {

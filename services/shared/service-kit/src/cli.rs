@@ -153,8 +153,9 @@ pub fn block_on(log: &LogArgs, program: impl Future<Output = anyhow::Result<()>>
     }))
 }
 
-/// Prints a failure as one line on standard error.
+/// Ends the log, and prints a failure as one line on standard error.
 pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    telemetry::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,10 +1,12 @@
 //! Logs on standard error: text, coloured only on a terminal, or JSON.
 
 mod json;
+mod stderr;
 
 use internal_api::ConnectionId;
 use json::{JsonLines, JsonMembers};
 use std::{future::Future, io::IsTerminal, net::SocketAddr};
+use stderr::GatheredStderr;
 use tracing::{Instrument, Span};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -58,13 +60,18 @@ impl LogArgs {
     /// When the filter is not of the form that [`InvalidFilter`] tells.
     pub fn start(&self) -> Result<(), InvalidFilter> {
         let filter = filter(&self.log)?;
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(GatheredStderr);
         let _ = match self.log_format {
             LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
             LogFormat::Json => lines.with_ansi(false).fmt_fields(JsonMembers).event_format(JsonLines).try_init(),
         };
         Ok(())
     }
+}
+
+/// Writes the lines that wait for others. For a program that is about to end.
+pub fn flush() {
+    stderr::flush();
 }
 
 /// The text selects nothing that could be logged.
@@ -108,10 +115,18 @@ pub fn listening(protocol: &'static str, address: std::io::Result<SocketAddr>) {
 
 /// Runs the work for one connection: all its lines and calls carry the connection's new id. `span` makes the span of
 /// the lines.
-pub async fn connection<T>(span: impl FnOnce(&ConnectionId) -> Span, work: impl Future<Output = T>) -> T {
-    let id = ConnectionId::random();
-    let span = span(&id);
-    id.scope(work.instrument(span)).await
+///
+/// The work is boxed: each `async fn` around a future holds room for it twice, as its argument and as what it awaits.
+pub fn connection<F: Future + Send + 'static>(
+    span: impl FnOnce(&ConnectionId) -> Span + Send + 'static,
+    work: F,
+) -> impl Future<Output = F::Output> + Send + 'static {
+    let work = Box::pin(work);
+    async {
+        let id = ConnectionId::random();
+        let span = span(&id);
+        id.scope(work.instrument(span)).await
+    }
 }
 
 /// Starts a task whose lines say whose they are, as those of the caller do.

@@ -16,4 +16,4 @@ pub use parameters::{
     BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
 };
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
-pub use session::{Framing, LoginsUnavailable, Session, SessionConfig, Step};
+pub use session::{Framing, LoginsUnavailable, Received, Session, SessionConfig, Step};

@@ -4,8 +4,8 @@ mod authentication;
 mod transaction;
 
 use super::{
-    ClientName, Command, CommandError, Envelope, Extensions, Hello, MailParameters, Origin, RecipientParameters, Reply,
-    Verb, command::help,
+    ClientName, Command, CommandError, Extensions, Hello, MailParameters, Origin, RecipientParameters, Reply, Verb,
+    command::help,
 };
 use crate::{
     address::{Domain, ForwardPath, Mailbox, ReversePath},
@@ -71,13 +71,20 @@ pub enum Step {
     /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
     CheckRecipient(Origin, ForwardPath),
     /// Send this (354) if there is something to send, and read what follows into the message of
-    /// [`Session::envelope`]. Then ask [`Session::received`] what comes next.
+    /// [`Session::envelope`]. Then tell [`Session::received`].
     Receive(Option<Reply>, Framing),
     /// Read this number of octets, drop them, and send this. They belong to a BDAT command that is refused.
     Skip(u64, Reply),
-    /// The message is whole. Reply according to what became of it, and tell that to [`Session::committed`]. The
-    /// transaction is over whatever that was.
-    Commit(Box<Envelope>),
+}
+
+/// What the octets are that were read for [`Step::Receive`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// A part of the message. Send this and read on.
+    Chunk(Reply),
+    /// All of the message, or its end. Reply according to what becomes of it, and tell that to [`Session::committed`]. The
+    /// transaction is over whatever that is.
+    Message,
 }
 
 /// How the octets of a message are told from commands.

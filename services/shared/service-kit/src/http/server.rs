@@ -63,7 +63,7 @@ async fn serve_in(
     loop {
         let accepted = async { (accept_one(&listener, clock).await, room.enter(clock).await) };
         let Some((stream, place)) = shutdown.run_until_cancelled(accepted).await else { break };
-        let connection = connection(stream.0, place, router.clone(), shutdown.clone());
+        let connection = Box::pin(connection(stream.0, place, router.clone(), shutdown.clone()));
         connections.spawn(cut_off.clone().run_until_cancelled_owned(connection).in_current_span());
     }
     drop(listener);

@@ -34,17 +34,14 @@ fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
         Step::CheckRecipient(_, ForwardPath::Postmaster) => {
             session.recipient_checked(Err(Reply::new(550, (1, 1), "no")))
         }
-        Step::Receive(Some(reply), Framing::Dots) => match session.received() {
-            Step::Commit(_) => reply,
-            step => panic!("{step:?}"),
-        },
-        Step::Receive(..) => match session.received() {
-            Step::Reply(reply) => reply,
-            Step::Commit(envelope) => Reply::new(250, (0, 0), format!("OK for {}", envelope.recipients.len())),
-            step => panic!("{step:?}"),
-        },
+        Step::Receive(go_ahead, _) => {
+            let recipients = session.envelope().unwrap().recipients.len();
+            match session.received() {
+                Received::Chunk(reply) => reply,
+                Received::Message => go_ahead.unwrap_or(Reply::new(250, (0, 0), format!("OK for {recipients}"))),
+            }
+        }
         Step::Skip(_, reply) => reply,
-        Step::Commit(_) => panic!("a line is no message"),
         Step::StartTls(reply) => {
             session.encrypted();
             reply

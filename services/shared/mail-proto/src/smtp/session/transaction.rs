@@ -1,6 +1,6 @@
 //! From MAIL to the end of the message.
 
-use super::{Framing, Session, Step, TRACE_OCTETS, too_large};
+use super::{Framing, Received, Session, Step, TRACE_OCTETS, too_large};
 use crate::{
     address::{ForwardPath, Mailbox, ReversePath},
     smtp::{
@@ -180,14 +180,13 @@ impl Session {
         })
     }
 
-    /// What comes after the octets that [`Step::Receive`] asked for.
-    pub fn received(&mut self) -> Step {
+    /// The octets were read that [`Step::Receive`] asked for.
+    pub fn received(&mut self) -> Received {
         if let Some(Transaction { message: Message::Chunks { octets }, .. }) = &self.transaction {
-            return Step::Reply(Reply::new(250, (0, 0), format!("{octets} octets received")));
+            return Received::Chunk(Reply::new(250, (0, 0), format!("{octets} octets received")));
         }
-        let envelope = self.envelope();
         self.transaction = None;
-        envelope.map_or_else(|| Step::Reply(self.out_of_transaction()), |envelope| Step::Commit(Box::new(envelope)))
+        Received::Message
     }
 
     /// Takes the reply to a message. An accepted one sets the count of bad commands back.
