@@ -2,7 +2,7 @@
 
 use crate::{Plan, Site, TOKEN};
 use mail_net::Clock;
-use mailtown::{Options, Town};
+use mailtown::{InternalCalls, Options, Town};
 use pseudo_dns::ZoneSource;
 use service_kit::http::Token;
 use std::{
@@ -37,6 +37,7 @@ impl TestTown {
             trusted_networks: None,
             token,
             reload: Reload::never(),
+            internal_calls: InternalCalls::default(),
             clock,
         };
         Self { town: Town::start(options).await.unwrap(), site }

@@ -1,6 +1,7 @@
 //! Ports that are not those of the configuration: chosen by the system, or moved.
 
 use internal_api::{DnsClient, Endpoint};
+use mail_net::Clock;
 use std::{
     collections::BTreeSet,
     fs,
@@ -26,7 +27,7 @@ pub(crate) async fn exchange_mail(exmail: &Ports, gmail: &Ports, subject: &str) 
 /// What a pseudo-dns of a town without a token says.
 pub(crate) async fn p_record(ports: &Ports, name: &str) -> Vec<String> {
     let base = format!("http://{}", address(ports, EXMAIL, PortKey::DnsHttp));
-    let dns = DnsClient::new(Endpoint::new(&base, None).unwrap());
+    let dns = DnsClient::new(Endpoint::new(&base, None).unwrap(), Clock::system().io);
     dns.ports(name).await.unwrap().unwrap_or_default()
 }
 
@@ -106,7 +107,7 @@ async fn records_follow_the_ports_after_each_edit_of_a_file() {
     fs::write(site.zone(), zone.replace("[MX]\n", "[MX]\n\"second.example.\" = \"mx.second.example.\"\n")).unwrap();
     eventually("the exchange without a port", PATIENCE, async || {
         let base = format!("http://{}", address(&ports, EXMAIL, PortKey::DnsHttp));
-        let dns = DnsClient::new(Endpoint::new(&base, None).unwrap());
+        let dns = DnsClient::new(Endpoint::new(&base, None).unwrap(), Clock::system().io);
         dns.mail_exchanges(&"second.example".parse().unwrap()).await.unwrap()
     })
     .await;

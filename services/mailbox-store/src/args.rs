@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Parser;
+use internal_api::InProcess;
 use service_kit::cli::{self, ServiceArgs};
 use std::{path::PathBuf, process::ExitCode};
 use town_config::PortKey;
@@ -42,8 +43,14 @@ impl Args {
         cli::run(&service, PortKey::Store, async |launch| {
             let listeners = Listeners { http: launch.listen(PortKey::Store).await? };
             let data = admin::directory(data, &launch.stack.current());
-            let config =
-                Config { stack: launch.stack, data, database: database?, token: launch.token, clock: launch.clock };
+            let config = Config {
+                stack: launch.stack,
+                data,
+                database: database?,
+                token: launch.token,
+                in_process: InProcess::default(),
+                clock: launch.clock,
+            };
             Ok(run(config, listeners, launch.shutdown).await?)
         })
     }

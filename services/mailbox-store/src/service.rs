@@ -11,6 +11,7 @@ use crate::{
         sqlite::{self, SqliteStore},
     },
 };
+use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
 use prometheus_client::metrics::gauge::Gauge;
 use service_kit::{
@@ -45,6 +46,8 @@ pub struct Config {
     pub database: Option<DatabaseUrl>,
     /// Guards its API.
     pub token: Option<Token>,
+    /// Where others of its process call it.
+    pub in_process: InProcess,
     /// Measures its leases, retention and dates, and limits its calls.
     pub clock: Clock,
 }
@@ -89,7 +92,7 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`], one line that names what to change.
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let Config { stack, data, database, token, clock } = config;
+    let Config { stack, data, database, token, in_process, clock } = config;
     let mut registry = service_kit::metrics::registry("mailbox-store");
     let metrics = Metrics::new(&mut registry);
     let announced_in = database.is_none().then(|| data.clone());
@@ -123,6 +126,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             readiness: readiness(store.clone()),
             token,
             hosts: stack.http_hosts(),
+            in_process,
             clock: clock.io,
         };
         let watching = telemetry::spawn(watch_queue(store.clone(), oldest, clock.clone()));

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{FileArgs, Options, PortsFile, Town, add_domain::AddDomain, check, health, table};
+use crate::{FileArgs, InternalCalls, Options, PortsFile, Town, add_domain::AddDomain, check, health, table};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
@@ -57,6 +57,9 @@ pub struct Args {
     /// The bearer token of the HTTP APIs; without one, anybody on this machine may call (better set in the environment)
     #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// How gateways call their store
+    #[arg(long, env = "MAILTOWN_INTERNAL_CALLS", value_enum, default_value_t, value_name = "HOW")]
+    internal_calls: InternalCalls,
     #[command(flatten)]
     log: LogArgs,
     /// Instead of running the town:
@@ -108,6 +111,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         bind: args.bind,
         http_bind: args.http_bind,
         trusted_networks: args.trusted_networks,
+        internal_calls: args.internal_calls,
         token,
         reload,
         clock,

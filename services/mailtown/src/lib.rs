@@ -14,7 +14,7 @@ pub use args::Args;
 
 use anyhow::Context;
 use files::FileArgs;
-use internal_api::{DnsClient, StoreClient};
+use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
 use mail_net::{Clock, IoClock, TcpDial};
@@ -55,8 +55,20 @@ pub struct Options {
     pub token: Option<Token>,
     /// Requested when the configuration is to be read again at once.
     pub reload: Reload,
+    /// How its gateways call its stores.
+    pub internal_calls: InternalCalls,
     /// The time of all services.
     pub clock: Clock,
+}
+
+/// How the gateways of a process call its stores. Requests, checks and answers are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum InternalCalls {
+    /// Within the process
+    #[default]
+    Direct,
+    /// Over HTTP connections, as between containers: to be seen in a capture
+    Http,
 }
 
 /// Where a stack of a running town is reached.
@@ -160,8 +172,14 @@ impl Town {
         let name = addresses.stack.name.to_string();
         let token = options.token.clone();
         let neighbour = |key| cli::endpoint(&format!("http://{}", addresses.address(key)), token.as_ref());
-        let store = StoreClient::new(neighbour(PortKey::Store)?, options.clock.io);
-        let dns = DnsClient::new(neighbour(PortKey::DnsHttp)?);
+        let in_process = InProcess::default();
+        let store = neighbour(PortKey::Store)?;
+        let store = match options.internal_calls {
+            InternalCalls::Direct => store.in_process(in_process.clone()),
+            InternalCalls::Http => store,
+        };
+        let store = StoreClient::new(store, options.clock.io);
+        let dns = DnsClient::new(neighbour(PortKey::DnsHttp)?, options.clock.io);
 
         let stop = self.foundations.shutdown.clone();
         let (data, database) = (options.state.join(&name), None);
@@ -170,6 +188,7 @@ impl Town {
             data,
             database,
             token: token.clone(),
+            in_process,
             clock: options.clock.clone(),
         };
         self.foundations.spawn(PortKey::Store, &name, mailbox_store::run(config, listeners.store, stop.clone()));

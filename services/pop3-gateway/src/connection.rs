@@ -27,7 +27,7 @@ const READ_OCTETS: usize = 4 * 1024;
 /// Serves a client until it or we have enough.
 pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAddr, place: Place) {
     // The filter of fail2ban in docs/operation reads the peer at this place.
-    let span = |id: &_| tracing::info_span!("pop3", %peer, connection = %id, user = tracing::field::Empty);
+    let span = move |id: &_| tracing::info_span!("pop3", %peer, connection = %id, user = tracing::field::Empty);
     let serving = async move {
         let _open = gateway.metrics.connected();
         let stack = gateway.config.stack.current();

@@ -9,7 +9,7 @@ mod metrics;
 pub use args::Args;
 
 use axum::Router;
-use internal_api::StoreClient;
+use internal_api::{InProcess, StoreClient};
 use mail_net::{AcceptLoop, Clock, ConnectionLimits};
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
@@ -99,6 +99,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         readiness: ready_with_store(config.store.clone(), config.stack.current().name.clone(), config.clock.io),
         token: config.token.clone(),
         hosts: config.stack.http_hosts(),
+        in_process: InProcess::default(),
         clock: config.clock.io,
     };
     let stack = config.stack.clone();

@@ -15,6 +15,7 @@ mod wire;
 pub use args::Args;
 pub use overlay::{Overlay, RunningStack};
 
+use internal_api::InProcess;
 use mail_net::Clock;
 use metrics::Metrics;
 use reload::ZoneFile;
@@ -118,6 +119,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         readiness: always_ready(),
         token: config.token,
         hosts: config.hosts,
+        in_process: InProcess::default(),
         clock: io,
     };
     // When one part fails the others are to stop too, but nobody else's.

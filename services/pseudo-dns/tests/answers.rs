@@ -8,6 +8,7 @@ use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
+use mail_net::Clock;
 use std::fs;
 use support::{PATIENCE, PseudoDns, query};
 use tokio::{net::UdpSocket, time::timeout};
@@ -223,7 +224,7 @@ async fn the_token_guards_the_api() {
     let dns = PseudoDns::start(ZONE, Some("secret")).await;
     assert_eq!(dns.resolve("name=big.org&type=MX").await.0, 401);
     let endpoint = internal_api::Endpoint::new(&dns.http, Some("secret")).unwrap();
-    let client = internal_api::DnsClient::new(endpoint);
+    let client = internal_api::DnsClient::new(endpoint, Clock::system().io);
     assert_eq!(client.ports("six.org").await.unwrap(), Some(vec!["[2001:db8::5]:25".to_owned()]));
     assert_eq!(client.ports("big.org").await.unwrap(), Some(Vec::new()));
     assert_eq!(client.mail_exchanges(&"nowhere".parse().unwrap()).await.unwrap(), None);

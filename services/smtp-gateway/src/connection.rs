@@ -24,7 +24,7 @@ pub(crate) async fn serve(
     place: Place,
     shutdown: CancellationToken,
 ) {
-    let span = |id: &_| tracing::info_span!("smtp", %peer, connection = %id);
+    let span = move |id: &_| tracing::info_span!("smtp", %peer, connection = %id);
     let serving = async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();

@@ -20,7 +20,7 @@ pub use relay::Hosts;
 
 use axum::Router;
 use gateway::Gateway;
-use internal_api::{DnsClient, StoreClient};
+use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
 use logins::Logins;
 use mail_net::{AcceptLoop, Clock, ConnectionLimits, Dial};
@@ -110,6 +110,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             ),
             token: config.token,
             hosts: config.stack.http_hosts(),
+            in_process: InProcess::default(),
             clock: config.clock.io,
         },
         shutdown.clone(),

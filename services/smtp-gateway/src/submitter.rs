@@ -76,7 +76,7 @@ async fn submit(store: &StoreClient, messages: &[Message], io: IoClock) -> Vec<A
     let answer = io.timeout(ANSWER_WITHIN, async {
         let mut answer = store.submit_batch(batch()).await;
         for pause in REPEAT_PAUSES {
-            if !matches!(answer, Err(ApiError::Unavailable(_))) || io.since(started) > REPEAT_WITHIN {
+            if !answer.as_ref().is_err_and(ApiError::is_unanswered) || io.since(started) > REPEAT_WITHIN {
                 break;
             }
             // A connection that breaks leaves it unknown what was committed. The same transactions again find

@@ -270,7 +270,7 @@ pub(super) fn prunable(oldest: &[(i64, i64)], greatest: i64, oldest_kept_ms: i64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_proto::smtp::Recipient;
+    use crate::store::plan::expansion::Expanded;
 
     fn mailbox(address: &str) -> Mailbox {
         address.parse().unwrap()
@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn what_a_message_begins_with_is_told_in_order() {
-        let (here, there) = (mailbox("a@local.test"), Recipient::from(mailbox("x@far.test")));
+        let here = mailbox("a@local.test");
+        let there = Expanded { recipient: mailbox("x@far.test").into(), via: None, failure: None };
         let mut log = EventLog::default();
         let placement = Placement { here: vec![&here], queued: vec![(&there, "")] };
         log.accepted(1, &ReversePath::Null, 7, &placement);

@@ -5,7 +5,7 @@
 
 pub(crate) mod admin;
 
-use internal_api::{Endpoint, Problem, ProblemKind, StoreClient, Submission};
+use internal_api::{Endpoint, InProcess, Problem, ProblemKind, StoreClient, Submission};
 use mail_net::Clock;
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Listeners, ServiceError, run};
@@ -92,7 +92,14 @@ pub(crate) fn configured(data: &Path, accounts: &str) -> Config {
         format!("[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = 3\n[accounts.\"local.test\"]\n{accounts}\n");
     let config = town_config::Config::parse(&text, Path::new("config.toml")).unwrap();
     let stack = config.stack("local.test").unwrap().clone().into();
-    Config { stack, data: data.to_owned(), database: None, token: Some(Token::from(TOKEN)), clock: Clock::system() }
+    Config {
+        stack,
+        data: data.to_owned(),
+        database: None,
+        token: Some(Token::from(TOKEN)),
+        in_process: InProcess::default(),
+        clock: Clock::system(),
+    }
 }
 
 /// The problem in an answer, of which the status says the same.

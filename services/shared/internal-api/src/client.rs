@@ -1,6 +1,6 @@
 //! What the clients of the internal API share.
 
-use crate::{CONNECTION_HEADER, ConnectionId, Problem, ProblemKind};
+use crate::{CONNECTION_HEADER, ConnectionId, InProcess, Problem, ProblemKind};
 use mail_net::IoClock;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use std::{fmt, sync::Arc, time::Duration};
@@ -24,6 +24,9 @@ pub enum ApiError {
     /// The service could not be reached, hung, or answered something that is no answer.
     #[error("{}", chain(.0))]
     Unavailable(#[from] reqwest::Error),
+    /// A service of this process has not answered within this time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
 }
 
 impl ApiError {
@@ -31,8 +34,13 @@ impl ApiError {
     pub fn kind(&self) -> Option<ProblemKind> {
         match self {
             Self::Problem(problem) => Some(problem.kind),
-            Self::Unavailable(_) => None,
+            Self::Unavailable(_) | Self::Late(_) => None,
         }
+    }
+
+    /// Whether it is unknown what became of the request: there was no answer.
+    pub fn is_unanswered(&self) -> bool {
+        self.kind().is_none()
     }
 
     /// Whether the service cannot have got the request: there was no connection.
@@ -58,6 +66,7 @@ pub struct Endpoint {
     base: String,
     token: Option<String>,
     http: reqwest::Client,
+    in_process: InProcess,
     observer: Option<Observer>,
 }
 
@@ -86,7 +95,13 @@ impl Endpoint {
         #[cfg(target_os = "linux")]
         let http = http.tcp_user_timeout(SILENCE).tcp_keepalive(SILENCE / 2).tcp_keepalive_interval(SILENCE / 2);
         let http = http.build()?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http, observer: None })
+        let (base, token) = (base.trim_end_matches('/').to_owned(), token.map(str::to_owned));
+        Ok(Self { base, token, http, in_process: InProcess::default(), observer: None })
+    }
+
+    /// The same endpoint; while the service serves there, calls need no connection.
+    pub fn in_process(self, in_process: InProcess) -> Self {
+        Self { in_process, ..self }
     }
 
     /// The same endpoint; `observer` is told how long each call takes until its answer begins.
@@ -94,14 +109,22 @@ impl Endpoint {
         Self { observer: Some(Observer(Arc::new(observer))), ..self }
     }
 
-    /// Sends as [`send`] does, and tells the observer how long it took by this clock.
-    pub(crate) async fn send(&self, request: RequestBuilder, io: IoClock) -> Result<Response, ApiError> {
+    /// Calls as [`Endpoint::call`] does, and tells the observer how long it took.
+    pub(crate) async fn observed_call(&self, request: RequestBuilder, io: IoClock) -> Result<Response, ApiError> {
         let started = io.instant();
-        let answer = send(request).await;
+        let answer = self.call(request, io).await;
         if let Some(Observer(observe)) = &self.observer {
             observe(io.since(started));
         }
         answer
+    }
+
+    /// Sends a request, and turns an error status into the problem it carries. `io` limits a call in the process.
+    pub(crate) async fn call(&self, request: RequestBuilder, io: IoClock) -> Result<Response, ApiError> {
+        match self.in_process.call(request.build()?, io).await {
+            Ok(answer) => checked(answer?).await,
+            Err(request) => checked(self.http.execute(request).await?).await,
+        }
     }
 
     /// A request that may take as long as its body does.
@@ -138,9 +161,8 @@ fn push_segment(url: &mut String, segment: &str) {
     }
 }
 
-/// Sends, and turns an error status into the problem it carries.
-pub(crate) async fn send(request: RequestBuilder) -> Result<Response, ApiError> {
-    let response = request.send().await?;
+/// Turns an error status into the problem that the response carries.
+async fn checked(response: Response) -> Result<Response, ApiError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);

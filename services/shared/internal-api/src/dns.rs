@@ -1,6 +1,7 @@
 //! What travels to and from pseudo-dns.
 
-use crate::{ApiError, Endpoint, ProblemKind, client::send, text};
+use crate::{ApiError, Endpoint, ProblemKind, text};
+use mail_net::IoClock;
 use mail_proto::{Domain, MailExchange};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -55,12 +56,13 @@ pub struct Resolution {
 #[derive(Debug, Clone)]
 pub struct DnsClient {
     endpoint: Endpoint,
+    io: IoClock,
 }
 
 impl DnsClient {
-    /// A client of the pseudo-dns at this endpoint.
-    pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+    /// A client of the pseudo-dns at this endpoint. `io` limits how long it waits.
+    pub fn new(endpoint: Endpoint, io: IoClock) -> Self {
+        Self { endpoint, io }
     }
 
     /// The exchanges of `domain`, the lowest preference first; `None` when the name does not exist.
@@ -83,7 +85,8 @@ impl DnsClient {
 
     async fn resolve(&self, name: &str, record_type: RecordType) -> Result<Option<Records>, ApiError> {
         let query = ResolveQuery { name: name.to_owned(), record_type };
-        match send(self.endpoint.request(Method::GET, &["v1", "resolve"]).query(&query)).await {
+        let request = self.endpoint.request(Method::GET, &["v1", "resolve"]).query(&query);
+        match self.endpoint.call(request, self.io).await {
             Ok(response) => Ok(Some(response.json::<Resolution>().await?.records)),
             Err(error) if error.kind() == Some(ProblemKind::NameUnknown) => Ok(None),
             Err(error) => Err(error),

@@ -11,6 +11,7 @@ mod events;
 mod fields;
 mod frame;
 mod id;
+mod in_process;
 mod logins;
 mod mailboxes;
 mod maildrops;
@@ -28,6 +29,7 @@ pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
 pub use id::MessageId;
+pub use in_process::{InProcess, Served};
 pub use logins::{LoggedIn, Login, LoginSupport, UserVerifier, VerifierRequest};
 pub use mailboxes::{MailboxPage, MailboxSummary};
 pub use maildrops::{

@@ -5,7 +5,6 @@ use crate::{
     ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport, MailboxSummary,
     MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, Renewal, Resolved,
     SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier, VerifierRequest,
-    client::send,
     frame::{frame, split_whole},
 };
 use bytes::{Bytes, BytesMut};
@@ -30,7 +29,7 @@ pub struct StoreClient {
 }
 
 impl StoreClient {
-    /// A client of the store at this endpoint. `io` limits how long it waits for messages.
+    /// A client of the store at this endpoint. `io` limits how long it waits.
     pub fn new(endpoint: Endpoint, io: IoClock) -> Self {
         Self { endpoint, io }
     }
@@ -120,7 +119,8 @@ impl StoreClient {
 
     async fn send_frame(&self, request: reqwest::RequestBuilder, body: Body) -> Result<Accepted, ApiError> {
         // It takes as long as its message does.
-        Ok(send(request.header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE).body(body)).await?.json().await?)
+        let request = request.header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE).body(body);
+        Ok(self.endpoint.call(request, self.io).await?.json().await?)
     }
 
     /// The outcome of a submission by the name of its transaction; `None` when none of this name was committed.
@@ -152,7 +152,7 @@ impl StoreClient {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ApiError> {
-        self.endpoint.send(request, self.io).await
+        self.endpoint.observed_call(request, self.io).await
     }
 
     async fn raw(&self, path: &[&str]) -> Result<RawMessage, ApiError> {
@@ -262,7 +262,7 @@ impl StoreClient {
             .request(Method::POST, &["v1", "queue", "claims"])
             .timeout(Duration::from_secs(u64::from(claim.wait_seconds)) + READ_TIMEOUT);
         // It waits for mail, so its time says nothing.
-        let response = send(request.json(claim)).await?;
+        let response = self.endpoint.call(request.json(claim), self.io).await?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
         }

@@ -281,7 +281,7 @@ impl Launch {
     /// # Errors
     /// When neither is given.
     pub fn dns(&self, url: Option<&str>) -> anyhow::Result<DnsClient> {
-        Ok(DnsClient::new(self.endpoint(url, PortKey::DnsHttp)?))
+        Ok(DnsClient::new(self.endpoint(url, PortKey::DnsHttp)?, self.clock.io))
     }
 
     /// Where the stack's pseudo-dns speaks DNS, as `host:port`: on the host of its `url`, or else on this machine. `None`

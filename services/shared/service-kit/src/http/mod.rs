@@ -15,7 +15,7 @@ use axum::{
     routing::get,
 };
 use bytes::BytesMut;
-use internal_api::{CONNECTION_HEADER, ConnectionId, PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
+use internal_api::{CONNECTION_HEADER, ConnectionId, InProcess, PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
 use mail_net::IoClock;
 use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
@@ -99,6 +99,8 @@ pub struct HttpService {
     pub token: Option<Token>,
     /// The names that it may be called by; asked for each request.
     pub hosts: Hosts,
+    /// Where others of this process call it without a connection.
+    pub in_process: InProcess,
     /// Limits its connections.
     pub clock: IoClock,
 }
@@ -109,7 +111,10 @@ pub struct HttpService {
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
-    server::serve(listener, service.clock, router(service), shutdown).await;
+    let (clock, in_process) = (service.clock, service.in_process.clone());
+    let router = router(service);
+    let _served = in_process.serve(router.clone());
+    server::serve(listener, clock, router, shutdown).await;
     Ok(())
 }
 

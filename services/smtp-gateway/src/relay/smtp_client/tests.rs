@@ -36,7 +36,7 @@ impl Fixture {
         let config = Config {
             stack,
             store: StoreClient::new(nobody(), Clock::system().io),
-            dns: DnsClient::new(nobody()),
+            dns: DnsClient::new(nobody(), Clock::system().io),
             dial: Arc::new(network),
             name_server: None,
             hosts: Hosts::Loopback,
