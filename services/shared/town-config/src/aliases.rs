@@ -116,3 +116,71 @@ fn reached<'a>(aliases: &BTreeMap<&Mailbox, &'a Targets>, address: &Mailbox) -> 
     }
     reached
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use std::path::Path;
+
+    fn check(text: &str) -> Result<Config, Vec<String>> {
+        let checked = Config::check(text, Path::new("data/config.toml"));
+        checked.map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    const ALIASED: &str = "[server.a]\nsmtp = 1\npop = 2\n[server.b]\nsmtp = 3\npop = 4\n\
+         [accounts.a]\n\"u@x\" = \"p\"\n\"v@x\" = \"p\"\n[accounts.b]\n\"w@y\" = \"p\"\n";
+
+    #[test]
+    fn aliases_have_one_target_or_several() {
+        let aliases = "[aliases.a]\n\"one@x\" = \"w@y\"\n\"u@x\" = [\"u@x\", \"z@far\"]\n[catch_all]\nx = \"v@x\"\n";
+        let config = check(&format!("{ALIASED}{aliases}")).unwrap();
+        let stack = config.stack("a").unwrap();
+        let targets =
+            |alias: &str| stack.aliases[&alias.parse().unwrap()].iter().map(Mailbox::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            (targets("one@x"), targets("u@x")),
+            (vec!["w@y".to_owned()], vec!["u@x".to_owned(), "z@far".to_owned()])
+        );
+        assert_eq!(stack.catch_all.keys().map(Domain::as_str).collect::<Vec<_>>(), ["x"]);
+        let other = config.stack("b").unwrap();
+        assert!(other.aliases.is_empty() && other.catch_all.is_empty());
+        assert!(!stack.has_mailboxes_of(check(ALIASED).unwrap().stack("a").unwrap()));
+    }
+
+    #[test]
+    fn aliases_that_make_no_sense_are_named() {
+        let nobody = |name: &str| {
+            format!(
+                "data/config.toml: aliases.\"a\".\"{name}\": it leads to nobody but aliases; give it an address that is none"
+            )
+        };
+        let table = [
+            ("[aliases.c]\n", vec!["data/config.toml: aliases.\"c\": no such server; the servers are: a, b".to_owned()]),
+            (
+                "[aliases.a]\n\"one@y\" = \"u@x\"\n",
+                vec!["data/config.toml: aliases.\"a\".\"one@y\": add \"y\" to server.\"a\".domains".to_owned()],
+            ),
+            (
+                "[catch_all]\nfar = \"u@x\"\n",
+                vec!["data/config.toml: catch_all.\"far\": no server has this domain; add it to the domains of one".to_owned()],
+            ),
+            ("[aliases.a]\n\"one@x\" = \"one@x\"\n", vec![nobody("one@x")]),
+            ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = [\"one@x\"]\n", vec![nobody("one@x"), nobody("two@x")]),
+            ("[aliases.a]\n\"one@x\" = [\"one@x\", \"z@far\"]\n", vec![]),
+            ("[aliases.a]\n\"u@x\" = \"u@x\"\n", vec![]),
+            ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = \"one@x\"\n[aliases.b]\n\"w@y\" = \"one@x\"\n",
+                vec![nobody("one@x"), nobody("two@x"),
+                "data/config.toml: aliases.\"b\".\"w@y\": it leads to nobody but aliases; give it an address that is none".to_owned()]),
+        ];
+        for (aliases, expected) in table {
+            assert_eq!(check(&format!("{ALIASED}{aliases}")).err().unwrap_or_default(), expected, "{aliases}");
+        }
+        for (targets, reason) in
+            [("[]", "the list is empty"), ("\"u\"", "local-part@domain"), ("7", "an address, or a list of addresses")]
+        {
+            let error = check(&format!("{ALIASED}[aliases.a]\n\"one@x\" = {targets}\n")).unwrap_err().remove(0);
+            assert!(error.starts_with("data/config.toml:13: aliases.a.\"one@x\"") && error.contains(reason), "{error}");
+        }
+    }
+}
