@@ -8,12 +8,15 @@ use town_tests::{EXMAIL, Plan, TestTown};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dialogues/smtp");
 
+/// What the dialogues speak of besides the users of the town.
+const ALIASES: &str = "[aliases.\"exmail.qq.com\"]\n\"away@mail.sustech.edu.cn\" = \"usr@gmail.com\"";
+
 async fn play(profile: &str, plan: Plan, chunk_octets: usize) {
     let dialogues = dialogue::load_directory(DIRECTORY, &["profile"]).unwrap();
     let of_profile = |dialogue: &&Dialogue| dialogue.setting("profile").unwrap_or("tutorial") == profile;
     let dialogues: Vec<_> = dialogues.iter().filter(of_profile).collect();
     assert!(!dialogues.is_empty(), "no dialogue of profile {profile}");
-    let town = TestTown::start(plan.limits("message_octets = 70000\nrecipients = 100")).await;
+    let town = TestTown::start(plan.tables(ALIASES).limits("message_octets = 70000\nrecipients = 100")).await;
     for dialogue in dialogues {
         let stream = TcpStream::connect(town.address(EXMAIL, PortKey::Smtp)).await.unwrap();
         stream.set_nodelay(true).unwrap();

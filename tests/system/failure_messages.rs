@@ -90,7 +90,7 @@ async fn what_the_zone_says_no_to_fails_at_once() {
             "554 5.4.6 mail for circle.example loops back: its exchange circle.example is this server",
         ),
         ("a@portless.example", "5.4.4", "550 5.4.4 portless.example: no exchange has a P record: nowhere.example"),
-        ("a@[127.0.0.1]", "5.1.2", "550 5.1.2 [127.0.0.1]: mail is not relayed to address literals"),
+        ("a@[192.0.2.1]", "5.1.2", "550 5.1.2 [192.0.2.1]: mail is not relayed to address literals"),
     ];
     for (recipient, status, words) in table {
         town.send(USR1, &[recipient], LOST).await;

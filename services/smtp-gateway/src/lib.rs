@@ -95,8 +95,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let store_calls = metrics.store_call_seconds.clone();
     let store = config.store.observed(move |took| store_calls.observe(took.as_secs_f64()));
     let config = Config { store, ..config };
-    let relay =
-        relay::run(relay::Context::new(&config, listeners.smtp.local_addr()?, metrics.clone()), shutdown.clone());
+    let listener = listeners.smtp.local_addr()?;
+    let relay = relay::run(relay::Context::new(&config, listener, metrics.clone()), shutdown.clone());
     let http = http::serve(
         listeners.http,
         HttpService {
@@ -117,7 +117,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     );
     let stack = config.stack.clone();
     let limits = move || ConnectionLimits::from(&stack.current().limits);
-    let policy = Policy::new(config.stack.clone(), config.store.clone(), config.trusted_networks);
+    let policy = Policy::new(config.stack.clone(), config.store.clone(), config.trusted_networks, listener.ip());
     policy.log_who_is_trusted();
     let logins = Logins::new(config.store.clone(), config.clock.io, metrics.clone());
     let submitter = Submitter::new(config.store.clone(), config.clock.io);

@@ -6,7 +6,7 @@ use internal_api::{
 };
 use ipnet::IpNet;
 use mail_proto::{
-    ForwardPath, Mailbox, ReversePath,
+    Domain, ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
 };
 use moka::sync::Cache;
@@ -29,14 +29,22 @@ pub(crate) struct Policy {
     store: StoreClient,
     /// Who may submit without authentication, whatever the configuration says.
     trusted_networks: Option<Vec<IpNet>>,
+    /// Where the gateway listens.
+    listener: IpAddr,
     /// How many octets there was room for in each.
     known: Cache<Mailbox, u64>,
 }
 
 impl Policy {
-    pub(crate) fn new(stack: LiveStack, store: StoreClient, trusted_networks: Option<Vec<IpNet>>) -> Self {
+    /// Of a gateway that listens on this address.
+    pub(crate) fn new(
+        stack: LiveStack,
+        store: StoreClient,
+        trusted_networks: Option<Vec<IpNet>>,
+        listener: IpAddr,
+    ) -> Self {
         let known = Cache::builder().max_capacity(REMEMBERED_MAILBOXES).time_to_live(REMEMBERED_FOR).build();
-        Self { stack, store, trusted_networks, known }
+        Self { stack, store, trusted_networks, listener, known }
     }
 
     /// Says who may submit without authentication, when that is more than this machine.
@@ -88,7 +96,7 @@ impl Policy {
     }
 
     /// The mailbox that is meant, or why mail to it is not taken: a message of `declared_octets`, where the
-    /// client has said how long it will be.
+    /// client has said how long it will be. The server's own name and address mean its mail domain.
     pub(crate) async fn recipient(
         &self,
         origin: Origin,
@@ -97,6 +105,9 @@ impl Policy {
     ) -> Result<Mailbox, Reply> {
         let stack = self.stack.current();
         let mailbox = match path {
+            ForwardPath::Mailbox(mailbox) if is_own_name(mailbox.domain(), &stack, self.listener) => {
+                mailbox.in_domain(stack.own_domain().clone())
+            }
             ForwardPath::Mailbox(mailbox) => mailbox,
             ForwardPath::Postmaster => Mailbox::postmaster(stack.own_domain().clone()),
         };
@@ -140,6 +151,13 @@ impl Policy {
         }
         Ok(resolved)
     }
+}
+
+/// Whether a domain is none of mail, and names this server: by its name or by its address (RFC 5321 §4.1.3).
+fn is_own_name(domain: &Domain, stack: &Stack, listener: IpAddr) -> bool {
+    let is_own_address = |address: IpAddr| address.is_loopback() || address == listener;
+    let is_named = *domain == stack.name || domain.address().is_some_and(is_own_address);
+    is_named && !stack.is_local(domain) && !stack.domains.is_empty()
 }
 
 fn not_yourself(sender: &Mailbox, identity: &Mailbox) -> Reply {

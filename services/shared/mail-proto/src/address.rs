@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -52,6 +52,15 @@ impl Domain {
     /// Whether this is an address literal (RFC 5321 §4.1.3).
     pub fn is_literal(&self) -> bool {
         self.0.starts_with('[')
+    }
+
+    /// The address in an address literal.
+    pub fn address(&self) -> Option<IpAddr> {
+        let literal = self.0.strip_prefix('[')?.strip_suffix(']')?;
+        match literal.strip_prefix("ipv6:") {
+            Some(address) => address.parse().map(IpAddr::V6).ok(),
+            None => literal.parse().map(IpAddr::V4).ok(),
+        }
     }
 }
 
@@ -190,6 +199,12 @@ impl Mailbox {
     /// What stands after the `@`.
     pub fn domain(&self) -> &Domain {
         &self.domain
+    }
+
+    /// The mailbox with the same local part in another domain.
+    #[must_use]
+    pub fn in_domain(self, domain: Domain) -> Self {
+        Self { domain, ..self }
     }
 
     /// Whether this is the reserved mailbox of its domain.

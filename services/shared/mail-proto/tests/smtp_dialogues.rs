@@ -179,8 +179,13 @@ fn is_local(domain: &Domain) -> bool {
     domain.as_str() == LOCAL_DOMAIN
 }
 
+fn is_own_name(domain: &Domain) -> bool {
+    domain.as_str() == "exmail.qq.com" || domain.address().is_some_and(|address| address.is_loopback())
+}
+
+/// `away` is an alias, of an address elsewhere.
 fn exists(mailbox: &Mailbox) -> bool {
-    matches!(mailbox.local_part().as_str(), "usr1" | "usr2" | "postmaster")
+    matches!(mailbox.local_part().as_str(), "usr1" | "usr2" | "postmaster" | "away")
 }
 
 fn mailbox_of(user: &str) -> Option<Mailbox> {
@@ -212,6 +217,9 @@ fn sender(identity: Option<&Mailbox>, path: &ReversePath) -> Result<Origin, Repl
 
 fn recipient(origin: Origin, path: ForwardPath, tutorial: bool) -> Result<Mailbox, Reply> {
     let mailbox = match path {
+        ForwardPath::Mailbox(mailbox) if is_own_name(mailbox.domain()) => {
+            mailbox.in_domain(LOCAL_DOMAIN.parse().unwrap())
+        }
         ForwardPath::Mailbox(mailbox) => mailbox,
         ForwardPath::Postmaster => Mailbox::postmaster(LOCAL_DOMAIN.parse().unwrap()),
     };

@@ -148,3 +148,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_literal_has_an_address() {
+    let table = [
+        ("[127.0.0.1]", Some("127.0.0.1")),
+        ("[IPv6:::1]", Some("::1")),
+        ("[ipv6:2001:DB8::1]", Some("2001:db8::1")),
+        ("[x400:a]", None),
+        ("127.0.0.1", None),
+        ("a.test", None),
+    ];
+    for (domain, expected) in table {
+        let address = domain.parse::<Domain>().unwrap().address().map(|address| address.to_string());
+        assert_eq!(address.as_deref(), expected, "{domain}");
+    }
+    let moved = "a@[127.0.0.1]".parse::<Mailbox>().unwrap().in_domain("b.test".parse().unwrap());
+    assert_eq!(moved.to_string(), "a@b.test");
+}
