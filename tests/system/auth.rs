@@ -5,7 +5,7 @@ use mail_proto::sasl::{ClientError, ClientExchange};
 use reqwest::Method;
 use std::fs;
 use town_config::PortKey;
-use town_tests::{EXMAIL, Plan, SmtpClient, TestTown, USR, USR1, USR2};
+use town_tests::{EXMAIL, Plan, Pop3Client, SmtpClient, TestTown, USR, USR1, USR2};
 
 /// `\0usr1@mail.sustech.edu.cn\0pass1`.
 const PLAIN: &str = "AUTH PLAIN AHVzcjFAbWFpbC5zdXN0ZWNoLmVkdS5jbgBwYXNzMQ==";
@@ -119,4 +119,24 @@ async fn logins_are_logged_without_credentials() {
         let line = format!("mailtown_smtp_logins_total{{outcome=\"{outcome}\"}} {count}");
         assert!(metrics.contains(&line), "{line}: {metrics}");
     }
+}
+
+/// For test-beds: whoever logs in, with whatever password, and whoever they then want to be.
+#[tokio::test]
+async fn a_test_bed_takes_every_login() {
+    let town = TestTown::start(Plan::default().setting("auth = \"any\"")).await;
+    let mut client = town.smtp(EXMAIL).await;
+    let hello = client.command("EHLO laptop").await.unwrap();
+    assert!(hello.ends_with("AUTH PLAIN LOGIN XOAUTH2 OAUTHBEARER"), "{hello}");
+    assert_eq!(client.command(GUESS).await.unwrap(), SUCCESS);
+    client.send("anybody@elsewhere.example", &[USR2, USR], b"Subject: any\r\n\r\n").await.unwrap();
+    assert_eq!(town.mail_of(USR, 1).await.len(), 1);
+    // `\0\xc3\xbc\0x`: a user that is no address.
+    let mut client = connect(&town).await;
+    assert_eq!(client.command("AUTH PLAIN AMO8AHg=").await.unwrap(), SUCCESS);
+    let mut maildrop = Pop3Client::connect(town.address(EXMAIL, PortKey::Pop)).await.unwrap();
+    maildrop.log_in(USR2, "whatever").await.unwrap();
+    let mut nobodys = Pop3Client::connect(town.address(EXMAIL, PortKey::Pop)).await.unwrap();
+    assert!(nobodys.log_in("nobody@mail.sustech.edu.cn", "whatever").await.is_err());
+    town.stop().await;
 }

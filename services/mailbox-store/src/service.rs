@@ -21,7 +21,7 @@ use service_kit::{
 };
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
-use town_config::{LiveStack, Profile, Stack};
+use town_config::{Auth, LiveStack, Profile, Stack};
 
 /// How long to wait when nothing could be removed.
 const SWEEP_PAUSE: Duration = Duration::from_secs(30);
@@ -104,6 +104,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         let at_start = stack.current();
         check_accounts(&at_start)?;
         let accounts = Arc::new(accounts);
+        if at_start.auth == Auth::Any {
+            facts::StoreEveryLogin {}.log();
+        }
         let known = synchronise_at_start(&accounts, &*store, at_start).await?;
         let api = Api {
             accounts: store.clone(),

@@ -11,7 +11,7 @@ use mail_proto::{
 };
 use moka::sync::Cache;
 use std::{net::IpAddr, time::Duration};
-use town_config::{LiveStack, Profile, Stack};
+use town_config::{Auth, LiveStack, Profile, Stack};
 
 /// How many mailboxes are remembered to exist, and for how long. One that is removed meanwhile is still found
 /// missing by the store, and the relay reports it; one that is added is seen at once. One with a quota is
@@ -80,7 +80,12 @@ impl Policy {
     ) -> Result<Origin, Reply> {
         let stack = self.stack.current();
         if let (Some(identity), Some(sender)) = (identity, path.mailbox()) {
-            return if sender == identity { Ok(Origin::Submission) } else { Err(not_yourself(sender, identity)) };
+            let may_be_anybody = stack.auth == Auth::Any;
+            return if sender == identity || may_be_anybody {
+                Ok(Origin::Submission)
+            } else {
+                Err(not_yourself(sender, identity))
+            };
         }
         let Some(sender) = path.mailbox().filter(|sender| stack.is_local(sender.domain())) else {
             return Ok(Origin::Delivery);

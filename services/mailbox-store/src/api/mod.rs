@@ -28,7 +28,7 @@ use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
-use town_config::{LEASE_SECONDS, LiveStack};
+use town_config::{Auth, LEASE_SECONDS, LiveStack};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -59,6 +59,11 @@ impl Api {
     /// The largest message that is taken in. The trace headers that gateways add do not count against the limit (RFC 5321 §4.4).
     fn message_octets(&self) -> u64 {
         self.stack.current().limits.message_octets.saturating_add(TRACE_OCTETS)
+    }
+
+    /// Whether no password is asked for.
+    fn takes_every_login(&self) -> bool {
+        self.stack.current().auth == Auth::Any
     }
 
     /// What a caller is told. One who asked the store of another server learns which mail domains this one has.

@@ -155,6 +155,8 @@ facts! {
         "store.quarantined" ERROR StoreQuarantined { message_id: Shown, records: Count, reason: Quoted }
         /// The accounts of the configuration were read again.
         "store.accounts_read" INFO StoreAccountsRead { accounts: Count }
+        /// Every user logs in with every password, because the configuration says so.
+        "store.every_login" WARN StoreEveryLogin {}
         /// The accounts cannot be read or written now, and stay as they were.
         "store.accounts_kept" ERROR StoreAccountsKept { error: Quoted }
         /// The store has accounts that the configuration does not name; they stay.

@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    Password, Profile, Quota, RelayLookup, Targets,
+    Auth, Password, Profile, Quota, RelayLookup, Targets,
     values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
@@ -24,6 +24,8 @@ pub(super) struct File {
     pub(super) require_auth: bool,
     #[serde(default)]
     pub(super) auth_without_tls: bool,
+    #[serde(default)]
+    pub(super) auth: Auth,
     #[serde(default)]
     pub(super) server: BTreeMap<Domain, Server>,
     #[serde(default)]

@@ -27,7 +27,7 @@ pub use port_move::PortMove;
 pub use reload::Reload;
 pub use schedule::Next;
 pub use toml_file::FileError as ConfigError;
-pub use values::{LEASE_SECONDS, Password, Profile, Quota, RelayLookup};
+pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup};
 
 use file::{File, Server};
 use ipnet::IpNet;
@@ -70,6 +70,8 @@ pub struct Stack {
     pub require_auth: bool,
     /// Whether every client may send its password without TLS.
     pub auth_without_tls: bool,
+    /// Whose logins are taken.
+    pub auth: Auth,
     /// What a client may ask for.
     pub limits: Limits,
     /// How queued mail is relayed.
@@ -297,6 +299,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         trusted_networks: file.trusted_networks.clone(),
         require_auth: server.require_auth.unwrap_or(file.require_auth),
         auth_without_tls: file.auth_without_tls,
+        auth: file.auth,
         limits: file.limits.clone(),
         relay: file.relay.clone(),
         retention: file.retention.clone(),

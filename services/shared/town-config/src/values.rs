@@ -18,6 +18,17 @@ pub enum Profile {
     Rfc,
 }
 
+/// Whose logins are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Those of the accounts, with their passwords.
+    #[default]
+    Accounts,
+    /// Every user's with every password, for test-beds. Who is logged in sends as anybody.
+    Any,
+}
+
 /// How the relay asks its pseudo-dns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
