@@ -42,6 +42,14 @@ pub fn check(address: &Mailbox, password: &Password) -> Result<(), AccountError>
     check_phc(password.expose()).map_err(|reason| AccountError { address: address.clone(), reason })
 }
 
+/// The argon2 PHC string of a password, as the configuration takes it.
+///
+/// # Errors
+/// When it cannot be computed.
+pub async fn hash(password: String) -> Result<String> {
+    Ok(Hasher::shared().keep_or_make(password, None).await?.hash)
+}
+
 /// Adds the accounts of a stack to the store and updates those that are there, without hashing anything. The store keeps
 /// accounts that the stack does not have. Aliases become those of the stack. Every domain has a postmaster (RFC 5321 §4.5.1), with whom nobody can log in
 /// unless the configuration gives a password. Returns how many other accounts the store has.

@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::{FileArgs, InternalCalls, Options, PortsFile, Town, add_domain::AddDomain, check, health, table};
+use crate::{
+    FileArgs, InternalCalls, Options, PortsFile, Town, accounts::Accounts, add_domain::AddDomain, check, health, table,
+};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
@@ -73,6 +75,9 @@ enum Command {
     Check,
     /// Add a mail domain to configuration, zone and compose file
     AddDomain(AddDomain),
+    /// Accounts: hash a password
+    #[command(subcommand)]
+    Accounts(Accounts),
     /// Ask every service of the running town whether it is ready, and exit with 0 if all are
     Healthcheck,
 }
@@ -84,6 +89,7 @@ impl Args {
             match self.command.clone() {
                 Some(Command::Check) => check::run(&self.files),
                 Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
+                Some(Command::Accounts(accounts)) => accounts.run().await,
                 Some(Command::Healthcheck) => healthy(&self).await,
                 None => telemetry::program("mailtown", run(self)).await,
             }

@@ -1,6 +1,7 @@
 //! A whole town of mail servers in one process. Each service runs the very same code as its own binary and
 //! talks to its neighbours over the same internal HTTP API.
 
+mod accounts;
 mod add_domain;
 mod args;
 mod check;
