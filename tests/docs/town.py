@@ -4,6 +4,7 @@ import contextlib
 import os
 import poplib
 import re
+import smtplib
 import socket
 import subprocess
 import time
@@ -103,8 +104,15 @@ def is_ready(url):
 
 
 def refuse_logins(town):
-    """Logs in with wrong passwords."""
+    """Logs in with wrong passwords, over SMTP and over POP3."""
     for user in REFUSED_USERS:
+        with smtplib.SMTP("127.0.0.1", town.ports["gmail.com", "smtp"], timeout=CALL_SECONDS) as client:
+            try:
+                client.login(user, "wrong")
+            except smtplib.SMTPAuthenticationError:
+                pass
+            else:
+                raise SystemExit(f"error: {user} logged in with a wrong password")
         client = poplib.POP3("127.0.0.1", town.ports["gmail.com", "pop"], timeout=CALL_SECONDS)
         client.user(user)
         try:
