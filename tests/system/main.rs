@@ -34,5 +34,6 @@ mod power;
 mod quotas;
 mod refusals;
 mod relay;
+mod starttls;
 mod storage;
 mod tutorial;

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    FileArgs, InternalCalls, Options, PortsFile, Town, accounts::Accounts, add_domain::AddDomain, check, health, table,
+    FileArgs, InternalCalls, Options, PortsFile, Town, accounts::Accounts, add_domain::AddDomain, certificates, check,
+    health, table,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -78,6 +79,8 @@ enum Command {
     /// Accounts: hash a password
     #[command(subcommand)]
     Accounts(Accounts),
+    /// Print the certificate of the town's authority, which clients trust
+    Ca,
     /// Ask every service of the running town whether it is ready, and exit with 0 if all are
     Healthcheck,
 }
@@ -90,6 +93,7 @@ impl Args {
                 Some(Command::Check) => check::run(&self.files),
                 Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
                 Some(Command::Accounts(accounts)) => accounts.run().await,
+                Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Healthcheck) => healthy(&self).await,
                 None => telemetry::program("mailtown", run(self)).await,
             }

@@ -4,6 +4,7 @@
 mod accounts;
 mod add_domain;
 mod args;
+mod certificates;
 mod check;
 mod files;
 mod health;
@@ -14,6 +15,7 @@ mod table;
 pub use args::Args;
 
 use anyhow::Context;
+use certificates::Certificates;
 use files::FileArgs;
 use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
@@ -31,6 +33,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 use town_config::{LiveConfig, LiveStack, PortKey, Reload, Stack};
+use town_tls::ServedCertificate;
 
 /// How long the services may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -126,9 +129,15 @@ impl Town {
             listening.push((stack, addresses, listeners));
         }
         let overlay = Overlay::new(options.config.moved_ports(), running);
+        let certificates = Certificates::open(&options.state, options.zone.clone(), options.clock.clone())?;
         let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
+        let all: Vec<LiveStack> = listening.iter().map(|(stack, ..)| stack.clone()).collect();
+        let renewing = certificates.clone().renew(all);
+        let until = town.foundations.shutdown.clone();
+        telemetry::spawn(async move { until.run_until_cancelled(renewing).await });
         for (stack, addresses, listeners) in listening {
-            town.start_stack(&options, &overlay, stack, listeners, &addresses)?;
+            let certificate = certificates.of(&addresses.stack)?;
+            town.start_stack(&options, &overlay, stack, listeners, (&addresses, certificate))?;
             town.stacks.push(addresses);
         }
         telemetry::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
@@ -168,7 +177,7 @@ impl Town {
         overlay: &Overlay,
         stack: LiveStack,
         listeners: StackListeners,
-        addresses: &StackAddresses,
+        (addresses, certificate): (&StackAddresses, Arc<ServedCertificate>),
     ) -> anyhow::Result<()> {
         let name = addresses.stack.name.to_string();
         let token = options.token.clone();
@@ -217,6 +226,7 @@ impl Town {
             name_server: Some(addresses.address(PortKey::Dns).to_string()),
             hosts: Hosts::Loopback,
             trusted_networks: options.trusted_networks.clone(),
+            certificate: Some(certificate),
             token,
             clock: options.clock.clone(),
         };

@@ -5,8 +5,13 @@ use clap::Parser;
 use ipnet::IpNet;
 use mail_net::TcpDial;
 use service_kit::cli::{self, ServiceArgs};
-use std::{process::ExitCode, sync::Arc};
-use town_config::PortKey;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+use town_config::{PortKey, Stack};
+use town_tls::{CertificateFiles, ServedCertificate, TlsFileError};
 
 /// Receives mail for one domain over SMTP, and relays queued mail to other servers.
 #[derive(Debug, Parser)]
@@ -27,6 +32,10 @@ pub struct Args {
     /// Where the hosts of the zone are: all on this machine, or each under its own name
     #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback", global = true)]
     hosts: Hosts,
+    /// A directory with the server's certificate NAME.pem and its key NAME.key, as `mailtown` makes it in its state; `tls`
+    /// of the configuration comes first. Without a certificate, STARTTLS is not offered
+    #[arg(long, env = "MAILTOWN_TLS", value_name = "DIR", global = true)]
+    tls: Option<PathBuf>,
     /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
     #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
     trusted_networks: Option<Vec<IpNet>>,
@@ -40,6 +49,7 @@ impl Args {
             let name_server = launch.name_server(self.dns.as_deref())?;
             let listeners =
                 Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
+            let certificate = certificate(&launch.stack.current(), self.tls.as_deref())?;
             let config = Config {
                 stack: launch.stack,
                 store,
@@ -48,10 +58,18 @@ impl Args {
                 name_server,
                 hosts: self.hosts,
                 trusted_networks: self.trusted_networks,
+                certificate,
                 token: launch.token,
                 clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)
         })
     }
+}
+
+/// The certificate that the configuration names, or else the one in this directory.
+fn certificate(stack: &Stack, directory: Option<&Path>) -> Result<Option<Arc<ServedCertificate>>, TlsFileError> {
+    let own = stack.tls.as_ref().map(|own| CertificateFiles { certificate: own.cert.clone(), key: own.key.clone() });
+    let files = own.or_else(|| Some(CertificateFiles::of_server(directory?, stack.name.as_str())));
+    files.map(|files| ServedCertificate::open(files).map(Arc::new)).transpose()
 }

@@ -4,14 +4,15 @@ use crate::{
     gateway::Gateway,
     receive::{self, Incoming},
 };
-use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits};
+use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
-    sasl::{self, Mechanisms},
+    sasl::{self, ChannelBindings, Mechanisms},
     smtp::{Framing, Received, Reply, Session, SessionConfig, Step},
 };
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
 use town_config::{Limits, Stack};
+use town_tls::Served;
 
 /// How much is read at once.
 const READ_OCTETS: usize = 16 * 1024;
@@ -45,6 +46,7 @@ async fn converse(
 ) -> Result<(), Closed> {
     let mechanisms = Box::pin(gateway.logins.mechanisms()).await;
     let session = Session::new(SessionConfig {
+        has_tls: gateway.certificate.is_some(),
         plain_text_in_clear: gateway.policy.takes_passwords_in_clear(peer.ip()),
         ..session_config(stack, mechanisms)
     });
@@ -62,14 +64,36 @@ async fn converse(
         };
         let step = dialogue.session.line(line.as_deref().map_err(|error| *error));
         match dialogue.perform(step).await {
-            Ok(None) => {}
-            Ok(Some(last)) => {
+            Ok(Next::Line) => {}
+            Ok(Next::Close(last)) => {
                 close(dialogue.stream, &last).await;
                 return Ok(());
+            }
+            Ok(Next::StartTls(certificate)) => {
+                match dialogue.stream.upgrade(Tls::Server(certificate.config)).await {
+                    Ok(stream) => dialogue.stream = stream,
+                    Err(error) => {
+                        facts::SmtpTlsFailed { peer, error }.log();
+                        return Ok(());
+                    }
+                }
+                let exporter = dialogue.stream.channel_bindings().exporter.clone();
+                dialogue.session.encrypted();
+                dialogue.session.bound(ChannelBindings { exporter, end_point: certificate.end_point });
             }
             Err(closed) => return end(dialogue.stream, closed).await,
         }
     }
+}
+
+/// What comes after a step.
+enum Next {
+    /// The client's next line.
+    Line,
+    /// The end, with this reply.
+    Close(Reply),
+    /// The handshake, with this certificate.
+    StartTls(Served),
 }
 
 /// One client's dialogue.
@@ -92,10 +116,10 @@ impl Dialogue<'_> {
         self.stream.limit_lines(if is_response { sasl::LINE_OCTETS } else { command_octets });
     }
 
-    /// Does what the session wants done; returns the last reply, if the connection is to be closed with one.
+    /// Does what the session wants done.
     ///
     /// What reads a message or checks a login is boxed: a connection that waits for a command holds no room for it.
-    async fn perform(&mut self, mut step: Step) -> Result<Option<Reply>, Closed> {
+    async fn perform(&mut self, mut step: Step) -> Result<Next, Closed> {
         let gateway = self.gateway;
         let reply = loop {
             break match step {
@@ -103,9 +127,14 @@ impl Dialogue<'_> {
                     gateway.metrics.replied(&reply);
                     reply
                 }
-                Step::Close(reply) => return Ok(Some(reply)),
-                // Never asked for as long as no certificate is configured.
-                Step::StartTls(_) => return Ok(Some(Reply::new(421, (3, 0), "TLS is not available"))),
+                Step::Close(reply) => return Ok(Next::Close(reply)),
+                Step::StartTls(reply) => match &gateway.certificate {
+                    Some(certificate) => {
+                        self.stream.push(&reply);
+                        return Ok(Next::StartTls(certificate.current()));
+                    }
+                    None => return Ok(Next::Close(Reply::new(421, (3, 0), "TLS is not available"))),
+                },
                 Step::Verify(credentials) => {
                     let identity = Box::pin(gateway.logins.verify(credentials)).await;
                     step = self.session.verified(identity);
@@ -124,7 +153,7 @@ impl Dialogue<'_> {
                     gateway.logins.failed(self.peer, failure);
                     gateway.metrics.replied(&reply);
                     if is_last {
-                        return Ok(Some(reply));
+                        return Ok(Next::Close(reply));
                     }
                     reply
                 }
@@ -155,7 +184,7 @@ impl Dialogue<'_> {
             incoming.abandon(Reply::new(451, (4, 2), "the message was broken off")).await;
         }
         self.stream.push(&reply);
-        Ok(None)
+        Ok(Next::Line)
     }
 
     /// Reads a message, or a chunk of one. Once the message is whole, waits until it is durable.

@@ -9,7 +9,9 @@ use crate::{
 use internal_api::StoreClient;
 use mail_net::Clock;
 use mail_proto::smtp::Reply;
+use std::sync::Arc;
 use town_config::LiveStack;
+use town_tls::ServedCertificate;
 
 /// What all connections of a gateway share.
 pub(crate) struct Gateway {
@@ -18,6 +20,8 @@ pub(crate) struct Gateway {
     pub(crate) submitter: Submitter,
     pub(crate) policy: Policy,
     pub(crate) logins: Logins,
+    /// Its certificate; without one, STARTTLS is not offered.
+    pub(crate) certificate: Option<Arc<ServedCertificate>>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
 }

@@ -35,6 +35,7 @@ use std::{io, sync::Arc};
 use submitter::Submitter;
 use tokio::net::TcpListener;
 use town_config::LiveStack;
+use town_tls::ServedCertificate;
 use utoipa::OpenApi;
 
 /// The reply to a connection over the limit (RFC 5321 §3.8, RFC 3463 §3.4).
@@ -57,6 +58,8 @@ pub struct Config {
     pub hosts: Hosts,
     /// Who may submit without authentication, whatever the configuration says.
     pub trusted_networks: Option<Vec<IpNet>>,
+    /// Its certificate; without one, STARTTLS is not offered.
+    pub certificate: Option<Arc<ServedCertificate>>,
     /// Guards its HTTP side.
     pub token: Option<Token>,
     /// Dates what it adds to messages, and limits its calls and connections.
@@ -125,6 +128,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         stack: config.stack,
         store: config.store,
         submitter,
+        certificate: config.certificate,
         policy,
         logins,
         metrics,

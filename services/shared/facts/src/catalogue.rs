@@ -72,6 +72,12 @@ facts! {
         /// A response cannot be encoded.
         "dns.response_failed" ERROR DnsResponseFailed { error: Quoted }
     }
+    "town_tls" {
+        /// The town's authority has issued a server's certificate.
+        "tls.certificate_issued" INFO TlsCertificateIssued { name: Quoted, file: Shown }
+        /// A changed certificate cannot be used; the one before stays in use.
+        "tls.reload_failed" ERROR TlsReloadFailed { error: Quoted }
+    }
     "smtp_gateway" {
         /// A message is durable, and its client was told 250.
         "smtp.accepted" INFO SmtpAccepted { message_id: Shown, recipients: Count, octets: Count, seconds: Seconds }
@@ -83,6 +89,8 @@ facts! {
         "smtp.login_failed" WARN SmtpLoginFailed { peer: Shown, reason: Quoted }
         /// A connection was refused, because too many are open.
         "smtp.connection_refused" INFO SmtpConnectionRefused { peer: Shown }
+        /// A client and this server have not agreed on TLS.
+        "smtp.tls_failed" INFO SmtpTlsFailed { peer: Shown, error: Quoted }
         /// These networks may send as any local user without a password.
         "smtp.networks_trusted" WARN SmtpNetworksTrusted { networks: Quoted }
         /// The store gave no usable answer.

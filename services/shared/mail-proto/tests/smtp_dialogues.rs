@@ -64,7 +64,7 @@ impl Server {
             size_limit_octets: SIZE_LIMIT_OCTETS,
             recipient_limit: 100,
             bad_command_limit: 10,
-            has_tls: false,
+            has_tls: true,
             mechanisms: Mechanism::ALL.into_iter().collect(),
             plain_text_in_clear: true,
         });

@@ -19,7 +19,7 @@ pub const LOG_FORMAT_VARIABLE: &str = "MAILTOWN_LOG_FORMAT";
 const DEFAULT_FILTER: &str = "info";
 
 /// The crates that a level without a target is for. From all others come warnings only.
-const OWN_CRATES: [&str; 10] = [
+const OWN_CRATES: [&str; 11] = [
     "internal_api",
     "mail_net",
     "mail_proto",
@@ -30,6 +30,7 @@ const OWN_CRATES: [&str; 10] = [
     "service_kit",
     "smtp_gateway",
     "town_config",
+    "town_tls",
 ];
 
 /// How lines are written.

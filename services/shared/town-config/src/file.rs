@@ -10,6 +10,7 @@ use mail_proto::{Domain, Mailbox};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -68,6 +69,18 @@ pub(super) struct Server {
     pub(super) require_auth: Option<bool>,
     /// Without it, the server's name.
     pub(super) greeting: Option<Greeting>,
+    /// Without it, the certificate that the town's authority issues.
+    pub(super) tls: Option<TlsFiles>,
+}
+
+/// `tls` of a server: its certificate. Relative paths begin at the configuration's directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate and its chain, in PEM.
+    pub cert: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// The names that the agents of a mail domain look up.
@@ -78,6 +91,14 @@ pub struct AgentHosts {
     pub smtp: String,
     /// Where to read it.
     pub pop: String,
+}
+
+impl TlsFiles {
+    /// The same files, seen from where the configuration is.
+    pub(super) fn beside(&self, config: &Path) -> Self {
+        let directory = config.parent().unwrap_or(Path::new(""));
+        Self { cert: directory.join(&self.cert), key: directory.join(&self.key) }
+    }
 }
 
 /// How many recipients fit into one request to the store, with what an exchange says about each.

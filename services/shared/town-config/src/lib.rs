@@ -20,7 +20,7 @@ pub mod watched_file;
 pub mod zone;
 
 pub use aliases::Targets;
-pub use file::{AgentHosts, Limits, Relay, Retention};
+pub use file::{AgentHosts, Limits, Relay, Retention, TlsFiles};
 pub use hosts::{Hosts, OwnHosts, canonical_host};
 pub use live::{LiveConfig, LiveStack};
 pub use port_move::PortMove;
@@ -84,6 +84,8 @@ pub struct Stack {
     pub zone_grace: std::time::Duration,
     /// Which names the agents of its mail domains look up.
     pub agents: BTreeMap<Domain, AgentHosts>,
+    /// Its own certificate, if it has one.
+    pub tls: Option<TlsFiles>,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
@@ -305,6 +307,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         retention: file.retention.clone(),
         http_hosts: http_hosts(file),
         zone_grace: file.zone_grace,
+        tls: server.tls.as_ref().map(|files| files.beside(path)),
         quota: file.quota,
         quotas: file.quotas.clone(),
         ports: server.clone(),

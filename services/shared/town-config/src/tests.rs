@@ -43,7 +43,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         (
             "[server.a]\nsmtpp = 1\n".to_owned(),
             "data/config.toml:2: server.a.smtpp: unknown field `smtpp`, expected one of `smtp`, `pop`, `store`, `dns`, \
-             `dns_http`, `smtp_http`, `pop_http`, `domains`, `require_auth`, `greeting`",
+             `dns_http`, `smtp_http`, `pop_http`, `domains`, `require_auth`, `greeting`, `tls`",
         ),
         (
             "[server.a]\nsmtp = 70000\n".to_owned(),

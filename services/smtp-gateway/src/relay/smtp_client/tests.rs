@@ -34,6 +34,7 @@ impl Fixture {
         let network = MemoryNetwork::default();
         let listener = network.listen("mx.test:25".parse().unwrap());
         let config = Config {
+            certificate: None,
             stack,
             store: StoreClient::new(nobody(), Clock::system().io),
             dns: DnsClient::new(nobody(), Clock::system().io),

@@ -1,0 +1,96 @@
+//! The certificates of a town's servers: those of the configuration, and the others by the town's own authority.
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+use mail_net::Clock;
+use pseudo_dns::ZoneSource;
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use town_config::{LiveStack, Stack, zone::Zone};
+use town_tls::{Authority, CA_FILE, CertificateFiles, ServedCertificate};
+
+/// How often the certificates are looked at, so that none expires while the town runs.
+const INTERVAL: SignedDuration = SignedDuration::from_hours(24);
+/// What clients on this machine call it.
+const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Where the authority is, below a town's state.
+pub(crate) fn directory(state: &Path) -> PathBuf {
+    state.join("tls")
+}
+
+/// Issues the certificates of a town. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificates {
+    authority: Arc<Authority>,
+    zone: ZoneSource,
+    clock: Clock,
+}
+
+impl Certificates {
+    /// For a town with this state and zone. Blocks.
+    ///
+    /// # Errors
+    /// Names the file that is in the way.
+    pub(crate) fn open(state: &Path, zone: ZoneSource, clock: Clock) -> anyhow::Result<Self> {
+        let authority = Arc::new(Authority::open(&directory(state), clock.wall.now())?);
+        Ok(Self { authority, zone, clock })
+    }
+
+    /// The certificate of a stack: its own, or one of the authority. Blocks.
+    ///
+    /// # Errors
+    /// Names the file that is in the way.
+    pub(crate) fn of(&self, stack: &Stack) -> anyhow::Result<Arc<ServedCertificate>> {
+        let files = match &stack.tls {
+            Some(own) => CertificateFiles { certificate: own.cert.clone(), key: own.key.clone() },
+            None => self.issue(stack, self.clock.wall.now())?,
+        };
+        Ok(Arc::new(ServedCertificate::open(files)?))
+    }
+
+    fn issue(&self, stack: &Stack, now: Timestamp) -> anyhow::Result<CertificateFiles> {
+        Ok(self.authority.certificate(stack.name.as_str(), names(stack, &self.zone), now)?)
+    }
+
+    /// Issues certificates anew before they expire. Runs until it is dropped.
+    pub(crate) async fn renew(self, stacks: Vec<LiveStack>) {
+        loop {
+            let next = self.clock.wall.now().saturating_add(INTERVAL).unwrap_or(Timestamp::MAX);
+            self.clock.wall.sleep_until(next).await;
+            for stack in &stacks {
+                let stack = stack.current();
+                if stack.tls.is_none()
+                    && let Err(error) = self.issue(&stack, self.clock.wall.now())
+                {
+                    facts::TlsReloadFailed { error: format!("{error:#}") }.log();
+                }
+            }
+        }
+    }
+}
+
+/// What a stack is called, beside its name: by its agents, by those who send mail to it, and on this machine.
+fn names(stack: &Stack, zone: &ZoneSource) -> Vec<String> {
+    // A zone that cannot be read is the pseudo-dns's to report.
+    let zone = match zone {
+        ZoneSource::File(path) => Zone::load(path).ok(),
+        ZoneSource::Fixed(zone) => Some(zone.clone()),
+    };
+    let agents = stack.agents.values().flat_map(|hosts| [hosts.smtp.clone(), hosts.pop.clone()]);
+    let exchanges = stack.domains.iter().filter_map(|domain| zone.as_ref()?.mail_exchanges(domain.as_str()).found());
+    let exchanges = exchanges.flatten().map(|exchange| exchange.exchange.to_string());
+    let names = agents.chain(exchanges).chain(THIS_MACHINE.map(str::to_owned));
+    names.map(|name| name.trim_end_matches('.').to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+/// Prints the authority's certificate, which clients are to trust.
+pub(crate) fn print_authority(state: &Path) -> anyhow::Result<()> {
+    let path = directory(state).join(CA_FILE);
+    let hint = || format!("{}: start the town once, which makes it; --state names its directory", path.display());
+    let pem = std::fs::read(&path).with_context(hint)?;
+    Ok(io::stdout().write_all(&pem)?)
+}

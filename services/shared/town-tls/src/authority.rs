@@ -1,0 +1,196 @@
+//! The certificate authority of a town.
+
+use crate::{CertificateFiles, TlsFileError};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The file of the authority's certificate in its directory.
+pub const CA_FILE: &str = "ca.pem";
+const CA_KEY_FILE: &str = "ca.key";
+const CA_NAME: &str = "mailtown town authority";
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// How long the authority's own certificate is valid.
+const CA_DAYS: i32 = 3650;
+/// How long a server's certificate is valid, and when it is issued anew.
+const SERVER_DAYS: i32 = 90;
+const RENEWED_AFTER_DAYS: i32 = 60;
+/// A clock that is behind takes the certificate all the same.
+const BACKDATED_DAYS: i32 = 1;
+
+/// Issues the certificates of a town's servers.
+#[derive(Debug)]
+pub struct Authority {
+    directory: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What a certificate was issued for.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Issued {
+    names: Vec<String>,
+    renewed_at: Timestamp,
+}
+
+impl Authority {
+    /// The authority whose files are in this directory. Makes a new one where there is none. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsFileError`].
+    pub fn open(directory: &Path, now: Timestamp) -> Result<Self, TlsFileError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(TlsFileError::io(directory))?;
+        let (certificate, key) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
+        let pair = match fs::read_to_string(&key) {
+            Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| {
+                let remedy = "restore it, or delete it and ca.pem: clients must then trust the new ca.pem";
+                TlsFileError::content(&key, format!("no private key in PEM ({error}); {remedy}"))
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pair = KeyPair::generate().map_err(|error| TlsFileError::content(&key, error))?;
+                write(&key, &pair.serialize_pem(), 0o600)?;
+                pair
+            }
+            Err(error) => return Err(TlsFileError::io(&key)(error)),
+        };
+        let parameters = authority_parameters(now);
+        if !certificate.exists() {
+            let signed = parameters.self_signed(&pair).map_err(|error| TlsFileError::content(&certificate, error))?;
+            write(&certificate, &signed.pem(), 0o644)?;
+        }
+        Ok(Self { directory: directory.to_owned(), issuer: Issuer::new(parameters, pair) })
+    }
+
+    /// The certificate of the server `name`, which holds for these names and addresses too. It is issued anew when they
+    /// have changed, or when two thirds of its time have passed. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsFileError`].
+    pub fn certificate(
+        &self,
+        name: &str,
+        others: impl IntoIterator<Item = String>,
+        now: Timestamp,
+    ) -> Result<CertificateFiles, TlsFileError> {
+        let files = CertificateFiles::of_server(&self.directory, name);
+        let record = self.directory.join(format!("{name}.json"));
+        let mut names = vec![name.to_owned()];
+        for other in others {
+            if !names.contains(&other) {
+                names.push(other);
+            }
+        }
+        let known = fs::read(&record).ok().and_then(|json| serde_json::from_slice::<Issued>(&json).ok());
+        let is_good = known.is_some_and(|known| known.names == names && now < known.renewed_at);
+        if is_good && files.certificate.exists() && files.key.exists() {
+            return Ok(files);
+        }
+        let failed = |error: rcgen::Error| TlsFileError::content(&files.certificate, error);
+        let pair = KeyPair::generate().map_err(failed)?;
+        let signed = server_parameters(names.clone(), now).and_then(|it| it.signed_by(&pair, &self.issuer));
+        let signed = signed.map_err(failed)?;
+        write(&files.key, &pair.serialize_pem(), 0o600)?;
+        write(&files.certificate, &signed.pem(), 0o644)?;
+        let issued = Issued { names, renewed_at: later(now, RENEWED_AFTER_DAYS) };
+        let json = serde_json::to_string(&issued).map_err(|error| TlsFileError::content(&record, error))?;
+        write(&record, &json, 0o644)?;
+        facts::TlsCertificateIssued { name, file: &files.certificate.display() }.log();
+        Ok(files)
+    }
+}
+
+fn authority_parameters(now: Timestamp) -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters.distinguished_name.push(DnType::CommonName, CA_NAME);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    limit(&mut parameters, now, CA_DAYS);
+    parameters
+}
+
+fn server_parameters(names: Vec<String>, now: Timestamp) -> Result<CertificateParams, rcgen::Error> {
+    let mut distinguished_name = DistinguishedName::new();
+    if let Some(name) = names.first() {
+        distinguished_name.push(DnType::CommonName, name.as_str());
+    }
+    let mut parameters = CertificateParams::new(names)?;
+    parameters.distinguished_name = distinguished_name;
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    limit(&mut parameters, now, SERVER_DAYS);
+    Ok(parameters)
+}
+
+/// Makes a certificate valid for some days.
+fn limit(parameters: &mut CertificateParams, now: Timestamp, days: i32) {
+    let midnight = |at: Timestamp| {
+        let date = at.to_zoned(TimeZone::UTC).date();
+        date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
+    };
+    parameters.not_before = midnight(later(now, -BACKDATED_DAYS));
+    parameters.not_after = midnight(later(now, days));
+}
+
+fn later(now: Timestamp, days: i32) -> Timestamp {
+    now.saturating_add(DAY * days).unwrap_or(now)
+}
+
+/// Writes a file so that it has its content at once or not at all.
+fn write(path: &Path, content: &str, mode: u32) -> Result<(), TlsFileError> {
+    let partial = path.with_extension("partial");
+    let written = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
+        file.write_all(content.as_bytes())?;
+        fs::rename(&partial, path)
+    };
+    written().map_err(TlsFileError::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn at(day: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + day * 24 * 60 * 60).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_stays_until_its_names_change_or_its_time_has_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tls");
+        let issue = |names: &[&str], day| {
+            let authority = Authority::open(&path, at(day)).unwrap();
+            let others = names.iter().map(|&name| name.to_owned());
+            let files = authority.certificate("mail.test", others, at(day)).unwrap();
+            (fs::read(files.certificate).unwrap(), fs::read(path.join(CA_FILE)).unwrap())
+        };
+        let (first, authority) = issue(&["localhost"], 0);
+        assert_eq!(issue(&["localhost", "mail.test"], 59), (first.clone(), authority.clone()));
+        let (renamed, same) = issue(&["localhost", "127.0.0.1"], 59);
+        assert!(renamed != first && same == authority);
+        let (renewed, same) = issue(&["localhost", "127.0.0.1"], 59 + 60);
+        assert!(renewed != renamed && same == authority);
+        for key in ["ca.key", "mail.test.key"] {
+            assert_eq!(fs::metadata(path.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("ca.key"), "nothing").unwrap();
+        let error = Authority::open(directory.path(), at(0)).unwrap_err().to_string();
+        assert!(error.contains("ca.key: no private key in PEM"), "{error}");
+    }
+}
