@@ -132,6 +132,10 @@ def metrics(town):
     return lines
 
 
+# Their keys are servers' names, and below them addresses.
+TABLES_OF_SERVERS = ("accounts", "aliases")
+
+
 def configuration_keys(directory, documented):
     """Every key that a town knows, in the form of the table: a table's own name where its keys are anybody's."""
     town = site(directory)
@@ -142,8 +146,8 @@ def configuration_keys(directory, documented):
             found.add(key)
         for table in tables:
             found |= {f"{table}.{inner}" for inner in known_keys(town, table)}
-    # Their keys are names and addresses.
-    return {key for key in found if not key.startswith("accounts.")} | {'accounts."NAME"'}
+    # A table within a table has rows for its own keys.
+    return {key for key in found if not any(row.startswith(f"{key}.") for row in documented)}
 
 
 def known_keys(town, table):
@@ -151,8 +155,8 @@ def known_keys(town, table):
     text = town.config.read_text()
     if table is None:
         text = f"{PROBE} = 1\n{text}"
-    elif table == "accounts":
-        return set()
+    elif table in TABLES_OF_SERVERS:
+        return {'"NAME"'}
     else:
         for placeholder, name in {"NAME": "gmail.com", "DOMAIN": "gmail.com", "ADDRESS": "usr@gmail.com"}.items():
             table = table.replace(f'"{placeholder}"', f'"{name}"')
