@@ -7,7 +7,12 @@ use mail_proto::Mailbox;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many entries are looked at in one statement.
-const ENTRIES: i64 = 10_000;
+pub(super) const ENTRIES: i64 = 10_000;
+
+/// Those of some messages that are queued.
+pub(super) const QUEUED_OF: &str = "SELECT DISTINCT message_id FROM queue WHERE message_id = ANY($1)";
+/// Those of some messages that are in a maildrop and not hidden there.
+pub(super) const DELIVERED_OF: &str = "SELECT DISTINCT message_id FROM maildrops WHERE message_id = ANY($1)";
 
 /// Hides these entries of a maildrop, until [`sweep`] removes them. They are in order.
 pub(super) async fn hide(tx: &mut Transaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> Result<(), Failure> {
@@ -91,6 +96,24 @@ async fn sweep_range(
 /// Whether anything is hidden.
 pub(super) async fn are_pending(tx: &Transaction<'_>) -> Result<bool, Failure> {
     Ok(tx.query_one("SELECT 1 FROM deletions LIMIT 1", &[]).await?.is_some())
+}
+
+/// Those of these messages that are queued or in a maildrop, in the same order. The others are hidden everywhere, until
+/// [`sweep`] removes them.
+///
+/// Messages, maildrops and the queue may be on different machines, so each is read by a statement of its own.
+pub(super) async fn held(tx: &Transaction<'_>, mut messages: Vec<i64>) -> Result<Vec<i64>, Failure> {
+    if !messages.is_empty() && are_pending(tx).await? {
+        let mut held = BTreeSet::new();
+        // The queue is read first, because a message may go from there to a maildrop between the two statements.
+        for select in [QUEUED_OF, DELIVERED_OF] {
+            for row in tx.query(select, &[&messages]).await? {
+                held.insert(row.try_get::<_, i64>(0)?);
+            }
+        }
+        messages.retain(|message| held.contains(message));
+    }
+    Ok(messages)
 }
 
 /// Whether any of these entries would be hidden: it comes late, into a range that is not swept yet.

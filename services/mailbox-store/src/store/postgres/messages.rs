@@ -3,6 +3,7 @@
 use super::{
     bodies::{self, PIECE_OCTETS},
     database::Transaction,
+    deletions,
     failure::Failure,
     pool::Parameters,
     values::{Digest, Moment, Natural, Parsed, decode, parameters},
@@ -76,8 +77,7 @@ pub(super) fn required(envelopes: &HashMap<i64, Decoded<Envelope>>, message: i64
 }
 
 pub(super) async fn message(tx: &mut Transaction<'_>, id: MessageId) -> Result<Decoded<Message>, Failure> {
-    let held = tx.query("SELECT id FROM held_messages WHERE id = $1", &[&key(id)]).await?;
-    let held: Vec<i64> = held.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let held = deletions::held(tx, vec![key(id)]).await?;
     let mut found = with_whereabouts(tx, &held).await?;
     found.pop().ok_or(Failure::Store(StoreError::MessageUnknown))
 }
@@ -87,10 +87,23 @@ pub(super) type Page<T> = (Vec<Decoded<T>>, Option<MessageId>);
 
 /// The messages after `after`, at most `limit`, and the id to go on from.
 pub(super) async fn page(tx: &mut Transaction<'_>, after: MessageId, limit: u32) -> Result<Page<Message>, Failure> {
-    let select = "SELECT id FROM held_messages WHERE id > $1 ORDER BY id LIMIT $2";
-    let rows = tx.query(select, &[&key(after), &(i64::from(limit) + 1)]).await?;
-    let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let mut messages = with_whereabouts(tx, &keys).await?;
+    let select = "SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT $2";
+    let wanted = limit as usize + 1;
+    let (mut held, mut last, mut rows_at_once) = (Vec::new(), key(after), wanted as i64);
+    loop {
+        let rows = tx.query(select, &[&last, &rows_at_once]).await?;
+        let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let is_end = (keys.len() as i64) < rows_at_once;
+        last = keys.last().copied().unwrap_or(last);
+        held.extend(deletions::held(tx, keys).await?);
+        if is_end || held.len() >= wanted {
+            break;
+        }
+        // Many in a row are hidden.
+        rows_at_once = deletions::ENTRIES;
+    }
+    held.truncate(wanted);
+    let mut messages = with_whereabouts(tx, &held).await?;
     let next_after = next_after(&mut messages, limit, |message| message.id);
     Ok((messages, next_after))
 }
@@ -131,12 +144,17 @@ async fn addresses(
 
 /// Where a message is, as it was received. Its body is complete.
 pub(super) async fn location(tx: &Transaction<'_>, message: MessageId) -> Result<Decoded<Location>, Failure> {
-    let message = key(message);
+    let (held, location) = try_join!(deletions::held(tx, vec![key(message)]), stored_location(tx, key(message)))?;
+    if held.is_empty() { Err(StoreError::MessageUnknown.into()) } else { Ok(location) }
+}
+
+/// As [`location`], also of a message that is hidden everywhere.
+async fn stored_location(tx: &Transaction<'_>, message: i64) -> Result<Decoded<Location>, Failure> {
     // The lengths are known without reading the pieces.
     let select = "SELECT octets, reverse_path, adds_return_path,
              (SELECT COALESCE(SUM(octet_length(bodies.octets)), 0)::bigint FROM bodies WHERE message_id = id),
              (SELECT COUNT(*) FROM bodies WHERE message_id = id), checksum
-         FROM held_messages WHERE id = $1";
+         FROM messages WHERE id = $1";
     let parameters: Parameters<'_> = &[&message];
     let (row, first_piece) = try_join!(tx.query_one(select, parameters), bodies::piece(tx, message, 0))?;
     let row = row.ok_or(StoreError::MessageUnknown)?;
@@ -203,7 +221,7 @@ pub(super) async fn delivered_location(
     match row.map(|row| row.try_get(0)).transpose()? {
         None => Err(StoreError::MessageUnknown.into()),
         Some(true) => Err(StoreError::Damaged(id).into()),
-        Some(false) => match location(tx, id).await {
+        Some(false) => match stored_location(tx, key(id)).await {
             // The maildrop still has it, so it should be there.
             Err(Failure::Store(StoreError::MessageUnknown)) => {
                 let reason = "in a maildrop, but not among the messages".to_owned();

@@ -13,25 +13,31 @@ pub(super) async fn message(
     reason: &str,
 ) -> Result<(), Failure> {
     let now_ms = tx.now_ms();
-    // Whoever deletes many entries counts them under this lock.
-    let accounts = "SELECT 1 FROM accounts WHERE address IN (SELECT address FROM maildrops WHERE message_id = $1)
-         ORDER BY address FOR UPDATE";
-    tx.query(accounts, &[&message]).await?;
-    let deliveries = "UPDATE deliveries SET quarantined_at_ms = $2
-         WHERE message_id = $1 AND quarantined_at_ms IS NULL
-         AND address IN (SELECT address FROM maildrops WHERE message_id = $1) RETURNING address, octets";
-    let deliveries = tx.query(deliveries, &[&message, &now_ms]).await?;
+    let addresses =
+        "SELECT address FROM maildrops WHERE message_id = $1 AND quarantined_at_ms IS NULL ORDER BY address";
+    let addresses = tx.query(addresses, &[&message]).await?;
+    let mut counts = BTreeMap::new();
+    for row in &addresses {
+        let address: &str = row.try_get(0)?;
+        // Whoever deletes many entries counts them under this lock. A lock is for one address, that is one machine.
+        tx.query("SELECT 1 FROM accounts WHERE address = $1 FOR UPDATE", &[&address]).await?;
+        let update = "UPDATE deliveries SET quarantined_at_ms = $3
+             WHERE address = $1 AND message_id = $2 AND quarantined_at_ms IS NULL
+             AND NOT EXISTS (SELECT 1 FROM deletions
+                 WHERE deletions.address = $1 AND first_id <= $2 AND last_id >= $2)
+             RETURNING octets";
+        if let Some(delivery) = tx.query_one(update, &[&address, &message, &now_ms]).await? {
+            counts.insert(address, (1, delivery.try_get(0)?));
+        }
+    }
     let queue = "UPDATE queue SET quarantined_at_ms = $2, lease = NULL
          WHERE message_id = $1 AND quarantined_at_ms IS NULL
          AND (lease IS NULL OR next_attempt_at_ms <= $2 OR lease = $3)";
     let entries = tx.execute(queue, &[&message, &now_ms, &new_lease]).await?;
-    let mut counts = BTreeMap::new();
-    for row in &deliveries {
-        counts.insert(row.try_get(0)?, (1, row.try_get(1)?));
-    }
+    let deliveries = counts.len() as u64;
     accounts::count_out(tx, &counts).await?;
     tx.effects.queued -= entries as i64;
-    count(tx, message, deliveries.len() as u64 + entries, reason);
+    count(tx, message, deliveries + entries, reason);
     Ok(())
 }
 

@@ -80,6 +80,7 @@ fn placed(table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{super::tests::server::Server, *};
+    use crate::store::contract::statements;
     use std::collections::BTreeSet;
 
     fn placing_statements(engine: Option<Engine>) -> Vec<String> {
@@ -113,6 +114,50 @@ mod tests {
         let rest: Vec<_> = distributed.lines().filter(is_plain).filter(|line| !line.is_empty()).collect();
         let plain = script(None);
         assert_eq!(rest, plain.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>());
+    }
+
+    /// The tables that a statement names, views resolved.
+    fn tables(sql: &str) -> BTreeSet<&str> {
+        let words: Vec<_> =
+            sql.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
+        let follows = |pair: &&[&str]| ["FROM", "JOIN", "INTO", "UPDATE", "USING"].contains(&pair[0]);
+        let named = words.windows(2).filter(follows).map(|pair| pair[1]);
+        // The view joins two tables, one of which is on every machine.
+        named.map(|table| if table == "maildrops" { "deliveries" } else { table }).collect()
+    }
+
+    /// Where the rows of a table are found together: `None` on every machine.
+    fn group(table: &str) -> Option<&str> {
+        match PLACEMENTS.iter().find(|(name, _)| *name == table) {
+            Some((_, Placement::Reference)) => None,
+            Some((name, Placement::Distributed { with, .. })) => Some(with.unwrap_or(name)),
+            None => Some("coordinator"),
+        }
+    }
+
+    /// A statement that joined tables of two groups would need rows of all machines on each machine.
+    #[test]
+    fn each_statement_is_about_tables_that_are_together() {
+        let known = ["events", "properties", "probes"];
+        let is_table = |name: &&str| known.contains(name) || PLACEMENTS.iter().any(|(table, _)| table == name);
+        let mut seen = BTreeSet::new();
+        for (file, sql) in statements("postgres") {
+            let tables: BTreeSet<_> = tables(&sql).into_iter().filter(is_table).collect();
+            let groups: BTreeSet<_> = tables.iter().filter_map(|table| group(table)).collect();
+            assert!(groups.len() <= 1, "{file}: tables of {groups:?}: {sql}");
+            seen.extend(tables.iter().map(|table| (*table).to_owned()));
+            if sql.contains("FOR UPDATE") {
+                for (table, placement) in PLACEMENTS.iter().filter(|(table, _)| tables.contains(table)) {
+                    if let Placement::Distributed { column, .. } = placement {
+                        assert!(sql.contains(&format!("{column} = $")), "{file}: locks {table} on all machines: {sql}");
+                    }
+                }
+            }
+        }
+        let all = PLACEMENTS.iter().map(|(table, _)| *table).chain(known);
+        assert_eq!(seen, all.map(str::to_owned).collect(), "every table is named by a statement");
+        let view = "SELECT 1 FROM messages WHERE EXISTS (SELECT 1 FROM maildrops)";
+        assert_eq!(tables(view).into_iter().filter_map(group).count(), 2, "a wrong one is refused");
     }
 
     /// Citus can only ensure uniqueness and references within one node. This reads the catalogs of the plain schema.

@@ -2,6 +2,7 @@
 
 use super::{
     admin_connection::AdminConnection,
+    deletions::{DELIVERED_OF, QUEUED_OF},
     open::{INCOMING, OpenError, SCHEMA_VERSION},
     url::DatabaseUrl,
 };
@@ -15,7 +16,7 @@ use crate::store::{
 use jiff::Timestamp;
 use mail_net::IoClock;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Cursor, Read},
 };
 
@@ -87,6 +88,43 @@ impl PostgresSnapshot {
         Ok(found.into_iter().collect())
     }
 
+    /// Those of these messages that are queued or in a maildrop, in the same order.
+    fn held(&self, mut keys: Vec<i64>) -> Result<Vec<i64>, OpenError> {
+        let pending = "SELECT 1 FROM deletions LIMIT 1";
+        if !self.admin_connection.query(pending, &[])?.is_empty() {
+            let mut held: HashSet<i64> = HashSet::new();
+            for select in [QUEUED_OF, DELIVERED_OF] {
+                held.extend(self.admin_connection.records(select, &[&keys], |row| row.try_get::<_, i64>(0))?);
+            }
+            keys.retain(|key| held.contains(key));
+        }
+        Ok(keys)
+    }
+
+    /// How many maildrop entries of each of these messages are hidden, where any is.
+    fn hidden(&self, keys: &[i64]) -> Result<HashMap<i64, i64>, OpenError> {
+        let select = "SELECT message_id, COUNT(*) FROM deliveries JOIN deletions
+             ON deletions.address = deliveries.address AND message_id BETWEEN first_id AND last_id
+             WHERE message_id = ANY($1) GROUP BY message_id";
+        let hidden = self.admin_connection.records(select, &[&keys], |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+        Ok(hidden.into_iter().collect())
+    }
+
+    /// How many messages are hidden everywhere.
+    fn count_unheld(&self) -> Result<u64, OpenError> {
+        let select = "SELECT DISTINCT message_id FROM deliveries JOIN deletions
+             ON deletions.address = deliveries.address AND message_id BETWEEN first_id AND last_id
+             WHERE message_id > $1 ORDER BY message_id LIMIT $2";
+        let (mut unheld, mut last) = (0, i64::MIN);
+        loop {
+            let keys = self.admin_connection.records(select, &[&last, &RECORDS], |row| row.try_get(0))?;
+            let Some(greatest) = keys.last().copied() else { return Ok(unheld) };
+            let hidden = keys.len();
+            unheld += (hidden - self.held(keys)?.len()) as u64;
+            last = greatest;
+        }
+    }
+
     fn count(&self, select: &'static str) -> Result<u64, OpenError> {
         let counts = self.admin_connection.records(select, &[], |row| row.try_get::<_, i64>(0))?;
         Ok(counts.iter().sum::<i64>().unsigned_abs())
@@ -97,7 +135,7 @@ impl Snapshot for PostgresSnapshot {
     fn counts(&mut self) -> Result<Counts> {
         Ok(Counts {
             accounts: self.count("SELECT COUNT(*) FROM accounts")?,
-            messages: self.count("SELECT COUNT(*) FROM held_messages")?,
+            messages: self.count("SELECT COUNT(*) FROM messages")?.saturating_sub(self.count_unheld()?),
             submissions: self.count("SELECT COUNT(*) FROM submissions")?,
             deliveries: self.count("SELECT COUNT(*) FROM maildrops")?,
             queue: self.count("SELECT COUNT(*) FROM queue")?,
@@ -133,8 +171,17 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn message_keys(&mut self, after: Option<&i64>) -> Result<Vec<i64>> {
-        let select = "SELECT id FROM held_messages WHERE id > $1 ORDER BY id LIMIT $2";
-        Ok(self.admin_connection.records(select, &[after.unwrap_or(&i64::MIN), &MESSAGES], |row| row.try_get(0))?)
+        let select = "SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT $2";
+        let mut last = after.copied().unwrap_or(i64::MIN);
+        loop {
+            let keys = self.admin_connection.records(select, &[&last, &MESSAGES], |row| row.try_get(0))?;
+            let Some(greatest) = keys.last().copied() else { return Ok(keys) };
+            let held = self.held(keys)?;
+            if !held.is_empty() {
+                return Ok(held);
+            }
+            last = greatest;
+        }
     }
 
     fn messages(&mut self, keys: &[i64]) -> Result<Vec<MessageRecord>> {
@@ -153,10 +200,13 @@ impl Snapshot for PostgresSnapshot {
             self.bodies.entry(message).or_default().first_piece = Some(piece);
         }
         let parameters = self.parameters(keys)?;
+        let hidden = self.hidden(keys)?;
+        let keys = self.held(keys.to_vec())?;
         let select = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders
-             FROM held_messages WHERE id = ANY($1) ORDER BY id";
+             FROM messages WHERE id = ANY($1) ORDER BY id";
         Ok(self.admin_connection.records(select, &[&keys], |row| {
             let key = row.try_get(0)?;
+            let holders: i64 = row.try_get(6)?;
             Ok(MessageRecord {
                 key,
                 reverse_path: row.try_get(1)?,
@@ -164,7 +214,7 @@ impl Snapshot for PostgresSnapshot {
                 received_at_ms: row.try_get(3)?,
                 adds_return_path: row.try_get(4)?,
                 checksum: Some(row.try_get(5)?),
-                holders: row.try_get(6)?,
+                holders: holders - hidden.get(&key).copied().unwrap_or_default(),
                 parameters: parameters.get(&key).cloned().unwrap_or_default(),
             })
         })?)

@@ -44,3 +44,6 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_by_message ON events (message_id);
 CREATE INDEX IF NOT EXISTS events_of_many ON events (last_message_id) WHERE last_message_id IS NOT NULL;
+
+-- It joined tables that are distributed by different columns. Separate statements read them now.
+DROP VIEW IF EXISTS held_messages;
