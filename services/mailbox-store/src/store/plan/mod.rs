@@ -4,11 +4,13 @@
 //! expansion   which recipients a submission has once its aliases are expanded
 //! placement   which recipients of a submission get it here, and which wait in the queue
 //! outcome     what becomes of a queue entry when its attempt has ended
+//! claim       what a claim says of a message
 //! local       what becomes of queued mail for mailboxes here
 //! holders     when a message may go
 //! moments     when leases end, and what is old
 //! ```
 
+pub(super) mod claim;
 pub(super) mod expansion;
 pub(super) mod holders;
 pub(super) mod local;

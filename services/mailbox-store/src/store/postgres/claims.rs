@@ -14,8 +14,9 @@ use crate::store::{
     ClaimOutcome, LocalMail, StoreError,
     events::{self, Settled},
     plan::{
+        claim::Queued,
         local::{Plan, Waiting},
-        moments::{age_seconds, later_ms},
+        moments::later_ms,
         outcome::{Decision, QueueChange, decide},
     },
     records::{id, key},
@@ -182,19 +183,8 @@ async fn take(tx: &mut Transaction<'_>, lease: &Lease<'_>, limit: u32) -> Result
                 let recipients = recipients(tx, lease, message, taken).await?;
                 if !recipients.is_empty() {
                     let messages::Envelope { reverse_path, octets, received_at, parameters, .. } = envelope;
-                    let id = id(message);
-                    let queued_at = received_at;
-                    let age_seconds = Some(age_seconds(tx.now(), queued_at));
-                    claimed.push(ClaimedMessage {
-                        id,
-                        reverse_path,
-                        octets,
-                        queued_at,
-                        age_seconds,
-                        parameters,
-                        recipients,
-                        inline: false,
-                    });
+                    let queued = Queued { id: id(message), reverse_path, octets, received_at, parameters };
+                    claimed.push(queued.claimed(recipients, tx.now()));
                 }
                 continue;
             }

@@ -12,8 +12,9 @@ use crate::store::{
     ClaimOutcome, LocalMail, Result, StoreError,
     events::{self, Settled},
     plan::{
+        claim::Queued,
         local::{Plan, Waiting},
-        moments::{age_seconds, later_ms},
+        moments::later_ms,
         outcome::{Decision, QueueChange, decide},
     },
 };
@@ -204,21 +205,10 @@ fn envelope(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64) -> R
     let now = tx.now();
     let found = statement.query_row([message], |row| {
         decode(row, |row| {
-            let (Parsed(reverse_path), Natural(octets), Moment(queued_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            let (id, recipients) = (id(row.get(0)?), Vec::new());
-            let age_seconds = Some(age_seconds(now, queued_at));
-            let (_, parameters) = parameters(row, 6)?;
-            let claimed = ClaimedMessage {
-                id,
-                reverse_path,
-                octets,
-                queued_at,
-                age_seconds,
-                parameters,
-                recipients,
-                inline: false,
-            };
-            Ok((claimed, row.get::<_, Option<String>>(4)?, row.get::<_, bool>(5)?))
+            let (Parsed(reverse_path), Natural(octets), Moment(received_at)) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            let (id, (_, parameters)) = (id(row.get(0)?), parameters(row, 6)?);
+            let queued = Queued { id, reverse_path, octets, received_at, parameters };
+            Ok((queued.claimed(Vec::new(), now), row.get::<_, Option<String>>(4)?, row.get::<_, bool>(5)?))
         })
     });
     let reason = match found.optional()? {
