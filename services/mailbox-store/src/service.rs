@@ -6,7 +6,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        EventRetention, Lifecycle, Queue, Store, StoreError,
+        EventRetention, Lifecycle, LocalMail, Queue, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -251,15 +251,16 @@ async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, wall: WallClock, 
     while shutdown.run_until_cancelled(wall.sleep_until(due_at)).await.is_some() {
         due_at = wall.now() + MAINTENANCE_INTERVAL;
         let maintained = async {
-            let retention = stack.current().retention.clone();
+            let stack = stack.current();
+            let retention = stack.retention.clone();
             if let Some(age) = retention.messages {
                 store.expire(age).await?;
             }
             store.prune_events(EventRetention { age: retention.events, records: EVENT_RECORDS }).await?;
-            store.maintain().await
+            store.maintain(LocalMail::of(&stack)).await
         };
         if let Err(error) = maintained.await {
-            facts::StoreMaintenanceFailed { task: "forget and expire", error }.log();
+            facts::StoreMaintenanceFailed { task: "forget, expire and deliver", error }.log();
         }
     }
 }

@@ -152,7 +152,7 @@ pub struct StoredMessage {
 /// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
 ///   maildrop entry or queue entry that refers to it.
 /// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
-///   reply that says so, and delivered by [`Queue::claim`] once there is room.
+///   reply that says so, and delivered by [`Queue::claim`] or [`Lifecycle::maintain`] once there is room.
 /// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
 /// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
 ///   the rest from being listed, claimed or read.
@@ -312,8 +312,9 @@ pub trait Lifecycle: Send + Sync {
     /// Removes the events that need not be kept, some at a time.
     async fn prune_events(&self, retention: EventRetention) -> Result<()>;
 
-    /// Forgets what is past remembering. To be called every now and then.
-    async fn maintain(&self) -> Result<()>;
+    /// Forgets what is past remembering, and delivers due mail for the domains of `local` as [`Queue::claim`] does. What
+    /// a gateway must report stays in the queue. To be called every now and then.
+    async fn maintain(&self, local: LocalMail) -> Result<()>;
 
     /// Finishes what is being written, and lets go of the storage. Calls fail from then on.
     async fn close(&self);

@@ -200,7 +200,7 @@ pub(crate) async fn what_changes_nothing_tells_nothing(fixture: Fixture) {
     fixture.store.expire(HOUR).await.unwrap();
     fixture.store.renew_claim(&claim.lease, MINUTE).await.unwrap();
     fixture.store.probe().await.unwrap();
-    fixture.store.maintain().await.unwrap();
+    fixture.store.maintain(nowhere()).await.unwrap();
     assert_eq!(follower.lines(&fixture).await, Vec::<String>::new());
 }
 

@@ -118,6 +118,46 @@ pub(crate) async fn local_mail_is_delivered_once_there_is_room(fixture: Fixture)
     assert_eq!(reasons().await, [never]);
 }
 
+/// Without any gateway, maintenance delivers what waits for room. What only a gateway can report stays in the queue.
+pub(crate) async fn maintenance_delivers_local_mail(fixture: Fixture) {
+    let relay = Relay { retry: vec![MINUTE], ..Relay::default() };
+    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay };
+    let maintain = async || fixture.store.maintain(local.clone()).await.unwrap();
+    let quota = vec![limited("a@local.test", Some(1), None), account("b@local.test")];
+    fixture.store.put_accounts(quota).await.unwrap();
+    let first = fixture.send("1", &["a@local.test"]).await;
+    let second = fixture.send("2", &["a@local.test", "nobody@local.test", "x@far.test"]).await;
+
+    maintain().await;
+    let waiting = ["a@local.test 1 false", "nobody@local.test 0 false", "x@far.test 0 false"];
+    assert_eq!(fixture.queued().await, waiting);
+    let full = "452 4.2.2 <a@local.test>: mailbox full, try again later";
+    assert_eq!(fixture.store.queue(None, 9).await.unwrap().entries[0].last_reply, full);
+    fixture.delete("a@local.test", &[first]).await;
+    maintain().await;
+    assert_eq!(fixture.queued().await, waiting, "not due yet");
+    fixture.clock.advance(MINUTE);
+    maintain().await;
+    assert_eq!(fixture.listed("a@local.test").await, [second]);
+    assert_eq!(fixture.queued().await, waiting[1..]);
+
+    // A gateway gets the rest after a second at most.
+    fixture.clock.advance(SECOND);
+    let mut domains = [fixture.claim().await.unwrap().domain, fixture.claim().await.unwrap().domain];
+    domains.sort();
+    assert_eq!(domains.map(|domain| domain.to_string()), ["far.test", "local.test"]);
+    assert_eq!(fixture.queued().await, ["nobody@local.test 1 true", "x@far.test 1 true"]);
+
+    // No single change looks at a long queue.
+    fixture.store.put_accounts(vec![limited("b@local.test", Some(0), None)]).await.unwrap();
+    for n in 0..=100 {
+        fixture.send(&format!("many {n}"), &["b@local.test"]).await;
+    }
+    fixture.store.put_accounts(vec![account("b@local.test")]).await.unwrap();
+    maintain().await;
+    assert_eq!(fixture.listed("b@local.test").await.len(), 101);
+}
+
 /// Maildrops lose what is old. The queue does not, and neither do others who have the message.
 pub(crate) async fn old_mail_expires(fixture: Fixture) {
     let old = fixture.send("old", &["a@local.test"]).await;

@@ -115,7 +115,7 @@ pub(crate) async fn a_repeated_submission_stores_nothing(fixture: Fixture) {
     fixture.store.settle(&claim.lease, finished(first, &["x@far.test"]), body(b"")).await.unwrap();
     assert_eq!(fixture.raw(first).await, Err(StoreError::MessageUnknown));
     fixture.clock.advance(23 * HOUR);
-    fixture.store.maintain().await.unwrap();
+    fixture.store.maintain(nowhere()).await.unwrap();
     assert_eq!(fixture.submit("t", &["a@local.test"], b"again\r\n").await, Ok(repeat));
     assert_eq!(fixture.listed("a@local.test").await, []);
 }
@@ -126,7 +126,7 @@ pub(crate) async fn ids_grow_and_are_never_reused(fixture: Fixture) {
     for (n, step) in [Duration::ZERO, SECOND, Duration::ZERO, 30 * HOUR].into_iter().enumerate() {
         fixture.delete("a@local.test", &[last]).await;
         fixture.clock.advance(step);
-        fixture.store.maintain().await.unwrap();
+        fixture.store.maintain(nowhere()).await.unwrap();
         let id = fixture.send(&format!("n{n}"), &["a@local.test"]).await;
         assert!(id > last, "{id} {last}");
         last = id;
@@ -136,7 +136,7 @@ pub(crate) async fn ids_grow_and_are_never_reused(fixture: Fixture) {
     assert!(id > last, "{id} {last}");
     // Two days have passed since; now it is a new one.
     fixture.clock.advance(60 * HOUR);
-    fixture.store.maintain().await.unwrap();
+    fixture.store.maintain(nowhere()).await.unwrap();
     assert!(!fixture.submit("0", &["a@local.test"], b"\r\n").await.unwrap().repeated);
 }
 

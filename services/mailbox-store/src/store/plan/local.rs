@@ -8,6 +8,9 @@ use mail_proto::{Domain, Mailbox};
 use std::time::Duration;
 use town_config::{Next, Relay, Stack};
 
+/// How many messages [`Lifecycle::maintain`](crate::store::Lifecycle::maintain) looks at in one change.
+pub(in crate::store) const WAITING_MESSAGES: u32 = 100;
+
 /// The mail domains of a stack, and when mail for them is tried again.
 #[derive(Debug, Clone)]
 pub struct LocalMail {
@@ -38,6 +41,11 @@ pub(in crate::store) enum Plan {
     Settle(Outcome),
     /// Its sender is told that it failed, in these words.
     Report(String),
+}
+
+/// What becomes of a recipient that only a gateway can report, when no gateway asked: it is due again after a second.
+pub(in crate::store) fn left_to_gateway() -> Outcome {
+    Outcome::Deferred { retry_after_seconds: 1, reply: String::new(), untried: true }
 }
 
 impl<'a> Waiting<'a> {

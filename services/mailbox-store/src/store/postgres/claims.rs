@@ -15,7 +15,7 @@ use crate::store::{
     events::{self, Settled},
     plan::{
         claim::Queued,
-        local::{Plan, Waiting},
+        local::{Plan, WAITING_MESSAGES, Waiting, left_to_gateway},
         moments::later_ms,
         outcome::{Decision, QueueChange, decide},
     },
@@ -121,6 +121,28 @@ pub(super) async fn claim(
             _ => passed.push(domain),
         }
     }
+}
+
+/// Settles due messages of this local domain as [`claim`] does; returns whether there may be more.
+pub(super) async fn deliver_waiting(
+    tx: &mut Transaction<'_>,
+    domain: &str,
+    local: &LocalMail,
+) -> Result<bool, Failure> {
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let (floor_ms, now_ms) = (tx.due_floor_ms(), tx.now_ms());
+    // The lease does not outlive the change.
+    let lease = Lease { name: &name, domain, floor_ms, now_ms, ends_at_ms: now_ms };
+    let messages = take(tx, &lease, WAITING_MESSAGES).await?;
+    let is_full = messages.len() == WAITING_MESSAGES as usize;
+    for mut message in messages {
+        settle_local(tx, &name, local, &mut message).await?;
+        for ClaimedRecipient { mailbox: recipient, .. } in message.recipients {
+            let outcome = RecipientOutcome { recipient, outcome: left_to_gateway() };
+            settle_recipient(tx, &name, key(message.id), &outcome).await?;
+        }
+    }
+    Ok(is_full)
 }
 
 /// Settles those recipients of a claimed message that the store itself sees to. The others remain, with the reason.

@@ -319,8 +319,16 @@ impl Lifecycle for PostgresStore {
         Ok(())
     }
 
-    async fn maintain(&self) -> Result<()> {
+    async fn maintain(&self, local: LocalMail) -> Result<()> {
         while self.database.write(&(), |tx, ()| maintenance::forget(tx).boxed()).await? {}
+        for domain in &local.domains {
+            let waiting = (domain.as_str(), &local);
+            while self
+                .database
+                .write(&waiting, |tx, (domain, local)| claims::deliver_waiting(tx, domain, local).boxed())
+                .await?
+            {}
+        }
         // Others have been at it, too.
         let length = self.database.read(&(), |tx, ()| queue::length(tx).boxed()).await?;
         self.database.metrics().queue_entries.set(length);

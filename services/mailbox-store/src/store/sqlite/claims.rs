@@ -13,7 +13,7 @@ use crate::store::{
     events::{self, Settled},
     plan::{
         claim::Queued,
-        local::{Plan, Waiting},
+        local::{Plan, WAITING_MESSAGES, Waiting, left_to_gateway},
         moments::later_ms,
         outcome::{Decision, QueueChange, decide},
     },
@@ -85,6 +85,24 @@ pub(super) fn claim(
             return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
         }
     }
+}
+
+/// Settles due messages of this local domain as [`claim`] does; returns whether there may be more.
+pub(super) fn deliver_waiting(tx: &mut WriteTransaction<'_>, domain: &Domain, local: &LocalMail) -> Result<bool> {
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let now_ms = tx.now().as_millisecond();
+    // The lease does not outlive the change.
+    let lease = Lease { name: &name, domain: &RawText::from(domain.as_str()), now_ms, ends_at_ms: now_ms };
+    let due = due_messages(tx, &lease, WAITING_MESSAGES)?;
+    for message in &due {
+        let Some(mut claimed) = claim_message(tx, &lease, *message)? else { continue };
+        settle_local(tx, &name, local, &mut claimed)?;
+        for ClaimedRecipient { mailbox: recipient, .. } in claimed.recipients {
+            let outcome = RecipientOutcome { recipient, outcome: left_to_gateway() };
+            settle_recipient(tx, &name, claimed.id, &outcome)?;
+        }
+    }
+    Ok(due.len() == WAITING_MESSAGES as usize)
 }
 
 /// The domain that has been due the longest, or will be due first, except those in `except`.

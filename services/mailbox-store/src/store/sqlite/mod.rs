@@ -304,8 +304,15 @@ impl Lifecycle for SqliteStore {
         Ok(())
     }
 
-    async fn maintain(&self) -> Result<()> {
+    async fn maintain(&self, local: LocalMail) -> Result<()> {
         while self.writer.write(maintenance::forget).await? {}
+        for domain in local.domains.clone() {
+            let delivery = (domain, local.clone());
+            while {
+                let (domain, local) = delivery.clone();
+                self.writer.write(move |tx| claims::deliver_waiting(tx, &domain, &local)).await?
+            } {}
+        }
         Ok(())
     }
 
