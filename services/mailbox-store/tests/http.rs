@@ -286,6 +286,8 @@ async fn claimed_messages_come_along_while_there_is_room() {
         for (id, mail) in sent.iter().zip(mails).take(expected) {
             assert_eq!(bodies[id], mail);
         }
+        // The lease ends.
+        server.time.advance(Duration::from_secs(1));
     }
 }
 

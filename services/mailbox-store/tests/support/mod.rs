@@ -6,7 +6,7 @@
 pub(crate) mod admin;
 
 use internal_api::{Endpoint, InProcess, Problem, ProblemKind, StoreClient, Submission};
-use mail_net::Clock;
+use mail_net::{Clock, ManualClock};
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Listeners, ServiceError, run};
 use reqwest::{Method, StatusCode};
@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) client: StoreClient,
     pub(crate) data: TempDir,
+    /// Its wall time, which stands still until the test moves it.
+    pub(crate) time: ManualClock,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), ServiceError>>,
 }
@@ -46,12 +48,14 @@ impl Server {
     }
 
     async fn run(config: Config, data: TempDir) -> Self {
+        let time = ManualClock::starting_at(config.clock.wall.now());
+        let config = Config { clock: time.clock(), ..config };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run(config, Listeners { http: listener }, shutdown.clone()));
         let client = StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap(), Clock::system().io);
-        Self { url, client, data, shutdown, running }
+        Self { url, client, data, time, shutdown, running }
     }
 
     /// Stops it as SIGTERM does; returns its directory.
