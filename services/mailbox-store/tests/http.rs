@@ -82,9 +82,7 @@ async fn an_address_is_asked_for_in_both_ways() {
         assert_eq!(server.client.mailbox(&mailbox(unknown)).await.unwrap(), None, "{unknown}");
         assert_eq!(server.client.resolve(&mailbox(unknown)).await.unwrap(), Resolved::Unknown, "{unknown}");
     }
-    // What is no address means nothing either.
-    let nothing: Resolved = server.get("/v1/addresses/nobody").await.json().await.unwrap();
-    assert_eq!(nothing, Resolved::Unknown);
+    assert_eq!(problem(server.get("/v1/addresses/nobody").await).await, ProblemKind::MailboxUnknown);
     assert_eq!(problem(server.get("/v1/addresses").await).await, ProblemKind::NotFound);
 }
 

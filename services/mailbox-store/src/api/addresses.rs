@@ -1,9 +1,11 @@
 //! What addresses mean, for the gateways' checks.
 
-use super::{Api, extract::Path};
+use super::{
+    Api,
+    extract::{Path, mailbox},
+};
 use axum::{Json, extract::State};
 use internal_api::{Problem, Resolved, text};
-use mail_proto::Mailbox;
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -12,16 +14,18 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(resolve))
 }
 
-/// What mail for this address would do here. An address that means nothing is no error, nor is a text that is no address.
+/// What mail for this address would do here. An address that means nothing is no error.
 #[utoipa::path(
     get, path = "/v1/addresses/{address}", operation_id = "resolve_address", tag = "addresses",
     params(("address" = text::Mailbox, Path)),
-    responses((status = 200, description = "What it means", body = Resolved)),
+    responses(
+        (status = 200, description = "What it means", body = Resolved),
+        (status = 404, description = "It is no address"),
+    ),
 )]
 pub(super) async fn resolve(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
 ) -> Result<Json<Resolved>, Problem> {
-    let Ok(address) = address.parse::<Mailbox>() else { return Ok(Json(Resolved::Unknown)) };
-    Ok(Json(api.accounts.resolve(&address).await?))
+    Ok(Json(api.accounts.resolve(&mailbox(&address)?).await?))
 }
