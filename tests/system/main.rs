@@ -7,6 +7,7 @@ mod added_domain;
 mod aliases;
 mod auth;
 mod campaign;
+mod chunks;
 mod claims;
 mod cli;
 mod deletions;

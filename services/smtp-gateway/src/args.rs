@@ -32,7 +32,7 @@ pub struct Args {
     /// Where the hosts of the zone are: all on this machine, or each under its own name
     #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback", global = true)]
     hosts: Hosts,
-    /// A directory with the server's certificate NAME.pem and its key NAME.key, as `mailtown` makes it in its state; `tls`
+    /// A directory with the server's certificate NAME.pem and its key NAME.key, as `mailtown` makes it in `tls/servers` of its state; `tls`
     /// of the configuration comes first. Without a certificate, STARTTLS is not offered
     #[arg(long, env = "MAILTOWN_TLS", value_name = "DIR", global = true)]
     tls: Option<PathBuf>,

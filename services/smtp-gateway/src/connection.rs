@@ -70,12 +70,14 @@ async fn converse(
                 return Ok(());
             }
             Ok(Next::StartTls(certificate)) => {
-                match dialogue.stream.upgrade(Tls::Server(certificate.config)).await {
-                    Ok(stream) => dialogue.stream = stream,
-                    Err(error) => {
+                let handshake = dialogue.stream.upgrade(Tls::Server(certificate.config));
+                match shutdown.run_until_cancelled(handshake).await {
+                    Some(Ok(stream)) => dialogue.stream = stream,
+                    Some(Err(error)) => {
                         facts::SmtpTlsFailed { peer, error }.log();
                         return Ok(());
                     }
+                    None => return Ok(()),
                 }
                 let exporter = dialogue.stream.channel_bindings().exporter.clone();
                 dialogue.session.encrypted();
@@ -130,6 +132,8 @@ impl Dialogue<'_> {
                 Step::Close(reply) => return Ok(Next::Close(reply)),
                 Step::StartTls(reply) => match &gateway.certificate {
                     Some(certificate) => {
+                        // The session begins anew, and what came of a message is dropped.
+                        self.incoming = None;
                         self.stream.push(&reply);
                         return Ok(Next::StartTls(certificate.current()));
                     }

@@ -148,10 +148,18 @@ struct Sink {
 enum SinkState {
     /// All of it so far.
     Inline(Vec<u8>),
-    /// It is being sent to the store.
-    Streaming(mpsc::Sender<Result<Bytes, Abandoned>>, JoinHandle<Result<Accepted, ApiError>>),
+    /// It is being sent to the store. Only [`Piece::End`] says that it is whole: whatever else ends the sender, a closed
+    /// connection or a bug, breaks the request off, and nothing is stored.
+    Streaming(mpsc::Sender<Piece>, JoinHandle<Result<Accepted, ApiError>>),
     /// Nobody wants it any more.
     Refused(Reply),
+}
+
+/// A part of a message on its way to the store.
+enum Piece {
+    Octets(Bytes),
+    /// The message is whole.
+    End,
 }
 
 /// Breaks the request to the store off, so that it stores nothing.
@@ -189,7 +197,8 @@ impl Sink {
             }
             SinkState::Streaming(sender, _) => {
                 // A closed channel means that the store has answered already; `finish` will tell what.
-                if self.io.timeout(WRITE_TIMEOUT, sender.send(Ok(std::mem::take(piece).into()))).await.is_err() {
+                let octets = Piece::Octets(std::mem::take(piece).into());
+                if self.io.timeout(WRITE_TIMEOUT, sender.send(octets)).await.is_err() {
                     self.abandon(out_of_time()).await;
                 }
             }
@@ -200,11 +209,17 @@ impl Sink {
 
     async fn stream(&mut self, first: Bytes) {
         let (sender, receiver) = mpsc::channel(1);
-        let pieces =
-            stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
+        let pieces = stream::unfold(Some(receiver), |receiver| async {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(Piece::Octets(octets)) => Some((Ok(octets), Some(receiver))),
+                Some(Piece::End) => None,
+                None => Some((Err(Abandoned), None)),
+            }
+        });
         let (store, submission) = (self.store.clone(), self.submission.clone());
         let upload = telemetry::spawn(async move { store.submit_stream(&submission, pieces).await });
-        let _ = sender.send(Ok(first)).await;
+        let _ = sender.send(Piece::Octets(first)).await;
         self.state = SinkState::Streaming(sender, upload);
     }
 
@@ -213,11 +228,9 @@ impl Sink {
         if matches!(self.state, SinkState::Refused(_)) {
             return;
         }
-        if let SinkState::Streaming(sender, upload) = std::mem::replace(&mut self.state, SinkState::Refused(reply)) {
-            // Where the store reads nothing, the request has to be cut.
-            if sender.try_send(Err(Abandoned)).is_err() {
-                upload.abort();
-            }
+        if let SinkState::Streaming(_, upload) = std::mem::replace(&mut self.state, SinkState::Refused(reply)) {
+            // Also where the store reads nothing.
+            upload.abort();
         }
     }
 
@@ -227,6 +240,8 @@ impl Sink {
             SinkState::Refused(reply) => Err(reply),
             SinkState::Inline(message) => self.submitter.submit(self.submission, with_head(&self.head, message)).await,
             SinkState::Streaming(sender, upload) => {
+                // A closed channel means that the store has answered already. One that is full for so long breaks off.
+                let _ = self.io.timeout(WRITE_TIMEOUT, sender.send(Piece::End)).await;
                 drop(sender);
                 await_commit(&self.store, &self.submission.transaction, upload, self.io).await
             }

@@ -24,6 +24,9 @@ pub enum ApiError {
     /// The service could not be reached, hung, or answered something that is no answer.
     #[error("{}", chain(.0))]
     Unavailable(#[from] reqwest::Error),
+    /// A service of this process has failed over the call, which is a bug.
+    #[error("the service failed over the call")]
+    Panicked,
     /// A service of this process has not answered within this time.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
@@ -34,7 +37,7 @@ impl ApiError {
     pub fn kind(&self) -> Option<ProblemKind> {
         match self {
             Self::Problem(problem) => Some(problem.kind),
-            Self::Unavailable(_) | Self::Late(_) => None,
+            Self::Unavailable(_) | Self::Late(_) | Self::Panicked => None,
         }
     }
 

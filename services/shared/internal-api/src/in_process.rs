@@ -1,6 +1,6 @@
 //! Calls to a service of the same process, without a connection: the same requests, checks and answers.
 
-use crate::{ApiError, ProblemKind};
+use crate::ApiError;
 use axum::{
     Router,
     body::Body,
@@ -67,14 +67,27 @@ impl Serving {
         if let Ok(host) = HeaderValue::from_str(&host) {
             request.headers_mut().insert(header::HOST, host);
         }
+        let router = &mut self.router;
+        let answering = async {
+            let Ok(response) = router.call(request).await;
+            if limit.is_none() {
+                return Ok(response.map(|body| reqwest::Body::wrap_stream(body.into_data_stream())));
+            }
+            // The limit is for all of the answer, which is small.
+            let (head, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await;
+            body.map(|octets| http::Response::from_parts(head, octets.into()))
+        };
         // Over a connection, a handler that panics breaks the connection and nothing else.
-        let answering = AssertUnwindSafe(self.router.call(request)).catch_unwind().instrument(self.span);
+        let answering = AssertUnwindSafe(answering).catch_unwind().instrument(self.span);
         let answered = match limit {
             Some(limit) => io.timeout(limit, answering).await.map_err(|_| ApiError::Late(limit))?,
             None => answering.await,
         };
-        let Ok(Ok(response)) = answered else { return Err(ApiError::Problem(ProblemKind::Internal.into())) };
-        Ok(response.map(|body| reqwest::Body::wrap_stream(body.into_data_stream())).into())
+        match answered {
+            Ok(Ok(response)) => Ok(response.into()),
+            Ok(Err(_)) | Err(_) => Err(ApiError::Panicked),
+        }
     }
 }
 
@@ -94,7 +107,7 @@ impl fmt::Debug for InProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Endpoint;
+    use crate::{Endpoint, ProblemKind};
     use axum::{extract::Request, routing::post};
     use mail_net::Clock;
     use reqwest::Method;
@@ -129,7 +142,7 @@ mod tests {
         let served = to.serve(routes());
         let answer = call("echo").await.unwrap().text().await.unwrap();
         assert_eq!(answer, "127.0.0.1:1 Bearer secret octets");
-        assert_eq!(call("panics").await.unwrap_err().kind(), Some(ProblemKind::Internal));
+        assert!(call("panics").await.unwrap_err().is_unanswered(), "nobody knows what it has done");
         assert_eq!(call("nowhere").await.unwrap_err().kind(), Some(ProblemKind::NotFound));
         let late = call("hangs").await.unwrap_err();
         assert!(matches!(late, ApiError::Late(limit) if limit == Duration::from_secs(15)), "{late}");

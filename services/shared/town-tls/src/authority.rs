@@ -13,11 +13,13 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 /// The file of the authority's certificate in its directory.
 pub const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca.key";
 const CA_NAME: &str = "mailtown town authority";
+const REMEDY: &str = "restore it, or delete ca.key and ca.pem: clients must then trust the new ca.pem";
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long the authority's own certificate is valid.
 const CA_DAYS: i32 = 3650;
@@ -30,13 +32,15 @@ const BACKDATED_DAYS: i32 = 1;
 /// Issues the certificates of a town's servers.
 #[derive(Debug)]
 pub struct Authority {
-    directory: PathBuf,
+    servers: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// What a certificate was issued for.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Issued {
+    /// The public key of the authority, in hexadecimal.
+    authority: String,
     names: Vec<String>,
     renewed_at: Timestamp,
 }
@@ -47,16 +51,22 @@ impl Authority {
     /// # Errors
     /// [`TlsFileError`].
     pub fn open(directory: &Path, now: Timestamp) -> Result<Self, TlsFileError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(TlsFileError::io(directory))?;
+        let servers = Self::servers(directory);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&servers).map_err(TlsFileError::io(&servers))?;
         let (certificate, key) = (directory.join(CA_FILE), directory.join(CA_KEY_FILE));
         let pair = match fs::read_to_string(&key) {
-            Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| {
-                let remedy = "restore it, or delete it and ca.pem: clients must then trust the new ca.pem";
-                TlsFileError::content(&key, format!("no private key in PEM ({error}); {remedy}"))
-            })?,
+            Ok(pem) => {
+                let pair = KeyPair::from_pem(&pem).map_err(|error| {
+                    TlsFileError::content(&key, format!("no private key in PEM ({error}); {REMEDY}"))
+                })?;
+                check(&certificate, &pair)?;
+                pair
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let pair = KeyPair::generate().map_err(|error| TlsFileError::content(&key, error))?;
                 write(&key, &pair.serialize_pem(), 0o600)?;
+                // Of a key that is lost.
+                fs::remove_file(&certificate).or_else(absent).map_err(TlsFileError::io(&certificate))?;
                 pair
             }
             Err(error) => return Err(TlsFileError::io(&key)(error)),
@@ -66,7 +76,12 @@ impl Authority {
             let signed = parameters.self_signed(&pair).map_err(|error| TlsFileError::content(&certificate, error))?;
             write(&certificate, &signed.pem(), 0o644)?;
         }
-        Ok(Self { directory: directory.to_owned(), issuer: Issuer::new(parameters, pair) })
+        Ok(Self { servers, issuer: Issuer::new(parameters, pair) })
+    }
+
+    /// Where the servers' certificates are, in an authority's directory.
+    pub fn servers(directory: &Path) -> PathBuf {
+        directory.join("servers")
     }
 
     /// The certificate of the server `name`, which holds for these names and addresses too. It is issued anew when they
@@ -80,8 +95,8 @@ impl Authority {
         others: impl IntoIterator<Item = String>,
         now: Timestamp,
     ) -> Result<CertificateFiles, TlsFileError> {
-        let files = CertificateFiles::of_server(&self.directory, name);
-        let record = self.directory.join(format!("{name}.json"));
+        let files = CertificateFiles::of_server(&self.servers, name);
+        let record = self.servers.join(format!("{name}.json"));
         let mut names = vec![name.to_owned()];
         for other in others {
             if !names.contains(&other) {
@@ -89,7 +104,9 @@ impl Authority {
             }
         }
         let known = fs::read(&record).ok().and_then(|json| serde_json::from_slice::<Issued>(&json).ok());
-        let is_good = known.is_some_and(|known| known.names == names && now < known.renewed_at);
+        let authority = hexadecimal(self.issuer.key().public_key_raw());
+        let is_good =
+            known.is_some_and(|known| known.authority == authority && known.names == names && now < known.renewed_at);
         if is_good && files.certificate.exists() && files.key.exists() {
             return Ok(files);
         }
@@ -99,7 +116,7 @@ impl Authority {
         let signed = signed.map_err(failed)?;
         write(&files.key, &pair.serialize_pem(), 0o600)?;
         write(&files.certificate, &signed.pem(), 0o644)?;
-        let issued = Issued { names, renewed_at: later(now, RENEWED_AFTER_DAYS) };
+        let issued = Issued { authority, names, renewed_at: later(now, RENEWED_AFTER_DAYS) };
         let json = serde_json::to_string(&issued).map_err(|error| TlsFileError::content(&record, error))?;
         write(&record, &json, 0o644)?;
         facts::TlsCertificateIssued { name, file: &files.certificate.display() }.log();
@@ -145,13 +162,42 @@ fn later(now: Timestamp, days: i32) -> Timestamp {
     now.saturating_add(DAY * days).unwrap_or(now)
 }
 
+/// Whether a certificate, if there is one, is that of this key.
+fn check(certificate: &Path, pair: &KeyPair) -> Result<(), TlsFileError> {
+    let pem = match fs::read(certificate) {
+        Ok(pem) => pem,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(TlsFileError::io(certificate)(error)),
+    };
+    let public_key = pair.public_key_raw();
+    let der = CertificateDer::from_pem_slice(&pem).ok();
+    // A certificate holds its public key as it is.
+    let is_its_own = der.is_some_and(|der| der.windows(public_key.len()).any(|octets| octets == public_key));
+    let reason = || TlsFileError::content(certificate, format!("no certificate of the key in ca.key; {REMEDY}"));
+    if is_its_own { Ok(()) } else { Err(reason()) }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// That there is no such file is no failure.
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 /// Writes a file so that it has its content at once or not at all.
 fn write(path: &Path, content: &str, mode: u32) -> Result<(), TlsFileError> {
-    let partial = path.with_extension("partial");
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Path::new(&partial);
     let written = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
+        // One that was left by a crash may have other permissions.
+        fs::remove_file(partial).or_else(absent)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(partial)?;
         file.write_all(content.as_bytes())?;
-        fs::rename(&partial, path)
+        file.sync_all()?;
+        fs::rename(partial, path)
     };
     written().map_err(TlsFileError::io(path))
 }
@@ -181,7 +227,11 @@ mod tests {
         assert!(renamed != first && same == authority);
         let (renewed, same) = issue(&["localhost", "127.0.0.1"], 59 + 60);
         assert!(renewed != renamed && same == authority);
-        for key in ["ca.key", "mail.test.key"] {
+        // Without its key the authority is another one.
+        fs::remove_file(path.join("ca.key")).unwrap();
+        let (reissued, other) = issue(&["localhost", "127.0.0.1"], 59 + 60);
+        assert!(reissued != renewed && other != authority);
+        for key in ["ca.key", "servers/mail.test.key"] {
             assert_eq!(fs::metadata(path.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
         }
     }
@@ -192,5 +242,12 @@ mod tests {
         fs::write(directory.path().join("ca.key"), "nothing").unwrap();
         let error = Authority::open(directory.path(), at(0)).unwrap_err().to_string();
         assert!(error.contains("ca.key: no private key in PEM"), "{error}");
+        let [one, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        for directory in [&one, &other] {
+            Authority::open(directory.path(), at(0)).unwrap();
+        }
+        fs::copy(other.path().join("ca.key"), one.path().join("ca.key")).unwrap();
+        let error = Authority::open(one.path(), at(0)).unwrap_err().to_string();
+        assert!(error.contains("ca.pem: no certificate of the key in ca.key"), "{error}");
     }
 }

@@ -1,11 +1,11 @@
 //! Certificates: the town's own authority issues them, and servers read them again when they change.
 //!
 //! ```text
-//! DIR/ca.pem          the authority's certificate: what clients trust
-//! DIR/ca.key          its key
-//! DIR/NAME.pem        the certificate of the server NAME
-//! DIR/NAME.key        its key
-//! DIR/NAME.json       what the certificate was issued for, and when it is issued anew
+//! DIR/ca.pem              the authority's certificate: what clients trust
+//! DIR/ca.key              its key
+//! DIR/servers/NAME.pem    the certificate of the server NAME
+//! DIR/servers/NAME.key    its key
+//! DIR/servers/NAME.json   what the certificate was issued for, and when it is issued anew
 //! ```
 
 mod authority;
@@ -60,7 +60,7 @@ pub struct CertificateFiles {
 }
 
 impl CertificateFiles {
-    /// The files of the server `name` in the directory of an [`Authority`].
+    /// The files of the server `name` in this directory, such as [`Authority::servers`].
     pub fn of_server(directory: &Path, name: &str) -> Self {
         let file = |extension| directory.join(format!("{name}.{extension}"));
         Self { certificate: file("pem"), key: file("key") }

@@ -149,13 +149,19 @@ impl Session {
         // The rest of the message may be on its way already.
         self.transaction = None;
         self.offences.excuses_pipelined = true;
-        Step::Skip(octets, refusal)
+        self.skip(octets, refusal)
+    }
+
+    /// Reads a refused chunk to its end, unless it is longer than any message that is taken.
+    fn skip(&self, octets: u64, reply: Reply) -> Step {
+        let most_octets = self.config.size_limit_octets.saturating_add(TRACE_OCTETS);
+        if octets <= most_octets { Step::Skip(octets, reply) } else { Step::Close(reply) }
     }
 
     /// Refuses a chunk as `judge` refuses the command.
     fn refuse_chunk(&mut self, octets: u64, judge: fn(&mut Self, Reply) -> Step, reply: Reply) -> Step {
         match judge(self, reply) {
-            Step::Reply(reply) => Step::Skip(octets, reply),
+            Step::Reply(reply) => self.skip(octets, reply),
             step => step,
         }
     }
