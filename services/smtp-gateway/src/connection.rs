@@ -37,6 +37,7 @@ pub(crate) async fn serve(
     telemetry::connection(span, serving).await;
 }
 
+/// Talks with a client. All that is done once only is boxed: a connection that waits for a command holds no room for it.
 async fn converse(
     gateway: &Gateway,
     stack: &Stack,
@@ -56,9 +57,10 @@ async fn converse(
         dialogue.expect_line(stack.limits.smtp_line_octets);
         let line = match next_line(&mut dialogue.stream, &shutdown).await {
             Some(Ok(line)) => line,
-            Some(Err(closed)) => return end(dialogue.stream, closed).await,
+            Some(Err(closed)) => return Box::pin(end(dialogue.stream, closed)).await,
             None => {
-                close(dialogue.stream, &Reply::new(421, (3, 2), "this server is shutting down")).await;
+                let last = Reply::new(421, (3, 2), "this server is shutting down");
+                Box::pin(close(dialogue.stream, &last)).await;
                 return Ok(());
             }
         };
@@ -66,11 +68,11 @@ async fn converse(
         match dialogue.perform(step).await {
             Ok(Next::Line) => {}
             Ok(Next::Close(last)) => {
-                close(dialogue.stream, &last).await;
+                Box::pin(close(dialogue.stream, &last)).await;
                 return Ok(());
             }
             Ok(Next::StartTls(certificate)) => {
-                let handshake = dialogue.stream.upgrade(Tls::Server(certificate.config));
+                let handshake = Box::pin(dialogue.stream.upgrade(Tls::Server(certificate.config)));
                 match shutdown.run_until_cancelled(handshake).await {
                     Some(Ok(stream)) => dialogue.stream = stream,
                     Some(Err(error)) => {
@@ -83,7 +85,7 @@ async fn converse(
                 dialogue.session.encrypted();
                 dialogue.session.bound(ChannelBindings { exporter, end_point: certificate.end_point });
             }
-            Err(closed) => return end(dialogue.stream, closed).await,
+            Err(closed) => return Box::pin(end(dialogue.stream, closed)).await,
         }
     }
 }
