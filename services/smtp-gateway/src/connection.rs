@@ -4,7 +4,7 @@ use crate::{
     gateway::Gateway,
     receive::{self, Incoming},
 };
-use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
+use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls, TlsError};
 use mail_proto::{
     sasl::{self, ChannelBindings, Mechanisms},
     smtp::{Framing, Received, Reply, Session, SessionConfig, Step},
@@ -72,18 +72,15 @@ async fn converse(
                 return Ok(());
             }
             Ok(Next::StartTls(certificate)) => {
-                let handshake = Box::pin(dialogue.stream.upgrade(Tls::Server(certificate.config)));
+                let handshake = Box::pin(dialogue.start_tls(certificate));
                 match shutdown.run_until_cancelled(handshake).await {
-                    Some(Ok(stream)) => dialogue.stream = stream,
+                    Some(Ok(encrypted)) => dialogue = encrypted,
                     Some(Err(error)) => {
                         facts::SmtpTlsFailed { peer, error }.log();
                         return Ok(());
                     }
                     None => return Ok(()),
                 }
-                let exporter = dialogue.stream.channel_bindings().exporter.clone();
-                dialogue.session.encrypted();
-                dialogue.session.bound(ChannelBindings { exporter, end_point: certificate.end_point });
             }
             Err(closed) => return Box::pin(end(dialogue.stream, closed)).await,
         }
@@ -118,6 +115,16 @@ impl Dialogue<'_> {
             self.stream.expect_secret();
         }
         self.stream.limit_lines(if is_response { sasl::LINE_OCTETS } else { command_octets });
+    }
+
+    /// Agrees on TLS with the client.
+    async fn start_tls(self, certificate: Served) -> Result<Self, TlsError> {
+        let stream = self.stream.upgrade(Tls::Server(certificate.config)).await?;
+        let exporter = stream.channel_bindings().exporter.clone();
+        let mut dialogue = Self { stream, ..self };
+        dialogue.session.encrypted();
+        dialogue.session.bound(ChannelBindings { exporter, end_point: certificate.end_point });
+        Ok(dialogue)
     }
 
     /// Does what the session wants done.

@@ -12,6 +12,7 @@ use super::{
     },
 };
 use crate::password::Password;
+use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// The header of a client that does not bind the channel.
@@ -38,14 +39,19 @@ pub enum ClientError {
 }
 
 /// One exchange of the client's side.
-#[derive(Debug)]
 pub struct ClientExchange {
     mechanism: Mechanism,
     initial: String,
     state: State,
 }
 
-#[derive(Debug)]
+/// The initial response of PLAIN holds the password.
+impl fmt::Debug for ClientExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientExchange").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
+}
+
 enum State {
     /// SCRAM: the server's first message comes next.
     First { bare: String, nonce: String, password: Password },
@@ -136,4 +142,20 @@ fn proof(bare: &str, nonce: &str, password: &Password, server_first: &str) -> Re
     let proof = client_proof(&client_key(&salted), &auth_message);
     let signature = mac(&server_key(&salted), &[auth_message.as_bytes()]);
     Ok((format!("{without_proof},p={}", base64::encode(proof)), signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_in_no_debug_output() {
+        let password = Password::from("secret".to_owned());
+        let exchanges =
+            [ClientExchange::plain("user", &password), ClientExchange::scram("user", &password, "nonce").unwrap()];
+        for exchange in exchanges {
+            let shown = format!("{exchange:?}");
+            assert_eq!(shown, format!("ClientExchange {{ mechanism: {:?}, .. }}", exchange.mechanism()));
+        }
+    }
 }

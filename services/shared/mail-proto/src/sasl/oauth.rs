@@ -11,7 +11,9 @@ pub(super) const BEARER_REFUSED: &str = r#"{"status":"invalid_token","schemes":"
 pub(super) const XOAUTH2_REFUSED: &str = r#"{"status":"401","schemes":"bearer"}"#;
 
 /// Who logs in, and with what.
-#[derive(Debug, PartialEq, Eq)]
+// No `Debug` outside of tests: there is a password inside.
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq, Eq)]
 pub(super) struct BearerMessage {
     pub(super) user: String,
     pub(super) token: String,

@@ -1,7 +1,9 @@
 //! PLAIN (RFC 4616).
 
 /// The parts of PLAIN's one message.
-#[derive(Debug, PartialEq, Eq)]
+// No `Debug` outside of tests: there is a password inside.
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq, Eq)]
 pub(super) struct PlainMessage {
     pub(super) authorization: String,
     pub(super) user: String,

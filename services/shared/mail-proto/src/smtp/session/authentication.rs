@@ -82,8 +82,14 @@ impl Session {
                 self.go_on(exchange, step)
             }
             // RFC 4954 §4.
-            Err(LineError::TooLong) => self.bad(Reply::new(500, (5, 6), "authentication exchange line is too long")),
-            Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"))),
+            Err(LineError::TooLong) => {
+                let reply = Reply::new(500, (5, 6), "authentication exchange line is too long");
+                self.refuse_login(Failure::Malformed, reply)
+            }
+            Err(error @ LineError::BareLf) => {
+                let reply = Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"));
+                self.refuse_login(Failure::Malformed, reply)
+            }
             Err(LineError::HttpRequest) => close_http(),
         }
     }
@@ -124,14 +130,18 @@ impl Session {
         step
     }
 
-    /// Guessing passwords is bounded like any other noise.
     fn login_failed(&mut self, failure: Failure) -> Step {
         let (code, status) = match failure {
             Failure::Cancelled => (501, (7, 0)),
             Failure::Encoding | Failure::Malformed => (501, (5, 2)),
             Failure::Credentials | Failure::Binding | Failure::Downgrade => (535, (7, 8)),
         };
-        match self.bad(Reply::new(code, status, failure.to_string())) {
+        self.refuse_login(failure, Reply::new(code, status, failure.to_string()))
+    }
+
+    /// Guessing passwords is bounded like any other noise.
+    fn refuse_login(&mut self, failure: Failure, reply: Reply) -> Step {
+        match self.bad(reply) {
             Step::Reply(reply) => Step::LoginFailed { failure, reply, is_last: false },
             Step::Close(reply) => Step::LoginFailed { failure, reply, is_last: true },
             step => step,

@@ -312,3 +312,20 @@ fn lines_with_passwords_are_known() {
         assert!(!crate::smtp::is_secret(other.as_bytes()), "{other}");
     }
 }
+
+/// They count as failed logins, so that whoever watches for guesses sees them.
+#[test]
+fn lines_of_an_exchange_that_cannot_be_read_are_failed_logins() {
+    for (error, expected) in [
+        (LineError::TooLong, "500 5.5.6 authentication exchange line is too long"),
+        (LineError::BareLf, "500 5.5.2 lines end with CRLF"),
+    ] {
+        let mut session = session();
+        session.encrypted();
+        play(&mut session, &["EHLO a", "AUTH PLAIN"]);
+        let step = session.line(Err(error));
+        let Step::LoginFailed { failure: Failure::Malformed, reply, is_last: false } = step else { panic!("{step:?}") };
+        assert!(reply.on_one_line().starts_with(expected), "{reply}");
+        assert!(!session.expects_response());
+    }
+}
