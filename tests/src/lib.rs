@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take that should be there soon.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// An hour: a retry that no test waits for in real time.
+pub const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How often a condition outside our reach is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 

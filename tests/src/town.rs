@@ -1,7 +1,7 @@
 //! A town in the process of its test.
 
 use crate::{Plan, Site, TOKEN};
-use mail_net::Clock;
+use mail_net::{Clock, ManualClock};
 use mailtown::{InternalCalls, Options, Town};
 use pseudo_dns::ZoneSource;
 use service_kit::http::Token;
@@ -12,7 +12,12 @@ use std::{
 use town_config::{LiveConfig, Reload};
 
 /// A town that runs in this process until it is dropped.
+///
+/// Its wall time stands still until the test moves `time`: nothing is tried again, no lease ends and nothing expires
+/// by itself.
 pub struct TestTown {
+    /// The wall time of all its services. It starts at the present time.
+    pub time: ManualClock,
     site: Site,
     town: Town,
 }
@@ -24,7 +29,8 @@ impl TestTown {
     /// When that fails.
     pub async fn start(plan: Plan) -> Self {
         let site = plan.write();
-        let clock = Clock::system();
+        let time = ManualClock::starting_at(Clock::system().wall.now());
+        let clock = time.clock();
         let config = LiveConfig::open(site.config(), clock.io).unwrap();
         let token = Some(Token::from(TOKEN));
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -40,7 +46,7 @@ impl TestTown {
             internal_calls: InternalCalls::default(),
             clock,
         };
-        Self { town: Town::start(options).await.unwrap(), site }
+        Self { town: Town::start(options).await.unwrap(), site, time }
     }
 
     /// Lets what is in flight finish, and stops.

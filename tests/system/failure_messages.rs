@@ -5,7 +5,7 @@ use mail_parser::{MessageParser, MimeHeaders};
 use mail_proto::ReversePath;
 use std::time::Duration;
 use town_config::PortKey;
-use town_tests::{EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, TestTown, USR1, USR2, polite};
+use town_tests::{EXMAIL, FakePeer, GMAIL, HOUR, PATIENCE, Plan, TestTown, USR1, USR2, eventually, polite};
 
 /// A failure message, taken apart.
 #[derive(Debug)]
@@ -144,13 +144,21 @@ async fn what_is_only_ever_put_off_expires() {
     })
     .await;
     let plan = Plan::default().peer("later.example", peer.port());
-    let town = TestTown::start(plan.relay("retry = [\"1s\"]\nexpiry = \"1500ms\"")).await;
+    let town = TestTown::start(plan.relay("retry = [\"1h\"]\nexpiry = \"90m\"")).await;
     town.send(USR1, &["a@later.example"], LOST).await;
+    for (attempts, pause) in [(1, HOUR), (2, HOUR / 2)] {
+        eventually("an attempt", PATIENCE, async || {
+            let entry = town.queue(EXMAIL).await.pop();
+            entry.filter(|entry| entry.attempts == attempts && !entry.leased)
+        })
+        .await;
+        town.time.advance(pause);
+    }
     let failure = Failure::of(&town, PATIENCE).await;
     assert_eq!(failure.only(), ["rfc822; a@later.example", "5.4.7", "smtp; 450 4.2.1 not today"]);
     assert!(failure.explanation.contains("it was tried for as long as this server tries"), "{failure:?}");
     town.drained(EXMAIL).await;
-    // At once, after a second, and when its time was up: what is nearly over is no reason to hurry.
+    // At once, after an hour, and when its time was up: what is nearly over is no reason to hurry.
     let attempts = peer.transcript().iter().filter(|line| line.starts_with("C: MAIL")).count();
     assert_eq!(attempts, 3);
 }

@@ -1,12 +1,12 @@
 //! Mailboxes that are full: refused for now, refused for good, or kept waiting; never lost.
 
 use mail_proto::pop3::Command;
-use town_tests::{EXMAIL, PATIENCE, Plan, SmtpClient, TestTown, USR1, USR2, eventually};
+use town_tests::{EXMAIL, HOUR, PATIENCE, Plan, SmtpClient, TestTown, USR1, USR2, eventually};
 
 const FULL: &str = "452 4.2.2 <usr2@mail.sustech.edu.cn>: mailbox full, try again later";
 
 fn plan(quota: &str) -> Plan {
-    Plan::default().relay(&format!("retry = [\"1s\"]\n[quotas]\n\"{USR2}\" = {quota}"))
+    Plan::default().relay(&format!("retry = [\"1h\"]\n[quotas]\n\"{USR2}\" = {quota}"))
 }
 
 /// A client that has named its recipient and not sent its message yet.
@@ -63,6 +63,7 @@ async fn what_finds_the_mailbox_full_in_the_end_arrives_when_there_is_room() {
     assert_eq!(client.retr(1).await, b"Subject: first\r\n");
     client.command(Command::Dele(1)).await.unwrap();
     client.quit().await;
+    town.time.advance(HOUR);
     assert_eq!(town.mail_of(USR2, 1).await, [b"Subject: second\r\n"]);
     town.drained(EXMAIL).await;
     assert_eq!(town.mail(USR1).await, Vec::<Vec<u8>>::new());

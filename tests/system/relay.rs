@@ -7,7 +7,8 @@ use std::sync::{
 };
 use town_config::PortKey;
 use town_tests::{
-    Answer, EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, ProcessTown, Service, TestTown, USR, USR1, eventually, polite,
+    Answer, EXMAIL, FakePeer, GMAIL, HOUR, PATIENCE, Plan, ProcessTown, Service, TestTown, USR, USR1, eventually,
+    polite,
 };
 
 /// Fails the first time that a line begins with `verb`.
@@ -131,10 +132,11 @@ async fn a_peer_that_is_down_gets_its_mail_later() {
 async fn what_is_refused_for_now_is_sent_again_by_itself() {
     for verb in ["RCPT", "DATA", "."] {
         let peer = FakePeer::start(at_first(verb, "451 4.2.0 later".into())).await;
-        let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1s\"]")).await;
+        let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1h\"]")).await;
         town.send(USR1, &["a@peer.example"], b"Subject: again\r\n\r\n").await;
         let entry = town.deferred(EXMAIL).await;
         assert_eq!((entry.last_reply.as_str(), entry.attempts), ("451 4.2.0 later", 1), "{verb}");
+        town.time.advance(HOUR);
         peer.heard("S: 250 2.0.0 taken", 1).await;
         town.drained(EXMAIL).await;
         assert!(town.listing(USR1).await.messages.is_empty(), "{verb}: nothing has failed");
@@ -195,11 +197,12 @@ async fn a_peer_that_hangs_is_given_up_for_now() {
     for verb in ["", "EHLO", "MAIL", "DATA"] {
         let peer = FakePeer::start(at_first(verb, Answer::Hang)).await;
         let plan = Plan::default().peer("peer.example", peer.port());
-        let town = TestTown::start(plan.relay("retry = [\"1s\"]\nreply_timeout = \"300ms\"")).await;
+        let town = TestTown::start(plan.relay("retry = [\"1h\"]\nreply_timeout = \"300ms\"")).await;
         town.send(USR1, &["a@peer.example"], b"Subject: hang\r\n\r\n").await;
         let entry = town.deferred(EXMAIL).await;
         let expected = format!("451 4.4.1 peer.example (127.0.0.1:{}): no answer in time", peer.port());
         assert_eq!((entry.last_reply, entry.attempts), (expected, 1), "{verb}");
+        town.time.advance(HOUR);
         peer.heard("S: 250 2.0.0 taken", 1).await;
         town.drained(EXMAIL).await;
     }
@@ -218,10 +221,11 @@ async fn a_slow_peer_does_not_keep_mail_from_others() {
 #[tokio::test]
 async fn data_that_is_answered_with_success_delivers_nothing() {
     let peer = FakePeer::start(at_first("DATA", "250 2.0.0 fine".into())).await;
-    let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1s\"]")).await;
+    let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1h\"]")).await;
     town.send(USR1, &["a@peer.example"], b"Subject: kept\r\n\r\n").await;
     let entry = town.deferred(EXMAIL).await;
     assert_eq!(entry.last_reply, "451 4.5.0 DATA was answered with 250 2.0.0 fine");
+    town.time.advance(HOUR);
     let transcript = peer.heard("S: 250 2.0.0 taken", 1).await;
     assert!(transcript.contains(&"C: Subject: kept".to_owned()), "{transcript:?}");
     town.drained(EXMAIL).await;
