@@ -33,6 +33,7 @@ mod options;
 mod ports;
 mod power;
 mod quotas;
+mod rates;
 mod refusals;
 mod relay;
 mod starttls;

@@ -2,6 +2,7 @@
 
 use crate::{
     gateway::Gateway,
+    rates::Action,
     receive::{self, Incoming},
 };
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls, TlsError};
@@ -30,6 +31,10 @@ pub(crate) async fn serve(
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
         let stream = LineStream::new(io, stream_limits(&stack.limits), gateway.clock.clone()).with_place(place);
+        if let Err(refusal) = gateway.policy.count(peer.ip(), Action::Connect) {
+            gateway.replied("CONNECT", &refusal);
+            return Box::pin(close(stream, &refusal)).await;
+        }
         if let Err(error) = converse(&gateway, &stack, stream, peer, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
@@ -177,7 +182,8 @@ impl Dialogue<'_> {
                     reply
                 }
                 Step::CheckRecipient(origin, path) => {
-                    let verdict = gateway.policy.recipient(origin, path, self.session.declared_octets()).await;
+                    let verdict =
+                        gateway.policy.recipient(self.peer.ip(), origin, path, self.session.declared_octets()).await;
                     let reply = self.session.recipient_checked(verdict);
                     gateway.replied("RCPT", &reply);
                     reply

@@ -10,6 +10,7 @@ mod gateway;
 mod logins;
 mod metrics;
 mod policy;
+mod rates;
 mod receive;
 mod received;
 mod relay;
@@ -120,7 +121,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     );
     let stack = config.stack.clone();
     let limits = move || ConnectionLimits::from(&stack.current().limits);
-    let policy = Policy::new(config.stack.clone(), config.store.clone(), config.trusted_networks, listener.ip());
+    let policy = Policy::new(
+        config.stack.clone(),
+        config.store.clone(),
+        config.trusted_networks,
+        listener.ip(),
+        config.clock.wall.clone(),
+    );
     policy.log_who_is_trusted();
     let logins = Logins::new(config.store.clone(), config.clock.io, metrics.clone());
     let submitter = Submitter::new(config.store.clone(), config.clock.io);

@@ -1,10 +1,12 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
+use crate::rates::{Action, Rates};
 use internal_api::{
     ApiError, MailboxSummary, ProblemKind, Resolved, StoreClient,
     room::{no_room, no_such_mailbox},
 };
 use ipnet::IpNet;
+use mail_net::WallClock;
 use mail_proto::{
     Domain, ForwardPath, Mailbox, ReversePath,
     smtp::{Origin, Reply},
@@ -33,18 +35,20 @@ pub(crate) struct Policy {
     listener: IpAddr,
     /// How many octets there was room for in each.
     known: Cache<Mailbox, u64>,
+    rates: Rates,
 }
 
 impl Policy {
-    /// Of a gateway that listens on this address.
+    /// Of a gateway that listens on this address. Rates are measured by `wall`.
     pub(crate) fn new(
         stack: LiveStack,
         store: StoreClient,
         trusted_networks: Option<Vec<IpNet>>,
         listener: IpAddr,
+        wall: WallClock,
     ) -> Self {
         let known = Cache::builder().max_capacity(REMEMBERED_MAILBOXES).time_to_live(REMEMBERED_FOR).build();
-        Self { stack, store, trusted_networks, listener, known }
+        Self { stack, store, trusted_networks, listener, known, rates: Rates::new(wall) }
     }
 
     /// Says who may submit without authentication, when that is more than this machine.
@@ -71,6 +75,12 @@ impl Policy {
         self.trusted_networks(stack).iter().any(|network| network.contains(&peer.to_canonical()))
     }
 
+    /// Counts what a client outside the trusted networks does, or refuses it when it does too much.
+    pub(crate) fn count(&self, peer: IpAddr, action: Action) -> Result<(), Reply> {
+        let stack = self.stack.current();
+        if self.trusts(&stack, peer) { Ok(()) } else { self.rates.count(peer, action, &stack.limits) }
+    }
+
     /// What a transaction with this reverse-path is, or why there is none. Who is logged in sends as itself, from anywhere.
     pub(crate) async fn sender(
         &self,
@@ -78,6 +88,7 @@ impl Policy {
         identity: Option<&Mailbox>,
         path: &ReversePath,
     ) -> Result<Origin, Reply> {
+        self.count(peer, Action::Message)?;
         let stack = self.stack.current();
         if let (Some(identity), Some(sender)) = (identity, path.mailbox()) {
             let may_be_anybody = stack.auth == Auth::Any;
@@ -104,10 +115,12 @@ impl Policy {
     /// client has said how long it will be. The server's own name and address mean its mail domain.
     pub(crate) async fn recipient(
         &self,
+        peer: IpAddr,
         origin: Origin,
         path: ForwardPath,
         declared_octets: Option<u64>,
     ) -> Result<Mailbox, Reply> {
+        self.count(peer, Action::Recipient)?;
         let stack = self.stack.current();
         let mailbox = match path {
             ForwardPath::Mailbox(mailbox) if is_own_name(mailbox.domain(), &stack, self.listener) => {

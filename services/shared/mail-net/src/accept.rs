@@ -3,6 +3,7 @@
 mod peer;
 mod places;
 
+pub use peer::client_network;
 pub use places::{ConnectionLimits, Place};
 
 use crate::{IoClock, close::close, descriptors, io::Io};

@@ -120,6 +120,13 @@ pub struct Limits {
     pub connections: usize,
     /// The most connections of a gateway from one address.
     pub connections_per_peer: usize,
+    /// The most connections that a client outside the trusted networks may begin in a minute at the SMTP gateway.
+    /// 0 is no limit, here and in the next two.
+    pub connections_per_minute: u32,
+    /// The most messages that it may begin in a minute.
+    pub messages_per_minute: u32,
+    /// The most recipients that it may name in a minute.
+    pub recipients_per_minute: u32,
     /// How long an SMTP client may say nothing (RFC 5321 §4.5.3.2.7).
     #[serde(deserialize_with = "duration")]
     pub smtp_idle: Duration,
@@ -142,6 +149,9 @@ impl Default for Limits {
             recipients: 1000,
             connections: 1000,
             connections_per_peer: 100,
+            connections_per_minute: 60,
+            messages_per_minute: 300,
+            recipients_per_minute: 1000,
             smtp_idle: Duration::from_secs(5 * 60),
             pop3_idle: Duration::from_secs(10 * 60),
             pop3_lease_seconds: 60,

@@ -7,7 +7,7 @@ use std::{
 
 /// What the connections of one client are counted by: an IPv4 address, or the network of an IPv6 address, since every
 /// client may choose from 2^64 of them (RFC 4291 §2.5.1).
-pub(super) fn origin(address: IpAddr) -> IpAddr {
+pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,
@@ -59,7 +59,7 @@ mod tests {
             ("fe80::1", "fe80::"),
         ];
         for (address, expected) in table {
-            assert_eq!(origin(address.parse().unwrap()), expected.parse::<IpAddr>().unwrap(), "{address}");
+            assert_eq!(client_network(address.parse().unwrap()), expected.parse::<IpAddr>().unwrap(), "{address}");
         }
     }
 

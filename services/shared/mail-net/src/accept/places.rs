@@ -1,6 +1,6 @@
 //! The places of a listener's connections, and who has to leave when there are too few.
 
-use super::peer::{SharedAddresses, origin};
+use super::peer::{SharedAddresses, client_network};
 use crate::IoClock;
 use std::{
     collections::HashMap,
@@ -70,7 +70,7 @@ impl Places {
     /// A place for a new connection from `peer`, if there is one. At a limit, the connection that has been idle for the
     /// longest time gives way, where it comes from an address that many clients share.
     pub(super) fn take(&self, peer: IpAddr, limits: ConnectionLimits) -> Option<Place> {
-        let (origin, shared) = (origin(peer), self.shared.contain(peer));
+        let (origin, shared) = (client_network(peer), self.shared.contain(peer));
         let mut open = lock(&self.open);
         if open.from(origin) >= limits.per_peer && !(shared && open.make_room(|connection| connection.origin == origin))
         {
