@@ -4,7 +4,7 @@
 //! what a reader has deleted did not come back; and the stores are sound. A relay whose connection is cut behind
 //! the final dot must send again, so relayed mail may come twice; each such copy must have a kill that explains it.
 //!
-//! `MAILTOWN_KILLS` is how often (30 unless told), `MAILTOWN_SEED` what decides which service is killed when.
+//! `MAILTOWN_KILLS` is how often (15 unless told), `MAILTOWN_SEED` what decides which service is killed when.
 
 mod ledger;
 mod reader;
@@ -30,7 +30,7 @@ use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Random, Service, USR, USR1, USR2, binaries, eventually};
 
 /// How often something is killed unless `MAILTOWN_KILLS` says otherwise.
-const KILLS: u64 = 30;
+const KILLS: u64 = 15;
 /// How long a town may run between two kills, in milliseconds.
 const PAUSE_MS: RangeInclusive<u64> = 50..=300;
 /// How many connections a server relays over at once.

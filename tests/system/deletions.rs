@@ -1,6 +1,6 @@
 //! A QUIT that deletes very many messages: quick, and nobody else's mail waits for it.
 //!
-//! `MAILTOWN_DELETIONS` is how many (20,000 unless told).
+//! `MAILTOWN_DELETIONS` is how many (8,000 unless told).
 
 use crate::campaign::setting;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use town_tests::{EXMAIL, PATIENCE, Plan, ProcessTown, Service, SmtpClient, USR1, USR2, eventually};
 
 const STORE: Service = Service { binary: "mailbox-store", server: EXMAIL };
-const DELETIONS: u64 = 20_000;
+const DELETIONS: u64 = 8_000;
 /// Ten times what a quiet machine needs.
 const QUIT_WITHIN: Duration = Duration::from_secs(30);
 const LOG_OCTETS: u64 = 128 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! The memory of a store does not depend on how many accounts it has, how many log in, or how often; that of a town does
 //! not depend on how many messages pass through it.
 //!
-//! `MAILTOWN_GUESSES` is how many wrong passwords are tried (300 unless told), and how many users log in, up to all.
+//! `MAILTOWN_GUESSES` is how many wrong passwords are tried (60 unless told), and how many users log in, up to all.
 //! `MAILTOWN_MESSAGES` is how many messages are sent (2,000 unless told).
 
 use crate::{campaign::setting, logs::NativeTown};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use town_tests::{EXMAIL, GMAIL, Plan, Pop3Client, ProcessTown, Service, Site, USR, USR1, USR2, eventually};
 
 const STORE: Service = Service { binary: "mailbox-store", server: GMAIL };
-const ACCOUNTS: usize = 1000;
-const GUESSES: u64 = 300;
+const ACCOUNTS: usize = 300;
+const GUESSES: u64 = 60;
 const LIMIT_KIB: u64 = 120 * 1024;
 /// Ten times what a quiet machine needs.
 const START_WITHIN: Duration = Duration::from_secs(10);

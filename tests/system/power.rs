@@ -1,7 +1,7 @@
 //! The power is cut under load: what was acknowledged was synced before, and is there.
 //!
 //! Each store is on a disk that forgets what was not synced. `MAILTOWN_CUTS` is how often the power of one of them is
-//! cut (12 times unless told), `MAILTOWN_SEED` what decides which, when, and what a disk wrote that it was not told to.
+//! cut (6 times unless told), `MAILTOWN_SEED` what decides which, when, and what a disk wrote that it was not told to.
 
 use crate::campaign::{Kill, Ledger, Verdict, plan, seed, setting, sound, survive};
 use std::{
@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use town_tests::{EXMAIL, ForgetfulDisk, GMAIL, ProcessTown, Random, Service};
 
 /// How often the power is cut unless `MAILTOWN_CUTS` says otherwise.
-const CUTS: u64 = 12;
+const CUTS: u64 = 6;
 /// How long the power may be there between two cuts, in milliseconds: at times too short for a store to be ready.
 const PAUSE_MS: RangeInclusive<u64> = 20..=1000;
 /// How many first starts are cut short, and after how many milliseconds.
-const FIRST_STARTS: usize = 15;
+const FIRST_STARTS: usize = 8;
 const FIRST_START_MS: RangeInclusive<u64> = 1..=60;
 /// After how many cuts a store that does not sync must have been found out.
 const CUTS_WITHOUT_SYNC: u64 = 4;

@@ -1,5 +1,6 @@
 //! Peers that have enough of a connection, or turn out to be this very server.
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use std::{
     fs,
@@ -60,7 +61,7 @@ fn enough_after_one(answer: Answer) -> impl Fn(&Line<'_>) -> Answer {
 #[tokio::test]
 async fn a_refusal_of_a_used_connection_is_no_refusal_of_the_message() {
     let part = |reply: &str| Answer::Part(reply.to_owned());
-    for answer in [
+    let answers = [
         "503 5.5.1 bad sequence of commands".into(),
         "503 enough".into(),
         "421 4.7.0 enough messages".into(),
@@ -69,21 +70,25 @@ async fn a_refusal_of_a_used_connection_is_no_refusal_of_the_message() {
         "554 5.7.0 too much mail over this connection".into(),
         Answer::Close,
         Answer::Reset,
-    ] {
-        let peer = FakePeer::start(enough_after_one(answer.clone())).await;
-        let town = town_with_two_messages(&peer).await;
-        peer.heard("S: 250 2.0.0 taken", 2).await;
-        town.drained(EXMAIL).await;
-        assert!(town.listing(USR1).await.messages.is_empty(), "{answer:?}: nothing has failed");
-        let transcript = peer.heard("-- closed", 2).await;
-        let count = |line: &str| transcript.iter().filter(|said| *said == line).count();
-        assert_eq!((count("-- 2"), count("-- 3")), (1, 0), "{answer:?}");
-        // Both ways a connection that is still open ends properly (RFC 5321 §4.1.4).
-        let quits = if matches!(answer, Answer::Say(_)) { 2 } else { 1 };
-        assert_eq!(count("C: QUIT"), quits, "{answer:?}: {transcript:?}");
-        for subject in ["C: Subject: one", "C: Subject: two"] {
-            assert_eq!(count(subject), 1, "{answer:?}");
-        }
+    ];
+    join_all(answers.map(the_second_message_goes_over_another_connection)).await;
+}
+
+/// The first connection takes a message, and refuses the second one so.
+async fn the_second_message_goes_over_another_connection(answer: Answer) {
+    let peer = FakePeer::start(enough_after_one(answer.clone())).await;
+    let town = town_with_two_messages(&peer).await;
+    peer.heard("S: 250 2.0.0 taken", 2).await;
+    town.drained(EXMAIL).await;
+    assert!(town.listing(USR1).await.messages.is_empty(), "{answer:?}: nothing has failed");
+    let transcript = peer.heard("-- closed", 2).await;
+    let count = |line: &str| transcript.iter().filter(|said| *said == line).count();
+    assert_eq!((count("-- 2"), count("-- 3")), (1, 0), "{answer:?}");
+    // Both ways a connection that is still open ends properly (RFC 5321 §4.1.4).
+    let quits = if matches!(answer, Answer::Say(_)) { 2 } else { 1 };
+    assert_eq!(count("C: QUIT"), quits, "{answer:?}: {transcript:?}");
+    for subject in ["C: Subject: one", "C: Subject: two"] {
+        assert_eq!(count(subject), 1, "{answer:?}");
     }
 }
 

@@ -221,7 +221,7 @@ async fn a_database_that_cannot_be_synced_does_not_cost_the_log() {
 /// How long the storage may be well, and how long not, in milliseconds.
 const SPELL_MS: RangeInclusive<u64> = 10..=150;
 /// How often it fails unless `MAILTOWN_FAULTS` says otherwise.
-const SPELLS: u64 = 25;
+const SPELLS: u64 = 12;
 /// How often in a hundred the power is cut when the storage is well again.
 const CUTS_PERCENT: u64 = 20;
 
