@@ -69,7 +69,8 @@ fn converse(
                 return Ok(Ok(verdicts.into_iter().filter_map(Verdict::into_reply).collect()));
             }
             Step::Refused(reply) | Step::Unexpected(reply) => return Ok(Err(reply)),
-            Step::Closed => bail!("the server ended the dialogue early"),
+            // It was not asked for.
+            Step::StartTls | Step::Closed => bail!("the server ended the dialogue early"),
         }
         step = client.reply(next_reply(&mut connection)?);
     }

@@ -1,7 +1,12 @@
 //! The client's side of an SMTP connection, without the connection. The relay and the agent share it.
 
-use super::{BodyType, ClientName, Command, Extensions, MailParameters, Recipient, Reply, Status};
+mod progress;
+
+pub use progress::Verdict;
+
+use super::{BodyType, ClientName, Command, Extensions, MailParameters, Recipient, Reply};
 use crate::address::{ForwardPath, ReversePath};
+use progress::{Pending, Progress, TOO_MANY_RECIPIENTS, says_too_many_recipients};
 use std::collections::VecDeque;
 
 /// A message to be sent, except its octets.
@@ -36,6 +41,8 @@ pub enum Step {
     /// Send the message through [`DotEncoder`](crate::dot::DotEncoder), its end included, then do as with
     /// [`Step::Await`]. From here on a connection that breaks leaves the outcome unknown.
     SendBody,
+    /// Agree on TLS with the server, drop what it has said before (RFC 3207 §4.2), and call [`Client::encrypted`].
+    StartTls,
     /// The server is ready for [`Client::begin`] or [`Client::quit`].
     Ready,
     /// The transaction is over: for each recipient, in their order, the verdict. Then as with [`Step::Ready`].
@@ -49,54 +56,15 @@ pub enum Step {
     Closed,
 }
 
-/// What is known about one recipient of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The server has decided by this reply.
-    Decided(Reply),
-    /// The server takes no more recipients in this transaction: this one belongs into the next
-    /// (RFC 5321 §4.5.3.1.10).
-    Postponed(Reply),
-    /// The server has not decided.
-    Undecided,
-}
-
-impl Verdict {
-    /// What the server has said, if it has said anything.
-    pub fn into_reply(self) -> Option<Reply> {
-        match self {
-            Self::Decided(reply) | Self::Postponed(reply) => Some(reply),
-            Self::Undecided => None,
-        }
-    }
-}
-
-/// What a sent command was, so that its reply can be understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pending {
-    Mail,
-    /// The recipient's index.
-    Rcpt(usize),
-    Data,
-}
-
-/// A transaction under way.
-#[derive(Debug)]
-struct Progress {
-    /// Sent or to be sent, in order; the first is the one whose reply is awaited.
-    pending: VecDeque<(Pending, Vec<u8>)>,
-    verdicts: Vec<Verdict>,
-    /// How many recipients the server has taken.
-    accepted: usize,
-    /// How many replies in a row have said that there are too many recipients.
-    over_limit: usize,
-}
-
 #[derive(Debug)]
 enum State {
     Greeting,
     Ehlo,
     Helo,
+    /// After STARTTLS.
+    StartTls,
+    /// While TLS is agreed on.
+    Handshake,
     Ready,
     Commands(Progress),
     /// After the message's final dot.
@@ -110,6 +78,10 @@ enum State {
 #[derive(Debug)]
 pub struct Client {
     name: ClientName,
+    /// Whether to ask for TLS where the server offers it.
+    wants_tls: bool,
+    /// How the server has refused to speak TLS.
+    tls_refusal: Option<Reply>,
     server_name: String,
     extensions: Extensions,
     /// How many recipients the server takes in one transaction, once it has refused more.
@@ -124,12 +96,25 @@ impl Client {
     pub fn new(name: ClientName) -> Self {
         Self {
             name,
+            wants_tls: false,
+            tls_refusal: None,
             server_name: String::new(),
             extensions: Extensions::default(),
             recipient_limit: None,
             sender_refusal: None,
             state: State::Greeting,
         }
+    }
+
+    /// The same client, which asks for TLS where the server offers it (RFC 3207).
+    #[must_use]
+    pub fn with_starttls(self) -> Self {
+        Self { wants_tls: true, ..self }
+    }
+
+    /// The reply by which the server has refused STARTTLS, although it offers it.
+    pub fn tls_refusal(&self) -> Option<&Reply> {
+        self.tls_refusal.as_ref()
     }
 
     /// How the server calls itself in its reply to EHLO or HELO (RFC 5321 §4.1.1.1); empty before that.
@@ -150,6 +135,14 @@ impl Client {
     /// The reply by which the server has refused the last transaction's MAIL command.
     pub fn sender_refusal(&self) -> Option<&Reply> {
         self.sender_refusal.as_ref()
+    }
+
+    /// Introduces the client again, after [`Step::StartTls`]: all that the server has said before is forgotten
+    /// (RFC 3207 §4.2).
+    pub fn encrypted(&mut self) -> Step {
+        self.wants_tls = false;
+        (self.server_name, self.extensions) = (String::new(), Extensions::default());
+        self.introduce()
     }
 
     /// Starts a transaction. Only after [`Step::Ready`] or [`Step::Finished`].
@@ -182,10 +175,7 @@ impl Client {
     /// Takes the next reply.
     pub fn reply(&mut self, reply: Reply) -> Step {
         match std::mem::replace(&mut self.state, State::Quitting) {
-            State::Greeting if reply.is_positive() => {
-                self.state = State::Ehlo;
-                Step::Send(format!("{}\r\n", Command::Ehlo(self.name.clone())).into_bytes())
-            }
+            State::Greeting if reply.is_positive() => self.introduce(),
             State::Ehlo if reply.is_permanent() => {
                 self.state = State::Helo;
                 Step::Send(format!("{}\r\n", Command::Helo(self.name.clone())).into_bytes())
@@ -196,6 +186,15 @@ impl Client {
             }
             State::Helo if reply.is_positive() => self.introduced(&reply),
             State::Greeting | State::Ehlo | State::Helo => Step::Refused(reply),
+            State::StartTls if reply.code() == 220 => {
+                self.state = State::Handshake;
+                Step::StartTls
+            }
+            State::StartTls if reply.code() == 421 => Step::Refused(reply),
+            State::StartTls => {
+                self.tls_refusal = Some(reply);
+                self.ready(Step::Ready)
+            }
             // RFC 5321 §3.8: the server is about to close, whatever it was asked.
             State::Commands(progress) if reply.code() == 421 => {
                 self.state = State::Commands(progress);
@@ -208,7 +207,7 @@ impl Client {
             }
             State::Clearing(verdicts) => self.ready(Step::Finished(verdicts)),
             // Nothing was asked: from here on no reply could be told from another.
-            State::Ready => Step::Refused(reply),
+            State::Ready | State::Handshake => Step::Refused(reply),
             State::Quitting => Step::Closed,
         }
     }
@@ -229,8 +228,17 @@ impl Client {
         }
     }
 
+    fn introduce(&mut self) -> Step {
+        self.state = State::Ehlo;
+        Step::Send(format!("{}\r\n", Command::Ehlo(self.name.clone())).into_bytes())
+    }
+
     fn introduced(&mut self, reply: &Reply) -> Step {
         self.server_name = reply.lines()[0].split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        if self.wants_tls && self.extensions.starttls {
+            self.state = State::StartTls;
+            return Step::Send(b"STARTTLS\r\n".to_vec());
+        }
         self.ready(Step::Ready)
     }
 
@@ -309,52 +317,6 @@ impl Client {
         progress.decide(&reply);
         self.state = State::Clearing(progress.verdicts);
         Step::Send(b"RSET\r\n".to_vec())
-    }
-}
-
-impl Progress {
-    fn all(&self) -> Vec<u8> {
-        self.pending.iter().flat_map(|(_, line)| line).copied().collect()
-    }
-
-    fn first(&self) -> Vec<u8> {
-        self.pending.front().map(|(_, line)| line.clone()).unwrap_or_default()
-    }
-
-    /// Whether any recipient is still to get the message.
-    fn is_wanted(&self) -> bool {
-        self.verdicts.contains(&Verdict::Undecided)
-    }
-
-    /// Decides about all that are undecided.
-    fn decide(&mut self, reply: &Reply) {
-        for verdict in self.verdicts.iter_mut().filter(|verdict| **verdict == Verdict::Undecided) {
-            *verdict = Verdict::Decided(reply.clone());
-        }
-    }
-
-    /// Leaves all recipients that were not named yet to the next transaction.
-    fn postpone_pending(&mut self, reply: &Reply) {
-        for (pending, _) in &self.pending {
-            if let Pending::Rcpt(index) = pending {
-                self.verdicts[*index] = Verdict::Postponed(reply.clone());
-            }
-        }
-        self.pending.retain(|(pending, _)| *pending == Pending::Data);
-    }
-}
-
-/// The enhanced status of "too many recipients" (RFC 3463 §3.6).
-const TOO_MANY_RECIPIENTS: Status = (5, 3);
-
-/// Whether the refusal of a recipient, after others were taken, means that the transaction has enough of them: 452, or
-/// the 552 of older servers (RFC 5321 §4.5.3.1.10). One about the address or the mailbox (RFC 3463 §3.2, §3.3) does not.
-fn says_too_many_recipients(reply: &Reply) -> bool {
-    match (reply.code(), reply.status()) {
-        (452, Some((subject, _))) => subject != 1 && subject != 2,
-        (552, Some(status)) => status == TOO_MANY_RECIPIENTS,
-        (code, None) => code == 452 || code == 552,
-        _ => false,
     }
 }
 

@@ -262,3 +262,40 @@ fn parameters_go_to_those_who_know_them() {
         assert_eq!(client.begin(&transaction), send(&expected), "{keyword}");
     }
 }
+
+/// A client that asks for TLS, after the greeting and EHLO.
+fn asking_for_tls(ehlo: &str) -> (Client, Step) {
+    let mut client = Client::new("a".parse().unwrap()).with_starttls();
+    client.reply(reply("220 b ready"));
+    let step = client.reply(reply(ehlo));
+    (client, step)
+}
+
+#[test]
+fn tls_is_asked_for_where_it_is_offered_and_all_is_said_again() {
+    let (mut client, step) = asking_for_tls("250-evil\r\n250-CHUNKING\r\n250 STARTTLS");
+    assert_eq!(step, send("STARTTLS\r\n"));
+    assert_eq!(client.reply(reply("220 go ahead")), Step::StartTls);
+    assert_eq!(client.encrypted(), send("EHLO a\r\n"));
+    assert_eq!((client.server_name(), client.extensions()), ("", Extensions::default()), "all is forgotten");
+    // Whatever the server announces now, there is no TLS in TLS.
+    assert_eq!(client.reply(reply("250-b\r\n250-STARTTLS\r\n250 SIZE 7")), Step::Ready);
+    assert_eq!((client.server_name(), client.extensions().size, client.tls_refusal()), ("b", Some(7), None));
+    assert_eq!(asking_for_tls("250-b\r\n250 SIZE").1, Step::Ready, "it is not offered");
+    let mut plain = Client::new("a".parse().unwrap());
+    assert_eq!(feed(&mut plain, &["220 b", "250-b\r\n250 STARTTLS"])[1], Step::Ready, "it is not wanted");
+}
+
+#[test]
+fn tls_that_is_refused_leaves_the_dialogue_open() {
+    let (mut client, _) = asking_for_tls("250-b\r\n250 STARTTLS");
+    assert_eq!(client.reply(reply("454 4.7.0 not now")), Step::Ready);
+    assert_eq!(client.tls_refusal(), Some(&reply("454 4.7.0 not now")));
+    assert_eq!(client.begin(&transaction(&["x@b"])), send("MAIL FROM:<>\r\n"));
+    let (mut client, _) = asking_for_tls("250-b\r\n250 STARTTLS");
+    assert_eq!(client.reply(reply("421 bye")), Step::Refused(reply("421 bye")));
+    // What was injected after the go-ahead is no reply to anything.
+    let (mut client, _) = asking_for_tls("250-b\r\n250 STARTTLS");
+    client.reply(reply("220 go ahead"));
+    assert_eq!(client.reply(reply("250 injected")), Step::Refused(reply("250 injected")));
+}
