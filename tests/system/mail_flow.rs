@@ -63,7 +63,7 @@ async fn profile_rfc_traces_each_hop() {
     let message = "Subject: trace\r\n\r\nbody\r\n";
     town.send(USR1, &[USR, USR2], message.as_bytes()).await;
     for (address, hops) in
-        [(USR, &["gmail.com with ESMTP", "exmail.qq.com with ESMTP"][..]), (USR2, &["exmail.qq.com with ESMTP"])]
+        [(USR, &["gmail.com with ESMTPS", "exmail.qq.com with ESMTP"][..]), (USR2, &["exmail.qq.com with ESMTP"])]
     {
         let received = town.mail_of(address, 1).await.remove(0);
         let text = String::from_utf8(received.clone()).unwrap();

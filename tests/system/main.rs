@@ -36,6 +36,7 @@ mod quotas;
 mod rates;
 mod refusals;
 mod relay;
+mod relay_tls;
 mod starttls;
 mod storage;
 mod tutorial;

@@ -33,7 +33,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 use town_config::{LiveConfig, LiveStack, PortKey, Reload, Stack};
-use town_tls::ServedCertificate;
+use town_tls::{CA_FILE, ServedCertificate};
 
 /// How long the services may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -227,6 +227,7 @@ impl Town {
             hosts: Hosts::Loopback,
             trusted_networks: options.trusted_networks.clone(),
             certificate: Some(certificate),
+            authority: Some(certificates::directory(&options.state).join(CA_FILE)),
             token,
             clock: options.clock.clone(),
         };

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 use town_config::{PortKey, Stack};
-use town_tls::{CertificateFiles, ServedCertificate, TlsFileError};
+use town_tls::{CA_FILE, CertificateFiles, ServedCertificate, TlsFileError};
 
 /// Receives mail for one domain over SMTP, and relays queued mail to other servers.
 #[derive(Debug, Parser)]
@@ -59,12 +59,18 @@ impl Args {
                 hosts: self.hosts,
                 trusted_networks: self.trusted_networks,
                 certificate,
+                authority: self.tls.as_deref().and_then(authority),
                 token: launch.token,
                 clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)
         })
     }
+}
+
+/// The authority of the certificates in this directory of a town's state.
+fn authority(servers: &Path) -> Option<PathBuf> {
+    servers.parent().map(|tls| tls.join(CA_FILE)).filter(|path| path.exists())
 }
 
 /// The certificate that the configuration names, or else the one in this directory.

@@ -32,7 +32,7 @@ use service_kit::{
     shutdown::{CancellationToken, GRACE},
     telemetry,
 };
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 use submitter::Submitter;
 use tokio::net::TcpListener;
 use town_config::LiveStack;
@@ -61,6 +61,8 @@ pub struct Config {
     pub trusted_networks: Option<Vec<IpNet>>,
     /// Its certificate; without one, STARTTLS is not offered.
     pub certificate: Option<Arc<ServedCertificate>>,
+    /// The certificate of the town's authority, in PEM: its relay knows the town's servers by it.
+    pub authority: Option<PathBuf>,
     /// Guards its HTTP side.
     pub token: Option<Token>,
     /// Dates what it adds to messages, and limits its calls and connections.

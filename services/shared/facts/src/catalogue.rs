@@ -111,6 +111,8 @@ facts! {
         "relay.released" INFO RelayReleased { message_id: Shown, recipient: Shown }
         /// An exchange cannot be used.
         "relay.exchange_failed" INFO RelayExchangeFailed { exchange: Quoted, error: Quoted }
+        /// TLS with an exchange has failed. With `relay.tls = "opportunistic"`, the mail goes in the clear.
+        "relay.tls_failed" INFO RelayTlsFailed { exchange: Quoted, error: Quoted }
         /// A name cannot be looked up.
         "relay.lookup_failed" WARN RelayLookupFailed { name: Quoted, error: Quoted }
         /// The queue cannot be read now.

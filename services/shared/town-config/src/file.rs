@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    Auth, Password, Profile, Quota, RelayLookup, Targets,
+    Auth, Password, Profile, Quota, RelayLookup, RelayTls, Targets,
     values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
@@ -172,6 +172,10 @@ impl From<&Limits> for ConnectionLimits {
 pub struct Relay {
     /// How exchanges are looked up.
     pub lookup: RelayLookup,
+    /// Whether TLS is spoken with them; without it, as the profile says.
+    pub tls: Option<RelayTls>,
+    /// A file with the certificates of the authorities that are trusted, in PEM; without it, the town's and the system's.
+    pub ca: Option<PathBuf>,
     /// How long after each failed attempt the next one starts; the last repeats.
     #[serde(deserialize_with = "durations")]
     pub retry: Vec<Duration>,
@@ -198,6 +202,8 @@ impl Default for Relay {
         let [minute, hour] = [60, 60 * 60].map(Duration::from_secs);
         Self {
             lookup: RelayLookup::default(),
+            tls: None,
+            ca: None,
             retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
             expiry: 24 * hour,
             lease_seconds: 60,

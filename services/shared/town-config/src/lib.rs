@@ -27,7 +27,7 @@ pub use port_move::PortMove;
 pub use reload::Reload;
 pub use schedule::Next;
 pub use toml_file::FileError as ConfigError;
-pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup};
+pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
 
 use file::{File, Server};
 use ipnet::IpNet;
@@ -216,6 +216,20 @@ impl Stack {
             (false, 1, Some(only)) => format!("{name}@{only}").parse().ok(),
             _ => None,
         }
+    }
+
+    /// Whether its relay speaks TLS. The peers of the hand-out have none.
+    pub fn relay_tls(&self) -> RelayTls {
+        self.relay.tls.unwrap_or(match self.profile {
+            Profile::Tutorial => RelayTls::Off,
+            Profile::Rfc => RelayTls::Opportunistic,
+        })
+    }
+
+    /// The file of the authorities that its relay trusts, if it has one.
+    pub fn relay_authorities(&self) -> Option<PathBuf> {
+        let directory = self.path.parent().unwrap_or(Path::new(""));
+        self.relay.ca.as_ref().map(|file| directory.join(file))
     }
 
     /// Whether mail for this domain is delivered here.

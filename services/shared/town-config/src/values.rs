@@ -40,6 +40,18 @@ pub enum RelayLookup {
     Dns,
 }
 
+/// Whether the relay speaks TLS with other servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayTls {
+    /// Where the other server offers it, whatever its certificate; in the clear where that fails.
+    Opportunistic,
+    /// Always, with a certificate that is verified; otherwise the mail waits.
+    Verify,
+    /// Never.
+    Off,
+}
+
 /// A password as configured: plain text, or an argon2 PHC string. Never displayed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

@@ -10,9 +10,11 @@
 
 mod authority;
 mod served;
+mod trust;
 
 pub use authority::{Authority, CA_FILE};
 pub use served::{Served, ServedCertificate};
+pub use trust::Trust;
 
 use std::{
     io,

@@ -17,6 +17,12 @@ pub(super) enum Broken {
     /// The connection failed, hung, or carried what is not SMTP.
     #[error("{0}")]
     Connection(#[from] io::Error),
+    /// TLS was agreed on with the exchange, and has failed.
+    #[error("{0}")]
+    Tls(String),
+    /// TLS is wanted, and the exchange does not offer it, or has refused it by this reply.
+    #[error("{}", .0.as_ref().map_or("it does not offer STARTTLS".to_owned(), |said| format!("it refuses STARTTLS: {said}")))]
+    InTheClear(Option<String>),
     /// Our own store failed us.
     #[error("{0}")]
     Store(#[from] ApiError),
@@ -34,7 +40,7 @@ pub(super) enum Broken {
 impl Broken {
     /// Whether to say QUIT before closing (RFC 5321 §4.1.4).
     pub(super) fn leaves_an_open_dialogue(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Unexpected(_) | Self::OurName(_))
+        matches!(self, Self::Refused(_) | Self::Unexpected(_) | Self::OurName(_) | Self::InTheClear(_))
     }
 
     /// Whether the exchange has led back to this server.
@@ -74,6 +80,8 @@ impl Broken {
             Self::Refused(reply) => reply.clone(),
             Self::Unexpected(_) => Reply::new(451, (5, 0), self.to_string()),
             Self::Connection(error) => Reply::new(451, (4, 1), format!("{name} ({address}): {}", describe(error))),
+            // RFC 3463 §3.8: a cryptographic failure.
+            Self::Tls(_) | Self::InTheClear(_) => Reply::new(451, (7, 5), format!("{name} ({address}): {self}")),
             Self::Store(error) if error.kind() == Some(ProblemKind::MessageDamaged) => {
                 Reply::new(554, (3, 0), "the message was damaged while it was queued")
             }

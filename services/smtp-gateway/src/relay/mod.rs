@@ -24,6 +24,7 @@ use mail_net::{Clock, Dial};
 use names::Names;
 use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
+use town_tls::Trust;
 
 /// What all relay workers of a gateway share.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     names: Names,
     dial: Arc<dyn Dial>,
     hosts: Hosts,
+    /// By whom other servers are known.
+    trust: Arc<Trust>,
     metrics: Metrics,
     settlements: settle::Settlements,
     /// Where this gateway listens for SMTP.
@@ -44,9 +47,10 @@ pub(crate) struct Context {
 impl Context {
     /// Starts what the workers share.
     pub(crate) fn new(config: &Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, dial, name_server, hosts, clock, .. } = config.clone();
+        let Config { stack, store, dns, dial, name_server, hosts, clock, authority, .. } = config.clone();
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let settlements = settle::settlements(store.clone());
-        Self { stack, store, names, dial, hosts, metrics, settlements, listener, pool: Arc::default(), clock }
+        let (trust, pool) = (Arc::new(Trust::new(authority)), Arc::default());
+        Self { stack, store, names, dial, hosts, trust, metrics, settlements, listener, pool, clock }
     }
 }

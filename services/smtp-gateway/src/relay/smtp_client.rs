@@ -1,5 +1,7 @@
 //! SMTP to an exchange: the stream on one side, the client's state machine on the other.
 
+mod opening;
+
 use super::{
     Context,
     broken::{Broken, BrokenTransaction, is_about_the_session},
@@ -10,18 +12,16 @@ use super::{
 };
 use bytes::Bytes;
 use internal_api::{ApiError, ClaimedMessage, RawMessage};
-use mail_net::{Address, Closed, Ends, Hop, IoClock, Kind, LineStream, StreamLimits};
+use mail_net::{Closed, IoClock, Kind, LineStream};
 use mail_proto::{
     dot::DotEncoder,
     smtp::{
-        ClientName, Recipient, Reply, ReplyReader,
+        Recipient, Reply, ReplyReader,
         client::{self, Client, Step, Transaction},
     },
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-/// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
-const REPLY_LINE_OCTETS: usize = 4096;
 /// How long the exchange may take over a message after its final dot (RFC 5321 §4.5.3.2.6).
 const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long an exchange that has closed the connection may take over its last reply.
@@ -54,67 +54,6 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl Connection {
-    /// Connects and introduces us.
-    ///
-    /// # Errors
-    /// [`Broken`].
-    pub(crate) async fn open(context: &Context, slot: &DomainSlot, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
-        let stack = context.stack.current();
-        let relay = &stack.relay;
-        let address: Address = exchange.address.parse().map_err(io::Error::other)?;
-        let connecting = context.clock.io.timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
-        let io = slot.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
-        if is_own(io.ends()?, context.listener) {
-            return Err(Broken::Ourselves);
-        }
-        let limits = StreamLimits {
-            line_octets: REPLY_LINE_OCTETS,
-            read_octets: BUFFER_OCTETS,
-            silence: FINAL_REPLY_TIMEOUT,
-            write: relay.reply_timeout,
-        };
-        let mut connection = Self {
-            exchange: Arc::clone(exchange),
-            stream: LineStream::new(io, limits, context.clock.clone()),
-            client: Client::new(ClientName::from(&stack.name)),
-            replies: ReplyReader::default(),
-            io: context.clock.io,
-            reply_timeout: relay.reply_timeout,
-            transactions: 0,
-            has_carried: false,
-        };
-        match connection.introduce(context, slot).await {
-            Ok(()) => Ok(connection),
-            Err(broken) => {
-                if broken.leaves_an_open_dialogue() {
-                    connection.quit().await;
-                }
-                Err(broken)
-            }
-        }
-    }
-
-    async fn introduce(&mut self, context: &Context, slot: &DomainSlot) -> Result<(), Broken> {
-        loop {
-            let patience = self.reply_timeout;
-            let reply = slot.wait(Stage::BeforeDot, self.reply(patience)).await??;
-            match self.client.reply(reply) {
-                Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await??,
-                Step::Refused(reply) => return Err(Broken::Refused(reply)),
-                Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
-                Step::Closed => return Err(io::Error::from(Closed::End).into()),
-                Step::Ready | Step::Finished(_) => break,
-                Step::Await | Step::SendBody => {}
-            }
-        }
-        // Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
-        let server_name = self.client.server_name();
-        if server_name == context.stack.current().name.as_str() {
-            return Err(Broken::OurName(server_name.to_owned()));
-        }
-        Ok(())
-    }
-
     /// Whom this is a connection to.
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
@@ -216,7 +155,7 @@ impl Connection {
                 }
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
-                Step::Closed => return Err(io::Error::from(Closed::End).into()),
+                Step::StartTls | Step::Closed => return Err(io::Error::from(Closed::End).into()),
             };
             let reply = match sent {
                 Ok(()) => slot.wait(stage, self.reply(patience)).await??,
@@ -291,12 +230,6 @@ impl Connection {
             }
         }
     }
-}
-
-/// Whether this is a connection to the socket on which this server listens.
-fn is_own(ends: Ends, listener: SocketAddr) -> bool {
-    let host = if listener.ip().is_unspecified() { ends.local.ip() } else { listener.ip() };
-    ends.peer == SocketAddr::new(host, listener.port())
 }
 
 async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {

@@ -1,6 +1,8 @@
 //! Dialogues with an exchange, in memory.
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
+mod tls;
+
 use super::*;
 use crate::{
     Config, Hosts,
@@ -8,13 +10,13 @@ use crate::{
     relay::slots::{DomainSlots, Interruption},
 };
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
-use mail_net::{Clock, MemoryListener, MemoryNetwork};
+use mail_net::{Clock, Hop, MemoryListener, MemoryNetwork, StreamLimits};
 use mail_proto::{Mailbox, ReversePath, dot::DotDecoder, smtp::MailParameters};
 use prometheus_client::registry::Registry;
 use service_kit::shutdown::CancellationToken;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::time::Instant;
-use town_config::{LiveConfig, Relay};
+use town_config::{LiveConfig, LiveStack, Relay};
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/config.toml");
 
@@ -29,12 +31,24 @@ impl Fixture {
     fn new() -> (Self, MemoryListener) {
         let (_, stack) =
             LiveConfig::open(Path::new(CONFIG), Clock::system().io).unwrap().only("exmail.qq.com").unwrap();
+        Self::of(stack, None)
+    }
+
+    /// In profile `rfc`, with these lines in `[relay]`.
+    fn rfc(relay: &str, authority: Option<PathBuf>) -> (Self, MemoryListener) {
+        let text = format!("[server.\"exmail.qq.com\"]\nsmtp = 1\npop = 2\n[relay]\n{relay}\n");
+        let config = town_config::Config::parse(&text, Path::new("config.toml")).unwrap();
+        Self::of(config.stack("exmail.qq.com").unwrap().clone().into(), authority)
+    }
+
+    fn of(stack: LiveStack, authority: Option<PathBuf>) -> (Self, MemoryListener) {
         // Nobody listens there: what these tests do needs neither.
         let nobody = || Endpoint::new("http://127.0.0.1:9", None).unwrap();
         let network = MemoryNetwork::default();
         let listener = network.listen("mx.test:25".parse().unwrap());
         let config = Config {
             certificate: None,
+            authority,
             stack,
             store: StoreClient::new(nobody(), Clock::system().io),
             dns: DnsClient::new(nobody(), Clock::system().io),
@@ -69,7 +83,7 @@ async fn accept(listener: &mut MemoryListener) -> LineStream {
     stream
 }
 
-/// Hears each command, and says the reply to it.
+/// Hears each command of the script, and says the reply to it.
 async fn play(stream: &mut LineStream, script: &[(&str, &str)]) {
     for (command, reply) in script {
         let line = stream.line(stream.deadline()).await.unwrap().unwrap();

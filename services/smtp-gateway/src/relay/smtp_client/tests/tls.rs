@@ -1,0 +1,164 @@
+//! Dialogues that go over to TLS, or fail to.
+
+use super::*;
+use jiff::Timestamp;
+use mail_net::Tls;
+use tempfile::TempDir;
+use town_tls::{Authority, CA_FILE, ServedCertificate};
+
+const OFFER: (&str, &str) = ("EHLO exmail.qq.com", "250-mx.test\r\n250-SIZE 1\r\n250 STARTTLS");
+const GO_AHEAD: (&str, &str) = ("STARTTLS", "220 go ahead");
+const HELLO_AGAIN: (&str, &str) = ("EHLO exmail.qq.com", "250-mx.test\r\n250 8BITMIME");
+
+/// An authority, and the server side of TLS for a server that is called `name`.
+fn authority(name: &str) -> (TempDir, Tls) {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::open(directory.path(), Timestamp::now()).unwrap();
+    let files = authority.certificate(name, [], Timestamp::now()).unwrap();
+    let server = Tls::Server(ServedCertificate::open(files).unwrap().current().config);
+    (directory, server)
+}
+
+fn file(directory: &TempDir) -> Option<PathBuf> {
+    Some(directory.path().join(CA_FILE))
+}
+
+/// Takes a connection over which the relay asks for TLS.
+async fn asked_for_tls(listener: &mut MemoryListener) -> LineStream {
+    let mut stream = accept(listener).await;
+    play(&mut stream, &[OFFER, GO_AHEAD]).await;
+    stream
+}
+
+/// Takes a connection over which the relay does without.
+async fn in_the_clear(listener: &mut MemoryListener) {
+    let mut stream = accept(listener).await;
+    play(&mut stream, &[OFFER]).await;
+}
+
+#[tokio::test]
+async fn tls_is_spoken_whatever_the_certificate_and_what_was_injected_is_dropped() {
+    let (_authority, server) = authority("somebody.else.test");
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let receiving = async {
+        let mut stream = accept(&mut listener).await;
+        // A reply to the second EHLO, by somebody who sees only what is in the clear; half of another one.
+        let injected = "220 go ahead\r\n250-evil.test\r\n250 PIPELINING\r\n250-evil";
+        play(&mut stream, &[OFFER, ("STARTTLS", injected)]).await;
+        let mut stream = stream.upgrade(server).await.unwrap();
+        play(&mut stream, &[HELLO_AGAIN]).await;
+        stream
+    };
+    let (connection, _stream) = tokio::join!(fixture.open(), receiving);
+    let connection = connection.unwrap();
+    assert!(connection.stream.is_encrypted());
+    let extensions = connection.client.extensions();
+    assert!(extensions.eight_bit_mime && !extensions.pipelining && extensions.size.is_none(), "{extensions:?}");
+    assert_eq!(connection.client.server_name(), "mx.test");
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_is_followed_by_a_connection_in_the_clear() {
+    let (fixture, mut listener) = Fixture::rfc("tls = \"opportunistic\"", None);
+    let receiving = async {
+        let mut stream = asked_for_tls(&mut listener).await;
+        // It takes the client's part of the handshake for a command.
+        let _ = stream.line(stream.deadline()).await;
+        stream.push(b"500 what?\r\n".as_slice());
+        stream.flush().await.unwrap();
+        in_the_clear(&mut listener).await;
+    };
+    let (connection, ()) = tokio::join!(fixture.open(), receiving);
+    assert!(!connection.unwrap().stream.is_encrypted());
+}
+
+/// With TLS 1.3 a server may refuse the connection when the client's side of the handshake is over.
+#[tokio::test]
+async fn a_connection_that_ends_right_after_the_handshake_is_one_that_failed() {
+    let (_authority, server) = authority("mx.test");
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let receiving = async {
+        drop(asked_for_tls(&mut listener).await.upgrade(server).await.unwrap());
+        in_the_clear(&mut listener).await;
+    };
+    let (connection, ()) = tokio::join!(fixture.open(), receiving);
+    assert!(!connection.unwrap().stream.is_encrypted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_a_time_limit() {
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let receiving = async {
+        let silent = asked_for_tls(&mut listener).await;
+        in_the_clear(&mut listener).await;
+        silent
+    };
+    let started = Instant::now();
+    let (connection, _silent) = tokio::join!(fixture.open(), receiving);
+    assert!(!connection.unwrap().stream.is_encrypted());
+    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.reply_timeout);
+}
+
+#[tokio::test]
+async fn a_certificate_is_verified_if_that_is_wanted() {
+    let (directory, server) = authority("mx.test");
+    let (fixture, mut listener) = Fixture::rfc("tls = \"verify\"", file(&directory));
+    let receiving = async {
+        let mut stream = asked_for_tls(&mut listener).await.upgrade(server).await.unwrap();
+        play(&mut stream, &[HELLO_AGAIN]).await;
+    };
+    let (connection, ()) = tokio::join!(fixture.open(), receiving);
+    assert!(connection.unwrap().stream.is_encrypted());
+}
+
+/// Another name, another authority, and a file of authorities that takes the place of the town's. All towns call theirs alike.
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_gets_no_mail_now() {
+    let (town, misnamed) = authority("other.test");
+    let (elsewhere, unknown) = authority("mx.test");
+    let of_the_town = authority("mx.test");
+    let with_a_file = format!("tls = \"verify\"\nca = {:?}", elsewhere.path().join(CA_FILE));
+    let table = [
+        (Fixture::rfc("tls = \"verify\"", file(&town)), misnamed, "not valid for name"),
+        (Fixture::rfc("tls = \"verify\"", file(&town)), unknown, "BadSignature"),
+        (Fixture::rfc(&with_a_file, file(&of_the_town.0)), of_the_town.1, "BadSignature"),
+    ];
+    for ((fixture, mut listener), server, reason) in table {
+        let receiving = async {
+            assert!(asked_for_tls(&mut listener).await.upgrade(server).await.is_err());
+        };
+        let (broken, ()) = tokio::join!(fixture.open(), receiving);
+        let verdict = broken.unwrap_err().verdict(&fixture.exchange);
+        let Verdict::Ours(reply) = verdict else { panic!("{verdict:?}") };
+        let said = reply.on_one_line();
+        let expected = "451 4.7.5 mx.test (mx.test:25): the TLS handshake failed: invalid peer certificate: ";
+        assert!(said.starts_with(expected) && said.contains(reason), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_offer_verified_mail_waits() {
+    let refused = "it refuses STARTTLS: 454 4.7.0 no";
+    for (script, reason) in [
+        (vec![HELLO[0], ("QUIT", "221 bye")], "it does not offer STARTTLS"),
+        (vec![OFFER, ("STARTTLS", "454 4.7.0 no"), ("QUIT", "221 bye")], refused),
+    ] {
+        let (fixture, mut listener) = Fixture::rfc("tls = \"verify\"", None);
+        let receiving = async { play(&mut accept(&mut listener).await, &script).await };
+        let (broken, ()) = tokio::join!(fixture.open(), receiving);
+        let verdict = broken.unwrap_err().verdict(&fixture.exchange);
+        let Verdict::Ours(reply) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(reply.on_one_line(), format!("451 4.7.5 mx.test (mx.test:25): {reason}"));
+    }
+}
+
+#[tokio::test]
+async fn tls_that_is_refused_or_off_leaves_the_connection_in_the_clear() {
+    let refused = [OFFER, ("STARTTLS", "454 4.7.0 not now")];
+    for (relay, script) in [("", &refused[..]), ("tls = \"off\"", &[OFFER])] {
+        let (fixture, mut listener) = Fixture::rfc(relay, None);
+        let receiving = async { play(&mut accept(&mut listener).await, script).await };
+        let (connection, ()) = tokio::join!(fixture.open(), receiving);
+        assert!(!connection.unwrap().stream.is_encrypted());
+    }
+}
