@@ -37,6 +37,7 @@ mod rates;
 mod refusals;
 mod relay;
 mod relay_tls;
+mod reports;
 mod starttls;
 mod storage;
 mod tutorial;

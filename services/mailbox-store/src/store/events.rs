@@ -104,7 +104,7 @@ impl EventLog {
         octets: u64,
         placement: &Placement<'_>,
     ) {
-        let Placement { here, queued } = placement;
+        let Placement { here, queued, .. } = placement;
         let accepted = Taking::Accepted { reverse_path, octets };
         let delivered = (!here.is_empty()).then_some(Taking::Delivered { recipients: here });
         let queued = (!queued.is_empty()).then(|| {
@@ -181,7 +181,10 @@ fn with_recipients(mut kind: EventKind, of: Vec<Mailbox>) -> EventKind {
         | EventKind::Expired { recipients, .. }
         | EventKind::Finished { recipients }
         | EventKind::Deleted { recipients, .. } => *recipients = of,
-        EventKind::Accepted { .. } | EventKind::Claimed { .. } | EventKind::Bounced { .. } => {}
+        EventKind::Accepted { .. }
+        | EventKind::Claimed { .. }
+        | EventKind::Bounced { .. }
+        | EventKind::Reported { .. } => {}
     }
     kind
 }
@@ -302,9 +305,9 @@ mod tests {
     #[test]
     fn what_a_message_begins_with_is_told_in_order() {
         let here = mailbox("a@local.test");
-        let there = Expanded { recipient: mailbox("x@far.test").into(), via: None, failure: None };
+        let there = Expanded { recipient: mailbox("x@far.test").into(), via: None, decided: None };
         let mut log = EventLog::default();
-        let placement = Placement { here: vec![&here], queued: vec![(&there, "")] };
+        let placement = Placement { here: vec![&here], queued: vec![(&there, "")], reported: Vec::new() };
         log.accepted(1, &ReversePath::Null, 7, &placement);
         log.accepted(2, &ReversePath::Null, 8, &Placement::default());
         let records: Vec<_> = (1..).zip(log.into_records().unwrap()).map(|(n, record)| stored(n, &record)).collect();

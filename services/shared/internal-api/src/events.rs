@@ -127,6 +127,11 @@ pub enum EventKind {
         /// The failure message.
         as_message: MessageId,
     },
+    /// Its sender is told of a success or a delay, as they have asked.
+    Reported {
+        /// The report.
+        as_message: MessageId,
+    },
     /// Maildrops lost it.
     Deleted {
         /// Whose.
@@ -161,6 +166,7 @@ impl EventKind {
             Self::Expired { .. } => "expired",
             Self::Finished { .. } => "finished",
             Self::Bounced { .. } => "bounced",
+            Self::Reported { .. } => "reported",
             Self::Deleted { .. } => "deleted",
         }
     }

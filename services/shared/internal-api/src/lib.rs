@@ -18,6 +18,7 @@ mod maildrops;
 mod messages;
 mod problem;
 mod queue;
+pub mod reports;
 pub mod room;
 mod store_client;
 pub mod text;

@@ -130,8 +130,9 @@ pub struct ClaimedRecipient {
     pub mailbox: Mailbox,
     /// How often it was tried, this time included: 1 at the first.
     pub attempts: u32,
-    /// What the store says of a recipient here that did not get the message: it has no mailbox, or a mailbox that had no
-    /// room as long as the message was tried. The sender is to be told. Absent when the message is to be relayed.
+    /// What the store says of a recipient of which the sender is to be told. Mostly it did not get the message: it has no
+    /// mailbox here, or a mailbox that had no room as long as the message was tried. A positive reply says that it has got
+    /// the message; see [`reports`](crate::reports). Absent when the message is to be relayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said_by_store: Option<String>,
     /// ORCPT (RFC 3461 §4.2); absent when it was not given.
@@ -170,7 +171,7 @@ pub struct Settlement {
     #[schema(min_items = 1)]
     #[serde(deserialize_with = "fields::at_least_one")]
     pub outcomes: Vec<RecipientOutcome>,
-    /// The envelope of the failure message, whose octets follow this head; absent when there is none.
+    /// The envelope of the failure message, or of the report of a success or a delay, whose octets follow this head; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_message: Option<Submission>,
 }

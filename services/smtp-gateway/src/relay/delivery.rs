@@ -19,9 +19,10 @@ pub(super) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// A message for all its recipients. The targets of one alias stand together.
+    /// A message for all its recipients except those that the store has seen to. The targets of one alias stand together.
     pub(super) fn new(message: &'a ClaimedMessage) -> Self {
-        let mut recipients: Vec<_> = message.recipients.iter().collect();
+        let mut recipients: Vec<_> =
+            message.recipients.iter().filter(|recipient| recipient.said_by_store.is_none()).collect();
         recipients.sort_by(|one, other| one.via.cmp(&other.via));
         Self { message, untried: recipients.into(), refused: Vec::new() }
     }

@@ -1,147 +1,218 @@
-//! Failure messages: delivery status notifications (RFC 3464) in a multipart/report (RFC 6522).
+//! Reports of failures and successes: delivery status notifications (RFC 3464) in a multipart/report (RFC 6522).
 
-use super::{returned::ReturnedHeaders, route::Exchange, verdict::Verdict};
+use super::{returned::Returned, route::Exchange, verdict::Verdict};
 use crate::received::rfc2822;
-use internal_api::ClaimedMessage;
+use internal_api::{ClaimedMessage, ClaimedRecipient};
 use jiff::Timestamp;
-use mail_builder::{MessageBuilder, headers::raw::Raw, mime::MimePart};
-use mail_proto::{Domain, Mailbox, smtp::Reply};
+use mail_builder::{
+    MessageBuilder,
+    headers::raw::Raw,
+    mime::{BodyPart, MimePart},
+};
+use mail_proto::{
+    Domain, Mailbox,
+    smtp::{OriginalRecipient, Reply},
+};
 use std::{fmt::Write, sync::Arc};
 
 /// The longest reply that is quoted: with the name of an exchange it makes a line of at most 998 octets (RFC 5322 §2.1.1).
 const QUOTED_OCTETS: usize = 700;
 
-/// A recipient who will not get the message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// Who.
-    pub(crate) recipient: Mailbox,
-    /// What decided it.
-    pub(crate) reply: Reply,
-    /// Whose words these are, if not ours.
-    pub(crate) said_by: Option<Arc<Exchange>>,
-    /// It was only ever postponed, until its time was up.
-    pub(crate) expired: bool,
+/// What has happened to the message for a recipient (RFC 3464 §2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It will not be delivered.
+    Failed,
+    /// It is in the maildrop.
+    Delivered,
+    /// A server has it that does not report.
+    Relayed,
+    /// It goes on to the members of a list.
+    Expanded,
 }
 
-impl Failure {
-    /// A recipient who fails by this verdict.
-    pub(super) fn new(recipient: Mailbox, verdict: &Verdict) -> Self {
-        let (reply, said_by) = match verdict {
-            Verdict::Said(reply, exchange) => (reply.clone(), Some(Arc::clone(exchange))),
-            Verdict::Ours(reply) | Verdict::Here(reply) | Verdict::Untried(reply) => (reply.clone(), None),
-            Verdict::Released => (Reply::new(451, (3, 2), "this server stops"), None),
-        };
-        Self { recipient, expired: !reply.is_permanent(), reply, said_by }
+impl Action {
+    /// The value of the field.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
+
+    /// What the human reader is told before the recipients.
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Failed => "could not be delivered to:",
+            Self::Delivered => "was delivered to:",
+            Self::Relayed => "was passed on to a server that does not report what becomes of it, for:",
+            Self::Expanded => "was sent on to the members of:",
+        }
     }
 }
 
-/// What a failure message says beside the failures.
+/// A recipient of whom the sender is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// What.
+    pub(crate) action: Action,
+    /// Who.
+    recipient: Mailbox,
+    /// Whom the sender has named at first, if they have said so.
+    original: Option<OriginalRecipient>,
+    /// What decided it.
+    reply: Reply,
+    /// Whose words these are, if not ours.
+    said_by: Option<Arc<Exchange>>,
+    /// It was only ever postponed, until its time was up.
+    expired: bool,
+}
+
+impl Told {
+    /// What happened to a recipient by this verdict.
+    pub(super) fn new(recipient: &ClaimedRecipient, action: Action, verdict: &Verdict) -> Self {
+        let reply = verdict.reply().cloned().unwrap_or_else(|| Reply::new(451, (3, 2), "this server stops"));
+        Self {
+            action,
+            recipient: recipient.mailbox.clone(),
+            original: recipient.original.clone(),
+            expired: action == Action::Failed && !reply.is_permanent(),
+            reply,
+            said_by: verdict.said_by().map(Arc::clone),
+        }
+    }
+}
+
+/// What a report says beside the recipients.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
-    /// The server that gives up.
+    /// The server that reports.
     pub(crate) server_name: &'a Domain,
     /// The domain whose postmaster signs.
     pub(crate) own_domain: &'a Domain,
     /// Who wrote the message, and is told.
     pub(crate) sender: &'a Mailbox,
-    /// The message that failed.
+    /// The message that is reported on.
     pub(crate) message: &'a ClaimedMessage,
-    /// Its header section.
-    pub(crate) headers: &'a ReturnedHeaders,
+    /// What of it is returned.
+    pub(crate) returned: &'a Returned,
     /// When the last attempt ended.
     pub(crate) now: Timestamp,
 }
 
-/// The octets of the failure message.
-pub(crate) fn compose(report: &Report<'_>, failures: &[Failure]) -> Vec<u8> {
+/// The octets of the report.
+pub(crate) fn compose(report: &Report<'_>, told: &[Told]) -> Vec<u8> {
     let ascii = |text: String| MimePart::new("message/delivery-status", text.into_bytes()).transfer_encoding("7bit");
+    let Report { server_name, own_domain, sender, message, returned, now } = report;
     let parts = vec![
         // Never re-encoded: the peer's words are there to be found.
-        MimePart::new("text/plain; charset=us-ascii", explanation(report, failures).into_bytes())
-            .transfer_encoding("7bit"),
-        ascii(delivery_status(report, failures)),
-        MimePart::new("text/rfc822-headers", report.headers.quoted_printable()).transfer_encoding("quoted-printable"),
+        MimePart::new("text/plain; charset=us-ascii", explanation(report, told).into_bytes()).transfer_encoding("7bit"),
+        ascii(delivery_status(report, told)),
+        MimePart::new(returned.content_type(), BodyPart::Binary(returned.octets()))
+            .transfer_encoding(returned.transfer_encoding()),
     ];
     let content_type = mail_builder::headers::content_type::ContentType::new("multipart/report")
         .attribute("report-type", "delivery-status");
-    let Report { server_name, own_domain, sender, message, now, .. } = report;
+    let mut body = MimePart::new(content_type, parts);
+    if returned.transfer_encoding() == "8bit" {
+        // RFC 2045 §6.4: the whole is no less than its parts.
+        body = body.transfer_encoding("8bit");
+    }
     let message = MessageBuilder::new()
         .header("From", Raw::new(format!("Mail Delivery System <{}>", Mailbox::postmaster((*own_domain).clone()))))
         .header("To", Raw::new(format!("<{sender}>")))
-        .subject("Undelivered Mail Returned to Sender")
+        .subject(subject(told))
         .header("Date", Raw::new(rfc2822(*now)))
         .header("Message-ID", Raw::new(format!("<{}.{}@{server_name}>", message.id, now.as_millisecond())))
         .header("Auto-Submitted", Raw::new("auto-replied"))
-        .body(MimePart::new(content_type, parts));
+        .body(body);
     let mut octets = Vec::new();
     message.serialize(&mut octets);
     octets
 }
 
-fn explanation(report: &Report<'_>, failures: &[Failure]) -> String {
-    let mut text = format!(
-        "This is the mail server {}.\r\n\r\n\
-         Your message of {} could not be delivered to:\r\n",
-        report.server_name,
-        rfc2822(report.message.queued_at)
-    );
-    for failure in failures {
-        let _ = write!(text, "\r\n<{}>:\r\n", failure.recipient);
-        if failure.expired {
-            text.push_str("    it was tried for as long as this server tries; the last answer was\r\n");
-        }
-        if let Some(exchange) = &failure.said_by {
-            let _ = write!(text, "    {} said: ", exchange.name);
-        } else {
-            text.push_str("    ");
-        }
-        let _ = write!(text, "{}\r\n", quoted(&failure.reply));
-    }
-    let attached = if report.headers.is_cut() {
-        "The beginning of the message's headers is"
+fn subject(told: &[Told]) -> &'static str {
+    if told.iter().any(|told| told.action == Action::Failed) {
+        "Undelivered Mail Returned to Sender"
     } else {
-        "The message's own headers are"
-    };
-    let _ = write!(text, "\r\n{attached} attached. It will not be tried again.\r\n");
-    text
+        "Successful Mail Delivery Report"
+    }
+}
+
+fn explanation(report: &Report<'_>, told: &[Told]) -> String {
+    let mut text = format!("This is the mail server {}.\r\n", report.server_name);
+    for action in [Action::Failed, Action::Delivered, Action::Relayed, Action::Expanded] {
+        let mut told = told.iter().filter(|told| told.action == action).peekable();
+        if told.peek().is_some() {
+            let date = rfc2822(report.message.queued_at);
+            let _ = write!(text, "\r\nYour message of {date} {}\r\n", action.explanation());
+            told.for_each(|told| explain(&mut text, told));
+        }
+    }
+    let _ = write!(text, "\r\n{} attached.", report.returned.description());
+    if told.iter().any(|told| told.action == Action::Failed) {
+        text.push_str(" It will not be tried again.");
+    }
+    text + "\r\n"
+}
+
+fn explain(text: &mut String, told: &Told) {
+    let _ = write!(text, "\r\n<{}>:\r\n", told.recipient);
+    if told.expired {
+        text.push_str("    it was tried for as long as this server tries; the last answer was\r\n");
+    }
+    if let Some(exchange) = &told.said_by {
+        let _ = write!(text, "    {} said: ", exchange.name);
+    } else {
+        text.push_str("    ");
+    }
+    let _ = write!(text, "{}\r\n", quoted(&told.reply));
 }
 
 /// RFC 3464 §2.2 and §2.3: one group of fields for the message, one for each recipient.
-fn delivery_status(report: &Report<'_>, failures: &[Failure]) -> String {
-    let mut fields = format!(
-        "Reporting-MTA: dns; {}\r\nX-Mailtown-Message: {}\r\nArrival-Date: {}\r\n",
-        report.server_name,
-        report.message.id,
-        rfc2822(report.message.queued_at)
+fn delivery_status(report: &Report<'_>, told: &[Told]) -> String {
+    let Report { server_name, message, .. } = report;
+    let mut fields = String::new();
+    if let Some(envid) = &message.parameters.envid {
+        let _ = write!(fields, "Original-Envelope-Id: {}\r\n", envid.as_str());
+    }
+    let date = rfc2822(message.queued_at);
+    let _ = write!(
+        fields,
+        "Reporting-MTA: dns; {server_name}\r\nX-Mailtown-Message: {}\r\nArrival-Date: {date}\r\n",
+        message.id
     );
-    for failure in failures {
-        let _ = write!(
-            fields,
-            "\r\nFinal-Recipient: rfc822; {}\r\nAction: failed\r\nStatus: {}\r\n",
-            failure.recipient,
-            status(failure)
-        );
+    for told in told {
+        fields.push_str("\r\n");
+        if let Some(original) = &told.original {
+            let _ = write!(fields, "Original-Recipient: {}\r\n", original.to_field());
+        }
+        let (action, status) = (told.action.name(), status(told));
+        let _ = write!(fields, "Final-Recipient: rfc822; {}\r\nAction: {action}\r\n", told.recipient);
+        let _ = write!(fields, "Status: {status}\r\n");
         // RFC 3464 §2.3.6: "smtp" is for what another server has replied.
-        let source = match &failure.said_by {
+        let source = match &told.said_by {
             Some(exchange) => {
                 let _ = write!(fields, "Remote-MTA: dns; {}\r\n", exchange.name);
                 "smtp"
             }
             None => "X-Mailtown",
         };
-        let _ = write!(fields, "Diagnostic-Code: {source}; {}\r\n", quoted(&failure.reply));
+        let _ = write!(fields, "Diagnostic-Code: {source}; {}\r\n", quoted(&told.reply));
         let _ = write!(fields, "Last-Attempt-Date: {}\r\n", rfc2822(report.now));
     }
     fields
 }
 
 /// RFC 3463: 5.4.7 when the time was up, else what the reply says.
-fn status(failure: &Failure) -> String {
-    if failure.expired {
+fn status(told: &Told) -> String {
+    if told.expired {
         return "5.4.7".to_owned();
     }
-    failure.reply.enhanced().filter(|status| status.starts_with('5')).unwrap_or_else(|| "5.0.0".to_owned())
+    let class = if told.action == Action::Failed { '5' } else { '2' };
+    told.reply.enhanced().filter(|status| status.starts_with(class)).unwrap_or_else(|| format!("{class}.0.0"))
 }
 
 /// Printable ASCII on one line, whatever the peer sent.
@@ -153,9 +224,9 @@ fn quoted(reply: &Reply) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use internal_api::{ClaimedRecipient, MessageId};
+    use internal_api::MessageId;
     use mail_parser::{MessageParser, MimeHeaders};
-    use mail_proto::smtp::MailParameters;
+    use mail_proto::smtp::{MailParameters, ReplyReader};
 
     fn message() -> ClaimedMessage {
         let mailbox: Mailbox = "nobody@gmail.com".parse().unwrap();
@@ -171,57 +242,117 @@ mod tests {
         }
     }
 
-    fn composed(reply: Reply, expired: bool, headers: &[u8]) -> String {
-        let message = message();
-        let exchange = Exchange {
+    fn exchange() -> Arc<Exchange> {
+        Arc::new(Exchange {
             preference: 0,
             name: "gmail-smtp-in.l.google.com".to_owned(),
             address: "127.0.0.1:2025".to_owned(),
-        };
+        })
+    }
+
+    fn report_on(message: &ClaimedMessage, action: Action, verdict: &Verdict, returned: &Returned) -> String {
         let report = Report {
             server_name: &"exmail.qq.com".parse().unwrap(),
             own_domain: &"mail.sustech.edu.cn".parse().unwrap(),
             sender: message.reverse_path.mailbox().unwrap(),
-            message: &message,
-            headers: &ReturnedHeaders::of(headers.to_vec()),
+            message,
+            returned,
             now: Timestamp::UNIX_EPOCH,
         };
-        let failure = Failure::new(message.recipients[0].mailbox.clone(), &Verdict::Said(reply, Arc::new(exchange)));
-        assert_eq!(failure.expired, expired);
-        String::from_utf8(compose(&report, &[failure])).unwrap()
+        let told = Told::new(&message.recipients[0], action, verdict);
+        String::from_utf8(compose(&report, &[told])).unwrap()
+    }
+
+    fn composed(reply: Reply, headers: &[u8]) -> String {
+        let verdict = Verdict::Said(reply, exchange());
+        report_on(&message(), Action::Failed, &verdict, &Returned::headers(headers.to_vec()))
+    }
+
+    /// The parts of a report, and their media types.
+    fn parts(report: &str) -> Vec<(String, String)> {
+        let parsed = MessageParser::default().parse(report.as_bytes()).unwrap();
+        let kind = parsed.content_type().unwrap();
+        assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("report")));
+        assert_eq!(kind.attribute("report-type"), Some("delivery-status"));
+        let part = |part: &mail_parser::MessagePart<'_>| {
+            let kind = part.content_type().unwrap();
+            let media_type = format!("{}/{}", kind.ctype(), kind.subtype().unwrap());
+            let octets = &report.as_bytes()[part.raw_body_offset() as usize..part.raw_end_offset() as usize];
+            (media_type, String::from_utf8(octets.to_vec()).unwrap())
+        };
+        parsed.parts[1..].iter().map(part).collect()
     }
 
     #[test]
     fn a_parser_finds_the_three_parts() {
-        let text = composed(Reply::new(550, (1, 1), "no such mailbox here"), false, b"Subject: Test\r\nFrom: a@b\r\n");
-        let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
-        let kind = parsed.content_type().unwrap();
-        assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("report")));
-        assert_eq!(kind.attribute("report-type"), Some("delivery-status"));
-        let parts: Vec<_> = parsed.parts[1..].iter().map(|part| part.contents().to_vec()).collect();
-        let part = |index: usize| String::from_utf8(parts[index].clone()).unwrap();
-        assert!(part(0).contains("gmail-smtp-in.l.google.com said: 550 5.1.1 no such mailbox here"), "{}", part(0));
+        let text = composed(Reply::new(550, (1, 1), "no such mailbox here"), b"Subject: Test\r\nFrom: a@b\r\n");
+        let [(_, explanation), (_, status), (kind, headers)] = &parts(&text)[..] else { panic!("{text}") };
+        let said = "gmail-smtp-in.l.google.com said: 550 5.1.1 no such mailbox here";
+        assert!(explanation.contains(said), "{explanation}");
         assert_eq!(
-            part(1).trim_end(),
+            status.trim_end(),
             "Reporting-MTA: dns; exmail.qq.com\r\nX-Mailtown-Message: 0000000000007\r\n\
              Arrival-Date: Thu, 01 Jan 1970 00:00:00 +0000\r\n\r\n\
              Final-Recipient: rfc822; nobody@gmail.com\r\nAction: failed\r\nStatus: 5.1.1\r\n\
              Remote-MTA: dns; gmail-smtp-in.l.google.com\r\nDiagnostic-Code: smtp; 550 5.1.1 no such mailbox here\r\n\
              Last-Attempt-Date: Thu, 01 Jan 1970 00:00:00 +0000"
         );
-        assert_eq!(part(2).trim_end(), "Subject: Test\r\nFrom: a@b");
+        assert_eq!((kind.as_str(), headers.trim_end()), ("text/rfc822-headers", "Subject: Test\r\nFrom: a@b"));
+    }
+
+    /// RFC 3461 §6.3: what the sender has said to recognise the report by.
+    #[test]
+    fn successes_name_the_envelope_and_the_original_recipient() {
+        let arrived = |reply: &str| Verdict::Arrived(ReplyReader::default().line(reply.as_bytes()).unwrap().unwrap());
+        let relayed = Verdict::Taken { reply: Reply::plain(250, "thanks"), exchange: exchange(), reports: false };
+        let table = [
+            (Action::Delivered, arrived("250 2.1.5 delivered"), "delivered", "2.1.5"),
+            (Action::Expanded, arrived("251 2.1.5 <l@x>: expanded"), "expanded", "2.1.5"),
+            (Action::Relayed, relayed, "relayed", "2.0.0"),
+        ];
+        for (action, verdict, name, status) in table {
+            let mut message = message();
+            message.parameters.envid = Some("QQ 314+159".parse().unwrap());
+            message.recipients[0].original = Some("rfc822;First+One@x.test".parse().unwrap());
+            let text = report_on(&message, action, &verdict, &Returned::headers(b"Subject: x\r\n".to_vec()));
+            assert!(text.contains("\r\nSubject: Successful Mail Delivery Report\r\n"), "{text}");
+            let fields = &parts(&text)[1].1;
+            assert!(fields.starts_with("Original-Envelope-Id: QQ 314+159\r\nReporting-MTA: "), "{fields}");
+            let group = format!(
+                "\r\n\r\nOriginal-Recipient: rfc822; First+One@x.test\r\nFinal-Recipient: rfc822; nobody@gmail.com\r\n\
+                 Action: {name}\r\nStatus: {status}\r\n"
+            );
+            assert!(fields.contains(&group), "{fields}");
+            assert!(!text.contains("It will not be tried again"), "{text}");
+        }
+    }
+
+    /// RFC 3461 §4.3.
+    #[test]
+    fn the_whole_message_is_returned_octet_for_octet() {
+        for (body, encoding) in [("a\r\n.\r\n", "7bit"), ("\u{e4}\r\n", "8bit")] {
+            let original = format!("Subject: x\r\n\r\n{body}");
+            let returned = Returned::whole(original.clone().into_bytes(), true);
+            let refused = Verdict::Said(Reply::plain(550, "no"), exchange());
+            let text = report_on(&message(), Action::Failed, &refused, &returned);
+            let (kind, octets) = &parts(&text)[2];
+            assert_eq!(kind, "message/rfc822");
+            assert_eq!(octets.trim_end(), original.trim_end());
+            let encodings = text.matches(&format!("Content-Transfer-Encoding: {encoding}\r\n")).count();
+            assert_eq!(encodings, if encoding == "8bit" { 2 } else { 3 }, "{text}");
+        }
     }
 
     #[test]
     fn an_expired_message_has_failed_for_good() {
-        let text = composed(Reply::new(451, (4, 1), "connection refused"), true, b"");
+        let text = composed(Reply::new(451, (4, 1), "connection refused"), b"");
         assert!(text.contains("\r\nStatus: 5.4.7\r\n"), "{text}");
         assert!(text.contains("Diagnostic-Code: smtp; 451 4.4.1 connection refused\r\n"), "{text}");
     }
 
     #[test]
     fn whatever_the_peer_says_the_lines_stay_clean() {
-        let text = composed(Reply::plain(550, "ü".repeat(5000)), false, "Subject: ü\r\n".as_bytes());
+        let text = composed(Reply::plain(550, "ü".repeat(5000)), "Subject: ü\r\n".as_bytes());
         assert!(text.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])), "{text}");
     }
 }

@@ -1,56 +1,101 @@
-//! The headers that a failure message returns: bounded, and safe on any way (RFC 2045 §6.7).
+//! What a report returns of the message: bounded, and safe on its way (RFC 2045 §6.7).
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// How much of a header section is returned.
 const HEADER_OCTETS: usize = 64 * 1024;
 /// The longest line of quoted-printable text, without its CRLF.
 const LINE_OCTETS: usize = 76;
+/// The longest line that travels as it is, without its CRLF (RFC 5322 §2.1.1).
+const PLAIN_LINE_OCTETS: usize = 998;
 
-/// A message's header section, or the beginning of a long one.
+/// A message, or its header section, or the beginning of a long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReturnedHeaders {
-    lines: Vec<u8>,
-    is_cut: bool,
+pub(crate) enum Returned {
+    /// All of it. It is not encoded (RFC 2046 §5.2.1).
+    Whole(Vec<u8>),
+    /// Lines of its header section.
+    Headers {
+        /// With their CRLFs.
+        lines: Vec<u8>,
+        /// Whether more of it was left out.
+        is_cut: bool,
+    },
 }
 
-impl ReturnedHeaders {
-    /// Whether no more than `read` is needed of a message.
-    pub(super) fn are_complete(read: &[u8]) -> bool {
+impl Returned {
+    /// The longest message that is returned as a whole, in octets.
+    pub(super) const WHOLE_OCTETS: u64 = 1024 * 1024;
+
+    /// Whether no more than `read` is needed of a message to return its headers.
+    pub(super) fn headers_are_complete(read: &[u8]) -> bool {
         read.len() > HEADER_OCTETS || memchr::memmem::find(read, b"\r\n\r\n").is_some()
+    }
+
+    /// All of a message, if it can travel without being encoded. Otherwise its header section.
+    pub(super) fn whole(message: Vec<u8>, takes_eight_bits: bool) -> Self {
+        let is_plain = |line: &[u8]| line.len() <= PLAIN_LINE_OCTETS + 1 && !line.contains(&0);
+        let can_travel =
+            (takes_eight_bits || message.is_ascii()) && message.split(|octet| *octet == b'\n').all(is_plain);
+        if can_travel { Self::Whole(message) } else { Self::headers(message) }
     }
 
     /// The header section at the beginning of `message`: up to the empty line, or to the first line that is no field.
     /// A long one ends with the last whole line that fits.
-    pub(crate) fn of(mut message: Vec<u8>) -> Self {
+    pub(crate) fn headers(mut message: Vec<u8>) -> Self {
         let is_long = message.len() > HEADER_OCTETS;
         message.truncate(HEADER_OCTETS);
         let mut end = 0;
         while let Some(length) = memchr::memmem::find(&message[end..], b"\r\n") {
             if !belongs_to_a_field(&message[end..end + length], end == 0) {
                 message.truncate(end);
-                return Self { lines: message, is_cut: false };
+                return Self::Headers { lines: message, is_cut: false };
             }
             end += length + 2;
         }
         message.truncate(end);
-        Self { lines: message, is_cut: is_long }
+        Self::Headers { lines: message, is_cut: is_long }
     }
 
-    /// Whether more of it was left out.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.is_cut
+    /// What the human reader is told it is; "attached" follows.
+    pub(crate) fn description(&self) -> &'static str {
+        match self {
+            Self::Whole(_) => "The message is",
+            Self::Headers { is_cut: true, .. } => "The beginning of the message's headers is",
+            Self::Headers { .. } => "The message's own headers are",
+        }
     }
 
-    /// Its text in lines of printable ASCII.
-    pub(crate) fn quoted_printable(&self) -> Vec<u8> {
-        let mut output = String::with_capacity(self.lines.len());
-        let mut rest = &self.lines[..];
+    /// Its media type (RFC 6522 §3).
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self {
+            Self::Whole(_) => "message/rfc822",
+            Self::Headers { .. } => "text/rfc822-headers",
+        }
+    }
+
+    /// How [`Returned::octets`] are encoded.
+    pub(crate) fn transfer_encoding(&self) -> &'static str {
+        match self {
+            Self::Whole(message) if message.is_ascii() => "7bit",
+            Self::Whole(_) => "8bit",
+            Self::Headers { .. } => "quoted-printable",
+        }
+    }
+
+    /// Its octets as they travel. Headers are in lines of printable ASCII.
+    pub(crate) fn octets(&self) -> Cow<'_, [u8]> {
+        let lines = match self {
+            Self::Whole(message) => return message.into(),
+            Self::Headers { lines, .. } => lines,
+        };
+        let mut output = String::with_capacity(lines.len());
+        let mut rest = &lines[..];
         while let Some(length) = memchr::memmem::find(rest, b"\r\n") {
             encode_line(&rest[..length], &mut output);
             rest = &rest[length + 2..];
         }
-        output.into_bytes()
+        output.into_bytes().into()
     }
 }
 
@@ -93,6 +138,10 @@ fn encode_line(line: &[u8], output: &mut String) {
 mod tests {
     use super::*;
 
+    fn headers(lines: &[u8], is_cut: bool) -> Returned {
+        Returned::Headers { lines: lines.to_vec(), is_cut }
+    }
+
     #[test]
     fn headers_end_at_the_empty_line_or_with_the_last_field() {
         let table: &[(&[u8], &[u8])] = &[
@@ -105,28 +154,49 @@ mod tests {
             (b"A: 1\r\n", b"A: 1\r\n"),
             (b"", b""),
         ];
-        for (message, headers) in table {
-            let returned = ReturnedHeaders::of(message.to_vec());
-            assert_eq!((&returned.lines[..], returned.is_cut), (*headers, false));
+        for (message, lines) in table {
+            assert_eq!(Returned::headers(message.to_vec()), headers(lines, false));
         }
     }
 
     #[test]
     fn a_long_header_section_is_cut_at_the_end_of_a_line() {
-        let returned = ReturnedHeaders::of(b"X-Field: some text\r\n".repeat(5_000));
-        assert!(returned.is_cut && returned.lines.len() <= HEADER_OCTETS && returned.lines.ends_with(b"text\r\n"));
-        let returned = ReturnedHeaders::of([b"X: ".to_vec(), vec![b'x'; 100_000]].concat());
-        assert!(returned.is_cut && returned.lines.is_empty());
+        let Returned::Headers { lines, is_cut: true } = Returned::headers(b"X-Field: some text\r\n".repeat(5_000))
+        else {
+            panic!("it is long")
+        };
+        assert!(lines.len() <= HEADER_OCTETS && lines.ends_with(b"text\r\n"));
+        let returned = Returned::headers([b"X: ".to_vec(), vec![b'x'; 100_000]].concat());
+        assert_eq!(returned, headers(b"", true));
     }
 
     #[test]
     fn whatever_they_hold_they_travel_in_short_lines_of_ascii() {
         let octets: Vec<u8> = (0..=255).filter(|octet| *octet != b'\n').cycle().take(5_000).collect();
-        let headers = [b"Subject: ", &octets[..], b" \r\nX: =\r\n"].concat();
-        let text = ReturnedHeaders::of(headers).quoted_printable();
+        let lines = [b"Subject: ", &octets[..], b" \r\nX: =\r\n"].concat();
+        let text = Returned::headers(lines).octets().into_owned();
         assert!(text.is_ascii() && !text.contains(&0));
         for line in String::from_utf8(text).unwrap().split("\r\n") {
             assert!(line.len() <= LINE_OCTETS && !line.contains(char::is_control) && !line.ends_with(' '), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_whole_message_is_returned_where_its_way_takes_it() {
+        let with_line = |octets: &[u8]| [b"A: 1\r\n\r\n", octets, b"\r\n"].concat();
+        let table = [
+            (with_line(b"ascii"), true, true),
+            (with_line(&[0xe9]), false, true),
+            (with_line(&[0]), false, false),
+            (with_line(&[b'x'; 998]), true, true),
+            (with_line(&[b'x'; 999]), false, false),
+        ];
+        for (message, in_seven_bits, in_eight_bits) in table {
+            for (takes_eight_bits, expected) in [(false, in_seven_bits), (true, in_eight_bits)] {
+                let returned = Returned::whole(message.clone(), takes_eight_bits);
+                let whole = Returned::Whole(message.clone());
+                assert_eq!(returned, if expected { whole } else { headers(b"A: 1\r\n", false) });
+            }
         }
     }
 }

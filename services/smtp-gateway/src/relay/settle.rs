@@ -3,16 +3,19 @@
 use super::{
     Context,
     delivery::Verdicts,
-    dsn::{self, Failure, Report},
-    returned::ReturnedHeaders,
+    dsn::{self, Action, Report, Told},
+    returned::Returned,
     verdict::Verdict,
 };
 use crate::batcher::Batcher;
 use internal_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, MessageId, Outcome, Problem, ProblemKind,
-    RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission,
+    RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission, reports::says_expanded,
 };
-use mail_proto::{ReversePath, smtp::Notify};
+use mail_proto::{
+    ReversePath,
+    smtp::{Notify, Occasions, Ret},
+};
 use std::time::Duration;
 use tokio::time::Instant;
 use town_config::Next;
@@ -47,21 +50,20 @@ impl<'a> Settler<'a> {
         }
         let mut outcomes = Vec::with_capacity(verdicts.len());
         let mut events = Vec::with_capacity(verdicts.len());
-        let mut failures = Vec::new();
+        let mut told = Vec::new();
         for (recipient, verdict) in verdicts {
             let (outcome, event) = self.judge(message, recipient, &verdict);
-            if matches!(event, Event::Failed | Event::Expired) && wants_to_know(recipient) {
-                failures.push(Failure::new(recipient.mailbox.clone(), &verdict));
-            }
+            told.extend(action(event, recipient, &verdict).map(|action| Told::new(recipient, action, &verdict)));
             events.push((recipient, event, said(&verdict)));
             outcomes.push(RecipientOutcome { recipient: recipient.mailbox.clone(), outcome });
         }
-        let (failure_message, octets) = match self.report(message, &failures).await {
+        let (failure_message, octets) = match self.report(message, &told).await {
             Some((submission, octets)) => (Some(submission), octets),
             None => (None, Vec::new()),
         };
         if let Some(stored) = self.commit(Settlement { message: message.id, outcomes, failure_message }, octets).await {
-            self.context.metrics.failure_messages.inc_by(stored);
+            let is_bounce = told.iter().any(|told| told.action == Action::Failed);
+            self.context.metrics.failure_messages.inc_by(stored * u64::from(is_bounce));
             events.into_iter().for_each(|(recipient, event, said)| self.tell(message, recipient, event, &said));
         }
     }
@@ -76,7 +78,8 @@ impl<'a> Settler<'a> {
                 let reply = said(verdict);
                 (Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }, Event::HandedOver)
             }
-            (Verdict::Said(reply, exchange), _) if reply.is_positive() => {
+            (Verdict::Arrived(_), _) => (Outcome::Finished { how: None }, Event::Arrived),
+            (Verdict::Taken { reply, exchange, .. }, _) => {
                 let peer_id = peer_id(&reply.on_one_line());
                 let how = Ending::Relayed { exchange: exchange.name.clone(), reply: said(verdict), peer_id };
                 (Outcome::Finished { how: Some(how) }, Event::Relayed)
@@ -114,6 +117,8 @@ impl<'a> Settler<'a> {
                 metrics.recipients_failed.inc();
                 facts::RelayExpired { message_id, recipient, reply }.log();
             }
+            // The store has told of it.
+            Event::Arrived => {}
             Event::HandedOver => facts::RelayHandedOver { message_id, recipient }.log(),
             Event::Released => facts::RelayReleased { message_id, recipient }.log(),
         }
@@ -125,35 +130,41 @@ impl<'a> Settler<'a> {
         Duration::from_secs(message.age_seconds.unwrap_or(0)) + self.context.clock.io.since(self.claimed_at)
     }
 
-    /// The failure message, unless nothing failed or nobody is to be told (RFC 5321 §4.5.5).
-    async fn report(&self, message: &ClaimedMessage, failures: &[Failure]) -> Option<(Submission, Vec<u8>)> {
-        let sender = message.reverse_path.mailbox().filter(|_| !failures.is_empty())?;
+    /// The report, unless there is nothing to tell or nobody who is to be told (RFC 5321 §4.5.5).
+    async fn report(&self, message: &ClaimedMessage, told: &[Told]) -> Option<(Submission, Vec<u8>)> {
+        let sender = message.reverse_path.mailbox().filter(|_| !told.is_empty())?;
         let stack = &self.context.stack.current();
-        let headers = self.headers(message).await;
+        let is_wanted =
+            message.parameters.ret == Some(Ret::Full) && told.iter().any(|told| told.action == Action::Failed);
+        // A mailbox here takes eight bits. Of the way to another server nothing is known.
+        let returned = self.returned(message, is_wanted, stack.is_local(sender.domain())).await;
         let report = Report {
             server_name: &stack.name,
             own_domain: stack.own_domain(),
             sender,
             message,
-            headers: &headers,
+            returned: &returned,
             now: self.context.clock.wall.now(),
         };
         let submission =
             Submission::new(uuid::Uuid::now_v7().simple().to_string(), ReversePath::Null, [sender.clone()]);
-        Some((submission, dsn::compose(&report, failures)))
+        Some((submission, dsn::compose(&report, told)))
     }
 
-    /// The message's header section; what there is of it when it is long or cannot be read.
-    async fn headers(&self, message: &ClaimedMessage) -> ReturnedHeaders {
-        let mut read = Vec::new();
+    /// What the report returns of the message: all of it if that is wanted and can travel, or its header section. Less when
+    /// the message cannot be read.
+    async fn returned(&self, message: &ClaimedMessage, all: bool, takes_eight_bits: bool) -> Returned {
+        let (all, mut read) = (all && message.octets <= Returned::WHOLE_OCTETS, Vec::new());
         if let Ok(mut raw) = self.context.store.message(message.id).await {
-            while !ReturnedHeaders::are_complete(&read)
-                && let Ok(Some(chunk)) = raw.chunk().await
-            {
-                read.extend_from_slice(&chunk);
+            while all || !Returned::headers_are_complete(&read) {
+                match raw.chunk().await {
+                    Ok(Some(chunk)) => read.extend_from_slice(&chunk),
+                    Ok(None) if all => return Returned::whole(read, takes_eight_bits),
+                    Ok(None) | Err(_) => break,
+                }
             }
         }
-        ReturnedHeaders::of(read)
+        Returned::headers(read)
     }
 
     /// Returns how many failure messages were stored, once it is durable.
@@ -208,16 +219,25 @@ enum Event {
     Deferred(Duration),
     Failed,
     Expired,
+    Arrived,
     HandedOver,
     Released,
 }
 
-/// Whether the sender is to be told that this recipient did not get the message (RFC 3461 §4.1).
-fn wants_to_know(recipient: &ClaimedRecipient) -> bool {
-    match recipient.notify {
-        Some(Notify::Never) => false,
-        Some(Notify::Of(occasions)) => occasions.failure,
-        None => true,
+/// What the sender is to be told of a recipient, if anything (RFC 3461 §5.2).
+fn action(event: Event, recipient: &ClaimedRecipient, verdict: &Verdict) -> Option<Action> {
+    let wanted = match recipient.notify {
+        Some(Notify::Never) => Occasions::default(),
+        Some(Notify::Of(occasions)) => occasions,
+        None => Occasions { failure: true, ..Occasions::default() },
+    };
+    match (event, verdict) {
+        (Event::Failed | Event::Expired, _) => wanted.failure.then_some(Action::Failed),
+        (Event::Arrived, Verdict::Arrived(reply)) if says_expanded(reply) => wanted.success.then_some(Action::Expanded),
+        (Event::Arrived, _) => wanted.success.then_some(Action::Delivered),
+        // The exchange reports by itself, if it can.
+        (Event::Relayed, Verdict::Taken { reports: false, .. }) => wanted.success.then_some(Action::Relayed),
+        _ => None,
     }
 }
 
@@ -240,12 +260,7 @@ fn peer_id(reply: &str) -> Option<MessageId> {
 
 /// The words of a verdict, as the queue keeps them.
 fn said(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Said(reply, _) | Verdict::Ours(reply) | Verdict::Here(reply) | Verdict::Untried(reply) => {
-            shortened(reply.on_one_line())
-        }
-        Verdict::Released => String::new(),
-    }
+    verdict.reply().map(|reply| shortened(reply.on_one_line())).unwrap_or_default()
 }
 
 /// Cuts a reply after as many whole characters as may be kept of it.

@@ -111,6 +111,10 @@ impl Connection {
     /// `None` for a recipient about whom nothing was decided.
     fn verdict(&self, known: client::Verdict) -> Option<Verdict> {
         match known {
+            client::Verdict::Decided(reply) if reply.is_positive() => {
+                let (exchange, reports) = (Arc::clone(&self.exchange), self.client.extensions().dsn);
+                Some(Verdict::Taken { reply, exchange, reports })
+            }
             client::Verdict::Decided(reply) => Some(Verdict::Said(reply, Arc::clone(&self.exchange))),
             client::Verdict::Postponed(reply) => Some(Verdict::Untried(reply)),
             client::Verdict::Undecided => None,

@@ -62,14 +62,16 @@ async fn relay(
     bodies: &HashMap<MessageId, Bytes>,
 ) -> Option<Connection> {
     let settler = Settler::new(context, &claim.lease);
-    if context.stack.current().is_local(&claim.domain) {
-        for message in &claim.messages {
-            let verdicts = message.recipients.iter().map(|recipient| (recipient, Verdict::of_store(recipient)));
-            settler.settle(message, verdicts.collect()).await;
-        }
+    let is_local = context.stack.current().is_local(&claim.domain);
+    for message in &claim.messages {
+        // A recipient that has got the message must not get it again, wherever its domain is by now.
+        let here = message.recipients.iter().filter(|recipient| is_local || recipient.said_by_store.is_some());
+        settler.settle(message, here.map(|recipient| (recipient, Verdict::of_store(recipient))).collect()).await;
+    }
+    if is_local {
         return None;
     }
-    let waiting = claim.messages.iter().map(Delivery::new).collect();
+    let waiting = claim.messages.iter().map(Delivery::new).filter(|delivery| !delivery.is_done()).collect();
     Sender { context, slot, settler: &settler, domain: &claim.domain, bodies, waiting, breaks: 0, limit: None }
         .send()
         .await

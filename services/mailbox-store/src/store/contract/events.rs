@@ -32,7 +32,7 @@ fn line(fixture: &Fixture, kind: &EventKind) -> String {
         }
         EventKind::Failed { recipients, said_by, reply } => format!("{name} {} {said_by:?} {reply}", list(recipients)),
         EventKind::Expired { recipients, reply } => format!("{name} {} {reply}", list(recipients)),
-        EventKind::Bounced { .. } => name.to_owned(),
+        EventKind::Bounced { .. } | EventKind::Reported { .. } => name.to_owned(),
         EventKind::Deleted { recipients, by } => {
             let by = if *by == DeletedBy::Session { "session" } else { "retention" };
             format!("{name} {} {by}", list(recipients))

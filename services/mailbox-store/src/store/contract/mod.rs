@@ -7,6 +7,7 @@ mod events;
 mod lifecycle;
 mod maildrops;
 mod queue;
+mod reports;
 mod statements;
 mod submissions;
 mod whole;
@@ -16,6 +17,7 @@ pub(crate) use events::*;
 pub(crate) use lifecycle::*;
 pub(crate) use maildrops::*;
 pub(crate) use queue::*;
+pub(crate) use reports::*;
 pub(crate) use statements::*;
 pub(crate) use submissions::*;
 pub(crate) use whole::*;
@@ -195,6 +197,7 @@ macro_rules! contract_tests {
             an_address_is_resolved, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
             many_write_to_a_list_at_once, mail_loops_end,
+            a_delivery_waits_for_its_report, a_late_delivery_waits_for_its_report,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so

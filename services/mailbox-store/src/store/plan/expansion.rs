@@ -1,8 +1,9 @@
 //! Which recipients a submission has once its aliases are expanded.
 
+use internal_api::reports::expanded;
 use mail_proto::{
     Mailbox,
-    smtp::{Notify, OriginalRecipient, Recipient, Reply},
+    smtp::{Notify, Occasions, OriginalRecipient, Recipient, Reply},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,14 +34,14 @@ impl Entry {
     }
 }
 
-/// A recipient that is no alias, or an alias that failed.
+/// A recipient that is no alias, an alias that failed, or a list whose expansion is to be reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Expanded {
     pub(in crate::store) recipient: Recipient,
     /// The alias that it is a target of; the last one of several. `None` when the sender has named it.
     pub(in crate::store) via: Option<Mailbox>,
-    /// Why it gets no mail, as its sender is told.
-    pub(in crate::store) failure: Option<String>,
+    /// What is decided about it already, as its sender is told: why it gets no mail, or that it was expanded.
+    pub(in crate::store) decided: Option<String>,
 }
 
 /// The expansion of one submission, level by level: [`Expansion::unknown`] asks what addresses are, and
@@ -50,12 +51,15 @@ pub(in crate::store) struct Expanded {
 /// - An alias is expanded once. Where aliases lead back to it, the message goes to the mailbox of the same address, if
 ///   there is one: so an alias can keep a copy.
 /// - An alias that has sent the message on before fails: the message is in a loop that leads through other servers.
-/// - An alias with one target passes NOTIFY and ORCPT on (RFC 3461 §5.2.7.2). One with several is a list: its
-///   members get a message of their own, of which the sender is not told (RFC 3461 §5.2.7.3).
+/// - An alias with one target passes NOTIFY and ORCPT on (RFC 3461 §5.2.7.1). One with several is a list. A sender who has
+///   said nothing of reports is not told of its members (§5.2.7.3). Otherwise members get NOTIFY without SUCCESS, and who
+///   wants to know of a success is told that the list was expanded (§5.2.7.2, case c).
 #[derive(Debug)]
 pub(in crate::store) struct Expansion {
     open: Vec<Open>,
     done: BTreeMap<Mailbox, Expanded>,
+    /// The lists whose expansion is reported.
+    expanded: Vec<Open>,
     /// What each expanded alias leads to.
     aliases: BTreeMap<Mailbox, Vec<Mailbox>>,
     /// What the sender has named.
@@ -81,6 +85,7 @@ impl Expansion {
         Self {
             open: open.collect(),
             done: BTreeMap::new(),
+            expanded: Vec::new(),
             aliases: BTreeMap::new(),
             named: recipients.to_vec(),
             delivered_to: delivered_to.to_vec(),
@@ -137,21 +142,31 @@ impl Expansion {
             let recipient = as_target(&open.recipient, target, targets.len() > 1);
             self.open.push(Open { recipient, path: Arc::clone(&path) });
         }
+        if targets.len() > 1 && open.recipient.wants_to_know_of_success() {
+            self.expanded.push(open);
+        }
     }
 
     /// The first one of an address stands.
-    fn finish(&mut self, Open { recipient, path }: Open, failure: Option<String>) {
+    fn finish(&mut self, Open { recipient, path }: Open, decided: Option<String>) {
         let via = path.last().cloned();
-        self.done.entry(recipient.mailbox.clone()).or_insert(Expanded { recipient, via, failure });
+        self.done.entry(recipient.mailbox.clone()).or_insert(Expanded { recipient, via, decided });
     }
 
-    /// The recipients, by address. An alias that leads to nobody has failed.
+    /// The recipients, by address. An alias that leads to nobody has failed. A list that keeps a copy for the mailbox of its
+    /// own address is reported as that mailbox.
     pub(in crate::store) fn recipients(mut self) -> Vec<Expanded> {
         let mut named = std::mem::take(&mut self.named);
         named.retain(|recipient| !self.leads_to_somebody(&recipient.mailbox));
         for recipient in named {
             let failure = failed((4, 6), &recipient.mailbox, "this alias leads to nobody but itself");
             self.finish(Open { recipient, path: Arc::default() }, Some(failure));
+        }
+        for open in std::mem::take(&mut self.expanded) {
+            if self.leads_to_somebody(&open.recipient.mailbox) {
+                let report = expanded(&open.recipient.mailbox).on_one_line();
+                self.finish(open, Some(report));
+            }
         }
         self.done.into_values().collect()
     }
@@ -177,12 +192,17 @@ fn as_target(recipient: &Recipient, target: &Mailbox, is_list: bool) -> Recipien
     if target == alias {
         return Recipient { mailbox, original: original.clone(), notify: *notify };
     }
-    if is_list {
-        return Recipient { mailbox, original: None, notify: Some(Notify::Never) };
+    let notify = match notify {
+        Some(Notify::Of(occasions)) if is_list => Some(Occasions { success: false, ..*occasions }.into()),
+        _ if is_list => Some(Notify::Never),
+        notify => *notify,
+    };
+    if notify == Some(Notify::Never) {
+        return Recipient { mailbox, original: None, notify };
     }
     // Whom the sender knows (RFC 3461 §5.2.1).
     let original = original.clone().or_else(|| format!("rfc822;{alias}").parse::<OriginalRecipient>().ok());
-    Recipient { mailbox, original, notify: *notify }
+    Recipient { mailbox, original, notify }
 }
 
 fn failed(status: (u16, u16), address: &Mailbox, reason: &str) -> String {
@@ -199,14 +219,18 @@ mod tests {
     }
 
     /// Expands recipients, where `aliases` has lines such as `a b,c` (with `@x` after each) or `* a`, and `mailboxes`
-    /// names. Returns each as `address via notify failure`.
+    /// names. Returns each as `address via notify decided`. A name may have `=NOTIFY` after it.
     fn expand(recipients: &str, aliases: &str, mailboxes: &str) -> Vec<String> {
         let full = |name: &str| mailbox(&format!("{name}@x"));
         let targets = |name: &str| {
             let line = aliases.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '))?;
             Some(line.split(',').map(full).collect::<Vec<_>>())
         };
-        let named: Vec<_> = recipients.split(' ').map(|name| Recipient::from(full(name))).collect();
+        let named = |text: &str| {
+            let (name, notify) = text.split_once('=').map_or((text, None), |(name, notify)| (name, Some(notify)));
+            Recipient { mailbox: full(name), original: None, notify: notify.map(|notify| notify.parse().unwrap()) }
+        };
+        let named: Vec<_> = recipients.split(' ').map(named).collect();
         let mut expansion = Expansion::new(&named, &[mailbox("looped@x")]);
         let mut levels = 0;
         while !expansion.unknown().is_empty() {
@@ -219,11 +243,11 @@ mod tests {
             });
             let Ok(()) = answered;
         }
-        let line = |Expanded { recipient, via, failure }: Expanded| {
+        let line = |Expanded { recipient, via, decided }: Expanded| {
             let via = via.map_or("-".to_owned(), |via| via.local_part().as_str().to_owned());
             let notify = recipient.notify.map_or("-".to_owned(), |notify| notify.to_string());
-            let failure = failure.map(|failure| format!(" {failure}")).unwrap_or_default();
-            format!("{} {via} {notify}{failure}", recipient.mailbox.local_part())
+            let decided = decided.map(|decided| format!(" {decided}")).unwrap_or_default();
+            format!("{} {via} {notify}{decided}", recipient.mailbox.local_part())
         };
         expansion.recipients().into_iter().map(line).collect()
     }
@@ -249,6 +273,27 @@ mod tests {
         for (recipients, aliases, mailboxes, expected) in table {
             assert_eq!(expand(recipients, aliases, mailboxes), *expected, "{recipients}: {aliases}");
         }
+    }
+
+    /// RFC 3461 §5.2.7.
+    #[test]
+    fn a_list_is_reported_once_to_who_wants_to_know() {
+        let list = "list - SUCCESS 250 2.1.5 <list@x>: expanded";
+        let list = list.replace("250", "251");
+        let table: &[(&str, &str, &[&str])] = &[
+            ("list=SUCCESS", "list b,c", &["b list NEVER", "c list NEVER", &list]),
+            ("list=FAILURE", "list b,c", &["b list FAILURE", "c list FAILURE"]),
+            ("list=NEVER", "list b,c", &["b list NEVER", "c list NEVER"]),
+            ("list=SUCCESS", "list b", &["b list SUCCESS"]),
+            ("list=SUCCESS", "list b,list", &["b list NEVER", "list list SUCCESS"]),
+            ("list=SUCCESS", "list one,c\none b,list", &["b one NEVER", "c list NEVER", "list one NEVER"]),
+            ("a=SUCCESS", "a list\nlist b,c", &["b list NEVER", "c list NEVER", &list.replace("- S", "a S")]),
+        ];
+        for (recipients, aliases, expected) in table {
+            assert_eq!(expand(recipients, aliases, "b c list"), *expected, "{recipients}: {aliases}");
+        }
+        let nobody = expand("list=SUCCESS", "list list,a\na list", "");
+        assert_eq!(nobody, ["list - SUCCESS 554 5.4.6 <list@x>: this alias leads to nobody but itself"]);
     }
 
     #[test]
@@ -295,7 +340,10 @@ mod tests {
         assert_eq!(single.notify, recipient(None).notify);
         let single = as_target(&recipient(Some("rfc822;first@x")), &target, false);
         assert_eq!(single.original.unwrap().to_string(), "rfc822;first@x");
-        let member = as_target(&recipient(Some("rfc822;first@x")), &target, true);
+        let member = as_target(&recipient(None), &target, true);
+        assert_eq!(member.original.unwrap().to_string(), "rfc822;a@x");
+        assert_eq!(member.notify.unwrap().to_string(), "FAILURE");
+        let member = as_target(&mailbox("a@x").into(), &target, true);
         assert_eq!(member, Recipient { mailbox: target, original: None, notify: Some(Notify::Never) });
         let copy = as_target(&recipient(None), &mailbox("a@x"), true);
         assert_eq!(copy, recipient(None));

@@ -2,6 +2,7 @@
 
 use internal_api::{
     ClaimedMessage, ClaimedRecipient, MailboxSummary, Outcome,
+    reports::is_success,
     room::{mailbox_full, no_room, no_such_mailbox},
 };
 use mail_proto::{Domain, Mailbox};
@@ -77,8 +78,8 @@ impl LocalMail {
     /// Decides about a message. What goes into the maildrop waits a second if there is no room by then.
     pub(in crate::store) fn plan(&self, waiting: &Waiting<'_>) -> Plan {
         let Waiting { mailbox, summary, octets, attempts, age_seconds, said } = waiting;
-        if said.starts_with('5') {
-            // An alias that failed when the message came.
+        if said.starts_with('5') || is_success(said) {
+            // An alias that failed when the message came, or somebody who has got the message.
             return Plan::Report((*said).to_owned());
         }
         let refusal = match summary {
@@ -105,6 +106,7 @@ impl LocalMail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use internal_api::reports::DELIVERED;
 
     #[test]
     fn a_message_is_delivered_or_waits_or_fails() {
@@ -154,5 +156,7 @@ mod tests {
         let said = "554 5.4.6 <u@a.test>: this alias leads to nobody but itself";
         let failed = Waiting { said, ..waiting };
         assert_eq!(local.plan(&failed), Plan::Report(said.to_owned()));
+        let delivered = Waiting { said: DELIVERED, ..failed };
+        assert_eq!(local.plan(&delivered), Plan::Report(DELIVERED.to_owned()));
     }
 }

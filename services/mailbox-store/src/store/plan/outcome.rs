@@ -2,7 +2,7 @@
 
 use super::moments::later_ms;
 use crate::store::REPLY_CHARACTERS;
-use internal_api::{Ending, EventKind, Outcome};
+use internal_api::{Ending, EventKind, MessageId, Outcome, RecipientOutcome, reports::is_success};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -61,9 +61,19 @@ fn postpone(retry_after_seconds: u64, reply: &str, untried: bool, now: Timestamp
     let wait = Duration::from_secs(retry_after_seconds).min(LONGEST_DEFERRAL);
     let next_attempt_at_ms = later_ms(now.as_millisecond(), wait);
     let next_attempt_at = Timestamp::from_millisecond(next_attempt_at_ms).unwrap_or(Timestamp::MAX);
-    let reply = kept(reply);
+    // A positive one would say that the recipient has got the message.
+    let reply = kept(&if is_success(reply) { format!("451 4.0.0 {reply}") } else { reply.to_owned() });
     let event = EventKind::Deferred { recipients: Vec::new(), reply: reply.clone(), next_attempt_at, untried };
     Decision { change: QueueChange::Postpone { next_attempt_at_ms, reply, untried }, event }
+}
+
+/// What is told of a message whose sender gets a report, together with these outcomes.
+pub(in crate::store) fn told(outcomes: &[RecipientOutcome], as_message: MessageId) -> EventKind {
+    let is_failure = |settled: &RecipientOutcome| {
+        let Outcome::Finished { how } = &settled.outcome else { return false };
+        matches!(how, Some(Ending::Failed { .. } | Ending::Expired { .. }))
+    };
+    if outcomes.iter().any(is_failure) { EventKind::Bounced { as_message } } else { EventKind::Reported { as_message } }
 }
 
 /// What is kept of what a peer said. PostgreSQL holds no NUL, which a peer may well send.
@@ -93,6 +103,12 @@ mod tests {
             assert_eq!(change, postponed, "{seconds}");
             let EventKind::Deferred { next_attempt_at, untried, .. } = event else { panic!("{event:?}") };
             assert_eq!((next_attempt_at.as_millisecond(), untried), (expected_ms, true));
+        }
+        for (reply, expected) in [("250 OK", "451 4.0.0 250 OK"), ("", ""), ("451 later", "451 later")] {
+            let QueueChange::Postpone { reply, .. } = decide(&deferred(1, reply, true), now()).change else {
+                panic!("it is to be tried again")
+            };
+            assert_eq!(reply, expected, "it has not got the message");
         }
         let long = format!("4\05\01 {}", "é".repeat(2 * REPLY_CHARACTERS));
         let QueueChange::Postpone { reply, .. } = decide(&deferred(1, &long, false), now()).change else {
@@ -131,6 +147,23 @@ mod tests {
         ];
         for (how, event) in table {
             assert_eq!(decide(&Outcome::Finished { how }, now()), Decision { change: QueueChange::Remove, event });
+        }
+    }
+
+    #[test]
+    fn a_report_about_any_failure_is_a_bounce() {
+        let as_message = MessageId::from_number(7);
+        let ending = |how| RecipientOutcome { recipient: "a@b".parse().unwrap(), outcome: Outcome::Finished { how } };
+        let relayed =
+            || ending(Some(Ending::Relayed { exchange: "mx".to_owned(), reply: "250".to_owned(), peer_id: None }));
+        let failed = ending(Some(Ending::Failed { said_by: None, reply: "550".to_owned() }));
+        let expired = ending(Some(Ending::Expired { reply: "450".to_owned() }));
+        for (outcomes, is_bounce) in
+            [(vec![relayed(), ending(None)], false), (vec![relayed(), failed], true), (vec![expired], true)]
+        {
+            let expected =
+                if is_bounce { EventKind::Bounced { as_message } } else { EventKind::Reported { as_message } };
+            assert_eq!(told(&outcomes, as_message), expected, "{outcomes:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::expansion::Expanded;
 use crate::store::records::{MAILBOX_FULL, return_path};
+use internal_api::reports::{DELIVERED, is_success};
 use mail_proto::{Mailbox, ReversePath};
 
 /// What is known of a recipient.
@@ -22,6 +23,9 @@ pub(in crate::store) struct Placement<'a> {
     pub(in crate::store) here: Vec<&'a Mailbox>,
     /// They are queued; with what the queue says of them.
     pub(in crate::store) queued: Vec<(&'a Expanded, &'a str)>,
+    /// They have got the message, or are lists that were expanded. They wait in the queue for a gateway that tells the
+    /// sender, with these words.
+    pub(in crate::store) reported: Vec<(&'a Expanded, &'a str)>,
 }
 
 /// Places the recipients of a submission. An alias that failed is queued: its sender is told like that of other mail for
@@ -35,12 +39,24 @@ pub(in crate::store) fn place<'a, E>(
 ) -> Result<Placement<'a>, E> {
     let mut placement = Placement::default();
     for expanded in recipients {
-        if let Some(failure) = &expanded.failure {
-            placement.queued.push((expanded, failure));
-            continue;
+        match &expanded.decided {
+            Some(success) if is_success(success) => {
+                placement.reported.push((expanded, success));
+                continue;
+            }
+            Some(failure) => {
+                placement.queued.push((expanded, failure));
+                continue;
+            }
+            None => {}
         }
         match room(&expanded.recipient.mailbox)? {
-            Room::Found => placement.here.push(&expanded.recipient.mailbox),
+            Room::Found => {
+                placement.here.push(&expanded.recipient.mailbox);
+                if expanded.recipient.wants_to_know_of_success() {
+                    placement.reported.push((expanded, DELIVERED));
+                }
+            }
             Room::Full => placement.queued.push((expanded, MAILBOX_FULL)),
             Room::Elsewhere => placement.queued.push((expanded, "")),
         }
@@ -56,28 +72,44 @@ pub(in crate::store) fn delivered_octets(octets: u64, adds_return_path: bool, re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_proto::smtp::Recipient;
 
     #[test]
     fn each_recipient_has_one_place() {
         let failure = "554 5.4.6 <l@local.test>: this alias leads to nobody but itself";
-        let recipients = ["a@local.test", "b@local.test", "l@local.test", "x@far.test"].map(|address| Expanded {
-            recipient: address.parse::<Mailbox>().unwrap().into(),
+        let expanded = "251 2.1.5 <e@local.test>: expanded";
+        let table = [
+            ("a@local.test", None, None),
+            ("b@local.test", Some("SUCCESS"), None),
+            ("e@local.test", Some("SUCCESS"), Some(expanded)),
+            ("k@local.test", Some("SUCCESS"), None),
+            ("l@local.test", None, Some(failure)),
+            ("x@far.test", Some("SUCCESS"), None),
+        ];
+        let recipients = table.map(|(address, notify, decided)| Expanded {
+            recipient: Recipient {
+                mailbox: address.parse().unwrap(),
+                original: None,
+                notify: notify.map(|notify| notify.parse().unwrap()),
+            },
             via: None,
-            failure: (address == "l@local.test").then(|| failure.to_owned()),
+            decided: decided.map(str::to_owned),
         });
         let mut asked = Vec::new();
         let placed = place(&recipients, |recipient| {
             asked.push(recipient.to_string());
             Ok::<_, ()>(match recipient.to_string().as_str() {
-                "a@local.test" => Room::Found,
+                "a@local.test" | "k@local.test" => Room::Found,
                 "b@local.test" => Room::Full,
                 _ => Room::Elsewhere,
             })
         });
-        let [a, b, l, x] = &recipients;
+        let [a, b, e, k, l, x] = &recipients;
+        let here = vec![&a.recipient.mailbox, &k.recipient.mailbox];
         let queued = vec![(b, MAILBOX_FULL), (l, failure), (x, "")];
-        assert_eq!(placed, Ok(Placement { here: vec![&a.recipient.mailbox], queued }));
-        assert_eq!(asked, ["a@local.test", "b@local.test", "x@far.test"]);
+        let reported = vec![(e, expanded), (k, DELIVERED)];
+        assert_eq!(placed, Ok(Placement { here, queued, reported }));
+        assert_eq!(asked, ["a@local.test", "b@local.test", "k@local.test", "x@far.test"]);
         assert_eq!(place(&recipients, |_| Err("away")), Err("away"));
     }
 

@@ -7,7 +7,7 @@ use super::{
     messages,
     pool::Parameters,
     quarantine, queue,
-    submit::{Incoming, deliver_here, release, submit},
+    submit::{Incoming, deliver_here, hold, release, submit},
     values::{Natural, Parsed, parsed},
 };
 use crate::store::{
@@ -17,12 +17,15 @@ use crate::store::{
         claim::Queued,
         local::{Plan, WAITING_MESSAGES, Waiting, left_to_gateway},
         moments::later_ms,
-        outcome::{Decision, QueueChange, decide},
+        outcome::{Decision, QueueChange, decide, told},
     },
     records::{id, key},
 };
 use futures_util::future::try_join_all;
-use internal_api::{Claim, ClaimedMessage, ClaimedRecipient, EventKind, Outcome, RecipientOutcome, Settlement};
+use internal_api::{
+    Claim, ClaimedMessage, ClaimedRecipient, EventKind, Outcome, RecipientOutcome, Settlement,
+    reports::{DELIVERED, is_success},
+};
 use jiff::Timestamp;
 use mail_proto::{Domain, smtp::Recipient};
 use std::{
@@ -257,7 +260,7 @@ async fn take_recipients(
     let update = "UPDATE queue SET lease = $1, attempts = attempts + 1, next_attempt_at_ms = $2
          FROM unnest($4::bigint[], $5::text[]) AS taken (message_id, recipient)
          WHERE queue.domain = $3 AND queue.message_id = taken.message_id AND queue.recipient = taken.recipient
-         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify, via";
+         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify, via, last_reply";
     let rows = tx.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
     let mut taken: BTreeMap<i64, Vec<Taken>> = BTreeMap::new();
     for row in rows {
@@ -271,7 +274,8 @@ async fn take_recipients(
 fn claimed_recipient(row: &Row) -> Result<ClaimedRecipient, tokio_postgres::Error> {
     let (Parsed(mailbox), Natural(attempts)) = (row.try_get(1)?, row.try_get(2)?);
     let recipient = Recipient { mailbox, original: parsed(row, 3)?, notify: parsed(row, 4)? };
-    Ok(ClaimedRecipient { via: parsed(row, 5)?, ..ClaimedRecipient::new(recipient, attempts) })
+    let said_by_store = Some(row.try_get::<_, String>(6)?).filter(|said| is_success(said));
+    Ok(ClaimedRecipient { via: parsed(row, 5)?, said_by_store, ..ClaimedRecipient::new(recipient, attempts) })
 }
 
 /// Those of the recipients that can be decoded. The others are quarantined.
@@ -326,8 +330,8 @@ pub(super) async fn settle(
         settled.add(&outcome.recipient, settle_here(tx, lease, message, outcome).await?);
     }
     tx.events.settled(message, settled);
-    if let Some(bounce) = submit(tx, failure_message).await?.first() {
-        tx.events.push(message, EventKind::Bounced { as_message: bounce.id });
+    if let Some(report) = submit(tx, failure_message).await?.first() {
+        tx.events.push(message, told(&settlement.outcomes, report.id));
     }
     Ok(())
 }
@@ -346,9 +350,17 @@ async fn settle_here(
         return Ok(deferred);
     }
     let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
-    let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
-    tx.execute(delete, &[&domain, &message, &recipient]).await?;
-    tx.effects.queued -= 1;
+    // The sender may want to know. Then the recipient waits in the queue for the report.
+    let report = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $4, last_reply = $5
+         WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND notify LIKE '%SUCCESS%'";
+    if tx.execute(report, &[&domain, &message, &recipient, &tx.now_ms(), &DELIVERED]).await? > 0 {
+        hold(tx, &[message]).await?;
+        tx.effects.queue_changed = true;
+    } else {
+        let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
+        tx.execute(delete, &[&domain, &message, &recipient]).await?;
+        tx.effects.queued -= 1;
+    }
     Ok(EventKind::Delivered { recipients: Vec::new() })
 }
 
@@ -369,7 +381,7 @@ async fn settle_recipient(
         QueueChange::Postpone { next_attempt_at_ms, reply, untried } => {
             let update = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $5,
                      attempts = CASE WHEN $7 THEN GREATEST(attempts - 1, 0) ELSE attempts END,
-                     last_reply = CASE WHEN $7 AND $6 = '' THEN last_reply ELSE $6 END
+                     last_reply = CASE WHEN last_reply LIKE '2%' OR $7 AND $6 = '' THEN last_reply ELSE $6 END
                  WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
             let parameters: Parameters<'_> =
                 &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried];

@@ -40,7 +40,7 @@ struct Fresh<'a> {
     incoming: &'a Incoming,
     /// By address, once aliases are expanded.
     recipients: Vec<Expanded>,
-    /// The addresses of those that did not fail.
+    /// The addresses of those about whom nothing is decided.
     addresses: BTreeSet<String>,
 }
 
@@ -79,6 +79,7 @@ pub(super) async fn submit(tx: &mut Transaction<'_>, all: &[Incoming]) -> Result
     };
     let placed: Vec<_> = fresh.iter().map(|message| (message, room.place(message))).collect();
     let (delivered, queued) = try_join!(deliver(tx, &placed), enqueue(tx, &placed))?;
+    hold(tx, &held_twice(&placed)).await?;
     for (message, placement) in &placed {
         let Incoming { submission, body, .. } = message.incoming;
         tx.events.accepted(message.key, &submission.reverse_path, body.octets(), placement);
@@ -143,7 +144,7 @@ async fn expand(
     }
     for (message, expansion) in fresh.iter_mut().zip(expansions) {
         message.recipients = expansion.recipients();
-        let good = message.recipients.iter().filter(|expanded| expanded.failure.is_none());
+        let good = message.recipients.iter().filter(|expanded| expanded.decided.is_none());
         message.addresses = good.map(|expanded| expanded.recipient.mailbox.to_string()).collect();
     }
     Ok(())
@@ -306,6 +307,14 @@ async fn count_in<'a>(tx: &Transaction<'_>, fresh: &'a [Fresh<'_>]) -> Result<Ro
     Ok(room)
 }
 
+/// The messages that are in a maildrop and also queued for the report of it, as often as that is so.
+fn held_twice(placed: &[Placed<'_>]) -> Vec<i64> {
+    let reports = placed.iter().flat_map(|(message, placement)| {
+        placement.reported.iter().filter(|(expanded, _)| expanded.decided.is_none()).map(|_| message.key)
+    });
+    reports.collect()
+}
+
 /// Puts messages into the maildrops of those who have one with room in it; returns how often.
 async fn deliver(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Failure> {
     let (mut addresses, mut keys, mut octets) = (Vec::new(), Vec::new(), Vec::new());
@@ -335,7 +344,7 @@ async fn enqueue(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Fai
     let (mut domains, mut keys, mut recipients, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut originals, mut notify, mut vias) = (Vec::new(), Vec::new(), Vec::new());
     for (message, placement) in placed {
-        for (Expanded { recipient, via, .. }, reply) in &placement.queued {
+        for (Expanded { recipient, via, .. }, reply) in placement.queued.iter().chain(&placement.reported) {
             domains.push(recipient.mailbox.domain().as_str());
             keys.push(message.key);
             recipients.push(recipient.mailbox.to_string());
@@ -373,6 +382,18 @@ pub(super) async fn deliver_here(tx: &mut Transaction<'_>, message: i64, recipie
     tx.execute(insert, &[&address, &message, &octets]).await?;
     tx.effects.delivered += 1;
     Ok(true)
+}
+
+/// Each of these messages has one holder more, as often as it is named.
+pub(super) async fn hold(tx: &Transaction<'_>, messages: &[i64]) -> Result<(), Failure> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let update = "UPDATE messages SET holders = holders + more
+         FROM (SELECT id, COUNT(*) AS more FROM unnest($1::bigint[]) AS named (id) GROUP BY id) AS named
+         WHERE messages.id = named.id";
+    tx.execute(update, &[&messages]).await?;
+    Ok(())
 }
 
 /// Each of these messages has this number of holders less. The last holder takes the message with it.

@@ -15,11 +15,12 @@ use crate::store::{
         claim::Queued,
         local::{Plan, WAITING_MESSAGES, Waiting, left_to_gateway},
         moments::later_ms,
-        outcome::{Decision, QueueChange, decide},
+        outcome::{Decision, QueueChange, decide, told},
     },
 };
 use internal_api::{
     Claim, ClaimedMessage, ClaimedRecipient, EventKind, MessageId, Outcome, RecipientOutcome, Settlement,
+    reports::{DELIVERED, is_success},
 };
 use mail_proto::{Domain, Mailbox, smtp::Recipient};
 use rusqlite::{OptionalExtension, Row, params};
@@ -29,7 +30,7 @@ use std::time::Duration;
 /// domain may have a long queue.
 const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts + 1, next_attempt_at_ms = ?2
      WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
-     RETURNING recipient, attempts, original_recipient, notify, via";
+     RETURNING recipient, attempts, original_recipient, notify, via, last_reply";
 
 /// A new lease.
 struct Lease<'a> {
@@ -210,7 +211,9 @@ fn settle_local(
 fn claimed_recipient(row: &Row<'_>) -> rusqlite::Result<ClaimedRecipient> {
     let (Parsed(mailbox), Natural(attempts)) = (row.get(0)?, row.get(1)?);
     let recipient = Recipient { mailbox, original: parsed(row, 2)?, notify: parsed(row, 3)? };
-    Ok(ClaimedRecipient { via: parsed(row, 4)?, ..ClaimedRecipient::new(recipient, attempts) })
+    let (via, said) = (parsed(row, 4)?, row.get::<_, RawText>(5)?.to_string());
+    let said_by_store = Some(said).filter(|said| is_success(said));
+    Ok(ClaimedRecipient { via, said_by_store, ..ClaimedRecipient::new(recipient, attempts) })
 }
 
 /// The message to be claimed, without recipients yet. One that cannot be read is quarantined.
@@ -265,8 +268,8 @@ pub(super) fn settle(
     }
     tx.events.settled(key(settlement.message), settled);
     if let Some(submission) = &settlement.failure_message {
-        let bounce = submit(tx, submission, failure_message, adds_return_path)?;
-        tx.events.push(key(settlement.message), EventKind::Bounced { as_message: bounce.id });
+        let report = submit(tx, submission, failure_message, adds_return_path)?;
+        tx.events.push(key(settlement.message), told(&settlement.outcomes, report.id));
     }
     release(tx, key(settlement.message))
 }
@@ -289,7 +292,7 @@ fn settle_recipient(
             .connection
             .prepare_cached(
                 "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, attempts = MAX(attempts - ?6, 0),
-                     last_reply = CASE WHEN ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
+                     last_reply = CASE WHEN last_reply LIKE '2%' OR ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
                  WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3",
             )?
             .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply, untried])?,
@@ -316,13 +319,27 @@ fn deliver_here(tx: &mut WriteTransaction<'_>, message: MessageId, recipient: &M
     }
     let found = messages::delivered_octets(tx.connection, message)?;
     let is_delivered = found.map_or(Ok(false), |octets| deliver(tx, message, recipient, octets))?;
-    if is_delivered {
+    if is_delivered && !is_reported(tx, message, recipient)? {
         tx.connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2")?
             .execute(params![key(message), recipient.to_string()])?;
         tx.effects.queued -= 1;
     }
     Ok(is_delivered)
+}
+
+/// Whether the sender wants to know that this recipient has got the message. It waits in the queue for the report then.
+fn is_reported(tx: &mut WriteTransaction<'_>, message: MessageId, recipient: &Mailbox) -> Result<bool> {
+    let now_ms = tx.now().as_millisecond();
+    let entries = tx
+        .connection
+        .prepare_cached(
+            "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?3, last_reply = ?4
+             WHERE message_id = ?1 AND recipient = ?2 AND notify LIKE '%SUCCESS%'",
+        )?
+        .execute(params![key(message), recipient.to_string(), now_ms, DELIVERED])?;
+    tx.effects.queue_changed |= entries > 0;
+    Ok(entries > 0)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(super) fn submit(
     for recipient in &placement.here {
         insert_delivery(tx, id, recipient, delivered_octets)?;
     }
-    for (expanded, reply) in &placement.queued {
+    for (expanded, reply) in placement.queued.iter().chain(&placement.reported) {
         enqueue(tx, id, expanded, reply)?;
     }
     tx.events.accepted(key(id), &submission.reverse_path, octets, &placement);

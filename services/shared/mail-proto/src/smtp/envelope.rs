@@ -61,6 +61,11 @@ impl Recipient {
         Self { mailbox, original, notify }
     }
 
+    /// Whether the sender wants to know that the recipient has got the message (RFC 3461 §4.1).
+    pub fn wants_to_know_of_success(&self) -> bool {
+        matches!(self.notify, Some(Notify::Of(occasions)) if occasions.success)
+    }
+
     /// What came with RCPT.
     pub fn parameters(&self) -> RecipientParameters {
         RecipientParameters { original: self.original.clone(), notify: self.notify }

@@ -295,6 +295,12 @@ pub struct Occasions {
     pub delay: bool,
 }
 
+impl From<Occasions> for Notify {
+    fn from(occasions: Occasions) -> Self {
+        if occasions == Occasions::default() { Self::Never } else { Self::Of(occasions) }
+    }
+}
+
 impl FromStr for Notify {
     type Err = ParameterError;
 
@@ -360,6 +366,13 @@ impl OriginalRecipient {
     pub fn to_parameter(&self) -> String {
         let encode = if is_utf8(&self.kind) { encode_unicode } else { xtext::encode };
         format!("{};{}", self.kind, encode(&self.address))
+    }
+
+    /// The value of `Original-Recipient:`, in ASCII. It is xtext only for an address of type `utf-8` (RFC 3464 §2.3.1,
+    /// RFC 6533 §3).
+    pub fn to_field(&self) -> String {
+        let address = if is_utf8(&self.kind) { encode_unicode(&self.address) } else { self.address.clone() };
+        format!("{}; {address}", self.kind)
     }
 
     fn new(kind: &str, address: String) -> Option<Self> {

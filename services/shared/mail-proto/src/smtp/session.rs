@@ -170,6 +170,7 @@ impl Session {
             enhanced_status_codes: true,
             starttls: self.config.has_tls && !self.is_encrypted,
             chunking: true,
+            dsn: true,
             auth: self.mechanisms(),
             ..Extensions::default()
         }
