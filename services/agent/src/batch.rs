@@ -33,7 +33,8 @@ pub(crate) fn send(args: &Args, directory: &Directory, send: &Send) -> anyhow::R
     let text = String::from_utf8(text).context("standard input")?;
     let draft = Draft { from: &args.address, to: &send.to, subject: &send.subject, text: &text };
     let message = compose(draft, directory.profile, directory.clock.wall.now())?;
-    let submission = Submission { from: &args.address, recipients: &send.to, message: &message };
+    let profile = directory.profile;
+    let submission = Submission { profile, from: &args.address, recipients: &send.to, message: &message };
     let verdicts = submit(&directory.smtp()?, Transcript::new(args.verbose), submission, directory.clock.clone())?;
     if let Some(accepted) = verdicts.iter().find(|verdict| verdict.is_positive()) {
         writeln!(io::stdout(), "{}", queued_as(accepted))?;

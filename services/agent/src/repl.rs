@@ -112,7 +112,7 @@ impl Dialogue<'_> {
             self.directory.profile,
             self.directory.clock.wall.now(),
         )?;
-        let submission = Submission { from, recipients, message: &message };
+        let submission = Submission { profile: self.directory.profile, from, recipients, message: &message };
         let verdicts = submit(
             &self.directory.smtp()?,
             Transcript::new(self.args.verbose),

@@ -10,14 +10,16 @@ use mail_proto::{
     Mailbox, ReversePath,
     smtp::{
         ClientName, MailParameters, Recipient, Reply, ReplyReader,
-        client::{Client, Step, Transaction, Verdict},
+        client::{Client, Step, Transaction, Verdict, Wording},
     },
 };
 use std::net::SocketAddr;
+use town_config::Profile;
 
 /// What goes to a server in one transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Submission<'a> {
+    pub(crate) profile: Profile,
     pub(crate) from: &'a Mailbox,
     pub(crate) recipients: &'a [Mailbox],
     pub(crate) message: &'a [u8],
@@ -40,11 +42,15 @@ pub(crate) fn submit(
 fn converse(
     location: &Location,
     transcript: Transcript,
-    Submission { from, recipients, message }: Submission<'_>,
+    Submission { profile, from, recipients, message }: Submission<'_>,
     clock: Clock,
 ) -> anyhow::Result<Result<Vec<Reply>, Reply>> {
     let mut connection = Connection::open(Hop::AgentToSmtp, location, transcript, clock)?;
-    let mut client = Client::new(client_name(connection.local_address()?)?);
+    let wording = match profile {
+        Profile::Tutorial => Wording::HandOut,
+        Profile::Rfc => Wording::Standard,
+    };
+    let mut client = Client::new(client_name(connection.local_address()?)?).with_wording(wording);
     let transaction = Transaction {
         reverse_path: ReversePath::Mailbox(from.clone()),
         parameters: MailParameters::default(),
@@ -69,8 +75,10 @@ fn converse(
                 return Ok(Ok(verdicts.into_iter().filter_map(Verdict::into_reply).collect()));
             }
             Step::Refused(reply) | Step::Unexpected(reply) => return Ok(Err(reply)),
-            // It was not asked for.
-            Step::StartTls | Step::Closed => bail!("the server ended the dialogue early"),
+            // Neither TLS nor a login was asked for.
+            Step::StartTls | Step::SendSecret(_) | Step::LoginFailed(_) | Step::Closed => {
+                bail!("the server ended the dialogue early")
+            }
         }
         step = client.reply(next_reply(&mut connection)?);
     }

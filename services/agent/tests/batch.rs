@@ -12,16 +12,16 @@ fn send_tells_the_id_and_who_was_refused() {
     let smtp = Server::start(&[
         "
         S: 220 b
-        C: EHLO [127.0.0.1]
+        C: ehlo [127.0.0.1]
         S: 250-b
         S: 250 PIPELINING
-        C: MAIL FROM:<usr1@mail.sustech.edu.cn>
-        C: RCPT TO:<usr@gmail.com>
-        C: RCPT TO:<usr2@mail.sustech.edu.cn>
-        C: DATA
+        C: mail FROM:<usr1@mail.sustech.edu.cn>
         S: 250 OK
+        C: rcpt TO:<usr@gmail.com>
         S: 250 OK
+        C: rcpt TO:<usr2@mail.sustech.edu.cn>
         S: 250 OK
+        C: data
         S: 354 go
         C: Content-Type: text/plain; charset=\"utf-8\"
         C: MIME-Version: 1.0
@@ -32,20 +32,20 @@ fn send_tells_the_id_and_who_was_refused() {
         C: b25lDQouDQo=
         C: .
         S: 250 2.0.0 OK queued as 06gk2w1s8n4qz
-        C: QUIT
+        C: quit
         S: 221 Bye
         ",
         "
         S: 220 b
-        C: EHLO [127.0.0.1]
+        C: ehlo [127.0.0.1]
         S: 250 b
-        C: MAIL FROM:<usr1@mail.sustech.edu.cn>
+        C: mail FROM:<usr1@mail.sustech.edu.cn>
         S: 250 OK
-        C: RCPT TO:<usr@gmail.com>
+        C: rcpt TO:<usr@gmail.com>
         S: 550 5.7.1 not you
-        C: RCPT TO:<usr2@mail.sustech.edu.cn>
+        C: rcpt TO:<usr2@mail.sustech.edu.cn>
         S: 250 OK
-        C: DATA
+        C: data
         S: 354 go
         C: Content-Type: text/plain; charset=\"utf-8\"
         C: MIME-Version: 1.0
@@ -55,7 +55,7 @@ fn send_tells_the_id_and_who_was_refused() {
         C:
         C: .
         S: 250 Fine
-        C: QUIT
+        C: quit
         S: 221 Bye
         ",
         "S: 554 5.3.2 closed",

@@ -11,16 +11,16 @@ const LOGIN: &str = "b'+OK POP3 server ready'\nb'+OK'\nb'+OK user successfully l
 fn the_tutorial_message_is_sent() {
     let smtp = Server::start(&["
         S: 220 exmail.qq.com SMTP server ready
-        C: EHLO [127.0.0.1]
+        C: ehlo [127.0.0.1]
         S: 250-exmail.qq.com HELLO
         S: 250-PIPELINING
         S: 250-SIZE 26214400
         S: 250 8BITMIME
-        C: MAIL FROM:<usr1@mail.sustech.edu.cn> SIZE=192 BODY=8BITMIME
-        C: RCPT TO:<usr1@mail.sustech.edu.cn>
-        C: DATA
+        C: mail FROM:<usr1@mail.sustech.edu.cn>
         S: 250 2.1.0 OK
+        C: rcpt TO:<usr1@mail.sustech.edu.cn>
         S: 250 2.1.5 OK
+        C: data
         S: 354 Start mail input; end with <CRLF>.<CRLF>
         C: Content-Type: text/plain; charset=\"utf-8\"
         C: MIME-Version: 1.0
@@ -31,7 +31,7 @@ fn the_tutorial_message_is_sent() {
         C: VGhpcyBpcyBhIHRlc3QgZW1haWxpbmcgbXlzZWxmLg==
         C: .
         S: 250 2.0.0 OK queued as 06gk2w1s8n4qz
-        C: QUIT
+        C: quit
         S: 221 2.0.0 Bye
     "]);
     let town = Town::new(smtp.port, closed_port());
@@ -195,18 +195,18 @@ fn refusals_are_told_in_the_servers_words() {
     let smtp = Server::start(&[
         "
         S: 220 b
-        C: EHLO [127.0.0.1]
+        C: ehlo [127.0.0.1]
         S: 502 what?
-        C: HELO [127.0.0.1]
+        C: helo [127.0.0.1]
         S: 250 b
-        C: MAIL FROM:<usr1@mail.sustech.edu.cn>
+        C: mail FROM:<usr1@mail.sustech.edu.cn>
         S: 250 2.1.0 OK
-        C: RCPT TO:<usr2@mail.sustech.edu.cn>
+        C: rcpt TO:<usr2@mail.sustech.edu.cn>
         S: 250 2.1.5 OK
-        C: RCPT TO:<usr9@mail.sustech.edu.cn>
+        C: rcpt TO:<usr9@mail.sustech.edu.cn>
         S: 550-5.1.1 No such user
         S: 550 5.1.1 here
-        C: DATA
+        C: data
         S: 354 go
         C: Content-Type: text/plain; charset=\"utf-8\"
         C: MIME-Version: 1.0
@@ -217,17 +217,17 @@ fn refusals_are_told_in_the_servers_words() {
         C: Lg==
         C: .
         S: 250 2.0.0 OK queued as 1
-        C: QUIT
+        C: quit
         ",
         "
         S: 220 b
-        C: EHLO [127.0.0.1]
+        C: ehlo [127.0.0.1]
         S: 250 b
-        C: MAIL FROM:<usr1@mail.sustech.edu.cn>
+        C: mail FROM:<usr1@mail.sustech.edu.cn>
         S: 550 5.1.0 Unknown sender
-        C: RSET
+        C: rset
         S: 250 OK
-        C: QUIT
+        C: quit
         S: 221 Bye
         ",
         "S: 421 4.3.2 Too busy",

@@ -1,11 +1,19 @@
 //! The client's side of an SMTP connection, without the connection. The relay and the agent share it.
 
+mod login;
 mod progress;
+mod wording;
 
+pub use login::{Login, LoginError};
 pub use progress::Verdict;
+pub use wording::Wording;
 
 use super::{BodyType, ClientName, Command, Extensions, MailParameters, Recipient, Reply};
-use crate::address::{ForwardPath, ReversePath};
+use crate::{
+    address::{ForwardPath, ReversePath},
+    password::Password,
+    sasl::ClientExchange,
+};
 use progress::{Pending, Progress, TOO_MANY_RECIPIENTS, says_too_many_recipients};
 use std::collections::VecDeque;
 
@@ -15,7 +23,8 @@ pub struct Transaction {
     /// Where failure messages go.
     pub reverse_path: ReversePath,
     /// What is known of the message. Each parameter is sent where the server announces its extension, except two: BODY
-    /// is always 8BITMIME then, because nobody has counted the bits, and SIZE is `octets`.
+    /// is always 8BITMIME then, because nobody has counted the bits, and SIZE is `octets`. The wording of the hand-out
+    /// has neither.
     pub parameters: MailParameters,
     /// Who it is for; at least one.
     pub recipients: Vec<Recipient>,
@@ -25,8 +34,11 @@ pub struct Transaction {
 
 impl Transaction {
     /// The parameters that go with MAIL.
-    fn mail_parameters(&self, extensions: Extensions) -> MailParameters {
-        let (size_octets, body) = (Some(self.octets), Some(BodyType::EightBitMime));
+    fn mail_parameters(&self, extensions: Extensions, wording: Wording) -> MailParameters {
+        let (size_octets, body) = match wording {
+            Wording::Standard => (Some(self.octets), Some(BodyType::EightBitMime)),
+            Wording::HandOut => (None, None),
+        };
         extensions.permitted(MailParameters { size_octets, body, ..self.parameters.clone() })
     }
 }
@@ -38,6 +50,8 @@ pub enum Step {
     Await,
     /// Send these octets, then do as with [`Step::Await`].
     Send(Vec<u8>),
+    /// As [`Step::Send`]; the octets hold what may be a password.
+    SendSecret(Vec<u8>),
     /// Send the message through [`DotEncoder`](crate::dot::DotEncoder), its end included, then do as with
     /// [`Step::Await`]. From here on a connection that breaks leaves the outcome unknown.
     SendBody,
@@ -47,6 +61,8 @@ pub enum Step {
     Ready,
     /// The transaction is over: for each recipient, in their order, the verdict. Then as with [`Step::Ready`].
     Finished(Vec<Verdict>),
+    /// The server does not know us; say goodbye and close the connection.
+    LoginFailed(LoginError),
     /// The server will not talk to us; say goodbye and close the connection.
     Refused(Reply),
     /// The server has answered DATA neither with "go on" nor with a refusal. Nothing was sent, so nothing can have
@@ -54,6 +70,23 @@ pub enum Step {
     Unexpected(Reply),
     /// The server has said goodbye; close the connection.
     Closed,
+}
+
+/// What a reply is to: each has its own time limit (RFC 5321 §4.5.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The connection itself, or a command of the introduction.
+    Greeting,
+    /// MAIL or RSET.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA.
+    Data,
+    /// The end of the message.
+    FinalDot,
+    /// QUIT.
+    Quit,
 }
 
 #[derive(Debug)]
@@ -65,6 +98,10 @@ enum State {
     StartTls,
     /// While TLS is agreed on.
     Handshake,
+    /// After AUTH, or after a response to a challenge.
+    Login(Box<ClientExchange>),
+    /// After the end of an exchange that went wrong.
+    LoginCancelled(LoginError),
     Ready,
     Commands(Progress),
     /// After the message's final dot.
@@ -78,6 +115,9 @@ enum State {
 #[derive(Debug)]
 pub struct Client {
     name: ClientName,
+    wording: Wording,
+    login: Option<Login>,
+    is_encrypted: bool,
     /// Whether to ask for TLS where the server offers it.
     wants_tls: bool,
     /// How the server has refused to speak TLS.
@@ -96,6 +136,9 @@ impl Client {
     pub fn new(name: ClientName) -> Self {
         Self {
             name,
+            wording: Wording::default(),
+            login: None,
+            is_encrypted: false,
             wants_tls: false,
             tls_refusal: None,
             server_name: String::new(),
@@ -104,6 +147,24 @@ impl Client {
             sender_refusal: None,
             state: State::Greeting,
         }
+    }
+
+    /// The same client, which writes its commands like this.
+    #[must_use]
+    pub fn with_wording(self, wording: Wording) -> Self {
+        Self { wording, ..self }
+    }
+
+    /// The same client, which logs in before it is ready.
+    #[must_use]
+    pub fn with_login(self, login: Login) -> Self {
+        Self { login: Some(login), ..self }
+    }
+
+    /// The same client, over a connection that has begun with TLS (RFC 8314).
+    #[must_use]
+    pub fn over_tls(self) -> Self {
+        Self { wants_tls: false, is_encrypted: true, ..self }
     }
 
     /// The same client, which asks for TLS where the server offers it (RFC 3207).
@@ -140,15 +201,15 @@ impl Client {
     /// Introduces the client again, after [`Step::StartTls`]: all that the server has said before is forgotten
     /// (RFC 3207 §4.2).
     pub fn encrypted(&mut self) -> Step {
-        self.wants_tls = false;
+        (self.wants_tls, self.is_encrypted) = (false, true);
         (self.server_name, self.extensions) = (String::new(), Extensions::default());
         self.introduce()
     }
 
     /// Starts a transaction. Only after [`Step::Ready`] or [`Step::Finished`].
     pub fn begin(&mut self, transaction: &Transaction) -> Step {
-        let line = |command: Command| format!("{command}\r\n").into_bytes();
-        let parameters = transaction.mail_parameters(self.extensions);
+        let line = |command: Command| self.wording.line(&command);
+        let parameters = transaction.mail_parameters(self.extensions, self.wording);
         let mut pending = VecDeque::with_capacity(transaction.recipients.len() + 2);
         pending.push_back((Pending::Mail, line(Command::Mail(transaction.reverse_path.clone(), parameters))));
         for (index, recipient) in transaction.recipients.iter().enumerate() {
@@ -161,7 +222,7 @@ impl Client {
         let verdicts = vec![Verdict::Undecided; transaction.recipients.len()];
         let progress = Progress { pending, verdicts, accepted: 0, over_limit: 0 };
         self.sender_refusal = None;
-        let send = if self.extensions.pipelining { progress.all() } else { progress.first() };
+        let send = if self.is_pipelined() { progress.all() } else { progress.first() };
         self.state = State::Commands(progress);
         Step::Send(send)
     }
@@ -169,7 +230,7 @@ impl Client {
     /// Says goodbye. Only after [`Step::Ready`] or [`Step::Finished`].
     pub fn quit(&mut self) -> Step {
         self.state = State::Quitting;
-        Step::Send(b"QUIT\r\n".to_vec())
+        Step::Send(self.wording.line(&Command::Quit))
     }
 
     /// Takes the next reply.
@@ -178,7 +239,7 @@ impl Client {
             State::Greeting if reply.is_positive() => self.introduce(),
             State::Ehlo if reply.is_permanent() => {
                 self.state = State::Helo;
-                Step::Send(format!("{}\r\n", Command::Helo(self.name.clone())).into_bytes())
+                Step::Send(self.wording.line(&Command::Helo(self.name.clone())))
             }
             State::Ehlo if reply.is_positive() => {
                 self.extensions = Extensions::parse(reply.lines().iter().skip(1).map(AsRef::as_ref));
@@ -193,8 +254,10 @@ impl Client {
             State::StartTls if reply.code() == 421 => Step::Refused(reply),
             State::StartTls => {
                 self.tls_refusal = Some(reply);
-                self.ready(Step::Ready)
+                self.log_in()
             }
+            State::Login(exchange) => self.login_reply(exchange, reply),
+            State::LoginCancelled(error) => Step::LoginFailed(error),
             // RFC 5321 §3.8: the server is about to close, whatever it was asked.
             State::Commands(progress) if reply.code() == 421 => {
                 self.state = State::Commands(progress);
@@ -209,6 +272,27 @@ impl Client {
             // Nothing was asked: from here on no reply could be told from another.
             State::Ready | State::Handshake => Step::Refused(reply),
             State::Quitting => Step::Closed,
+        }
+    }
+
+    /// What the next reply will be to.
+    pub fn awaited(&self) -> Awaited {
+        match &self.state {
+            State::Commands(progress) => progress.pending.front().map_or(Awaited::Data, |(pending, _)| match pending {
+                Pending::Mail => Awaited::Mail,
+                Pending::Rcpt(_) => Awaited::Rcpt,
+                Pending::Data => Awaited::Data,
+            }),
+            State::Body(_) => Awaited::FinalDot,
+            State::Clearing(_) | State::Ready => Awaited::Mail,
+            State::Quitting => Awaited::Quit,
+            State::Greeting
+            | State::Ehlo
+            | State::Helo
+            | State::StartTls
+            | State::Handshake
+            | State::Login(_)
+            | State::LoginCancelled(_) => Awaited::Greeting,
         }
     }
 
@@ -230,16 +314,54 @@ impl Client {
 
     fn introduce(&mut self) -> Step {
         self.state = State::Ehlo;
-        Step::Send(format!("{}\r\n", Command::Ehlo(self.name.clone())).into_bytes())
+        Step::Send(self.wording.line(&Command::Ehlo(self.name.clone())))
     }
 
     fn introduced(&mut self, reply: &Reply) -> Step {
         self.server_name = reply.lines()[0].split(' ').next().unwrap_or_default().to_ascii_lowercase();
         if self.wants_tls && self.extensions.starttls {
             self.state = State::StartTls;
-            return Step::Send(b"STARTTLS\r\n".to_vec());
+            return Step::Send(self.wording.line(&Command::StartTls));
         }
-        self.ready(Step::Ready)
+        self.log_in()
+    }
+
+    fn log_in(&mut self) -> Step {
+        let Some(login) = self.login.take() else { return self.ready(Step::Ready) };
+        match login.begin(self.extensions.auth, self.is_encrypted) {
+            Ok(exchange) => {
+                let mechanism = exchange.mechanism().to_string();
+                let command = Command::Auth { mechanism, initial: Some(Password::from(exchange.initial())) };
+                self.state = State::Login(Box::new(exchange));
+                Step::SendSecret(self.wording.line(&command))
+            }
+            Err(error) => self.ready(Step::LoginFailed(error)),
+        }
+    }
+
+    fn login_reply(&mut self, mut exchange: Box<ClientExchange>, reply: Reply) -> Step {
+        if reply.code() == 334 {
+            return match exchange.challenge(&reply.lines()[0]) {
+                Ok(response) => {
+                    self.state = State::Login(exchange);
+                    Step::SendSecret(format!("{response}\r\n").into_bytes())
+                }
+                Err(error) => {
+                    self.state = State::LoginCancelled(error.into());
+                    Step::Send(b"*\r\n".to_vec())
+                }
+            };
+        }
+        if !reply.is_positive() {
+            return self.ready(Step::LoginFailed(LoginError::Refused(reply)));
+        }
+        let step = exchange.succeeded().map_or_else(|error| Step::LoginFailed(error.into()), |()| Step::Ready);
+        self.ready(step)
+    }
+
+    /// Whether all commands of a transaction are sent at once.
+    fn is_pipelined(&self) -> bool {
+        self.extensions.pipelining && self.wording == Wording::Standard
     }
 
     fn ready(&mut self, step: Step) -> Step {
@@ -259,13 +381,13 @@ impl Client {
             Pending::Data => return self.data_reply(progress, reply),
         }
         let hopeless = !progress.is_wanted();
-        if self.extensions.pipelining {
+        if self.is_pipelined() {
             // Everything was sent: each command gets its reply, whatever the first ones said.
             self.state = State::Commands(progress);
             Step::Await
         } else if hopeless {
             self.state = State::Clearing(progress.verdicts);
-            Step::Send(b"RSET\r\n".to_vec())
+            Step::Send(self.wording.line(&Command::Rset))
         } else {
             let send = progress.first();
             self.state = State::Commands(progress);
@@ -293,7 +415,7 @@ impl Client {
         } else {
             progress.over_limit += 1;
             self.recipient_limit = Some(progress.accepted);
-            if !self.extensions.pipelining && (progress.over_limit > 1 || reply.status() == Some(TOO_MANY_RECIPIENTS)) {
+            if !self.is_pipelined() && (progress.over_limit > 1 || reply.status() == Some(TOO_MANY_RECIPIENTS)) {
                 progress.postpone_pending(&reply);
             }
             progress.verdicts[index] = Verdict::Postponed(reply);
@@ -316,7 +438,7 @@ impl Client {
         }
         progress.decide(&reply);
         self.state = State::Clearing(progress.verdicts);
-        Step::Send(b"RSET\r\n".to_vec())
+        Step::Send(self.wording.line(&Command::Rset))
     }
 }
 

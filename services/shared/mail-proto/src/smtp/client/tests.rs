@@ -1,3 +1,5 @@
+mod login;
+
 use super::*;
 use crate::address::Mailbox;
 
@@ -298,4 +300,42 @@ fn tls_that_is_refused_leaves_the_dialogue_open() {
     let (mut client, _) = asking_for_tls("250-b\r\n250 STARTTLS");
     client.reply(reply("220 go ahead"));
     assert_eq!(client.reply(reply("250 injected")), Step::Refused(reply("250 injected")));
+}
+
+/// A full dialogue in the words of the hand-out, whatever the server announces.
+#[test]
+fn the_hand_outs_octets() {
+    let mut client = Client::new("a".parse().unwrap()).with_wording(Wording::HandOut);
+    let from = ReversePath::Mailbox("U@a".parse().unwrap());
+    let transaction = Transaction { reverse_path: from, ..transaction(&["X@b", "Y@b"]) };
+    assert_eq!(client.reply(reply("220 b")), send("ehlo a\r\n"));
+    assert_eq!(client.reply(reply(FULL)), Step::Ready);
+    assert_eq!(client.begin(&transaction), send("mail FROM:<U@a>\r\n"));
+    let steps = feed(&mut client, &["250 OK", "250 OK", "250 OK", "354 go", "250 OK"]);
+    assert_eq!(steps[..3], [send("rcpt TO:<X@b>\r\n"), send("rcpt TO:<Y@b>\r\n"), send("data\r\n")]);
+    assert_eq!(steps[3], Step::SendBody);
+    client.begin(&transaction);
+    assert_eq!(client.reply(reply("550 no")), send("rset\r\n"));
+    assert_eq!(client.reply(reply("250 OK")), Step::Finished(vec![decided("550 no"), decided("550 no")]));
+    assert_eq!(client.quit(), send("quit\r\n"));
+    let mut old = Client::new("a".parse().unwrap()).with_wording(Wording::HandOut);
+    assert_eq!(feed(&mut old, &["220 b", "502 what?"])[1], send("helo a\r\n"));
+}
+
+#[test]
+fn it_is_known_what_a_reply_will_be_to() {
+    let mut client = Client::new("a".parse().unwrap());
+    assert_eq!(client.awaited(), Awaited::Greeting);
+    feed(&mut client, &["220 b"]);
+    assert_eq!(client.awaited(), Awaited::Greeting);
+    feed(&mut client, &[FULL]);
+    client.begin(&transaction(&["x@b"]));
+    let mut awaited = Vec::new();
+    for wire in ["250 OK", "250 OK", "354 go", "250 OK"] {
+        awaited.push(client.awaited());
+        feed(&mut client, &[wire]);
+    }
+    assert_eq!(awaited, [Awaited::Mail, Awaited::Rcpt, Awaited::Data, Awaited::FinalDot]);
+    client.quit();
+    assert_eq!(client.awaited(), Awaited::Quit);
 }
