@@ -42,7 +42,7 @@ type Script = dyn Fn(&Line<'_>) -> Answer + Send + Sync;
 pub struct Line<'a> {
     /// Which connection it came over, from 1.
     pub connection: usize,
-    /// Without CRLF.
+    /// Without CRLF; the verb of a command is in upper case.
     pub text: &'a str,
     /// The message before its final dot; otherwise empty.
     pub message: &'a str,
@@ -145,7 +145,7 @@ impl Connection {
         self.note(format!("-- {}", self.number));
         let mut going = self.answer("", "").await.is_some();
         while going {
-            let Some(text) = self.line().await else { break };
+            let Some(text) = self.command().await else { break };
             going = match self.answer(&text, "").await {
                 Some(true) => self.message().await.is_some(),
                 Some(false) => true,
@@ -205,11 +205,25 @@ impl Connection {
         self.stream.write_all(wire.as_bytes()).await.ok()
     }
 
+    /// A command. The relay of profile `tutorial` writes verbs in lower case; what a peer does is the same.
+    async fn command(&mut self) -> Option<String> {
+        let mut text = self.read().await?;
+        let verb = text.find(' ').unwrap_or(text.len());
+        text[..verb].make_ascii_uppercase();
+        self.note(format!("C: {text}"));
+        Some(text)
+    }
+
     async fn line(&mut self) -> Option<String> {
+        let text = self.read().await?;
+        self.note(format!("C: {text}"));
+        Some(text)
+    }
+
+    async fn read(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let read = self.stream.read_until(b'\n', &mut line).await;
         let text = String::from_utf8_lossy(line.strip_suffix(b"\r\n")?).into_owned();
-        self.note(format!("C: {text}"));
         read.ok().map(|_| text)
     }
 

@@ -125,7 +125,7 @@ impl Plan {
     /// The text of `config.toml`.
     pub fn config(&self) -> String {
         let Self { profile, settings, limits, relay, .. } = self;
-        let mut text = format!("profile = \"{profile}\"\n{settings}[limits]\n{limits}[relay]\n{relay}");
+        let mut text = format!("profile = \"{profile}\"\n{settings}[limits]\n{limits}[relay]\njitter = 0\n{relay}");
         for server in [EXMAIL, GMAIL] {
             let _ = writeln!(text, "[server.\"{server}\"]");
             for key in PortKey::ALL {

@@ -24,11 +24,12 @@ fn at_first(verb: &'static str, answer: Answer) -> impl Fn(&town_tests::Line<'_>
 async fn one_transaction_and_one_connection_serve_all_recipients_of_a_domain() {
     // Nothing is answered before DATA: a client that waits for each reply would wait for ever.
     let peer = FakePeer::start(|line| match polite(line) {
+        _ if line.text.starts_with("EHLO") => "250-peer.example HELLO\n250 PIPELINING".into(),
         Answer::Say(reply) if line.text.starts_with("MAIL") || line.text.starts_with("RCPT") => Answer::Withhold(reply),
         answer => answer,
     })
     .await;
-    let town = TestTown::start(Plan::default().peer("peer.example", peer.port())).await;
+    let town = TestTown::start(Plan::default().rfc().peer("peer.example", peer.port())).await;
     let message = b"Subject: shared\r\n\r\n.dot\r\n";
     town.send(USR1, &["c@peer.example", "a@peer.example", "b@peer.example"], message).await;
     let transcript = peer.heard("-- closed", 1).await;
@@ -36,10 +37,8 @@ async fn one_transaction_and_one_connection_serve_all_recipients_of_a_domain() {
 S: 220 peer.example ready
 C: EHLO exmail.qq.com
 S: 250-peer.example HELLO
-S: 250-PIPELINING
-S: 250-SIZE 100000000
-S: 250 8BITMIME
-C: MAIL FROM:<usr1@mail.sustech.edu.cn> SIZE=25 BODY=8BITMIME
+S: 250 PIPELINING
+C: MAIL FROM:<usr1@mail.sustech.edu.cn>
 C: RCPT TO:<a@peer.example>
 C: RCPT TO:<b@peer.example>
 C: RCPT TO:<c@peer.example>
@@ -57,7 +56,9 @@ S: 250 2.0.0 taken
 C: QUIT
 S: 221 2.0.0 Bye
 -- closed";
-    assert_eq!(transcript.join("\n"), expected);
+    let is_trace = |said: &str| said.starts_with("C: Received: ") || said.starts_with("C: \t");
+    let said: Vec<_> = transcript.iter().map(String::as_str).filter(|said| !is_trace(said)).collect();
+    assert_eq!(said.join("\n"), expected);
     town.drained(EXMAIL).await;
 }
 
@@ -72,7 +73,7 @@ async fn a_connection_waits_a_moment_for_more_mail() {
     let transcript = peer.heard("-- closed", 1).await;
     let heard: Vec<_> = transcript.iter().filter(|said| !said.starts_with("S: ")).map(String::as_str).collect();
     let transaction = |subject| {
-        let envelope = ["C: MAIL FROM:<usr1@mail.sustech.edu.cn> SIZE=16 BODY=8BITMIME", "C: RCPT TO:<a@peer.example>"];
+        let envelope = ["C: MAIL FROM:<usr1@mail.sustech.edu.cn>", "C: RCPT TO:<a@peer.example>"];
         [&envelope[..], &["C: DATA", subject, "C: ", "C: ."]].concat()
     };
     let (one, two) = (transaction("C: Subject: one"), transaction("C: Subject: two"));

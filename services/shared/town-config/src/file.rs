@@ -1,8 +1,8 @@
 //! The configuration file as it is written.
 
 use super::{
-    Auth, Password, Profile, Quota, RelayLookup, RelayTls, Targets,
-    values::{Greeting, Port, duration, durations, lease_seconds, optional_duration},
+    Auth, Password, Profile, Quota, Relay, Targets,
+    values::{Greeting, Port, duration, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
 use mail_net::ConnectionLimits;
@@ -166,55 +166,6 @@ impl From<&Limits> for ConnectionLimits {
     }
 }
 
-/// `[relay]`: how queued mail is sent on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Relay {
-    /// How exchanges are looked up.
-    pub lookup: RelayLookup,
-    /// Whether TLS is spoken with them; without it, as the profile says.
-    pub tls: Option<RelayTls>,
-    /// A file with the certificates of the authorities that are trusted, in PEM; without it, the town's and the system's.
-    pub ca: Option<PathBuf>,
-    /// How long after each failed attempt the next one starts; the last repeats.
-    #[serde(deserialize_with = "durations")]
-    pub retry: Vec<Duration>,
-    /// How long a message is tried before its sender is told that it failed (RFC 5321 §4.5.4.1).
-    #[serde(deserialize_with = "duration")]
-    pub expiry: Duration,
-    /// How long a claimed message stays claimed when its worker dies.
-    #[serde(rename = "lease", deserialize_with = "lease_seconds")]
-    pub lease_seconds: u32,
-    /// The most connections to other servers that a gateway has at once.
-    pub connections: usize,
-    /// The most of them to one domain, so that one that hangs leaves some for the others.
-    pub connections_per_domain: usize,
-    /// How long connecting to an exchange may take.
-    #[serde(deserialize_with = "duration")]
-    pub connect_timeout: Duration,
-    /// How long an exchange may take for a reply, except the one after the final dot (RFC 5321 §4.5.3.2).
-    #[serde(deserialize_with = "duration")]
-    pub reply_timeout: Duration,
-}
-
-impl Default for Relay {
-    fn default() -> Self {
-        let [minute, hour] = [60, 60 * 60].map(Duration::from_secs);
-        Self {
-            lookup: RelayLookup::default(),
-            tls: None,
-            ca: None,
-            retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
-            expiry: 24 * hour,
-            lease_seconds: 60,
-            connections: 64,
-            connections_per_domain: 16,
-            connect_timeout: Duration::from_secs(30),
-            reply_timeout: 5 * minute,
-        }
-    }
-}
-
 /// `[http]`: how the HTTP services are called.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -265,9 +216,7 @@ impl File {
     /// what refers to another key is not checked.
     pub(super) fn faults(&self, is_whole: bool) -> Vec<String> {
         let mut faults = Vec::new();
-        if self.relay.retry.is_empty() {
-            faults.push("relay.retry is empty; give at least one duration such as \"5s\"".to_owned());
-        }
+        self.relay.faults(&mut faults);
         self.check_limits(&mut faults);
         self.check_ports(&mut faults);
         if is_whole {

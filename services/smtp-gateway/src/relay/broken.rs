@@ -2,7 +2,7 @@
 
 use super::{route::Exchange, slots::Interruption, verdict::Verdict};
 use internal_api::{ApiError, ProblemKind};
-use mail_proto::smtp::Reply;
+use mail_proto::smtp::{Reply, client::LoginError};
 use std::{io, sync::Arc};
 
 /// Why a transaction, or the way to one, did not come to its end.
@@ -23,6 +23,12 @@ pub(super) enum Broken {
     /// TLS is wanted, and the exchange does not offer it, or has refused it by this reply.
     #[error("{}", .0.as_ref().map_or("it does not offer STARTTLS".to_owned(), |said| format!("it refuses STARTTLS: {said}")))]
     InTheClear(Option<String>),
+    /// The exchange does not know us.
+    #[error("{0}")]
+    Login(#[from] LoginError),
+    /// The password cannot be had.
+    #[error("{0}")]
+    Password(io::Error),
     /// Our own store failed us.
     #[error("{0}")]
     Store(#[from] ApiError),
@@ -40,7 +46,7 @@ pub(super) enum Broken {
 impl Broken {
     /// Whether to say QUIT before closing (RFC 5321 §4.1.4).
     pub(super) fn leaves_an_open_dialogue(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Unexpected(_) | Self::OurName(_) | Self::InTheClear(_))
+        matches!(self, Self::Refused(_) | Self::Unexpected(_) | Self::OurName(_) | Self::InTheClear(_) | Self::Login(_))
     }
 
     /// Whether the exchange has led back to this server.
@@ -80,6 +86,9 @@ impl Broken {
             Self::Refused(reply) => reply.clone(),
             Self::Unexpected(_) => Reply::new(451, (5, 0), self.to_string()),
             Self::Connection(error) => Reply::new(451, (4, 1), format!("{name} ({address}): {}", describe(error))),
+            // RFC 4954 §6. Whatever the exchange says: the configuration may be put right.
+            Self::Login(_) => Reply::new(451, (7, 8), format!("{name} ({address}): {self}")),
+            Self::Password(error) => Reply::new(451, (3, 5), format!("no password for {name}: {error}")),
             // RFC 3463 §3.8: a cryptographic failure.
             Self::Tls(_) | Self::InTheClear(_) => Reply::new(451, (7, 5), format!("{name} ({address}): {self}")),
             Self::Store(error) if error.kind() == Some(ProblemKind::MessageDamaged) => {

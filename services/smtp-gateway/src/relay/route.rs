@@ -36,6 +36,10 @@ pub(crate) struct Exchange {
 /// # Errors
 /// The reply that decides over the recipients: permanent when the answer was no, temporary without one.
 pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<Exchange>, Reply> {
+    if let Some(smarthost) = &context.stack.current().relay.smarthost {
+        let (name, address) = (smarthost.host.clone(), smarthost.address());
+        return Ok(vec![Exchange { preference: 0, name, address }]);
+    }
     if domain.is_literal() {
         return Err(Reply::new(550, (1, 2), format!("{domain}: mail is not relayed to address literals")));
     }

@@ -16,7 +16,10 @@ use mail_proto::{
     ReversePath,
     smtp::{Notify, Occasions, Ret},
 };
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 use tokio::time::Instant;
 use town_config::Next;
 
@@ -69,7 +72,11 @@ impl<'a> Settler<'a> {
     }
 
     fn judge(&self, message: &ClaimedMessage, recipient: &ClaimedRecipient, verdict: &Verdict) -> (Outcome, Event) {
-        let next = self.context.stack.current().relay.after_attempt(recipient.attempts, self.age(message));
+        let next = self.context.stack.current().relay.after_attempt(
+            recipient.attempts,
+            self.age(message),
+            chance(message.id, recipient.attempts),
+        );
         match (verdict, next) {
             (Verdict::Released, _) => {
                 (Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true }, Event::Released)
@@ -224,6 +231,13 @@ enum Event {
     Released,
 }
 
+/// A number from 0 to 1 that differs from message to message. Recipients of one message go on together.
+fn chance(message: MessageId, attempts: u32) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (message.to_string(), attempts).hash(&mut hasher);
+    (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 /// What the sender is to be told of a recipient, if anything (RFC 3461 §5.2).
 fn action(event: Event, recipient: &ClaimedRecipient, verdict: &Verdict) -> Option<Action> {
     let wanted = match recipient.notify {
@@ -296,6 +310,18 @@ mod tests {
         for other in ["250 2.0.0 OK", "250 2.0.0 Ok: queued as 4Xyz12", "250 queued as ", "250 queued as 1 2"] {
             assert_eq!(peer_id(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn chances_are_spread_and_stay() {
+        let chances: Vec<_> = (0..1000).map(|number| chance(MessageId::from_number(number), 1)).collect();
+        for tenth in 0..10 {
+            let range = f64::from(tenth) / 10.0..f64::from(tenth + 1) / 10.0;
+            let count = chances.iter().filter(|chance| range.contains(chance)).count();
+            assert!((60..140).contains(&count), "{range:?}: {count}");
+        }
+        assert_eq!(chance(MessageId::from_number(7), 1), chances[7]);
+        assert_ne!(chance(MessageId::from_number(7), 2), chances[7]);
     }
 
     #[test]

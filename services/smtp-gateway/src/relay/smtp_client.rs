@@ -17,13 +17,12 @@ use mail_proto::{
     dot::DotEncoder,
     smtp::{
         Recipient, Reply, ReplyReader,
-        client::{self, Client, Step, Transaction},
+        client::{self, Awaited, Client, Step, Transaction},
     },
 };
 use std::{io, sync::Arc, time::Duration};
+use town_config::Patience;
 
-/// How long the exchange may take over a message after its final dot (RFC 5321 §4.5.3.2.6).
-const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long an exchange that has closed the connection may take over its last reply.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much is read at once, and the largest piece of a message that is encoded at once.
@@ -37,7 +36,7 @@ pub(crate) struct Connection {
     client: Client,
     replies: ReplyReader,
     io: IoClock,
-    reply_timeout: Duration,
+    patience: Patience,
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
@@ -142,12 +141,12 @@ impl Connection {
         let octets = message.octets + trace.as_ref().map_or(0, |trace| trace.len() as u64);
         let transaction = Transaction { reverse_path, parameters, recipients, octets };
         let mut step = self.client.begin(&transaction);
-        let (mut stage, mut patience) = (Stage::BeforeDot, self.reply_timeout);
+        let mut stage = Stage::BeforeDot;
         loop {
             let sent = match step {
                 Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from),
                 Step::SendBody => {
-                    (stage, patience) = (Stage::AfterDot, FINAL_REPLY_TIMEOUT);
+                    stage = Stage::AfterDot;
                     match raw.take() {
                         Some(raw) => self.send_body(slot, trace.as_deref(), raw).await,
                         None => Ok(()),
@@ -159,10 +158,11 @@ impl Connection {
                 }
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
-                Step::StartTls | Step::Closed => return Err(io::Error::from(Closed::End).into()),
+                Step::LoginFailed(error) => return Err(error.into()),
+                Step::StartTls | Step::SendSecret(_) | Step::Closed => return Err(io::Error::from(Closed::End).into()),
             };
             let reply = match sent {
-                Ok(()) => slot.wait(stage, self.reply(patience)).await??,
+                Ok(()) => slot.wait(stage, self.reply()).await??,
                 Err(broken) => return Err(self.last_words(broken).await),
             };
             step = self.client.reply(reply);
@@ -172,7 +172,7 @@ impl Connection {
     /// An exchange that stops listening may have said why.
     async fn last_words(&mut self, broken: Broken) -> Broken {
         match &broken {
-            Broken::Connection(_) => match self.reply(LAST_WORDS_TIMEOUT).await {
+            Broken::Connection(_) => match self.reply_within(LAST_WORDS_TIMEOUT).await {
                 Ok(reply) if !reply.is_positive() => Broken::Refused(reply),
                 _ => broken,
             },
@@ -183,12 +183,12 @@ impl Connection {
     /// Says goodbye; whether the exchange hears it does not matter.
     pub(crate) async fn quit(mut self) {
         if let Step::Send(octets) = self.client.quit() {
-            let io = self.io;
+            let (io, patience) = (self.io, self.patience.quit);
             let goodbye = async {
                 self.send(&octets).await?;
-                self.reply(self.reply_timeout).await
+                self.reply().await
             };
-            let _ = io.timeout(Duration::from_secs(2), goodbye).await;
+            let _ = io.timeout(patience, goodbye).await;
         }
     }
 
@@ -225,7 +225,21 @@ impl Connection {
         Ok(self.stream.flush().await?)
     }
 
-    async fn reply(&mut self, patience: Duration) -> io::Result<Reply> {
+    /// The next reply, in the time that there is for it.
+    async fn reply(&mut self) -> io::Result<Reply> {
+        let Patience { greeting, mail, rcpt, data, final_dot, quit, .. } = self.patience;
+        self.reply_within(match self.client.awaited() {
+            Awaited::Greeting => greeting,
+            Awaited::Mail => mail,
+            Awaited::Rcpt => rcpt,
+            Awaited::Data => data,
+            Awaited::FinalDot => final_dot,
+            Awaited::Quit => quit,
+        })
+        .await
+    }
+
+    async fn reply_within(&mut self, patience: Duration) -> io::Result<Reply> {
         let deadline = self.stream.deadline_after(patience);
         loop {
             let line = self.stream.line(deadline).await?.map_err(io::Error::other)?;

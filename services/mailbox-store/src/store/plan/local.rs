@@ -9,6 +9,9 @@ use mail_proto::{Domain, Mailbox};
 use std::time::Duration;
 use town_config::{Next, Relay, Stack};
 
+/// Nobody else is met by a store that tries again.
+const NO_JITTER: f64 = 0.5;
+
 /// How many messages [`Lifecycle::maintain`](crate::store::Lifecycle::maintain) looks at in one change.
 pub(in crate::store) const WAITING_MESSAGES: u32 = 100;
 
@@ -93,7 +96,7 @@ impl LocalMail {
             },
         };
         let reply = refusal.on_one_line();
-        match self.relay.after_attempt(*attempts, Duration::from_secs(*age_seconds)) {
+        match self.relay.after_attempt(*attempts, Duration::from_secs(*age_seconds), NO_JITTER) {
             Next::RetryAfter(pause) if !refusal.is_permanent() => {
                 let retry_after_seconds = pause.as_secs();
                 Plan::Settle(Outcome::Deferred { retry_after_seconds, reply, untried: false })

@@ -1,23 +1,56 @@
 //! From an exchange to a connection that is ready for transactions, over TLS where that is wanted (RFC 3207).
 
-use super::{BUFFER_OCTETS, Connection, FINAL_REPLY_TIMEOUT};
+use super::{BUFFER_OCTETS, Connection};
 use crate::relay::{
     Context,
     broken::Broken,
     route::Exchange,
     slots::{DomainSlot, Stage},
 };
-use mail_net::{Address, Closed, Ends, Hop, LineStream, StreamLimits, Tls};
+use mail_net::{Address, Closed, Ends, Hop, Kind, LineStream, StreamLimits, Tls};
 use mail_proto::smtp::{
     ClientName, ReplyReader,
-    client::{Client, Step},
+    client::{Client, Login, Step, Wording},
 };
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio_rustls::rustls::pki_types::ServerName;
-use town_config::{RelayTls, Stack};
+use town_config::{Profile, RelayTls, Smarthost, SmarthostTls, Stack};
 
 /// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
 const REPLY_LINE_OCTETS: usize = 4096;
+
+/// How an exchange is talked to.
+#[derive(Debug, Clone, Copy)]
+struct Way<'s> {
+    tls: RelayTls,
+    /// Whether the connection begins with TLS.
+    is_implicit: bool,
+    /// The smarthost, if the exchange is it.
+    smarthost: Option<&'s Smarthost>,
+}
+
+impl<'s> Way<'s> {
+    /// A smarthost of the configuration before this one is an exchange as any other: it does not get the password.
+    fn to(exchange: &Exchange, stack: &'s Stack) -> Self {
+        let smarthost = stack.relay.smarthost.as_ref().filter(|smarthost| smarthost.address() == exchange.address);
+        let (tls, is_implicit) = match smarthost.map(|smarthost| smarthost.tls) {
+            None => (stack.relay_tls(), false),
+            Some(SmarthostTls::Starttls) => (RelayTls::Verify, false),
+            Some(SmarthostTls::Implicit) => (RelayTls::Verify, true),
+            Some(SmarthostTls::Off) => (RelayTls::Off, false),
+        };
+        Self { tls, is_implicit, smarthost }
+    }
+
+    fn login(self, stack: &Stack, ends: Ends) -> io::Result<Option<Login>> {
+        let Some((smarthost, user)) = self.smarthost.and_then(|it| Some((it, it.user.clone()?))) else {
+            return Ok(None);
+        };
+        let password = smarthost.password(stack.config_path())?;
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        Ok(Some(Login { user, password, nonce, is_private: ends.peer.ip().is_loopback() }))
+    }
+}
 
 /// How far the dialogue has come.
 enum Introduced {
@@ -33,12 +66,13 @@ impl Connection {
     /// # Errors
     /// [`Broken`].
     pub(crate) async fn open(context: &Context, slot: &DomainSlot, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
-        let tls = context.stack.current().relay_tls();
+        let stack = context.stack.current();
+        let way = Way::to(exchange, &stack);
         let failed = |error: &str| facts::RelayTlsFailed { exchange: &exchange.name, error }.log();
-        match Self::attempt(context, slot, exchange, tls).await {
-            Err(Broken::Tls(error)) if tls == RelayTls::Opportunistic => {
+        match Self::attempt(context, slot, exchange, (&stack, way)).await {
+            Err(Broken::Tls(error)) if way.tls == RelayTls::Opportunistic => {
                 failed(&error);
-                Self::attempt(context, slot, exchange, RelayTls::Off).await
+                Self::attempt(context, slot, exchange, (&stack, Way { tls: RelayTls::Off, ..way })).await
             }
             Ok(connection) => {
                 if let Some(refusal) = connection.client.tls_refusal() {
@@ -54,25 +88,30 @@ impl Connection {
         context: &Context,
         slot: &DomainSlot,
         exchange: &Arc<Exchange>,
-        tls: RelayTls,
+        (stack, way): (&Stack, Way<'_>),
     ) -> Result<Self, Broken> {
-        let stack = context.stack.current();
-        let mut connection = Self::connect(context, slot, exchange, &stack).await?;
-        if tls != RelayTls::Off {
+        let mut connection = Self::connect(context, slot, exchange, stack).await?;
+        if way.is_implicit {
+            connection = connection.encrypt(context, slot, (stack, way)).await?;
+            connection.client = connection.client.over_tls();
+        } else if way.tls != RelayTls::Off {
             connection.client = connection.client.with_starttls();
+        }
+        if let Some(login) = way.login(stack, connection.stream.ends()?).map_err(Broken::Password)? {
+            connection.client = connection.client.with_login(login);
         }
         let mut step = Step::Await;
         loop {
             match connection.introduce(slot, step).await {
                 Ok(Introduced::Ready) => break,
                 Ok(Introduced::MayEncrypt) => {
-                    connection = connection.encrypt(context, slot, &stack).await?;
+                    connection = connection.encrypt(context, slot, (stack, way)).await?;
                     step = connection.client.encrypted();
                 }
                 Err(broken) => return Err(connection.abandon(broken).await),
             }
         }
-        match connection.unfit(&stack, tls) {
+        match connection.unfit(stack, way.tls) {
             Some(broken) => Err(connection.abandon(broken).await),
             None => Ok(connection),
         }
@@ -91,19 +130,24 @@ impl Connection {
         if is_own(io.ends()?, context.listener) {
             return Err(Broken::Ourselves);
         }
+        let patience = relay.patience();
         let limits = StreamLimits {
             line_octets: REPLY_LINE_OCTETS,
             read_octets: BUFFER_OCTETS,
-            silence: FINAL_REPLY_TIMEOUT,
-            write: relay.reply_timeout,
+            silence: patience.longest(),
+            write: patience.block,
+        };
+        let wording = match stack.profile {
+            Profile::Tutorial => Wording::HandOut,
+            Profile::Rfc => Wording::Standard,
         };
         Ok(Self {
             exchange: Arc::clone(exchange),
             stream: LineStream::new(io, limits, context.clock.clone()),
-            client: Client::new(ClientName::from(&stack.name)),
+            client: Client::new(ClientName::from(&stack.name)).with_wording(wording),
             replies: ReplyReader::default(),
             io: context.clock.io,
-            reply_timeout: relay.reply_timeout,
+            patience,
             transactions: 0,
             has_carried: false,
         })
@@ -114,6 +158,8 @@ impl Connection {
         loop {
             match step {
                 Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await??,
+                Step::SendSecret(octets) => slot.wait(Stage::BeforeDot, self.send_secret(&octets)).await??,
+                Step::LoginFailed(error) => return Err(error.into()),
                 Step::StartTls => return Ok(Introduced::MayEncrypt),
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
@@ -121,7 +167,7 @@ impl Connection {
                 Step::Ready | Step::Finished(_) => return Ok(Introduced::Ready),
                 Step::Await | Step::SendBody => {}
             }
-            let reply = match slot.wait(Stage::BeforeDot, self.reply(self.reply_timeout)).await? {
+            let reply = match slot.wait(Stage::BeforeDot, self.reply()).await? {
                 Ok(reply) => reply,
                 // With TLS 1.3, who refuses the client's side does so only after the handshake.
                 Err(error) if self.is_fresh_from_tls() => return Err(Broken::Tls(error.to_string())),
@@ -137,15 +183,26 @@ impl Connection {
     }
 
     /// Agrees on TLS. A connection on which that fails is closed.
-    async fn encrypt(self, context: &Context, slot: &DomainSlot, stack: &Stack) -> Result<Self, Broken> {
+    async fn encrypt(
+        self,
+        context: &Context,
+        slot: &DomainSlot,
+        (stack, way): (&Stack, Way<'_>),
+    ) -> Result<Self, Broken> {
         let Self { stream, .. } = self;
-        let tls = client_side(context, stack, &self.exchange, stream.ends()?).map_err(Broken::Tls)?;
-        let upgrading = context.clock.io.timeout(self.reply_timeout, stream.upgrade(tls));
+        let tls = client_side(context, (stack, way), &self.exchange, stream.ends()?).map_err(Broken::Tls)?;
+        let upgrading = context.clock.io.timeout(self.patience.greeting, stream.upgrade(tls));
         let upgraded = slot.wait(Stage::BeforeDot, upgrading).await?;
         let upgraded = upgraded.map_err(|_| Broken::Tls("no TLS handshake in time".to_owned()))?;
         let stream = upgraded.map_err(|error| Broken::Tls(error.to_string()))?;
         // A reply of which a part came in the clear does not go on.
         Ok(Self { stream, replies: ReplyReader::default(), ..self })
+    }
+
+    /// Sends what is never recorded.
+    async fn send_secret(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.stream.write(Kind::Secret, |output| output.extend_from_slice(octets));
+        Ok(self.stream.flush().await?)
     }
 
     /// Why the exchange is of no use although it talks to us.
@@ -172,8 +229,13 @@ impl Connection {
 }
 
 /// Our side of TLS with an exchange. One whose name cannot stand in a certificate is known by its address.
-fn client_side(context: &Context, stack: &Stack, exchange: &Exchange, ends: Ends) -> Result<Tls, String> {
-    let config = match stack.relay_tls() {
+fn client_side(
+    context: &Context,
+    (stack, way): (&Stack, Way<'_>),
+    exchange: &Exchange,
+    ends: Ends,
+) -> Result<Tls, String> {
+    let config = match way.tls {
         RelayTls::Verify => {
             context.trust.verified(stack.relay_authorities().as_deref()).map_err(|error| error.to_string())
         }

@@ -1,6 +1,7 @@
 //! Dialogues with an exchange, in memory.
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
+mod smarthost;
 mod tls;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::{
     relay::slots::{DomainSlots, Interruption},
 };
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
-use mail_net::{Clock, Hop, MemoryListener, MemoryNetwork, StreamLimits};
+use mail_net::{Clock, Hop, Io, MemoryListener, MemoryNetwork, StreamLimits};
 use mail_proto::{Mailbox, ReversePath, dot::DotDecoder, smtp::MailParameters};
 use prometheus_client::registry::Registry;
 use service_kit::shutdown::CancellationToken;
@@ -76,11 +77,15 @@ impl Fixture {
 async fn accept(listener: &mut MemoryListener) -> LineStream {
     let (hop, io) = listener.accept().await.unwrap();
     assert_eq!(hop, Hop::SmtpToPeer);
-    let patience = Duration::from_secs(3600);
-    let limits = StreamLimits { line_octets: 1024, read_octets: 1024, silence: patience, write: patience };
-    let mut stream = LineStream::new(io, limits, Clock::system());
+    let mut stream = stream(io);
     stream.push(b"220 mx.test\r\n".as_slice());
     stream
+}
+
+fn stream(io: Box<dyn Io>) -> LineStream {
+    let patience = Duration::from_secs(3600);
+    let limits = StreamLimits { line_octets: 1024, read_octets: 1024, silence: patience, write: patience };
+    LineStream::new(io, limits, Clock::system())
 }
 
 /// Hears each command of the script, and says the reply to it.
@@ -93,7 +98,7 @@ async fn play(stream: &mut LineStream, script: &[(&str, &str)]) {
     stream.flush().await.unwrap();
 }
 
-const HELLO: [(&str, &str); 1] = [("EHLO exmail.qq.com", "250-mx.test\r\n250 8BITMIME")];
+const HELLO: [(&str, &str); 1] = [("ehlo exmail.qq.com", "250-mx.test\r\n250 8BITMIME")];
 
 #[tokio::test]
 async fn a_message_travels_over_the_connection_that_was_made() {
@@ -125,14 +130,13 @@ async fn a_message_travels_over_the_connection_that_was_made() {
     let receiving = async {
         let mut stream = accept(&mut listener).await;
         play(&mut stream, &HELLO).await;
-        let transaction =
-            [("MAIL FROM:<> BODY=8BITMIME", "250 OK"), ("RCPT TO:<b@a.test>", "250 OK"), ("DATA", "354 go ahead")];
+        let transaction = [("mail FROM:<>", "250 OK"), ("rcpt TO:<b@a.test>", "250 OK"), ("data", "354 go ahead")];
         play(&mut stream, &transaction).await;
         let (mut content, mut dots, mut pace) = (Vec::new(), DotDecoder::default(), stream.pace(1));
         while !stream.body(&mut dots, &mut pace, &mut content).await.unwrap() {}
         assert_eq!(content, b"Delivered-To: l@b.test\r\n\r\n.a\r\n");
         stream.push(b"250 OK queued as 7\r\n".as_slice());
-        play(&mut stream, &[("QUIT", "221 bye")]).await;
+        play(&mut stream, &[("quit", "221 bye")]).await;
     };
     tokio::join!(relaying, receiving);
 }
@@ -143,7 +147,7 @@ async fn an_exchange_that_says_nothing_is_given_up_in_time() {
     let started = Instant::now();
     let broken = fixture.open().await.unwrap_err();
     assert!(matches!(&broken, Broken::Connection(error) if error.kind() == io::ErrorKind::TimedOut), "{broken}");
-    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.reply_timeout);
+    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.patience().greeting);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ const GO_AHEAD: (&str, &str) = ("STARTTLS", "220 go ahead");
 const HELLO_AGAIN: (&str, &str) = ("EHLO exmail.qq.com", "250-mx.test\r\n250 8BITMIME");
 
 /// An authority, and the server side of TLS for a server that is called `name`.
-fn authority(name: &str) -> (TempDir, Tls) {
+pub(super) fn authority(name: &str) -> (TempDir, Tls) {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::open(directory.path(), Timestamp::now()).unwrap();
     let files = authority.certificate(name, [], Timestamp::now()).unwrap();
@@ -19,7 +19,7 @@ fn authority(name: &str) -> (TempDir, Tls) {
     (directory, server)
 }
 
-fn file(directory: &TempDir) -> Option<PathBuf> {
+pub(super) fn file(directory: &TempDir) -> Option<PathBuf> {
     Some(directory.path().join(CA_FILE))
 }
 
@@ -96,7 +96,7 @@ async fn a_handshake_has_a_time_limit() {
     let started = Instant::now();
     let (connection, _silent) = tokio::join!(fixture.open(), receiving);
     assert!(!connection.unwrap().stream.is_encrypted());
-    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.reply_timeout);
+    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.patience().greeting);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_server_that_nobody_vouches_for_gets_no_mail_now() {
 async fn without_an_offer_verified_mail_waits() {
     let refused = "it refuses STARTTLS: 454 4.7.0 no";
     for (script, reason) in [
-        (vec![HELLO[0], ("QUIT", "221 bye")], "it does not offer STARTTLS"),
+        (vec![HELLO_AGAIN, ("QUIT", "221 bye")], "it does not offer STARTTLS"),
         (vec![OFFER, ("STARTTLS", "454 4.7.0 no"), ("QUIT", "221 bye")], refused),
     ] {
         let (fixture, mut listener) = Fixture::rfc("tls = \"verify\"", None);

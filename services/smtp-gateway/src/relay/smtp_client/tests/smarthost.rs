@@ -1,0 +1,97 @@
+//! Dialogues with a smarthost, to which the relay logs in.
+
+use super::{
+    tls::{authority, file},
+    *,
+};
+use crate::relay::route;
+
+/// A relay whose smarthost is mx.test, with this key.
+fn relay(tls: &str, authority: Option<PathBuf>) -> (Fixture, MemoryListener) {
+    let smarthost = "[relay.smarthost]\nhost = \"mx.test\"\nport = 25\nuser = \"user\"\npassword = \"pencil\"\n";
+    Fixture::rfc(&format!("{smarthost}tls = \"{tls}\""), authority)
+}
+
+const HELLO: &str = "EHLO exmail.qq.com";
+const LOGIN: &str = "AUTH PLAIN AHVzZXIAcGVuY2ls";
+const OFFER: &str = "250-mx.test\r\n250-AUTH PLAIN\r\n250 8BITMIME";
+
+#[tokio::test]
+async fn all_mail_goes_to_it() {
+    let (fixture, _listener) = relay("off", None);
+    for domain in ["gmail.com", "nowhere.invalid", "[192.0.2.1]"] {
+        let found = route::exchanges(&fixture.context, &domain.parse().unwrap()).await.unwrap();
+        assert_eq!(found, [(*fixture.exchange).clone()], "{domain}");
+    }
+}
+
+#[tokio::test]
+async fn the_password_goes_over_tls() {
+    for tls in ["starttls", "implicit"] {
+        let (directory, server) = authority("mx.test");
+        let (fixture, mut listener) = relay(tls, file(&directory));
+        let receiving = async {
+            let (hop, io) = listener.accept().await.unwrap();
+            assert_eq!(hop, Hop::SmtpToPeer);
+            let mut stream = stream(io);
+            if tls == "starttls" {
+                stream.push(b"220 mx.test\r\n".as_slice());
+                let offer = "250-mx.test\r\n250-AUTH PLAIN\r\n250 STARTTLS";
+                play(&mut stream, &[(HELLO, offer), ("STARTTLS", "220 go ahead")]).await;
+                stream = stream.upgrade(server).await.unwrap();
+            } else {
+                stream = stream.upgrade(server).await.unwrap();
+                stream.push(b"220 mx.test\r\n".as_slice());
+            }
+            play(&mut stream, &[(HELLO, OFFER), (LOGIN, "235 2.7.0 welcome")]).await;
+            stream
+        };
+        let (connection, _stream) = tokio::join!(fixture.open(), receiving);
+        assert!(connection.unwrap().client.extensions().eight_bit_mime, "{tls}");
+    }
+}
+
+/// The error, after this dialogue in the clear.
+async fn refused(script: &[(&str, &str)]) -> String {
+    let (fixture, mut listener) = relay("off", None);
+    let receiving = async { play(&mut accept(&mut listener).await, script).await };
+    let (broken, ()) = tokio::join!(fixture.open(), receiving);
+    let verdict = broken.unwrap_err().verdict(&fixture.exchange);
+    let Verdict::Ours(reply) = verdict else { panic!("{verdict:?}") };
+    reply.on_one_line()
+}
+
+#[tokio::test]
+async fn a_login_that_fails_is_temporary_and_the_password_is_not_told_to_listeners() {
+    let goodbye = ("QUIT", "221 bye");
+    let said = refused(&[(HELLO, OFFER), goodbye]).await;
+    let expected = "451 4.7.8 mx.test (mx.test:25): it offers neither SCRAM-SHA-256 nor, over TLS, PLAIN";
+    assert_eq!(said, expected);
+    let (fixture, mut listener) = relay("off", None);
+    let receiving = async {
+        let mut stream = accept(&mut listener).await;
+        play(&mut stream, &[(HELLO, "250-mx.test\r\n250 AUTH SCRAM-SHA-256 PLAIN")]).await;
+        let line = stream.line(stream.deadline()).await.unwrap().unwrap();
+        assert!(line.starts_with(b"AUTH SCRAM-SHA-256 "), "{line:?}");
+        stream.push(b"535 5.7.8 wrong\r\n".as_slice());
+        play(&mut stream, &[goodbye]).await;
+    };
+    let (broken, ()) = tokio::join!(fixture.open(), receiving);
+    let verdict = broken.unwrap_err().verdict(&fixture.exchange);
+    let Verdict::Ours(reply) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(reply.on_one_line(), "451 4.7.8 mx.test (mx.test:25): it refuses the login: 535 5.7.8 wrong");
+}
+
+/// As after a change of the configuration between look-up and connection.
+#[tokio::test]
+async fn another_exchange_gets_no_password() {
+    let (mut fixture, _) = relay("off", None);
+    let network = MemoryNetwork::default();
+    let mut listener = network.listen("other.test:25".parse().unwrap());
+    fixture.context.dial = Arc::new(network);
+    fixture.exchange =
+        Arc::new(Exchange { preference: 0, name: "other.test".to_owned(), address: "other.test:25".to_owned() });
+    let receiving = async { play(&mut accept(&mut listener).await, &[(HELLO, OFFER)]).await };
+    let (connection, ()) = tokio::join!(fixture.open(), receiving);
+    assert!(connection.is_ok());
+}
