@@ -1,6 +1,9 @@
 //! Mail between servers over TLS.
 
+use std::time::Duration;
 use town_tests::{EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, TestTown, USR, USR1, polite};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// How gmail.com says that it has got a message, with these lines in `[relay]` (RFC 3848).
 async fn received_with(plan: Plan, relay: &str) -> String {
@@ -25,10 +28,12 @@ async fn the_servers_of_a_town_speak_tls_with_each_other() {
 /// A domain that its owner has pointed to gmail.com: no certificate of gmail.com holds that name.
 #[tokio::test]
 async fn a_server_whose_certificate_does_not_hold_its_name_gets_no_verified_mail() {
-    let plan = Plan::default().rfc().relay("tls = \"verify\"\nexpiry = \"1s\"\nretry = [\"1s\"]");
+    let plan = Plan::default().rfc().relay("tls = \"verify\"\nexpiry = \"1h\"\nretry = [\"1h\"]");
     let port = plan.port(GMAIL, town_config::PortKey::Smtp);
     let town = TestTown::start(plan.peer("alias.example", port)).await;
     town.send(USR1, &["a@alias.example"], b"Subject: verified\r\n\r\n").await;
+    town.deferred(EXMAIL).await;
+    town.time.advance(HOUR);
     let report = String::from_utf8(town.mail_within(USR1, 1, PATIENCE).await.remove(0)).unwrap();
     let said = report.replace("\r\n", " ");
     assert!(report.contains("Diagnostic-Code: X-Mailtown; 451 4.7.5 "), "{report}");
@@ -42,9 +47,11 @@ async fn a_server_whose_certificate_does_not_hold_its_name_gets_no_verified_mail
 #[tokio::test]
 async fn a_server_without_tls_gets_no_verified_mail() {
     let peer = FakePeer::start(polite).await;
-    let plan = Plan::default().relay("tls = \"verify\"\nexpiry = \"1s\"\nretry = [\"1s\"]");
+    let plan = Plan::default().relay("tls = \"verify\"\nexpiry = \"1h\"\nretry = [\"1h\"]");
     let town = TestTown::start(plan.peer("peer.example", peer.port())).await;
     town.send(USR1, &["a@peer.example"], b"Subject: verified\r\n\r\n").await;
+    town.deferred(EXMAIL).await;
+    town.time.advance(HOUR);
     let report = String::from_utf8(town.mail_within(USR1, 1, PATIENCE).await.remove(0)).unwrap();
     assert!(
         report.contains("Diagnostic-Code: X-Mailtown; 451 4.7.5 ") && report.contains("it does not offer STARTTLS"),
