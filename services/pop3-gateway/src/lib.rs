@@ -10,7 +10,7 @@ pub use args::Args;
 
 use axum::Router;
 use internal_api::{InProcess, StoreClient};
-use mail_net::{AcceptLoop, Clock, ConnectionLimits};
+use mail_net::{AcceptLoop, Clock, ConnectionLimits, Places};
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
 use service_kit::{
@@ -110,6 +110,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     telemetry::listening("POP3", listeners.pop3.local_addr());
     let accepting = AcceptLoop {
         listener: listeners.pop3,
+        places: Places::new(gateway.config.clock.io),
         limits,
         refusal: TOO_MANY_CONNECTIONS,
         refused: |peer| {

@@ -2,7 +2,7 @@
 
 use crate::{metrics::Transport, wire::Responder};
 use bytes::{Buf, BytesMut};
-use mail_net::{AcceptLoop, ConnectionLimits, Io, IoClock, Place, read_some};
+use mail_net::{AcceptLoop, ConnectionLimits, Io, IoClock, Place, Places, read_some};
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
@@ -24,6 +24,7 @@ pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, io: 
     };
     let accepting = AcceptLoop {
         listener,
+        places: Places::new(io),
         limits: || ConnectionLimits::DNS,
         refusal: b"",
         refused: |peer| facts::DnsConnectionRefused { peer }.log(),

@@ -4,11 +4,9 @@ mod peer;
 mod places;
 
 pub use peer::client_network;
-pub use places::{ConnectionLimits, Place};
+pub use places::{ConnectionLimits, Place, Places};
 
 use crate::{IoClock, close::close, descriptors, io::Io};
-use peer::SharedAddresses;
-use places::Places;
 use std::{
     future::Future,
     net::SocketAddr,
@@ -66,6 +64,8 @@ fn is_due(last: &Mutex<Option<Instant>>, clock: IoClock) -> bool {
 pub struct AcceptLoop<L, R> {
     /// Where clients connect.
     pub listener: TcpListener,
+    /// Where its connections are counted. Listeners that share the places share the limits.
+    pub places: Places,
     /// Returns the limits in force. It is called for each connection.
     pub limits: L,
     /// What a connection over the limits is sent before it is closed.
@@ -87,8 +87,7 @@ impl<L: Fn() -> ConnectionLimits, R: Fn(SocketAddr)> AcceptLoop<L, R> {
         S: Fn(Box<dyn Io>, SocketAddr, Place) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, limits, refusal, refused, grace, clock } = self;
-        let places = Places::new(SharedAddresses::of_this_machine(), clock);
+        let Self { listener, places, limits, refusal, refused, grace, clock } = self;
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let connections = TaskTracker::new();
         loop {
@@ -150,6 +149,10 @@ mod tests {
     }
 
     async fn accepting(total: usize) -> (SocketAddr, CancellationToken) {
+        accepting_with(Places::new(Clock::system().io), total).await
+    }
+
+    async fn accepting_with(places: Places, total: usize) -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -162,9 +165,18 @@ mod tests {
             close(stream, clock).await;
         };
         let limits = move || limits;
-        let accepting = AcceptLoop { listener, limits, refusal: b"full\n", refused: drop, grace: PATIENCE, clock };
+        let accepting =
+            AcceptLoop { listener, places, limits, refusal: b"full\n", refused: drop, grace: PATIENCE, clock };
         tokio::spawn(accepting.run(shutdown.clone(), serve));
         (address, shutdown)
+    }
+
+    #[tokio::test]
+    async fn listeners_with_the_same_places_share_the_limits() {
+        let places = Places::new(Clock::system().io);
+        let (one, _) = accepting_with(places.clone(), 1).await;
+        let (other, _) = accepting_with(places, 1).await;
+        an_idle_connection_makes_room(one, other).await;
     }
 
     #[tokio::test]
@@ -184,13 +196,19 @@ mod tests {
     #[tokio::test]
     async fn an_idle_connection_from_this_machine_makes_room() {
         let (address, shutdown) = accepting(1).await;
-        let mut first = TcpStream::connect(address).await.unwrap();
+        an_idle_connection_makes_room(address, address).await;
+        shutdown.cancel();
+    }
+
+    /// The connection to `one` gives way to one to `other`.
+    async fn an_idle_connection_makes_room(one: SocketAddr, other: SocketAddr) {
+        let mut first = TcpStream::connect(one).await.unwrap();
         let mut greeting = [0; 6];
         Clock::system().io.timeout(PATIENCE, first.read_exact(&mut greeting)).await.unwrap().unwrap();
         // It may be a moment until the first counts as idle; until then others are refused.
         let served = async {
             loop {
-                let mut second = TcpStream::connect(address).await.unwrap();
+                let mut second = TcpStream::connect(other).await.unwrap();
                 second.read_exact(&mut greeting[..5]).await.unwrap();
                 if &greeting[..5] == b"hello" {
                     return;
@@ -199,6 +217,5 @@ mod tests {
         };
         Clock::system().io.timeout(PATIENCE, served).await.unwrap();
         assert_eq!(heard(&mut first).await, "bye\n");
-        shutdown.cancel();
     }
 }

@@ -31,14 +31,15 @@ impl ConnectionLimits {
     pub const DNS: Self = Self { total: 100, per_peer: 25 };
 }
 
-/// The places of one listener.
-pub(super) struct Places {
+/// The places of the connections of one listener, or of several that share their limits. Clones are the same places.
+#[derive(Debug, Clone)]
+pub struct Places {
     shared: SharedAddresses,
     clock: IoClock,
     open: Arc<Mutex<Open>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Open {
     by_origin: HashMap<IpAddr, usize>,
     connections: HashMap<u64, Arc<Connection>>,
@@ -47,6 +48,7 @@ struct Open {
     leaving: usize,
 }
 
+#[derive(Debug)]
 struct Connection {
     origin: IpAddr,
     /// Many clients have this address, so that its idle connections give way to new ones.
@@ -55,7 +57,7 @@ struct Connection {
     asked_to_leave: Notify,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Busy,
     IdleSince(Instant),
@@ -63,7 +65,12 @@ enum Activity {
 }
 
 impl Places {
-    pub(super) fn new(shared: SharedAddresses, clock: IoClock) -> Self {
+    /// All of them free.
+    pub fn new(clock: IoClock) -> Self {
+        Self::sharing(SharedAddresses::of_this_machine(), clock)
+    }
+
+    fn sharing(shared: SharedAddresses, clock: IoClock) -> Self {
         Self { shared, clock, open: Arc::default() }
     }
 
@@ -224,7 +231,7 @@ mod tests {
     }
 
     fn places(total: usize, per_peer: usize) -> Fixed {
-        Fixed(Places::new(SharedAddresses::default(), Clock::system().io), ConnectionLimits { total, per_peer })
+        Fixed(Places::sharing(SharedAddresses::default(), Clock::system().io), ConnectionLimits { total, per_peer })
     }
 
     fn ip(text: &str) -> IpAddr {
