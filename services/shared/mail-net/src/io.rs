@@ -1,6 +1,6 @@
 //! What a dialogue runs over.
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use std::{
     future::poll_fn,
     io,
@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_util::io::poll_read_buf;
@@ -46,6 +46,61 @@ impl Io for TcpStream {
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(context)
+    }
+}
+
+/// A connection of which the first octets were read already. They are read again.
+pub(crate) struct Prefixed {
+    prefix: Bytes,
+    io: Box<dyn Io>,
+}
+
+impl Prefixed {
+    pub(crate) fn new(prefix: Bytes, io: Box<dyn Io>) -> Self {
+        Self { prefix, io }
+    }
+}
+
+impl Io for Prefixed {
+    fn ends(&self) -> io::Result<Ends> {
+        self.io.ends()
+    }
+
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() { self.io.poll_readable(context) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.io).poll_read(context, buffer);
+        }
+        let octets = self.prefix.len().min(buffer.remaining());
+        buffer.put_slice(&self.prefix[..octets]);
+        self.prefix.advance(octets);
+        if self.prefix.is_empty() {
+            self.prefix = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
 

@@ -1,13 +1,14 @@
-//! The upgrade of a connection to TLS, which STARTTLS and STLS ask for (RFC 3207, RFC 2595).
+//! TLS: from the first octet on (RFC 8314), or after STARTTLS or STLS (RFC 3207, RFC 2595).
 
-use super::{Closed, LineStream};
-use crate::io::{Ends, Io};
+use super::{Closed, Encode, LineStream};
+use crate::io::{Ends, Io, Prefixed, read_some};
 use bytes::BytesMut;
 use mail_proto::{
     line::LineDecoder,
     sasl::{ChannelBindings, end_point_binding},
 };
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tokio_rustls::{
     TlsAcceptor, TlsConnector, client,
     rustls::{ClientConfig, CommonState, Error, ProtocolVersion, ServerConfig, pki_types::ServerName},
@@ -17,6 +18,10 @@ use tokio_rustls::{
 /// The label of `tls-exporter` (RFC 9266 §2). Its context is there and empty.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 const EXPORTER_OCTETS: usize = 32;
+/// How long all of a handshake may take, where the peer may not even be silent for less.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// The first octet of a TLS connection: the type of a record with a handshake (RFC 8446 §5.1).
+pub(super) const HANDSHAKE_RECORD: u8 = 22;
 
 /// Which side of TLS a connection takes.
 #[derive(Debug, Clone)]
@@ -36,6 +41,9 @@ pub enum TlsError {
     /// It came to its end before or while TLS was agreed on.
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// The client has begun with something else, or has waited for this server to speak first.
+    #[error("the client does not begin with TLS")]
+    InClear,
     /// The two sides have not agreed.
     #[error("the TLS handshake failed: {0}")]
     Handshake(io::Error),
@@ -55,7 +63,50 @@ impl LineStream {
         }
         self.flush().await?;
         self.taps.took_rest();
-        let (deadline, busy_until) = (self.deadline(), self.busy_until());
+        let deadline = self.handshake_deadline();
+        self.agree(tls, deadline).await
+    }
+
+    /// Agrees on TLS with a client that has said nothing yet and that is to begin with it (RFC 8314 §3.3). A client that
+    /// does not begin with TLS is sent `last_words` in clear.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the connection is closed then.
+    pub async fn begin_with_tls(
+        mut self,
+        config: Arc<ServerConfig>,
+        last_words: &(impl Encode + ?Sized),
+    ) -> Result<Self, TlsError> {
+        let deadline = self.handshake_deadline();
+        let mut first = BytesMut::new();
+        let busy_until = self.busy_until();
+        let Self { io, place, clock, limits, .. } = &mut self;
+        let reading = clock.io.timeout_at(deadline, read_some(&mut **io, &mut first, limits.read_octets));
+        let read = match place {
+            Some(place) => place.idle_from(busy_until, reading).await.ok_or(Closed::Room)?,
+            None => reading.await,
+        };
+        match read {
+            Ok(Ok(1..)) if first[0] == HANDSHAKE_RECORD => {
+                let io = Box::new(Prefixed::new(first.freeze(), self.io));
+                Self { io, ..self }.agree(Tls::Server(config), deadline).await
+            }
+            Ok(Ok(0)) => Err(Closed::End.into()),
+            Ok(Err(error)) => Err(Closed::Io(error).into()),
+            Ok(Ok(_)) | Err(_) => {
+                self.push(last_words);
+                self.close().await;
+                Err(TlsError::InClear)
+            }
+        }
+    }
+
+    fn handshake_deadline(&self) -> Instant {
+        self.deadline_after(HANDSHAKE.min(self.limits.silence))
+    }
+
+    async fn agree(self, tls: Tls, deadline: Instant) -> Result<Self, TlsError> {
+        let busy_until = self.busy_until();
         let Self { io, place, clock, limits, .. } = self;
         let handshake = clock.io.timeout_at(deadline, handshake(io, tls));
         let agreed = match &place {

@@ -1,6 +1,7 @@
 //! Dialogues that go over to TLS.
 
 use super::*;
+use crate::stream::tls::HANDSHAKE_RECORD;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -116,10 +117,58 @@ async fn what_is_no_handshake_fails() {
     assert!(matches!(server.upgrade(sides("mx.test").1).await, Err(TlsError::Handshake(_))));
 }
 
+/// Far less than the time that a peer may be silent.
 #[tokio::test(start_paused = true)]
-async fn a_handshake_has_a_time_limit() {
+async fn a_handshake_has_a_time_limit_of_its_own() {
+    let (clock, started) = (Clock::system().io, Clock::system().io.instant());
     let (_client, server) = streams();
     assert!(matches!(server.upgrade(sides("mx.test").1).await, Err(TlsError::Closed(Closed::Idle))));
+    assert_eq!(clock.since(started).as_secs(), 30);
+    // One that begins and goes no further has no more time.
+    let (mut client, server) = streams();
+    client.push([HANDSHAKE_RECORD, 3, 1].as_slice());
+    client.flush().await.unwrap();
+    let begun = server.begin_with_tls(server_config(), b"in clear".as_slice()).await;
+    assert!(matches!(begun, Err(TlsError::Closed(Closed::Idle))));
+    assert_eq!(clock.since(started).as_secs(), 60);
+}
+
+fn server_config() -> Arc<ServerConfig> {
+    let (_, Tls::Server(config)) = sides("mx.test") else { panic!("the server's side comes second") };
+    config
+}
+
+/// RFC 8314 §3.3.
+#[tokio::test]
+async fn a_dialogue_begins_with_tls() {
+    let (client, server) = streams();
+    let (client_side, Tls::Server(config)) = sides("mx.test") else { panic!("the server's side comes second") };
+    let server = server.begin_with_tls(config, b"in clear".as_slice());
+    let (client, server) = tokio::join!(client.upgrade(client_side), server);
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    assert!(server.is_encrypted() && server.channel_bindings().exporter == client.channel_bindings().exporter);
+    server.push(b"220 hello\r\n".as_slice());
+    server.flush().await.unwrap();
+    assert_eq!(next_line(&mut client).await, "220 hello");
+}
+
+/// Who speaks in clear, or waits for the server to speak first, is told so.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_begin_with_tls_gets_last_words() {
+    for said in ["EHLO in the clear\r\n", "E", ""] {
+        let (mut client, server) = streams();
+        client.push(said.as_bytes());
+        client.flush().await.unwrap();
+        let server = tokio::spawn(server.begin_with_tls(server_config(), b"421 TLS is spoken here\r\n".as_slice()));
+        assert_eq!(next_line(&mut client).await, "421 TLS is spoken here", "{said:?}");
+        assert!(matches!(client.line(client.deadline()).await, Err(Closed::End)));
+        drop(client);
+        assert!(matches!(server.await.unwrap(), Err(TlsError::InClear)));
+    }
+    let (client, server) = streams();
+    drop(client);
+    let gone = server.begin_with_tls(server_config(), b"".as_slice()).await;
+    assert!(matches!(gone, Err(TlsError::Closed(Closed::End))));
 }
 
 #[tokio::test]
