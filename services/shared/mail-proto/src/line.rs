@@ -21,7 +21,13 @@ pub enum LineError {
     /// A line refused for one of the other reasons that begins like an HTTP request.
     #[error("an HTTP request")]
     HttpRequest,
+    /// The beginning of a TLS connection (RFC 8446 §5.1), where nobody has asked for one. What follows is no line.
+    #[error("TLS where nobody has asked for it")]
+    Tls,
 }
+
+/// What TLS begins with: the type of a record with a handshake, and the first octet of every version.
+const TLS_RECORD: &[u8] = &[22, 3];
 
 /// Cuts a byte stream into lines.
 ///
@@ -53,6 +59,12 @@ impl LineDecoder {
     pub fn decode(&mut self, input: &mut BytesMut) -> Option<Result<Bytes, LineError>> {
         if self.skipping && !self.skip(input) {
             return None;
+        }
+        if input.starts_with(TLS_RECORD) {
+            self.scanned = 0;
+            self.skipping = true;
+            input.clear();
+            return Some(Err(LineError::Tls));
         }
         let Some(offset) = memchr::memchr(b'\n', &input[self.scanned..]) else {
             return self.incomplete(input);
@@ -131,6 +143,8 @@ mod tests {
             (b"POST /\nok\r\n", &[Err(LineError::HttpRequest), Ok(b"ok")]),
             (b"GET /12345678\r\nok\r\n", &[Err(LineError::HttpRequest), Ok(b"ok")]),
             (b"GET /\r\n", &[Ok(b"GET /")]),
+            (b"NOOP\r\n\x16\x03\x01", &[Ok(b"NOOP"), Err(LineError::Tls)]),
+            (b"\x16NOOP\r\n", &[Ok(b"\x16NOOP")]),
             (b"a\rb\r\n", &[Ok(b"a\rb")]),
             (b"a\r\r\n", &[Ok(b"a\r")]),
             (b"unfinished", &[Err(LineError::TooLong)]),

@@ -114,7 +114,7 @@ impl From<LineError> for Reply {
     fn from(error: LineError) -> Self {
         match error {
             LineError::BareLf => Self::error(format_args!("{error}; {CRLF_CURE}")),
-            LineError::TooLong | LineError::HttpRequest => Self::error(error),
+            LineError::TooLong | LineError::HttpRequest | LineError::Tls => Self::error(error),
         }
     }
 }

@@ -168,8 +168,8 @@ impl<U: Clone + Display> Session<U> {
     /// Takes a line without its CRLF.
     pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step<U> {
         let command = match line {
-            Err(LineError::HttpRequest) => return self.close_http(),
-            Ok(line) if http::is_request(line) => return self.close_http(),
+            Err(error @ (LineError::HttpRequest | LineError::Tls)) => return self.close_foreign(error),
+            Ok(line) if http::is_request(line) => return self.close_foreign(LineError::HttpRequest),
             Ok(line) => Command::parse(line).map_err(Reply::from),
             Err(error) => Err(Reply::from(error)),
         };
@@ -294,9 +294,13 @@ impl<U: Clone + Display> Session<U> {
         Step::Close(Reply::error("too many bad commands"))
     }
 
-    fn close_http(&mut self) -> Step<U> {
+    /// Ends a session whose client speaks another protocol.
+    fn close_foreign(&mut self, error: LineError) -> Step<U> {
         self.state = State::Over;
-        Step::Close(Reply::error("this is POP3, not HTTP"))
+        Step::Close(Reply::error(match error {
+            LineError::Tls => "this port begins in clear, not with TLS",
+            _ => "this is POP3, not HTTP",
+        }))
     }
 }
 

@@ -188,7 +188,7 @@ impl Session {
             return self.response(exchange, line);
         }
         match line {
-            Ok(line) if http::is_request(line) => close_http(),
+            Ok(line) if http::is_request(line) => close_foreign(LineError::HttpRequest),
             Ok(line) => match Verb::split(line) {
                 Ok((verb, argument)) => match Command::with_argument(verb, argument) {
                     Ok(command) => self.command(command),
@@ -198,7 +198,7 @@ impl Session {
             },
             Err(LineError::TooLong) => self.bad(Reply::new(500, (5, 6), "line too long")),
             Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"))),
-            Err(LineError::HttpRequest) => close_http(),
+            Err(error @ (LineError::HttpRequest | LineError::Tls)) => close_foreign(error),
         }
     }
 
@@ -286,8 +286,13 @@ pub fn bare_line_ending(line: u64) -> Reply {
     Reply::new(554, (6, 0), format!("line {line} of the message has a CR or LF outside a CRLF; {CRLF_CURE}"))
 }
 
-fn close_http() -> Step {
-    Step::Close(Reply::new(421, (7, 0), "this is SMTP, not HTTP"))
+/// Ends a session whose client speaks another protocol.
+fn close_foreign(error: LineError) -> Step {
+    let text = match error {
+        LineError::Tls => "this port begins in clear, not with TLS",
+        _ => "this is SMTP, not HTTP",
+    };
+    Step::Close(Reply::new(421, (7, 0), text))
 }
 
 #[cfg(test)]

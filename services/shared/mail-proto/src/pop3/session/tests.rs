@@ -153,8 +153,10 @@ fn only_bad_commands_in_a_row_close() {
 }
 
 #[test]
-fn an_http_request_ends_the_session() {
+fn another_protocol_ends_the_session() {
     let closed = || Step::Close(Reply::error("this is POP3, not HTTP"));
     assert_eq!(session().line(Ok(b"POST / HTTP/1.1")), closed());
     assert_eq!(session().line(Err(LineError::HttpRequest)), closed());
+    let closed = Step::Close(Reply::error("this port begins in clear, not with TLS"));
+    assert_eq!(session().line(Err(LineError::Tls)), closed);
 }

@@ -1,6 +1,6 @@
 //! AUTH (RFC 4954): from the command to the end of the exchange.
 
-use super::{Session, Step, close_http};
+use super::{Session, Step, close_foreign};
 use crate::{
     address::Mailbox,
     line::{CRLF_CURE, LineError},
@@ -90,7 +90,7 @@ impl Session {
                 let reply = Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"));
                 self.refuse_login(Failure::Malformed, reply)
             }
-            Err(LineError::HttpRequest) => close_http(),
+            Err(error @ (LineError::HttpRequest | LineError::Tls)) => close_foreign(error),
         }
     }
 

@@ -129,10 +129,12 @@ fn an_accepted_message_sets_the_count_back_and_a_refused_one_does_not() {
 }
 
 #[test]
-fn an_http_request_ends_the_session() {
+fn another_protocol_ends_the_session() {
     let closed = Step::Close(Reply::new(421, (7, 0), "this is SMTP, not HTTP"));
     assert_eq!(session().line(Ok(b"POST / HTTP/1.1")), closed);
     assert_eq!(session().line(Err(LineError::HttpRequest)), closed);
+    let closed = Step::Close(Reply::new(421, (7, 0), "this port begins in clear, not with TLS"));
+    assert_eq!(session().line(Err(LineError::Tls)), closed);
 }
 
 #[test]
