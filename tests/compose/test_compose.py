@@ -20,7 +20,7 @@ USR1 = "usr1@mail.sustech.edu.cn"
 USR2 = "usr2@mail.sustech.edu.cn"
 USR = "usr@gmail.com"
 SERVICES = {f"{stack}-{service}" for stack in ("exmail", "gmail") for service in ("smtp", "pop3", "store", "dns")}
-PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http")
+PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http", "submission", "submissions")
 
 arguments = project = None  # set by main()
 
@@ -99,7 +99,7 @@ class Ports(unittest.TestCase):
 
     def test_every_service_tells_its_health_without_a_token(self):
         for stack in town.config["server"]:
-            for key in ("store", "dns_http", "smtp_http", "pop_http"):
+            for key in ("store", "dns_http", "smtp_http", "pop_http", "submission", "submissions"):
                 for path in ("/livez", "/readyz"):
                     with self.subTest(stack=stack, key=key, path=path):
                         self.assertEqual(api(stack, path, token=None, key=key)[0], 200)

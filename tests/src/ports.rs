@@ -8,8 +8,8 @@ use std::{
 /// Below the range that the kernel takes its ephemeral ports from, so that no outgoing connection is in the way.
 const FIRST: u16 = 20_000;
 const LAST: u16 = 31_999;
-/// A guard, fourteen for the services of two stacks, and spare ones on which nobody listens.
-const BLOCK: u16 = 20;
+/// A guard, those of two stacks, and spare ones on which nobody listens.
+const BLOCK: u16 = 24;
 
 /// A block of ports that no other test uses at the same time, in whatever process.
 #[derive(Debug)]

@@ -22,11 +22,19 @@ impl SmtpClient {
     /// # Errors
     /// When there is no server, or it says nothing.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let mut client = Self { stream: BufReader::new(stream), greeting: String::new() };
+        let mut client = Self::connect_silently(address).await?;
         client.greeting = client.reply().await?;
         Ok(client)
+    }
+
+    /// Connects and does not wait for a greeting.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub async fn connect_silently(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream), greeting: String::new() })
     }
 
     /// Sends octets as they are.

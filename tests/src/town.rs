@@ -6,6 +6,7 @@ use mailtown::{InternalCalls, Options, Town};
 use pseudo_dns::ZoneSource;
 use service_kit::http::Token;
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr},
     ops::Deref,
 };
@@ -28,7 +29,16 @@ impl TestTown {
     /// # Panics
     /// When that fails.
     pub async fn start(plan: Plan) -> Self {
+        Self::start_edited(plan, str::to_owned).await
+    }
+
+    /// As [`TestTown::start`], with a configuration that is changed before.
+    ///
+    /// # Panics
+    /// As [`TestTown::start`].
+    pub async fn start_edited(plan: Plan, edit: impl FnOnce(&str) -> String) -> Self {
         let site = plan.write();
+        fs::write(site.config(), edit(&fs::read_to_string(site.config()).unwrap())).unwrap();
         let time = ManualClock::starting_at(Clock::system().wall.now());
         let clock = time.clock();
         let config = LiveConfig::open(site.config(), clock.io).unwrap();

@@ -40,4 +40,5 @@ mod relay_tls;
 mod reports;
 mod starttls;
 mod storage;
+mod submission;
 mod tutorial;

@@ -8,19 +8,25 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use town_config::PortKey;
-use town_tests::{EXMAIL, PATIENCE, Plan, TestTown, USR1, USR2};
+use town_tests::{EXMAIL, PATIENCE, Plan, Site, TestTown, USR1, USR2};
+
+/// A client that has said nothing yet.
+pub(crate) async fn dial(site: &Site, key: PortKey) -> LineStream {
+    let address = site.address(EXMAIL, key).to_string().parse().unwrap();
+    let io = TcpDial::default().dial(Hop::AgentToSmtp, &address).await.unwrap();
+    let limits = StreamLimits { line_octets: 4096, read_octets: 4096, silence: PATIENCE, write: PATIENCE };
+    LineStream::new(io, limits, Clock::system())
+}
 
 /// A client that has read the greeting.
 async fn connect(town: &TestTown) -> LineStream {
-    let address = town.address(EXMAIL, PortKey::Smtp).to_string().parse().unwrap();
-    let io = TcpDial::default().dial(Hop::AgentToSmtp, &address).await.unwrap();
-    let limits = StreamLimits { line_octets: 4096, read_octets: 4096, silence: PATIENCE, write: PATIENCE };
-    let mut client = LineStream::new(io, limits, Clock::system());
+    let mut client = dial(town, PortKey::Smtp).await;
     assert_eq!(reply(&mut client).await, ["220 exmail.qq.com SMTP server ready"]);
     client
 }
 
-async fn reply(client: &mut LineStream) -> Vec<String> {
+/// The next reply, line by line.
+pub(crate) async fn reply(client: &mut LineStream) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         let line = client.line(client.deadline()).await.unwrap().unwrap();
@@ -34,13 +40,13 @@ async fn reply(client: &mut LineStream) -> Vec<String> {
 }
 
 /// Sends octets as they are.
-async fn command(client: &mut LineStream, octets: &str) -> Vec<String> {
+pub(crate) async fn command(client: &mut LineStream, octets: &str) -> Vec<String> {
     client.push(octets.as_bytes());
     reply(client).await
 }
 
 /// Trusts the authority in this file, and nobody else.
-fn trusting(authority: &Path, name: &str) -> Tls {
+pub(crate) fn trusting(authority: &Path, name: &str) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&fs::read(authority).unwrap()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -49,12 +55,12 @@ fn trusting(authority: &Path, name: &str) -> Tls {
     Tls::Client(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap())
 }
 
-fn keywords(ehlo: &[String]) -> BTreeSet<String> {
+pub(crate) fn keywords(ehlo: &[String]) -> BTreeSet<String> {
     ehlo[1..].iter().map(|line| line[4..].split(' ').next().unwrap().to_owned()).collect()
 }
 
 /// The extensions of docs/protocols.md that are offered with or without TLS.
-fn documented(with_tls: bool) -> BTreeSet<String> {
+pub(crate) fn documented(with_tls: bool) -> BTreeSet<String> {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocols.md")).unwrap();
     let table = text.split("| extension | RFC | when it is offered |\n").nth(1).unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));

@@ -194,6 +194,12 @@ impl Check<'_> {
         }
     }
 
+    /// Whether the P record of `name` is the port for submissions of this stack, which is for agents as well.
+    fn leads_to_submission(&self, stack: &Stack, name: &str) -> bool {
+        let port = self.zone.ports(name).found().filter(is_local);
+        port.is_some_and(|port| stack.port(PortKey::Submission) == Some(port.number.get()))
+    }
+
     fn agents(&mut self) {
         for (domain, hosts) in &self.config.agent {
             let Some(stack) = self.config.stacks().find(|stack| stack.is_local(domain)) else {
@@ -204,7 +210,7 @@ impl Check<'_> {
                 let what = format!("agent.\"{domain}\".{name}, which is \"{host}\",");
                 if stack.port(key) != Some(0) && self.zone.ports(host).found().is_none() {
                     self.error(format!("{what} has no P record; add one to the zone"));
-                } else {
+                } else if key != PortKey::Smtp || !self.leads_to_submission(stack, host) {
                     self.leads_to(stack, key, host, &what);
                 }
             }
@@ -317,6 +323,15 @@ mod tests {
                 "warning: the P record of pop.gmail.com. leads to port 9999, where no server listens",
             ]
         );
+    }
+
+    #[test]
+    fn an_agent_may_send_to_the_port_for_submissions() {
+        let submission = |record: &str| found(&[], &[(record, &record.replace("\"2025\"", "\"2587\""))]);
+        assert_eq!(submission("\"smtp.gmail.com.\" = \"2025\""), Vec::<String>::new());
+        let exchange = "warning: the exchange gmail-smtp-in.l.google.com. of gmail.com leads to port 2587 \
+                        (server.\"gmail.com\".submission), and not to server.\"gmail.com\".smtp";
+        assert_eq!(submission("\"gmail-smtp-in.l.google.com.\" = \"2025\""), [exchange]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod files;
 mod health;
 mod listeners;
 mod ports_file;
+mod stack;
 mod table;
 
 pub use args::Args;
@@ -17,15 +18,15 @@ pub use args::Args;
 use anyhow::Context;
 use certificates::Certificates;
 use files::FileArgs;
-use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
 use listeners::StackListeners;
-use mail_net::{Clock, IoClock, TcpDial};
+use mail_net::{Clock, IoClock};
 use ports_file::PortsFile;
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
 use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
-use smtp_gateway::Hosts;
+use stack::{BoundStack, NewStack};
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -33,7 +34,6 @@ use std::{
 };
 use tokio::task::JoinSet;
 use town_config::{LiveConfig, LiveStack, PortKey, Reload, Stack};
-use town_tls::{CA_FILE, ServedCertificate};
 
 /// How long the services may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -80,15 +80,26 @@ pub enum InternalCalls {
 pub struct StackAddresses {
     /// The stack.
     pub stack: Arc<Stack>,
-    /// An address for each port key, in the order of [`PortKey::ALL`].
-    addresses: [SocketAddr; PortKey::ALL.len()],
+    /// By port key. Only a port that a town does not need may be missing.
+    addresses: BTreeMap<PortKey, SocketAddr>,
 }
 
 impl StackAddresses {
-    /// Where the service of this port key is reached from this machine.
-    pub fn address(&self, key: PortKey) -> SocketAddr {
-        let address = self.addresses[key as usize];
-        SocketAddr::new(reachable(address.ip()), address.port())
+    /// Where the service of this port key is reached from this machine, if it listens there.
+    pub fn address(&self, key: PortKey) -> Option<SocketAddr> {
+        let address = self.addresses.get(&key)?;
+        Some(SocketAddr::new(reachable(address.ip()), address.port()))
+    }
+
+    /// Each port key that it listens on, and where this machine reaches it.
+    pub fn addresses(&self) -> impl Iterator<Item = (PortKey, SocketAddr)> {
+        self.addresses.keys().filter_map(|&key| Some((key, self.address(key)?)))
+    }
+
+    /// As [`StackAddresses::address`], for a port that every town needs.
+    fn required(&self, key: PortKey) -> anyhow::Result<SocketAddr> {
+        let name = &self.stack.name;
+        self.address(key).with_context(|| format!("nothing listens on server.\"{name}\".{}", key.as_str()))
     }
 }
 
@@ -117,28 +128,29 @@ impl Town {
     /// # Errors
     /// One line that names what to change. Nothing is left running then.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let (mut listening, mut running) = (Vec::new(), Vec::new());
+        let (mut bound, mut running) = (Vec::new(), Vec::new());
         // All ports first: a town with one of them in use would be half a town.
         for stack in options.config.stacks() {
             let current = stack.current();
             let listeners =
                 StackListeners::bind(&current, options.bind, options.http_bind).await.map_err(listeners::with_hint)?;
-            let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
-            let [smtp, pop] = [PortKey::Smtp, PortKey::Pop].map(|key| addresses.addresses[key as usize]);
+            let (smtp, pop) = (listeners.smtp.smtp.local_addr()?, listeners.pop.pop3.local_addr()?);
             running.push(RunningStack { stack: stack.clone(), smtp, pop });
-            listening.push((stack, addresses, listeners));
+            let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
+            bound.push(BoundStack { stack, addresses, listeners });
         }
         let overlay = Overlay::new(options.config.moved_ports(), running);
         let certificates = Certificates::open(&options.state, options.zone.clone(), options.clock.clone())?;
         let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
-        let all: Vec<LiveStack> = listening.iter().map(|(stack, ..)| stack.clone()).collect();
+        let all: Vec<LiveStack> = bound.iter().map(|bound| bound.stack.clone()).collect();
         let renewing = certificates.clone().renew(all);
         let until = town.foundations.shutdown.clone();
         telemetry::spawn(async move { until.run_until_cancelled(renewing).await });
-        for (stack, addresses, listeners) in listening {
-            let certificate = certificates.of(&addresses.stack)?;
-            town.start_stack(&options, &overlay, stack, listeners, (&addresses, certificate))?;
-            town.stacks.push(addresses);
+        for bound in bound {
+            let certificate = certificates.of(&bound.addresses.stack)?;
+            town.stacks.push(bound.addresses.clone());
+            let new = NewStack { options: &options, overlay: &overlay, certificate, bound };
+            new.start(&mut town.foundations, &mut town.gateways)?;
         }
         telemetry::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
         let stacks = town.stacks.clone();
@@ -170,76 +182,13 @@ impl Town {
         self.gateways.stop().await?;
         self.foundations.stop().await
     }
-
-    fn start_stack(
-        &mut self,
-        options: &Options,
-        overlay: &Overlay,
-        stack: LiveStack,
-        listeners: StackListeners,
-        (addresses, certificate): (&StackAddresses, Arc<ServedCertificate>),
-    ) -> anyhow::Result<()> {
-        let name = addresses.stack.name.to_string();
-        let token = options.token.clone();
-        let neighbour = |key| cli::endpoint(&format!("http://{}", addresses.address(key)), token.as_ref());
-        let in_process = InProcess::default();
-        let store = neighbour(PortKey::Store)?;
-        let store = match options.internal_calls {
-            InternalCalls::Direct => store.in_process(in_process.clone()),
-            InternalCalls::Http => store,
-        };
-        let store = StoreClient::new(store, options.clock.io);
-        let dns = DnsClient::new(neighbour(PortKey::DnsHttp)?, options.clock.io);
-
-        let stop = self.foundations.shutdown.clone();
-        let (data, database) = (options.state.join(&name), None);
-        let config = mailbox_store::Config {
-            stack: stack.clone(),
-            data,
-            database,
-            token: token.clone(),
-            in_process,
-            clock: options.clock.clone(),
-        };
-        self.foundations.spawn(PortKey::Store, &name, mailbox_store::run(config, listeners.store, stop.clone()));
-        let config = pseudo_dns::Config {
-            zone: options.zone.clone(),
-            overlay: overlay.clone(),
-            servers: options.config.servers(),
-            grace: stack.current().zone_grace,
-            reload: options.reload.clone(),
-            token: token.clone(),
-            hosts: stack.http_hosts(),
-            clock: options.clock.clone(),
-        };
-        self.foundations.spawn(PortKey::Dns, &name, pseudo_dns::run(config, listeners.dns, stop));
-
-        let stop = self.gateways.shutdown.clone();
-        let clock = options.clock.clone();
-        let config = pop3_gateway::Config { stack: stack.clone(), store: store.clone(), token: token.clone(), clock };
-        self.gateways.spawn(PortKey::Pop, &name, pop3_gateway::run(config, listeners.pop, stop.clone()));
-        let config = smtp_gateway::Config {
-            stack,
-            store,
-            dns,
-            dial: Arc::new(TcpDial::default()),
-            name_server: Some(addresses.address(PortKey::Dns).to_string()),
-            hosts: Hosts::Loopback,
-            trusted_networks: options.trusted_networks.clone(),
-            certificate: Some(certificate),
-            authority: Some(certificates::directory(&options.state).join(CA_FILE)),
-            token,
-            clock: options.clock.clone(),
-        };
-        self.gateways.spawn(PortKey::Smtp, &name, smtp_gateway::run(config, listeners.smtp, stop));
-        Ok(())
-    }
 }
 
 /// Returns once every service of these stacks says that it is ready, and every store that it is alive.
 async fn ready(stacks: &[StackAddresses], io: IoClock) -> anyhow::Result<()> {
     let deadline = io.instant() + READY_TIMEOUT;
-    for (service, key) in stacks.iter().flat_map(|stack| health::HTTP.map(|key| (stack.address(key), key))) {
+    for (stack, key) in stacks.iter().flat_map(|stack| health::HTTP.map(|key| (stack, key))) {
+        let service = stack.required(key)?;
         while let Err(error) = answer(service, key).await {
             if io.instant() > deadline {
                 return Err(error);

@@ -2,6 +2,7 @@
 
 use service_kit::cli;
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
 };
@@ -26,7 +27,7 @@ pub(crate) struct StackListeners {
 }
 
 impl StackListeners {
-    /// Binds every port of the configuration, and any free one for a key that it lacks.
+    /// Binds every port of the configuration. What every town needs gets a free port for a key that it lacks.
     pub(crate) async fn bind(stack: &Stack, bind: IpAddr, http_bind: IpAddr) -> anyhow::Result<Self> {
         let listen = async |key: PortKey| {
             let address = SocketAddr::new(if key.is_http() { http_bind } else { bind }, stack.port(key).unwrap_or(0));
@@ -35,11 +36,17 @@ impl StackListeners {
                 anyhow::Error::new(error).context(message)
             })
         };
+        let listen_if_configured = async |key: PortKey| match stack.port(key) {
+            Some(_) => listen(key).await.map(Some),
+            None => Ok(None),
+        };
         let dns = SocketAddr::new(bind, stack.port(PortKey::Dns).unwrap_or(0));
         let (dns_tcp, dns_udp) = cli::listen_dns(stack, dns).await?;
         Ok(Self {
             smtp: smtp_gateway::Listeners {
                 smtp: listen(PortKey::Smtp).await?,
+                submission: listen_if_configured(PortKey::Submission).await?,
+                submissions: listen_if_configured(PortKey::Submissions).await?,
                 http: listen(PortKey::SmtpHttp).await?,
             },
             pop: pop3_gateway::Listeners { pop3: listen(PortKey::Pop).await?, http: listen(PortKey::PopHttp).await? },
@@ -48,16 +55,20 @@ impl StackListeners {
         })
     }
 
-    /// Where they are, in the order of [`PortKey::ALL`].
-    pub(crate) fn addresses(&self) -> io::Result<[SocketAddr; PortKey::ALL.len()]> {
-        Ok([
-            self.smtp.smtp.local_addr()?,
-            self.pop.pop3.local_addr()?,
-            self.store.http.local_addr()?,
-            self.dns.dns_tcp.local_addr()?,
-            self.dns.http.local_addr()?,
-            self.smtp.http.local_addr()?,
-            self.pop.http.local_addr()?,
-        ])
+    /// Where they are; nowhere for a key that the configuration lacks.
+    pub(crate) fn addresses(&self) -> io::Result<BTreeMap<PortKey, SocketAddr>> {
+        let listener = |key| match key {
+            PortKey::Smtp => Some(&self.smtp.smtp),
+            PortKey::Pop => Some(&self.pop.pop3),
+            PortKey::Store => Some(&self.store.http),
+            PortKey::Dns => Some(&self.dns.dns_tcp),
+            PortKey::DnsHttp => Some(&self.dns.http),
+            PortKey::SmtpHttp => Some(&self.smtp.http),
+            PortKey::PopHttp => Some(&self.pop.http),
+            PortKey::Submission => self.smtp.submission.as_ref(),
+            PortKey::Submissions => self.smtp.submissions.as_ref(),
+        };
+        let bound = PortKey::ALL.into_iter().filter_map(|key| Some((key, listener(key)?)));
+        bound.map(|(key, listener)| Ok((key, listener.local_addr()?))).collect()
     }
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
-use town_config::{PortKey, ports_file::Ports};
+use town_config::ports_file::Ports;
 
 /// The ports file of this process. It is there from [`PortsFile::write`] until this is dropped.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl PortsFile {
     pub(crate) fn write(&mut self, stacks: &[StackAddresses]) -> anyhow::Result<()> {
         let mut ports = Ports::default();
         for stack in stacks {
-            for key in PortKey::ALL {
-                ports.insert(stack.stack.name.as_str(), key, stack.address(key));
+            for (key, address) in stack.addresses() {
+                ports.insert(stack.stack.name.as_str(), key, address);
             }
         }
         let text = ports.to_json();
@@ -97,6 +97,7 @@ fn cannot(what: &str, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use town_config::PortKey;
 
     fn said(error: &anyhow::Error) -> String {
         format!("{error:#}")

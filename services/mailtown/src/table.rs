@@ -47,19 +47,20 @@ fn whom_to_ask(stacks: &[StackAddresses], ports_file: Option<&Path>) -> String {
     let is_configured = |stack: &StackAddresses| {
         let configured = stack.stack.configured_port(PortKey::Dns);
         let expected = configured.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        expected == Some(stack.address(PortKey::Dns))
+        expected == stack.address(PortKey::Dns)
     };
-    match (ports_file, stacks.first()) {
+    let name_server = stacks.iter().find_map(|stack| stack.address(PortKey::Dns));
+    match (ports_file, name_server) {
         (_, Some(_)) if stacks.iter().all(is_configured) => String::new(),
         (Some(file), _) => format!(" --ports-file {}", file.display()),
-        (None, Some(stack)) => format!(" --dns {}", stack.address(PortKey::Dns)),
+        (None, Some(address)) => format!(" --dns {address}"),
         (None, None) => String::new(),
     }
 }
 
 fn row(stack: &StackAddresses) -> [String; HEADINGS.len()] {
     let domains: Vec<_> = stack.stack.domains.iter().map(|domain| domain.as_str()).collect();
-    let address = |key| stack.address(key).to_string();
+    let address = |key| stack.address(key).map(|address| address.to_string()).unwrap_or_default();
     [
         stack.stack.name.to_string(),
         domains.join(", "),

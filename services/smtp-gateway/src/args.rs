@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback", global = true)]
     hosts: Hosts,
     /// A directory with the server's certificate NAME.pem and its key NAME.key, as `mailtown` makes it in `tls/servers` of its state; `tls`
-    /// of the configuration comes first. Without a certificate, STARTTLS is not offered
+    /// of the configuration comes first. Without a certificate, STARTTLS is not offered, and the port `submissions` stays closed
     #[arg(long, env = "MAILTOWN_TLS", value_name = "DIR", global = true)]
     tls: Option<PathBuf>,
     /// Who may submit without authentication, comma separated [default: trusted_networks of the configuration]
@@ -47,8 +47,12 @@ impl Args {
         cli::run(&self.service, PortKey::SmtpHttp, async |launch| {
             let (store, dns) = (launch.store(self.store.as_deref())?, launch.dns(self.dns.as_deref())?);
             let name_server = launch.name_server(self.dns.as_deref())?;
-            let listeners =
-                Listeners { smtp: launch.listen(PortKey::Smtp).await?, http: launch.listen(PortKey::SmtpHttp).await? };
+            let listeners = Listeners {
+                smtp: launch.listen(PortKey::Smtp).await?,
+                submission: launch.listen_if_configured(PortKey::Submission).await?,
+                submissions: launch.listen_if_configured(PortKey::Submissions).await?,
+                http: launch.listen(PortKey::SmtpHttp).await?,
+            };
             let certificate = certificate(&launch.stack.current(), self.tls.as_deref())?;
             let config = Config {
                 stack: launch.stack,

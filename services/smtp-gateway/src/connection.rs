@@ -2,11 +2,14 @@
 
 use crate::{
     gateway::Gateway,
+    listeners::Port,
     rates::Action,
     receive::{self, Incoming},
+    submission,
 };
-use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls, TlsError};
+use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
+    line::LineError,
     sasl::{self, ChannelBindings, Mechanisms},
     smtp::{Framing, Received, Reply, Session, SessionConfig, Step},
 };
@@ -18,24 +21,46 @@ use town_tls::Served;
 /// How much is read at once.
 const READ_OCTETS: usize = 16 * 1024;
 
+/// A client that has connected.
+pub(crate) struct Client {
+    /// To which port.
+    pub(crate) port: Port,
+    /// From where.
+    pub(crate) peer: SocketAddr,
+    pub(crate) io: Box<dyn Io>,
+    /// Its place among the open connections.
+    pub(crate) place: Place,
+}
+
+impl Client {
+    fn stream(self, gateway: &Gateway, limits: &Limits) -> LineStream {
+        LineStream::new(self.io, stream_limits(limits), gateway.clock.clone()).with_place(self.place)
+    }
+
+    /// Closes the connection with this reply. A client that expects TLS could not read it, and gets none.
+    async fn refuse(self, gateway: &Gateway, limits: &Limits, reply: &Reply) {
+        let is_readable = !self.port.begins_with_tls();
+        let mut stream = self.stream(gateway, limits);
+        if is_readable {
+            stream.push(reply);
+        }
+        stream.close().await;
+    }
+}
+
 /// Serves one client until it or we have had enough.
-pub(crate) async fn serve(
-    gateway: Arc<Gateway>,
-    io: Box<dyn Io>,
-    peer: SocketAddr,
-    place: Place,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client, shutdown: CancellationToken) {
+    let peer = client.peer;
     let span = move |id: &_| tracing::info_span!("smtp", %peer, connection = %id);
     let serving = async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
-        let stream = LineStream::new(io, stream_limits(&stack.limits), gateway.clock.clone()).with_place(place);
         if let Err(refusal) = gateway.policy.count(peer.ip(), Action::Connect) {
             gateway.replied("CONNECT", &refusal);
-            return Box::pin(close(stream, &refusal)).await;
+            return Box::pin(client.refuse(&gateway, &stack.limits, &refusal)).await;
         }
-        if let Err(error) = converse(&gateway, &stack, stream, peer, shutdown).await {
+        let dialogue = Box::pin(Dialogue::new(&gateway, &stack, client)).await;
+        if let Err(error) = converse(dialogue, &stack.limits, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
     };
@@ -43,23 +68,16 @@ pub(crate) async fn serve(
 }
 
 /// Talks with a client. All that is done once only is boxed: a connection that waits for a command holds no room for it.
-async fn converse(
-    gateway: &Gateway,
-    stack: &Stack,
-    mut stream: LineStream,
-    peer: SocketAddr,
-    shutdown: CancellationToken,
-) -> Result<(), Closed> {
-    let mechanisms = Box::pin(gateway.logins.mechanisms()).await;
-    let session = Session::new(SessionConfig {
-        has_tls: gateway.certificate.is_some(),
-        plain_text_in_clear: gateway.policy.takes_passwords_in_clear(peer.ip()),
-        ..session_config(stack, mechanisms)
-    });
-    stream.push(&session.greeting());
-    let mut dialogue = Dialogue { gateway, peer, session, stream, incoming: None };
+async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: CancellationToken) -> Result<(), Closed> {
+    if dialogue.port.begins_with_tls() {
+        let Some(certificate) = &dialogue.gateway.certificate else { return Ok(()) };
+        let certificate = certificate.current();
+        let Some(encrypted) = Box::pin(dialogue.start_tls(certificate, &shutdown)).await else { return Ok(()) };
+        dialogue = encrypted;
+    }
+    dialogue.stream.push(&dialogue.session.greeting());
     loop {
-        dialogue.expect_line(stack.limits.smtp_line_octets);
+        dialogue.expect_line(limits.smtp_line_octets);
         let line = match next_line(&mut dialogue.stream, &shutdown).await {
             Some(Ok(line)) => line,
             Some(Err(closed)) => return Box::pin(end(dialogue.stream, closed)).await,
@@ -69,6 +87,9 @@ async fn converse(
                 return Ok(());
             }
         };
+        if let Err(error @ LineError::Tls) = line {
+            facts::SmtpTlsFailed { peer: dialogue.peer, error }.log();
+        }
         let step = dialogue.session.line(line.as_deref().map_err(|error| *error));
         match dialogue.perform(step).await {
             Ok(Next::Line) => {}
@@ -77,15 +98,8 @@ async fn converse(
                 return Ok(());
             }
             Ok(Next::StartTls(certificate)) => {
-                let handshake = Box::pin(dialogue.start_tls(certificate));
-                match shutdown.run_until_cancelled(handshake).await {
-                    Some(Ok(encrypted)) => dialogue = encrypted,
-                    Some(Err(error)) => {
-                        facts::SmtpTlsFailed { peer, error }.log();
-                        return Ok(());
-                    }
-                    None => return Ok(()),
-                }
+                let Some(encrypted) = Box::pin(dialogue.start_tls(certificate, &shutdown)).await else { return Ok(()) };
+                dialogue = encrypted;
             }
             Err(closed) => return Box::pin(end(dialogue.stream, closed)).await,
         }
@@ -105,6 +119,7 @@ enum Next {
 /// One client's dialogue.
 struct Dialogue<'a> {
     gateway: &'a Gateway,
+    port: Port,
     peer: SocketAddr,
     session: Session,
     stream: LineStream,
@@ -112,7 +127,19 @@ struct Dialogue<'a> {
     incoming: Option<Box<Incoming>>,
 }
 
-impl Dialogue<'_> {
+impl<'a> Dialogue<'a> {
+    /// One that has not begun.
+    async fn new(gateway: &'a Gateway, stack: &Stack, client: Client) -> Self {
+        let (port, peer) = (client.port, client.peer);
+        let stream = client.stream(gateway, &stack.limits);
+        let session = Session::new(SessionConfig {
+            has_tls: gateway.certificate.is_some(),
+            plain_text_in_clear: gateway.policy.takes_passwords_in_clear(peer.ip()),
+            ..session_config(stack, gateway.logins.mechanisms().await)
+        });
+        Self { gateway, port, peer, session, stream, incoming: None }
+    }
+
     /// Prepares for the next line: a command, or a response of AUTH.
     fn expect_line(&mut self, command_octets: usize) {
         let is_response = self.session.expects_response();
@@ -122,14 +149,31 @@ impl Dialogue<'_> {
         self.stream.limit_lines(if is_response { sasl::LINE_OCTETS } else { command_octets });
     }
 
-    /// Agrees on TLS with the client.
-    async fn start_tls(self, certificate: Served) -> Result<Self, TlsError> {
-        let stream = self.stream.upgrade(Tls::Server(certificate.config)).await?;
+    /// Agrees on TLS with the client: from its first octet on, or after STARTTLS. Returns `None` when they do not agree, or
+    /// the server stops meanwhile.
+    async fn start_tls(self, certificate: Served, shutdown: &CancellationToken) -> Option<Self> {
+        let Self { port, peer, stream, .. } = self;
+        let Served { config, end_point } = certificate;
+        let handshake = async {
+            if port.begins_with_tls() {
+                let last_words = Reply::new(421, (7, 0), "this port begins with TLS");
+                stream.begin_with_tls(config, &last_words).await
+            } else {
+                stream.upgrade(Tls::Server(config)).await
+            }
+        };
+        let stream = match shutdown.run_until_cancelled(handshake).await? {
+            Ok(stream) => stream,
+            Err(error) => {
+                facts::SmtpTlsFailed { peer, error }.log();
+                return None;
+            }
+        };
         let exporter = stream.channel_bindings().exporter.clone();
         let mut dialogue = Self { stream, ..self };
         dialogue.session.encrypted();
-        dialogue.session.bound(ChannelBindings { exporter, end_point: certificate.end_point });
-        Ok(dialogue)
+        dialogue.session.bound(ChannelBindings { exporter, end_point });
+        Some(dialogue)
     }
 
     /// Does what the session wants done.
@@ -176,7 +220,11 @@ impl Dialogue<'_> {
                     reply
                 }
                 Step::CheckSender(path) => {
-                    let verdict = gateway.policy.sender(self.peer.ip(), self.session.identity(), &path).await;
+                    let (peer, identity) = (self.peer.ip(), self.session.identity());
+                    let mut verdict = gateway.policy.sender(peer, identity, &path).await;
+                    if self.port.is_for_submission() {
+                        verdict = submission::sender(&gateway.policy, peer, identity, &path, verdict);
+                    }
                     let reply = self.session.sender_checked(path, verdict);
                     gateway.replied("MAIL", &reply);
                     reply

@@ -1,6 +1,7 @@
 //! What all connections of a gateway share.
 
 use crate::{
+    Config,
     logins::Logins,
     metrics::{Metrics, is_refusal},
     policy::Policy,
@@ -9,7 +10,7 @@ use crate::{
 use internal_api::StoreClient;
 use mail_net::Clock;
 use mail_proto::smtp::Reply;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
 
@@ -20,13 +21,22 @@ pub(crate) struct Gateway {
     pub(crate) submitter: Submitter,
     pub(crate) policy: Policy,
     pub(crate) logins: Logins,
-    /// Its certificate; without one, STARTTLS is not offered.
+    /// Its certificate; without one, there is no TLS.
     pub(crate) certificate: Option<Arc<ServedCertificate>>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
 }
 
 impl Gateway {
+    /// A gateway that listens on this address.
+    pub(crate) fn new(config: Config, listener: IpAddr, metrics: Metrics) -> Self {
+        let Config { stack, store, trusted_networks, certificate, clock, .. } = config;
+        let policy = Policy::new(stack.clone(), store.clone(), trusted_networks, listener, clock.wall.clone());
+        let logins = Logins::new(store.clone(), clock.io, metrics.clone());
+        let submitter = Submitter::new(store.clone(), clock.io);
+        Self { stack, store, submitter, policy, logins, certificate, metrics, clock }
+    }
+
     /// Counts and logs the reply to a sender, a recipient or a message, if it is a refusal.
     pub(crate) fn replied(&self, command: &str, reply: &Reply) {
         self.metrics.replied(reply);

@@ -7,6 +7,7 @@ mod batcher;
 mod commit;
 mod connection;
 mod gateway;
+mod listeners;
 mod logins;
 mod metrics;
 mod policy;
@@ -14,33 +15,29 @@ mod rates;
 mod receive;
 mod received;
 mod relay;
+mod submission;
 mod submitter;
 
 pub use args::Args;
+pub use listeners::Listeners;
 pub use relay::Hosts;
 
 use axum::Router;
 use gateway::Gateway;
 use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
-use logins::Logins;
-use mail_net::{AcceptLoop, Clock, ConnectionLimits, Dial};
+use listeners::Port;
+use mail_net::{Clock, Dial};
 use metrics::Metrics;
-use policy::Policy;
+use prometheus_client::registry::Registry;
 use service_kit::{
     http::{self, HttpService, Token},
-    shutdown::{CancellationToken, GRACE},
-    telemetry,
+    shutdown::CancellationToken,
 };
 use std::{io, path::PathBuf, sync::Arc};
-use submitter::Submitter;
-use tokio::net::TcpListener;
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
 use utoipa::OpenApi;
-
-/// The reply to a connection over the limit (RFC 5321 §3.8, RFC 3463 §3.4).
-const TOO_MANY_CONNECTIONS: &[u8] = b"421 4.3.2 too many connections, try again later\r\n";
 
 /// What a gateway is part of, and who its neighbours are.
 #[derive(Debug, Clone)]
@@ -59,7 +56,7 @@ pub struct Config {
     pub hosts: Hosts,
     /// Who may submit without authentication, whatever the configuration says.
     pub trusted_networks: Option<Vec<IpNet>>,
-    /// Its certificate; without one, STARTTLS is not offered.
+    /// Its certificate; without one, there is no TLS.
     pub certificate: Option<Arc<ServedCertificate>>,
     /// The certificate of the town's authority, in PEM: its relay knows the town's servers by it.
     pub authority: Option<PathBuf>,
@@ -67,15 +64,6 @@ pub struct Config {
     pub token: Option<Token>,
     /// Dates what it adds to messages, and limits its calls and connections.
     pub clock: Clock,
-}
-
-/// The sockets of a gateway, already bound.
-#[derive(Debug)]
-pub struct Listeners {
-    /// SMTP.
-    pub smtp: TcpListener,
-    /// Health and metrics.
-    pub http: TcpListener,
 }
 
 /// Why a gateway could not go on.
@@ -101,63 +89,29 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let store_calls = metrics.store_call_seconds.clone();
     let store = config.store.observed(move |took| store_calls.observe(took.as_secs_f64()));
     let config = Config { store, ..config };
-    let listener = listeners.smtp.local_addr()?;
-    let relay = relay::run(relay::Context::new(&config, listener, metrics.clone()), shutdown.clone());
-    let http = http::serve(
-        listeners.http,
-        HttpService {
-            api: Router::new(),
-            description: Description::openapi(),
-            metrics: Arc::new(registry),
-            readiness: http::ready_with_store(
-                config.store.clone(),
-                config.stack.current().name.clone(),
-                config.clock.io,
-            ),
-            token: config.token,
-            hosts: config.stack.http_hosts(),
-            in_process: InProcess::default(),
-            clock: config.clock.io,
-        },
-        shutdown.clone(),
-    );
-    let stack = config.stack.clone();
-    let limits = move || ConnectionLimits::from(&stack.current().limits);
-    let policy = Policy::new(
-        config.stack.clone(),
-        config.store.clone(),
-        config.trusted_networks,
-        listener.ip(),
-        config.clock.wall.clone(),
-    );
-    policy.log_who_is_trusted();
-    let logins = Logins::new(config.store.clone(), config.clock.io, metrics.clone());
-    let submitter = Submitter::new(config.store.clone(), config.clock.io);
-    let gateway = Arc::new(Gateway {
-        stack: config.stack,
-        store: config.store,
-        submitter,
-        certificate: config.certificate,
-        policy,
-        logins,
-        metrics,
-        clock: config.clock,
-    });
-    telemetry::listening("SMTP", listeners.smtp.local_addr());
-    let accepting = AcceptLoop {
-        listener: listeners.smtp,
-        limits,
-        refusal: TOO_MANY_CONNECTIONS,
-        refused: |peer| {
-            gateway.metrics.connections_refused.inc();
-            facts::SmtpConnectionRefused { peer }.log();
-        },
-        grace: GRACE,
-        clock: gateway.clock.io,
-    };
-    let smtp = accepting.run(shutdown.clone(), |io, peer, place| {
-        connection::serve(Arc::clone(&gateway), io, peer, place, shutdown.clone())
-    });
-    let ((), (), served) = tokio::join!(smtp, relay, http);
+    let Listeners { smtp, submission, submissions, http } = listeners;
+    let address = smtp.local_addr()?;
+    let relay = relay::run(relay::Context::new(&config, address, metrics.clone()), shutdown.clone());
+    let http = http::serve(http, http_service(&config, registry), shutdown.clone());
+    let gateway = Arc::new(Gateway::new(config, address.ip(), metrics));
+    gateway.policy.log_who_is_trusted();
+    let ports = [(Port::Smtp, Some(smtp)), (Port::Submission, submission), (Port::Submissions, submissions)];
+    let ports = ports.into_iter().filter_map(|(port, listener)| Some((port, listener?)));
+    let clients = listeners::serve(&gateway, ports, &shutdown);
+    let ((), (), served) = tokio::join!(clients, relay, http);
     Ok(served?)
+}
+
+fn http_service(config: &Config, registry: Registry) -> HttpService {
+    let (store, stack, io) = (config.store.clone(), &config.stack, config.clock.io);
+    HttpService {
+        api: Router::new(),
+        description: Description::openapi(),
+        metrics: Arc::new(registry),
+        readiness: http::ready_with_store(store, stack.current().name.clone(), io),
+        token: config.token.clone(),
+        hosts: stack.http_hosts(),
+        in_process: InProcess::default(),
+        clock: io,
+    }
 }

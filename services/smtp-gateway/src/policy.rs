@@ -71,6 +71,12 @@ impl Policy {
         stack.auth_without_tls || peer.to_canonical().is_loopback() || self.trusts(&stack, peer)
     }
 
+    /// Whether this client must log in to submit mail.
+    pub(crate) fn requires_login(&self, peer: IpAddr) -> bool {
+        let stack = self.stack.current();
+        stack.require_auth || !self.trusts(&stack, peer)
+    }
+
     fn trusts(&self, stack: &Stack, peer: IpAddr) -> bool {
         self.trusted_networks(stack).iter().any(|network| network.contains(&peer.to_canonical()))
     }
@@ -101,7 +107,7 @@ impl Policy {
         let Some(sender) = path.mailbox().filter(|sender| stack.is_local(sender.domain())) else {
             return Ok(Origin::Delivery);
         };
-        if stack.require_auth || !self.trusts(&stack, peer) {
+        if self.requires_login(peer) {
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
         if self.known.contains_key(sender) || Box::pin(self.look_up(sender)).await? != Resolved::Unknown {

@@ -66,7 +66,7 @@ fn blocks(domain: &Domain, ports: &Ports) -> [(&'static str, String); 6] {
 
 fn services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
     let [exchange, smtp_host, pop_host] = hosts(domain);
-    let Ports { smtp, pop, store, dns, dns_http, smtp_http, pop_http } = ports;
+    let Ports { smtp, pop, store, dns, dns_http, smtp_http, pop_http, submission, submissions } = ports;
     format!(
         r#"  {prefix}-dns:
     <<: *dns
@@ -83,7 +83,7 @@ fn services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
   {prefix}-smtp:
     <<: *smtp
     environment: *{prefix}
-    ports: ["127.0.0.1:{smtp}:{smtp}", "127.0.0.1:{smtp_http}:{smtp_http}"]
+    ports: ["127.0.0.1:{smtp}:{smtp}", "127.0.0.1:{submission}:{submission}", "127.0.0.1:{submissions}:{submissions}", "127.0.0.1:{smtp_http}:{smtp_http}"]
     networks: {{ default: {{ aliases: [{exchange}, {smtp_host}] }} }}
     depends_on:
       {prefix}-store: *healthy-if-chosen

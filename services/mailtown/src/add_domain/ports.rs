@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use town_config::{Config, PortKey, zone::Zone};
 
-/// A port for each key under `[server."NAME"]`, in the pattern of the shipped stacks: 3025, 3110, 3080…
+/// A port for each key under `[server."NAME"]`, in the pattern of the shipped stacks: 3025, 3110, 3080, 3587…
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) smtp: u16,
@@ -13,10 +13,14 @@ pub(super) struct Ports {
     pub(super) dns_http: u16,
     pub(super) smtp_http: u16,
     pub(super) pop_http: u16,
+    pub(super) submission: u16,
+    pub(super) submissions: u16,
 }
 
-/// How far apart the sets are: the offsets of one go up to 111.
+/// How far apart the sets are. No two offsets of a set differ by a multiple of it, so that two sets share no port.
 const DISTANCE: u16 = 200;
+/// The highest offset.
+const HIGHEST: u16 = 587;
 
 impl Ports {
     /// The lowest set of which no port is in use.
@@ -33,7 +37,7 @@ impl Ports {
     }
 
     fn from_base(base: u16) -> Option<Self> {
-        base.checked_add(DISTANCE)?;
+        base.checked_add(HIGHEST)?;
         Some(Self {
             smtp: base + 25,
             pop: base + 110,
@@ -42,16 +46,18 @@ impl Ports {
             dns_http: base + 54,
             smtp_http: base + 26,
             pop_http: base + 111,
+            submission: base + HIGHEST,
+            submissions: base + 465,
         })
     }
 
-    fn all(&self) -> [u16; 7] {
+    fn all(&self) -> [u16; 9] {
         self.by_key().map(|(_, port)| port)
     }
 
     /// Key and port, in the order of the configuration.
-    pub(super) fn by_key(&self) -> [(&'static str, u16); 7] {
-        let Self { smtp, pop, store, dns, dns_http, smtp_http, pop_http } = *self;
+    pub(super) fn by_key(&self) -> [(&'static str, u16); 9] {
+        let Self { smtp, pop, store, dns, dns_http, smtp_http, pop_http, submission, submissions } = *self;
         [
             ("smtp", smtp),
             ("pop", pop),
@@ -60,6 +66,8 @@ impl Ports {
             ("dns_http", dns_http),
             ("smtp_http", smtp_http),
             ("pop_http", pop_http),
+            ("submission", submission),
+            ("submissions", submissions),
         ]
     }
 }

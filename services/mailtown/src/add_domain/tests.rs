@@ -68,6 +68,8 @@ fn a_domain_is_added_and_everything_else_stays() {
             "dns_http = 4054",
             "smtp_http = 4026",
             "pop_http = 4111",
+            "submission = 4587",
+            "submissions = 4465",
             "[accounts.\"example.org\"]",
             "\"ann@example.org\" = \"secret\"",
             "[agent.\"example.org\"]",

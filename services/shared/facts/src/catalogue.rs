@@ -89,6 +89,8 @@ facts! {
         "smtp.login_failed" WARN SmtpLoginFailed { peer: Shown, reason: Quoted }
         /// A connection was refused, because too many are open.
         "smtp.connection_refused" INFO SmtpConnectionRefused { peer: Shown }
+        /// There is no certificate, so this port stays closed.
+        "smtp.certificate_missing" WARN SmtpCertificateMissing { port: Quoted }
         /// A client and this server have not agreed on TLS.
         "smtp.tls_failed" INFO SmtpTlsFailed { peer: Shown, error: Quoted }
         /// These networks may send as any local user without a password.

@@ -250,6 +250,17 @@ impl Launch {
         TcpListener::bind(address).await.map_err(|error| self.cannot_listen(error, key, address, "TCP"))
     }
 
+    /// Listens on the TCP port under `key`, if the configuration has one.
+    ///
+    /// # Errors
+    /// As [`Launch::listen`].
+    pub async fn listen_if_configured(&self, key: PortKey) -> anyhow::Result<Option<TcpListener>> {
+        match self.stack.current().port(key) {
+            Some(_) => self.listen(key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Binds the port of DNS, for both of its transports.
     ///
     /// # Errors

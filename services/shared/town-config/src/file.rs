@@ -64,6 +64,8 @@ pub(super) struct Server {
     pub(super) dns_http: Option<Port>,
     pub(super) smtp_http: Option<Port>,
     pub(super) pop_http: Option<Port>,
+    pub(super) submission: Option<Port>,
+    pub(super) submissions: Option<Port>,
     /// Without it, the domains of the accounts.
     pub(super) domains: Option<BTreeSet<Domain>>,
     pub(super) require_auth: Option<bool>,
@@ -198,7 +200,7 @@ impl Default for Retention {
 
 impl Server {
     /// The ports by their keys.
-    fn ports(&self) -> [(&'static str, Option<Port>); 7] {
+    fn ports(&self) -> [(&'static str, Option<Port>); 9] {
         [
             ("smtp", self.smtp),
             ("pop", self.pop),
@@ -207,6 +209,8 @@ impl Server {
             ("dns_http", self.dns_http),
             ("smtp_http", self.smtp_http),
             ("pop_http", self.pop_http),
+            ("submission", self.submission),
+            ("submissions", self.submissions),
         ]
     }
 }

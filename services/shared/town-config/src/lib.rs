@@ -96,7 +96,7 @@ pub struct Stack {
 }
 
 /// The ports of a stack, by their keys in the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortKey {
     /// SMTP.
     Smtp,
@@ -112,12 +112,25 @@ pub enum PortKey {
     SmtpHttp,
     /// The POP3 gateway's health and metrics.
     PopHttp,
+    /// SMTP for agents only (RFC 6409).
+    Submission,
+    /// The same over TLS from the first octet on (RFC 8314 §3.3).
+    Submissions,
 }
 
 impl PortKey {
     /// All of them, in the order of the configuration.
-    pub const ALL: [Self; 7] =
-        [Self::Smtp, Self::Pop, Self::Store, Self::Dns, Self::DnsHttp, Self::SmtpHttp, Self::PopHttp];
+    pub const ALL: [Self; 9] = [
+        Self::Smtp,
+        Self::Pop,
+        Self::Store,
+        Self::Dns,
+        Self::DnsHttp,
+        Self::SmtpHttp,
+        Self::PopHttp,
+        Self::Submission,
+        Self::Submissions,
+    ];
 
     /// The key under `[server."<name>"]`.
     pub fn as_str(self) -> &'static str {
@@ -129,13 +142,15 @@ impl PortKey {
             Self::DnsHttp => "dns_http",
             Self::SmtpHttp => "smtp_http",
             Self::PopHttp => "pop_http",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
         }
     }
 
     /// The service that listens there.
     pub fn service(self) -> &'static str {
         match self {
-            Self::Smtp | Self::SmtpHttp => "smtp-gateway",
+            Self::Smtp | Self::SmtpHttp | Self::Submission | Self::Submissions => "smtp-gateway",
             Self::Pop | Self::PopHttp => "pop3-gateway",
             Self::Store => "mailbox-store",
             Self::Dns | Self::DnsHttp => "pseudo-dns",
@@ -164,6 +179,8 @@ impl Stack {
             PortKey::DnsHttp => self.ports.dns_http,
             PortKey::SmtpHttp => self.ports.smtp_http,
             PortKey::PopHttp => self.ports.pop_http,
+            PortKey::Submission => self.ports.submission,
+            PortKey::Submissions => self.ports.submissions,
         };
         port.map(u16::from)
     }
