@@ -47,7 +47,7 @@ impl PseudoDns {
         let config = Config {
             zone: pseudo_dns::ZoneSource::File(directory.path().join("fdns.toml")),
             overlay: Overlay::default(),
-            servers: vec!["server.example".to_owned()],
+            servers: ["server.example", "elsewhere.org"].map(str::to_owned).to_vec(),
             grace: Duration::ZERO,
             reload: Reload::never(),
             token: token.map(Token::from),

@@ -134,10 +134,11 @@ impl Zone {
         self
     }
 
-    /// Whether this is the name of a host of this machine: it has a port here, or was added by [`Zone::with_hosts`].
+    /// Whether this is the name of a host of this machine: its port says so, or it has none and was added by
+    /// [`Zone::with_hosts`].
     pub fn is_host(&self, name: &str) -> bool {
         let name = absolute_name(name);
-        self.hosts.contains(&name) || self.ports.get(&name).is_some_and(|port| port.host == Host::Local)
+        self.ports.get(&name).map_or_else(|| self.hosts.contains(&name), |port| port.host == Host::Local)
     }
 
     /// Whether a name exists: it has records or is an exchange, or there is such a name below it
