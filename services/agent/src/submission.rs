@@ -75,8 +75,8 @@ fn converse(
                 return Ok(Ok(verdicts.into_iter().filter_map(Verdict::into_reply).collect()));
             }
             Step::Refused(reply) | Step::Unexpected(reply) => return Ok(Err(reply)),
-            // Neither TLS nor a login was asked for.
-            Step::StartTls | Step::SendSecret(_) | Step::LoginFailed(_) | Step::Closed => {
+            // None of this was asked for.
+            Step::StartTls | Step::SendChunk | Step::SendSecret(_) | Step::LoginFailed(_) | Step::Closed => {
                 bail!("the server ended the dialogue early")
             }
         }

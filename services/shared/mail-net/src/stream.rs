@@ -249,6 +249,16 @@ impl LineStream {
         self.lines.set_limit(octets);
     }
 
+    /// From now on a LF alone ends a line as well, or does not.
+    pub fn take_bare_lf(&mut self, takes: bool) {
+        self.lines.take_bare_lf(takes);
+    }
+
+    /// What was received of the next line.
+    pub fn unfinished_line(&self) -> &[u8] {
+        &self.input
+    }
+
     /// The next line holds a password, whatever it looks like; see [`Taps::new`].
     pub fn expect_secret(&mut self) {
         self.taps.expect_secret();

@@ -39,17 +39,29 @@ pub struct LineDecoder {
     /// Octets at the front of the buffer in which no LF was found yet.
     scanned: usize,
     skipping: bool,
+    takes_bare_lf: bool,
 }
 
 impl LineDecoder {
     /// A decoder for lines of at most `limit_octets`, their CRLF included.
     pub fn new(limit_octets: usize) -> Self {
-        Self { limit_octets, scanned: 0, skipping: false }
+        Self { limit_octets, scanned: 0, skipping: false, takes_bare_lf: false }
     }
 
     /// From now on lines have at most this number of octets.
     pub fn set_limit(&mut self, limit_octets: usize) {
         self.limit_octets = limit_octets;
+    }
+
+    /// From now on a LF without a CR before it ends a line as well, or does not.
+    pub fn take_bare_lf(&mut self, takes: bool) {
+        self.takes_bare_lf = takes;
+    }
+
+    /// A decoder with the same tolerance that has seen nothing.
+    #[must_use]
+    pub fn anew(&self, limit_octets: usize) -> Self {
+        Self { takes_bare_lf: self.takes_bare_lf, ..Self::new(limit_octets) }
     }
 
     /// Takes the next line off `input`, without its CRLF; `None` when more input is needed.
@@ -74,11 +86,12 @@ impl LineDecoder {
         if line_feed >= self.limit_octets {
             return Some(Err(refuse(LineError::TooLong, input, line_feed + 1)));
         }
-        if line_feed == 0 || input[line_feed - 1] != b'\r' {
+        let has_cr = line_feed > 0 && input[line_feed - 1] == b'\r';
+        if !has_cr && !self.takes_bare_lf {
             return Some(Err(refuse(LineError::BareLf, input, line_feed + 1)));
         }
         let mut line = input.split_to(line_feed + 1);
-        line.truncate(line_feed - 1);
+        line.truncate(line_feed - usize::from(has_cr));
         Some(Ok(line.freeze()))
     }
 
@@ -112,6 +125,19 @@ fn refuse(reason: LineError, input: &mut BytesMut, octets: usize) -> LineError {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn lines_may_end_with_lf_where_that_is_wanted() {
+        let mut decoder = LineDecoder::new(16);
+        let mut input = BytesMut::from("one\n\ntwo\r\nthree\n".as_bytes());
+        decoder.take_bare_lf(true);
+        for expected in ["one", "", "two"] {
+            assert_eq!(decoder.decode(&mut input), Some(Ok(Bytes::from(expected))));
+        }
+        assert!(decoder.anew(8).takes_bare_lf);
+        decoder.take_bare_lf(false);
+        assert_eq!(decoder.decode(&mut input), Some(Err(LineError::BareLf)));
+    }
 
     fn lines(limit: usize, input: &[u8], chunk: usize) -> Vec<Result<Vec<u8>, LineError>> {
         let mut decoder = LineDecoder::new(limit);

@@ -2,6 +2,7 @@
 
 use super::{
     Auth, Password, Profile, Quota, Relay, Targets,
+    tolerance::ToleranceKeys,
     values::{Greeting, Port, duration, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
@@ -41,6 +42,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) relay: Relay,
+    #[serde(default)]
+    pub(super) tolerance: ToleranceKeys,
     #[serde(default)]
     pub(super) http: Http,
     /// For every account but those that `quotas` names.

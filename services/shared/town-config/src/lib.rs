@@ -15,6 +15,7 @@ mod relay;
 mod reload;
 mod schedule;
 mod small_file;
+mod tolerance;
 mod toml_file;
 mod values;
 pub mod watched_file;
@@ -28,6 +29,7 @@ pub use port_move::PortMove;
 pub use relay::{Jitter, Patience, Relay, Smarthost, SmarthostTls, Timeouts};
 pub use reload::Reload;
 pub use schedule::Next;
+pub use tolerance::Tolerance;
 pub use toml_file::FileError as ConfigError;
 pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
 
@@ -38,6 +40,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
+use tolerance::ToleranceKeys;
 
 /// The configuration of a town, valid in itself.
 #[derive(Debug, Clone)]
@@ -88,6 +91,7 @@ pub struct Stack {
     pub agents: BTreeMap<Domain, AgentHosts>,
     /// Its own certificate, if it has one.
     pub tls: Option<TlsFiles>,
+    tolerance: ToleranceKeys,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
@@ -237,6 +241,11 @@ impl Stack {
         }
     }
 
+    /// What is taken although the RFCs forbid it.
+    pub fn tolerance(&self) -> Tolerance {
+        self.tolerance.of(self.profile)
+    }
+
     /// Whether its relay speaks TLS. The peers of the hand-out have none.
     pub fn relay_tls(&self) -> RelayTls {
         self.relay.tls.unwrap_or(match self.profile {
@@ -341,6 +350,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         http_hosts: http_hosts(file),
         zone_grace: file.zone_grace,
         tls: server.tls.as_ref().map(|files| files.beside(path)),
+        tolerance: file.tolerance.clone(),
         quota: file.quota,
         quotas: file.quotas.clone(),
         ports: server.clone(),

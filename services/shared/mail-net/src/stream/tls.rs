@@ -3,10 +3,7 @@
 use super::{Closed, Encode, LineStream};
 use crate::io::{Ends, Io, Prefixed, read_some};
 use bytes::BytesMut;
-use mail_proto::{
-    line::LineDecoder,
-    sasl::{ChannelBindings, end_point_binding},
-};
+use mail_proto::sasl::{ChannelBindings, end_point_binding};
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_rustls::{
@@ -107,14 +104,14 @@ impl LineStream {
 
     async fn agree(self, tls: Tls, deadline: Instant) -> Result<Self, TlsError> {
         let busy_until = self.busy_until();
-        let Self { io, place, clock, limits, .. } = self;
+        let Self { io, place, clock, limits, lines, .. } = self;
         let handshake = clock.io.timeout_at(deadline, handshake(io, tls));
         let agreed = match &place {
             Some(place) => place.idle_from(busy_until, handshake).await.ok_or(Closed::Room)?,
             None => handshake.await,
         };
         let (io, bindings) = agreed.map_err(|_| Closed::Idle)?.map_err(TlsError::Handshake)?;
-        let (input, lines) = (BytesMut::new(), LineDecoder::new(limits.line_octets));
+        let (input, lines) = (BytesMut::new(), lines.anew(limits.line_octets));
         Ok(Self { io, place, clock, input, lines, is_encrypted: true, bindings, ..self })
     }
 

@@ -1,14 +1,16 @@
 //! The client's side of an SMTP connection, without the connection. The relay and the agent share it.
 
+mod answer;
 mod login;
 mod progress;
 mod wording;
 
+pub use answer::AnswerReader;
 pub use login::{Login, LoginError};
 pub use progress::Verdict;
 pub use wording::Wording;
 
-use super::{BodyType, ClientName, Command, Extensions, MailParameters, Recipient, Reply};
+use super::{BodyType, Chunk, ClientName, Command, Extensions, MailParameters, Recipient, Reply};
 use crate::{
     address::{ForwardPath, ReversePath},
     password::Password,
@@ -55,6 +57,8 @@ pub enum Step {
     /// Send the message through [`DotEncoder`](crate::dot::DotEncoder), its end included, then do as with
     /// [`Step::Await`]. From here on a connection that breaks leaves the outcome unknown.
     SendBody,
+    /// Send [`Client::last_chunk`] and the message as it is (RFC 3030), then do as with [`Step::SendBody`].
+    SendChunk,
     /// Agree on TLS with the server, drop what it has said before (RFC 3207 §4.2), and call [`Client::encrypted`].
     StartTls,
     /// The server is ready for [`Client::begin`] or [`Client::quit`].
@@ -118,6 +122,8 @@ pub struct Client {
     wording: Wording,
     login: Option<Login>,
     is_encrypted: bool,
+    /// Whether to send messages without dots where the server takes that.
+    wants_chunks: bool,
     /// Whether to ask for TLS where the server offers it.
     wants_tls: bool,
     /// How the server has refused to speak TLS.
@@ -139,6 +145,7 @@ impl Client {
             wording: Wording::default(),
             login: None,
             is_encrypted: false,
+            wants_chunks: false,
             wants_tls: false,
             tls_refusal: None,
             server_name: String::new(),
@@ -153,6 +160,18 @@ impl Client {
     #[must_use]
     pub fn with_wording(self, wording: Wording) -> Self {
         Self { wording, ..self }
+    }
+
+    /// The same client, which sends messages as they are where the server announces CHUNKING (RFC 3030). The wording of
+    /// the hand-out has DATA only.
+    #[must_use]
+    pub fn with_chunks(self) -> Self {
+        Self { wants_chunks: true, ..self }
+    }
+
+    /// The command before a message of this number of octets that is sent as it is.
+    pub fn last_chunk(&self, octets: u64) -> Vec<u8> {
+        self.wording.line(&Command::Bdat(Chunk { octets, is_last: true }))
     }
 
     /// The same client, which logs in before it is ready.
@@ -218,7 +237,9 @@ impl Client {
             let command = Command::Rcpt(path, parameters);
             pending.push_back((Pending::Rcpt(index), line(command)));
         }
-        pending.push_back((Pending::Data, line(Command::Data)));
+        if !self.is_chunked() {
+            pending.push_back((Pending::Data, line(Command::Data)));
+        }
         let verdicts = vec![Verdict::Undecided; transaction.recipients.len()];
         let progress = Progress { pending, verdicts, accepted: 0, over_limit: 0 };
         self.sender_refusal = None;
@@ -359,6 +380,11 @@ impl Client {
         self.ready(step)
     }
 
+    /// Whether a message is sent as it is.
+    fn is_chunked(&self) -> bool {
+        self.wants_chunks && self.extensions.chunking && self.wording == Wording::Standard
+    }
+
     /// Whether all commands of a transaction are sent at once.
     fn is_pipelined(&self) -> bool {
         self.extensions.pipelining && self.wording == Wording::Standard
@@ -381,11 +407,17 @@ impl Client {
             Pending::Data => return self.data_reply(progress, reply),
         }
         let hopeless = !progress.is_wanted();
-        if self.is_pipelined() {
+        // With DATA, the reply to it is the last.
+        let is_over = progress.pending.is_empty();
+        if is_over && !hopeless {
+            self.state = State::Body(progress);
+            Step::SendChunk
+        } else if self.is_pipelined() && !is_over {
             // Everything was sent: each command gets its reply, whatever the first ones said.
             self.state = State::Commands(progress);
             Step::Await
         } else if hopeless {
+            // Nothing more is sent, or was.
             self.state = State::Clearing(progress.verdicts);
             Step::Send(self.wording.line(&Command::Rset))
         } else {

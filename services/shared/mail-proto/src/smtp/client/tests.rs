@@ -339,3 +339,58 @@ fn it_is_known_what_a_reply_will_be_to() {
     client.quit();
     assert_eq!(client.awaited(), Awaited::Quit);
 }
+
+/// A client that has begun a transaction with a server that takes chunks.
+fn chunked(ehlo: &str, recipients: &[&str]) -> (Client, Step) {
+    let mut client = Client::new("a".parse().unwrap()).with_chunks();
+    feed(&mut client, &["220 b", ehlo]);
+    let step = client.begin(&transaction(recipients));
+    (client, step)
+}
+
+#[test]
+fn a_message_goes_as_it_is_to_those_who_take_chunks() {
+    let taken = Step::Finished(vec![decided("250 taken"), decided("550 no")]);
+    let (mut client, step) = chunked("250-b\r\n250-PIPELINING\r\n250 CHUNKING", &["x@b", "y@b"]);
+    assert_eq!(step, send("MAIL FROM:<>\r\nRCPT TO:<x@b>\r\nRCPT TO:<y@b>\r\n"));
+    let steps = feed(&mut client, &["250 OK", "250 OK", "550 no"]);
+    assert_eq!(steps, [Step::Await, Step::Await, Step::SendChunk]);
+    assert_eq!((client.last_chunk(7), client.awaited()), (b"BDAT 7 LAST\r\n".to_vec(), Awaited::FinalDot));
+    assert!(!client.is_at_commands());
+    assert_eq!(client.reply(reply("250 taken")), taken);
+    let (mut client, step) = chunked("250-b\r\n250 CHUNKING", &["x@b", "y@b"]);
+    assert_eq!(step, send("MAIL FROM:<>\r\n"));
+    let steps = feed(&mut client, &["250 OK", "250 OK", "550 no", "250 taken"]);
+    assert_eq!(steps[2..], [Step::SendChunk, taken]);
+    // A limit of recipients.
+    let (mut client, _) = chunked("250-b\r\n250 CHUNKING", &["x@b", "y@b", "z@b"]);
+    let steps = feed(&mut client, &["250 OK", "250 OK", "452 4.5.3 many"]);
+    assert_eq!(steps[2], Step::SendChunk);
+}
+
+#[test]
+fn a_message_that_nobody_takes_is_not_sent() {
+    for (ehlo, replies) in [
+        ("250-b\r\n250-PIPELINING\r\n250 CHUNKING", &["250 OK", "550 no", "550 no", "250 OK"][..]),
+        ("250-b\r\n250-PIPELINING\r\n250 CHUNKING", &["550 no", "503 mail", "503 mail", "250 OK"]),
+        ("250-b\r\n250 CHUNKING", &["250 OK", "550 no", "550 no", "250 OK"]),
+        ("250-b\r\n250 CHUNKING", &["550 no", "250 OK"]),
+    ] {
+        let (mut client, _) = chunked(ehlo, &["x@b", "y@b"]);
+        let steps = feed(&mut client, replies);
+        let finished = Step::Finished(vec![decided("550 no"), decided("550 no")]);
+        assert_eq!(steps[steps.len() - 2..], [send("RSET\r\n"), finished], "{replies:?}");
+    }
+}
+
+#[test]
+fn chunks_are_sent_where_they_are_wanted_and_announced() {
+    let (mut client, _) = chunked("250 b", &["x@b"]);
+    assert_eq!(feed(&mut client, &["250 OK", "250 OK"])[1], send("DATA\r\n"));
+    let (mut client, _) = begun("250-b\r\n250 CHUNKING", &["x@b"]);
+    assert_eq!(feed(&mut client, &["250 OK", "250 OK"])[1], send("DATA\r\n"));
+    let mut client = Client::new("a".parse().unwrap()).with_chunks().with_wording(Wording::HandOut);
+    feed(&mut client, &["220 b", "250-b\r\n250 CHUNKING"]);
+    client.begin(&transaction(&["x@b"]));
+    assert_eq!(feed(&mut client, &["250 OK", "250 OK"])[1], send("data\r\n"));
+}
