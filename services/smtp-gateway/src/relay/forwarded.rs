@@ -30,11 +30,19 @@ fn received(message: &ClaimedMessage, alias: &Mailbox, server_name: &Domain) -> 
     )
 }
 
+/// The beginning of a message that leaves with trace fields.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Beginning {
+    pub(super) octets: Bytes,
+    /// How many of them are not the message's own.
+    pub(super) added: u64,
+}
+
 /// The trace fields, and as much of the message after them as tells whether an empty line belongs between.
 ///
 /// # Errors
 /// When the message cannot be read.
-pub(super) async fn beginning(trace: &str, raw: &mut RawMessage) -> Result<Bytes, ApiError> {
+pub(super) async fn beginning(trace: &str, raw: &mut RawMessage) -> Result<Beginning, ApiError> {
     let mut start = Vec::new();
     while start.len() < LINE_OCTETS
         && memchr::memchr(b'\n', &start).is_none()
@@ -42,7 +50,9 @@ pub(super) async fn beginning(trace: &str, raw: &mut RawMessage) -> Result<Bytes
     {
         start.extend_from_slice(&chunk);
     }
-    Ok([trace.as_bytes(), separator(&start), &start].concat().into())
+    let separator = separator(&start);
+    let added = (trace.len() + separator.len()) as u64;
+    Ok(Beginning { octets: [trace.as_bytes(), separator, &start].concat().into(), added })
 }
 
 #[cfg(test)]
@@ -84,7 +94,9 @@ mod tests {
         {
             let mut raw = RawMessage::from(Bytes::from(message));
             let beginning = beginning("T: t\r\n", &mut raw).await.unwrap();
-            assert_eq!(beginning, format!("T: t\r\n{between}{message}"));
+            let expected = format!("T: t\r\n{between}{message}");
+            assert_eq!(beginning.added as usize, expected.len() - message.len());
+            assert_eq!(beginning.octets, expected);
             assert_eq!(raw.chunk().await.unwrap(), None);
         }
     }

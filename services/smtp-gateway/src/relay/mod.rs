@@ -1,6 +1,7 @@
 //! Queued mail on its way out: claim, find the exchange, speak SMTP to it, settle.
 
 mod broken;
+mod concurrency;
 mod delivery;
 mod dispatch;
 mod dsn;

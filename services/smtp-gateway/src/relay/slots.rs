@@ -4,6 +4,7 @@
 //! waiting makes room for a domain that has no slot: first one whose domain has more slots, then one that is silent
 //! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
 
+use super::concurrency::Windows;
 use mail_net::IoClock;
 use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
@@ -52,6 +53,7 @@ struct Taken {
     entries: BTreeMap<u64, Entry>,
     /// Numbers them.
     begun: u64,
+    windows: Windows,
 }
 
 #[derive(Debug)]
@@ -98,10 +100,12 @@ impl DomainSlots {
             *is_silent |= entry.is_silent(now);
         }
         // The last slots are not for a domain that hangs.
-        let is_closed = |(count, is_silent)| {
-            free == 0 || count >= limits.connections_per_domain || (is_silent && free < limits.connections / 4)
+        let is_closed = |domain: &Domain, count: usize, is_silent: bool| {
+            let most = taken.windows.connections(domain, limits.connections_per_domain);
+            free == 0 || count >= most || (is_silent && free < limits.connections / 4)
         };
-        Some(counts.into_iter().filter(|(_, has)| is_closed(*has)).map(|(domain, _)| domain.clone()).collect())
+        let closed = counts.into_iter().filter(|(domain, (count, is_silent))| is_closed(domain, *count, *is_silent));
+        Some(closed.map(|(domain, _)| domain.clone()).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -112,6 +116,11 @@ impl DomainSlots {
 impl Taken {
     fn total(&self) -> usize {
         self.entries.values().filter(|entry| entry.has_slot()).count()
+    }
+
+    /// How many slots a domain has.
+    fn of(&self, domain: &Domain) -> usize {
+        self.entries.values().filter(|entry| entry.domain == *domain && entry.has_slot()).count()
     }
 
     /// Takes a slot from one that is silent, if there is one.
@@ -192,6 +201,23 @@ impl DomainSlot {
         self.slots.lock().total()
     }
 
+    /// Notes that an exchange has given a verdict on a message: the domain may have more connections soon.
+    pub(super) fn succeeded(&self, limits: &Relay) {
+        let mut taken = self.slots.lock();
+        let Some(domain) = taken.entries.get(&self.number).map(|entry| entry.domain.clone()) else { return };
+        let in_use = taken.of(&domain);
+        taken.windows.succeeded(&domain, in_use, limits.connections_per_domain);
+    }
+
+    /// Notes that no exchange of the domain could be talked to: the domain gets fewer connections.
+    pub(super) fn failed(&self, limits: &Relay) {
+        let mut taken = self.slots.lock();
+        let Taken { entries, windows, .. } = &mut *taken;
+        let Some(entry) = entries.get(&self.number) else { return };
+        windows.failed(&entry.domain, limits.connections_per_domain);
+        windows.forget_unless(|domain| entries.values().any(|entry| entry.domain == *domain));
+    }
+
     /// Whether the server stops.
     pub(super) fn is_stopping(&self) -> bool {
         self.shutdown.is_cancelled()
@@ -257,6 +283,21 @@ mod tests {
         }
         assert!(waits.iter().all(|wait| !wait.is_finished()));
         waits.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_domain_that_fails_gets_fewer_slots() {
+        let (slots, limits, shutdown) =
+            (Arc::new(DomainSlots::new(Clock::system().io)), Relay::default(), CancellationToken::new());
+        let domain: Domain = "a.test".parse().unwrap();
+        let slot = slots.begin(&domain, &limits, &shutdown);
+        assert_eq!(slots.closed_to(&limits), Some(vec![]));
+        for _ in 0..4 {
+            slot.failed(&limits);
+        }
+        assert_eq!(slots.closed_to(&limits), Some(vec![domain.clone()]));
+        slot.succeeded(&limits);
+        assert_eq!(slots.closed_to(&limits), Some(vec![]));
     }
 
     #[tokio::test]

@@ -1,24 +1,22 @@
 //! SMTP to an exchange: the stream on one side, the client's state machine on the other.
 
+mod body;
 mod opening;
 
 use super::{
     Context,
     broken::{Broken, BrokenTransaction, is_about_the_session},
-    forwarded,
     route::Exchange,
-    slots::{DomainSlot, Interruption, Stage},
+    slots::{DomainSlot, Stage},
     verdict::Verdict,
 };
+use body::{Body, Framing};
 use bytes::Bytes;
 use internal_api::{ApiError, ClaimedMessage, RawMessage};
-use mail_net::{Closed, IoClock, Kind, LineStream};
-use mail_proto::{
-    dot::DotEncoder,
-    smtp::{
-        Recipient, Reply, ReplyReader,
-        client::{self, Awaited, Client, Step, Transaction},
-    },
+use mail_net::{Closed, IoClock, LineStream};
+use mail_proto::smtp::{
+    Recipient, Reply, ReplyReader,
+    client::{self, Awaited, Client, Step, Transaction},
 };
 use std::{io, sync::Arc, time::Duration};
 use town_config::Patience;
@@ -37,6 +35,8 @@ pub(crate) struct Connection {
     replies: ReplyReader,
     io: IoClock,
     patience: Patience,
+    /// Whether lines of replies may end with LF alone.
+    takes_bare_lf: bool,
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
@@ -124,9 +124,9 @@ impl Connection {
         &mut self,
         context: &Context,
         slot: &DomainSlot,
-        Outgoing { message, recipients, body, trace }: Outgoing<'_>,
+        Outgoing { message, recipients, body: at_hand, trace }: Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
-        let open = async || match &body {
+        let open = async || match &at_hand {
             Some(octets) => Ok(RawMessage::from(octets.clone())),
             None => context.store.message(message.id).await,
         };
@@ -136,7 +136,7 @@ impl Connection {
             let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
             return Ok(vec![Verdict::Ours(reply); recipients.len()]);
         }
-        let mut raw = Some(open().await?);
+        let mut body = Some(Body { raw: open().await?, octets: message.octets, trace: trace.as_deref() });
         let (reverse_path, parameters) = (message.reverse_path.clone(), message.parameters.clone());
         let octets = message.octets + trace.as_ref().map_or(0, |trace| trace.len() as u64);
         let transaction = Transaction { reverse_path, parameters, recipients, octets };
@@ -145,10 +145,11 @@ impl Connection {
         loop {
             let sent = match step {
                 Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from),
-                Step::SendBody => {
+                Step::SendBody | Step::SendChunk => {
+                    let framing = if step == Step::SendBody { Framing::Dots } else { Framing::Octets };
                     stage = Stage::AfterDot;
-                    match raw.take() {
-                        Some(raw) => self.send_body(slot, trace.as_deref(), raw).await,
+                    match body.take() {
+                        Some(body) => self.send_body(slot, framing, body).await,
                         None => Ok(()),
                     }
                 }
@@ -162,6 +163,7 @@ impl Connection {
                 Step::StartTls | Step::SendSecret(_) | Step::Closed => return Err(io::Error::from(Closed::End).into()),
             };
             let reply = match sent {
+                Ok(()) if stage == Stage::AfterDot => slot.wait(stage, self.answer()).await??,
                 Ok(()) => slot.wait(stage, self.reply()).await??,
                 Err(broken) => return Err(self.last_words(broken).await),
             };
@@ -190,34 +192,6 @@ impl Connection {
             };
             let _ = io.timeout(patience, goodbye).await;
         }
-    }
-
-    /// The whole message and its final dot; without the dot when the store fails us on the way, so that the
-    /// exchange cannot take a part for the whole.
-    async fn send_body(&mut self, slot: &DomainSlot, trace: Option<&str>, mut raw: RawMessage) -> Result<(), Broken> {
-        if self.stream.has_input() {
-            // A reply to a message that was not sent yet: no later one could be told from it.
-            return Err(io::Error::other("the exchange replied before it was asked").into());
-        }
-        let mut dots = DotEncoder::default();
-        let mut next = match trace {
-            Some(trace) => Some(forwarded::beginning(trace, &mut raw).await?),
-            None => raw.chunk().await?,
-        };
-        while let Some(chunk) = next {
-            // A chunk is as large as the store pleases; the wire gets it in bounded pieces.
-            for piece in chunk.chunks(BUFFER_OCTETS) {
-                self.stream.write(Kind::Body, |output| dots.encode(piece, output));
-                slot.wait(Stage::BeforeDot, self.stream.flush_if_full()).await?.map_err(io::Error::from)?;
-            }
-            next = raw.chunk().await?;
-        }
-        if slot.is_stopping() {
-            return Err(Interruption::Shutdown.into());
-        }
-        self.stream.write(Kind::Body, |output| dots.finish(output));
-        slot.wait(Stage::AfterDot, self.stream.flush()).await?.map_err(io::Error::from)?;
-        Ok(())
     }
 
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::{
     Context,
     broken::{Broken, BrokenTransaction},
-    delivery::Delivery,
+    delivery::{Delivery, Verdicts},
     forwarded,
     route::{self, Exchange},
     settle::Settler,
@@ -13,7 +13,7 @@ use super::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, future};
-use internal_api::{BroughtClaim, Claim, MessageId, ProblemKind, Renewal};
+use internal_api::{BroughtClaim, Claim, ClaimedMessage, ClaimedRecipient, MessageId, ProblemKind, Renewal};
 use mail_proto::{Domain, smtp::Reply};
 use std::{
     collections::{HashMap, VecDeque},
@@ -92,66 +92,47 @@ struct Sender<'a> {
     limit: Option<usize>,
 }
 
-impl Sender<'_> {
+/// What follows a transaction.
+enum Next<'a> {
+    /// The connection is good for more. These verdicts are to be settled.
+    On(Box<Connection>, &'a ClaimedMessage, Verdicts<'a>),
+    /// What is left needs another connection.
+    Again,
+    /// What is left gets this verdict.
+    Over(Verdict),
+}
+
+impl<'a> Sender<'a> {
     /// Sends one message after the other over one connection, and returns it if it is still good. A message for more
     /// recipients than the exchange takes at once is sent again to the others. A message on which the connection breaks
     /// must not keep the others: they get a new connection, until that breaks as well.
     async fn send(mut self) -> Option<Connection> {
-        let Self { context, slot, settler, .. } = self;
-        let mut kept = context.pool.take(self.domain);
+        let Self { context, slot, settler, domain, .. } = self;
+        let mut kept = context.pool.take(domain);
         // The outcome of one transaction is recorded while the next one is under way.
         let mut settling = future::ready(()).boxed();
-        while let Some(delivery) = self.waiting.front_mut() {
+        while !self.waiting.is_empty() {
             // What was said after the message before, and unasked, would be taken for the reply to this one.
-            let mut connection =
-                match connect(context, slot, self.domain, kept.take().and_then(Connection::if_quiet)).await {
-                    Ok(connection) => connection,
-                    Err(verdict) => {
-                        settling.await;
-                        self.end(verdict).await;
-                        return None;
-                    }
-                };
-            let via = delivery.via();
-            let portion = delivery.portion(connection.recipient_limit().or(self.limit));
-            let recipients = portion.iter().map(|recipient| recipient.recipient()).collect();
-            let body = self.bodies.get(&delivery.message.id).cloned();
-            let trace = via.map(|alias| forwarded::trace(delivery.message, alias, &context.stack.current()));
-            let mail = Outgoing { message: delivery.message, recipients, body, trace };
-            let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
-            let transaction = async {
-                let started = context.clock.io.instant();
-                let sent = connection.transact(context, slot, mail).await;
-                context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
-                sent
-            };
-            let (sent, ()) = tokio::join!(transaction, settled);
-            let message = delivery.message;
-            match sent {
-                Ok(verdicts) => {
-                    let verdicts = delivery.record(portion, verdicts);
-                    settling = async move { settler.settle(message, verdicts).await }.boxed();
-                    kept = Some(connection);
+            let quiet = kept.take().and_then(Connection::if_quiet);
+            let connection = match connect(context, slot, domain, quiet).await {
+                Ok(connection) => connection,
+                Err(verdict) => {
+                    settling.await;
+                    self.end(verdict).await;
+                    return None;
                 }
-                Err(broken) => {
-                    let exchange = Arc::clone(connection.exchange());
-                    self.limit = connection.recipient_limit().or(self.limit);
-                    if broken.broken.leaves_an_open_dialogue() {
-                        connection.quit().await;
-                    }
-                    // The exchange has had enough of this connection, and not seen this message: a new one will do.
-                    if broken.is_about_an_old_connection() {
-                        delivery.put_back(portion);
-                        continue;
-                    }
-                    let BrokenTransaction { broken, verdicts, .. } = broken;
-                    let verdicts = delivery.record_broken(portion, verdicts);
-                    settler.settle(message, verdicts).await;
-                    self.breaks += usize::from(!broken.is_about_one_message());
-                    if self.breaks == BREAKS || matches!(broken, Broken::Interrupted(_)) {
-                        self.end(broken.verdict_on_the_untried(&exchange)).await;
-                        return None;
-                    }
+            };
+            let settled = std::mem::replace(&mut settling, future::ready(()).boxed());
+            let (next, ()) = tokio::join!(self.transact(connection), settled);
+            match next {
+                Next::On(connection, message, verdicts) => {
+                    settling = async move { settler.settle(message, verdicts).await }.boxed();
+                    kept = Some(*connection);
+                }
+                Next::Again => {}
+                Next::Over(verdict) => {
+                    self.end(verdict).await;
+                    return None;
                 }
             }
             if self.waiting.front().is_some_and(Delivery::is_done) {
@@ -160,6 +141,56 @@ impl Sender<'_> {
         }
         settling.await;
         kept
+    }
+
+    /// Sends the first message to as many recipients as the exchange takes at once.
+    async fn transact(&mut self, mut connection: Connection) -> Next<'a> {
+        let Self { context, slot, bodies, limit, .. } = *self;
+        let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
+        let message = delivery.message;
+        let via = delivery.via();
+        let portion = delivery.portion(connection.recipient_limit().or(limit));
+        let recipients = portion.iter().map(|recipient| recipient.recipient()).collect();
+        let body = bodies.get(&message.id).cloned();
+        let trace = via.map(|alias| forwarded::trace(message, alias, &context.stack.current()));
+        let started = context.clock.io.instant();
+        let sent = connection.transact(context, slot, Outgoing { message, recipients, body, trace }).await;
+        context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
+        match sent {
+            Ok(verdicts) => {
+                slot.succeeded(&context.stack.current().relay);
+                Next::On(Box::new(connection), message, delivery.record(portion, verdicts))
+            }
+            Err(broken) => self.broke(connection, portion, broken).await,
+        }
+    }
+
+    /// Settles what is known of the first message, on which the connection broke.
+    async fn broke(
+        &mut self,
+        connection: Connection,
+        portion: Vec<&'a ClaimedRecipient>,
+        broken: BrokenTransaction,
+    ) -> Next<'a> {
+        let exchange = Arc::clone(connection.exchange());
+        self.limit = connection.recipient_limit().or(self.limit);
+        if broken.broken.leaves_an_open_dialogue() {
+            connection.quit().await;
+        }
+        let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
+        // The exchange has had enough of this connection, and not seen this message: a new one will do.
+        if broken.is_about_an_old_connection() {
+            delivery.put_back(portion);
+            return Next::Again;
+        }
+        let BrokenTransaction { broken, verdicts, .. } = broken;
+        let verdicts = delivery.record_broken(portion, verdicts);
+        self.settler.settle(delivery.message, verdicts).await;
+        self.breaks += usize::from(!broken.is_about_one_message());
+        if self.breaks == BREAKS || matches!(broken, Broken::Interrupted(_)) {
+            return Next::Over(broken.verdict_on_the_untried(&exchange));
+        }
+        Next::Again
     }
 
     /// Settles all that is left.
@@ -215,6 +246,7 @@ async fn connect(
         }
         refusals.push((exchange, verdict));
     }
+    slot.failed(&context.stack.current().relay);
     let hopeful = refusals.iter().position(|(_, verdict)| !verdict.is_permanent());
     let decisive = hopeful.or(refusals.len().checked_sub(1)).map(|index| refusals.swap_remove(index).1);
     Err(decisive.unwrap_or_else(|| Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to"))))

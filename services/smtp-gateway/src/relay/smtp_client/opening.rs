@@ -141,13 +141,17 @@ impl Connection {
             Profile::Tutorial => Wording::HandOut,
             Profile::Rfc => Wording::Standard,
         };
+        let takes_bare_lf = stack.tolerance().lf_replies;
+        let mut stream = LineStream::new(io, limits, context.clock.clone());
+        stream.take_bare_lf(takes_bare_lf);
         Ok(Self {
             exchange: Arc::clone(exchange),
-            stream: LineStream::new(io, limits, context.clock.clone()),
-            client: Client::new(ClientName::from(&stack.name)).with_wording(wording),
+            stream,
+            client: Client::new(ClientName::from(&stack.name)).with_wording(wording).with_chunks(),
             replies: ReplyReader::default(),
             io: context.clock.io,
             patience,
+            takes_bare_lf,
             transactions: 0,
             has_carried: false,
         })
@@ -165,7 +169,7 @@ impl Connection {
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
                 Step::Closed => return Err(io::Error::from(Closed::End).into()),
                 Step::Ready | Step::Finished(_) => return Ok(Introduced::Ready),
-                Step::Await | Step::SendBody => {}
+                Step::Await | Step::SendBody | Step::SendChunk => {}
             }
             let reply = match slot.wait(Stage::BeforeDot, self.reply()).await? {
                 Ok(reply) => reply,

@@ -1,6 +1,7 @@
 //! Dialogues with an exchange, in memory.
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
+mod answers;
 mod smarthost;
 mod tls;
 
@@ -12,7 +13,7 @@ use crate::{
 };
 use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
 use mail_net::{Clock, Hop, Io, MemoryListener, MemoryNetwork, StreamLimits};
-use mail_proto::{Mailbox, ReversePath, dot::DotDecoder, smtp::MailParameters};
+use mail_proto::{Mailbox, ReversePath, chunk::ChunkDecoder, dot::DotDecoder, smtp::MailParameters};
 use prometheus_client::registry::Registry;
 use service_kit::shutdown::CancellationToken;
 use std::path::{Path, PathBuf};
@@ -100,11 +101,8 @@ async fn play(stream: &mut LineStream, script: &[(&str, &str)]) {
 
 const HELLO: [(&str, &str); 1] = [("ehlo exmail.qq.com", "250-mx.test\r\n250 8BITMIME")];
 
-#[tokio::test]
-async fn a_message_travels_over_the_connection_that_was_made() {
-    let (fixture, mut listener) = Fixture::new();
-    let recipient = Recipient::from("b@a.test".parse::<Mailbox>().unwrap());
-    let message = ClaimedMessage {
+fn message(recipient: &Recipient) -> ClaimedMessage {
+    ClaimedMessage {
         id: MessageId::from_number(1),
         reverse_path: ReversePath::Null,
         octets: 4,
@@ -113,7 +111,14 @@ async fn a_message_travels_over_the_connection_that_was_made() {
         parameters: MailParameters::default(),
         recipients: vec![ClaimedRecipient::new(recipient.clone(), 1)],
         inline: true,
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_message_travels_over_the_connection_that_was_made() {
+    let (fixture, mut listener) = Fixture::new();
+    let recipient = Recipient::from("b@a.test".parse::<Mailbox>().unwrap());
+    let message = message(&recipient);
     let relaying = async {
         let mut connection = fixture.open().await.unwrap();
         let body = Some(Bytes::from_static(b".a\r\n"));
