@@ -96,7 +96,8 @@ async fn a_handshake_has_a_time_limit() {
     let started = Instant::now();
     let (connection, _silent) = tokio::join!(fixture.open(), receiving);
     assert!(!connection.unwrap().stream.is_encrypted());
-    assert_eq!(started.elapsed(), fixture.context.stack.current().relay.patience().greeting);
+    let most = fixture.context.stack.current().relay.patience().greeting;
+    assert!((Duration::from_secs(1)..=most).contains(&started.elapsed()), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
