@@ -108,6 +108,40 @@ async fn a_server_that_requires_logins_requires_them_there_too() {
     town.stop().await;
 }
 
+/// RFC 6409 §8.2, §8.3. What has both fields stays as it is.
+#[tokio::test]
+async fn a_message_gets_the_fields_that_it_lacks() {
+    const WHOLE: &[u8] =
+        b"Message-ID: <own@a.test>\r\nDate: Thu, 01 Jan 1970 00:00:00 +0000\r\nSubject: whole\r\n\r\nx\r\n";
+    // Large enough to stream to the store.
+    let large = [b"Subject: large\r\n\r\n".as_slice(), &b"Date: no field\r\n".repeat(10_000)].concat();
+    for plan in [Plan::default().rfc(), Plan::default()] {
+        let is_rfc = plan.config().contains("\"rfc\"");
+        let town = TestTown::start(plan).await;
+        for key in [PortKey::Submission, PortKey::Smtp] {
+            let mut client = SmtpClient::connect(town.address(EXMAIL, key)).await.unwrap();
+            client.hello().await;
+            for message in [b"Subject: small\r\n\r\nx\r\n", WHOLE, &large] {
+                client.send(USR1, &[USR2], message).await.unwrap();
+            }
+        }
+        for (number, message) in town.mail_of(USR2, 6).await.iter().enumerate() {
+            let header_octets = message.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap() + 2;
+            let header = String::from_utf8_lossy(&message[..header_octets]);
+            let count = |field: &str| header.lines().filter(|line| line.starts_with(field)).count();
+            let expected = usize::from((is_rfc && number < 3) || number % 3 == 1);
+            assert_eq!([count("Date: "), count("Message-ID: <")], [expected; 2], "message {number}: {header}");
+            if number % 3 == 1 {
+                assert!(message.ends_with(WHOLE), "{header}");
+            }
+            if number % 3 == 2 {
+                assert!(message.ends_with(&large[b"Subject: large\r\n".len()..]), "{header}");
+            }
+        }
+        town.stop().await;
+    }
+}
+
 /// Who takes one port for the other is told so, and so is the operator.
 #[tokio::test]
 async fn a_client_that_mistakes_the_port_is_told() {

@@ -261,7 +261,7 @@ impl<'a> Dialogue<'a> {
         }
         let mut incoming = match (self.incoming.take(), self.session.envelope()) {
             (Some(incoming), _) => incoming,
-            (None, Some(envelope)) => Box::new(Incoming::new(self.gateway, envelope, self.peer)),
+            (None, Some(envelope)) => Box::new(Incoming::new(self.gateway, envelope, (self.port, self.peer))),
             (None, None) => return Ok(Reply::new(503, (5, 1), "say MAIL FROM first")),
         };
         incoming.read(&mut self.stream, framing).await?;

@@ -3,6 +3,7 @@
 use crate::{
     commit::await_commit,
     gateway::Gateway,
+    listeners::Port,
     received,
     submitter::{Submitter, out_of_time},
 };
@@ -13,7 +14,7 @@ use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::{
     chunk::ChunkDecoder,
     dot::DotDecoder,
-    header::separator,
+    header::{Completion, separator},
     smtp::{
         Envelope, Framing, MailParameters, Reply,
         session::{TRACE_OCTETS, bare_line_ending, too_large},
@@ -43,13 +44,13 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// The message of an envelope that a client begins to send.
-    pub(crate) fn new(gateway: &Gateway, envelope: Envelope, peer: SocketAddr) -> Self {
+    pub(crate) fn new(gateway: &Gateway, envelope: Envelope, client: (Port, SocketAddr)) -> Self {
         Self {
             limit: gateway.stack.current().limits.message_octets,
             octets: 0,
             dots: DotDecoder::default(),
             chunks: ChunkDecoder::default(),
-            sink: Sink::new(gateway, envelope, peer),
+            sink: Sink::new(gateway, envelope, client),
         }
     }
 
@@ -139,6 +140,8 @@ struct Sink {
     submission: Submission,
     /// The trace field of this hop, if one is added.
     head: String,
+    /// Adds what the message lacks, where that is done.
+    completion: Option<Completion>,
     /// How many of the message's first octets are trace fields of other hops, which do not count against the limit.
     /// A message that comes near the limit streams, and this is known from then on: at most a first piece.
     trace_octets: u64,
@@ -168,12 +171,16 @@ enum Piece {
 struct Abandoned;
 
 impl Sink {
-    fn new(gateway: &Gateway, envelope: Envelope, peer: SocketAddr) -> Self {
+    fn new(gateway: &Gateway, envelope: Envelope, (port, peer): (Port, SocketAddr)) -> Self {
         let transaction = uuid::Uuid::now_v7().simple().to_string();
         let stack = gateway.stack.current();
-        let head = match stack.profile {
-            Profile::Tutorial => String::new(),
-            Profile::Rfc => received::received(&envelope, peer, &stack.name, gateway.clock.wall.now()),
+        let now = gateway.clock.wall.now();
+        let (head, completion) = match stack.profile {
+            Profile::Tutorial => (String::new(), None),
+            Profile::Rfc => {
+                let completion = port.is_for_submission().then(|| received::completion(&stack.name, now));
+                (received::received(&envelope, peer, &stack.name, now), completion)
+            }
         };
         let Envelope { identity, reverse_path, parameters, recipients, .. } = envelope;
         // BODY stays here: the relay declares 8BITMIME whatever the client said, and a store of the version before
@@ -181,11 +188,22 @@ impl Sink {
         let parameters = MailParameters { body: None, ..parameters };
         let submission = Submission { transaction, reverse_path, recipients, identity, parameters };
         let (store, submitter, io) = (gateway.store.clone(), gateway.submitter.clone(), gateway.clock.io);
-        Self { store, submitter, io, submission, head, trace_octets: 0, state: SinkState::Inline(Vec::new()) }
+        let state = SinkState::Inline(Vec::new());
+        Self { store, submitter, io, submission, head, completion, trace_octets: 0, state }
     }
 
-    /// Takes the octets of `piece` and leaves it empty.
+    /// Takes the octets of `piece`, with what they lack, and leaves it empty.
     async fn write(&mut self, piece: &mut Vec<u8>) {
+        if let Some(completion) = &mut self.completion {
+            let mut completed = Vec::with_capacity(piece.len());
+            completion.push(piece, &mut completed);
+            *piece = completed;
+        }
+        self.pass(piece).await;
+    }
+
+    /// Passes the octets of `piece` on and leaves it empty.
+    async fn pass(&mut self, piece: &mut Vec<u8>) {
         match &mut self.state {
             SinkState::Inline(message) => {
                 message.append(piece);
@@ -235,7 +253,12 @@ impl Sink {
     }
 
     /// Waits until the message is durable, or tells why it is not.
-    async fn finish(self) -> Result<Accepted, Reply> {
+    async fn finish(mut self) -> Result<Accepted, Reply> {
+        if let Some(completion) = self.completion.take() {
+            let mut rest = Vec::new();
+            completion.finish(&mut rest);
+            self.pass(&mut rest).await;
+        }
         match self.state {
             SinkState::Refused(reply) => Err(reply),
             SinkState::Inline(message) => self.submitter.submit(self.submission, with_head(&self.head, message)).await,

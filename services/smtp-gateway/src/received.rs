@@ -1,8 +1,9 @@
-//! The trace header that each hop adds (RFC 5321 §4.4).
+//! What this hop adds to a header: its trace (RFC 5321 §4.4), and what a submitted message lacks (RFC 6409 §8).
 
 use jiff::{Timestamp, tz::TimeZone};
-use mail_proto::{Domain, smtp::Envelope};
+use mail_proto::{Domain, header::Completion, smtp::Envelope};
 use std::net::{IpAddr, SocketAddr};
+use uuid::Uuid;
 
 /// A `Received:` field for a message that arrives now, folded, with its CRLF. It has no `id` clause, which is optional:
 /// the store gives a message its id when it has all of it, and this field is sent before. Any other id would name nothing.
@@ -23,6 +24,12 @@ pub(crate) fn received(envelope: &Envelope, peer: SocketAddr, server_name: &Doma
     };
     let date = rfc2822(now);
     format!("Received: from {client} ({literal})\r\n\tby {server_name} with {protocol}{recipient};\r\n\t{date}\r\n")
+}
+
+/// The fields that a submitted message is to have (RFC 6409 §8.2, §8.3): this date, and an id that nothing else has.
+pub(crate) fn completion(server_name: &Domain, now: Timestamp) -> Completion {
+    let id = format!("<{}@{server_name}>", Uuid::new_v4().simple());
+    Completion::new([("Date", rfc2822(now)), ("Message-ID", id)])
 }
 
 /// How the message was received (RFC 5321 §4.4, RFC 3848).

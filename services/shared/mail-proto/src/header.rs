@@ -1,4 +1,8 @@
-//! What servers on the way add before a message.
+//! What servers on the way add to the header of a message.
+
+mod completion;
+
+pub use completion::Completion;
 
 /// What stands between a field that is added before a message and the message itself: an empty line, unless the message
 /// begins with a header field, or with that line. Otherwise its first line would continue or join our field
