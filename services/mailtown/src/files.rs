@@ -3,7 +3,7 @@
 use mail_net::IoClock;
 use pseudo_dns::ZoneSource;
 use std::path::{Path, PathBuf};
-use town_config::{Config, ConfigError, LiveConfig, PortMove, zone::Zone};
+use town_config::{Auth, Config, ConfigError, LiveConfig, Overrides, PortMove, zone::Zone};
 
 const DEFAULT_CONFIG: &str = "data/config.toml";
 const DEFAULT_ZONE: &str = "data/fdns.toml";
@@ -20,6 +20,9 @@ pub(crate) struct FileArgs {
     /// Move all ports, for another town on this machine: the lowest port of the configuration becomes N, and every other keeps its distance to it
     #[arg(long, env = "MAILTOWN_PORT_BASE", value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..))]
     port_base: Option<u16>,
+    /// Whose logins are taken: accounts, or any for test-beds [default: auth of the configuration]
+    #[arg(long, env = "MAILTOWN_AUTH", value_name = "WHOSE", global = true)]
+    auth: Option<Auth>,
 }
 
 impl FileArgs {
@@ -54,6 +57,7 @@ impl FileArgs {
     /// As [`FileArgs::open`].
     pub(crate) fn open_config(&self, io: IoClock) -> anyhow::Result<LiveConfig> {
         let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config(), io)? };
+        let config = config.with_overrides(Overrides { auth: self.auth });
         Ok(match self.port_base {
             Some(base) => config.with_port_base(base)?,
             None => config,
@@ -96,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_named_must_exist() {
-        let args = FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None };
+        let args = FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None, auth: None };
         let error = args.open(mail_net::Clock::system().io).unwrap_err().to_string();
         assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }

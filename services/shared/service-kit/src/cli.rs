@@ -17,7 +17,9 @@ use std::{
     time::Duration,
 };
 use tokio::net::{TcpListener, UdpSocket};
-use town_config::{Config, ConfigError, LiveConfig, LiveStack, PortKey, RelayLookup, Reload, Stack, descriptors};
+use town_config::{
+    Auth, Config, ConfigError, LiveConfig, LiveStack, Overrides, PortKey, RelayLookup, Reload, Stack, descriptors,
+};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -46,6 +48,9 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
     /// The bearer token of the HTTP API, required where it listens beyond loopback (better set in the environment)
     #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true, global = true)]
     pub token: Option<String>,
+    /// Whose logins are taken: accounts, or any for test-beds [default: auth of the configuration]
+    #[arg(long, env = "MAILTOWN_AUTH", value_name = "WHOSE", global = true)]
+    pub auth: Option<Auth>,
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
@@ -57,8 +62,8 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
 impl<C: clap::Subcommand> ServiceArgs<C> {
     /// The same flags with another subcommand.
     pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
-        let Self { name, config, bind, http_bind, token, log, command: _ } = self;
-        ServiceArgs { name, config, bind, http_bind, token, log, command }
+        let Self { name, config, bind, http_bind, token, auth, log, command: _ } = self;
+        ServiceArgs { name, config, bind, http_bind, token, auth, log, command }
     }
 
     /// The stack that they name.
@@ -169,7 +174,7 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveConfig)> {
     let name = args.stack()?.name;
     let clock = Clock::system();
-    let config = LiveConfig::open(&args.config, clock.io)?;
+    let config = LiveConfig::open(&args.config, clock.io)?.with_overrides(Overrides { auth: args.auth });
     let servers = config.servers();
     let (config, stack) = config.only(name.as_str())?;
     let token = args.token();

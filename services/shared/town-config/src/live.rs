@@ -1,7 +1,7 @@
 //! The configuration of a running process: the file is read again whenever it changes.
 
 use crate::{
-    Config, ConfigError, Hosts, PortKey, PortMove, Reload, Stack, toml_file,
+    Config, ConfigError, Hosts, Overrides, PortKey, PortMove, Reload, Stack, toml_file,
     watched_file::{self, WatchedFile},
 };
 use mail_net::IoClock;
@@ -57,6 +57,7 @@ pub struct LiveConfig {
     /// Every port of the file, of those stacks too that are not kept.
     ports: BTreeSet<u16>,
     port_move: PortMove,
+    overrides: Overrides,
     /// Whether stacks that are not running are of interest.
     runs_all: bool,
 }
@@ -85,6 +86,16 @@ impl LiveConfig {
             running.send_modify(|stack| Arc::make_mut(stack).port_move = self.port_move);
         }
         Ok(self)
+    }
+
+    /// Puts these values in place of those of the file, now and after each change of it.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
+        for running in self.running.values() {
+            running.send_modify(|stack| *stack = Arc::new(overrides.apply(Stack::clone(stack))));
+        }
+        self
     }
 
     /// Each port of the file with the one that it was moved to.
@@ -161,7 +172,7 @@ impl LiveConfig {
             let before = Arc::clone(&running.borrow());
             needs_restart.extend(fixed_keys(&before, stack));
             let (ports, port_move) = (before.ports.clone(), before.port_move);
-            let stack = Stack { profile: before.profile, ports, port_move, ..stack.clone() };
+            let stack = self.overrides.apply(Stack { profile: before.profile, ports, port_move, ..stack.clone() });
             running.send_if_modified(|current| {
                 let is_change = **current != stack;
                 *current = Arc::new(stack);
@@ -189,9 +200,9 @@ impl From<Config> for LiveConfig {
         let servers = config.stacks.keys().map(Domain::to_string).collect();
         let port = |stack, key| Stack::configured_port(stack, key).filter(|&port| port != 0);
         let ports = config.stacks().flat_map(|stack| PortKey::ALL.into_iter().filter_map(move |key| port(stack, key)));
-        let (ports, port_move) = (ports.collect(), PortMove::default());
+        let (ports, port_move, overrides) = (ports.collect(), PortMove::default(), Overrides::default());
         let running = config.stacks.into_iter().map(|(name, stack)| (name, watch::channel(Arc::new(stack)).0));
-        Self { file: None, running: running.collect(), servers, ports, port_move, runs_all: true }
+        Self { file: None, running: running.collect(), servers, ports, port_move, overrides, runs_all: true }
     }
 }
 
@@ -217,7 +228,7 @@ fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OwnHosts;
+    use crate::{Auth, OwnHosts};
     use mail_net::Clock;
 
     const TEXT: &str = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n";
@@ -255,6 +266,16 @@ mod tests {
         assert_eq!(ports(&stack.changed().await), [Some(0), Some(1004), None]);
         assert_eq!(live.apply(&parse(&text.replace("pop = 4", "pop = 5"))), ["server.\"b\".pop"]);
         assert_eq!(ports(&stack.current()), [Some(0), Some(1004), None]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_the_file_stays_when_the_file_changes() {
+        let overrides = Overrides { auth: Some(Auth::Any) };
+        let live = LiveConfig::from(parse(TEXT)).with_overrides(overrides);
+        let stack = live.stacks().next().unwrap();
+        assert_eq!(stack.current().auth, Auth::Any);
+        assert_eq!(live.apply(&parse(&format!("auth = \"accounts\"\n{TEXT}"))), Vec::<String>::new());
+        assert_eq!(stack.current().auth, Auth::Any);
     }
 
     #[tokio::test]

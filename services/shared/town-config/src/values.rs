@@ -1,7 +1,7 @@
 //! The values that stand in the configuration.
 
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 /// How many seconds a lease on a maildrop or on queued mail may last.
 pub const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
@@ -27,6 +27,18 @@ pub enum Auth {
     Accounts,
     /// Every user's with every password, for test-beds. Who is logged in sends as anybody.
     Any,
+}
+
+impl FromStr for Auth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "accounts" => Ok(Self::Accounts),
+            "any" => Ok(Self::Any),
+            _ => Err("give accounts or any".to_owned()),
+        }
+    }
 }
 
 /// How the relay asks its pseudo-dns.
