@@ -1,8 +1,11 @@
 //! The command line.
 
 use crate::{
-    FileArgs, InternalCalls, Options, PortsFile, Town, accounts::Accounts, add_domain::AddDomain, certificates, check,
-    health, table,
+    FileArgs, InternalCalls, Options, PortsFile, Town,
+    accounts::Accounts,
+    add_domain::AddDomain,
+    certificates::{self, Certificates},
+    check, health, table,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -81,6 +84,12 @@ enum Command {
     Accounts(Accounts),
     /// Print the certificate of the town's authority, which clients trust
     Ca,
+    /// Issue the certificates of all servers, for gateways that run by themselves; those that are good stay
+    Certificates {
+        /// Where to: ca.pem, and the certificates and keys in servers [default: tls in the state, where the authority's key is]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
     /// Ask every service of the running town whether it is ready, and exit with 0 if all are
     Healthcheck,
 }
@@ -94,6 +103,7 @@ impl Args {
                 Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
                 Some(Command::Accounts(accounts)) => accounts.run().await,
                 Some(Command::Ca) => certificates::print_authority(&self.state),
+                Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,
                 None => telemetry::program("mailtown", run(self)).await,
             }
@@ -143,6 +153,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
 /// Keeps the stacks that the command line names; without names, all.
 fn chosen(config: LiveConfig, names: &[String]) -> anyhow::Result<LiveConfig> {
     Ok(if names.is_empty() { config } else { config.only_these(names)? })
+}
+
+fn certificates(args: &Args, to: Option<PathBuf>) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let (config, zone) = args.files.open(clock.io)?;
+    let config = chosen(config, &args.names)?;
+    Certificates::open(&args.state, to, zone, clock)?.print_all(&config)
 }
 
 async fn healthy(args: &Args) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use town_config::{LiveStack, Stack, zone::Zone};
+use town_config::{LiveConfig, LiveStack, Stack, zone::Zone};
 use town_tls::{Authority, CA_FILE, CertificateFiles, ServedCertificate};
 
 /// How often the certificates are looked at, so that none expires while the town runs.
@@ -31,13 +31,30 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// For a town with this state and zone. Blocks.
+    /// For a town with this state and zone. The authority is in the state; `to` is where everything else goes, if it is
+    /// not the same directory. Blocks.
     ///
     /// # Errors
     /// Names the file that is in the way.
-    pub(crate) fn open(state: &Path, zone: ZoneSource, clock: Clock) -> anyhow::Result<Self> {
-        let authority = Arc::new(Authority::open(&directory(state), clock.wall.now())?);
-        Ok(Self { authority, zone, clock })
+    pub(crate) fn open(state: &Path, to: Option<PathBuf>, zone: ZoneSource, clock: Clock) -> anyhow::Result<Self> {
+        let authority = Authority::open(&directory(state), clock.wall.now())?;
+        let authority = match to {
+            Some(to) => authority.issuing_to(&to)?,
+            None => authority,
+        };
+        Ok(Self { authority: Arc::new(authority), zone, clock })
+    }
+
+    /// Issues a certificate to each server that has none of its own, and prints where it is. Blocks.
+    ///
+    /// # Errors
+    /// Names the file that is in the way.
+    pub(crate) fn print_all(&self, config: &LiveConfig) -> anyhow::Result<()> {
+        for stack in config.stacks().map(|stack| stack.current()).filter(|stack| stack.tls.is_none()) {
+            let files = self.issue(&stack, self.clock.wall.now())?;
+            println!("{}: {}", stack.name, files.certificate.display());
+        }
+        Ok(())
     }
 
     /// The certificate of a stack: its own, or one of the authority. Blocks.

@@ -140,7 +140,7 @@ impl Town {
             bound.push(BoundStack { stack, addresses, listeners });
         }
         let overlay = Overlay::new(options.config.moved_ports(), running);
-        let certificates = Certificates::open(&options.state, options.zone.clone(), options.clock.clone())?;
+        let certificates = Certificates::open(&options.state, None, options.zone.clone(), options.clock.clone())?;
         let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
         let all: Vec<LiveStack> = bound.iter().map(|bound| bound.stack.clone()).collect();
         let renewing = certificates.clone().renew(all);

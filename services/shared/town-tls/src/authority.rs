@@ -32,6 +32,7 @@ const BACKDATED_DAYS: i32 = 1;
 /// Issues the certificates of a town's servers.
 #[derive(Debug)]
 pub struct Authority {
+    certificate: PathBuf,
     servers: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -76,7 +77,23 @@ impl Authority {
             let signed = parameters.self_signed(&pair).map_err(|error| TlsFileError::content(&certificate, error))?;
             write(&certificate, &signed.pem(), 0o644)?;
         }
-        Ok(Self { servers, issuer: Issuer::new(parameters, pair) })
+        Ok(Self { certificate, servers, issuer: Issuer::new(parameters, pair) })
+    }
+
+    /// The same authority, whose certificates go to another directory, laid out like its own: its certificate, and what it
+    /// issues. Its key stays where it is. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsFileError`].
+    pub fn issuing_to(self, directory: &Path) -> Result<Self, TlsFileError> {
+        let servers = Self::servers(directory);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&servers).map_err(TlsFileError::io(&servers))?;
+        let (own, copy) = (&self.certificate, directory.join(CA_FILE));
+        let pem = fs::read_to_string(own).map_err(TlsFileError::io(own))?;
+        if fs::read_to_string(&copy).ok().as_ref() != Some(&pem) {
+            write(&copy, &pem, 0o644)?;
+        }
+        Ok(Self { servers, ..self })
     }
 
     /// Where the servers' certificates are, in an authority's directory.
@@ -234,6 +251,22 @@ mod tests {
         for key in ["ca.key", "servers/mail.test.key"] {
             assert_eq!(fs::metadata(path.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_issued_elsewhere_comes_without_the_key_of_the_authority() {
+        let [own, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let issue = || {
+            let authority = Authority::open(own.path(), at(0)).unwrap().issuing_to(other.path()).unwrap();
+            let files = authority.certificate("mail.test", [], at(0)).unwrap();
+            assert_eq!(files, CertificateFiles::of_server(&Authority::servers(other.path()), "mail.test"));
+            fs::read(files.certificate).unwrap()
+        };
+        let first = issue();
+        assert_eq!(issue(), first);
+        let authority = [&own, &other].map(|directory| fs::read(directory.path().join(CA_FILE)).unwrap());
+        assert_eq!(authority[0], authority[1]);
+        assert!(own.path().join(CA_KEY_FILE).exists() && !other.path().join(CA_KEY_FILE).exists());
     }
 
     #[test]
