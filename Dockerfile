@@ -31,7 +31,7 @@ RUN --mount=type=cache,id=mailtown-registry,target=/usr/local/cargo/registry \
         cp "target/$host/release/$binary" /binaries/; \
     done
 
-# Nothing to attack: no shell, no libraries, no writable directory except /data, no root.
+# Nothing to attack: no shell, no libraries, no writable directory except /data and /tls, no root.
 FROM scratch AS runtime
 LABEL org.opencontainers.image.title="mailtown" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
@@ -45,8 +45,9 @@ ENV MAILTOWN_CONFIG=/etc/mailtown/config.toml \
     MAILTOWN_HTTP_BIND=127.0.0.1 \
     MAILTOWN_TRUSTED_NETWORKS=127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7
 # BuildKit makes a WORKDIR as the current user's. A named volume mounted over it takes on that owner. It is no VOLUME: the
-# services that keep nothing would each get a writable one.
+# services that keep nothing would each get a writable one. In /tls docker-compose.yml has certificates.
 USER 10001:10001
+WORKDIR /tls
 WORKDIR /data
 EXPOSE 1025 1587 1465 3110 2025 2587 2465 2110 1053/udp 1053/tcp 2053/udp 2053/tcp
 # A failed check is seen within 15 s, but a start may take a minute.

@@ -4,7 +4,9 @@
 import argparse
 import json
 import re
+import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 import unittest
@@ -20,6 +22,8 @@ USR1 = "usr1@mail.sustech.edu.cn"
 USR2 = "usr2@mail.sustech.edu.cn"
 USR = "usr@gmail.com"
 SERVICES = {f"{stack}-{service}" for stack in ("exmail", "gmail") for service in ("smtp", "pop3", "store", "dns")}
+# It issues the certificates, and ends.
+ONE_SHOT = "certificates"
 PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http", "submission", "submissions")
 
 arguments = project = None  # set by main()
@@ -44,8 +48,9 @@ class Confinement(unittest.TestCase):
 
     def test_eight_healthy_containers_of_one_image(self):
         found = project.containers()
-        self.assertEqual(set(found), SERVICES)
-        self.assertEqual({entry["State"]["Health"]["Status"] for entry in found.values()}, {"healthy"})
+        self.assertEqual(set(found), SERVICES | {ONE_SHOT})
+        self.assertEqual({found[service]["State"]["Health"]["Status"] for service in SERVICES}, {"healthy"})
+        self.assertEqual(found[ONE_SHOT]["State"]["ExitCode"], 0)
         self.assertEqual(len({entry["Image"] for entry in found.values()}), 1)
 
     def test_nobody_is_root_or_may_become_it(self):
@@ -54,12 +59,13 @@ class Confinement(unittest.TestCase):
                 self.assertEqual(entry["Config"]["User"], f"{CONTAINER_USER}:{CONTAINER_USER}")
                 check_confinement(self, entry, CONTAINER_USER)
 
-    def test_only_a_stores_own_volume_can_be_written(self):
+    def test_only_own_volumes_can_be_written(self):
         for service, entry in project.containers().items():
             with self.subTest(service):
                 self.assertTrue(entry["HostConfig"]["ReadonlyRootfs"])
                 writable = {mount["Destination"] for mount in entry["Mounts"] if mount["RW"]}
-                self.assertEqual(writable, {"/data"} if service.endswith("-store") else set())
+                own = {"/data"} if service.endswith("-store") else {"/data", "/tls"} if service == ONE_SHOT else set()
+                self.assertEqual(writable, own)
 
     def test_image_is_empty_but_for_the_binaries(self):
         image = project.containers()["exmail-smtp"]["Image"]
@@ -74,7 +80,7 @@ class Confinement(unittest.TestCase):
         binaries = {"smtp-gateway", "pop3-gateway", "mailbox-store", "pseudo-dns", "agent", "mailtown"}
         # Docker itself puts /dev, /etc, /proc, /sys and .dockerenv into every container.
         own = {name for name in names if not re.match(r"(\./)?(dev|etc|proc|sys|\.dockerenv)(/|$)", name)}
-        directories = {"data/", "usr/", "usr/local/", "usr/local/bin/"}
+        directories = {"data/", "tls/", "usr/", "usr/local/", "usr/local/bin/"}
         self.assertEqual(own, directories | {f"usr/local/bin/{binary}" for binary in binaries})
 
 
@@ -235,6 +241,41 @@ class Api(ComposeTest):
                     self.assertEqual(json.loads(body)["status"], 401)
 
 
+class Tls(ComposeTest):
+    """The certificates that the one-shot service has issued."""
+
+    def run_one_shot(self, *words):
+        return project.compose("run", "--rm", "--no-TTY", ONE_SHOT, *words)
+
+    def context(self):
+        return ssl.create_default_context(cadata=self.run_one_shot("mailtown", "ca"))
+
+    def certificate(self, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+            with self.context().wrap_socket(plain, server_hostname="localhost") as encrypted:
+                return encrypted.getpeercert(binary_form=True)
+
+    def test_agents_and_servers_are_served_over_tls(self):
+        for stack, ports in town.config["server"].items():
+            sender = next(iter(town.config["accounts"][stack]))
+            with self.subTest(stack), smtplib.SMTP_SSL(
+                "localhost", ports["submissions"], timeout=30, context=self.context()
+            ) as client:
+                client.login(sender, town.passwords[sender])
+                self.assertEqual(client.sendmail(sender, [sender], "Subject: submitted over TLS\n\n"), {})
+            for key in ("smtp", "submission"):
+                with self.subTest(stack=stack, key=key), smtplib.SMTP("localhost", ports[key], timeout=30) as client:
+                    client.starttls(context=self.context())
+                    self.assertEqual(client.ehlo()[0], 250)
+            self.assertEqual(len(town.wait_for_mail(sender)), 1)
+
+    def test_a_certificate_that_is_good_stays(self):
+        port = town.config["server"]["gmail.com"]["submissions"]
+        before = self.certificate(port)
+        self.run_one_shot()
+        self.assertEqual(self.certificate(port), before)
+
+
 class Outages(ComposeTest):
     """Containers stop, are restarted and are replaced; mail stays."""
 
@@ -328,10 +369,10 @@ class Stop(unittest.TestCase):
         self.assertEqual({entry["RestartCount"] for entry in project.containers().values()}, {0})
         project.compose("stop")
         exit_codes = {service: entry["State"]["ExitCode"] for service, entry in project.containers().items()}
-        self.assertEqual(exit_codes, dict.fromkeys(SERVICES, 0))
+        self.assertEqual(exit_codes, dict.fromkeys(SERVICES | {ONE_SHOT}, 0))
 
 
-FULL = (Confinement, Ports, Names, Agent, AgentInTheNetwork, Api, Outages, Stop)
+FULL = (Confinement, Ports, Names, Agent, AgentInTheNetwork, Api, Tls, Outages, Stop)
 # What can differ between two ways of building the same image.
 BRIEF = (Confinement, Agent, Stop)
 

@@ -89,6 +89,7 @@ fn services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
       {prefix}-store: *healthy-if-chosen
       {prefix}-store-1: *healthy-if-chosen
       {prefix}-dns: *healthy
+      certificates: *issued
 
   {prefix}-pop3:
     <<: *pop3
@@ -123,7 +124,7 @@ fn postgres_services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
     profiles: [postgres]
     environment: *{prefix}
     networks: {{ default: {{ aliases: [{exchange}, {smtp_host}] }} }}
-    depends_on: {{ {prefix}-store-2: *healthy, {prefix}-dns: *healthy }}
+    depends_on: {{ {prefix}-store-2: *healthy, {prefix}-dns: *healthy, certificates: *issued }}
 
   {prefix}-pop3-2:
     <<: *pop3
