@@ -1,7 +1,7 @@
 //! Reports that the sender has asked for with DSN (RFC 3461).
 
 use mail_parser::{MessageParser, MimeHeaders};
-use town_tests::{EXMAIL, FakePeer, GMAIL, Plan, TestTown, USR, USR1, USR2, polite};
+use town_tests::{EXMAIL, FakePeer, GMAIL, HOUR, PATIENCE, Plan, TestTown, USR, USR1, USR2, eventually, polite};
 
 const MESSAGE: &str = "Subject: told\r\n\r\nbody\r\n";
 const WANTED: &str = " RET=FULL ENVID=QQ+2B1";
@@ -157,4 +157,39 @@ async fn the_expansion_of_a_list_is_reported() {
     town.drained(GMAIL).await;
     assert_eq!(town.mail(USR1).await.len(), 1);
     town.stop().await;
+}
+
+/// RFC 3461 §4.1: once for each recipient, and the message is tried on.
+#[tokio::test]
+async fn a_delay_is_told_once_to_who_wants_to_know() {
+    let peer = FakePeer::start(|line| match line.text.starts_with("RCPT") {
+        true => "450 4.2.1 not today".into(),
+        false => polite(line),
+    })
+    .await;
+    for (notice, reports) in [("4h", 1), ("0s", 0)] {
+        let plan = Plan::default().peer("later.example", peer.port());
+        let lines = format!("retry = [\"3h\"]\nexpiry = \"2d\"\ndelay_notice = \"{notice}\"");
+        let town = TestTown::start(plan.relay(&lines)).await;
+        send(&town, &["a@later.example NOTIFY=DELAY", "b@later.example NOTIFY=FAILURE"], MESSAGE).await;
+        // The third attempt is the first after four hours.
+        for attempts in 1..=4 {
+            eventually("an attempt", PATIENCE, async || {
+                let queue = town.queue(EXMAIL).await;
+                queue.iter().all(|entry| entry.attempts == attempts && !entry.leased).then_some(())
+            })
+            .await;
+            let told = if attempts < 3 { 0 } else { reports };
+            assert_eq!(town.mail(USR1).await.len(), told, "after {attempts} attempts");
+            town.time.advance(3 * HOUR);
+        }
+        if reports == 1 {
+            let report = Report::parse(&town.mail_of(USR1, 1).await[0]);
+            assert_eq!(report.subject, "Delayed Mail (still being tried)");
+            assert_eq!(report.recipients(), [["rfc822; a@later.example", "delayed", "4.2.1"]]);
+            assert!(report.field(1, "Will-Retry-Until").is_some(), "{report:?}");
+            assert_eq!(report.field(0, "Original-Envelope-Id"), Some("QQ+1"));
+        }
+        town.stop().await;
+    }
 }

@@ -246,7 +246,12 @@ async fn the_queue_is_claimed_settled_and_flushed() {
         RecipientOutcome { recipient: mailbox("x@far.test"), outcome: Outcome::Finished { how: None } },
         RecipientOutcome {
             recipient: mailbox("y@far.test"),
-            outcome: Outcome::Deferred { retry_after_seconds: 3600, reply: reply.clone(), untried: false },
+            outcome: Outcome::Deferred {
+                retry_after_seconds: 3600,
+                reply: reply.clone(),
+                untried: false,
+                delay_told: false,
+            },
         },
     ];
     let failure_message = Some(submission("bounce", &["a@local.test"]));

@@ -99,6 +99,7 @@ pub(crate) struct QueueRecord {
     pub(crate) original_recipient: Option<String>,
     pub(crate) notify: Option<String>,
     pub(crate) via: Option<String>,
+    pub(crate) delay_told: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -72,16 +72,24 @@ mod tests {
     fn also_beside_a_tag() {
         let text = r#"{"outcome":"deferred","retry_after_seconds":5.0,"reply":""}"#;
         let outcome: Outcome = serde_json::from_str(text).unwrap();
-        assert_eq!(outcome, Outcome::Deferred { retry_after_seconds: 5, reply: String::new(), untried: false });
+        assert_eq!(
+            outcome,
+            Outcome::Deferred { retry_after_seconds: 5, reply: String::new(), untried: false, delay_told: false }
+        );
     }
 
     #[test]
     fn an_untried_recipient_reads_as_deferred_where_that_is_not_known() {
-        let untried = Outcome::Deferred { retry_after_seconds: 5, reply: String::new(), untried: true };
+        let untried =
+            Outcome::Deferred { retry_after_seconds: 5, reply: String::new(), untried: true, delay_told: false };
         let text = serde_json::to_string(&untried).unwrap();
         assert_eq!(text, r#"{"outcome":"deferred","retry_after_seconds":5,"reply":"","untried":true}"#);
-        let known =
-            serde_json::to_string(&Outcome::Deferred { retry_after_seconds: 5, reply: String::new(), untried: false });
+        let known = serde_json::to_string(&Outcome::Deferred {
+            retry_after_seconds: 5,
+            reply: String::new(),
+            untried: false,
+            delay_told: false,
+        });
         assert_eq!(known.unwrap(), r#"{"outcome":"deferred","retry_after_seconds":5,"reply":""}"#);
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), untried);
     }

@@ -147,12 +147,15 @@ pub struct ClaimedRecipient {
     #[schema(value_type = Option<text::Mailbox>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Mailbox>,
+    /// Whether the sender was told already that the message is delayed; absent from a store that does not remember.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_told: Option<bool>,
 }
 
 impl ClaimedRecipient {
     /// A recipient after n attempts, this one included.
     pub fn new(Recipient { mailbox, original, notify }: Recipient, attempts: u32) -> Self {
-        Self { mailbox, attempts, said_by_store: None, original, notify, via: None }
+        Self { mailbox, attempts, said_by_store: None, original, notify, via: None, delay_told: None }
     }
 
     /// Whom it stands for, with what came with RCPT.
@@ -231,6 +234,9 @@ pub enum Outcome {
         /// Nobody tried this recipient: the store takes the attempt back that the claim has counted.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         untried: bool,
+        /// The sender is told of the delay, by the report that comes along: the store remembers it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        delay_told: bool,
     },
     /// To be put into the recipient's maildrop, which is here; to be tried again if that is full by now or
     /// does not exist any more. Gateways of the version before say so; the store does it by itself now.

@@ -2,7 +2,7 @@
 
 use crate::{
     RelayLookup, RelayTls,
-    values::{Port, duration, durations, lease_seconds},
+    values::{Port, duration, duration_or_zero, durations, lease_seconds},
 };
 use mail_proto::Password;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -30,6 +30,9 @@ pub struct Relay {
     /// How long a message is tried before its sender is told that it failed (RFC 5321 §4.5.4.1).
     #[serde(deserialize_with = "duration")]
     pub expiry: Duration,
+    /// How old a message is when its sender is told that it is not delivered yet (RFC 3461 §4.1). Zero: never.
+    #[serde(deserialize_with = "duration_or_zero")]
+    pub delay_notice: Duration,
     /// How long a claimed message stays claimed when its worker dies.
     #[serde(rename = "lease", deserialize_with = "lease_seconds")]
     pub lease_seconds: u32,
@@ -59,6 +62,7 @@ impl Default for Relay {
             retry: vec![Duration::from_secs(5), Duration::from_secs(15), minute, 5 * minute, 15 * minute, hour],
             jitter: Jitter { thousandths: 100 },
             expiry: 24 * hour,
+            delay_notice: 4 * hour,
             lease_seconds: 60,
             connections: 64,
             connections_per_domain: 16,

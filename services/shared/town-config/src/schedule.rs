@@ -13,6 +13,11 @@ pub enum Next {
 }
 
 impl Relay {
+    /// Whether the sender of a message of this age is told of its delay, if they want to know.
+    pub fn tells_of_delay(&self, age: Duration) -> bool {
+        !self.delay_notice.is_zero() && age >= self.delay_notice
+    }
+
     /// What follows the `attempts`-th attempt (from 1) for a message of this age. `chance`, from 0 to 1, decides how far
     /// the pause is longer or shorter than its key says.
     pub fn after_attempt(&self, attempts: u32, age: Duration, chance: f64) -> Next {
@@ -32,6 +37,15 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delay_is_told_from_its_time_on_or_never() {
+        let [relay, silent] =
+            [4 * 60 * 60, 0].map(|seconds| Relay { delay_notice: Duration::from_secs(seconds), ..Relay::default() });
+        let four_hours = Relay::default().delay_notice;
+        assert!(relay.tells_of_delay(four_hours) && !relay.tells_of_delay(four_hours - Duration::from_millis(1)));
+        assert!(!silent.tells_of_delay(Duration::ZERO) && !silent.tells_of_delay(Duration::MAX));
+    }
 
     #[test]
     fn the_default_schedule() {

@@ -23,6 +23,8 @@ const QUOTED_OCTETS: usize = 700;
 pub(crate) enum Action {
     /// It will not be delivered.
     Failed,
+    /// It is not delivered yet, and will be tried again.
+    Delayed,
     /// It is in the maildrop.
     Delivered,
     /// A server has it that does not report.
@@ -36,6 +38,7 @@ impl Action {
     fn name(self) -> &'static str {
         match self {
             Self::Failed => "failed",
+            Self::Delayed => "delayed",
             Self::Delivered => "delivered",
             Self::Relayed => "relayed",
             Self::Expanded => "expanded",
@@ -46,6 +49,7 @@ impl Action {
     fn explanation(self) -> &'static str {
         match self {
             Self::Failed => "could not be delivered to:",
+            Self::Delayed => "is delayed, and will be tried again. It could not be delivered yet to:",
             Self::Delivered => "was delivered to:",
             Self::Relayed => "was passed on to a server that does not report what becomes of it, for:",
             Self::Expanded => "was sent on to the members of:",
@@ -100,12 +104,14 @@ pub(crate) struct Report<'a> {
     pub(crate) returned: &'a Returned,
     /// When the last attempt ended.
     pub(crate) now: Timestamp,
+    /// When a message that is delayed will have been tried for long enough.
+    pub(crate) tried_until: Timestamp,
 }
 
 /// The octets of the report.
 pub(crate) fn compose(report: &Report<'_>, told: &[Told]) -> Vec<u8> {
     let ascii = |text: String| MimePart::new("message/delivery-status", text.into_bytes()).transfer_encoding("7bit");
-    let Report { server_name, own_domain, sender, message, returned, now } = report;
+    let Report { server_name, own_domain, sender, message, returned, now, .. } = report;
     let parts = vec![
         // Never re-encoded: the peer's words are there to be found.
         MimePart::new("text/plain; charset=us-ascii", explanation(report, told).into_bytes()).transfer_encoding("7bit"),
@@ -136,6 +142,8 @@ pub(crate) fn compose(report: &Report<'_>, told: &[Told]) -> Vec<u8> {
 fn subject(told: &[Told]) -> &'static str {
     if told.iter().any(|told| told.action == Action::Failed) {
         "Undelivered Mail Returned to Sender"
+    } else if told.iter().any(|told| told.action == Action::Delayed) {
+        "Delayed Mail (still being tried)"
     } else {
         "Successful Mail Delivery Report"
     }
@@ -143,7 +151,7 @@ fn subject(told: &[Told]) -> &'static str {
 
 fn explanation(report: &Report<'_>, told: &[Told]) -> String {
     let mut text = format!("This is the mail server {}.\r\n", report.server_name);
-    for action in [Action::Failed, Action::Delivered, Action::Relayed, Action::Expanded] {
+    for action in [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed, Action::Expanded] {
         let mut told = told.iter().filter(|told| told.action == action).peekable();
         if told.peek().is_some() {
             let date = rfc2822(report.message.queued_at);
@@ -202,6 +210,9 @@ fn delivery_status(report: &Report<'_>, told: &[Told]) -> String {
         };
         let _ = write!(fields, "Diagnostic-Code: {source}; {}\r\n", quoted(&told.reply));
         let _ = write!(fields, "Last-Attempt-Date: {}\r\n", rfc2822(report.now));
+        if told.action == Action::Delayed {
+            let _ = write!(fields, "Will-Retry-Until: {}\r\n", rfc2822(report.tried_until));
+        }
     }
     fields
 }
@@ -211,7 +222,11 @@ fn status(told: &Told) -> String {
     if told.expired {
         return "5.4.7".to_owned();
     }
-    let class = if told.action == Action::Failed { '5' } else { '2' };
+    let class = match told.action {
+        Action::Failed => '5',
+        Action::Delayed => '4',
+        Action::Delivered | Action::Relayed | Action::Expanded => '2',
+    };
     told.reply.enhanced().filter(|status| status.starts_with(class)).unwrap_or_else(|| format!("{class}.0.0"))
 }
 
@@ -258,6 +273,7 @@ mod tests {
             message,
             returned,
             now: Timestamp::UNIX_EPOCH,
+            tried_until: Timestamp::UNIX_EPOCH,
         };
         let told = Told::new(&message.recipients[0], action, verdict);
         String::from_utf8(compose(&report, &[told])).unwrap()

@@ -12,6 +12,7 @@ use internal_api::{
     ApiError, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, MessageId, Outcome, Problem, ProblemKind,
     RecipientOutcome, Settlement, SettlementOutcome, StoreClient, Submission, reports::says_expanded,
 };
+use jiff::Timestamp;
 use mail_proto::{
     ReversePath,
     smtp::{Notify, Occasions, Ret},
@@ -55,8 +56,13 @@ impl<'a> Settler<'a> {
         let mut events = Vec::with_capacity(verdicts.len());
         let mut told = Vec::new();
         for (recipient, verdict) in verdicts {
-            let (outcome, event) = self.judge(message, recipient, &verdict);
-            told.extend(action(event, recipient, &verdict).map(|action| Told::new(recipient, action, &verdict)));
+            let (mut outcome, event) = self.judge(message, recipient, &verdict);
+            if let Some(action) = self.action(message, recipient, event, &verdict) {
+                if let (Action::Delayed, Outcome::Deferred { delay_told, .. }) = (action, &mut outcome) {
+                    *delay_told = true;
+                }
+                told.push(Told::new(recipient, action, &verdict));
+            }
             events.push((recipient, event, said(&verdict)));
             outcomes.push(RecipientOutcome { recipient: recipient.mailbox.clone(), outcome });
         }
@@ -78,9 +84,10 @@ impl<'a> Settler<'a> {
             chance(message.id, recipient.attempts),
         );
         match (verdict, next) {
-            (Verdict::Released, _) => {
-                (Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true }, Event::Released)
-            }
+            (Verdict::Released, _) => (
+                Outcome::Deferred { retry_after_seconds: 0, reply: String::new(), untried: true, delay_told: false },
+                Event::Released,
+            ),
             (Verdict::Here(_), Next::RetryAfter(pause)) => {
                 let reply = said(verdict);
                 (Outcome::DeliverHere { retry_after_seconds: pause.as_secs(), reply }, Event::HandedOver)
@@ -94,13 +101,43 @@ impl<'a> Settler<'a> {
             (_, Next::RetryAfter(pause)) if !verdict.is_permanent() => {
                 let untried = matches!(verdict, Verdict::Untried(_));
                 let retry_after_seconds = pause.as_secs();
-                let outcome = Outcome::Deferred { retry_after_seconds, reply: said(verdict), untried };
+                let outcome =
+                    Outcome::Deferred { retry_after_seconds, reply: said(verdict), untried, delay_told: false };
                 (outcome, Event::Deferred(pause))
             }
             _ => {
                 let event = if verdict.is_permanent() { Event::Failed } else { Event::Expired };
                 (Outcome::Finished { how: Some(given_up(verdict)) }, event)
             }
+        }
+    }
+
+    /// What the sender is to be told of a recipient, if anything (RFC 3461 §5.2).
+    fn action(
+        &self,
+        message: &ClaimedMessage,
+        recipient: &ClaimedRecipient,
+        event: Event,
+        verdict: &Verdict,
+    ) -> Option<Action> {
+        let wanted = match recipient.notify {
+            Some(Notify::Never) => Occasions::default(),
+            Some(Notify::Of(occasions)) => occasions,
+            None => Occasions { success: false, failure: true, delay: true },
+        };
+        match (event, verdict) {
+            (Event::Failed | Event::Expired, _) => wanted.failure.then_some(Action::Failed),
+            (Event::Arrived, Verdict::Arrived(reply)) if says_expanded(reply) => {
+                wanted.success.then_some(Action::Expanded)
+            }
+            (Event::Arrived, _) => wanted.success.then_some(Action::Delivered),
+            // The exchange reports by itself, if it can.
+            (Event::Relayed, Verdict::Taken { reports: false, .. }) => wanted.success.then_some(Action::Relayed),
+            (Event::Deferred(_), _) => {
+                let is_late = self.context.stack.current().relay.tells_of_delay(self.age(message));
+                (wanted.delay && is_late && recipient.delay_told == Some(false)).then_some(Action::Delayed)
+            }
+            _ => None,
         }
     }
 
@@ -152,6 +189,7 @@ impl<'a> Settler<'a> {
             message,
             returned: &returned,
             now: self.context.clock.wall.now(),
+            tried_until: message.queued_at.saturating_add(stack.relay.expiry).unwrap_or(Timestamp::MAX),
         };
         let submission =
             Submission::new(uuid::Uuid::now_v7().simple().to_string(), ReversePath::Null, [sender.clone()]);
@@ -236,23 +274,6 @@ fn chance(message: MessageId, attempts: u32) -> f64 {
     let mut hasher = DefaultHasher::new();
     (message.to_string(), attempts).hash(&mut hasher);
     (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// What the sender is to be told of a recipient, if anything (RFC 3461 §5.2).
-fn action(event: Event, recipient: &ClaimedRecipient, verdict: &Verdict) -> Option<Action> {
-    let wanted = match recipient.notify {
-        Some(Notify::Never) => Occasions::default(),
-        Some(Notify::Of(occasions)) => occasions,
-        None => Occasions { failure: true, ..Occasions::default() },
-    };
-    match (event, verdict) {
-        (Event::Failed | Event::Expired, _) => wanted.failure.then_some(Action::Failed),
-        (Event::Arrived, Verdict::Arrived(reply)) if says_expanded(reply) => wanted.success.then_some(Action::Expanded),
-        (Event::Arrived, _) => wanted.success.then_some(Action::Delivered),
-        // The exchange reports by itself, if it can.
-        (Event::Relayed, Verdict::Taken { reports: false, .. }) => wanted.success.then_some(Action::Relayed),
-        _ => None,
-    }
 }
 
 /// How a recipient ends that is not tried again.

@@ -170,13 +170,14 @@ pub(crate) fn finished(message: MessageId, recipients: &[&str]) -> Settlement {
 }
 
 fn deferred(message: MessageId, recipient: &str, retry_after_seconds: u64, reply: &str) -> Settlement {
-    let outcome = Outcome::Deferred { retry_after_seconds, reply: reply.to_owned(), untried: false };
+    let outcome = Outcome::Deferred { retry_after_seconds, reply: reply.to_owned(), untried: false, delay_told: false };
     let outcomes = vec![RecipientOutcome { recipient: mailbox(recipient), outcome }];
     Settlement { message, outcomes, failure_message: None }
 }
 
 fn untried(message: MessageId, recipient: &str, reply: &str) -> Settlement {
-    let outcome = Outcome::Deferred { retry_after_seconds: 0, reply: reply.to_owned(), untried: true };
+    let outcome =
+        Outcome::Deferred { retry_after_seconds: 0, reply: reply.to_owned(), untried: true, delay_told: false };
     let outcomes = vec![RecipientOutcome { recipient: mailbox(recipient), outcome }];
     Settlement { message, outcomes, failure_message: None }
 }
@@ -197,7 +198,7 @@ macro_rules! contract_tests {
             an_address_is_resolved, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
             many_write_to_a_list_at_once, mail_loops_end,
-            a_delivery_waits_for_its_report, a_late_delivery_waits_for_its_report,
+            a_delivery_waits_for_its_report, a_late_delivery_waits_for_its_report, a_delay_is_told_once,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so

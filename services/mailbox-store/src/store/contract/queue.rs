@@ -174,7 +174,7 @@ pub(crate) async fn a_flush_goes_through_the_whole_queue(fixture: Fixture) {
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
     let id = fixture.send("1", &recipients).await;
     let claim = fixture.claim().await.unwrap();
-    let later = Outcome::Deferred { retry_after_seconds: 300, reply: String::new(), untried: false };
+    let later = Outcome::Deferred { retry_after_seconds: 300, reply: String::new(), untried: false, delay_told: false };
     let outcomes = recipients[1..]
         .iter()
         .map(|recipient| RecipientOutcome { recipient: mailbox(recipient), outcome: later.clone() });

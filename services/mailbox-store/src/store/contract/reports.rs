@@ -112,3 +112,32 @@ pub(crate) async fn a_late_delivery_waits_for_its_report(fixture: Fixture) {
     fixture.delete("a@local.test", &[id]).await;
     assert_eq!(fixture.raw(id).await, Err(StoreError::MessageUnknown));
 }
+
+/// The store remembers that a delay was told: in the change that submits the report, and as long as the recipient waits.
+pub(crate) async fn a_delay_is_told_once(fixture: Fixture) {
+    let id = fixture.send("1", &["x@far.test", "y@far.test"]).await;
+    let told = |claim: &Claim| -> Vec<_> {
+        claim.messages[0].recipients.iter().map(|recipient| recipient.delay_told).collect()
+    };
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!(told(&claim), [Some(false), Some(false)]);
+    let mut report = submission("report", &["b@local.test"]);
+    report.reverse_path = "<>".parse().unwrap();
+    let put_off = |recipient: &str, delay_told| {
+        let outcome =
+            Outcome::Deferred { retry_after_seconds: 0, reply: "451 later".to_owned(), untried: false, delay_told };
+        RecipientOutcome { recipient: mailbox(recipient), outcome }
+    };
+    let outcomes = vec![put_off("x@far.test", true), put_off("y@far.test", false)];
+    let settlement = Settlement { message: id, outcomes, failure_message: Some(report) };
+    fixture.store.settle(&claim.lease, settlement, body(b"Subject: late\r\n\r\n")).await.unwrap();
+    let [report] = fixture.listed("b@local.test").await[..] else { panic!("there is one report") };
+    let events = fixture.store.message_events(id).await.unwrap();
+    assert_eq!(events.last().unwrap().kind, EventKind::Reported { as_message: report });
+
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!(told(&claim), [Some(true), Some(false)]);
+    fixture.store.settle(&claim.lease, deferred(id, "x@far.test", 0, "451 later"), body(b"")).await.unwrap();
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!(told(&claim), [Some(true)]);
+}

@@ -36,6 +36,8 @@ pub(in crate::store) struct Waiting<'a> {
     pub(in crate::store) age_seconds: u64,
     /// What was said of it last; empty before the first attempt.
     pub(in crate::store) said: &'a str,
+    /// The sender does not want to be told of a delay, or was told already.
+    pub(in crate::store) delay_is_told: bool,
 }
 
 /// What is to become of it.
@@ -49,7 +51,7 @@ pub(in crate::store) enum Plan {
 
 /// What becomes of a recipient that only a gateway can report, when no gateway asked: it is due again after a second.
 pub(in crate::store) fn left_to_gateway() -> Outcome {
-    Outcome::Deferred { retry_after_seconds: 1, reply: String::new(), untried: true }
+    Outcome::Deferred { retry_after_seconds: 1, reply: String::new(), untried: true, delay_told: false }
 }
 
 impl<'a> Waiting<'a> {
@@ -63,7 +65,8 @@ impl<'a> Waiting<'a> {
     ) -> Self {
         let ClaimedRecipient { mailbox, attempts, .. } = recipient;
         let age_seconds = claimed.age_seconds.unwrap_or_default();
-        Self { mailbox, summary, octets, attempts: *attempts, age_seconds, said }
+        let delay_is_told = recipient.delay_told != Some(false) || !recipient.recipient().wants_to_know_of_delay();
+        Self { mailbox, summary, octets, attempts: *attempts, age_seconds, said, delay_is_told }
     }
 }
 
@@ -80,7 +83,7 @@ impl LocalMail {
 
     /// Decides about a message. What goes into the maildrop waits a second if there is no room by then.
     pub(in crate::store) fn plan(&self, waiting: &Waiting<'_>) -> Plan {
-        let Waiting { mailbox, summary, octets, attempts, age_seconds, said } = waiting;
+        let Waiting { mailbox, summary, octets, attempts, age_seconds, said, delay_is_told } = waiting;
         if said.starts_with('5') || is_success(said) {
             // An alias that failed when the message came, or somebody who has got the message.
             return Plan::Report((*said).to_owned());
@@ -96,10 +99,13 @@ impl LocalMail {
             },
         };
         let reply = refusal.on_one_line();
-        match self.relay.after_attempt(*attempts, Duration::from_secs(*age_seconds), NO_JITTER) {
+        let age = Duration::from_secs(*age_seconds);
+        match self.relay.after_attempt(*attempts, age, NO_JITTER) {
+            // A gateway tells of the delay, and puts the message off.
+            Next::RetryAfter(_) if !delay_is_told && self.relay.tells_of_delay(age) => Plan::Report(reply),
             Next::RetryAfter(pause) if !refusal.is_permanent() => {
                 let retry_after_seconds = pause.as_secs();
-                Plan::Settle(Outcome::Deferred { retry_after_seconds, reply, untried: false })
+                Plan::Settle(Outcome::Deferred { retry_after_seconds, reply, untried: false, delay_told: false })
             }
             _ => Plan::Report(reply),
         }
@@ -121,7 +127,12 @@ mod tests {
         let missing = "550 5.1.1 <u@a.test>: no such mailbox here".to_owned();
         let deliver = || Plan::Settle(Outcome::DeliverHere { retry_after_seconds: 1, reply: full.clone() });
         let wait = |retry_after_seconds| {
-            Plan::Settle(Outcome::Deferred { retry_after_seconds, reply: full.clone(), untried: false })
+            Plan::Settle(Outcome::Deferred {
+                retry_after_seconds,
+                reply: full.clone(),
+                untried: false,
+                delay_told: false,
+            })
         };
         let day = 24 * 60 * 60;
         // Octets of a mailbox that may hold 20, attempts, age, and the plan.
@@ -143,8 +154,31 @@ mod tests {
                 quota_octets: Some(20),
             });
             let summary = summary.as_ref();
-            let waiting = Waiting { mailbox: &mailbox, summary, octets: 10, attempts, age_seconds, said: "" };
+            let waiting = Waiting {
+                mailbox: &mailbox,
+                summary,
+                octets: 10,
+                attempts,
+                age_seconds,
+                said: "",
+                delay_is_told: true,
+            };
             assert_eq!(local.plan(&waiting), expected, "{octets:?} {attempts} {age_seconds}");
+        }
+        let is_full = MailboxSummary {
+            address: mailbox.clone(),
+            messages: 1,
+            octets: 20,
+            quota_messages: None,
+            quota_octets: Some(20),
+        };
+        for (age_seconds, delay_is_told, expected) in
+            [(4 * 3600 - 1, false, wait(5)), (4 * 3600, false, Plan::Report(full.clone())), (4 * 3600, true, wait(5))]
+        {
+            let summary = Some(&is_full);
+            let waiting =
+                Waiting { mailbox: &mailbox, summary, octets: 10, attempts: 1, age_seconds, said: "", delay_is_told };
+            assert_eq!(local.plan(&waiting), expected, "{age_seconds} {delay_is_told}");
         }
         let small = MailboxSummary {
             address: mailbox.clone(),
@@ -154,7 +188,15 @@ mod tests {
             quota_octets: Some(9),
         };
         let summary = Some(&small);
-        let waiting = Waiting { mailbox: &mailbox, summary, octets: 10, attempts: 1, age_seconds: 0, said: "" };
+        let waiting = Waiting {
+            mailbox: &mailbox,
+            summary,
+            octets: 10,
+            attempts: 1,
+            age_seconds: 0,
+            said: "",
+            delay_is_told: true,
+        };
         assert_eq!(local.plan(&waiting), Plan::Report(never));
         let said = "554 5.4.6 <u@a.test>: this alias leads to nobody but itself";
         let failed = Waiting { said, ..waiting };

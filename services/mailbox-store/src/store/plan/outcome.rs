@@ -29,15 +29,27 @@ pub(in crate::store) enum QueueChange {
         reply: String,
         /// The attempt that the claim has counted does not count.
         untried: bool,
+        /// The sender was told of the delay.
+        delay_told: bool,
     },
+}
+
+impl Decision {
+    fn with_delay_told(mut self) -> Self {
+        if let QueueChange::Postpone { delay_told, .. } = &mut self.change {
+            *delay_told = true;
+        }
+        self
+    }
 }
 
 /// Decides about one recipient. What is to be delivered here is postponed; it is removed once it is delivered.
 pub(in crate::store) fn decide(outcome: &Outcome, now: Timestamp) -> Decision {
     match outcome {
         Outcome::Finished { how } => Decision { change: QueueChange::Remove, event: ended(how.as_ref()) },
-        Outcome::Deferred { retry_after_seconds, reply, untried } => {
-            postpone(*retry_after_seconds, reply, *untried, now)
+        Outcome::Deferred { retry_after_seconds, reply, untried, delay_told } => {
+            let decision = postpone(*retry_after_seconds, reply, *untried, now);
+            if *delay_told { decision.with_delay_told() } else { decision }
         }
         Outcome::DeliverHere { retry_after_seconds, reply } => postpone(*retry_after_seconds, reply, false, now),
     }
@@ -64,7 +76,7 @@ fn postpone(retry_after_seconds: u64, reply: &str, untried: bool, now: Timestamp
     // A positive one would say that the recipient has got the message.
     let reply = kept(&if is_success(reply) { format!("451 4.0.0 {reply}") } else { reply.to_owned() });
     let event = EventKind::Deferred { recipients: Vec::new(), reply: reply.clone(), next_attempt_at, untried };
-    Decision { change: QueueChange::Postpone { next_attempt_at_ms, reply, untried }, event }
+    Decision { change: QueueChange::Postpone { next_attempt_at_ms, reply, untried, delay_told: false }, event }
 }
 
 /// What is told of a message whose sender gets a report, together with these outcomes.
@@ -90,7 +102,7 @@ mod tests {
     }
 
     fn deferred(retry_after_seconds: u64, reply: &str, untried: bool) -> Outcome {
-        Outcome::Deferred { retry_after_seconds, reply: reply.to_owned(), untried }
+        Outcome::Deferred { retry_after_seconds, reply: reply.to_owned(), untried, delay_told: false }
     }
 
     #[test]
@@ -99,7 +111,8 @@ mod tests {
         for (seconds, expected_ms) in [(0, 1_000_000), (60, 1_060_000), (u64::MAX, 1_000_000 + year_ms)] {
             let Decision { change, event } = decide(&deferred(seconds, "451 later", true), now());
             let reply = "451 later".to_owned();
-            let postponed = QueueChange::Postpone { next_attempt_at_ms: expected_ms, reply, untried: true };
+            let postponed =
+                QueueChange::Postpone { next_attempt_at_ms: expected_ms, reply, untried: true, delay_told: false };
             assert_eq!(change, postponed, "{seconds}");
             let EventKind::Deferred { next_attempt_at, untried, .. } = event else { panic!("{event:?}") };
             assert_eq!((next_attempt_at.as_millisecond(), untried), (expected_ms, true));

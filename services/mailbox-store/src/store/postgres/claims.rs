@@ -260,7 +260,8 @@ async fn take_recipients(
     let update = "UPDATE queue SET lease = $1, attempts = attempts + 1, next_attempt_at_ms = $2
          FROM unnest($4::bigint[], $5::text[]) AS taken (message_id, recipient)
          WHERE queue.domain = $3 AND queue.message_id = taken.message_id AND queue.recipient = taken.recipient
-         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify, via, last_reply";
+         RETURNING queue.message_id, queue.recipient, attempts, original_recipient, notify, via, last_reply,
+             delay_told";
     let rows = tx.query(update, &[&lease.name, &lease.ends_at_ms, &lease.domain, &keys, &recipients]).await?;
     let mut taken: BTreeMap<i64, Vec<Taken>> = BTreeMap::new();
     for row in rows {
@@ -275,7 +276,13 @@ fn claimed_recipient(row: &Row) -> Result<ClaimedRecipient, tokio_postgres::Erro
     let (Parsed(mailbox), Natural(attempts)) = (row.try_get(1)?, row.try_get(2)?);
     let recipient = Recipient { mailbox, original: parsed(row, 3)?, notify: parsed(row, 4)? };
     let said_by_store = Some(row.try_get::<_, String>(6)?).filter(|said| is_success(said));
-    Ok(ClaimedRecipient { via: parsed(row, 5)?, said_by_store, ..ClaimedRecipient::new(recipient, attempts) })
+    let delay_told = Some(row.try_get::<_, Option<bool>>(7)?.unwrap_or(false));
+    Ok(ClaimedRecipient {
+        via: parsed(row, 5)?,
+        said_by_store,
+        delay_told,
+        ..ClaimedRecipient::new(recipient, attempts)
+    })
 }
 
 /// Those of the recipients that can be decoded. The others are quarantined.
@@ -378,13 +385,14 @@ async fn settle_recipient(
             let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
             tx.execute(delete, &[&domain, &message, &recipient, &lease]).await?
         }
-        QueueChange::Postpone { next_attempt_at_ms, reply, untried } => {
+        QueueChange::Postpone { next_attempt_at_ms, reply, untried, delay_told } => {
             let update = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $5,
                      attempts = CASE WHEN $7 THEN GREATEST(attempts - 1, 0) ELSE attempts END,
-                     last_reply = CASE WHEN last_reply LIKE '2%' OR $7 AND $6 = '' THEN last_reply ELSE $6 END
+                     last_reply = CASE WHEN last_reply LIKE '2%' OR $7 AND $6 = '' THEN last_reply ELSE $6 END,
+                     delay_told = CASE WHEN $8 THEN TRUE ELSE delay_told END
                  WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND lease = $4";
             let parameters: Parameters<'_> =
-                &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried];
+                &[&domain, &message, &recipient, &lease, &next_attempt_at_ms, &reply, &untried, &delay_told];
             tx.execute(update, parameters).await?
         }
     };

@@ -211,11 +211,12 @@ impl Destination for PostgresDestination {
         let originals: Vec<_> = entries.iter().map(|entry| entry.original_recipient.as_deref().map(storable)).collect();
         let notify: Vec<_> = entries.iter().map(|entry| entry.notify.as_deref().map(storable)).collect();
         let vias: Vec<_> = entries.iter().map(|entry| entry.via.as_deref().map(storable)).collect();
+        let delays_told: Vec<Option<bool>> = entries.iter().map(|entry| entry.delay_told).collect();
         let insert =
             "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via)
+                 quarantined_at_ms, original_recipient, notify, via, delay_told)
              SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                 $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[])";
+                 $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])";
         let columns: Parameters<'_> = &[
             &domains,
             &messages,
@@ -228,6 +229,7 @@ impl Destination for PostgresDestination {
             &originals,
             &notify,
             &vias,
+            &delays_told,
         ];
         Ok(self.write(&[(insert, columns)])?)
     }

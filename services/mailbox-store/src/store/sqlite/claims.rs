@@ -30,7 +30,7 @@ use std::time::Duration;
 /// domain may have a long queue.
 const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts + 1, next_attempt_at_ms = ?2
      WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
-     RETURNING recipient, attempts, original_recipient, notify, via, last_reply";
+     RETURNING recipient, attempts, original_recipient, notify, via, last_reply, delay_told";
 
 /// A new lease.
 struct Lease<'a> {
@@ -213,7 +213,8 @@ fn claimed_recipient(row: &Row<'_>) -> rusqlite::Result<ClaimedRecipient> {
     let recipient = Recipient { mailbox, original: parsed(row, 2)?, notify: parsed(row, 3)? };
     let (via, said) = (parsed(row, 4)?, row.get::<_, RawText>(5)?.to_string());
     let said_by_store = Some(said).filter(|said| is_success(said));
-    Ok(ClaimedRecipient { via, said_by_store, ..ClaimedRecipient::new(recipient, attempts) })
+    let delay_told = Some(row.get::<_, Option<bool>>(6)?.unwrap_or(false));
+    Ok(ClaimedRecipient { via, said_by_store, delay_told, ..ClaimedRecipient::new(recipient, attempts) })
 }
 
 /// The message to be claimed, without recipients yet. One that cannot be read is quarantined.
@@ -288,14 +289,15 @@ fn settle_recipient(
             .connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3")?
             .execute(params![key(message), recipient, lease])?,
-        QueueChange::Postpone { next_attempt_at_ms, reply, untried } => tx
+        QueueChange::Postpone { next_attempt_at_ms, reply, untried, delay_told } => tx
             .connection
             .prepare_cached(
                 "UPDATE queue SET lease = NULL, next_attempt_at_ms = ?4, attempts = MAX(attempts - ?6, 0),
-                     last_reply = CASE WHEN last_reply LIKE '2%' OR ?6 AND ?5 = '' THEN last_reply ELSE ?5 END
+                     last_reply = CASE WHEN last_reply LIKE '2%' OR ?6 AND ?5 = '' THEN last_reply ELSE ?5 END,
+                     delay_told = CASE WHEN ?7 THEN TRUE ELSE delay_told END
                  WHERE message_id = ?1 AND recipient = ?2 AND lease = ?3",
             )?
-            .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply, untried])?,
+            .execute(params![key(message), recipient, lease, next_attempt_at_ms, reply, untried, delay_told])?,
     };
     if entries == 0 {
         return Err(StoreError::LeaseLost);

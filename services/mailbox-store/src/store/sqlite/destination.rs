@@ -178,12 +178,12 @@ impl Destination for SqliteDestination {
     fn queue(&mut self, entries: &[QueueRecord]) -> Result<()> {
         let insert =
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                 quarantined_at_ms, original_recipient, notify, via, delay_told)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         for entry in entries {
             let QueueRecord { message, recipient, domain, attempts, .. } = entry;
             let QueueRecord { next_attempt_at_ms: due, lease, last_reply, quarantined_at_ms, .. } = entry;
-            let QueueRecord { original_recipient: original, notify, via, .. } = entry;
+            let QueueRecord { original_recipient: original, notify, via, delay_told, .. } = entry;
             self.execute(
                 insert,
                 params![
@@ -197,7 +197,8 @@ impl Destination for SqliteDestination {
                     quarantined_at_ms,
                     original,
                     notify,
-                    via
+                    via,
+                    delay_told
                 ],
             )?;
         }

@@ -278,7 +278,7 @@ impl Snapshot for SqliteSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let sql = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via
+                 quarantined_at_ms, original_recipient, notify, via, delay_told
              FROM queue WHERE (message_id, recipient) > (?1, ?2) ORDER BY message_id, recipient LIMIT ?3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.query(sql, params![message, self.stored(recipient), RECORDS], |row| {
@@ -294,6 +294,7 @@ impl Snapshot for SqliteSnapshot {
                 original_recipient: self.optional_text(row, 8)?,
                 notify: self.optional_text(row, 9)?,
                 via: self.optional_text(row, 10)?,
+                delay_told: row.get(11)?,
             })
         })?)
     }

@@ -66,6 +66,15 @@ impl Recipient {
         matches!(self.notify, Some(Notify::Of(occasions)) if occasions.success)
     }
 
+    /// Whether the sender wants to know that the message takes long: also one who has said nothing (RFC 3461 §4.1).
+    pub fn wants_to_know_of_delay(&self) -> bool {
+        match self.notify {
+            Some(Notify::Of(occasions)) => occasions.delay,
+            Some(Notify::Never) => false,
+            None => true,
+        }
+    }
+
     /// What came with RCPT.
     pub fn parameters(&self) -> RecipientParameters {
         RecipientParameters { original: self.original.clone(), notify: self.notify }
