@@ -115,7 +115,7 @@ async fn a_peer_with_dsn_gets_the_parameters() {
         .await;
     let transcript = peer.heard("S: 250 2.0.0 taken", 1).await;
     for line in [
-        "C: MAIL FROM:<usr1@mail.sustech.edu.cn> BODY=8BITMIME RET=FULL ENVID=QQ+2B1",
+        "C: MAIL FROM:<usr1@mail.sustech.edu.cn> RET=FULL ENVID=QQ+2B1",
         "C: RCPT TO:<a@new.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+2Bb@x",
         "C: RCPT TO:<b@new.example> NOTIFY=NEVER",
     ] {
