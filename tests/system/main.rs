@@ -38,6 +38,7 @@ mod refusals;
 mod relay;
 mod relay_tls;
 mod reports;
+mod smarthost;
 mod starttls;
 mod storage;
 mod submission;
