@@ -4,6 +4,7 @@
 
 mod accounts;
 mod added_domain;
+mod addresses;
 mod aliases;
 mod auth;
 mod campaign;

@@ -66,6 +66,7 @@ pub(crate) async fn put(store: &dyn Store, stack: &Stack) -> Result<u64> {
     let postmasters = stack.domains.iter().cloned().map(Mailbox::postmaster);
     let implicit = postmasters.filter(|address| !stack.accounts.contains_key(address));
     let implicit = implicit.map(|address| Account { address, password_hash: None, quota: Quota::default() });
+    store.set_address_rules(stack.address_rules);
     let others = store.put_accounts(configured.chain(implicit).collect()).await?;
     store.put_aliases(aliases(stack)).await?;
     Ok(others)

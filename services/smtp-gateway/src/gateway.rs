@@ -4,13 +4,15 @@ use crate::{
     Config,
     logins::Logins,
     metrics::{Metrics, is_refusal},
+    own_names::OwnNames,
     policy::Policy,
+    relay::Names,
     submitter::Submitter,
 };
 use internal_api::StoreClient;
 use mail_net::Clock;
 use mail_proto::smtp::Reply;
-use std::{net::IpAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
 
@@ -29,9 +31,11 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// A gateway that listens on this address.
-    pub(crate) fn new(config: Config, listener: IpAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, trusted_networks, certificate, clock, .. } = config;
-        let policy = Policy::new(stack.clone(), store.clone(), trusted_networks, listener, clock.wall.clone());
+    pub(crate) fn new(config: Config, listener: SocketAddr, metrics: Metrics) -> Self {
+        let Config { stack, store, dns, name_server, trusted_networks, certificate, clock, .. } = config;
+        let names = Names::new(stack.clone(), dns, name_server, clock.io);
+        let own_names = OwnNames::new(stack.clone(), names, listener, clock.io);
+        let policy = Policy::new(stack.clone(), store.clone(), trusted_networks, own_names, clock.wall.clone());
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let submitter = Submitter::new(store.clone(), clock.io);
         Self { stack, store, submitter, policy, logins, certificate, metrics, clock }

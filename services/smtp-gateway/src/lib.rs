@@ -10,6 +10,7 @@ mod gateway;
 mod listeners;
 mod logins;
 mod metrics;
+mod own_names;
 mod policy;
 mod rates;
 mod receive;
@@ -93,7 +94,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let address = smtp.local_addr()?;
     let relay = relay::run(relay::Context::new(&config, address, metrics.clone()), shutdown.clone());
     let http = http::serve(http, http_service(&config, registry), shutdown.clone());
-    let gateway = Arc::new(Gateway::new(config, address.ip(), metrics));
+    let gateway = Arc::new(Gateway::new(config, address, metrics));
     gateway.policy.log_who_is_trusted();
     let ports = [(Port::Smtp, Some(smtp)), (Port::Submission, submission), (Port::Submissions, submissions)];
     let ports = ports.into_iter().filter_map(|(port, listener)| Some((port, listener?)));

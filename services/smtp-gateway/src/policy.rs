@@ -1,6 +1,9 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
-use crate::rates::{Action, Rates};
+use crate::{
+    own_names::OwnNames,
+    rates::{Action, Rates},
+};
 use internal_api::{
     ApiError, MailboxSummary, ProblemKind, Resolved, StoreClient,
     room::{no_room, no_such_mailbox},
@@ -33,22 +36,24 @@ pub(crate) struct Policy {
     trusted_networks: Option<Vec<IpNet>>,
     /// Where the gateway listens.
     listener: IpAddr,
+    own_names: OwnNames,
     /// How many octets there was room for in each.
     known: Cache<Mailbox, u64>,
     rates: Rates,
 }
 
 impl Policy {
-    /// Of a gateway that listens on this address. Rates are measured by `wall`.
+    /// Of a gateway with these names. Rates are measured by `wall`.
     pub(crate) fn new(
         stack: LiveStack,
         store: StoreClient,
         trusted_networks: Option<Vec<IpNet>>,
-        listener: IpAddr,
+        own_names: OwnNames,
         wall: WallClock,
     ) -> Self {
+        let listener = own_names.listener().ip();
         let known = Cache::builder().max_capacity(REMEMBERED_MAILBOXES).time_to_live(REMEMBERED_FOR).build();
-        Self { stack, store, trusted_networks, listener, known, rates: Rates::new(wall) }
+        Self { stack, store, trusted_networks, listener, own_names, known, rates: Rates::new(wall) }
     }
 
     /// Says who may submit without authentication, when that is more than this machine.
@@ -98,7 +103,7 @@ impl Policy {
         let stack = self.stack.current();
         if let (Some(identity), Some(sender)) = (identity, path.mailbox()) {
             let may_be_anybody = stack.auth == Auth::Any;
-            return if sender == identity || may_be_anybody {
+            return if sender == identity || may_be_anybody || Box::pin(self.is_account(sender, identity)).await? {
                 Ok(Origin::Submission)
             } else {
                 Err(not_yourself(sender, identity))
@@ -117,8 +122,17 @@ impl Policy {
         }
     }
 
+    /// Whether an address is another spelling of this account.
+    async fn is_account(&self, address: &Mailbox, account: &Mailbox) -> Result<bool, Reply> {
+        if address.domain() != account.domain() {
+            return Ok(false);
+        }
+        let resolved = self.look_up(address).await?;
+        Ok(matches!(resolved, Resolved::Mailbox(summary) if summary.address == *account))
+    }
+
     /// The mailbox that is meant, or why mail to it is not taken: a message of `declared_octets`, where the
-    /// client has said how long it will be. The server's own name and address mean its mail domain.
+    /// client has said how long it will be. The server's own names and its address mean its mail domain.
     pub(crate) async fn recipient(
         &self,
         peer: IpAddr,
@@ -129,10 +143,14 @@ impl Policy {
         self.count(peer, Action::Recipient)?;
         let stack = self.stack.current();
         let mailbox = match path {
+            ForwardPath::Mailbox(mailbox) if stack.is_local(mailbox.domain()) => mailbox,
             ForwardPath::Mailbox(mailbox) if is_own_name(mailbox.domain(), &stack, self.listener) => {
                 mailbox.in_domain(stack.own_domain().clone())
             }
-            ForwardPath::Mailbox(mailbox) => mailbox,
+            ForwardPath::Mailbox(mailbox) => match Box::pin(self.own_names.mail_domain(mailbox.domain())).await {
+                Some(domain) => mailbox.in_domain(domain),
+                None => mailbox,
+            },
             ForwardPath::Postmaster => Mailbox::postmaster(stack.own_domain().clone()),
         };
         if !stack.is_local(mailbox.domain()) {

@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    extract::{Path, mailbox},
+    extract::{self, Path},
 };
 use axum::{Json, extract::State};
 use internal_api::{Problem, Resolved, text};
@@ -27,5 +27,5 @@ pub(super) async fn resolve(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
 ) -> Result<Json<Resolved>, Problem> {
-    Ok(Json(api.accounts.resolve(&mailbox(&address)?).await?))
+    Ok(Json(api.accounts.resolve(&extract::address(&address)?).await?))
 }

@@ -119,8 +119,8 @@ impl PageQuery {
     }
 }
 
-/// The mailbox of a path. What is no address is nobody's mailbox.
-pub(super) fn mailbox(address: &str) -> Result<Mailbox, Problem> {
+/// The address of a path. What is no address is nobody's.
+pub(super) fn address(address: &str) -> Result<Mailbox, Problem> {
     address.parse().map_err(|error| Problem::new(ProblemKind::MailboxUnknown, format!("{error}")))
 }
 

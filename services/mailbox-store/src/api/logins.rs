@@ -36,7 +36,7 @@ pub(super) async fn log_in(
     Json(login): Json<Login>,
 ) -> Result<axum::Json<LoggedIn>, Problem> {
     let stack = api.stack.current();
-    let mailbox = stack.mailbox_of_user(&login.user);
+    let mailbox = api.mailbox_of_user(&login.user).await?;
     if api.takes_every_login() {
         let somebody = || Mailbox::postmaster(stack.own_domain().clone());
         return Ok(axum::Json(LoggedIn { mailbox: mailbox.unwrap_or_else(somebody) }));
@@ -57,7 +57,7 @@ pub(super) async fn verifier(
     State(api): State<Arc<Api>>,
     Json(VerifierRequest { user }): Json<VerifierRequest>,
 ) -> Result<axum::Json<UserVerifier>, Problem> {
-    let mailbox = api.stack.current().mailbox_of_user(&user);
+    let mailbox = api.mailbox_of_user(&user).await?;
     if let Some(mailbox) = &mailbox
         && let Some(verifier) = api.logins.verifier(&*api.accounts, mailbox).await?
     {

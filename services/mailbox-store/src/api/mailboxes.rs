@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    extract::{PageQuery, Path, Query, mailbox, message},
+    extract::{PageQuery, Path, Query, message},
 };
 use crate::store::StoredMessage;
 use axum::{Json, extract::State};
@@ -47,7 +47,7 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
 ) -> Result<Json<MailboxSummary>, Problem> {
-    Ok(Json(api.accounts.mailbox(&mailbox(&address)?).await.map_err(|error| api.problem(error))?))
+    Ok(Json(api.accounts.mailbox(&api.mailbox(&address).await?).await.map_err(|error| api.problem(error))?))
 }
 
 /// The messages in a maildrop, in order of arrival: what POP3 lists.
@@ -71,7 +71,7 @@ pub(super) async fn messages(
     Path(address): Path<String>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<MaildropPage>, Problem> {
-    let address = mailbox(&address)?;
+    let address = api.mailbox(&address).await?;
     let page = api.maildrops.maildrop(&address, page.after_message()?, page.limit()?).await;
     Ok(Json(page.map_err(|error| api.problem(error))?))
 }
@@ -90,6 +90,6 @@ pub(super) async fn raw(
     State(api): State<Arc<Api>>,
     Path((address, id)): Path<(String, String)>,
 ) -> Result<StoredMessage, Problem> {
-    let raw = api.maildrops.delivered_raw(&mailbox(&address)?, message(&id)?).await;
+    let raw = api.maildrops.delivered_raw(&api.mailbox(&address).await?, message(&id)?).await;
     raw.map_err(|error| api.problem(error))
 }

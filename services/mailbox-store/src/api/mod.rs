@@ -24,7 +24,7 @@ use crate::{
 use axum::{Router, extract::DefaultBodyLimit};
 use internal_api::{Problem, ProblemKind};
 use mail_net::Clock;
-use mail_proto::Domain;
+use mail_proto::{Domain, Mailbox};
 use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -64,6 +64,28 @@ impl Api {
     /// Whether no password is asked for.
     fn takes_every_login(&self) -> bool {
         self.stack.current().auth == Auth::Any
+    }
+
+    /// The mailbox of a path, as its account is spelled. What is no address is nobody's mailbox.
+    async fn mailbox(&self, address: &str) -> Result<Mailbox, Problem> {
+        let address = address.parse().map_err(|error| Problem::new(ProblemKind::MailboxUnknown, format!("{error}")));
+        Ok(self.spelled(address?).await?)
+    }
+
+    /// The same address as the account that it means is spelled; itself, if there is no such account.
+    async fn spelled(&self, address: Mailbox) -> Result<Mailbox, StoreError> {
+        if self.stack.current().address_rules.are_exact() {
+            return Ok(address);
+        }
+        Ok(self.accounts.account(&address).await?.unwrap_or(address))
+    }
+
+    /// The mailbox that a user means who logs in by this name, as its account is spelled.
+    async fn mailbox_of_user(&self, name: &str) -> Result<Option<Mailbox>, StoreError> {
+        match self.stack.current().mailbox_of_user(name) {
+            Some(address) => self.spelled(address).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What a caller is told. One who asked the store of another server learns which mail domains this one has.

@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    extract::{Json, Path, invalid, mailbox},
+    extract::{self, Json, Path, invalid},
     lease,
 };
 use crate::store::{Maildrops, StoreError};
@@ -68,7 +68,8 @@ pub(super) async fn open(
 ) -> Result<(StatusCode, axum::Json<MaildropSession>), Problem> {
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
-    let Ok(address) = mailbox(&address) else { return Err(ProblemKind::AuthenticationFailed.into()) };
+    let Ok(address) = extract::address(&address) else { return Err(ProblemKind::AuthenticationFailed.into()) };
+    let address = api.spelled(address).await?;
     if !api.takes_every_login() && !api.logins.verify(&*api.accounts, Some(&address), &open.password).await? {
         return Err(ProblemKind::AuthenticationFailed.into());
     }
@@ -123,7 +124,7 @@ pub(super) async fn renew(
     Path((address, session)): Path<(String, String)>,
     Json(renewal): Json<Renewal>,
 ) -> Result<StatusCode, Problem> {
-    api.maildrops.renew_maildrop(&mailbox(&address)?, &session, lease(renewal.lease_seconds)?).await?;
+    api.maildrops.renew_maildrop(&api.mailbox(&address).await?, &session, lease(renewal.lease_seconds)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -144,7 +145,7 @@ pub(super) async fn update(
     Path((address, session)): Path<(String, String)>,
     Json(update): Json<MaildropUpdate>,
 ) -> Result<StatusCode, Problem> {
-    let address = mailbox(&address)?;
+    let address = api.mailbox(&address).await?;
     let updated = api.maildrops.update_maildrop(&address, &session, update.delete).await;
     if let Err(StoreError::Unavailable(_) | StoreError::Overloaded(_)) = &updated {
         // The session has ended all the same (RFC 1939 §6).
@@ -179,7 +180,7 @@ pub(super) async fn close(
     State(api): State<Arc<Api>>,
     Path((address, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    api.maildrops.close_maildrop(&mailbox(&address)?, &session).await?;
+    api.maildrops.close_maildrop(&api.mailbox(&address).await?, &session).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

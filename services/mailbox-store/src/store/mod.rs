@@ -38,7 +38,7 @@ use internal_api::{
     MaildropSession, Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use jiff::Timestamp;
-use mail_proto::{Domain, Mailbox, sasl::ScramVerifier};
+use mail_proto::{AddressRules, Domain, Mailbox, sasl::ScramVerifier};
 use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 use tokio::sync::watch;
 use town_config::Quota;
@@ -173,6 +173,12 @@ pub trait Accounts: Send + Sync {
     /// alias of another source stays, unless there is one of its name now.
     async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()>;
 
+    /// Compares addresses by these rules from now on; by the strictest before.
+    fn set_address_rules(&self, rules: AddressRules);
+
+    /// The account that this address means, as it is spelled.
+    async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>>;
+
     /// Replaces the password of this account; [`StoreError::MailboxUnknown`].
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()>;
 
@@ -188,7 +194,8 @@ pub trait Accounts: Send + Sync {
     /// The secret of this name, which all stores of the stack share: `proposed`, if there was none before.
     async fn secret(&self, name: &'static str, proposed: String) -> Result<String>;
 
-    /// What this address means here, in constant time.
+    /// What this address means here by the rules, in constant time. Elsewhere in this trait, and in [`Maildrops`], an
+    /// address is one of an account as it is spelled.
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved>;
 
     /// What is in this mailbox, in constant time; [`StoreError::MailboxUnknown`].

@@ -3,18 +3,23 @@
 //! An address is parsed once and is valid from then on. No constructor lets a CR, a LF or any other
 //! control character through, so neither a command nor a header can be injected by way of an address.
 
+mod rules;
+
+pub use rules::AddressRules;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
-/// RFC 5321 §4.5.3.1.1.
-const LOCAL_PART_OCTETS: usize = 64;
 /// RFC 5321 §4.5.3.1.2.
 const DOMAIN_OCTETS: usize = 255;
 /// RFC 5321 §4.5.3.1.3, the angle brackets included.
 const PATH_OCTETS: usize = 256;
+/// What is left in a path beside the brackets, the `@` and the shortest domain. RFC 5321 §4.5.3.1.1 promises 64 octets,
+/// and asks servers to take more where they can (§4.5.3).
+const LOCAL_PART_OCTETS: usize = PATH_OCTETS - 4;
 
 /// What is wrong with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -16,6 +16,6 @@ pub mod pop3;
 pub mod sasl;
 pub mod smtp;
 
-pub use address::{AddressError, Domain, ForwardPath, LocalPart, Mailbox, ReversePath};
+pub use address::{AddressError, AddressRules, Domain, ForwardPath, LocalPart, Mailbox, ReversePath};
 pub use exchange::MailExchange;
 pub use password::Password;

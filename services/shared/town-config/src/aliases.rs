@@ -92,9 +92,14 @@ impl File {
 
     /// Whether aliases lead from this one to an address that is none, or back to one that is an account too.
     fn leads_to_somebody(&self, address: &Mailbox) -> bool {
-        let aliases: BTreeMap<&Mailbox, &Targets> = self.aliases.values().flatten().collect();
-        let is_account = |address| self.accounts.values().any(|accounts| accounts.contains_key(address));
-        reached(&aliases, address).into_iter().any(|target| {
+        let rules = self.address_rules();
+        let keys = |targets: &Targets| targets.iter().map(|target| rules.key(target)).collect();
+        let aliases: Aliases =
+            self.aliases.values().flatten().map(|(alias, targets)| (rules.key(alias), keys(targets))).collect();
+        let is_account = |address: &Mailbox| {
+            self.accounts.values().flat_map(BTreeMap::keys).any(|account| rules.are_same(account, address))
+        };
+        reached(&aliases, &rules.key(address)).into_iter().any(|target| {
             !aliases.contains_key(target) || (is_account(target) && reached(&aliases, target).contains(target))
         })
     }
@@ -105,13 +110,16 @@ impl File {
     }
 }
 
+/// Aliases and their targets, in one spelling.
+type Aliases = BTreeMap<Mailbox, Vec<Mailbox>>;
+
 /// All targets to which aliases lead from this address.
-fn reached<'a>(aliases: &BTreeMap<&Mailbox, &'a Targets>, address: &Mailbox) -> BTreeSet<&'a Mailbox> {
+fn reached<'a>(aliases: &'a Aliases, address: &Mailbox) -> BTreeSet<&'a Mailbox> {
     let mut reached = BTreeSet::new();
-    let mut waiting: Vec<&'a Mailbox> = aliases.get(address).into_iter().flat_map(|targets| targets.iter()).collect();
+    let mut waiting: Vec<&'a Mailbox> = aliases.get(address).into_iter().flatten().collect();
     while let Some(target) = waiting.pop() {
         if reached.insert(target) {
-            waiting.extend(aliases.get(target).into_iter().flat_map(|targets| targets.iter()));
+            waiting.extend(aliases.get(target).into_iter().flatten());
         }
     }
     reached
@@ -169,6 +177,8 @@ mod tests {
             ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = [\"one@x\"]\n", vec![nobody("one@x"), nobody("two@x")]),
             ("[aliases.a]\n\"one@x\" = [\"one@x\", \"z@far\"]\n", vec![]),
             ("[aliases.a]\n\"u@x\" = \"u@x\"\n", vec![]),
+            ("[aliases.a]\n\"u@x\" = \"U@x\"\n", vec![]),
+            ("[aliases.a]\n\"one@x\" = \"ONE@x\"\n", vec![nobody("one@x")]),
             ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = \"one@x\"\n[aliases.b]\n\"w@y\" = \"one@x\"\n",
                 vec![nobody("one@x"), nobody("two@x"),
                 "data/config.toml: aliases.\"b\".\"w@y\": it leads to nobody but aliases; give it an address that is none".to_owned()]),

@@ -230,6 +230,7 @@ fn every_documented_default_is_the_default() {
         "no limit",
         "for ever",
         "as above",
+        "that of the profile",
         "as `quota`",
         "those of its accounts",
         "the server's name",

@@ -3,11 +3,11 @@
 use super::{
     Auth, Password, Profile, Quota, Relay, Targets,
     tolerance::ToleranceKeys,
-    values::{Greeting, Port, duration, lease_seconds, optional_duration},
+    values::{Delimiter, Greeting, Port, duration, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
 use mail_net::ConnectionLimits;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::{AddressRules, Domain, Mailbox};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +28,8 @@ pub(super) struct File {
     pub(super) auth_without_tls: bool,
     #[serde(default)]
     pub(super) auth: Auth,
+    /// Without it, that of the profile.
+    pub(super) recipient_delimiter: Option<Delimiter>,
     #[serde(default)]
     pub(super) server: BTreeMap<Domain, Server>,
     #[serde(default)]
@@ -229,6 +231,7 @@ impl File {
         if is_whole {
             self.check_servers(&mut faults);
             self.check_accounts(&mut faults);
+            self.check_spellings(&mut faults);
             self.check_quotas(&mut faults);
             self.check_domains(&mut faults);
             self.check_aliases(&mut faults);
@@ -285,9 +288,44 @@ impl File {
         }
     }
 
+    /// Each address has one account, one alias and one quota, however it is spelled.
+    fn check_spellings(&self, faults: &mut Vec<String>) {
+        let table = |key: &str, name: &Domain, address: &Mailbox| format!("{key}.\"{name}\".\"{address}\"");
+        let accounts = self.accounts.iter().flat_map(|(name, accounts)| accounts.keys().map(move |key| (name, key)));
+        let accounts = accounts.map(|(name, address)| (table("accounts", name, address), address));
+        let aliases = self.aliases.iter().flat_map(|(name, aliases)| aliases.keys().map(move |key| (name, key)));
+        let aliases = aliases.map(|(name, address)| (table("aliases", name, address), address));
+        let quotas = self.quotas.keys().map(|address| (format!("quotas.\"{address}\""), address));
+        self.check_spellings_of(accounts, faults);
+        self.check_spellings_of(aliases, faults);
+        self.check_spellings_of(quotas, faults);
+    }
+
+    fn check_spellings_of<'a>(&self, keys: impl Iterator<Item = (String, &'a Mailbox)>, faults: &mut Vec<String>) {
+        let (rules, mut known) = (self.address_rules(), BTreeMap::<Mailbox, (String, &Mailbox)>::new());
+        for (key, address) in keys {
+            match known.get(&rules.key(address)) {
+                // The same spelling in the tables of two servers is found with their domains.
+                Some((other, spelled)) if *spelled != address => {
+                    faults.push(format!("{other} and {key} are one address, because case is ignored; remove one"));
+                }
+                _ => drop(known.insert(rules.key(address), (key, address))),
+            }
+        }
+    }
+
+    /// How addresses of the servers' own domains are compared.
+    pub(super) fn address_rules(&self) -> AddressRules {
+        let is_rfc = self.profile == Profile::Rfc;
+        let delimiter = self.recipient_delimiter.map_or(is_rfc.then_some('+'), |Delimiter(delimiter)| delimiter);
+        AddressRules { ignores_case: is_rfc, delimiter }
+    }
+
     fn check_quotas(&self, faults: &mut Vec<String>) {
-        let has_account = |address| self.accounts.values().any(|accounts| accounts.contains_key(address));
-        for address in self.quotas.keys().filter(|address| !has_account(address)) {
+        let rules = self.address_rules();
+        let accounts: BTreeSet<Mailbox> =
+            self.accounts.values().flat_map(BTreeMap::keys).map(|a| rules.key(a)).collect();
+        for address in self.quotas.keys().filter(|address| !accounts.contains(&rules.key(address))) {
             faults.push(format!("quotas.\"{address}\": no such account; add it to an [accounts] table"));
         }
     }

@@ -37,7 +37,7 @@ pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, Rel
 
 use file::{File, Server};
 use ipnet::IpNet;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::{AddressRules, Domain, Mailbox};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -61,6 +61,8 @@ pub struct Stack {
     pub name: Domain,
     /// How the hand-out's and the RFCs' ways are chosen between.
     pub profile: Profile,
+    /// How addresses of its own domains are compared.
+    pub address_rules: AddressRules,
     /// What the first reply of SMTP begins with.
     pub greeting: String,
     /// The mail domains that are local here.
@@ -96,6 +98,8 @@ pub struct Stack {
     tolerance: ToleranceKeys,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
+    /// The same in lower case.
+    folded_quotas: BTreeMap<Mailbox, Quota>,
     ports: Server,
     port_move: PortMove,
     path: PathBuf,
@@ -211,7 +215,8 @@ impl Stack {
     /// such as the postmaster that every domain has, is not limited.
     pub fn quota(&self, address: &Mailbox) -> Quota {
         let default = if self.accounts.contains_key(address) { self.quota } else { Quota::default() };
-        self.quotas.get(address).copied().unwrap_or(default)
+        let folded = || self.folded_quotas.get(&address.folded()).filter(|_| self.address_rules.ignores_case);
+        self.quotas.get(address).or_else(folded).copied().unwrap_or(default)
     }
 
     /// Whether any mailbox is limited.
@@ -224,9 +229,10 @@ impl Stack {
         self.domains.first().unwrap_or(&self.name)
     }
 
-    /// Whether both give the same mailboxes: accounts, passwords, aliases, domains and quotas.
+    /// Whether both give the same mailboxes: accounts, passwords, aliases, domains, quotas, and what addresses mean.
     pub fn has_mailboxes_of(&self, other: &Self) -> bool {
         self.accounts == other.accounts
+            && self.address_rules == other.address_rules
             && self.aliases == other.aliases
             && self.catch_all == other.catch_all
             && self.domains == other.domains
@@ -336,6 +342,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
     Stack {
         name: name.clone(),
         profile: file.profile,
+        address_rules: file.address_rules(),
         greeting: server.greeting.clone().map_or_else(|| name.to_string(), String::from),
         agents: agents.map(|(domain, hosts)| (domain.clone(), hosts.clone())).collect(),
         catch_all: catch_all.map(|(domain, targets)| (domain.clone(), targets.clone())).collect(),
@@ -355,6 +362,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         tolerance: file.tolerance.clone(),
         quota: file.quota,
         quotas: file.quotas.clone(),
+        folded_quotas: file.quotas.iter().map(|(address, quota)| (address.folded(), *quota)).collect(),
         ports: server.clone(),
         port_move: PortMove::default(),
         path: path.to_owned(),

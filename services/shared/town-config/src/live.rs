@@ -172,7 +172,8 @@ impl LiveConfig {
             let before = Arc::clone(&running.borrow());
             needs_restart.extend(fixed_keys(&before, stack));
             let (ports, port_move) = (before.ports.clone(), before.port_move);
-            let stack = self.overrides.apply(Stack { profile: before.profile, ports, port_move, ..stack.clone() });
+            let mut stack = self.overrides.apply(Stack { profile: before.profile, ports, port_move, ..stack.clone() });
+            stack.address_rules.ignores_case = before.address_rules.ignores_case;
             running.send_if_modified(|current| {
                 let is_change = **current != stack;
                 *current = Arc::new(stack);

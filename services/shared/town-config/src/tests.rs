@@ -250,6 +250,48 @@ fn a_user_may_leave_out_the_only_domain() {
 }
 
 #[test]
+fn addresses_are_compared_as_the_profile_says_unless_a_key_does() {
+    let rules = |top: &str| {
+        let config = parse(&format!("{top}[server.a]\nsmtp = 1\npop = 2\n")).unwrap();
+        let rules = config.stack("a").unwrap().address_rules;
+        (rules.ignores_case, rules.delimiter)
+    };
+    assert_eq!(rules(""), (true, Some('+')));
+    assert_eq!(rules("profile = \"tutorial\"\n"), (false, None));
+    assert_eq!(rules("recipient_delimiter = \"\"\n"), (true, None));
+    assert_eq!(rules("profile = \"tutorial\"\nrecipient_delimiter = \"-\"\n"), (false, Some('-')));
+    for odd in ["++", "a", ".", "@", "\\u00fc"] {
+        let error = parse(&format!("recipient_delimiter = \"{odd}\"\n")).unwrap_err();
+        assert!(error.contains("is no delimiter; give one sign such as \"+\" or \"-\", or \"\" for none"), "{error}");
+    }
+}
+
+#[test]
+fn one_address_has_one_account_however_it_is_spelled() {
+    let text = "[server.a]\nsmtp = 1\npop = 2\n[server.b]\nsmtp = 3\npop = 4\n[accounts.a]\n\"Usr@x\" = \"p\"\n\"usr@x\" = \"q\"\n\
+         [accounts.b]\n\"usr@y\" = \"p\"\n[aliases.a]\n\"USR@x\" = \"usr@y\"\n\"One@x\" = \"usr@y\"\n\"one@x\" = \"usr@y\"\n\
+         [quotas]\n\"usr@x\" = { messages = 1 }\n\"UsR@x\" = { messages = 2 }\n";
+    let faults = Config::check(text, Path::new("c.toml")).unwrap_err();
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        faults,
+        [
+            "c.toml: accounts.\"a\".\"Usr@x\" and accounts.\"a\".\"usr@x\" are one address, because case is ignored; remove one",
+            "c.toml: aliases.\"a\".\"One@x\" and aliases.\"a\".\"one@x\" are one address, because case is ignored; remove one",
+            "c.toml: quotas.\"UsR@x\" and quotas.\"usr@x\" are one address, because case is ignored; remove one",
+        ]
+    );
+    // In the tutorial they are two, and a quota is for one of them.
+    let tutorial = format!("profile = \"tutorial\"\n{}", text.replace("\"UsR@x\" =", "\"Usr@x\" ="));
+    let config = parse(&tutorial).unwrap();
+    let quota = |config: &Config, address: &str| config.stack("a").unwrap().quota(&address.parse().unwrap()).messages;
+    assert_eq!((quota(&config, "usr@x"), quota(&config, "Usr@x")), (Some(1), Some(2)));
+    let single =
+        "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"Usr@x\" = \"p\"\n[quotas]\n\"usr@X\" = { messages = 1 }\n";
+    assert_eq!(quota(&parse(single).unwrap(), "Usr@x"), Some(1));
+}
+
+#[test]
 fn a_password_is_never_displayed() {
     let config = parse(SHIPPED).unwrap();
     assert!(!format!("{config:?}").contains("pass1"));

@@ -114,6 +114,26 @@ impl<'de> Deserialize<'de> for Greeting {
     }
 }
 
+/// What separates a detail from the name of a mailbox; the empty text separates nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delimiter(pub(super) Option<char>);
+
+impl<'de> Deserialize<'de> for Delimiter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut characters = text.chars();
+        // A sign that stands in a local part without quotes, and not in every second one as a letter or a dot does.
+        let can_separate = |sign: &char| "!#$%&'*+-/=?^_`{|}~".contains(*sign);
+        match (characters.next(), characters.next()) {
+            (None, _) => Ok(Self(None)),
+            (Some(sign), None) if can_separate(&sign) => Ok(Self(Some(sign))),
+            _ => Err(D::Error::custom(format_args!(
+                "{text:?} is no delimiter; give one sign such as \"+\" or \"-\", or \"\" for none"
+            ))),
+        }
+    }
+}
+
 /// The most that a mailbox may hold. An absent key is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -17,12 +17,13 @@ mod verdict;
 mod worker;
 
 pub(crate) use dispatch::run;
+pub(crate) use names::Names;
 pub use route::Hosts;
+pub(crate) use route::is_self;
 
 use crate::{Config, metrics::Metrics};
 use internal_api::StoreClient;
 use mail_net::{Clock, Dial};
-use names::Names;
 use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
 use town_tls::Trust;

@@ -12,7 +12,7 @@ const TRIES: u32 = 3;
 
 /// The stack's pseudo-dns. Both ways to ask it give the same answers.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(crate) struct Names {
     stack: LiveStack,
     http: DnsClient,
     dns: Option<NameServer>,
@@ -20,7 +20,7 @@ pub(super) struct Names {
 
 /// There is no usable answer, which says nothing about the name.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     #[error(transparent)]
     Http(#[from] ApiError),
     #[error(transparent)]
@@ -33,7 +33,7 @@ pub(super) enum NoAnswer {
 
 impl Names {
     /// `name_server` is where the pseudo-dns speaks DNS.
-    pub(super) fn new(stack: LiveStack, http: DnsClient, name_server: Option<String>, io: IoClock) -> Self {
+    pub(crate) fn new(stack: LiveStack, http: DnsClient, name_server: Option<String>, io: IoClock) -> Self {
         Self { stack, http, dns: name_server.map(|address| NameServer::new(address, TRIES, io)) }
     }
 
@@ -41,7 +41,7 @@ impl Names {
     ///
     /// # Errors
     /// [`NoAnswer`].
-    pub(super) async fn mail_exchanges(&self, domain: &Domain) -> Result<Option<Vec<MailExchange>>, NoAnswer> {
+    pub(crate) async fn mail_exchanges(&self, domain: &Domain) -> Result<Option<Vec<MailExchange>>, NoAnswer> {
         match self.dns()? {
             None => Ok(self.http.mail_exchanges(domain).await?),
             Some(dns) => all(dns.mail_exchanges(domain.as_str()).await),
@@ -52,7 +52,7 @@ impl Names {
     ///
     /// # Errors
     /// As [`Names::mail_exchanges`].
-    pub(super) async fn ports(&self, name: &str) -> Result<Option<Vec<String>>, NoAnswer> {
+    pub(crate) async fn ports(&self, name: &str) -> Result<Option<Vec<String>>, NoAnswer> {
         match self.dns()? {
             None => Ok(self.http.ports(name).await?),
             Some(dns) => all(dns.port(name).await.map(|found| found.map(|port| vec![port.to_string()]))),
@@ -63,7 +63,7 @@ impl Names {
     ///
     /// # Errors
     /// As [`Names::mail_exchanges`].
-    pub(super) async fn address(&self, name: &str) -> Result<Ipv4Addr, NoAnswer> {
+    pub(crate) async fn address(&self, name: &str) -> Result<Ipv4Addr, NoAnswer> {
         match self.dns()? {
             None => Ok(Ipv4Addr::LOCALHOST),
             Some(dns) => dns.address(name).await?.found().ok_or(NoAnswer::NoAddress),

@@ -149,7 +149,7 @@ async fn address(context: &Context, name: &str, port: String) -> Result<String, 
 
 /// Each port of a town belongs to one server, so a port without a host says which it is. The records of a town that does
 /// not listen on 127.0.0.1 have its address. Any other address may lead here too, which only a connection shows.
-fn is_self(listener: SocketAddr, port: &str) -> bool {
+pub(crate) fn is_self(listener: SocketAddr, port: &str) -> bool {
     port == listener.port().to_string() || (listener.ip() != Ipv4Addr::LOCALHOST && port == listener.to_string())
 }
 

@@ -63,6 +63,59 @@ pub(crate) async fn an_address_is_resolved(fixture: Fixture) {
     assert_eq!(fixture.resolved("nobody@local.test").await, Resolved::Unknown);
 }
 
+/// With the rules of the RFCs' profile, an address means what is closest to it; without, only itself.
+pub(crate) async fn an_address_has_many_spellings(fixture: Fixture) {
+    let accounts = ["Usr@local.test", "usr+known@local.test", "postmaster@local.test"].map(account).to_vec();
+    fixture.store.put_accounts(accounts).await.unwrap();
+    fixture
+        .aliases(&[
+            ("Sales@local.test", &["USR+orders@LOCAL.test"]),
+            ("b+x@local.test", &["x@far.test"]),
+            ("B@local.test", &["b@local.test", "y@far.test"]),
+        ])
+        .await;
+    let named = async |address: &str| {
+        let account = fixture.store.account(&mailbox(address)).await.unwrap();
+        account.map(|account| account.to_string()).unwrap_or_default()
+    };
+    assert_eq!(named("Usr@local.test").await, "Usr@local.test");
+    for strict in ["usr@local.test", "Usr+tag@local.test"] {
+        assert_eq!((named(strict).await.as_str(), fixture.resolved(strict).await), ("", Resolved::Unknown), "{strict}");
+    }
+    fixture.store.set_address_rules(AddressRules { ignores_case: true, delimiter: Some('+') });
+    let table = [
+        ("usr@local.test", "Usr@local.test"),
+        ("uSR+tag@local.test", "Usr@local.test"),
+        ("USR+KNOWN@local.test", "usr+known@local.test"),
+        ("usr+known+more@local.test", "Usr@local.test"),
+        ("PostMaster+x@local.test", "postmaster@local.test"),
+        ("us@local.test", ""),
+        ("+usr@local.test", ""),
+        ("usr@far.test", ""),
+    ];
+    for (address, expected) in table {
+        assert_eq!(named(address).await, expected, "{address}");
+    }
+    let Resolved::Mailbox(summary) = fixture.resolved("usr+tag@local.test").await else { panic!("a mailbox") };
+    assert_eq!(summary.address, mailbox("Usr@local.test"));
+    assert_eq!(fixture.resolved("B+X@local.test").await, Resolved::Alias { target: mailbox("x@far.test") });
+    assert_eq!(
+        fixture.resolved("SALES+1@local.test").await,
+        Resolved::Alias { target: mailbox("USR+orders@local.test") }
+    );
+    // Whoever has several spellings gets a message once, and is told of by the one that was given.
+    let recipients = ["usr@local.test", "USR+1@local.test", "sales@local.test", "b+other@local.test", "x@far.test"];
+    let id = fixture.send("t", &recipients).await;
+    assert_eq!(fixture.listed("Usr@local.test").await, [id]);
+    assert_eq!(fixture.listed("b@local.test").await, [id]);
+    assert_eq!(fixture.sent_on().await, ["x@far.test - - -", "y@far.test B@local.test NEVER -"]);
+    // What waits for room waits as the store spells it.
+    let full = Account { quota: Quota { messages: Some(1), octets: None }, ..account("Usr@local.test") };
+    fixture.store.put_accounts(vec![full]).await.unwrap();
+    fixture.send("u", &["uSr+2@local.test"]).await;
+    assert!(fixture.sent_on().await.contains(&"Usr@local.test - - rfc822;uSr+2@local.test".to_owned()));
+}
+
 /// Each address gets a message once, whatever leads to it.
 pub(crate) async fn mail_for_aliases_is_sent_on(fixture: Fixture) {
     fixture

@@ -31,7 +31,7 @@ use futures_util::{StreamExt, stream};
 use internal_api::{Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
 use jiff::Timestamp;
 use mail_net::ManualClock;
-use mail_proto::{Mailbox, sasl::ScramVerifier};
+use mail_proto::{AddressRules, Mailbox, sasl::ScramVerifier};
 use std::{sync::Arc, time::Duration};
 use town_config::{Quota, Relay};
 
@@ -195,7 +195,7 @@ macro_rules! contract_tests {
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
             many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, maintenance_delivers_local_mail, old_mail_expires,
-            an_address_is_resolved, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
+            an_address_is_resolved, an_address_has_many_spellings, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
             many_write_to_a_list_at_once, mail_loops_end,
             a_delivery_waits_for_its_report, a_late_delivery_waits_for_its_report, a_delay_is_told_once,

@@ -18,9 +18,10 @@ const TARGETS: usize = 2000;
 /// What the store knows of an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
-    /// The targets of the alias of this address.
-    pub(in crate::store) alias: Option<Vec<Mailbox>>,
-    pub(in crate::store) is_mailbox: bool,
+    /// The alias of this address as the store spells it, and its targets.
+    pub(in crate::store) alias: Option<(Mailbox, Vec<Mailbox>)>,
+    /// The mailbox of this address, as the store spells it.
+    pub(in crate::store) mailbox: Option<Mailbox>,
     /// The targets of the catch-all of its domain.
     pub(in crate::store) catch_all: Option<Vec<Mailbox>>,
 }
@@ -29,8 +30,13 @@ impl Entry {
     /// The addresses that mail for this one goes to instead. An alias comes before a mailbox of the same address, a
     /// catch-all after it.
     pub(in crate::store) fn targets(&self) -> Option<&[Mailbox]> {
-        let catch_all = self.catch_all.as_deref().filter(|_| !self.is_mailbox);
-        self.alias.as_deref().or(catch_all)
+        let catch_all = self.catch_all.as_deref().filter(|_| self.mailbox.is_none());
+        self.alias.as_ref().map(|(_, targets)| &targets[..]).or(catch_all)
+    }
+
+    /// The address as the store spells it, if it knows it.
+    fn spelled(&self) -> Option<&Mailbox> {
+        self.alias.as_ref().map(|(name, _)| name).or(self.mailbox.as_ref())
     }
 }
 
@@ -47,6 +53,7 @@ pub(in crate::store) struct Expanded {
 /// The expansion of one submission, level by level: [`Expansion::unknown`] asks what addresses are, and
 /// [`Expansion::answer`] goes on with the answers, until nothing is unknown.
 ///
+/// - Addresses are called as the store spells them.
 /// - Each address gets the message once. One that the sender has named comes before the same one as a target.
 /// - An alias is expanded once. Where aliases lead back to it, the message goes to the mailbox of the same address, if
 ///   there is one: so an alias can keep a copy.
@@ -62,6 +69,8 @@ pub(in crate::store) struct Expansion {
     expanded: Vec<Open>,
     /// What each expanded alias leads to.
     aliases: BTreeMap<Mailbox, Vec<Mailbox>>,
+    /// How the store spells addresses that were given in other spellings.
+    spellings: BTreeMap<Mailbox, Mailbox>,
     /// What the sender has named.
     named: Vec<Recipient>,
     /// The aliases that have sent the message on already.
@@ -87,6 +96,7 @@ impl Expansion {
             done: BTreeMap::new(),
             expanded: Vec::new(),
             aliases: BTreeMap::new(),
+            spellings: BTreeMap::new(),
             named: recipients.to_vec(),
             delivered_to: delivered_to.to_vec(),
             targets: 0,
@@ -113,15 +123,17 @@ impl Expansion {
         Ok(())
     }
 
-    fn go_on(&mut self, open: Open, entry: &Entry) {
-        let address = &open.recipient.mailbox;
+    fn go_on(&mut self, mut open: Open, entry: &Entry) {
+        self.respell(&mut open, entry.spelled());
         let Some(targets) = entry.targets() else { return self.finish(open, None) };
-        if self.aliases.contains_key(address) {
-            if entry.is_mailbox && open.path.contains(address) {
+        if self.aliases.contains_key(&open.recipient.mailbox) {
+            if entry.mailbox.is_some() && open.path.contains(&open.recipient.mailbox) {
+                self.respell(&mut open, entry.mailbox.as_ref());
                 self.finish(open, None);
             }
             return;
         }
+        let address = &open.recipient.mailbox;
         self.aliases.insert(address.clone(), targets.to_vec());
         self.targets += targets.len();
         let fault = if self.delivered_to.contains(address) {
@@ -144,6 +156,15 @@ impl Expansion {
         }
         if targets.len() > 1 && open.recipient.wants_to_know_of_success() {
             self.expanded.push(open);
+        }
+    }
+
+    /// Calls a recipient as the store spells it. Whoever is told of it learns what the sender called it (RFC 3461 §4.2).
+    fn respell(&mut self, open: &mut Open, spelled: Option<&Mailbox>) {
+        if let Some(spelled) = spelled.filter(|spelled| **spelled != open.recipient.mailbox) {
+            let recipient = as_target(&open.recipient, spelled, false);
+            let given = std::mem::replace(&mut open.recipient, recipient).mailbox;
+            self.spellings.insert(given, spelled.clone());
         }
     }
 
@@ -179,6 +200,7 @@ impl Expansion {
             }
             if seen.insert(address) {
                 waiting.extend(self.aliases.get(address).into_iter().flatten());
+                waiting.extend(self.spellings.get(address));
             }
         }
         false
@@ -238,8 +260,11 @@ mod tests {
             assert!(levels < 100);
             let answered = expansion.answer(|address| {
                 let name = address.local_part().as_str();
-                let is_mailbox = mailboxes.split(' ').any(|mailbox| mailbox == name);
-                Ok::<_, Infallible>(Entry { alias: targets(name), is_mailbox, catch_all: targets("*") })
+                // An address in upper case is another spelling.
+                let name = &name.to_lowercase();
+                let mailbox = mailboxes.split(' ').find(|mailbox| mailbox.to_lowercase() == *name).map(full);
+                let alias = targets(name).map(|targets| (full(name), targets));
+                Ok::<_, Infallible>(Entry { alias, mailbox, catch_all: targets("*") })
             });
             let Ok(()) = answered;
         }
@@ -268,6 +293,12 @@ mod tests {
             ("a list", "a b\nlist a,c", "a b c", &["b a -", "c list NEVER"]),
             // A catch-all comes after mailboxes and aliases.
             ("a b c", "b d\n* e", "a d e", &["a - -", "d b -", "e c -"]),
+            // Other spellings.
+            ("A a", "", "a", &["a - -"]),
+            ("a", "", "A", &["A - -"]),
+            ("A", "a b\nb B,c", "B c", &["B b NEVER", "c b NEVER"]),
+            ("A", "a a,b", "A b", &["A a -", "b a NEVER"]),
+            ("LIST b", "list B,C", "b c", &["b - -", "c list NEVER"]),
             ("a", "* far", "", &["a - - 554 5.4.6 <a@x>: this alias leads to nobody but itself"]),
         ];
         for (recipients, aliases, mailboxes, expected) in table {
@@ -302,6 +333,7 @@ mod tests {
         assert_eq!(expand("a", "a a", ""), [nobody("a")]);
         assert_eq!(expand("a", "a b\nb a", ""), [nobody("a")]);
         assert_eq!(expand("a b", "a b\nb a", ""), [nobody("a"), nobody("b")]);
+        assert_eq!(expand("a", "a B\nb A", ""), [nobody("a")]);
         assert_eq!(expand("a", "a b\nb a,c", "c"), ["c b NEVER"]);
         assert_eq!(expand("a", "a b\nb a", "a"), ["a b -"], "where it comes back to, there is a mailbox");
         let chain = |aliases: usize| (0..aliases).map(|n| format!("a{n} a{}\n", n + 1)).collect::<String>();

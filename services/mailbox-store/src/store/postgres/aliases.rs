@@ -1,15 +1,14 @@
 //! Aliases, and what addresses mean.
 
-use super::{accounts, database::Transaction, failure::Failure};
+use super::{accounts, database::Transaction, failure::Failure, pool::Parameters};
 use crate::store::{
     Alias,
-    aliases::{catch_all_of, resolved, targets, targets_column},
-    plan::expansion::Entry,
+    aliases::{Directory, keys, resolved, targets_column},
 };
 use futures_util::try_join;
 use internal_api::Resolved;
-use mail_proto::Mailbox;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use mail_proto::{AddressRules, Mailbox};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Makes these the aliases of the configuration.
 pub(super) async fn put(tx: &mut Transaction<'_>, aliases: &[Alias]) -> Result<(), Failure> {
@@ -41,45 +40,53 @@ pub(super) async fn put(tx: &mut Transaction<'_>, aliases: &[Alias]) -> Result<(
     Ok(())
 }
 
-/// What is known of some addresses.
-#[derive(Default)]
-pub(super) struct Directory {
-    aliases: HashMap<String, Vec<Mailbox>>,
-    mailboxes: HashSet<String>,
-}
-
-impl Directory {
-    pub(super) fn entry(&self, address: &Mailbox) -> Entry {
-        let name = address.to_string();
-        Entry {
-            alias: self.aliases.get(&name).cloned(),
-            is_mailbox: self.mailboxes.contains(&name),
-            catch_all: self.aliases.get(&catch_all_of(address)).cloned(),
-        }
-    }
-}
-
 /// Looks up addresses, with two statements that travel together.
-pub(super) async fn look_up(tx: &Transaction<'_>, addresses: BTreeSet<&Mailbox>) -> Result<Directory, Failure> {
-    let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let catch_alls: BTreeSet<String> = addresses.iter().map(|address| catch_all_of(address)).collect();
-    let aliases: Vec<&str> = names.iter().copied().chain(catch_alls.iter().map(String::as_str)).collect();
-    let (rows, mailboxes) = try_join!(
-        async { tx.query("SELECT address, targets FROM aliases WHERE address = ANY($1)", &[&aliases]).await },
-        accounts::existing(tx, &names)
-    )?;
-    let mut found = HashMap::new();
-    for row in rows {
-        let (address, column): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        if let Some(targets) = targets(&address, &column) {
-            found.insert(address, targets);
-        }
+pub(super) async fn look_up(
+    tx: &Transaction<'_>,
+    rules: AddressRules,
+    addresses: BTreeSet<&Mailbox>,
+) -> Result<Directory, Failure> {
+    let (mut names, mut catch_alls) = (BTreeSet::new(), BTreeSet::new());
+    for address in addresses {
+        let (keys, catch_all) = keys(rules, address);
+        names.extend(keys);
+        catch_alls.insert(catch_all);
     }
-    Ok(Directory { aliases: found, mailboxes })
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let aliases: Vec<&str> = names.iter().copied().chain(catch_alls.iter().map(String::as_str)).collect();
+    let parameters: (Parameters<'_>, Parameters<'_>) = (&[&names], &[&aliases]);
+    let (accounts, aliases) =
+        try_join!(async { tx.query(ACCOUNTS, parameters.0).await }, async { tx.query(ALIASES, parameters.1).await })?;
+    let mut directory = Directory::new(rules);
+    for row in accounts {
+        directory.add_account(row.try_get(0)?);
+    }
+    for row in aliases {
+        directory.add_alias(row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(directory)
 }
 
-pub(super) async fn resolve(tx: &Transaction<'_>, address: &Mailbox) -> Result<Resolved, Failure> {
-    let (directory, mailbox) = try_join!(look_up(tx, BTreeSet::from([address])), accounts::find(tx, address))?;
-    Ok(resolved(directory.entry(address), mailbox))
+/// By the expression of the indexes.
+const ACCOUNTS: &str = "SELECT address FROM accounts
+     WHERE translate(address, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') = ANY($1)";
+const ALIASES: &str = "SELECT address, targets FROM aliases
+     WHERE translate(address, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') = ANY($1)";
+
+pub(super) async fn resolve(tx: &Transaction<'_>, rules: AddressRules, address: &Mailbox) -> Result<Resolved, Failure> {
+    let entry = look_up(tx, rules, BTreeSet::from([address])).await?.entry(address);
+    let mailbox = match &entry.mailbox {
+        Some(mailbox) if entry.alias.is_none() => accounts::find(tx, mailbox).await?,
+        _ => None,
+    };
+    Ok(resolved(entry, mailbox))
+}
+
+/// The account that an address means, as it is spelled.
+pub(super) async fn account(
+    tx: &Transaction<'_>,
+    rules: AddressRules,
+    address: &Mailbox,
+) -> Result<Option<Mailbox>, Failure> {
+    Ok(look_up(tx, rules, BTreeSet::from([address])).await?.account(address).cloned())
 }

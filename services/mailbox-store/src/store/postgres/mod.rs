@@ -44,6 +44,7 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 use super::{
     Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
     Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
+    aliases::LiveRules,
     arrival::ArrivalMemory,
     checksum::verified,
     records::{self, Decoded, Undecodable, check, partition},
@@ -61,7 +62,7 @@ use internal_api::{
     MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::{AddressRules, Domain, Mailbox};
 use messages::Location;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use submit::Incoming;
@@ -90,6 +91,7 @@ pub struct PostgresStore {
     spool: PathBuf,
     memory: ArrivalMemory,
     adds_return_path: bool,
+    rules: LiveRules,
     watch: AbortHandle,
 }
 
@@ -101,6 +103,15 @@ impl Accounts for PostgresStore {
 
     async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()> {
         self.database.write(&aliases, |tx, aliases| aliases::put(tx, aliases).boxed()).await
+    }
+
+    fn set_address_rules(&self, rules: AddressRules) {
+        self.rules.set(rules);
+    }
+
+    async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>> {
+        let rules = self.rules.current();
+        self.database.read(address, |tx, address| aliases::account(tx, rules, address).boxed()).await
     }
 
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
@@ -126,7 +137,8 @@ impl Accounts for PostgresStore {
     }
 
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {
-        self.database.read(address, |tx, address| aliases::resolve(tx, address).boxed()).await
+        let rules = self.rules.current();
+        self.database.read(address, |tx, address| aliases::resolve(tx, rules, address).boxed()).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {
@@ -144,7 +156,8 @@ impl Messages for PostgresStore {
         check(&submission)?;
         let message = if self.adds_return_path { message.set_apart().await } else { message };
         let body = bodies::receive(&self.spool, &self.memory, message).await?;
-        let incoming = Incoming { submission, body, adds_return_path: self.adds_return_path };
+        let (adds_return_path, rules) = (self.adds_return_path, self.rules.current());
+        let incoming = Incoming { submission, body, adds_return_path, rules };
         match incoming.body.content {
             ReceivedContent::Memory(_) => self.group_commit.submit(incoming).await,
             // Nobody else should wait for its many pieces.
@@ -268,10 +281,10 @@ impl Queue for PostgresStore {
         if settlement.outcomes.is_empty() {
             return Err(StoreError::Invalid("a settlement has at least one outcome".to_owned()));
         }
-        let adds_return_path = self.adds_return_path;
+        let (adds_return_path, rules) = (self.adds_return_path, self.rules.current());
         let submission = settlement.failure_message.clone();
         let failure_message: Vec<_> =
-            submission.map(|submission| Incoming { submission, body, adds_return_path }).into_iter().collect();
+            submission.map(|submission| Incoming { submission, body, adds_return_path, rules }).into_iter().collect();
         let settle = (lease, settlement, failure_message);
         self.database
             .write(&settle, |tx, (lease, settlement, failure_message)| {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::store::{
     Submitted,
+    aliases::Directory,
     plan::{
         expansion::{Expanded, Expansion},
         holders,
@@ -20,7 +21,7 @@ use crate::store::{
 };
 use futures_util::try_join;
 use internal_api::{MessageId, Submission};
-use mail_proto::Mailbox;
+use mail_proto::{AddressRules, Mailbox};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     convert::Infallible,
@@ -32,6 +33,8 @@ pub(super) struct Incoming {
     pub(super) body: ReceivedBody,
     /// Whether maildrops hold it with a `Return-Path:` line before it.
     pub(super) adds_return_path: bool,
+    /// How addresses are compared.
+    pub(super) rules: AddressRules,
 }
 
 /// One that is not the repeat of another.
@@ -54,7 +57,7 @@ impl Fresh<'_> {
     }
 
     fn delivered_octets(&self) -> i64 {
-        let Incoming { submission, body, adds_return_path } = self.incoming;
+        let Incoming { submission, body, adds_return_path, .. } = self.incoming;
         column(delivered_octets(body.octets(), *adds_return_path, &submission.reverse_path))
     }
 }
@@ -62,12 +65,14 @@ impl Fresh<'_> {
 /// Stores messages, but those that are repeats. The number of statements does not depend on how many they are.
 pub(super) async fn submit(tx: &mut Transaction<'_>, all: &[Incoming]) -> Result<Vec<Submitted>, Failure> {
     let named = all.iter().flat_map(|incoming| &incoming.submission.recipients).map(|recipient| &recipient.mailbox);
-    let (admitted, directory) = try_join!(admit(tx, all), aliases::look_up(tx, named.collect()))?;
+    // All of them came to this store, which has one set of rules, unless those changed just now.
+    let rules = all.first().map(|incoming| incoming.rules).unwrap_or_default();
+    let (admitted, directory) = try_join!(admit(tx, all), aliases::look_up(tx, rules, named.collect()))?;
     let (answers, mut fresh) = admitted;
     if fresh.is_empty() {
         return Ok(answers);
     }
-    expand(tx, &mut fresh, directory).await?;
+    expand(tx, rules, &mut fresh, directory).await?;
     // The messages come first, because they find out who else has drawn their ids. The accounts come last: others wait
     // for them until the commit.
     let room = if fresh.iter().any(Fresh::is_large) {
@@ -125,8 +130,9 @@ async fn admit<'a>(tx: &Transaction<'_>, all: &'a [Incoming]) -> Result<(Vec<Sub
 /// takes one look.
 async fn expand(
     tx: &Transaction<'_>,
+    rules: AddressRules,
     fresh: &mut [Fresh<'_>],
-    mut directory: aliases::Directory,
+    mut directory: Directory,
 ) -> Result<(), Failure> {
     let expansion = |Fresh { incoming: Incoming { submission, body, .. }, .. }: &Fresh<'_>| {
         Expansion::new(&submission.recipients, &body.delivered_to)
@@ -140,7 +146,7 @@ async fn expand(
         if unknown.is_empty() {
             break;
         }
-        directory = aliases::look_up(tx, unknown).await?;
+        directory = aliases::look_up(tx, rules, unknown).await?;
     }
     for (message, expansion) in fresh.iter_mut().zip(expansions) {
         message.recipients = expansion.recipients();

@@ -6,12 +6,12 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{
-    Alias, Result, StoreError,
-    aliases::{catch_all_of, resolved, targets, targets_column},
+    Alias, Result,
+    aliases::{Directory, keys, resolved, targets_column},
     plan::expansion::Entry,
 };
 use internal_api::Resolved;
-use mail_proto::Mailbox;
+use mail_proto::{AddressRules, Mailbox};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
@@ -36,26 +36,60 @@ pub(super) fn put(tx: &mut WriteTransaction<'_>, aliases: &[Alias]) -> Result<()
     Ok(())
 }
 
-/// What is known of an address.
-pub(super) fn look_up(connection: &Connection, address: &Mailbox) -> Result<Entry> {
-    let (name, catch_all) = (address.to_string(), catch_all_of(address));
-    let mut statement = connection.prepare_cached(
-        "SELECT (SELECT targets FROM aliases WHERE address = ?1), EXISTS (SELECT 1 FROM accounts WHERE address = ?1),
-             (SELECT targets FROM aliases WHERE address = ?2)",
-    )?;
-    let (alias_targets, is_mailbox, catch_all_targets) = statement.query_row([&name, &catch_all], |row| {
-        Ok((row.get::<_, Option<RawText>>(0)?, row.get(1)?, row.get::<_, Option<RawText>>(2)?))
-    })?;
-    let alias = alias_targets.and_then(|column| targets(&name, &column.to_string()));
-    let catch_all = catch_all_targets.and_then(|column| targets(&catch_all, &column.to_string()));
-    Ok(Entry { alias, is_mailbox, catch_all })
+/// What is known of an address. The accounts and aliases that it may mean are found in one look.
+pub(super) fn look_up(connection: &Connection, rules: AddressRules, address: &Mailbox) -> Result<Entry> {
+    Ok(directory(connection, rules, address)?.entry(address))
 }
 
-pub(super) fn resolve(connection: &Connection, address: Mailbox) -> Result<Resolved> {
-    let entry = look_up(connection, &address)?;
-    let mailbox = match accounts::mailbox(connection, address) {
-        Err(StoreError::MailboxUnknown) => None,
-        summary => Some(summary?),
-    };
+fn directory(connection: &Connection, rules: AddressRules, address: &Mailbox) -> Result<Directory> {
+    let (keys, catch_all) = keys(rules, address);
+    let (key, shorter) = (keys.first(), keys.get(1));
+    let mut statement = connection.prepare_cached(LOOK_UP)?;
+    let rows = statement.query_map(params![key, shorter, catch_all], |row| {
+        Ok((row.get::<_, RawText>(0)?.to_string(), row.get::<_, Option<RawText>>(1)?))
+    })?;
+    let mut directory = Directory::new(rules);
+    for (name, targets) in collect(rows)? {
+        match targets {
+            Some(column) => directory.add_alias(&name, &column.to_string()),
+            None => directory.add_account(&name),
+        }
+    }
+    Ok(directory)
+}
+
+pub(super) fn resolve(connection: &Connection, rules: AddressRules, address: &Mailbox) -> Result<Resolved> {
+    let entry = look_up(connection, rules, address)?;
+    let mailbox = entry.mailbox.clone().map(|mailbox| accounts::mailbox(connection, mailbox)).transpose()?;
     Ok(resolved(entry, mailbox))
+}
+
+/// The account that an address means, as it is spelled.
+pub(super) fn account(connection: &Connection, rules: AddressRules, address: &Mailbox) -> Result<Option<Mailbox>> {
+    Ok(directory(connection, rules, address)?.account(address).cloned())
+}
+
+/// Accounts have no targets. The names are those of an address, of the address without its detail, and of a catch-all.
+const LOOK_UP: &str = "SELECT address, NULL FROM accounts WHERE lower(address) IN (?1, ?2)
+     UNION ALL SELECT address, targets FROM aliases WHERE lower(address) IN (?1, ?2, ?3)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_uses_the_indexes() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = super::super::database::open(&directory.path().join("store.db")).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {LOOK_UP}")).unwrap();
+        let plan = statement.query_map(params!["a", "b", "c"], |row| row.get::<_, String>("detail")).unwrap();
+        let plan: Vec<_> = plan.map(Result::unwrap).filter(|step| step.contains(" USING ")).collect();
+        assert_eq!(
+            plan,
+            [
+                "SEARCH accounts USING INDEX accounts_by_key (<expr>=?)",
+                "SEARCH aliases USING INDEX aliases_by_key (<expr>=?)"
+            ]
+        );
+    }
 }

@@ -4,7 +4,7 @@ use super::{
     accounts,
     bodies::ReceivedBody,
     maildrop, messages, quarantine, queue,
-    submit::{deliver, release, submit},
+    submit::{Ways, deliver, release, submit},
     values::{Moment, Natural, Parsed, RawText, collect, decode, id, key, parameters, parsed},
     writer::WriteTransaction,
 };
@@ -260,7 +260,7 @@ pub(super) fn settle(
     lease: &str,
     settlement: &Settlement,
     failure_message: ReceivedBody,
-    adds_return_path: bool,
+    ways: Ways,
 ) -> Result<()> {
     let mut settled = Settled::default();
     for outcome in &settlement.outcomes {
@@ -269,7 +269,7 @@ pub(super) fn settle(
     }
     tx.events.settled(key(settlement.message), settled);
     if let Some(submission) = &settlement.failure_message {
-        let report = submit(tx, submission, failure_message, adds_return_path)?;
+        let report = submit(tx, submission, failure_message, ways)?;
         tx.events.push(key(settlement.message), told(&settlement.outcomes, report.id));
     }
     release(tx, key(settlement.message))

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 6;
+const SCHEMA_VERSION: i64 = 7;
 /// Each brings a database from the version of its place in this list to the next one. One that was released is
 /// never changed.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
+    include_str!("migrations/7.sql"),
 ];
 
 /// A schema that can be read with [`BEFORE_DELETIONS`].
@@ -28,6 +29,8 @@ const VERSION_BEFORE_PROPERTIES: i64 = 3;
 const VERSION_BEFORE_PARAMETERS: i64 = 4;
 /// A schema that can be read with [`BEFORE_DELAYS`].
 const VERSION_BEFORE_DELAYS: i64 = 5;
+/// A schema that differs in indexes only.
+const VERSION_BEFORE_KEYS: i64 = 6;
 /// Stands for what the schema has had since version 3.
 const BEFORE_DELETIONS: &str = "CREATE TEMP VIEW maildrops AS SELECT * FROM deliveries;
      CREATE TEMP VIEW held_messages AS SELECT * FROM messages;";
@@ -204,7 +207,7 @@ pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(
         created.map_err(|error| OpenError::database(path, error))
     };
     match version.map_err(|error| OpenError::database(path, error))? {
-        SCHEMA_VERSION => Ok(()),
+        SCHEMA_VERSION | VERSION_BEFORE_KEYS => Ok(()),
         VERSION_BEFORE_DELAYS => stand_in(&[BEFORE_DELAYS]),
         VERSION_BEFORE_PARAMETERS | VERSION_BEFORE_PROPERTIES => stand_in(&[BEFORE_PARAMETERS]),
         VERSION_BEFORE_DELETIONS => stand_in(&[BEFORE_DELETIONS, BEFORE_PARAMETERS]),
@@ -269,6 +272,7 @@ mod tests {
             0x923c_51cd_cf56_5080,
             0xe146_c686_7888_4415,
             0xbe05_e74e_dba1_1cb1,
+            0x1,
         ];
         assert_eq!(MIGRATIONS.map(|migration| xxh3_64(migration.as_bytes())), released, "add another one instead");
     }

@@ -36,7 +36,8 @@ pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
     Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
-    Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted, records::check,
+    Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted, aliases::LiveRules,
+    records::check,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -47,10 +48,11 @@ use internal_api::{
     MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::{AddressRules, Domain, Mailbox};
 use messages::Location;
 use reader_pool::ReaderPool;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use submit::Ways;
 use tokio::sync::watch;
 use writer::Writer;
 
@@ -74,6 +76,7 @@ pub struct SqliteStore {
     readers: Arc<ReaderPool>,
     bodies: Arc<Bodies>,
     adds_return_path: bool,
+    rules: LiveRules,
     clock: Clock,
     queue_changes: watch::Sender<()>,
     deletions: watch::Sender<()>,
@@ -88,6 +91,15 @@ impl Accounts for SqliteStore {
 
     async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()> {
         self.writer.write(move |tx| aliases::put(tx, &aliases)).await
+    }
+
+    fn set_address_rules(&self, rules: AddressRules) {
+        self.rules.set(rules);
+    }
+
+    async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>> {
+        let (address, rules) = (address.clone(), self.rules.current());
+        self.readers.read(move |connection| aliases::account(connection, rules, &address)).await
     }
 
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
@@ -113,8 +125,8 @@ impl Accounts for SqliteStore {
     }
 
     async fn resolve(&self, address: &Mailbox) -> Result<Resolved> {
-        let address = address.clone();
-        self.readers.read(move |connection| aliases::resolve(connection, address)).await
+        let (address, rules) = (address.clone(), self.rules.current());
+        self.readers.read(move |connection| aliases::resolve(connection, rules, &address)).await
     }
 
     async fn mailbox(&self, address: &Mailbox) -> Result<MailboxSummary> {
@@ -134,8 +146,8 @@ impl Messages for SqliteStore {
         check(&submission)?;
         let message = if self.adds_return_path { message.set_apart().await } else { message };
         let body = self.bodies.receive(message).await?;
-        let adds_return_path = self.adds_return_path;
-        self.writer.write(move |tx| submit::submit(tx, &submission, body, adds_return_path)).await
+        let ways = self.ways();
+        self.writer.write(move |tx| submit::submit(tx, &submission, body, ways)).await
     }
 
     async fn transaction(&self, name: &str) -> Result<Option<MessageId>> {
@@ -262,8 +274,8 @@ impl Queue for SqliteStore {
         if settlement.outcomes.is_empty() {
             return Err(StoreError::Invalid("a settlement has at least one outcome".to_owned()));
         }
-        let (lease, adds_return_path) = (lease.to_owned(), self.adds_return_path);
-        self.writer.write(move |tx| claims::settle(tx, &lease, &settlement, body, adds_return_path)).await
+        let (lease, ways) = (lease.to_owned(), self.ways());
+        self.writer.write(move |tx| claims::settle(tx, &lease, &settlement, body, ways)).await
     }
 
     async fn flush_queue(&self) -> Result<Flushed> {
@@ -321,5 +333,11 @@ impl Lifecycle for SqliteStore {
         let writer = Arc::clone(&self.writer);
         // It has logged what there is to say.
         let _ = tokio::task::spawn_blocking(move || writer.close()).await;
+    }
+}
+
+impl SqliteStore {
+    fn ways(&self) -> Ways {
+        Ways { adds_return_path: self.adds_return_path, rules: self.rules.current() }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     reader_pool::ReaderPool,
     writer::{Writer, WriterContext},
 };
-use crate::store::{StoreError, arrival::ArrivalMemory};
+use crate::store::{StoreError, aliases::LiveRules, arrival::ArrivalMemory};
 use rusqlite::{Connection, ErrorCode};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -191,7 +191,8 @@ impl SqliteStore {
             (Writer::start(context, connection)?, Arc::new(ReaderPool::new(path)))
         };
         let writer = Arc::new(writer);
-        Ok(Self { writer, readers, bodies, adds_return_path, clock, queue_changes, deletions, event_changes })
+        let rules = LiveRules::default();
+        Ok(Self { writer, readers, bodies, adds_return_path, rules, clock, queue_changes, deletions, event_changes })
     }
 }
 

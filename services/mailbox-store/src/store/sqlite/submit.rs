@@ -16,17 +16,25 @@ use crate::store::{
     records::ParameterColumns,
 };
 use internal_api::{MessageId, Submission};
-use mail_proto::{Mailbox, smtp::Recipient};
+use mail_proto::{AddressRules, Mailbox, smtp::Recipient};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Stores a message, unless it is the repeat of one. With `adds_return_path`, maildrops hold it with a
-/// `Return-Path:` line before it.
+/// How a store treats new messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ways {
+    /// Whether maildrops hold them with a `Return-Path:` line before them.
+    pub(super) adds_return_path: bool,
+    pub(super) rules: AddressRules,
+}
+
+/// Stores a message, unless it is the repeat of one.
 pub(super) fn submit(
     tx: &mut WriteTransaction<'_>,
     submission: &Submission,
     mut body: ReceivedBody,
-    adds_return_path: bool,
+    ways: Ways,
 ) -> Result<Submitted> {
+    let Ways { adds_return_path, rules } = ways;
     if let Some(id) = earlier(tx, &submission.transaction)? {
         return Ok(Submitted { id, repeated: true });
     }
@@ -37,7 +45,7 @@ pub(super) fn submit(
         .execute(params![key(id), submission.transaction])?;
     insert(tx, id, submission, body, adds_return_path)?;
     let delivered_octets = delivered_octets(octets, adds_return_path, &submission.reverse_path);
-    let recipients = expand(tx.connection, &submission.recipients, &delivered_to)?;
+    let recipients = expand(tx.connection, rules, &submission.recipients, &delivered_to)?;
     let placement = place(&recipients, |recipient| room(tx.connection, recipient, delivered_octets))?;
     for recipient in &placement.here {
         insert_delivery(tx, id, recipient, delivered_octets)?;
@@ -51,10 +59,15 @@ pub(super) fn submit(
 }
 
 /// The recipients of a submission once its aliases are expanded, by address.
-fn expand(connection: &Connection, recipients: &[Recipient], delivered_to: &[Mailbox]) -> Result<Vec<Expanded>> {
+fn expand(
+    connection: &Connection,
+    rules: AddressRules,
+    recipients: &[Recipient],
+    delivered_to: &[Mailbox],
+) -> Result<Vec<Expanded>> {
     let mut expansion = Expansion::new(recipients, delivered_to);
     while !expansion.unknown().is_empty() {
-        expansion.answer(|address| aliases::look_up(connection, address))?;
+        expansion.answer(|address| aliases::look_up(connection, rules, address))?;
     }
     Ok(expansion.recipients())
 }

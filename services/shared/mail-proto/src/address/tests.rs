@@ -83,17 +83,18 @@ fn the_postmaster_is_known_in_any_spelling() {
     assert!(Mailbox::postmaster("a".parse().unwrap()).is_postmaster());
 }
 
-/// RFC 5321 §4.5.3.1.1 to §4.5.3.1.3, and RFC 1035 §2.3.4 for labels: the longest is taken, one octet more is not.
+/// RFC 5321 §4.5.3.1.2, §4.5.3.1.3, and RFC 1035 §2.3.4 for labels: the longest is taken, one octet more is not. Local
+/// parts may be as long as a path lets them.
 #[test]
 fn lengths() {
     use AddressError::{Domain, TooLong};
     let octets = |octets: usize| "a".repeat(octets);
     let name = |labels: &[usize]| labels.iter().map(|label| octets(*label)).collect::<Vec<_>>().join(".");
     let mailboxes = [
-        (octets(64), octets(1), Ok(())),
-        (octets(65), octets(1), Err(TooLong)),
-        (format!("\"{}\"", "\\a".repeat(64)), octets(1), Ok(())),
-        (format!("\"{}\"", octets(65)), octets(1), Err(TooLong)),
+        (octets(252), octets(1), Ok(())),
+        (octets(253), octets(1), Err(TooLong)),
+        (format!("\"{}\"", "\\a".repeat(252)), octets(1), Ok(())),
+        (format!("\"{}\"", octets(253)), octets(1), Err(TooLong)),
         (octets(1), octets(63), Ok(())),
         (octets(1), octets(64), Err(Domain)),
         (octets(1), name(&[63, 63, 63, 63]), Ok(())),
@@ -103,8 +104,15 @@ fn lengths() {
         let text = format!("{local_part}@{domain}");
         assert_eq!(text.parse::<Mailbox>().map(|_| ()), expected, "{text}");
     }
-    for (domain, expected) in [(name(&[63, 63, 61]), Ok(())), (name(&[63, 63, 62]), Err(TooLong))] {
-        let path = format!("<{}@{domain}>", octets(64));
+    let paths = [
+        (64, name(&[63, 63, 61]), Ok(())),
+        (64, name(&[63, 63, 62]), Err(TooLong)),
+        (252, octets(1), Ok(())),
+        (252, octets(2), Err(TooLong)),
+        (253, octets(1), Err(TooLong)),
+    ];
+    for (local_part, domain, expected) in paths {
+        let path = format!("<{}@{domain}>", octets(local_part));
         assert_eq!(path.parse::<ReversePath>().map(|_| ()), expected, "{path}");
         assert_eq!(path.parse::<ForwardPath>().map(|_| ()), expected, "{path}");
     }
