@@ -8,7 +8,7 @@ use mail_proto::{
     dot::DotDecoder,
     line::LineDecoder,
     sasl::{Mechanism, ScramVerifier},
-    smtp::{Framing, Origin, Received, Reply, Session, SessionConfig, Step},
+    smtp::{Framing, Origin, Received, Reply, Session, SessionConfig, Step, Tolerance},
 };
 
 /// The longest line in octets.
@@ -38,6 +38,7 @@ impl Server {
             bad_command_limit: u32::MAX,
             mechanisms: Mechanism::ALL.into_iter().collect(),
             plain_text_in_clear: true,
+            tolerance: Tolerance::ALL,
             has_tls: true,
         });
         let (lines, input) = (LineDecoder::new(LINE_OCTETS), BytesMut::new());

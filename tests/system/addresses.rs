@@ -24,7 +24,7 @@ async fn an_account_is_reached_by_all_its_spellings() {
     pop.log_in("USR1+anything@MAIL.sustech.edu.cn", "pass1").await.unwrap();
     assert_eq!(pop.stat().await.0, 2);
     pop.quit().await;
-    let summary = town.store(EXMAIL).mailbox(&"usR2+a@mail.sustech.edu.cn".parse().unwrap()).await.unwrap();
+    let summary = town.store(EXMAIL).mailbox(&"usR2+a@mail.sustech.edu.cn".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!((summary.address.to_string().as_str(), summary.messages), (USR2, 2));
     for server in [EXMAIL, GMAIL] {
         town.drained(server).await;

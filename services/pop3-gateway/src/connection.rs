@@ -38,7 +38,10 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAd
             silence: limits.pop3_idle,
             write: limits.pop3_idle,
         };
-        let stream = LineStream::new(io, stream_limits, gateway.config.clock.clone()).with_place(place);
+        let mut stream = LineStream::new(io, stream_limits, gateway.config.clock.clone()).with_place(place);
+        if stack.tolerance().lf_commands {
+            stream.take_bare_lf(true);
+        }
         let session = Session::new(session_config(&stack));
         let mut connection =
             Connection { gateway: &gateway, stream, session, lease_seconds: limits.pop3_lease_seconds, lease: None };

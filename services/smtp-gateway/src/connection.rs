@@ -11,7 +11,7 @@ use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
     line::LineError,
     sasl::{self, ChannelBindings, Mechanisms},
-    smtp::{Framing, Received, Reply, Session, SessionConfig, Step},
+    smtp::{Framing, Received, Reply, Session, SessionConfig, Step, session::early_talk},
 };
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
@@ -75,6 +75,10 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
         let Some(encrypted) = Box::pin(dialogue.start_tls(certificate, &shutdown)).await else { return Ok(()) };
         dialogue = encrypted;
     }
+    let tolerance = dialogue.gateway.stack.current().tolerance();
+    if tolerance.lf_commands {
+        dialogue.stream.take_bare_lf(true);
+    }
     dialogue.stream.push(&dialogue.session.greeting());
     loop {
         dialogue.expect_line(limits.smtp_line_octets);
@@ -90,7 +94,11 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
         if let Err(error @ LineError::Tls) = line {
             facts::SmtpTlsFailed { peer: dialogue.peer, error }.log();
         }
-        let step = dialogue.session.line(line.as_deref().map_err(|error| *error));
+        let is_early = !tolerance.early_talk && !dialogue.session.is_introduced() && dialogue.stream.has_input();
+        let mut step = dialogue.session.line(line.as_deref().map_err(|error| *error));
+        if is_early && !matches!(step, Step::Close(_)) {
+            step = Step::Close(early_talk());
+        }
         match dialogue.perform(step).await {
             Ok(Next::Line) => {}
             Ok(Next::Close(last)) => {
@@ -327,5 +335,6 @@ fn session_config(stack: &Stack, mechanisms: Mechanisms) -> SessionConfig {
         has_tls: false,
         mechanisms,
         plain_text_in_clear: false,
+        tolerance: stack.tolerance(),
     }
 }

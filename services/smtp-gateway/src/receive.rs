@@ -45,10 +45,12 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// The message of an envelope that a client begins to send.
     pub(crate) fn new(gateway: &Gateway, envelope: Envelope, client: (Port, SocketAddr)) -> Self {
+        let stack = gateway.stack.current();
+        let completes_lf = stack.tolerance().bare_lf_in_data;
         Self {
-            limit: gateway.stack.current().limits.message_octets,
+            limit: stack.limits.message_octets,
             octets: 0,
-            dots: DotDecoder::default(),
+            dots: if completes_lf { DotDecoder::completing_lf() } else { DotDecoder::default() },
             chunks: ChunkDecoder::default(),
             sink: Sink::new(gateway, envelope, client),
         }

@@ -30,6 +30,12 @@ pub enum AddressError {
     /// Neither a dot-string nor a quoted string.
     #[error("invalid local part")]
     LocalPart,
+    /// A dot-string with a dot at one of its ends, or with two side by side.
+    #[error("a dot stands between two other characters of a local part; put the local part in quotes")]
+    Dots,
+    /// White space between a path and its angle brackets.
+    #[error("put no space inside the angle brackets")]
+    Spaces,
     /// Neither a domain name nor an address literal.
     #[error("invalid domain")]
     Domain,
@@ -136,12 +142,13 @@ impl LocalPart {
     }
 
     /// Takes a local part off the front of `text`, and returns the rest too.
-    fn take(text: &str) -> Result<(Self, &str), AddressError> {
+    fn take(text: &str, odd_dots: bool) -> Result<(Self, &str), AddressError> {
         let Some(quoted) = text.strip_prefix('"') else {
             let end = text.find(|c: char| !is_atext(c) && c != '.').unwrap_or(text.len());
             let (local, rest) = text.split_at(end);
-            if local.split('.').any(str::is_empty) {
-                return Err(AddressError::LocalPart);
+            if local.split('.').any(str::is_empty) && !(odd_dots && local.contains(is_atext)) {
+                let has_dots = local.contains(is_atext) && rest.starts_with('@');
+                return Err(if has_dots { AddressError::Dots } else { AddressError::LocalPart });
             }
             return Ok((Self::new(local.to_owned())?, rest));
         };
@@ -206,6 +213,15 @@ impl Mailbox {
         &self.domain
     }
 
+    fn parse(text: &str, odd_dots: bool) -> Result<Self, AddressError> {
+        let (local_part, rest) = LocalPart::take(text, odd_dots)?;
+        match rest.strip_prefix('@') {
+            Some(domain) => Ok(Self { local_part, domain: domain.parse()? }),
+            None if rest.is_empty() => Err(AddressError::MissingDomain),
+            None => Err(AddressError::LocalPart),
+        }
+    }
+
     /// The mailbox with the same local part in another domain.
     #[must_use]
     pub fn in_domain(self, domain: Domain) -> Self {
@@ -222,12 +238,7 @@ impl FromStr for Mailbox {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let (local_part, rest) = LocalPart::take(text)?;
-        match rest.strip_prefix('@') {
-            Some(domain) => Ok(Self { local_part, domain: domain.parse()? }),
-            None if rest.is_empty() => Err(AddressError::MissingDomain),
-            None => Err(AddressError::LocalPart),
-        }
+        Self::parse(text, false)
     }
 }
 
@@ -256,15 +267,22 @@ impl ReversePath {
     }
 }
 
+impl ReversePath {
+    /// As [`ReversePath::from_str`]; with `odd_dots`, dots may stand anywhere in a local part.
+    pub(crate) fn parse(text: &str, odd_dots: bool) -> Result<Self, AddressError> {
+        match inside_brackets(text)? {
+            "" => Ok(Self::Null),
+            inside => Ok(Self::Mailbox(Mailbox::parse(without_route(inside)?, odd_dots)?)),
+        }
+    }
+}
+
 impl FromStr for ReversePath {
     type Err = AddressError;
 
     /// Parses the form with angle brackets; a source route is dropped (RFC 5321 §4.1.2, appendix C).
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        match inside_brackets(text)? {
-            "" => Ok(Self::Null),
-            inside => Ok(Self::Mailbox(without_route(inside)?.parse()?)),
-        }
+        Self::parse(text, false)
     }
 }
 
@@ -286,16 +304,23 @@ pub enum ForwardPath {
     Mailbox(Mailbox),
 }
 
+impl ForwardPath {
+    /// As [`ForwardPath::from_str`]; with `odd_dots`, dots may stand anywhere in a local part.
+    pub(crate) fn parse(text: &str, odd_dots: bool) -> Result<Self, AddressError> {
+        let inside = inside_brackets(text)?;
+        if inside.eq_ignore_ascii_case(LocalPart::POSTMASTER) {
+            return Ok(Self::Postmaster);
+        }
+        Ok(Self::Mailbox(Mailbox::parse(without_route(inside)?, odd_dots)?))
+    }
+}
+
 impl FromStr for ForwardPath {
     type Err = AddressError;
 
     /// Parses the form with angle brackets; a source route is dropped (RFC 5321 §4.1.2, appendix C).
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let inside = inside_brackets(text)?;
-        if inside.eq_ignore_ascii_case(LocalPart::POSTMASTER) {
-            return Ok(Self::Postmaster);
-        }
-        Ok(Self::Mailbox(without_route(inside)?.parse()?))
+        Self::parse(text, false)
     }
 }
 
@@ -378,6 +403,22 @@ pub(crate) fn split_path(text: &str) -> Option<(&str, &str)> {
         }
     }
     None
+}
+
+/// Splits `text` after a path that has no angle brackets: before the first space outside quotes.
+pub(crate) fn split_bare_path(text: &str) -> (&str, &str) {
+    let (mut quoted, mut escaped) = (false, false);
+    let end = text.find(|character| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ' ' if !quoted => return true,
+            _ => {}
+        }
+        false
+    });
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 #[cfg(test)]

@@ -28,15 +28,21 @@ pub struct DotDecoder {
     /// How many lines have ended with CRLF.
     lines: u64,
     bare_line_ending: Option<u64>,
+    completes_lf: bool,
 }
 
 impl Default for DotDecoder {
     fn default() -> Self {
-        Self { position: Position::LineStart, lines: 0, bare_line_ending: None }
+        Self { position: Position::LineStart, lines: 0, bare_line_ending: None, completes_lf: false }
     }
 }
 
 impl DotDecoder {
+    /// A decoder that turns LF alone into CRLF. A dot after it means nothing.
+    pub fn completing_lf() -> Self {
+        Self { completes_lf: true, ..Self::default() }
+    }
+
     /// Moves octets from `input` to `output`; true once the final dot was read. What follows it stays in
     /// `input`.
     pub fn decode(&mut self, input: &mut BytesMut, output: &mut Vec<u8>) -> bool {
@@ -82,6 +88,11 @@ impl DotDecoder {
             (_, b'\r') => {
                 output.push(b'\r');
                 self.position = Position::Cr;
+            }
+            (_, b'\n') if self.completes_lf => {
+                output.extend_from_slice(b"\r\n");
+                self.lines += 1;
+                self.position = Position::Text;
             }
             (_, b'\n') => {
                 output.push(b'\n');
@@ -199,6 +210,37 @@ mod tests {
                     assert_eq!((&output[..], &left[..]), (*content, *rest), "{wire:?} in chunks of {chunk}");
                 }
                 assert_eq!(saw_bare, *bare, "{wire:?} in chunks of {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn lf_alone_becomes_crlf_where_it_is_wanted_and_never_ends_the_message() {
+        let table: [(&[u8], &[u8], Option<u64>); 8] = [
+            (b"a\nb\n\r\n.\r\n", b"a\r\nb\r\n\r\n", None),
+            (b"\n.\r\n.\r\n", b"\r\n.\r\n", None),
+            (b"a\n.\nb\r\n.\r\n", b"a\r\n.\r\nb\r\n", None),
+            (b"a\n..b\r\n..c\r\n.\r\n", b"a\r\n..b\r\n.c\r\n", None),
+            (b"a\r\n.\nb\r\n.\r\n", b"a\r\n\r\nb\r\n", None),
+            (b"a\nb\rc\r\n.\r\n", b"a\r\nb\rc\r\n", Some(2)),
+            (b"a\r\r\n.\r\n", b"a\r\r\n", Some(1)),
+            (b"a\r\n.\r\n", b"a\r\n", None),
+        ];
+        for (wire, expected, bare) in table {
+            for chunk in 1..=wire.len() {
+                let (mut decoder, mut output) = (DotDecoder::completing_lf(), Vec::new());
+                let ended: Vec<bool> =
+                    wire.chunks(chunk).map(|piece| decoder.decode(&mut BytesMut::from(piece), &mut output)).collect();
+                assert_eq!(
+                    ended.iter().position(|ended| *ended),
+                    Some(ended.len() - 1),
+                    "{wire:?} in chunks of {chunk}"
+                );
+                assert_eq!(
+                    (&output[..], decoder.bare_line_ending()),
+                    (expected, bare),
+                    "{wire:?} in chunks of {chunk}"
+                );
             }
         }
     }

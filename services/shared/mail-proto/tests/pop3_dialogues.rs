@@ -45,7 +45,12 @@ impl Server {
             retention: None,
             domains: vec!["mail.sustech.edu.cn".parse().unwrap()],
         });
-        Self { session, decoder: LineDecoder::new(512), input: BytesMut::new(), account: None, closed: false }
+        let mut decoder = LineDecoder::new(512);
+        if size_style == SizeStyle::WithFinalDot {
+            // Profile `tutorial`.
+            decoder.take_bare_lf(true);
+        }
+        Self { session, decoder, input: BytesMut::new(), account: None, closed: false }
     }
 
     fn perform(&mut self, mut step: Step<String>, output: &mut Vec<u8>) {

@@ -10,7 +10,7 @@ use mail_proto::{
     line::LineDecoder,
     sasl::{self, Credentials, Mechanism, ScramVerifier},
     smtp::{
-        Framing, Origin, Received, Reply, Session, SessionConfig, Step,
+        Framing, Origin, Received, Reply, Session, SessionConfig, Step, Tolerance,
         session::{bare_line_ending, too_large},
     },
 };
@@ -21,10 +21,18 @@ const LINE_OCTETS: usize = 2048;
 
 #[test]
 fn every_dialogue_in_memory() {
-    for dialogue in dialogue::load_directory("../../../tests/dialogues/smtp", &["profile"]).unwrap() {
+    for dialogue in dialogue::load_directory("../../../tests/dialogues/smtp", &["profile", "tolerance"]).unwrap() {
+        let tolerance = match dialogue.setting("tolerance") {
+            None => Tolerance::default(),
+            Some("all") => Tolerance::ALL,
+            // Only a connection knows what comes early.
+            Some(_) => continue,
+        };
         for chunk_octets in [usize::MAX, 1] {
             let tutorial = dialogue.setting("profile") != Some("rfc");
-            dialogue.play(&mut Server::new(tutorial), chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+            dialogue
+                .play(&mut Server::new(tutorial, tolerance), chunk_octets)
+                .unwrap_or_else(|mismatch| panic!("{mismatch}"));
         }
     }
 }
@@ -38,6 +46,7 @@ struct Server {
     reading: Option<Reading>,
     message: Message,
     tutorial: bool,
+    tolerance: Tolerance,
     closed: bool,
 }
 
@@ -56,8 +65,15 @@ struct Message {
     octets: Vec<u8>,
 }
 
+impl Message {
+    fn new(tolerance: Tolerance) -> Self {
+        let dots = if tolerance.bare_lf_in_data { DotDecoder::completing_lf() } else { DotDecoder::default() };
+        Self { dots, ..Self::default() }
+    }
+}
+
 impl Server {
-    fn new(tutorial: bool) -> Self {
+    fn new(tutorial: bool, tolerance: Tolerance) -> Self {
         let session = Session::new(SessionConfig {
             server_name: "exmail.qq.com".parse().unwrap(),
             greeting: "exmail.qq.com".to_owned(),
@@ -67,10 +83,14 @@ impl Server {
             has_tls: true,
             mechanisms: Mechanism::ALL.into_iter().collect(),
             plain_text_in_clear: true,
+            tolerance,
         });
-        let (lines, input) = (LineDecoder::new(LINE_OCTETS), BytesMut::new());
-        let message = Message::default();
-        Self { session, lines, input, reading: None, message, tutorial, closed: false }
+        let (mut lines, input) = (LineDecoder::new(LINE_OCTETS), BytesMut::new());
+        if tolerance.lf_commands {
+            lines.take_bare_lf(true);
+        }
+        let message = Message::new(tolerance);
+        Self { session, lines, input, reading: None, message, tutorial, tolerance, closed: false }
     }
 
     /// The reply, unless there are octets to be read first.
@@ -121,7 +141,7 @@ impl Server {
     }
 
     fn commit(&mut self) -> Reply {
-        let Message { dots, chunks, octets } = std::mem::take(&mut self.message);
+        let Message { dots, chunks, octets } = std::mem::replace(&mut self.message, Message::new(self.tolerance));
         let reply = match dots.bare_line_ending().or(chunks.bare_line_ending()) {
             _ if octets.len() as u64 > SIZE_LIMIT_OCTETS => too_large(SIZE_LIMIT_OCTETS),
             Some(line) => bare_line_ending(line),
@@ -166,7 +186,7 @@ impl Server {
                 }
             };
             if !self.session.is_receiving() && self.reading.is_none() {
-                self.message = Message::default();
+                self.message = Message::new(self.tolerance);
             }
             if let Some(reply) = reply {
                 reply.encode(output);

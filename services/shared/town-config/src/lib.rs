@@ -31,13 +31,12 @@ pub use port_move::PortMove;
 pub use relay::{Jitter, Patience, Relay, Smarthost, SmarthostTls, Timeouts};
 pub use reload::Reload;
 pub use schedule::Next;
-pub use tolerance::Tolerance;
 pub use toml_file::FileError as ConfigError;
 pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
 
 use file::{File, Server};
 use ipnet::IpNet;
-use mail_proto::{AddressRules, Domain, Mailbox};
+use mail_proto::{AddressRules, Domain, Mailbox, smtp::Tolerance};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},

@@ -267,6 +267,20 @@ fn addresses_are_compared_as_the_profile_says_unless_a_key_does() {
 }
 
 #[test]
+fn tolerance_is_as_the_profile_has_it_unless_a_key_says_otherwise() {
+    let tolerance = |top: &str, table: &str| {
+        let config = parse(&format!("{top}[server.a]\nsmtp = 1\npop = 2\n[tolerance]\n{table}")).unwrap();
+        config.stack("a").unwrap().tolerance()
+    };
+    let tutorial = Tolerance { bare_lf_in_data: false, ..Tolerance::ALL };
+    assert_eq!(tolerance("", ""), Tolerance::default());
+    assert_eq!(tolerance("profile = \"tutorial\"\n", ""), tutorial);
+    assert_eq!(tolerance("", "bare_lf_in_data = true\n"), Tolerance { bare_lf_in_data: true, ..Tolerance::default() });
+    let without_dots = tolerance("profile = \"tutorial\"\n", "odd_dots = false\n");
+    assert_eq!(without_dots, Tolerance { odd_dots: false, ..tutorial });
+}
+
+#[test]
 fn one_address_has_one_account_however_it_is_spelled() {
     let text = "[server.a]\nsmtp = 1\npop = 2\n[server.b]\nsmtp = 3\npop = 4\n[accounts.a]\n\"Usr@x\" = \"p\"\n\"usr@x\" = \"q\"\n\
          [accounts.b]\n\"usr@y\" = \"p\"\n[aliases.a]\n\"USR@x\" = \"usr@y\"\n\"One@x\" = \"usr@y\"\n\"one@x\" = \"usr@y\"\n\

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(
             plan,
             [
-                "SEARCH accounts USING INDEX accounts_by_key (<expr>=?)",
+                "SEARCH accounts USING COVERING INDEX accounts_by_key (<expr>=?)",
                 "SEARCH aliases USING INDEX aliases_by_key (<expr>=?)"
             ]
         );

@@ -39,8 +39,11 @@ fn mailboxes() {
         ("a@[tag:x\\y]", Err(AddressError::Domain)),
         ("a@[tag:x]y]", Err(AddressError::Domain)),
         ("a@[tag:\u{7f}]", Err(AddressError::Domain)),
-        (".a@c", Err(AddressError::LocalPart)),
-        ("a..b@c", Err(AddressError::LocalPart)),
+        (".a@c", Err(AddressError::Dots)),
+        ("a.@c", Err(AddressError::Dots)),
+        ("a..b@c", Err(AddressError::Dots)),
+        (".@c", Err(AddressError::LocalPart)),
+        ("..", Err(AddressError::LocalPart)),
         ("a b@c", Err(AddressError::LocalPart)),
         ("\"a\r\nb\"@c", Err(AddressError::LocalPart)),
         ("\"a@c", Err(AddressError::LocalPart)),
@@ -139,6 +142,30 @@ fn a_path_ends_at_the_first_bracket_outside_quotes() {
     assert_eq!(split_path("<\"a>b\\\">\"@c>X"), Some(("<\"a>b\\\">\"@c>", "X")));
     assert_eq!(split_path("<a\\>X"), Some(("<a\\>", "X")));
     assert_eq!(split_path("<a@b"), None);
+}
+
+/// They travel in quotes from here on.
+#[test]
+fn odd_dots_are_taken_where_they_are_wanted() {
+    for (text, expected) in [
+        ("<a..b@c>", Ok("<\"a..b\"@c>")),
+        ("<.a@c>", Ok("<\".a\"@c>")),
+        ("<@x:a.@c>", Ok("<\"a.\"@c>")),
+        ("<a.b@c>", Ok("<a.b@c>")),
+        ("<.@c>", Err(AddressError::LocalPart)),
+        ("<@c>", Err(AddressError::Domain)),
+        ("<a@c..d>", Err(AddressError::Domain)),
+    ] {
+        assert_eq!(ReversePath::parse(text, true).map(|path| path.to_string()), expected.map(str::to_owned), "{text}");
+        assert_eq!(ForwardPath::parse(text, true).map(|path| path.to_string()), expected.map(str::to_owned), "{text}");
+    }
+}
+
+#[test]
+fn a_path_without_brackets_ends_at_a_space_outside_quotes() {
+    assert_eq!(split_bare_path("a@b SIZE=1"), ("a@b", " SIZE=1"));
+    assert_eq!(split_bare_path("\"a b\\\" c\"@d SIZE=1"), ("\"a b\\\" c\"@d", " SIZE=1"));
+    assert_eq!(split_bare_path("a@b"), ("a@b", ""));
 }
 
 proptest! {

@@ -1,8 +1,8 @@
 //! Commands (RFC 5321 §4.1.1).
 
-use super::{MailParameters, RecipientParameters, Reply};
+use super::{MailParameters, RecipientParameters, Reply, Tolerance};
 use crate::{
-    address::{AddressError, Domain, ForwardPath, ReversePath, split_path},
+    address::{AddressError, Domain, ForwardPath, ReversePath, split_bare_path, split_path},
     password::Password,
 };
 use std::{fmt, str::FromStr};
@@ -209,8 +209,13 @@ impl Verb {
     ///
     /// # Errors
     /// [`CommandError`] where the verb is none of ours.
-    pub fn split(line: &[u8]) -> Result<(Self, &[u8]), CommandError> {
+    pub fn split(line: &[u8], tolerance: Tolerance) -> Result<(Self, &[u8]), CommandError> {
         let is_space = |octet: &u8| matches!(octet, b' ' | b'\t');
+        let indent = line.iter().take_while(|octet| is_space(octet)).count();
+        if indent > 0 && !tolerance.odd_spaces && Self::split(&line[indent..], tolerance).is_ok() {
+            return Err(CommandError::Argument("put no space before a command"));
+        }
+        let line = if tolerance.odd_spaces { &line[indent..] } else { line };
         let end = line.iter().rposition(|octet| !is_space(octet)).map_or(0, |last| last + 1);
         let line = &line[..end];
         let (verb, argument) = line.split_at(line.iter().position(is_space).unwrap_or(end));
@@ -234,23 +239,23 @@ impl Command {
     ///
     /// # Errors
     /// [`CommandError`], which knows its reply.
-    pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
-        let (verb, argument) = Verb::split(line)?;
-        Self::with_argument(verb, argument)
+    pub fn parse(line: &[u8], tolerance: Tolerance) -> Result<Self, CommandError> {
+        let (verb, argument) = Verb::split(line, tolerance)?;
+        Self::with_argument(verb, argument, tolerance)
     }
 
     /// Parses the argument of a verb.
     ///
     /// # Errors
     /// [`CommandError`], which knows its reply.
-    pub fn with_argument(verb: Verb, argument: &[u8]) -> Result<Self, CommandError> {
-        let text = || printable(verb, argument);
+    pub fn with_argument(verb: Verb, argument: &[u8], tolerance: Tolerance) -> Result<Self, CommandError> {
+        let text = || printable(verb, argument, tolerance);
         match verb {
             // Any octets will do for a name; the others are made of ASCII (RFC 5321 §2.4).
             Verb::Helo => ClientName::from_octets(argument).map(Self::Helo),
             Verb::Ehlo => ClientName::from_octets(argument).map(Self::Ehlo),
-            Verb::Mail => mail(after_keyword(text()?, "FROM:", "say MAIL FROM:<address>")?),
-            Verb::Rcpt => rcpt(after_keyword(text()?, "TO:", "say RCPT TO:<address>")?),
+            Verb::Mail => mail(&after_keyword(text()?, "FROM", "say MAIL FROM:<address>", tolerance)?, tolerance),
+            Verb::Rcpt => rcpt(&after_keyword(text()?, "TO", "say RCPT TO:<address>", tolerance)?, tolerance),
             Verb::Data => without_argument(text()?, Self::Data),
             Verb::Bdat => chunk(text()?),
             Verb::StartTls => without_argument(text()?, Self::StartTls),
@@ -265,8 +270,10 @@ impl Command {
     }
 }
 
-fn printable(verb: Verb, argument: &[u8]) -> Result<&str, CommandError> {
-    let text = std::str::from_utf8(argument).ok().filter(|text| text.bytes().all(|b| matches!(b, b' '..=b'~')));
+fn printable(verb: Verb, argument: &[u8], tolerance: Tolerance) -> Result<&str, CommandError> {
+    let may_have_tabs = tolerance.odd_spaces && matches!(verb, Verb::Mail | Verb::Rcpt);
+    let is_printable = |octet: u8| matches!(octet, b' '..=b'~') || (may_have_tabs && octet == b'\t');
+    let text = std::str::from_utf8(argument).ok().filter(|text| text.bytes().all(is_printable));
     text.ok_or(match verb {
         Verb::Mail => CommandError::ReversePath(AddressError::NotAscii),
         Verb::Rcpt => CommandError::ForwardPath(AddressError::NotAscii),
@@ -278,11 +285,40 @@ fn without_argument(argument: &str, command: Command) -> Result<Command, Command
     if argument.is_empty() { Ok(command) } else { Err(CommandError::Argument("this command takes no argument")) }
 }
 
-/// What follows the keyword; spaces after the colon are common and harmless.
-fn after_keyword<'a>(argument: &'a str, keyword: &str, usage: &'static str) -> Result<&'a str, CommandError> {
-    match argument.trim_start().split_at_checked(keyword.len()) {
-        Some((start, rest)) if start.eq_ignore_ascii_case(keyword) => Ok(rest.trim_start()),
-        _ => Err(CommandError::Argument(usage)),
+/// What follows the keyword and its colon, where every space is a blank. Spaces around the keyword are common and harmless.
+fn after_keyword(
+    argument: &str,
+    keyword: &str,
+    usage: &'static str,
+    tolerance: Tolerance,
+) -> Result<String, CommandError> {
+    let Some((start, rest)) = argument.trim_start().split_at_checked(keyword.len()) else {
+        return Err(CommandError::Argument(usage));
+    };
+    let spaces = rest.len() - rest.trim_start().len();
+    match rest.trim_start().strip_prefix(':') {
+        Some(_) if !start.eq_ignore_ascii_case(keyword) => Err(CommandError::Argument(usage)),
+        Some(_) if spaces > 0 && !tolerance.odd_spaces => Err(CommandError::Argument("put no space before the colon")),
+        Some(rest) => Ok(rest.trim_start().replace('\t', " ")),
+        None => Err(CommandError::Argument(usage)),
+    }
+}
+
+/// Takes the path off the front of an argument; the parameters remain.
+fn take_path(argument: &str, tolerance: Tolerance) -> Result<(String, &str), AddressError> {
+    if !argument.starts_with('<') && tolerance.paths_without_brackets {
+        // Nothing is no path: nobody sends from `<>` by mistake.
+        return match split_bare_path(argument) {
+            ("", _) => Err(AddressError::Brackets),
+            (path, rest) => Ok((format!("<{path}>"), rest)),
+        };
+    }
+    let (path, rest) = split_path(argument).ok_or(AddressError::Brackets)?;
+    let inside = path.strip_prefix('<').and_then(|path| path.strip_suffix('>')).ok_or(AddressError::Brackets)?;
+    match inside.trim() {
+        trimmed if trimmed.len() == inside.len() => Ok((path.to_owned(), rest)),
+        trimmed if tolerance.odd_spaces => Ok((format!("<{trimmed}>"), rest)),
+        _ => Err(AddressError::Spaces),
     }
 }
 
@@ -300,7 +336,7 @@ fn auth(argument: &str) -> Result<Command, CommandError> {
 
 /// Whether a received line is a command that may hold a password. A tap must not show it.
 pub fn is_secret(line: &[u8]) -> bool {
-    Verb::split(line).is_ok_and(|(verb, _)| verb == Verb::Auth)
+    Verb::split(line, Tolerance::ALL).is_ok_and(|(verb, _)| verb == Verb::Auth)
 }
 
 /// RFC 3030 §2: the number of octets, then LAST with the last one.
@@ -318,10 +354,9 @@ fn chunk(argument: &str) -> Result<Command, CommandError> {
     Ok(Command::Bdat(Chunk { octets, is_last }))
 }
 
-fn mail(argument: &str) -> Result<Command, CommandError> {
-    let failure = CommandError::ReversePath;
-    let (path, parameters) = split_path(argument).ok_or(failure(AddressError::Brackets))?;
-    let reverse_path = path.parse().map_err(failure)?;
+fn mail(argument: &str, tolerance: Tolerance) -> Result<Command, CommandError> {
+    let (path, parameters) = take_path(argument, tolerance).map_err(CommandError::ReversePath)?;
+    let reverse_path = ReversePath::parse(&path, tolerance.odd_dots).map_err(CommandError::ReversePath)?;
     let mut parsed = MailParameters::default();
     for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;
@@ -329,10 +364,9 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
     Ok(Command::Mail(reverse_path, parsed))
 }
 
-fn rcpt(argument: &str) -> Result<Command, CommandError> {
-    let failure = CommandError::ForwardPath;
-    let (path, parameters) = split_path(argument).ok_or(failure(AddressError::Brackets))?;
-    let forward_path = path.parse().map_err(failure)?;
+fn rcpt(argument: &str, tolerance: Tolerance) -> Result<Command, CommandError> {
+    let (path, parameters) = take_path(argument, tolerance).map_err(CommandError::ForwardPath)?;
+    let forward_path = ForwardPath::parse(&path, tolerance.odd_dots).map_err(CommandError::ForwardPath)?;
     let mut parsed = RecipientParameters::default();
     for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;

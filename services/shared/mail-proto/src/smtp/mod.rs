@@ -7,6 +7,7 @@ pub mod extensions;
 pub mod parameters;
 pub mod reply;
 pub mod session;
+mod tolerance;
 mod xtext;
 
 pub use command::{Chunk, ClientName, Command, CommandError, Verb, is_secret};
@@ -17,3 +18,4 @@ pub use parameters::{
 };
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
 pub use session::{Framing, LoginsUnavailable, Received, Session, SessionConfig, Step};
+pub use tolerance::Tolerance;

@@ -4,8 +4,8 @@ mod authentication;
 mod transaction;
 
 use super::{
-    ClientName, Command, CommandError, Extensions, Hello, MailParameters, Origin, RecipientParameters, Reply, Verb,
-    command::help,
+    ClientName, Command, CommandError, Extensions, Hello, MailParameters, Origin, RecipientParameters, Reply,
+    Tolerance, Verb, command::help,
 };
 use crate::{
     address::{Domain, ForwardPath, Mailbox, ReversePath},
@@ -39,6 +39,8 @@ pub struct SessionConfig {
     pub mechanisms: Mechanisms,
     /// Whether this client may send a password in clear.
     pub plain_text_in_clear: bool,
+    /// What is taken although RFC 5321 does not.
+    pub tolerance: Tolerance,
 }
 
 /// What the session wants done. A question is answered by the method that its variant names; until then the session must
@@ -151,6 +153,11 @@ impl Session {
         Reply::plain(220, format!("{} SMTP server ready", self.config.greeting))
     }
 
+    /// Whether the client has said HELO or EHLO. Before that it may not send several commands at once (RFC 2920 §3.1).
+    pub fn is_introduced(&self) -> bool {
+        self.hello.is_some()
+    }
+
     /// TLS is spoken from now on. The client has to introduce itself again, and nothing that it said before counts
     /// (RFC 3207 §4.2), except its bad commands.
     pub fn encrypted(&mut self) {
@@ -189,8 +196,8 @@ impl Session {
         }
         match line {
             Ok(line) if http::is_request(line) => close_foreign(LineError::HttpRequest),
-            Ok(line) => match Verb::split(line) {
-                Ok((verb, argument)) => match Command::with_argument(verb, argument) {
+            Ok(line) => match Verb::split(line, self.config.tolerance) {
+                Ok((verb, argument)) => match Command::with_argument(verb, argument, self.config.tolerance) {
                     Ok(command) => self.command(command),
                     Err(error) => self.bad_argument(verb, error),
                 },
@@ -284,6 +291,11 @@ pub fn too_large(size_limit_octets: u64) -> Reply {
 /// The reply to a message that could be read as two (RFC 5321 §2.3.8): `line` has a CR or LF outside a CRLF.
 pub fn bare_line_ending(line: u64) -> Reply {
     Reply::new(554, (6, 0), format!("line {line} of the message has a CR or LF outside a CRLF; {CRLF_CURE}"))
+}
+
+/// The reply to a client that did not wait for a reply, before it knew of PIPELINING (RFC 5321 §4.3.1, RFC 2920 §3.1).
+pub fn early_talk() -> Reply {
+    Reply::new(554, (5, 0), "wait for the greeting, and for the reply to EHLO, before you send more; nc -i 1 does")
 }
 
 /// Ends a session whose client speaks another protocol.

@@ -35,7 +35,7 @@ fn well_formed_lines() {
         ("vrfy a b", "VRFY a b"),
     ];
     for (line, expected) in table {
-        let command = Command::parse(line.as_bytes()).map(|command| command.to_string());
+        let command = Command::parse(line.as_bytes(), Tolerance::default()).map(|command| command.to_string());
         assert_eq!(command.as_deref().map(str::trim_end), Ok(expected), "{line}");
     }
 }
@@ -44,7 +44,13 @@ fn well_formed_lines() {
 fn malformed_lines() {
     let table: &[(&[u8], u16, &str)] = &[
         (b"", 500, "5.5.1"),
-        (b" NOOP", 500, "5.5.1"),
+        (b" NOOP", 501, "5.5.4"),
+        (b" NOPE", 500, "5.5.1"),
+        (b"MAIL FROM :<a@b>", 501, "5.5.4"),
+        (b"MAIL FROM:< a@b>", 501, "5.1.7"),
+        (b"MAIL FROM:<a@b>\tSIZE=1", 501, "5.1.7"),
+        (b"MAIL FROM:<a..b@c>", 501, "5.1.7"),
+        (b"RCPT TO:<.a@c>", 501, "5.1.3"),
         (b"MAILFROM:<a@b>", 500, "5.5.1"),
         (b"NO\0P", 500, "5.5.2"),
         (b"NO\rOP", 500, "5.5.2"),
@@ -86,9 +92,56 @@ fn malformed_lines() {
         (b"TURN", 502, "5.5.1"),
     ];
     for (line, code, status) in table {
-        let reply = Command::parse(line).unwrap_err().reply();
+        let reply = Command::parse(line, Tolerance::default()).unwrap_err().reply();
         assert_eq!((reply.code(), reply.enhanced().as_deref()), (*code, Some(*status)), "{line:?}");
     }
+}
+
+/// What is odd, with the one key that takes it, and the cure in the refusal of a server that does not.
+#[test]
+fn odd_lines_are_taken_where_they_are_wanted() {
+    let spaces = Tolerance { odd_spaces: true, ..Tolerance::default() };
+    let brackets = Tolerance { paths_without_brackets: true, ..Tolerance::default() };
+    let dots = Tolerance { odd_dots: true, ..Tolerance::default() };
+    let table: &[(&[u8], Tolerance, &str, &str)] = &[
+        (b"  NOOP", spaces, "NOOP", "put no space before a command"),
+        (b"\tMAIL FROM:<a@b>", spaces, "MAIL FROM:<a@b>", "put no space before a command"),
+        (b"MAIL FROM : <a@b>", spaces, "MAIL FROM:<a@b>", "put no space before the colon"),
+        (b"RCPT TO\t:\t<a@b>", spaces, "RCPT TO:<a@b>", "printable ASCII"),
+        (b"MAIL FROM:< a@b >  SIZE=1", spaces, "MAIL FROM:<a@b> SIZE=1", "put no space inside the angle brackets"),
+        (b"MAIL FROM:<>\tSIZE=1", spaces, "MAIL FROM:<> SIZE=1", "printable ASCII"),
+        (b"MAIL FROM:< >", spaces, "MAIL FROM:<>", "put no space inside the angle brackets"),
+        (b"MAIL FROM:a@b", brackets, "MAIL FROM:<a@b>", "enclosed in angle brackets"),
+        (b"MAIL FROM: a@b SIZE=1", brackets, "MAIL FROM:<a@b> SIZE=1", "enclosed in angle brackets"),
+        (b"RCPT TO:\"a b\"@c", brackets, "RCPT TO:<\"a b\"@c>", "enclosed in angle brackets"),
+        (b"RCPT TO:postmaster", brackets, "RCPT TO:<postmaster>", "enclosed in angle brackets"),
+        (b"RCPT TO:<a..b@c>", dots, "RCPT TO:<\"a..b\"@c>", "put the local part in quotes"),
+        (b"MAIL FROM:<.a@c>", dots, "MAIL FROM:<\".a\"@c>", "put the local part in quotes"),
+    ];
+    for (line, tolerance, expected, cure) in table {
+        let taken = Command::parse(line, *tolerance).map(|command| command.to_string());
+        assert_eq!(taken.as_deref(), Ok(*expected), "{line:?}");
+        let others = Tolerance {
+            odd_spaces: !tolerance.odd_spaces,
+            paths_without_brackets: !tolerance.paths_without_brackets,
+            odd_dots: !tolerance.odd_dots,
+            ..Tolerance::ALL
+        };
+        let refusal = Command::parse(line, others).unwrap_err().reply();
+        assert!(refusal.code() == 501 && refusal.to_string().contains(cure), "{line:?}: {refusal}");
+    }
+    for line in [
+        &b"MAIL FROM:"[..],
+        b"MAIL FROM: SIZE=1",
+        b"RCPT TO:a@b>",
+        b"RCPT TO:<a@b",
+        b"MAIL FROM:a b@c",
+        b"MAIL FROM<a@b>",
+    ] {
+        assert!(Command::parse(line, Tolerance::ALL).is_err(), "{line:?}");
+    }
+    // A password is masked, whatever is taken.
+    assert!(is_secret(b" \tAUTH PLAIN AHUAcA=="));
 }
 
 #[test]
@@ -105,8 +158,10 @@ proptest! {
     fn parsing_never_panics_and_display_parses_back(
         line in "(MAIL FROM:|RCPT TO:|EHLO |VRFY )?<?[ -~]{0,30}>?( SIZE=[0-9]{1,4})?"
     ) {
-        if let Ok(command) = Command::parse(line.as_bytes()) {
-            prop_assert_eq!(Command::parse(command.to_string().as_bytes()), Ok(command));
+        for tolerance in [Tolerance::default(), Tolerance::ALL] {
+            if let Ok(command) = Command::parse(line.as_bytes(), tolerance) {
+                prop_assert_eq!(Command::parse(command.to_string().as_bytes(), Tolerance::default()), Ok(command));
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ fn session() -> Session {
         has_tls: true,
         mechanisms: Mechanism::ALL.into_iter().collect(),
         plain_text_in_clear: false,
+        tolerance: Tolerance::default(),
     })
 }
 
