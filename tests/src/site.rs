@@ -216,9 +216,9 @@ impl Site {
 
 /// The server that keeps a user's mail.
 fn server_of(address: &str) -> &'static str {
-    match address {
-        USR1 | USR2 => EXMAIL,
-        USR => GMAIL,
+    match address.rsplit_once('@') {
+        Some((_, "mail.sustech.edu.cn")) => EXMAIL,
+        Some((_, "gmail.com")) => GMAIL,
         _ => panic!("no user {address}"),
     }
 }
