@@ -58,6 +58,7 @@ fn a_wrong_configuration_is_named_with_file_and_key() {
     let site = plan.write();
     let right = fs::read_to_string(site.config()).unwrap();
     let file = site.config().display().to_string();
+    let smtp_line = 1 + right.lines().position(|line| line == format!("smtp = {smtp}")).unwrap();
     let table = [
         (
             "[limits]".to_owned(),
@@ -67,7 +68,9 @@ fn a_wrong_configuration_is_named_with_file_and_key() {
         (
             format!("smtp = {smtp}"),
             "smtp = 65536".to_owned(),
-            format!("{file}:5: server.\"exmail.qq.com\".smtp: 65536 is no port; give a number from 0 to 65535"),
+            format!(
+                "{file}:{smtp_line}: server.\"exmail.qq.com\".smtp: 65536 is no port; give a number from 0 to 65535"
+            ),
         ),
         (
             format!("pop = {pop}"),
