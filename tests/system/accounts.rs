@@ -1,12 +1,13 @@
 //! `mailtown accounts`.
 
+use internal_api::LoginSupport;
 use std::{
     fs,
     process::{Output, Stdio},
 };
 use tokio::io::AsyncWriteExt;
 use town_config::PortKey;
-use town_tests::{EXMAIL, Plan, Pop3Client, TestTown, USR1, mailtown};
+use town_tests::{EXMAIL, Plan, Pop3Client, TOKEN, TestTown, USR1, mailtown};
 
 /// Hashes what is written to standard input.
 async fn hash(input: &str) -> Output {
@@ -36,4 +37,65 @@ async fn a_printed_hash_is_a_password_of_the_configuration() {
     let empty = hash("\n").await;
     assert_eq!(empty.status.code(), Some(1));
     assert_eq!(String::from_utf8(empty.stderr).unwrap(), "error: the password is empty; give one\n");
+}
+
+/// `mailtown accounts` with this input, on a running town.
+async fn accounts(town: &TestTown, arguments: &[&str], input: &str) -> (bool, String) {
+    let mut command = mailtown::command("mailtown");
+    command.args(["accounts", "--config"]).arg(town.config()).args(arguments).env("MAILTOWN_TOKEN", TOKEN);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let Output { status, stdout, stderr } = process.wait_with_output().await.unwrap();
+    (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
+}
+
+/// Whether this user can log in.
+async fn can_log_in(town: &TestTown, user: &str, password: &str) -> bool {
+    let mut pop = Pop3Client::connect(town.address(EXMAIL, PortKey::Pop)).await.unwrap();
+    pop.log_in(user, password).await.is_ok()
+}
+
+/// Each change counts at the next login.
+#[tokio::test]
+async fn accounts_come_and_go_while_the_town_runs() {
+    const NEW: &str = "new@mail.sustech.edu.cn";
+    let town = TestTown::start(Plan::default()).await;
+    let done = (true, String::new());
+    assert_eq!(accounts(&town, &["add", NEW], "one\n").await, done);
+    assert!(can_log_in(&town, NEW, "one").await && !can_log_in(&town, NEW, "two").await);
+    town.send(USR1, &[NEW], b"Subject: x\r\n\r\nx\r\n").await;
+    town.send(NEW, &[USR1], b"Subject: x\r\n\r\nx\r\n").await;
+    // It has a SCRAM verifier, so SCRAM is offered on.
+    assert_eq!(town.store(EXMAIL).login_support().await.unwrap(), Some(LoginSupport { scram: true }));
+    assert_eq!(accounts(&town, &["passwd", NEW], "two").await, done);
+    assert!(can_log_in(&town, NEW, "two").await && !can_log_in(&town, NEW, "one").await);
+    assert_eq!(accounts(&town, &["disable", NEW], "").await, done);
+    assert!(!can_log_in(&town, NEW, "two").await);
+    let (_, listed) = accounts(&town, &["list"], "").await;
+    assert!(listed.contains("new@mail.sustech.edu.cn\tapi\tdisabled\t1\t"), "{listed}");
+    assert!(listed.contains("usr1@mail.sustech.edu.cn\tconfig\tenabled\t1\t"), "{listed}");
+    assert_eq!(accounts(&town, &["passwd", NEW], "three").await, done);
+    assert!(!can_log_in(&town, NEW, "three").await);
+    assert_eq!(accounts(&town, &["enable", NEW], "").await, done);
+    assert!(can_log_in(&town, NEW, "three").await);
+    assert_eq!(accounts(&town, &["remove", NEW], "").await, done);
+    assert!(!can_log_in(&town, NEW, "three").await);
+    // Whoever gets the address next does not get the mail.
+    assert_eq!(accounts(&town, &["add", NEW], "four").await, done);
+    assert_eq!(town.store(EXMAIL).mailbox(&NEW.parse().unwrap()).await.unwrap().unwrap().messages, 0);
+    for (arguments, input, expected) in [
+        (&["add", NEW][..], "x", "There is an account of this address already"),
+        (&["add", "x@far.test"], "x", "no server has the mail domain far.test"),
+        (&["add", "y@mail.sustech.edu.cn"], "\n", "the password is empty; give one"),
+        (&["add", "y@mail.sustech.edu.cn"], "$argon2id$x", "no valid argon2 PHC string"),
+        (&["passwd", USR1], "x", "The account stands in config.toml; change it there"),
+        (&["remove", "postmaster@mail.sustech.edu.cn"], "", "The account stands in config.toml; change it there"),
+        (&["disable", "nobody@mail.sustech.edu.cn"], "", "No such mailbox"),
+    ] {
+        let (succeeded, said) = accounts(&town, arguments, input).await;
+        assert!(!succeeded && said.contains(expected), "{arguments:?}: {said}");
+    }
+    assert!(can_log_in(&town, USR1, "pass1").await);
+    town.stop().await;
 }

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Notify};
 use town_config::{Password, Quota, Stack};
 
 /// How many passwords are checked between two writes of what is known of them.
@@ -199,6 +199,24 @@ impl Accounts {
             self.store.without_verifier(u32::try_from(unchecked).unwrap_or(u32::MAX).saturating_add(1)).await?;
         let unchecked = self.lock();
         Ok(without.iter().all(|address| unchecked.get(address).is_some_and(can_have_verifier)))
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Waits until nobody else changes accounts, and keeps others from it.
+    pub(crate) async fn writing(&self) -> AsyncMutexGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
+    /// What is stored of a password in plain text that was not stored before.
+    ///
+    /// # Errors
+    /// When it cannot be computed.
+    pub(crate) async fn hashed(&self, password: String) -> Result<StoredPassword> {
+        self.hasher.keep_or_make(password, None).await
     }
 
     /// The digest that stands for this password of this account.

@@ -9,6 +9,7 @@
 //! store      what is durable: six traits, two backends, a pure plan; and a store as a whole: snapshot, copy, check
 //! ```
 
+mod account_changes;
 pub mod accounts;
 mod admin;
 mod api;

@@ -3,7 +3,7 @@
 use crate::{
     accounts::Accounts,
     metrics::Metrics,
-    passwords::{Digest, NOBODY},
+    passwords::{Digest, NOBODY, is_locked},
     store::{self, Result},
 };
 use mail_proto::{Mailbox, sasl::ScramVerifier};
@@ -34,6 +34,11 @@ impl Logins {
         Self { accounts, verified, secret: OnceCell::new(), metrics }
     }
 
+    /// The accounts that log in.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     /// Whether there is such an account and this is its password. Takes as long when there is none.
     pub(crate) async fn verify(
         &self,
@@ -58,7 +63,7 @@ impl Logins {
     async fn check(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
         self.accounts.check_now(address).await?;
         // Asked for each time, so that a password that was changed is not taken any more.
-        let hash = store.password(address).await?.map(|stored| stored.hash);
+        let hash = store.password(address).await?.map(|stored| stored.hash).filter(|hash| !is_locked(hash));
         let digest = hash.as_deref().map(|hash| self.accounts.digest(address, hash, password));
         if digest.is_some_and(|digest| self.verified.contains_key(&digest)) {
             return Ok(true);
@@ -79,7 +84,8 @@ impl Logins {
         address: &Mailbox,
     ) -> Result<Option<ScramVerifier>> {
         self.accounts.check_now(address).await?;
-        Ok(store.password(address).await?.and_then(|stored| stored.verifier))
+        let stored = store.password(address).await?.filter(|stored| !is_locked(&stored.hash));
+        Ok(stored.and_then(|stored| stored.verifier))
     }
 
     /// The verifier that a user has who does not exist: the same in every store of the stack.

@@ -2,11 +2,48 @@
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
-use std::io::{IsTerminal, Write, stdin};
+use internal_api::{AccountChange, AccountSource, Endpoint, NewAccount, StoreClient};
+use mail_net::IoClock;
+use mail_proto::Mailbox;
+use std::{
+    io::{IsTerminal, Write, stdin},
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+use town_config::{LiveConfig, PortKey, Stack};
 
 /// What can be done about accounts.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Accounts {
+    /// Add an account to the running town; its password is asked for, or read from standard input
+    #[command(after_help = "Examples:\n  mailtown accounts add usr9@gmail.com\n  mailtown accounts add usr9@gmail.com < FILE\n\n\
+                            The password is plain text or an argon2 PHC string. Accounts of the configuration are changed there.")]
+    Add {
+        /// The address of its mailbox, in a mail domain of the town
+        address: Mailbox,
+    },
+    /// Replace the password of an account; it is asked for, or read from standard input
+    Passwd {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// Let nobody log in to an account, which still gets mail
+    Disable {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// Let the user of a disabled account log in again
+    Enable {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// Remove an account and the messages in its maildrop
+    Remove {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// List the accounts of the running town: address, source, whether enabled, messages, octets
+    List,
     /// Print the hash of a password, an argon2 PHC string, which may stand in [accounts] of the configuration
     #[command(
         after_help = "Examples:\n  mailtown accounts hash\n  MAILTOWN_PASSWORD=secret mailtown accounts hash\n  \
@@ -19,18 +56,103 @@ pub(crate) enum Accounts {
     },
 }
 
+/// How the stores of the running town are called.
+pub(crate) struct Stores<'a> {
+    pub(crate) config: LiveConfig,
+    pub(crate) http_bind: IpAddr,
+    pub(crate) ports_file: Option<&'a Path>,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) io: IoClock,
+}
+
 impl Accounts {
-    /// Does it.
+    /// Does it. `stores` finds those of the running town, for what needs them.
     ///
     /// # Errors
     /// One line that says why it cannot.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self::Hash { password } = self;
-        let password = password.map_or_else(read, Ok)?;
-        ensure!(!password.is_empty(), "the password is empty; give one");
-        let hash = mailbox_store::accounts::hash(password).await?;
-        writeln!(std::io::stdout(), "{hash}").context("cannot write to standard output")
+    pub(crate) async fn run<'a>(
+        self,
+        stores: impl FnOnce() -> anyhow::Result<Stores<'a>>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Hash { password } => {
+                let hash = mailbox_store::accounts::hash(given(password)?).await?;
+                writeln!(std::io::stdout(), "{hash}").context("cannot write to standard output")
+            }
+            Self::List => stores()?.list().await,
+            Self::Add { address } => {
+                let store = stores()?.of(&address)?;
+                let password = given(None)?;
+                Ok(store.add_account(&NewAccount { address, password }).await?)
+            }
+            Self::Passwd { address } => {
+                let store = stores()?.of(&address)?;
+                let change = AccountChange { password: Some(given(None)?), enabled: None };
+                Ok(store.change_account(&address, &change).await?)
+            }
+            Self::Disable { address } => stores()?.enable(&address, false).await,
+            Self::Enable { address } => stores()?.enable(&address, true).await,
+            Self::Remove { address } => Ok(stores()?.of(&address)?.remove_account(&address).await?),
+        }
     }
+}
+
+impl Stores<'_> {
+    async fn enable(&self, address: &Mailbox, enabled: bool) -> anyhow::Result<()> {
+        let change = AccountChange { password: None, enabled: Some(enabled) };
+        Ok(self.of(address)?.change_account(address, &change).await?)
+    }
+
+    async fn list(&self) -> anyhow::Result<()> {
+        let mut output = std::io::stdout();
+        for stack in self.config.stacks() {
+            let store = self.store(&stack.current())?;
+            let mut after = Some(String::new());
+            while let Some(from) = after.take() {
+                let page = store.accounts(&from).await?;
+                for account in page.accounts {
+                    let source = match account.source {
+                        AccountSource::Config => "config",
+                        AccountSource::Left => "left",
+                        AccountSource::Api => "api",
+                    };
+                    let enabled = if account.enabled { "enabled" } else { "disabled" };
+                    let (address, messages, octets) = (account.address, account.messages, account.octets);
+                    writeln!(output, "{address}\t{source}\t{enabled}\t{messages}\t{octets}")
+                        .context("cannot write to standard output")?;
+                }
+                after = page.next_after;
+            }
+        }
+        Ok(())
+    }
+
+    /// The store of the mail domain of an address.
+    fn of(&self, address: &Mailbox) -> anyhow::Result<StoreClient> {
+        let stacks: Vec<_> = self.config.stacks().map(|stack| stack.current()).collect();
+        let stack = stacks.iter().find(|stack| stack.is_local(address.domain())).with_context(|| {
+            let domains: Vec<_> = stacks.iter().flat_map(|stack| &stack.domains).map(|it| it.as_str()).collect();
+            format!("no server has the mail domain {}; the domains are: {}", address.domain(), domains.join(", "))
+        })?;
+        self.store(stack)
+    }
+
+    fn store(&self, stack: &Stack) -> anyhow::Result<StoreClient> {
+        let address = crate::health::address(stack, PortKey::Store, self.http_bind, self.ports_file)?;
+        let endpoint = Endpoint::new(&format!("http://{}", reach(address)), self.token)?;
+        Ok(StoreClient::new(endpoint, self.io))
+    }
+}
+
+fn reach(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(crate::reachable(address.ip()), address.port())
+}
+
+/// The password that was given, or else one that is asked for or read. It is not empty.
+fn given(password: Option<String>) -> anyhow::Result<String> {
+    let password = password.map_or_else(read, Ok)?;
+    ensure!(!password.is_empty(), "the password is empty; give one");
+    Ok(password)
 }
 
 /// Asks for the password, or reads the first line of a file or a pipe.

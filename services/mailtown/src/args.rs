@@ -2,7 +2,7 @@
 
 use crate::{
     FileArgs, InternalCalls, Options, PortsFile, Town,
-    accounts::Accounts,
+    accounts::{Accounts, Stores},
     add_domain::AddDomain,
     certificates::{self, Certificates},
     check, health, table,
@@ -79,7 +79,7 @@ enum Command {
     Check,
     /// Add a mail domain to configuration, zone and compose file
     AddDomain(AddDomain),
-    /// Accounts: hash a password
+    /// Accounts of the running town: add, passwd, disable, enable, remove, list; and hash a password
     #[command(subcommand)]
     Accounts(Accounts),
     /// Print the certificate of the town's authority, which clients trust
@@ -101,7 +101,7 @@ impl Args {
             match self.command.clone() {
                 Some(Command::Check) => check::run(&self.files),
                 Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
-                Some(Command::Accounts(accounts)) => accounts.run().await,
+                Some(Command::Accounts(accounts)) => accounts.run(|| stores(&self)).await,
                 Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,
@@ -160,6 +160,13 @@ fn certificates(args: &Args, to: Option<PathBuf>) -> anyhow::Result<()> {
     let (config, zone) = args.files.open(clock.io)?;
     let config = chosen(config, &args.names)?;
     Certificates::open(&args.state, to, zone, clock)?.print_all(&config)
+}
+
+fn stores(args: &Args) -> anyhow::Result<Stores<'_>> {
+    let io = Clock::system().io;
+    let config = chosen(args.files.open_config(io)?, &args.names)?;
+    let token = args.token.as_deref().filter(|token| !token.is_empty());
+    Ok(Stores { config, http_bind: args.http_bind, ports_file: args.ports_file.as_deref(), token, io })
 }
 
 async fn healthy(args: &Args) -> anyhow::Result<()> {

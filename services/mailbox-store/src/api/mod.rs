@@ -1,5 +1,6 @@
 //! The HTTP API: `internal_api` over a store. Each module uses the part of the store that it needs.
 
+mod accounts;
 mod addresses;
 mod batches;
 mod events;
@@ -103,6 +104,7 @@ impl Api {
 /// method and path, so that no route is without a description.
 pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
     let routes = OpenApiRouter::with_openapi(openapi::frame())
+        .merge(accounts::routes())
         .merge(addresses::routes())
         .merge(mailboxes::routes())
         .merge(sessions::routes())

@@ -20,6 +20,24 @@ pub(crate) fn is_phc(password: &str) -> bool {
     password.starts_with(PHC_PREFIX)
 }
 
+/// What stands before the hash of an account that is disabled, as in shadow(5): no password fits it.
+const LOCK: char = '!';
+
+/// Whether nobody can log in with this stored hash, because its account is disabled.
+pub(crate) fn is_locked(hash: &str) -> bool {
+    hash.starts_with(LOCK)
+}
+
+/// The hash of the same password, of a disabled account.
+pub(crate) fn lock(hash: &str) -> String {
+    if is_locked(hash) { hash.to_owned() } else { format!("{LOCK}{hash}") }
+}
+
+/// The hash of the same password, of an account that is not disabled.
+pub(crate) fn unlock(hash: &str) -> String {
+    hash.trim_start_matches(LOCK).to_owned()
+}
+
 /// Checks that a PHC string is an argon2 hash that this store can verify.
 ///
 /// # Errors

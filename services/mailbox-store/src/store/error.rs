@@ -8,6 +8,12 @@ pub enum StoreError {
     /// No such mailbox.
     #[error("no such mailbox")]
     MailboxUnknown,
+    /// There is an account of this address already.
+    #[error("there is an account of this address already")]
+    AccountExists,
+    /// The account stands in the configuration, which is where it is changed.
+    #[error("the account stands in config.toml; change it there")]
+    AccountConfigured,
     /// No such message, or not any more.
     #[error("no such message")]
     MessageUnknown,
@@ -56,6 +62,8 @@ impl StoreError {
     pub fn kind(&self) -> ProblemKind {
         match self {
             Self::MailboxUnknown => ProblemKind::MailboxUnknown,
+            Self::AccountExists => ProblemKind::AccountExists,
+            Self::AccountConfigured => ProblemKind::AccountConfigured,
             Self::MessageUnknown => ProblemKind::MessageUnknown,
             Self::MaildropInUse => ProblemKind::MaildropInUse,
             Self::LeaseLost => ProblemKind::LeaseLost,

@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use internal_api::{
-    Accepted, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage,
+    Accepted, AccountPage, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage,
     MaildropSession, Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use jiff::Timestamp;
@@ -178,6 +178,17 @@ pub trait Accounts: Send + Sync {
 
     /// The account that this address means, as it is spelled.
     async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>>;
+
+    /// Adds an account that the configuration does not have; [`StoreError::AccountExists`].
+    async fn add_account(&self, account: Account, password: StoredPassword) -> Result<()>;
+
+    /// Removes this account, unless there are messages in its maildrop; returns whether it is gone.
+    /// [`StoreError::MailboxUnknown`].
+    async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool>;
+
+    /// The accounts whose address comes after `after`, at most `limit`. Those that the API has not added come from the
+    /// configuration, as it is or was.
+    async fn accounts(&self, after: &str, limit: u32) -> Result<AccountPage>;
 
     /// Replaces the password of this account; [`StoreError::MailboxUnknown`].
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()>;

@@ -1,8 +1,8 @@
 //! What the backends' records have in common.
 
 use super::{Result, StoreError};
-use crate::metrics::Metrics;
-use internal_api::{MessageId, Submission};
+use crate::{metrics::Metrics, passwords::is_locked};
+use internal_api::{AccountPage, AccountSource, AccountSummary, MessageId, Submission};
 use mail_proto::{ReversePath, smtp::MailParameters};
 
 /// The id as a key. Ids of this store fit; one that a caller made up and that does not names no message.
@@ -43,6 +43,33 @@ impl From<&Submission> for ParameterColumns {
             requiretls: requiretls.then_some(true),
         }
     }
+}
+
+/// An account as a listing has it.
+pub(super) struct AccountRow {
+    /// Whether the API has added it.
+    pub(super) is_added: bool,
+    /// Its hash, if it has a password.
+    pub(super) hash: Option<String>,
+    pub(super) messages: u64,
+    pub(super) octets: u64,
+}
+
+/// A page of accounts, of which one too many was read. What has no address is logged and left out.
+pub(super) fn account_page(mut rows: Vec<(String, AccountRow)>, limit: u32) -> AccountPage {
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next_after = rows.last().filter(|_| more).map(|(address, _)| address.clone());
+    let mut accounts = Vec::with_capacity(rows.len());
+    for (address, AccountRow { is_added, hash, messages, octets }) in rows {
+        let source = if is_added { AccountSource::Api } else { AccountSource::Left };
+        let enabled = hash.is_some_and(|hash| !is_locked(&hash));
+        match address.parse() {
+            Ok(address) => accounts.push(AccountSummary { address, source, enabled, messages, octets }),
+            Err(error) => tracing::error!(%error, address, "an account cannot be decoded"),
+        }
+    }
+    AccountPage { accounts, next_after }
 }
 
 /// How many entries of the queue become due in one change of a flush, so that nobody waits long for it.

@@ -173,6 +173,8 @@ facts! {
         "store.accounts_kept" ERROR StoreAccountsKept { error: Quoted }
         /// The store has accounts that the configuration does not name; they stay.
         "store.accounts_unnamed" INFO StoreAccountsUnnamed { accounts: Count }
+        /// An account was added, changed or removed by the API.
+        "store.account_changed" INFO StoreAccountChanged { address: Shown, change: Shown }
         /// A password cannot be hashed now.
         "store.hash_failed" WARN StoreHashFailed { address: Shown, error: Quoted }
         /// The list of checked passwords cannot be read or written; the next start checks them again.

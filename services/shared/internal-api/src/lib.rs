@@ -3,6 +3,7 @@
 //! Types that travel, the clients that send them, and the one error body that every service answers with.
 //! Both sides of a call use the same types, so they cannot disagree.
 
+mod accounts;
 mod addresses;
 mod client;
 mod connection_id;
@@ -23,6 +24,7 @@ pub mod room;
 mod store_client;
 pub mod text;
 
+pub use accounts::{AccountChange, AccountPage, AccountSource, AccountSummary, NewAccount};
 pub use addresses::Resolved;
 pub use client::{ApiError, Endpoint};
 pub use connection_id::{CONNECTION_HEADER, ConnectionId};

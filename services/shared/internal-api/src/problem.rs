@@ -52,6 +52,12 @@ pub enum ProblemKind {
     /// No such mailbox here.
     #[serde(rename = "urn:mailtown:problem:mailbox-unknown")]
     MailboxUnknown,
+    /// There is an account of this address already.
+    #[serde(rename = "urn:mailtown:problem:account-exists")]
+    AccountExists,
+    /// The account stands in `config.toml`, which is where it is changed.
+    #[serde(rename = "urn:mailtown:problem:account-configured")]
+    AccountConfigured,
     /// No such message here, or not any more.
     #[serde(rename = "urn:mailtown:problem:message-unknown")]
     MessageUnknown,
@@ -103,7 +109,7 @@ impl ProblemKind {
             | Self::TransactionUnknown
             | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
+            Self::AccountExists | Self::AccountConfigured | Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded | Self::DatabaseUnavailable | Self::RecordJustLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,
@@ -126,6 +132,8 @@ impl ProblemKind {
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::MailboxUnknown => "No such mailbox",
+            Self::AccountExists => "There is an account of this address already",
+            Self::AccountConfigured => "The account stands in config.toml; change it there",
             Self::MessageUnknown => "No such message",
             Self::TransactionUnknown => "No such transaction",
             Self::NameUnknown => "No such name",

@@ -1,9 +1,9 @@
 //! The calls a gateway makes to its mailbox store.
 
 use crate::{
-    Accepted, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Claim, ClaimRequest,
+    Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Claim, ClaimRequest,
     ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport, MailboxSummary,
-    MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, Renewal, Resolved,
+    MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem, ProblemKind, Renewal, Resolved,
     SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier, VerifierRequest,
     frame::{frame, split_whole},
 };
@@ -161,6 +161,40 @@ impl StoreClient {
             Ok(response) => Ok(RawMessage(Octets::Arriving(response?, self.io))),
             Err(_) => Err(silent()),
         }
+    }
+
+    /// A page of the accounts, by address, after `after`.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn accounts(&self, after: &str) -> Result<AccountPage, ApiError> {
+        let request = self.endpoint.request(Method::GET, &["v1", "accounts"]).query(&[("after", after)]);
+        Ok(self.send(request).await?.json().await?)
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::AccountExists`] or [`ProblemKind::AccountConfigured`] among others.
+    pub async fn add_account(&self, account: &NewAccount) -> Result<(), ApiError> {
+        self.send(self.endpoint.request(Method::POST, &["v1", "accounts"]).json(account)).await.map(drop)
+    }
+
+    /// Changes an account.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::MailboxUnknown`] or [`ProblemKind::AccountConfigured`] among others.
+    pub async fn change_account(&self, address: &Mailbox, change: &AccountChange) -> Result<(), ApiError> {
+        let request = self.endpoint.request(Method::PATCH, &["v1", "accounts", &address.to_string()]);
+        self.send(request.json(change)).await.map(drop)
+    }
+
+    /// Removes an account with its messages.
+    ///
+    /// # Errors
+    /// As [`StoreClient::change_account`]; also [`ProblemKind::MaildropInUse`].
+    pub async fn remove_account(&self, address: &Mailbox) -> Result<(), ApiError> {
+        self.send(self.endpoint.request(Method::DELETE, &["v1", "accounts", &address.to_string()])).await.map(drop)
     }
 
     /// What logins the store can check; `None` when it is of the version before, and checks none.

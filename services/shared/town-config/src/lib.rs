@@ -218,6 +218,11 @@ impl Stack {
         self.quotas.get(address).or_else(folded).copied().unwrap_or(default)
     }
 
+    /// The most that a mailbox may hold of which `quotas` says nothing.
+    pub fn default_quota(&self) -> Quota {
+        self.quota
+    }
+
     /// Whether any mailbox is limited.
     pub fn has_quotas(&self) -> bool {
         self.accounts.keys().any(|address| self.quota(address) != Quota::default())

@@ -245,3 +245,39 @@ pub(crate) async fn what_comes_late_is_not_deleted(fixture: Fixture) {
     assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 1);
     assert_eq!(fixture.queued().await, Vec::<String>::new());
 }
+
+/// Accounts that the configuration does not have.
+pub(crate) async fn accounts_come_and_go(fixture: Fixture) {
+    let (store, c) = (&fixture.store, mailbox("c@local.test"));
+    let password = StoredPassword { hash: "hash".to_owned(), verifier: Some(ScramVerifier::of_nobody(b"s", "c")) };
+    store.add_account(account("c@local.test"), password.clone()).await.unwrap();
+    assert_eq!(store.password(&c).await, Ok(Some(password.clone())));
+    for taken in ["a@local.test", "c@local.test"] {
+        assert_eq!(store.add_account(account(taken), password.clone()).await, Err(StoreError::AccountExists), "{taken}");
+    }
+    let locked = StoredPassword { hash: "!hash".to_owned(), verifier: None };
+    store.set_password(&c, locked).await.unwrap();
+    let without: Vec<_> = store.without_verifier(9).await.unwrap();
+    assert_eq!(without, [mailbox("a@local.test"), mailbox("b@local.test")], "nobody logs in to a disabled account");
+    let listed = async |after: &str| {
+        let page = store.accounts(after, 2).await.unwrap();
+        let line = |account: &AccountSummary| {
+            format!("{} {:?} {} {}", account.address, account.source, account.enabled, account.messages)
+        };
+        (page.accounts.iter().map(line).collect::<Vec<_>>().join(", "), page.next_after)
+    };
+    let id = fixture.send("t", &["c@local.test"]).await;
+    let first = ("a@local.test Left true 0, b@local.test Left true 0".to_owned(), Some("b@local.test".to_owned()));
+    assert_eq!(listed("").await, first);
+    assert_eq!(listed("b@local.test").await, ("c@local.test Api false 1".to_owned(), None));
+    // Those of the API are no unnamed ones, until the configuration takes them over.
+    assert_eq!(store.put_accounts(vec![account("a@local.test")]).await, Ok(1));
+    assert_eq!(store.remove_empty_account(&c).await, Ok(false));
+    fixture.delete("c@local.test", &[id]).await;
+    assert_eq!(store.remove_empty_account(&c).await, Ok(true));
+    assert_eq!(store.remove_empty_account(&c).await, Err(StoreError::MailboxUnknown));
+    assert_eq!(store.password(&c).await, Ok(None));
+    store.add_account(account("c@local.test"), password).await.unwrap();
+    store.put_accounts(vec![account("c@local.test")]).await.unwrap();
+    assert_eq!(listed("b@local.test").await, ("c@local.test Left true 0".to_owned(), None));
+}

@@ -5,9 +5,12 @@ use super::{
     failure::Failure,
     values::{Natural, Parsed},
 };
-use crate::store::{Account, StoreError, StoredPassword, records::column};
+use crate::store::{
+    Account, StoreError, StoredPassword,
+    records::{AccountRow, account_page, column},
+};
 use futures_util::future::try_join_all;
-use internal_api::{MailboxPage, MailboxSummary};
+use internal_api::{AccountPage, MailboxPage, MailboxSummary};
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;
@@ -17,12 +20,16 @@ const TOGETHER: usize = 500;
 
 /// What an account is configured to be: hash, then quotas.
 type Configured = (Option<String>, Option<i64>, Option<i64>);
+/// What is stored of it; with whether the API has added it.
+type Known = (Configured, bool);
 
 /// Adds and updates accounts; returns how many others there are.
 pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Result<u64, Failure> {
-    let rows = tx.query("SELECT address, password_hash, quota_messages, quota_octets FROM accounts", &[]).await?;
-    let stored = rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))));
-    let mut stored: HashMap<String, Configured> = stored.collect::<Result<_, tokio_postgres::Error>>()?;
+    let select = "SELECT address, password_hash, quota_messages, quota_octets, source IS NOT NULL FROM accounts";
+    let rows = tx.query(select, &[]).await?;
+    let known = |row: &Row| Ok(((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?), row.try_get(4)?));
+    let stored = rows.iter().map(|row| Ok((row.try_get(0)?, known(row)?)));
+    let mut stored: HashMap<String, Known> = stored.collect::<Result<_, tokio_postgres::Error>>()?;
     // In order, as everyone who changes several accounts.
     let accounts: BTreeMap<String, Configured> = accounts.iter().map(configured).collect();
     // Nothing is written when nothing changes.
@@ -38,7 +45,7 @@ pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Resul
              scram_verifier = CASE WHEN accounts.password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash)
                  THEN accounts.scram_verifier END,
              password_hash = COALESCE(EXCLUDED.password_hash, accounts.password_hash),
-             quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets";
+             quota_messages = EXCLUDED.quota_messages, quota_octets = EXCLUDED.quota_octets, source = NULL";
     tx.prepare(upsert).await?;
     for some in changed.chunks(TOGETHER) {
         let tx = &*tx;
@@ -47,12 +54,54 @@ pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Resul
         }))
         .await?;
     }
-    Ok(stored.len() as u64)
+    Ok(stored.values().filter(|(_, is_added)| !is_added).count() as u64)
+}
+
+/// Adds an account of the API. An address may have mail from a time when it had another account.
+pub(super) async fn add(
+    tx: &mut Transaction<'_>,
+    account: &Account,
+    password: &StoredPassword,
+) -> Result<(), Failure> {
+    let (address, (_, quota_messages, quota_octets)) = configured(account);
+    let StoredPassword { hash, verifier } = password;
+    let verifier = verifier.as_ref().map(ScramVerifier::to_string);
+    let insert = "INSERT INTO accounts
+             (address, password_hash, scram_verifier, quota_messages, quota_octets, source, messages, octets)
+         SELECT $1::text, $2::text, $3::text, $4::bigint, $5::bigint, 'api', COUNT(*), COALESCE(SUM(octets), 0)::bigint
+         FROM maildrops WHERE address = $1 AND quarantined_at_ms IS NULL
+         ON CONFLICT (address) DO NOTHING";
+    let added = tx.execute(insert, &[&address, hash, &verifier, &quota_messages, &quota_octets]).await?;
+    if added == 1 { Ok(()) } else { Err(StoreError::AccountExists.into()) }
+}
+
+/// Removes an account without messages; returns whether it is gone.
+pub(super) async fn remove_empty(tx: &mut Transaction<'_>, address: &str) -> Result<bool, Failure> {
+    if tx.execute("DELETE FROM accounts WHERE address = $1 AND messages = 0", &[&address]).await? == 1 {
+        return Ok(true);
+    }
+    if existing(tx, &[address]).await?.is_empty() { Err(StoreError::MailboxUnknown.into()) } else { Ok(false) }
+}
+
+pub(super) async fn accounts(tx: &mut Transaction<'_>, after: &str, limit: u32) -> Result<AccountPage, Failure> {
+    let select = "SELECT address, messages, octets, source IS NOT NULL, password_hash FROM accounts
+         WHERE address > $1 ORDER BY address LIMIT $2";
+    let account = |row: &Row| {
+        let (Natural(messages), Natural(octets)) = (row.try_get(1)?, row.try_get(2)?);
+        let account = AccountRow { is_added: row.try_get(3)?, hash: row.try_get(4)?, messages, octets };
+        Ok::<_, tokio_postgres::Error>((row.try_get(0)?, account))
+    };
+    let rows = tx.query(select, &[&after, &(i64::from(limit) + 1)]).await?;
+    Ok(account_page(rows.iter().map(account).collect::<Result<_, _>>()?, limit))
 }
 
 /// Whether an account would change. A hash that is not given stays.
-fn changes(stored: &Configured, (hash, quota_messages, quota_octets): &Configured) -> bool {
-    (hash.is_some() && stored.0 != *hash) || stored.1 != *quota_messages || stored.2 != *quota_octets
+fn changes((stored, is_added): &Known, (hash, quota_messages, quota_octets): &Configured) -> bool {
+    (hash.is_some() && stored.0 != *hash)
+        || stored.1 != *quota_messages
+        || stored.2 != *quota_octets
+        // The configuration takes it over.
+        || *is_added
 }
 
 pub(super) async fn set_password(
@@ -92,7 +141,7 @@ fn password_of(row: &Row) -> Result<StoredPassword, tokio_postgres::Error> {
 }
 
 pub(super) async fn without_verifier(tx: &mut Transaction<'_>, limit: u32) -> Result<Vec<Mailbox>, Failure> {
-    let select = "SELECT address FROM accounts WHERE password_hash IS NOT NULL AND scram_verifier IS NULL LIMIT $1";
+    let select = "SELECT address FROM accounts WHERE password_hash NOT LIKE '!%' AND scram_verifier IS NULL LIMIT $1";
     let rows = tx.query(select, &[&i64::from(limit)]).await?;
     let addresses = rows.iter().map(|row| row.try_get(0));
     let addresses: Vec<String> = addresses.collect::<Result<_, tokio_postgres::Error>>()?;

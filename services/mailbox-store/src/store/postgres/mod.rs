@@ -58,7 +58,7 @@ use database::Database;
 use futures_util::{FutureExt, StreamExt, stream};
 use group_commit::{GroupCommit, submit_all};
 use internal_api::{
-    Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
+    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
     MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
@@ -112,6 +112,20 @@ impl Accounts for PostgresStore {
     async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>> {
         let rules = self.rules.current();
         self.database.read(address, |tx, address| aliases::account(tx, rules, address).boxed()).await
+    }
+
+    async fn add_account(&self, account: Account, password: StoredPassword) -> Result<()> {
+        let values = (account, password);
+        self.database.write(&values, |tx, (account, password)| accounts::add(tx, account, password).boxed()).await
+    }
+
+    async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool> {
+        let address = address.to_string();
+        self.database.write(&address, |tx, address| accounts::remove_empty(tx, address).boxed()).await
+    }
+
+    async fn accounts(&self, after: &str, limit: u32) -> Result<AccountPage> {
+        self.database.read(after, |tx, after| accounts::accounts(tx, after, limit).boxed()).await
     }
 
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {

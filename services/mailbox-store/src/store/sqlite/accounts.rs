@@ -4,28 +4,35 @@ use super::{
     values::{Natural, Parsed, RawText, collect, column},
     writer::WriteTransaction,
 };
-use crate::store::{Account, Result, StoreError, StoredPassword};
-use internal_api::{MailboxPage, MailboxSummary};
+use crate::store::{
+    Account, Result, StoreError, StoredPassword,
+    records::{AccountRow, account_page},
+};
+use internal_api::{AccountPage, MailboxPage, MailboxSummary};
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Adds and updates accounts; returns how many others there are.
 pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result<u64> {
-    let mut others: HashSet<RawText> =
-        collect(tx.connection.prepare("SELECT address FROM accounts")?.query_map([], |row| row.get(0))?)?
-            .into_iter()
-            .collect();
+    // Each with whether the API has added it.
+    let mut others: HashMap<RawText, bool> = collect(
+        tx.connection
+            .prepare("SELECT address, source IS NOT NULL FROM accounts")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?,
+    )?
+    .into_iter()
+    .collect();
     for Account { address, password_hash, quota } in accounts {
         let address = address.to_string();
-        let existed = others.remove(&RawText::from(address.as_str()));
+        let existed = others.remove(&RawText::from(address.as_str())).is_some();
         let sql = if existed {
             // Nothing is written when nothing changes.
-            "UPDATE accounts SET quota_messages = ?3, quota_octets = ?4,
+            "UPDATE accounts SET quota_messages = ?3, quota_octets = ?4, source = NULL,
                  scram_verifier = CASE WHEN password_hash IS COALESCE(?2, password_hash) THEN scram_verifier END,
                  password_hash = COALESCE(?2, password_hash)
-             WHERE address = ?1 AND (password_hash, quota_messages, quota_octets)
-                 IS NOT (COALESCE(?2, password_hash), ?3, ?4)"
+             WHERE address = ?1 AND (password_hash, quota_messages, quota_octets, source)
+                 IS NOT (COALESCE(?2, password_hash), ?3, ?4, NULL)"
         } else {
             // An address may have mail from a time when it had another account.
             "INSERT INTO accounts (address, password_hash, quota_messages, quota_octets, messages, octets)
@@ -35,7 +42,46 @@ pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result
         let (quota_messages, quota_octets) = (quota.messages.map(column), quota.octets.map(column));
         tx.connection.prepare_cached(sql)?.execute(params![address, password_hash, quota_messages, quota_octets])?;
     }
-    Ok(others.len() as u64)
+    Ok(others.values().filter(|is_added| !**is_added).count() as u64)
+}
+
+/// Adds an account of the API. An address may have mail from a time when it had another account.
+pub(super) fn add(tx: &mut WriteTransaction<'_>, account: &Account, password: &StoredPassword) -> Result<()> {
+    let Account { address, quota, .. } = account;
+    let StoredPassword { hash, verifier } = password;
+    let insert = "INSERT INTO accounts
+             (address, password_hash, scram_verifier, quota_messages, quota_octets, source, messages, octets)
+         SELECT ?1, ?2, ?3, ?4, ?5, 'api', COUNT(*), COALESCE(SUM(octets), 0)
+         FROM maildrops WHERE address = ?1 AND quarantined_at_ms IS NULL
+         ON CONFLICT (address) DO NOTHING";
+    let verifier = verifier.as_ref().map(ScramVerifier::to_string);
+    let (messages, octets) = (quota.messages.map(column), quota.octets.map(column));
+    let parameters = params![address.to_string(), hash, verifier, messages, octets];
+    let added = tx.connection.prepare_cached(insert)?.execute(parameters)?;
+    if added == 1 { Ok(()) } else { Err(StoreError::AccountExists) }
+}
+
+/// Removes an account without messages; returns whether it is gone.
+pub(super) fn remove_empty(tx: &mut WriteTransaction<'_>, address: &str) -> Result<bool> {
+    let delete = "DELETE FROM accounts WHERE address = ?1 AND messages = 0";
+    if tx.connection.prepare_cached(delete)?.execute([address])? == 1 {
+        return Ok(true);
+    }
+    if exists(tx.connection, address)? { Ok(false) } else { Err(StoreError::MailboxUnknown) }
+}
+
+pub(super) fn accounts(connection: &Connection, after: &str, limit: u32) -> Result<AccountPage> {
+    let mut statement = connection.prepare_cached(
+        "SELECT address, messages, octets, source, password_hash FROM accounts
+         WHERE address > ?1 ORDER BY address LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![after, i64::from(limit) + 1], |row| {
+        let (source, hash): (Option<RawText>, Option<RawText>) = (row.get(3)?, row.get(4)?);
+        let (Natural(messages), Natural(octets)) = (row.get(1)?, row.get(2)?);
+        let hash = hash.map(|hash| hash.to_string());
+        Ok((row.get::<_, RawText>(0)?.to_string(), AccountRow { is_added: source.is_some(), hash, messages, octets }))
+    })?;
+    Ok(account_page(collect(rows)?, limit))
 }
 
 pub(super) fn set_password(tx: &mut WriteTransaction<'_>, address: &str, password: &StoredPassword) -> Result<()> {
@@ -70,7 +116,7 @@ fn password_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<StoredPas
 }
 
 pub(super) fn without_verifier(connection: &Connection, limit: u32) -> Result<Vec<Mailbox>> {
-    let sql = "SELECT address FROM accounts WHERE password_hash IS NOT NULL AND scram_verifier IS NULL LIMIT ?1";
+    let sql = "SELECT address FROM accounts WHERE password_hash NOT LIKE '!%' AND scram_verifier IS NULL LIMIT ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let addresses: Vec<RawText> = collect(statement.query_map([limit], |row| row.get(0))?)?;
     Ok(addresses.iter().filter_map(RawText::parse).collect())

@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
-    Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
+    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
     MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
@@ -100,6 +100,20 @@ impl Accounts for SqliteStore {
     async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>> {
         let (address, rules) = (address.clone(), self.rules.current());
         self.readers.read(move |connection| aliases::account(connection, rules, &address)).await
+    }
+
+    async fn add_account(&self, account: Account, password: StoredPassword) -> Result<()> {
+        self.writer.write(move |tx| accounts::add(tx, &account, &password)).await
+    }
+
+    async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool> {
+        let address = address.to_string();
+        self.writer.write(move |tx| accounts::remove_empty(tx, &address)).await
+    }
+
+    async fn accounts(&self, after: &str, limit: u32) -> Result<AccountPage> {
+        let after = after.to_owned();
+        self.readers.read(move |connection| accounts::accounts(connection, &after, limit)).await
     }
 
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {

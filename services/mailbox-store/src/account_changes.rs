@@ -1,0 +1,118 @@
+//! Accounts that are added, changed and removed while the store runs, beside those of the configuration.
+
+use crate::{
+    accounts::Accounts,
+    passwords::{check_phc, is_locked, is_phc, lock, unlock},
+    store::{Account, Result, StoreError, StoredPassword},
+};
+use mail_proto::Mailbox;
+use std::time::Duration;
+use town_config::{Quota, Stack};
+use uuid::Uuid;
+
+/// How long a maildrop is locked while it is emptied.
+const REMOVAL_LEASE: Duration = Duration::from_secs(60);
+
+/// Whether the configuration has this account, in whatever spelling. A domain always has a postmaster.
+pub(crate) fn is_configured(stack: &Stack, address: &Mailbox) -> bool {
+    let is_postmaster = address.is_postmaster() && stack.is_local(address.domain());
+    let rules = stack.address_rules;
+    is_postmaster
+        || stack.accounts.contains_key(address)
+        || (rules.ignores_case && stack.accounts.keys().any(|configured| rules.are_same(configured, address)))
+}
+
+impl Accounts {
+    /// Adds an account. A password in plain text is hashed and gets a SCRAM verifier, as those of the configuration do.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountExists`], also in another spelling; [`StoreError::AccountConfigured`]; [`StoreError::Invalid`].
+    pub(crate) async fn add(&self, stack: &Stack, address: Mailbox, password: String) -> Result<()> {
+        if !stack.is_local(address.domain()) {
+            let domains: Vec<_> = stack.domains.iter().map(|domain| domain.as_str()).collect();
+            return Err(StoreError::Invalid(format!("{address}: the mail domains here are: {}", domains.join(", "))));
+        }
+        change_is_ours(stack, &address)?;
+        let password = self.stored(password).await?;
+        let _writing = self.writing().await;
+        let known = self.store().account(&address).await?;
+        if known.is_some_and(|known| stack.address_rules.are_same(&known, &address)) {
+            return Err(StoreError::AccountExists);
+        }
+        let quota = stack.default_quota();
+        self.store().add_account(Account { address: address.clone(), password_hash: None, quota }, password).await?;
+        facts::StoreAccountChanged { address: &address, change: "added" }.log();
+        Ok(())
+    }
+
+    /// Replaces the password of an account. One that is disabled stays so.
+    ///
+    /// # Errors
+    /// [`StoreError::MailboxUnknown`] and those of [`Accounts::add`].
+    pub(crate) async fn change_password(&self, stack: &Stack, address: &Mailbox, password: String) -> Result<()> {
+        change_is_ours(stack, address)?;
+        let mut password = self.stored(password).await?;
+        let _writing = self.writing().await;
+        if self.store().password(address).await?.is_some_and(|before| is_locked(&before.hash)) {
+            password.hash = lock(&password.hash);
+        }
+        self.store().set_password(address, password).await?;
+        facts::StoreAccountChanged { address, change: "password" }.log();
+        Ok(())
+    }
+
+    /// Lets the user of an account log in again, or not any more. The account gets mail all the same.
+    ///
+    /// # Errors
+    /// As [`Accounts::change_password`]; [`StoreError::Invalid`] where there is no password.
+    pub(crate) async fn enable(&self, stack: &Stack, address: &Mailbox, enabled: bool) -> Result<()> {
+        change_is_ours(stack, address)?;
+        let _writing = self.writing().await;
+        let Some(StoredPassword { hash, verifier }) = self.store().password(address).await? else {
+            self.store().mailbox(address).await?;
+            return Err(StoreError::Invalid(format!("{address} has no password; give it one")));
+        };
+        let hash = if enabled { unlock(&hash) } else { lock(&hash) };
+        self.store().set_password(address, StoredPassword { hash, verifier }).await?;
+        facts::StoreAccountChanged { address, change: if enabled { "enabled" } else { "disabled" } }.log();
+        Ok(())
+    }
+
+    /// Removes an account and the messages in its maildrop.
+    ///
+    /// # Errors
+    /// [`StoreError::MailboxUnknown`], [`StoreError::MaildropInUse`], [`StoreError::AccountConfigured`].
+    pub(crate) async fn remove(&self, stack: &Stack, address: &Mailbox) -> Result<()> {
+        change_is_ours(stack, address)?;
+        let _writing = self.writing().await;
+        let name = Uuid::new_v4().simple().to_string();
+        // Mail may arrive until the account is gone.
+        loop {
+            let session = self.store().open_maildrop(address, &name, REMOVAL_LEASE).await?;
+            let messages = session.messages.iter().map(|entry| entry.id).collect();
+            self.store().update_maildrop(address, &name, messages).await?;
+            if self.store().remove_empty_account(address).await? {
+                facts::StoreAccountChanged { address, change: "removed" }.log();
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is stored of a password: all that can be made of plain text, or the hash that it is.
+    async fn stored(&self, password: String) -> Result<StoredPassword> {
+        if password.is_empty() {
+            return Err(StoreError::Invalid("the password is empty; give one".to_owned()));
+        }
+        if is_phc(&password) {
+            check_phc(&password).map_err(|reason| {
+                StoreError::Invalid(format!("the password is no valid argon2 PHC string ({reason}); give one, or plain text"))
+            })?;
+            return Ok(StoredPassword { hash: password, verifier: None });
+        }
+        self.hashed(password).await
+    }
+}
+
+fn change_is_ours(stack: &Stack, address: &Mailbox) -> Result<()> {
+    if is_configured(stack, address) { Err(StoreError::AccountConfigured) } else { Ok(()) }
+}
