@@ -105,7 +105,9 @@ impl Accounts {
         }
         if is_phc(&password) {
             check_phc(&password).map_err(|reason| {
-                StoreError::Invalid(format!("the password is no valid argon2 PHC string ({reason}); give one, or plain text"))
+                StoreError::Invalid(format!(
+                    "the password is no valid argon2 PHC string ({reason}); give one, or plain text"
+                ))
             })?;
             return Ok(StoredPassword { hash: password, verifier: None });
         }

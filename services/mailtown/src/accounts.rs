@@ -16,8 +16,10 @@ use town_config::{LiveConfig, PortKey, Stack};
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Accounts {
     /// Add an account to the running town; its password is asked for, or read from standard input
-    #[command(after_help = "Examples:\n  mailtown accounts add usr9@gmail.com\n  mailtown accounts add usr9@gmail.com < FILE\n\n\
-                            The password is plain text or an argon2 PHC string. Accounts of the configuration are changed there.")]
+    #[command(
+        after_help = "Examples:\n  mailtown accounts add usr9@gmail.com\n  mailtown accounts add usr9@gmail.com < FILE\n\n\
+                            The password is plain text or an argon2 PHC string. Accounts of the configuration are changed there."
+    )]
     Add {
         /// The address of its mailbox, in a mail domain of the town
         address: Mailbox,
@@ -70,10 +72,7 @@ impl Accounts {
     ///
     /// # Errors
     /// One line that says why it cannot.
-    pub(crate) async fn run<'a>(
-        self,
-        stores: impl FnOnce() -> anyhow::Result<Stores<'a>>,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn run<'a>(self, stores: impl FnOnce() -> anyhow::Result<Stores<'a>>) -> anyhow::Result<()> {
         match self {
             Self::Hash { password } => {
                 let hash = mailbox_store::accounts::hash(given(password)?).await?;

@@ -41,7 +41,10 @@ pub(crate) fn address(
     let (name, key_name) = (&stack.name, key.as_str());
     let address = match ports_file {
         Some(file) => Ports::read(file)?.address(name.as_str(), key).with_context(|| {
-            format!("{} has no {key_name} of \"{name}\"; name the file of this town, or the stacks that it runs with -n", file.display())
+            format!(
+                "{} has no {key_name} of \"{name}\"; name the file of this town, or the stacks that it runs with -n",
+                file.display()
+            )
         })?,
         None => SocketAddr::new(crate::reachable(http_bind), stack.require_port(key)?),
     };

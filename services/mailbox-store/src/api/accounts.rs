@@ -94,10 +94,7 @@ pub(super) async fn change(
         (status = 409, description = "The account stands in config.toml, or a session holds its maildrop"),
     ),
 )]
-pub(super) async fn remove(
-    State(api): State<Arc<Api>>,
-    Path(address): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn remove(State(api): State<Arc<Api>>, Path(address): Path<String>) -> Result<StatusCode, Problem> {
     let address = api.mailbox(&address).await?;
     let removed = api.logins.accounts().remove(&api.stack.current(), &address).await;
     removed.map_err(|error| api.problem(error))?;

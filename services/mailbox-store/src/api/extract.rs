@@ -6,10 +6,10 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::{StatusCode, header, request::Parts},
 };
-use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Problem, ProblemKind};
+use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Patience, Problem, ProblemKind};
 use mail_proto::Mailbox;
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 /// How many records a page has, unless asked otherwise, and at most.
 const PAGE: u32 = 1000;
@@ -56,14 +56,21 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
     }
 }
 
-/// The octets of a frame, still arriving.
+/// How much longer a frame may stand still than the client of the gateway that sends it: time for the gateway to give up
+/// first.
+const GATEWAY_MARGIN: Duration = Duration::from_secs(60);
+
+/// The octets of a frame, still arriving, as fast as the gateway's client sends them.
 pub(super) struct Frame(pub(super) Body);
 
 impl FromRequest<Arc<Api>> for Frame {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _api: &Arc<Api>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         expect_media_type(&request, FRAME_MEDIA_TYPE)?;
+        if let Some(patience) = request.extensions().get::<Patience>() {
+            patience.allow(api.stack.current().limits.smtp_idle + GATEWAY_MARGIN);
+        }
         Ok(Self(request.into_body()))
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     Frame(body): Frame,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let (submission, message) = frames::read::<Submission>(body, api.message_octets(), api.clock.io).await?;
+    let (submission, message) = frames::read::<Submission>(body, api.message_octets()).await?;
     let transaction = submission.transaction.clone();
     let submitted = api.messages.submit(submission, message).await?;
     facts::StoreSubmitted { message_id: submitted.id, transaction, repeated: submitted.repeated }.log();

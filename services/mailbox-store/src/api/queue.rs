@@ -184,7 +184,7 @@ pub(super) async fn settle(
     Frame(body): Frame,
 ) -> Result<StatusCode, Problem> {
     let limit_octets = api.message_octets().max(FAILURE_MESSAGE_OCTETS);
-    let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets, api.clock.io).await?;
+    let (settlement, failure_message) = frames::read::<Settlement>(body, limit_octets).await?;
     api.queue.settle(&lease, settlement, failure_message).await?;
     Ok(StatusCode::NO_CONTENT)
 }

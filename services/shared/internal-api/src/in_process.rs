@@ -1,6 +1,6 @@
 //! Calls to a service of the same process, without a connection: the same requests, checks and answers.
 
-use crate::ApiError;
+use crate::{ApiError, patience::patient};
 use axum::{
     Router,
     body::Body,
@@ -67,7 +67,7 @@ impl Serving {
         if let Ok(host) = HeaderValue::from_str(&host) {
             request.headers_mut().insert(header::HOST, host);
         }
-        let router = &mut self.router;
+        let (router, request) = (&mut self.router, patient(request, io));
         let answering = async {
             let Ok(response) = router.call(request).await;
             if limit.is_none() {

@@ -17,6 +17,7 @@ mod logins;
 mod mailboxes;
 mod maildrops;
 mod messages;
+mod patience;
 mod problem;
 mod queue;
 pub mod reports;
@@ -40,6 +41,7 @@ pub use maildrops::{
     SESSION_NAME_HEADER,
 };
 pub use messages::{Accepted, BatchItem, BatchOutcome, Message, MessagePage, Submission};
+pub use patience::{Patience, STALL, patient};
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
 pub use queue::{
     Claim, ClaimRequest, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, Flushed, Outcome, QueueEntry,

@@ -109,7 +109,9 @@ impl ProblemKind {
             | Self::TransactionUnknown
             | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::AccountExists | Self::AccountConfigured | Self::MaildropInUse | Self::LeaseLost => StatusCode::CONFLICT,
+            Self::AccountExists | Self::AccountConfigured | Self::MaildropInUse | Self::LeaseLost => {
+                StatusCode::CONFLICT
+            }
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded | Self::DatabaseUnavailable | Self::RecordJustLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,

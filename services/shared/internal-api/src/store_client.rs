@@ -1,10 +1,10 @@
 //! The calls a gateway makes to its mailbox store.
 
 use crate::{
-    Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Claim, ClaimRequest,
-    ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport, MailboxSummary,
-    MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem, ProblemKind, Renewal, Resolved,
-    SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier, VerifierRequest,
+    Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER,
+    Claim, ClaimRequest, ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport,
+    MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem, ProblemKind, Renewal,
+    Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier, VerifierRequest,
     frame::{frame, split_whole},
 };
 use bytes::{Bytes, BytesMut};

@@ -253,7 +253,11 @@ pub(crate) async fn accounts_come_and_go(fixture: Fixture) {
     store.add_account(account("c@local.test"), password.clone()).await.unwrap();
     assert_eq!(store.password(&c).await, Ok(Some(password.clone())));
     for taken in ["a@local.test", "c@local.test"] {
-        assert_eq!(store.add_account(account(taken), password.clone()).await, Err(StoreError::AccountExists), "{taken}");
+        assert_eq!(
+            store.add_account(account(taken), password.clone()).await,
+            Err(StoreError::AccountExists),
+            "{taken}"
+        );
     }
     let locked = StoredPassword { hash: "!hash".to_owned(), verifier: None };
     store.set_password(&c, locked).await.unwrap();

@@ -28,7 +28,9 @@ use super::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use internal_api::{AccountSummary, Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission};
+use internal_api::{
+    AccountSummary, Claim, MaildropSession, MessageId, Outcome, RecipientOutcome, Settlement, Submission,
+};
 use jiff::Timestamp;
 use mail_net::ManualClock;
 use mail_proto::{AddressRules, Mailbox, sasl::ScramVerifier};

@@ -58,11 +58,7 @@ pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Resul
 }
 
 /// Adds an account of the API. An address may have mail from a time when it had another account.
-pub(super) async fn add(
-    tx: &mut Transaction<'_>,
-    account: &Account,
-    password: &StoredPassword,
-) -> Result<(), Failure> {
+pub(super) async fn add(tx: &mut Transaction<'_>, account: &Account, password: &StoredPassword) -> Result<(), Failure> {
     let (address, (_, quota_messages, quota_octets)) = configured(account);
     let StoredPassword { hash, verifier } = password;
     let verifier = verifier.as_ref().map(ScramVerifier::to_string);

@@ -44,8 +44,8 @@ use async_trait::async_trait;
 use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
-    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, Message,
-    MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
+    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession,
+    Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};

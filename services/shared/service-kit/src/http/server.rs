@@ -8,7 +8,6 @@ use crate::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
-    extract::Request,
     response::Response,
 };
 use http_body::{Frame, SizeHint};
@@ -17,6 +16,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use internal_api::{STALL, patient};
 use mail_net::{IoClock, accept_one};
 use std::{
     convert::Infallible,
@@ -27,7 +27,6 @@ use std::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
-use tower_http::timeout::TimeoutBody;
 use tower_service::Service;
 use tracing::Instrument;
 
@@ -36,8 +35,6 @@ const FIRST_HEADER: Duration = Duration::from_secs(10);
 /// How long a connection is kept without a request. Longer than [`internal_api`]'s clients keep theirs, so that none
 /// of them sends a request just as it is closed here.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a body may stand still, whoever sends it.
-const STALL: Duration = Duration::from_secs(30);
 /// The largest header, and the largest piece of a body.
 const BUFFER_OCTETS: usize = 32 * 1024;
 /// How many requests an HTTP/2 connection has at once.
@@ -156,18 +153,13 @@ impl Service<hyper::Request<hyper::body::Incoming>> for Requests {
 
     fn call(&mut self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
         let under_way = self.connection.request();
-        let request: Request = request.map(|body| not_stalled(Body::new(body)));
+        let request = patient(request.map(Body::new), self.connection.clock);
         let answering = self.router.call(request);
         Box::pin(async move {
             let response = answering.await?;
             Ok(response.map(|body| Body::new(Answer { body, _under_way: under_way })))
         })
     }
-}
-
-/// The same body, but it breaks when it stands still for [`STALL`].
-fn not_stalled(body: Body) -> Body {
-    Body::new(Box::pin(TimeoutBody::new(STALL, body)))
 }
 
 /// A response's body, with which its request ends.
@@ -193,32 +185,5 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::disallowed_methods, reason = "a test waits for threads in real time")]
-
-    use super::*;
-    use axum::body::to_bytes;
-    use tokio::{io::AsyncWriteExt, time::Instant};
-    use tokio_util::io::ReaderStream;
-
-    /// Each piece has as long as the whole silence may be.
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_stands_still_breaks_and_a_slow_one_does_not() {
-        for pieces in [0, 1, 5] {
-            let (mut client, server) = tokio::io::duplex(16);
-            let body = not_stalled(Body::from_stream(ReaderStream::new(server)));
-            let started = Instant::now();
-            let reading = tokio::spawn(to_bytes(body, usize::MAX));
-            for _ in 0..pieces {
-                tokio::time::sleep(STALL - Duration::from_secs(1)).await;
-                client.write_all(b"x").await.unwrap();
-            }
-            assert!(reading.await.unwrap().is_err());
-            assert_eq!(started.elapsed(), (STALL - Duration::from_secs(1)) * pieces + STALL);
-        }
     }
 }
