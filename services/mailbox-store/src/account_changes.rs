@@ -7,7 +7,7 @@ use crate::{
 };
 use mail_proto::Mailbox;
 use std::time::Duration;
-use town_config::{Quota, Stack};
+use town_config::Stack;
 use uuid::Uuid;
 
 /// How long a maildrop is locked while it is emptied.

@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 31] = [
+const OPERATIONS: [&str; 35] = [
+    "delete /v1/accounts/{address}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "get /",
     "get /livez",
     "get /metrics",
     "get /readyz",
+    "get /v1/accounts",
     "get /v1/addresses/{address}",
     "get /v1/events",
     "get /v1/logins",
@@ -28,6 +30,8 @@ const OPERATIONS: [&str; 31] = [
     "get /v1/openapi.json",
     "get /v1/queue",
     "get /v1/transactions/{name}",
+    "patch /v1/accounts/{address}",
+    "post /v1/accounts",
     "post /v1/logins",
     "post /v1/mailboxes/{address}/sessions",
     "post /v1/mailboxes/{address}/sessions/{session}/update",

@@ -39,7 +39,7 @@ pub(crate) fn complete(mut description: OpenApi) -> OpenApi {
 /// Every operation that may be called.
 pub fn operations(description: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
     description.paths.paths.values_mut().flat_map(|path: &mut PathItem| {
-        [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
+        [&mut path.get, &mut path.put, &mut path.post, &mut path.patch, &mut path.delete].into_iter().flatten()
     })
 }
 
