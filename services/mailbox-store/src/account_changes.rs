@@ -26,11 +26,15 @@ impl Accounts {
     /// Adds an account. A password in plain text is hashed and gets a SCRAM verifier, as those of the configuration do.
     ///
     /// # Errors
-    /// [`StoreError::AccountExists`], also in another spelling; [`StoreError::AccountConfigured`]; [`StoreError::Invalid`].
+    /// [`StoreError::AccountExists`], also in another spelling; [`StoreError::AccountConfigured`];
+    /// [`StoreError::DomainElsewhere`]; [`StoreError::Invalid`].
     pub(crate) async fn add(&self, stack: &Stack, address: Mailbox, password: String) -> Result<()> {
         if !stack.is_local(address.domain()) {
             let domains: Vec<_> = stack.domains.iter().map(|domain| domain.as_str()).collect();
-            return Err(StoreError::Invalid(format!("{address}: the mail domains here are: {}", domains.join(", "))));
+            return Err(StoreError::DomainElsewhere(format!(
+                "{address}: the mail domains here are: {}",
+                domains.join(", ")
+            )));
         }
         change_is_ours(stack, &address)?;
         let password = self.stored(password).await?;

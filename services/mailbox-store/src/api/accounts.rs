@@ -47,6 +47,7 @@ pub(super) async fn list(
             ("change" = (operation_id = "change_account", parameters(("address" = "$request.body#/address")))),
             ("remove" = (operation_id = "remove_account", parameters(("address" = "$request.body#/address")))),
         )),
+        (status = 404, description = "The mail domain of the address is not here"),
         (status = 409, description = "There is such an account, here or in config.toml"),
     ),
 )]

@@ -67,7 +67,7 @@ pub(super) async fn submit(
 )]
 pub(super) async fn settle(
     State(api): State<Arc<Api>>,
-    extract::Json(settlements): extract::Json<Vec<ClaimSettlement>>,
+    extract::JsonList(settlements): extract::JsonList<ClaimSettlement>,
 ) -> Json<Vec<SettlementOutcome>> {
     Json(join_all(settlements.into_iter().map(|settlement| settle_one(&api, settlement))).await)
 }

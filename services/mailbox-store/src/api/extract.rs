@@ -8,8 +8,11 @@ use axum::{
 };
 use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Patience, Problem, ProblemKind};
 use mail_proto::Mailbox;
-use serde::{Deserialize, de::DeserializeOwned};
-use std::{str::FromStr, sync::Arc, time::Duration};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc, time::Duration};
 
 /// How many records a page has, unless asked otherwise, and at most.
 const PAGE: u32 = 1000;
@@ -20,8 +23,11 @@ pub(super) struct Path<T>(pub(super) T);
 /// The query.
 pub(super) struct Query<T>(pub(super) T);
 
-/// A JSON body.
+/// A JSON body that is an object.
 pub(super) struct Json<T>(pub(super) T);
+
+/// A JSON body that is a list.
+pub(super) struct JsonList<T>(pub(super) Vec<T>);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
     type Rejection = Problem;
@@ -50,9 +56,43 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         match axum::Json::from_request(request, api).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
+            Ok(axum::Json(Object(value))) => Ok(Self(value)),
             Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
         }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonList<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        match axum::Json::from_request(request, api).await {
+            Ok(axum::Json(values)) => Ok(Self(values)),
+            Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
+        }
+    }
+}
+
+/// A value that is written as an object. Serde would also take the list of a struct's fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 

@@ -8,6 +8,9 @@ pub enum StoreError {
     /// No such mailbox.
     #[error("no such mailbox")]
     MailboxUnknown,
+    /// The address is in a mail domain of another server; says which domains are here.
+    #[error("{0}")]
+    DomainElsewhere(String),
     /// There is an account of this address already.
     #[error("there is an account of this address already")]
     AccountExists,
@@ -62,6 +65,7 @@ impl StoreError {
     pub fn kind(&self) -> ProblemKind {
         match self {
             Self::MailboxUnknown => ProblemKind::MailboxUnknown,
+            Self::DomainElsewhere(_) => ProblemKind::DomainElsewhere,
             Self::AccountExists => ProblemKind::AccountExists,
             Self::AccountConfigured => ProblemKind::AccountConfigured,
             Self::MessageUnknown => ProblemKind::MessageUnknown,

@@ -52,6 +52,9 @@ pub enum ProblemKind {
     /// No such mailbox here.
     #[serde(rename = "urn:mailtown:problem:mailbox-unknown")]
     MailboxUnknown,
+    /// The address is in a mail domain of another server.
+    #[serde(rename = "urn:mailtown:problem:domain-elsewhere")]
+    DomainElsewhere,
     /// There is an account of this address already.
     #[serde(rename = "urn:mailtown:problem:account-exists")]
     AccountExists,
@@ -107,6 +110,7 @@ impl ProblemKind {
             | Self::MailboxUnknown
             | Self::MessageUnknown
             | Self::TransactionUnknown
+            | Self::DomainElsewhere
             | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AccountExists | Self::AccountConfigured | Self::MaildropInUse | Self::LeaseLost => {
@@ -134,6 +138,7 @@ impl ProblemKind {
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::MailboxUnknown => "No such mailbox",
+            Self::DomainElsewhere => "The mail domain is not here",
             Self::AccountExists => "There is an account of this address already",
             Self::AccountConfigured => "The account stands in config.toml; change it there",
             Self::MessageUnknown => "No such message",
