@@ -294,7 +294,11 @@ class Policy(TownTest):
     """Who may send what."""
 
     def test_unknown_sender_is_550_at_mail(self):
-        for sender in (f"nobody@{domain_of(USR1)}", f"Usr1@{domain_of(USR1)}"):
+        nobodies = [f"nobody@{domain_of(USR1)}"]
+        # In profile rfc, the case of a local part says nothing here.
+        if town.profile == "tutorial":
+            nobodies.append(f"Usr1@{domain_of(USR1)}")
+        for sender in nobodies:
             with self.subTest(sender), town.smtp(USR1) as client:
                 client.ehlo()
                 code, text = client.mail(sender)
