@@ -105,7 +105,7 @@ class Ports(unittest.TestCase):
 
     def test_every_service_tells_its_health_without_a_token(self):
         for stack in town.config["server"]:
-            for key in ("store", "dns_http", "smtp_http", "pop_http", "submission", "submissions"):
+            for key in ("store", "dns_http", "smtp_http", "pop_http"):
                 for path in ("/livez", "/readyz"):
                     with self.subTest(stack=stack, key=key, path=path):
                         self.assertEqual(api(stack, path, token=None, key=key)[0], 200)
