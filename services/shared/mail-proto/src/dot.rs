@@ -245,6 +245,65 @@ mod tests {
         }
     }
 
+    const ALPHABET: [u8; 5] = *b"\r\n\0.a";
+
+    /// All texts of up to this many octets of [`ALPHABET`].
+    fn all_texts(octets: usize) -> Vec<Vec<u8>> {
+        let mut texts = vec![Vec::new()];
+        let mut longest = 0..1;
+        for _ in 0..octets {
+            let longer: Vec<_> = texts[longest.clone()]
+                .iter()
+                .flat_map(|text| ALPHABET.map(|octet| [text.as_slice(), &[octet]].concat()))
+                .collect();
+            longest = texts.len()..texts.len() + longer.len();
+            texts.extend(longer);
+        }
+        texts
+    }
+
+    /// Where the message ends, by the words of RFC 5321 §4.1.1.4: after the first CRLF . CRLF. The CRLF of DATA counts.
+    fn end_of(wire: &[u8]) -> Option<usize> {
+        let sent = [b"\r\n", wire].concat();
+        sent.windows(5).position(|window| window == b"\r\n.\r\n").map(|at| at + 3)
+    }
+
+    #[test]
+    fn every_mixture_of_cr_lf_nul_and_dot_ends_where_the_rfc_says() {
+        for wire in all_texts(6) {
+            let end = end_of(&wire);
+            for completes_lf in [false, true] {
+                for boundary in 0..=wire.len() {
+                    let mut decoder = DotDecoder { completes_lf, ..DotDecoder::default() };
+                    let (mut input, mut output) = (BytesMut::from(&wire[..boundary]), Vec::new());
+                    let early = decoder.decode(&mut input, &mut output);
+                    input.extend_from_slice(&wire[boundary..]);
+                    let ended = early || decoder.decode(&mut input, &mut output);
+                    let found = ended.then(|| wire.len() - input.len());
+                    assert_eq!(found, end, "{:?} at {boundary}, {completes_lf}", wire.escape_ascii().to_string());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sent_ends_once_and_comes_back_whatever_the_message_holds() {
+        for message in all_texts(6) {
+            for boundary in 0..=message.len() {
+                let (mut encoder, mut wire) = (DotEncoder::default(), Vec::new());
+                encoder.encode(&message[..boundary], &mut wire);
+                encoder.encode(&message[boundary..], &mut wire);
+                encoder.finish(&mut wire);
+                assert_eq!(end_of(&wire), Some(wire.len()), "{:?} at {boundary}", message.escape_ascii().to_string());
+                let mut expected = message.clone();
+                if !message.is_empty() && !message.ends_with(b"\r\n") {
+                    expected.extend_from_slice(b"\r\n");
+                }
+                assert_eq!(decode(&wire, wire.len()).0, expected, "{:?}", message.escape_ascii().to_string());
+            }
+        }
+    }
+
     #[test]
     fn a_message_without_final_crlf_gets_one_on_the_wire() {
         let mut wire = Vec::new();
