@@ -76,7 +76,12 @@ fn converse(
             }
             Step::Refused(reply) | Step::Unexpected(reply) => return Ok(Err(reply)),
             // None of this was asked for.
-            Step::StartTls | Step::SendChunk | Step::SendSecret(_) | Step::LoginFailed(_) | Step::Closed => {
+            Step::StartTls
+            | Step::SendChunk
+            | Step::SendSecret(_)
+            | Step::LoginFailed(_)
+            | Step::InTheClear
+            | Step::Closed => {
                 bail!("the server ended the dialogue early")
             }
         }

@@ -136,7 +136,6 @@ impl Connection {
             let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
             return Ok(vec![Verdict::Ours(reply); recipients.len()]);
         }
-        let mut body = Some(Body { raw: open().await?, octets: message.octets, trace: trace.as_deref() });
         let (reverse_path, parameters) = (message.reverse_path.clone(), message.parameters.clone());
         let octets = message.octets + trace.as_ref().map_or(0, |trace| trace.len() as u64);
         let transaction = Transaction { reverse_path, parameters, recipients, octets };
@@ -144,14 +143,17 @@ impl Connection {
         let mut stage = Stage::BeforeDot;
         loop {
             let sent = match step {
-                Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from),
+                Step::Send(octets) => {
+                    self.nothing_unasked()?;
+                    slot.wait(Stage::BeforeDot, self.send(&octets)).await?.map_err(Broken::from)
+                }
                 Step::SendBody | Step::SendChunk => {
+                    self.nothing_unasked()?;
                     let framing = if step == Step::SendBody { Framing::Dots } else { Framing::Octets };
                     stage = Stage::AfterDot;
-                    match body.take() {
-                        Some(body) => self.send_body(slot, framing, body).await,
-                        None => Ok(()),
-                    }
+                    // Not before: the exchange may have taken minutes for its replies, and the store waits only for seconds.
+                    let body = Body { raw: open().await?, octets: message.octets, trace: trace.as_deref() };
+                    self.send_body(slot, framing, body).await
                 }
                 Step::Await | Step::Ready => Ok(()),
                 Step::Finished(known) => {
@@ -160,7 +162,9 @@ impl Connection {
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
                 Step::LoginFailed(error) => return Err(error.into()),
-                Step::StartTls | Step::SendSecret(_) | Step::Closed => return Err(io::Error::from(Closed::End).into()),
+                Step::StartTls | Step::SendSecret(_) | Step::InTheClear | Step::Closed => {
+                    return Err(io::Error::from(Closed::End).into());
+                }
             };
             let reply = match sent {
                 Ok(()) if stage == Stage::AfterDot => slot.wait(stage, self.answer()).await??,
@@ -169,6 +173,15 @@ impl Connection {
             };
             step = self.client.reply(reply);
         }
+    }
+
+    /// Fails when the exchange has replied to what was not sent yet: no later reply could be told from it. Only while no
+    /// reply is awaited.
+    fn nothing_unasked(&self) -> io::Result<()> {
+        if self.stream.has_input() {
+            return Err(io::Error::other("the exchange replied before it was asked"));
+        }
+        Ok(())
     }
 
     /// An exchange that stops listening may have said why.

@@ -67,6 +67,8 @@ pub enum Step {
     Finished(Vec<Verdict>),
     /// The server does not know us; say goodbye and close the connection.
     LoginFailed(LoginError),
+    /// The server does not speak TLS, and nothing may be said to it without; say goodbye and close the connection.
+    InTheClear,
     /// The server will not talk to us; say goodbye and close the connection.
     Refused(Reply),
     /// The server has answered DATA neither with "go on" nor with a refusal. Nothing was sent, so nothing can have
@@ -74,6 +76,18 @@ pub enum Step {
     Unexpected(Reply),
     /// The server has said goodbye; close the connection.
     Closed,
+}
+
+/// Whether a client asks for TLS (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Starttls {
+    /// Never.
+    #[default]
+    Never,
+    /// Where the server offers it. Without an offer, or after a refusal, the dialogue goes on without TLS.
+    WhereOffered,
+    /// Always. Without TLS there is no login and no transaction.
+    Required,
 }
 
 /// What a reply is to: each has its own time limit (RFC 5321 §4.5.3.2).
@@ -124,8 +138,7 @@ pub struct Client {
     is_encrypted: bool,
     /// Whether to send messages without dots where the server takes that.
     wants_chunks: bool,
-    /// Whether to ask for TLS where the server offers it.
-    wants_tls: bool,
+    starttls: Starttls,
     /// How the server has refused to speak TLS.
     tls_refusal: Option<Reply>,
     server_name: String,
@@ -146,7 +159,7 @@ impl Client {
             login: None,
             is_encrypted: false,
             wants_chunks: false,
-            wants_tls: false,
+            starttls: Starttls::default(),
             tls_refusal: None,
             server_name: String::new(),
             extensions: Extensions::default(),
@@ -183,13 +196,13 @@ impl Client {
     /// The same client, over a connection that has begun with TLS (RFC 8314).
     #[must_use]
     pub fn over_tls(self) -> Self {
-        Self { wants_tls: false, is_encrypted: true, ..self }
+        Self { starttls: Starttls::Never, is_encrypted: true, ..self }
     }
 
-    /// The same client, which asks for TLS where the server offers it (RFC 3207).
+    /// The same client, which asks for TLS like this (RFC 3207).
     #[must_use]
-    pub fn with_starttls(self) -> Self {
-        Self { wants_tls: true, ..self }
+    pub fn with_starttls(self, starttls: Starttls) -> Self {
+        Self { starttls, ..self }
     }
 
     /// The reply by which the server has refused STARTTLS, although it offers it.
@@ -220,7 +233,7 @@ impl Client {
     /// Introduces the client again, after [`Step::StartTls`]: all that the server has said before is forgotten
     /// (RFC 3207 §4.2).
     pub fn encrypted(&mut self) -> Step {
-        (self.wants_tls, self.is_encrypted) = (false, true);
+        (self.starttls, self.is_encrypted) = (Starttls::Never, true);
         (self.server_name, self.extensions) = (String::new(), Extensions::default());
         self.introduce()
     }
@@ -272,10 +285,11 @@ impl Client {
                 self.state = State::Handshake;
                 Step::StartTls
             }
-            State::StartTls if reply.code() == 421 => Step::Refused(reply),
+            // The server is about to close, or nobody knows what it waits for now.
+            State::StartTls if reply.code() == 421 || reply.code() < 400 => Step::Refused(reply),
             State::StartTls => {
                 self.tls_refusal = Some(reply);
-                self.log_in()
+                self.without_tls()
             }
             State::Login(exchange) => self.login_reply(exchange, reply),
             State::LoginCancelled(error) => Step::LoginFailed(error),
@@ -317,6 +331,11 @@ impl Client {
         }
     }
 
+    /// Whether the reply to STARTTLS is awaited.
+    pub fn has_asked_for_tls(&self) -> bool {
+        matches!(self.state, State::StartTls)
+    }
+
     /// Whether the transaction under way is still at its commands: nothing of the message was sent, and the server has
     /// not decided about all of its recipients.
     pub fn is_at_commands(&self) -> bool {
@@ -340,11 +359,16 @@ impl Client {
 
     fn introduced(&mut self, reply: &Reply) -> Step {
         self.server_name = reply.lines()[0].split(' ').next().unwrap_or_default().to_ascii_lowercase();
-        if self.wants_tls && self.extensions.starttls {
+        if self.starttls != Starttls::Never && self.extensions.starttls {
             self.state = State::StartTls;
             return Step::Send(self.wording.line(&Command::StartTls));
         }
-        self.log_in()
+        self.without_tls()
+    }
+
+    /// Goes on with no more TLS than there is, unless more is required.
+    fn without_tls(&mut self) -> Step {
+        if self.starttls == Starttls::Required { self.ready(Step::InTheClear) } else { self.log_in() }
     }
 
     fn log_in(&mut self) -> Step {

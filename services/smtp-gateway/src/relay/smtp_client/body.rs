@@ -38,10 +38,6 @@ impl Connection {
         framing: Framing,
         Body { mut raw, octets, trace }: Body<'_>,
     ) -> Result<(), Broken> {
-        if self.stream.has_input() {
-            // A reply to a message that was not sent yet: no later one could be told from it.
-            return Err(io::Error::other("the exchange replied before it was asked").into());
-        }
         let (mut next, added) = match trace {
             Some(trace) => {
                 let Beginning { octets, added } = forwarded::beginning(trace, &mut raw).await?;

@@ -10,7 +10,7 @@ use crate::relay::{
 use mail_net::{Address, Closed, Ends, Hop, Kind, LineStream, StreamLimits, Tls};
 use mail_proto::smtp::{
     ClientName, ReplyReader,
-    client::{Client, Login, Step, Wording},
+    client::{Client, Login, Starttls, Step, Wording},
 };
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -40,6 +40,15 @@ impl<'s> Way<'s> {
             Some(SmarthostTls::Off) => (RelayTls::Off, false),
         };
         Self { tls, is_implicit, smarthost }
+    }
+
+    fn starttls(self) -> Starttls {
+        match self.tls {
+            _ if self.is_implicit => Starttls::Never,
+            RelayTls::Off => Starttls::Never,
+            RelayTls::Opportunistic => Starttls::WhereOffered,
+            RelayTls::Verify => Starttls::Required,
+        }
     }
 
     fn login(self, stack: &Stack, ends: Ends) -> io::Result<Option<Login>> {
@@ -94,9 +103,8 @@ impl Connection {
         if way.is_implicit {
             connection = connection.encrypt(context, slot, (stack, way)).await?;
             connection.client = connection.client.over_tls();
-        } else if way.tls != RelayTls::Off {
-            connection.client = connection.client.with_starttls();
         }
+        connection.client = connection.client.with_starttls(way.starttls());
         if let Some(login) = way.login(stack, connection.stream.ends()?).map_err(Broken::Password)? {
             connection.client = connection.client.with_login(login);
         }
@@ -111,7 +119,7 @@ impl Connection {
                 Err(broken) => return Err(connection.abandon(broken).await),
             }
         }
-        match connection.unfit(stack, way.tls) {
+        match connection.unfit(stack) {
             Some(broken) => Err(connection.abandon(broken).await),
             None => Ok(connection),
         }
@@ -164,6 +172,9 @@ impl Connection {
                 Step::Send(octets) => slot.wait(Stage::BeforeDot, self.send(&octets)).await??,
                 Step::SendSecret(octets) => slot.wait(Stage::BeforeDot, self.send_secret(&octets)).await??,
                 Step::LoginFailed(error) => return Err(error.into()),
+                Step::InTheClear => {
+                    return Err(Broken::InTheClear(self.client.tls_refusal().map(|reply| reply.on_one_line())));
+                }
                 Step::StartTls => return Ok(Introduced::MayEncrypt),
                 Step::Refused(reply) => return Err(Broken::Refused(reply)),
                 Step::Unexpected(reply) => return Err(Broken::Unexpected(reply)),
@@ -171,19 +182,23 @@ impl Connection {
                 Step::Ready | Step::Finished(_) => return Ok(Introduced::Ready),
                 Step::Await | Step::SendBody | Step::SendChunk => {}
             }
+            let is_about_tls = self.is_between_clear_and_tls();
             let reply = match slot.wait(Stage::BeforeDot, self.reply()).await? {
                 Ok(reply) => reply,
-                // With TLS 1.3, who refuses the client's side does so only after the handshake.
-                Err(error) if self.is_fresh_from_tls() => return Err(Broken::Tls(error.to_string())),
+                Err(error) if is_about_tls => return Err(Broken::Tls(error.to_string())),
                 Err(error) => return Err(error.into()),
             };
-            step = self.client.reply(reply);
+            step = match self.client.reply(reply) {
+                Step::Refused(reply) if is_about_tls => return Err(Broken::Tls(reply.on_one_line())),
+                step => step,
+            };
         }
     }
 
-    /// Whether TLS is spoken and the exchange has not introduced itself since.
-    fn is_fresh_from_tls(&self) -> bool {
-        self.stream.is_encrypted() && self.client.server_name().is_empty()
+    /// Whether TLS is asked for, or is spoken and the exchange has not introduced itself since. With TLS 1.3, who refuses
+    /// the client's side does so only after the handshake.
+    fn is_between_clear_and_tls(&self) -> bool {
+        self.client.has_asked_for_tls() || (self.stream.is_encrypted() && self.client.server_name().is_empty())
     }
 
     /// Agrees on TLS. A connection on which that fails is closed.
@@ -210,17 +225,10 @@ impl Connection {
     }
 
     /// Why the exchange is of no use although it talks to us.
-    fn unfit(&self, stack: &Stack, tls: RelayTls) -> Option<Broken> {
+    fn unfit(&self, stack: &Stack) -> Option<Broken> {
         // Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
         let server_name = self.client.server_name();
-        if server_name == stack.name.as_str() {
-            return Some(Broken::OurName(server_name.to_owned()));
-        }
-        if tls == RelayTls::Verify && !self.stream.is_encrypted() {
-            let refusal = self.client.tls_refusal().map(|reply| reply.on_one_line());
-            return Some(Broken::InTheClear(refusal));
-        }
-        None
+        (server_name == stack.name.as_str()).then(|| Broken::OurName(server_name.to_owned()))
     }
 
     /// Says goodbye where the dialogue is open.

@@ -267,7 +267,10 @@ fn parameters_go_to_those_who_know_them() {
 
 /// A client that asks for TLS, after the greeting and EHLO.
 fn asking_for_tls(ehlo: &str) -> (Client, Step) {
-    let mut client = Client::new("a".parse().unwrap()).with_starttls();
+    after_ehlo(Client::new("a".parse().unwrap()).with_starttls(Starttls::WhereOffered), ehlo)
+}
+
+fn after_ehlo(mut client: Client, ehlo: &str) -> (Client, Step) {
     client.reply(reply("220 b ready"));
     let step = client.reply(reply(ehlo));
     (client, step)
@@ -300,6 +303,25 @@ fn tls_that_is_refused_leaves_the_dialogue_open() {
     let (mut client, _) = asking_for_tls("250-b\r\n250 STARTTLS");
     client.reply(reply("220 go ahead"));
     assert_eq!(client.reply(reply("250 injected")), Step::Refused(reply("250 injected")));
+}
+
+/// Who strips the offer from the reply to EHLO, or the go-ahead, must not hear a login.
+#[test]
+fn without_tls_that_is_required_nobody_logs_in() {
+    let login = || Login { user: "u".into(), password: "p".to_owned().into(), nonce: "n".into(), is_private: true };
+    for starttls in [Starttls::Required, Starttls::WhereOffered] {
+        let client = || Client::new("a".parse().unwrap()).with_login(login()).with_starttls(starttls);
+        let not_offered = after_ehlo(client(), "250-b\r\n250 AUTH SCRAM-SHA-256 PLAIN").1;
+        let (mut refused, asked) = after_ehlo(client(), "250-b\r\n250-STARTTLS\r\n250 AUTH SCRAM-SHA-256 PLAIN");
+        assert!(refused.has_asked_for_tls() && asked == send("STARTTLS\r\n"), "{asked:?}");
+        for step in [not_offered, refused.reply(reply("454 4.7.0 not now"))] {
+            match starttls {
+                Starttls::Required => assert_eq!(step, Step::InTheClear),
+                _ => assert!(matches!(step, Step::SendSecret(_)), "{step:?}"),
+            }
+        }
+        assert_eq!(refused.tls_refusal(), Some(&reply("454 4.7.0 not now")));
+    }
 }
 
 /// A full dialogue in the words of the hand-out, whatever the server announces.

@@ -123,3 +123,39 @@ async fn a_reply_that_comes_slowly_has_the_time_of_one() {
     assert!(matches!(&broken, Broken::Connection(error) if error.kind() == io::ErrorKind::TimedOut), "{broken}");
     assert_eq!(started.elapsed(), Duration::from_secs(20));
 }
+
+/// An exchange that replies twice to one command must not have the second reply taken for the message's.
+#[tokio::test]
+async fn a_reply_too_many_is_no_answer_to_the_message() {
+    for announced in ["CHUNKING", "PIPELINING"] {
+        for twice in ["MAIL", "RCPT"] {
+            let (fixture, mut listener) = Fixture::rfc("", None);
+            let recipient = Recipient::from("b@a.test".parse::<Mailbox>().unwrap());
+            let message = ClaimedMessage { octets: 3, ..message(&recipient) };
+            let relaying = async {
+                let mut connection = fixture.open().await.unwrap();
+                let body = Some(Bytes::from_static(b"x\r\n"));
+                let mail = Outgoing { message: &message, recipients: vec![recipient], body, trace: None };
+                connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap_err()
+            };
+            let receiving = async {
+                let mut stream = accept(&mut listener).await;
+                let offer = format!("250-mx.test\r\n250-8BITMIME\r\n250 {announced}");
+                play(&mut stream, &[("EHLO exmail.qq.com", &offer)]).await;
+                while let Ok(Ok(line)) = stream.line(stream.deadline()).await {
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    let replies: &[u8] = match &line[..4] {
+                        verb if verb == twice => b"250 OK\r\n250 OK\r\n",
+                        "DATA" => b"354 go ahead\r\n",
+                        "BDAT" | "x" => panic!("{line}"),
+                        _ => b"250 OK\r\n",
+                    };
+                    stream.push(replies);
+                    stream.flush().await.unwrap();
+                }
+            };
+            let (broken, ()) = tokio::join!(relaying, receiving);
+            assert!(broken.verdicts.iter().all(|verdict| !verdict.is_taken()), "{announced} {twice}: {broken:?}");
+        }
+    }
+}

@@ -82,6 +82,23 @@ async fn a_login_that_fails_is_temporary_and_the_password_is_not_told_to_listene
     assert_eq!(reply.on_one_line(), "451 4.7.8 mx.test (mx.test:25): it refuses the login: 535 5.7.8 wrong");
 }
 
+/// Who stands between and strips the offer, or refuses STARTTLS, hears no login: he could pass it on to the smarthost.
+#[tokio::test]
+async fn without_tls_nobody_logs_in() {
+    let offer = "250-mx.test\r\n250-STARTTLS\r\n250 AUTH SCRAM-SHA-256 PLAIN";
+    let goodbye = ("QUIT", "221 bye");
+    for script in [
+        &[(HELLO, "250-mx.test\r\n250 AUTH SCRAM-SHA-256 PLAIN"), goodbye][..],
+        &[(HELLO, offer), ("STARTTLS", "454 4.7.0 not now"), goodbye],
+    ] {
+        let (directory, _) = authority("mx.test");
+        let (fixture, mut listener) = relay("starttls", file(&directory));
+        let receiving = async { play(&mut accept(&mut listener).await, script).await };
+        let (broken, ()) = tokio::join!(fixture.open(), receiving);
+        assert!(matches!(broken, Err(Broken::InTheClear(_))), "{broken:?}");
+    }
+}
+
 /// As after a change of the configuration between look-up and connection.
 #[tokio::test]
 async fn another_exchange_gets_no_password() {

@@ -72,6 +72,32 @@ async fn a_handshake_that_fails_is_followed_by_a_connection_in_the_clear() {
     assert!(!connection.unwrap().stream.is_encrypted());
 }
 
+/// A middle box that knows no STARTTLS may end the connection, be silent, or say anything.
+#[tokio::test(start_paused = true)]
+async fn starttls_that_is_not_answered_well_is_followed_by_a_connection_in_the_clear() {
+    for answer in [Some("421 4.7.0 go away"), Some("what?"), Some("2x0 what?"), Some("250 OK"), Some(""), None] {
+        let (fixture, mut listener) = Fixture::rfc("", None);
+        let receiving = async {
+            let mut stream = accept(&mut listener).await;
+            play(&mut stream, &[OFFER]).await;
+            assert_eq!(stream.line(stream.deadline()).await.unwrap().unwrap(), "STARTTLS");
+            // An empty answer is the end of the connection; none is silence.
+            let silent = match answer {
+                Some("") => None,
+                Some(answer) => {
+                    play_reply(&mut stream, answer).await;
+                    Some(stream)
+                }
+                None => Some(stream),
+            };
+            in_the_clear(&mut listener).await;
+            drop(silent);
+        };
+        let (connection, ()) = tokio::join!(fixture.open(), receiving);
+        assert!(!connection.unwrap_or_else(|broken| panic!("{answer:?}: {broken}")).stream.is_encrypted());
+    }
+}
+
 /// With TLS 1.3 a server may refuse the connection when the client's side of the handshake is over.
 #[tokio::test]
 async fn a_connection_that_ends_right_after_the_handshake_is_one_that_failed() {
@@ -135,6 +161,12 @@ async fn a_server_that_nobody_vouches_for_gets_no_mail_now() {
         let expected = "451 4.7.5 mx.test (mx.test:25): the TLS handshake failed: invalid peer certificate: ";
         assert!(said.starts_with(expected) && said.contains(reason), "{said}");
     }
+}
+
+/// Says this whatever was heard.
+async fn play_reply(stream: &mut LineStream, reply: &str) {
+    stream.push([reply.as_bytes(), b"\r\n"].concat().as_slice());
+    stream.flush().await.unwrap();
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ fn plain_is_for_tls_and_for_ways_without_listeners() {
     assert_eq!(step, plain);
     assert_eq!(over_tls.reply(reply("535 5.7.8 no")), Step::LoginFailed(LoginError::Refused(reply("535 5.7.8 no"))));
     // Over STARTTLS, what is offered counts that was said over TLS.
-    let mut client = client(false).with_starttls();
+    let mut client = client(false).with_starttls(Starttls::Required);
     feed(&mut client, &["220 b", "250-b\r\n250-AUTH SCRAM-SHA-256\r\n250 STARTTLS", "220 go"]);
     client.encrypted();
     assert_eq!(client.reply(reply("250-b\r\n250 AUTH PLAIN")), plain);
