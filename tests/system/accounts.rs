@@ -99,3 +99,25 @@ async fn accounts_come_and_go_while_the_town_runs() {
     assert!(can_log_in(&town, USR1, "pass1").await);
     town.stop().await;
 }
+
+/// Mail to `bob+x` is bob's, but who removes `bob+x` does not mean bob.
+#[tokio::test]
+async fn an_address_with_a_detail_is_no_name_of_an_account() {
+    const BOB: &str = "bob@mail.sustech.edu.cn";
+    const OLD: &str = "bob+old@mail.sustech.edu.cn";
+    const TYPO: &str = "bob+typo@mail.sustech.edu.cn";
+    let town = TestTown::start(Plan::default().rfc()).await;
+    for account in [BOB, OLD] {
+        assert!(accounts(&town, &["add", account], "one\n").await.0);
+    }
+    town.send(USR1, &[TYPO], b"Subject: x\r\n\r\nx\r\n").await;
+    // In other case it is the same account.
+    assert!(accounts(&town, &["remove", "BOB+old@mail.sustech.edu.cn"], "").await.0);
+    for (command, address) in [("remove", OLD), ("remove", TYPO), ("disable", TYPO), ("passwd", TYPO)] {
+        let (succeeded, said) = accounts(&town, &[command, address], "two\n").await;
+        assert!(!succeeded && said.contains("No such mailbox"), "{command} {address}: {said}");
+    }
+    assert!(can_log_in(&town, BOB, "one").await);
+    assert_eq!(town.store(EXMAIL).mailbox(&BOB.parse().unwrap()).await.unwrap().unwrap().messages, 1);
+    town.stop().await;
+}

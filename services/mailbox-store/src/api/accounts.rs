@@ -75,7 +75,7 @@ pub(super) async fn change(
     Path(address): Path<String>,
     Json(AccountChange { password, enabled }): Json<AccountChange>,
 ) -> Result<StatusCode, Problem> {
-    let (address, stack) = (api.mailbox(&address).await?, api.stack.current());
+    let (address, stack) = (api.very_account(&address).await?, api.stack.current());
     if let Some(password) = password {
         api.logins.accounts().change_password(&stack, &address, password).await.map_err(|error| api.problem(error))?;
     }
@@ -96,7 +96,7 @@ pub(super) async fn change(
     ),
 )]
 pub(super) async fn remove(State(api): State<Arc<Api>>, Path(address): Path<String>) -> Result<StatusCode, Problem> {
-    let address = api.mailbox(&address).await?;
+    let address = api.very_account(&address).await?;
     let removed = api.logins.accounts().remove(&api.stack.current(), &address).await;
     removed.map_err(|error| api.problem(error))?;
     Ok(StatusCode::NO_CONTENT)

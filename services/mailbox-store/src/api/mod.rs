@@ -69,8 +69,14 @@ impl Api {
 
     /// The mailbox of a path, as its account is spelled. What is no address is nobody's mailbox.
     async fn mailbox(&self, address: &str) -> Result<Mailbox, Problem> {
-        let address = address.parse().map_err(|error| Problem::new(ProblemKind::MailboxUnknown, format!("{error}")));
-        Ok(self.spelled(address?).await?)
+        Ok(self.spelled(address_of_path(address)?).await?)
+    }
+
+    /// As [`Api::mailbox`], for an account that is changed: an address with a detail does not mean the one without it.
+    async fn very_account(&self, address: &str) -> Result<Mailbox, Problem> {
+        let address = address_of_path(address)?;
+        let account = self.spelled(address.clone()).await?;
+        Ok(if self.stack.current().address_rules.are_same(&account, &address) { account } else { address })
     }
 
     /// The same address as the account that it means is spelled; itself, if there is no such account.
@@ -130,4 +136,8 @@ fn within(name: &str, value: u32, range: RangeInclusive<u32>) -> Result<u32, Pro
     }
     let (least, most) = range.into_inner();
     Err(Problem::new(ProblemKind::InvalidRequest, format!("{name} is {value}; give {least} to {most}")))
+}
+
+fn address_of_path(address: &str) -> Result<Mailbox, Problem> {
+    address.parse().map_err(|error| Problem::new(ProblemKind::MailboxUnknown, format!("{error}")))
 }
