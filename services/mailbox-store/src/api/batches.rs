@@ -15,8 +15,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{future::join_all, stream};
 use internal_api::{
     BatchItem, BatchOutcome, CONNECTION_HEADER, ClaimSettlement, ConnectionId, Problem, Settlement, SettlementOutcome,
-    split_head, text,
+    Submission, split_line, text,
 };
+use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc};
 use tracing::{Instrument, Span};
 use utoipa_axum::{
@@ -51,10 +52,10 @@ pub(super) async fn submit(
     let ids = headers.get(CONNECTION_HEADER).map(|ids| ConnectionId::list_from_header(ids.as_bytes(), messages.len()));
     let mut ids = ids.unwrap_or_default().into_iter();
     // All at once, so that the store commits them at once.
-    let submitting = messages.into_iter().map(|(item, message)| {
+    let submitting = messages.into_iter().map(|(submission, message)| {
         let connection = ids.next().flatten();
         let span = connection.map_or_else(Span::none, |connection| tracing::error_span!("call", %connection));
-        submit_one(&api, item, message).instrument(span)
+        submit_one(&api, submission, message).instrument(span)
     });
     Ok(Json(join_all(submitting).await))
 }
@@ -80,10 +81,14 @@ async fn settle_one(api: &Api, ClaimSettlement { lease, message, outcomes }: Cla
     }
 }
 
-async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome {
+async fn submit_one(api: &Api, submission: Result<Submission, Problem>, message: Bytes) -> BatchOutcome {
+    let submission = match submission {
+        Ok(submission) => submission,
+        Err(problem) => return BatchOutcome::Refused(problem),
+    };
     let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets());
-    let transaction = item.submission.transaction.clone();
-    match api.messages.submit(item.submission, message).await {
+    let transaction = submission.transaction.clone();
+    match api.messages.submit(submission, message).await {
         Ok(submitted) => {
             facts::StoreSubmitted { message_id: submitted.id, transaction, repeated: submitted.repeated }.log();
             BatchOutcome::Accepted(submitted.into())
@@ -92,22 +97,37 @@ async fn submit_one(api: &Api, item: BatchItem, message: Bytes) -> BatchOutcome 
     }
 }
 
-/// Nothing is submitted of a batch that is empty or not well formed to its end.
-fn parse(body: Bytes) -> Result<Vec<(BatchItem, Bytes)>, Problem> {
+/// A message of a batch, and its envelope or why that cannot be decoded.
+type Framed = (Result<Submission, Problem>, Bytes);
+
+/// What must be known of a message to find the next one.
+#[derive(Deserialize)]
+struct Length {
+    octets: u64,
+}
+
+/// The messages of a batch. One whose envelope cannot be decoded is refused by itself; of a batch that is empty, or whose
+/// messages cannot be told apart to its end, nothing is submitted.
+fn parse(body: Bytes) -> Result<Vec<Framed>, Problem> {
     if body.is_empty() {
         return Err(invalid("the batch is empty"));
     }
     let mut rest = BytesMut::from(body);
     let mut messages = Vec::new();
     while !rest.is_empty() {
-        let item: BatchItem = match split_head(&mut rest) {
-            Ok(Some(item)) => item,
-            Ok(None) => return Err(invalid("the batch ends within a head, which a LF ends")),
-            Err(error) => return Err(invalid(error.to_string())),
+        let line = split_line(&mut rest).map_err(|error| invalid(error.to_string()))?;
+        let line = line.ok_or_else(|| invalid("the batch ends within a head, which a LF ends"))?;
+        let (submission, octets) = match serde_json::from_slice::<BatchItem>(&line) {
+            Ok(BatchItem { submission, octets }) => (Ok(submission), octets),
+            Err(error) => {
+                let problem = invalid(error.to_string());
+                let Ok(Length { octets }) = serde_json::from_slice(&line) else { return Err(problem) };
+                (Err(problem), octets)
+            }
         };
-        let octets = usize::try_from(item.octets).ok().filter(|&octets| octets <= rest.len());
+        let octets = usize::try_from(octets).ok().filter(|&octets| octets <= rest.len());
         let octets = octets.ok_or_else(|| invalid("the batch ends before its last message does"))?;
-        messages.push((item, rest.split_to(octets).freeze()));
+        messages.push((submission, rest.split_to(octets).freeze()));
     }
     Ok(messages)
 }
@@ -115,7 +135,6 @@ fn parse(body: Bytes) -> Result<Vec<(BatchItem, Bytes)>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use internal_api::Submission;
 
     fn frame(transaction: &str, octets: u64, message: &str) -> Vec<u8> {
         let submission = Submission::new(transaction, mail_proto::ReversePath::Null, ["a@b".parse().unwrap()]);
@@ -126,9 +145,24 @@ mod tests {
     fn messages_are_told_apart_by_their_lengths() {
         let body = [frame("1", 3, "a\r\n"), frame("2", 0, ""), frame("3", 5, "{\n}\r\n")].concat();
         let parsed = parse(body.into()).unwrap();
-        let parsed: Vec<_> =
-            parsed.iter().map(|(item, message)| (item.submission.transaction.as_str(), &message[..])).collect();
+        let parsed: Vec<_> = parsed
+            .iter()
+            .map(|(submission, message)| (submission.as_ref().unwrap().transaction.as_str(), &message[..]))
+            .collect();
         assert_eq!(parsed, [("1", &b"a\r\n"[..]), ("2", b""), ("3", b"{\n}\r\n")]);
+    }
+
+    #[test]
+    fn an_envelope_that_cannot_be_decoded_spoils_no_other() {
+        let text = String::from_utf8(frame("2", 3, "a\r\n")).unwrap();
+        let spoilt = text.replacen("<>", &format!("<{}@b.test>", "a".repeat(300)), 1);
+        assert_ne!(spoilt, text);
+        let body = [frame("1", 0, ""), spoilt.into_bytes(), frame("3", 3, "c\r\n")].concat();
+        let parsed = parse(body.into()).unwrap();
+        let refused = parsed[1].0.as_ref().unwrap_err();
+        assert!(refused.detail.contains("address too long"), "{}", refused.detail);
+        assert!(parsed[0].0.is_ok() && parsed[2].0.is_ok());
+        assert_eq!((&parsed[1].1[..], &parsed[2].1[..]), (&b"a\r\n"[..], &b"c\r\n"[..]));
     }
 
     #[test]

@@ -57,12 +57,24 @@ pub(crate) fn split_whole<H: FrameHead>(frame: &mut BytesMut) -> Result<Option<H
 }
 
 fn split_within<H: FrameHead>(received: &mut BytesMut, limit_octets: usize) -> Result<Option<H>, FrameError> {
+    match split_line_within(received, limit_octets)? {
+        Some(line) => Ok(Some(serde_json::from_slice(&line)?)),
+        None => Ok(None),
+    }
+}
+
+/// As [`split_head`], for a head that is not decoded yet.
+///
+/// # Errors
+/// [`FrameError::TooLong`].
+pub fn split_line(received: &mut BytesMut) -> Result<Option<BytesMut>, FrameError> {
+    split_line_within(received, HEAD_OCTETS)
+}
+
+fn split_line_within(received: &mut BytesMut, limit_octets: usize) -> Result<Option<BytesMut>, FrameError> {
     let window = &received[..received.len().min(limit_octets)];
     match memchr::memchr(b'\n', window) {
-        Some(end) => {
-            let line = received.split_to(end + 1);
-            Ok(Some(serde_json::from_slice(&line)?))
-        }
+        Some(end) => Ok(Some(received.split_to(end + 1))),
         None if received.len() >= limit_octets => Err(FrameError::TooLong),
         None => Ok(None),
     }

@@ -31,7 +31,7 @@ pub use client::{ApiError, Endpoint};
 pub use connection_id::{CONNECTION_HEADER, ConnectionId};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};
-pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head};
+pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head, split_line};
 pub use id::MessageId;
 pub use in_process::{InProcess, Served};
 pub use logins::{LoggedIn, Login, LoginSupport, UserVerifier, VerifierRequest};

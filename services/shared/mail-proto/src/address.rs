@@ -272,7 +272,7 @@ impl ReversePath {
     pub(crate) fn parse(text: &str, odd_dots: bool) -> Result<Self, AddressError> {
         match inside_brackets(text)? {
             "" => Ok(Self::Null),
-            inside => Ok(Self::Mailbox(Mailbox::parse(without_route(inside)?, odd_dots)?)),
+            inside => Ok(Self::Mailbox(mailbox_of_path(inside, odd_dots)?)),
         }
     }
 }
@@ -311,7 +311,7 @@ impl ForwardPath {
         if inside.eq_ignore_ascii_case(LocalPart::POSTMASTER) {
             return Ok(Self::Postmaster);
         }
-        Ok(Self::Mailbox(Mailbox::parse(without_route(inside)?, odd_dots)?))
+        Ok(Self::Mailbox(mailbox_of_path(inside, odd_dots)?))
     }
 }
 
@@ -360,6 +360,15 @@ fn inside_brackets(text: &str) -> Result<&str, AddressError> {
         return Err(AddressError::TooLong);
     }
     text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).ok_or(AddressError::Brackets)
+}
+
+/// The mailbox of a path. A local part with odd dots is quoted from here on, and then the path must not be too long.
+fn mailbox_of_path(inside: &str, odd_dots: bool) -> Result<Mailbox, AddressError> {
+    let mailbox = Mailbox::parse(without_route(inside)?, odd_dots)?;
+    if odd_dots && mailbox.to_string().len() + "<>".len() > PATH_OCTETS {
+        return Err(AddressError::TooLong);
+    }
+    Ok(mailbox)
 }
 
 /// Drops `@one,@two:` from the front; the hosts must still be well formed.

@@ -161,6 +161,24 @@ fn odd_dots_are_taken_where_they_are_wanted() {
     }
 }
 
+/// Their quotes count: whoever reads the path next must find it short enough (RFC 5321 §4.5.3.1.3).
+#[test]
+fn odd_dots_leave_room_for_their_quotes() {
+    for (octets, expected) in [(254, true), (255, false), (256, false)] {
+        let text = format!("<a..{}@b.test>", "x".repeat(octets - "<a..@b.test>".len()));
+        assert_eq!(text.len(), octets);
+        for path in [
+            ReversePath::parse(&text, true).map(|path| path.to_string()),
+            ForwardPath::parse(&text, true).map(|path| path.to_string()),
+        ] {
+            match path {
+                Ok(path) => assert!(expected && path.parse::<ReversePath>().is_ok(), "{octets}"),
+                Err(error) => assert!(!expected && error == AddressError::TooLong, "{octets}: {error}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_path_without_brackets_ends_at_a_space_outside_quotes() {
     assert_eq!(split_bare_path("a@b SIZE=1"), ("a@b", " SIZE=1"));
