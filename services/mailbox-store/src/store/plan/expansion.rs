@@ -223,7 +223,7 @@ fn as_target(recipient: &Recipient, target: &Mailbox, is_list: bool) -> Recipien
         return Recipient { mailbox, original: None, notify };
     }
     // Whom the sender knows (RFC 3461 §5.2.1).
-    let original = original.clone().or_else(|| format!("rfc822;{alias}").parse::<OriginalRecipient>().ok());
+    let original = original.clone().or_else(|| OriginalRecipient::of(alias));
     Recipient { mailbox, original, notify }
 }
 

@@ -1,7 +1,7 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.1.11), as values.
 
 use super::{CommandError, xtext};
-use crate::address::{ReversePath, serde_as_text};
+use crate::address::{Mailbox, ReversePath, serde_as_text};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt::{self, Write},
@@ -347,6 +347,12 @@ impl OriginalRecipient {
     /// The address.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The address that a sender named without ORCPT; none where it is too long for ORCPT (RFC 3461 §4.2).
+    pub fn of(address: &Mailbox) -> Option<Self> {
+        let named = format!("rfc822;{address}").parse::<Self>().ok();
+        named.filter(|named| named.to_parameter().len() <= ORCPT_OCTETS)
     }
 
     /// Parses the value of ORCPT.

@@ -127,6 +127,15 @@ fn texts_without_xtext_are_what_the_store_keeps() {
     }
 }
 
+/// Each `+` takes three octets as a parameter.
+#[test]
+fn an_address_too_long_for_orcpt_is_no_original_recipient() {
+    let address = |pluses: usize| format!("{}@b.test", "+".repeat(pluses)).parse().unwrap();
+    assert_eq!(OriginalRecipient::of(&address(1)).unwrap().to_parameter(), "rfc822;+2B@b.test");
+    assert_eq!(OriginalRecipient::of(&address(162)).unwrap().to_parameter().len(), 500);
+    assert_eq!(OriginalRecipient::of(&address(163)), None);
+}
+
 #[test]
 fn size_alone_leaves_nothing() {
     assert!(MailParameters { size_octets: Some(7), ..MailParameters::default() }.leave_nothing());
