@@ -203,18 +203,21 @@ impl DomainSlot {
 
     /// Notes that an exchange has given a verdict on a message: the domain may have more connections soon.
     pub(super) fn succeeded(&self, limits: &Relay) {
-        let mut taken = self.slots.lock();
-        let Some(domain) = taken.entries.get(&self.number).map(|entry| entry.domain.clone()) else { return };
-        let in_use = taken.of(&domain);
-        taken.windows.succeeded(&domain, in_use, limits.connections_per_domain);
+        self.learn(|windows, domain, in_use| windows.succeeded(domain, in_use, limits.connections_per_domain));
     }
 
     /// Notes that no exchange of the domain could be talked to: the domain gets fewer connections.
     pub(super) fn failed(&self, limits: &Relay) {
+        self.learn(|windows, domain, _| windows.failed(domain, limits.connections_per_domain));
+    }
+
+    /// Changes what is known of the slot's domain, which has this number of connections.
+    fn learn(&self, change: impl FnOnce(&mut Windows, &Domain, usize)) {
         let mut taken = self.slots.lock();
+        let Some(domain) = taken.entries.get(&self.number).map(|entry| entry.domain.clone()) else { return };
+        let in_use = taken.of(&domain);
         let Taken { entries, windows, .. } = &mut *taken;
-        let Some(entry) = entries.get(&self.number) else { return };
-        windows.failed(&entry.domain, limits.connections_per_domain);
+        change(windows, &domain, in_use);
         windows.forget_unless(|domain| entries.values().any(|entry| entry.domain == *domain));
     }
 
