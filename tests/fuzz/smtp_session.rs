@@ -38,6 +38,7 @@ impl Server {
             bad_command_limit: u32::MAX,
             mechanisms: Mechanism::ALL.into_iter().collect(),
             plain_text_in_clear: true,
+            discloses_addresses: true,
             tolerance: Tolerance::ALL,
             has_tls: true,
         });
@@ -103,6 +104,7 @@ impl Server {
                 self.closed = is_last;
                 reply
             }
+            Step::VerifyAddress(whom) | Step::ExpandList(whom) => Reply::new(250, (1, 5), whom),
             Step::CheckSender(path) => self.session.sender_checked(path, Ok(Origin::Submission)),
             Step::CheckRecipient(_, path) => self.session.recipient_checked(Ok(match path {
                 ForwardPath::Postmaster => Mailbox::postmaster("a.test".parse().unwrap()),

@@ -9,7 +9,8 @@ use town_tests::{EXMAIL, Plan, TestTown};
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dialogues/smtp");
 
 /// What the dialogues speak of besides the users of the town.
-const ALIASES: &str = "[aliases.\"exmail.qq.com\"]\n\"away@mail.sustech.edu.cn\" = \"usr@gmail.com\"";
+const ALIASES: &str = "[aliases.\"exmail.qq.com\"]\n\"away@mail.sustech.edu.cn\" = \"usr@gmail.com\"\n\
+     \"all@mail.sustech.edu.cn\" = [\"usr1@mail.sustech.edu.cn\", \"usr@gmail.com\"]";
 
 /// Everything of [tolerance] is off but early talk: clients send octet by octet, or several commands at once.
 const STRICT: &str = "[tolerance]\nlf_commands = false\npaths_without_brackets = false\nodd_spaces = false\n\

@@ -19,6 +19,7 @@ mod failure_messages;
 mod fairness;
 mod faults;
 mod http_api;
+mod inquiries;
 mod interop;
 mod journey;
 mod kill;

@@ -100,3 +100,28 @@ async fn a_transaction_that_takes_nobody_ends_it_and_who_was_not_tried_keeps_the
     let attempts: Vec<_> = queue.iter().map(|entry| entry.attempts).collect();
     assert_eq!(attempts, [1, 1, 0, 0], "{queue:?}");
 }
+
+/// RFC 9422: what a server announces is kept to from the first transaction on.
+#[tokio::test]
+async fn announced_limits_are_kept() {
+    let peer = FakePeer::start(|line| match line.text.split(' ').next() {
+        Some("EHLO") => "250-peer.example\n250-PIPELINING\n250 LIMITS RCPTMAX=4 MAILMAX=2".into(),
+        _ => polite(line),
+    })
+    .await;
+    let town = TestTown::start(Plan::default().peer("peer.example", peer.port()).relay("retry = [\"1h\"]")).await;
+    submit(&town, 18).await;
+    eventually("an empty queue", SOON, async || town.queue(EXMAIL).await.is_empty().then_some(())).await;
+    let transcript = peer.heard("-- closed", 3).await;
+    let mut transactions: Vec<(usize, usize)> = Vec::new();
+    for line in &transcript {
+        match line {
+            line if line.starts_with("-- ") && line != "-- closed" => transactions.push((0, 0)),
+            line if line.starts_with("C: MAIL") => transactions.last_mut().unwrap().0 += 1,
+            line if line.starts_with("C: RCPT") => transactions.last_mut().unwrap().1 += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(transactions, [(2, 8), (2, 8), (1, 2)], "transactions and recipients of each connection");
+    town.stop().await;
+}

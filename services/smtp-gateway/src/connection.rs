@@ -143,6 +143,7 @@ impl<'a> Dialogue<'a> {
         let session = Session::new(SessionConfig {
             has_tls: gateway.certificate.is_some(),
             plain_text_in_clear: gateway.policy.takes_passwords_in_clear(peer.ip()),
+            discloses_addresses: gateway.policy.discloses_addresses(peer.ip()),
             ..session_config(stack, gateway.logins.mechanisms().await)
         });
         Self { gateway, port, peer, session, stream, incoming: None }
@@ -227,6 +228,8 @@ impl<'a> Dialogue<'a> {
                     }
                     reply
                 }
+                Step::VerifyAddress(whom) => Box::pin(gateway.policy.verify(&whom)).await,
+                Step::ExpandList(whom) => Box::pin(gateway.policy.expand(&whom)).await,
                 Step::CheckSender(path) => {
                     let (peer, identity) = (self.peer.ip(), self.session.identity());
                     let mut verdict = gateway.policy.sender(peer, identity, &path).await;
@@ -335,6 +338,7 @@ fn session_config(stack: &Stack, mechanisms: Mechanisms) -> SessionConfig {
         has_tls: false,
         mechanisms,
         plain_text_in_clear: false,
+        discloses_addresses: false,
         tolerance: stack.tolerance(),
     }
 }

@@ -1,5 +1,7 @@
 //! Who may send what. The transaction's reverse-path decides: a local sender submits, anybody else delivers.
 
+mod inquiries;
+
 use crate::{
     own_names::OwnNames,
     rates::{Action, Rates},
@@ -82,6 +84,11 @@ impl Policy {
         stack.require_auth || !self.trusts(&stack, peer)
     }
 
+    /// Whether this client may learn which addresses there are (RFC 5321 §7.3).
+    pub(crate) fn discloses_addresses(&self, peer: IpAddr) -> bool {
+        self.trusts(&self.stack.current(), peer)
+    }
+
     fn trusts(&self, stack: &Stack, peer: IpAddr) -> bool {
         self.trusted_networks(stack).iter().any(|network| network.contains(&peer.to_canonical()))
     }
@@ -132,7 +139,7 @@ impl Policy {
     }
 
     /// The mailbox that is meant, or why mail to it is not taken: a message of `declared_octets`, where the
-    /// client has said how long it will be. The server's own names and its address mean its mail domain.
+    /// client has said how long it will be.
     pub(crate) async fn recipient(
         &self,
         peer: IpAddr,
@@ -142,17 +149,7 @@ impl Policy {
     ) -> Result<Mailbox, Reply> {
         self.count(peer, Action::Recipient)?;
         let stack = self.stack.current();
-        let mailbox = match path {
-            ForwardPath::Mailbox(mailbox) if stack.is_local(mailbox.domain()) => mailbox,
-            ForwardPath::Mailbox(mailbox) if is_own_name(mailbox.domain(), &stack, self.listener) => {
-                mailbox.in_domain(stack.own_domain().clone())
-            }
-            ForwardPath::Mailbox(mailbox) => match Box::pin(self.own_names.mail_domain(mailbox.domain())).await {
-                Some(domain) => mailbox.in_domain(domain),
-                None => mailbox,
-            },
-            ForwardPath::Postmaster => Mailbox::postmaster(stack.own_domain().clone()),
-        };
+        let mailbox = self.meant(&stack, path).await;
         if !stack.is_local(mailbox.domain()) {
             return match origin {
                 Origin::Submission => Ok(mailbox),
@@ -175,6 +172,21 @@ impl Policy {
             Resolved::Alias { .. } | Resolved::List { .. } | Resolved::CatchAll { .. } => Ok(mailbox),
             Resolved::Unknown if reported_later => Ok(mailbox),
             Resolved::Unknown => Err(no_such_mailbox(&mailbox)),
+        }
+    }
+
+    /// The address that a path means. The server's own names and its address mean its mail domain.
+    async fn meant(&self, stack: &Stack, path: ForwardPath) -> Mailbox {
+        match path {
+            ForwardPath::Mailbox(mailbox) if stack.is_local(mailbox.domain()) => mailbox,
+            ForwardPath::Mailbox(mailbox) if is_own_name(mailbox.domain(), stack, self.listener) => {
+                mailbox.in_domain(stack.own_domain().clone())
+            }
+            ForwardPath::Mailbox(mailbox) => match Box::pin(self.own_names.mail_domain(mailbox.domain())).await {
+                Some(domain) => mailbox.in_domain(domain),
+                None => mailbox,
+            },
+            ForwardPath::Postmaster => Mailbox::postmaster(stack.own_domain().clone()),
         }
     }
 

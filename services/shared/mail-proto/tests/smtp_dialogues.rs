@@ -83,6 +83,7 @@ impl Server {
             has_tls: true,
             mechanisms: Mechanism::ALL.into_iter().collect(),
             plain_text_in_clear: true,
+            discloses_addresses: true,
             tolerance,
         });
         let (mut lines, input) = (LineDecoder::new(LINE_OCTETS), BytesMut::new());
@@ -116,6 +117,8 @@ impl Server {
                 self.closed = is_last;
                 reply
             }
+            Step::VerifyAddress(whom) => inquired(&whom, |address| Reply::new(250, (1, 5), format!("<{address}>"))),
+            Step::ExpandList(whom) => inquired(&whom, expanded),
             Step::CheckSender(path) => {
                 let verdict = sender(self.session.identity(), &path);
                 self.session.sender_checked(path, verdict)
@@ -203,9 +206,37 @@ fn is_own_name(domain: &Domain) -> bool {
     domain.as_str() == "exmail.qq.com" || domain.address().is_some_and(|address| address.is_loopback())
 }
 
-/// `away` is an alias, of an address elsewhere.
+/// `away` is an alias, of an address elsewhere, and `all` is a list.
 fn exists(mailbox: &Mailbox) -> bool {
-    matches!(mailbox.local_part().as_str(), "usr1" | "usr2" | "postmaster" | "away")
+    matches!(mailbox.local_part().as_str(), "usr1" | "usr2" | "postmaster" | "away" | "all")
+}
+
+/// The reply to VRFY or EXPN; `known` has it for an address that there is.
+fn inquired(whom: &str, known: impl FnOnce(&Mailbox) -> Reply) -> Reply {
+    let inside = whom.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(whom);
+    let Some(address) = mailbox_of(inside) else {
+        return Reply::new(501, (1, 3), format!("{whom} is no address"));
+    };
+    let is_own = is_own_name(address.domain());
+    let address = if is_own { address.in_domain(LOCAL_DOMAIN.parse().unwrap()) } else { address };
+    match (is_local(address.domain()), exists(&address)) {
+        (true, true) => known(&address),
+        (true, false) => Reply::new(550, (1, 1), format!("<{address}>: no such mailbox here")),
+        // No list is elsewhere.
+        (false, _) if address.local_part().as_str() == "staff" => {
+            Reply::new(550, (1, 2), format!("<{address}> is not local"))
+        }
+        (false, _) => Reply::new(252, (1, 5), format!("<{address}> is not local; mail for it is relayed")),
+    }
+}
+
+fn expanded(address: &Mailbox) -> Reply {
+    let line = |text| Reply::new(250, (1, 5), text);
+    match address.local_part().as_str() {
+        "away" => line("<usr@gmail.com>"),
+        "all" => line("<usr1@mail.sustech.edu.cn>").line("<usr@gmail.com>"),
+        _ => Reply::new(550, (1, 0), format!("<{address}> is a mailbox, and no list")),
+    }
 }
 
 fn mailbox_of(user: &str) -> Option<Mailbox> {

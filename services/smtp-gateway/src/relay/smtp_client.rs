@@ -68,6 +68,11 @@ impl Connection {
         self.transactions
     }
 
+    /// Whether the exchange takes one more message over this connection (RFC 9422 §4.1).
+    pub(crate) fn takes_another(&self) -> bool {
+        self.client.extensions().limits.transactions.is_none_or(|limit| self.transactions < limit)
+    }
+
     /// The connection, if the exchange has neither closed it nor said anything that nobody asked for.
     pub(crate) fn if_quiet(mut self) -> Option<Self> {
         self.stream.is_quiet().then_some(self)

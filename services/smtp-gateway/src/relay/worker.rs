@@ -222,7 +222,10 @@ async fn connect(
         return Err(Verdict::Released);
     }
     if let Some(connection) = kept {
-        return Ok(connection);
+        if connection.takes_another() {
+            return Ok(connection);
+        }
+        connection.quit().await;
     }
     let Ok(found) = slot.until_shutdown(route::exchanges(context, domain)).await else {
         return Err(Verdict::Released);

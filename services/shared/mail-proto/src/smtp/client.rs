@@ -222,7 +222,8 @@ impl Client {
 
     /// How many recipients the server takes in one transaction, as far as it has shown (RFC 5321 §4.5.3.1.10).
     pub fn recipient_limit(&self) -> Option<usize> {
-        self.recipient_limit
+        let announced = self.extensions.limits.recipients.and_then(|limit| usize::try_from(limit).ok());
+        self.recipient_limit.into_iter().chain(announced).min()
     }
 
     /// The reply by which the server has refused the last transaction's MAIL command.

@@ -80,6 +80,8 @@ pub enum Command {
     Rset,
     /// VRFY (§4.1.1.6).
     Vrfy(String),
+    /// EXPN (§4.1.1.7).
+    Expn(String),
     /// HELP (§4.1.1.8), perhaps about a command.
     Help(String),
     /// NOOP (§4.1.1.9).
@@ -165,6 +167,8 @@ pub enum Verb {
     Rset,
     /// VRFY.
     Vrfy,
+    /// EXPN.
+    Expn,
     /// HELP.
     Help,
     /// NOOP.
@@ -174,7 +178,7 @@ pub enum Verb {
 }
 
 /// The verbs, and how each is used.
-const VERBS: [(&str, Verb, &str); 15] = [
+const VERBS: [(&str, Verb, &str); 16] = [
     ("HELO", Verb::Helo, "HELO name (RFC 5321 section 4.1.1.1)"),
     ("EHLO", Verb::Ehlo, "EHLO name (RFC 5321 section 4.1.1.1)"),
     ("MAIL", Verb::Mail, "MAIL FROM:<address> and parameters (RFC 5321 section 4.1.1.2)"),
@@ -187,13 +191,14 @@ const VERBS: [(&str, Verb, &str); 15] = [
     ("AUTH", Verb::Auth, "AUTH mechanism [first message in base64] (RFC 4954 section 4)"),
     ("RSET", Verb::Rset, "RSET forgets the transaction (RFC 5321 section 4.1.1.5)"),
     ("VRFY", Verb::Vrfy, "VRFY address (RFC 5321 section 4.1.1.6)"),
+    ("EXPN", Verb::Expn, "EXPN address of a list (RFC 5321 section 4.1.1.7)"),
     ("HELP", Verb::Help, "HELP [command] (RFC 5321 section 4.1.1.8)"),
     ("NOOP", Verb::Noop, "NOOP does nothing (RFC 5321 section 4.1.1.9)"),
     ("QUIT", Verb::Quit, "QUIT ends the connection (RFC 5321 section 4.1.1.10)"),
 ];
 
-/// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985, RFC 5321 §4.1.1.7.
-const NOT_OFFERED: [&str; 4] = ["ETRN", "EXPN", "SEND", "TURN"];
+/// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985.
+const NOT_OFFERED: [&str; 3] = ["ETRN", "SEND", "TURN"];
 
 /// What HELP says about a command, or about all of them.
 pub(super) fn help(topic: &str) -> String {
@@ -264,6 +269,8 @@ impl Command {
             Verb::Quit => without_argument(text()?, Self::Quit),
             Verb::Vrfy if argument.is_empty() => Err(CommandError::Argument("say whom to verify")),
             Verb::Vrfy => Ok(Self::Vrfy(text()?.to_owned())),
+            Verb::Expn if argument.is_empty() => Err(CommandError::Argument("say which list to expand")),
+            Verb::Expn => Ok(Self::Expn(text()?.to_owned())),
             Verb::Help => text().map(|topic| Self::Help(topic.to_owned())),
             Verb::Noop => text().map(|_| Self::Noop),
         }
@@ -402,6 +409,7 @@ impl fmt::Display for Command {
             Self::Auth { mechanism, initial: Some(line) } => write!(f, "AUTH {mechanism} {}", line.expose()),
             Self::Rset => f.write_str("RSET"),
             Self::Vrfy(whom) => write!(f, "VRFY {whom}"),
+            Self::Expn(whom) => write!(f, "EXPN {whom}"),
             Self::Help(topic) => write!(f, "HELP {topic}"),
             Self::Noop => f.write_str("NOOP"),
             Self::Quit => f.write_str("QUIT"),

@@ -25,8 +25,46 @@ pub struct Extensions {
     pub dsn: bool,
     /// REQUIRETLS (RFC 8689).
     pub requiretls: bool,
+    /// EXPN (RFC 5321 §4.1.1.7).
+    pub expn: bool,
+    /// LIMITS (RFC 9422).
+    pub limits: AnnouncedLimits,
     /// AUTH (RFC 4954): the mechanisms; none where it is not announced.
     pub auth: Mechanisms,
+}
+
+/// How much a server takes (RFC 9422 §4). What it does not tell is `None`. Transactions here have recipients of one domain
+/// only, so RCPTDOMAINMAX is of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AnnouncedLimits {
+    /// MAILMAX: transactions of one connection; at least 1.
+    pub transactions: Option<u32>,
+    /// RCPTMAX: recipients of one transaction; at least 1.
+    pub recipients: Option<u32>,
+}
+
+impl AnnouncedLimits {
+    /// A value that is no number, or 0, is no limit (RFC 9422 §3).
+    fn parse(parameters: &str) -> Self {
+        let mut limits = Self::default();
+        for (name, value) in parameters.split(' ').filter_map(|limit| limit.split_once('=')) {
+            // Six digits at most.
+            let value = Some(value).filter(|value| value.len() <= 6 && value.bytes().all(|it| it.is_ascii_digit()));
+            let value = value.and_then(|value| value.parse().ok()).filter(|value| *value > 0);
+            if name.eq_ignore_ascii_case("MAILMAX") {
+                limits.transactions = value;
+            } else if name.eq_ignore_ascii_case("RCPTMAX") {
+                limits.recipients = value;
+            }
+        }
+        limits
+    }
+
+    fn announced(self) -> Option<String> {
+        let limits = [("MAILMAX", self.transactions), ("RCPTMAX", self.recipients)];
+        let limits = limits.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        Some(limits.collect::<Vec<_>>().join(" ")).filter(|limits| !limits.is_empty())
+    }
 }
 
 /// One extension: its keyword, and its place in [`Extensions`].
@@ -50,7 +88,7 @@ macro_rules! flag {
 }
 
 /// In the order in which they are announced.
-const TABLE: [Extension; 10] = [
+const TABLE: [Extension; 12] = [
     flag!("PIPELINING", pipelining),
     Extension {
         keyword: "SIZE",
@@ -65,6 +103,12 @@ const TABLE: [Extension; 10] = [
     flag!("SMTPUTF8", smtputf8),
     flag!("DSN", dsn),
     flag!("REQUIRETLS", requiretls),
+    flag!("EXPN", expn),
+    Extension {
+        keyword: "LIMITS",
+        announced: |extensions| extensions.limits.announced(),
+        take: |extensions, limits| extensions.limits = AnnouncedLimits::parse(limits),
+    },
     Extension {
         keyword: "AUTH",
         announced: |extensions| (!extensions.auth.is_empty()).then(|| extensions.auth.to_string()),
@@ -124,6 +168,7 @@ mod tests {
         let mut all = Extensions::default();
         TABLE.iter().for_each(|extension| match extension.keyword {
             "AUTH" => (extension.take)(&mut all, "PLAIN X-NEW login"),
+            "LIMITS" => (extension.take)(&mut all, "RCPTMAX=20 X=y mailmax=5"),
             _ => (extension.take)(&mut all, "1000"),
         });
         all
@@ -148,6 +193,18 @@ mod tests {
         let table = [("size", 0), ("SIZE 70", 70), ("SIZE  70 ", 70), ("SIZE many", 0)];
         for (line, octets) in table {
             assert_eq!(Extensions::parse([line]).size, Some(octets), "{line}");
+        }
+    }
+
+    #[test]
+    fn limits_are_numbers() {
+        let limits = |line: &str| {
+            let AnnouncedLimits { transactions, recipients } = Extensions::parse([line]).limits;
+            (transactions, recipients)
+        };
+        assert_eq!(limits("LIMITS MAILMAX=1 RCPTMAX=999999 RCPTDOMAINMAX=1"), (Some(1), Some(999_999)));
+        for line in ["LIMITS", "LIMITS RCPTMAX", "LIMITS RCPTMAX=0 MAILMAX=-1", "LIMITS RCPTMAX=1000000 MAILMAX=+1"] {
+            assert_eq!(limits(line), (None, None), "{line}");
         }
     }
 

@@ -12,7 +12,7 @@ mod xtext;
 
 pub use command::{Chunk, ClientName, Command, CommandError, Verb, is_secret};
 pub use envelope::{Envelope, Hello, Origin, Recipient};
-pub use extensions::Extensions;
+pub use extensions::{AnnouncedLimits, Extensions};
 pub use parameters::{
     BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
 };

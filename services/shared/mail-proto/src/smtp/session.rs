@@ -4,8 +4,8 @@ mod authentication;
 mod transaction;
 
 use super::{
-    ClientName, Command, CommandError, Extensions, Hello, MailParameters, Origin, RecipientParameters, Reply,
-    Tolerance, Verb, command::help,
+    AnnouncedLimits, ClientName, Command, CommandError, Extensions, Hello, MailParameters, Origin, RecipientParameters,
+    Reply, Tolerance, Verb, command::help,
 };
 use crate::{
     address::{Domain, ForwardPath, Mailbox, ReversePath},
@@ -39,6 +39,8 @@ pub struct SessionConfig {
     pub mechanisms: Mechanisms,
     /// Whether this client may send a password in clear.
     pub plain_text_in_clear: bool,
+    /// Whether this client may learn which addresses there are: VRFY tells then, and EXPN is offered.
+    pub discloses_addresses: bool,
     /// What is taken although RFC 5321 does not.
     pub tolerance: Tolerance,
 }
@@ -72,6 +74,10 @@ pub enum Step {
     CheckSender(ReversePath),
     /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
     CheckRecipient(Origin, ForwardPath),
+    /// Which mailbox is this? Send what is to be told (RFC 5321 §3.5.1).
+    VerifyAddress(String),
+    /// Who is on this list? Send what is to be told (RFC 5321 §3.5.1).
+    ExpandList(String),
     /// Send this (354) if there is something to send, and read what follows into the message of
     /// [`Session::envelope`]. Then tell [`Session::received`].
     Receive(Option<Reply>, Framing),
@@ -178,6 +184,8 @@ impl Session {
             starttls: self.config.has_tls && !self.is_encrypted,
             chunking: true,
             dsn: true,
+            expn: self.config.discloses_addresses,
+            limits: AnnouncedLimits { transactions: None, recipients: u32::try_from(self.config.recipient_limit).ok() },
             auth: self.mechanisms(),
             ..Extensions::default()
         }
@@ -237,6 +245,9 @@ impl Session {
                 Step::Reply(Reply::new(250, (0, 0), "OK"))
             }
             Command::Noop => Step::Reply(Reply::new(250, (0, 0), "OK")),
+            Command::Vrfy(whom) if self.config.discloses_addresses => Step::VerifyAddress(whom),
+            Command::Expn(whom) if self.config.discloses_addresses => Step::ExpandList(whom),
+            Command::Expn(_) => self.bad(CommandError::NotImplemented.reply()),
             Command::Vrfy(_) => {
                 Step::Reply(Reply::new(252, (5, 0), "cannot verify, but will accept mail and attempt delivery"))
             }

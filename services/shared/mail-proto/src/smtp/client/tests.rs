@@ -416,3 +416,14 @@ fn chunks_are_sent_where_they_are_wanted_and_announced() {
     client.begin(&transaction(&["x@b"]));
     assert_eq!(feed(&mut client, &["250 OK", "250 OK"])[1], send("data\r\n"));
 }
+
+/// What was announced stands, whatever the replies to RCPT seem to say (RFC 9422 §4.2).
+#[test]
+fn an_announced_limit_of_recipients_stays() {
+    let (mut client, _) = begun("250-b\r\n250 LIMITS RCPTMAX=3 MAILMAX=2", &["x@b", "y@b"]);
+    assert_eq!((client.recipient_limit(), client.extensions().limits.transactions), (Some(3), Some(2)));
+    feed(&mut client, &["250 ok", "250 ok", "452 4.5.3 too many"]);
+    assert_eq!(client.recipient_limit(), Some(1));
+    let (client, _) = begun("250-b\r\n250 LIMITS RCPTMAX=1", &["x@b"]);
+    assert_eq!(client.recipient_limit(), Some(1));
+}

@@ -88,7 +88,7 @@ fn malformed_lines() {
         (b"RCPT TO:<>", 501, "5.1.3"),
         (b"RCPT TO:<a@>", 501, "5.1.3"),
         (b"RCPT TO:<a@b> SIZE=1", 555, "5.5.4"),
-        (b"EXPN x", 502, "5.5.1"),
+        (b"TURN x", 502, "5.5.1"),
         (b"TURN", 502, "5.5.1"),
     ];
     for (line, code, status) in table {

@@ -11,6 +11,7 @@ fn session() -> Session {
         has_tls: true,
         mechanisms: Mechanism::ALL.into_iter().collect(),
         plain_text_in_clear: false,
+        discloses_addresses: false,
         tolerance: Tolerance::default(),
     })
 }
@@ -30,6 +31,7 @@ fn play(session: &mut Session, lines: &[&str]) -> Vec<String> {
             Step::Reply(reply) => reply,
             step => panic!("{step:?}"),
         },
+        Step::VerifyAddress(whom) | Step::ExpandList(whom) => Reply::new(250, (1, 5), whom),
         Step::CheckSender(path) => session.sender_checked(path, Ok(Origin::Submission)),
         Step::CheckRecipient(_, ForwardPath::Mailbox(mailbox)) => session.recipient_checked(Ok(mailbox)),
         Step::CheckRecipient(_, ForwardPath::Postmaster) => {
@@ -331,4 +333,18 @@ fn lines_of_an_exchange_that_cannot_be_read_are_failed_logins() {
         assert!(reply.on_one_line().starts_with(expected), "{reply}");
         assert!(!session.expects_response());
     }
+}
+
+/// RFC 5321 §7.3. EXPN is then a command that there is not, which EHLO does not announce.
+#[test]
+fn who_is_not_trusted_learns_of_no_address() {
+    let mut session = session();
+    let lines = ["VRFY usr1", "EXPN all", "HELP EXPN"];
+    let said = play(&mut session, &lines);
+    assert_eq!(said[0], "252 2.5.0 cannot verify, but will accept mail and attempt delivery");
+    assert_eq!(said[1], "502 5.5.1 command not implemented");
+    assert!(!session.extensions().expn && session.extensions().limits.recipients == Some(2));
+    session.config.discloses_addresses = true;
+    assert_eq!(play(&mut session, &lines[..2]), ["250 2.1.5 usr1", "250 2.1.5 all"]);
+    assert!(session.extensions().expn);
 }
