@@ -11,6 +11,7 @@ pub struct Plan {
     profile: &'static str,
     settings: String,
     tables: String,
+    servers: BTreeMap<String, String>,
     limits: String,
     relay: String,
     accounts: String,
@@ -26,6 +27,7 @@ impl Default for Plan {
             profile: "tutorial",
             settings: String::new(),
             tables: String::new(),
+            servers: BTreeMap::new(),
             limits: String::new(),
             relay: String::new(),
             accounts: String::new(),
@@ -59,6 +61,13 @@ impl Plan {
     #[must_use]
     pub fn tables(mut self, tables: &str) -> Self {
         let _ = writeln!(self.tables, "{tables}");
+        self
+    }
+
+    /// Adds a line of TOML to the table of a server.
+    #[must_use]
+    pub fn server(mut self, name: &str, line: &str) -> Self {
+        let _ = writeln!(self.servers.entry(name.to_owned()).or_default(), "{line}");
         self
     }
 
@@ -131,6 +140,7 @@ impl Plan {
             for key in PortKey::ALL {
                 let _ = writeln!(text, "{} = {}", key.as_str(), self.port(server, key));
             }
+            text += self.servers.get(server).map_or("", String::as_str);
         }
         let _ = writeln!(text, "[accounts.\"{EXMAIL}\"]\n\"{USR1}\" = \"pass1\"\n\"{USR2}\" = \"pass2\"");
         let _ = writeln!(text, "[accounts.\"{GMAIL}\"]\n\"{USR}\" = \"pass\"\n{}", self.accounts);

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod accept_any;
 mod accounts;
 mod added_domain;
 mod addresses;

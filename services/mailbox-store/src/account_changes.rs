@@ -38,6 +38,14 @@ impl Accounts {
         }
         change_is_ours(stack, &address)?;
         let password = self.stored(password).await?;
+        self.insert(stack, address, password).await
+    }
+
+    /// Adds an account with this password.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountExists`], also in another spelling.
+    pub(crate) async fn insert(&self, stack: &Stack, address: Mailbox, password: StoredPassword) -> Result<()> {
         let _writing = self.writing().await;
         let known = self.store().account(&address).await?;
         if known.is_some_and(|known| stack.address_rules.are_same(&known, &address)) {
@@ -103,7 +111,7 @@ impl Accounts {
     }
 
     /// What is stored of a password: all that can be made of plain text, or the hash that it is.
-    async fn stored(&self, password: String) -> Result<StoredPassword> {
+    pub(crate) async fn stored(&self, password: String) -> Result<StoredPassword> {
         if password.is_empty() {
             return Err(StoreError::Invalid("the password is empty; give one".to_owned()));
         }

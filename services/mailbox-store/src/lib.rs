@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! api        the routes, each a few lines over the store
+//! admission  mailboxes for every address, for test-beds
 //! logins     passwords, checked slowly once and then from memory
 //! admin      backup, restore, check, export, import, move-backend, schema
 //! accounts   the configuration's accounts, kept in step with the store's
@@ -12,6 +13,7 @@
 mod account_changes;
 pub mod accounts;
 mod admin;
+mod admission;
 mod api;
 mod args;
 mod logins;

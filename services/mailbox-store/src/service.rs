@@ -2,6 +2,7 @@
 
 use crate::{
     accounts::{self, AccountError, Accounts},
+    admission::Admission,
     api::{self, Api, EVENT_STREAMS},
     logins::Logins,
     metrics::Metrics,
@@ -21,7 +22,7 @@ use service_kit::{
 };
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
-use town_config::{Auth, LiveStack, Profile, Stack};
+use town_config::{Accept, Auth, LiveStack, Profile, Stack};
 
 /// How long to wait when nothing could be removed.
 const SWEEP_PAUSE: Duration = Duration::from_secs(30);
@@ -107,6 +108,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         if at_start.auth == Auth::Any {
             facts::StoreEveryLogin {}.log();
         }
+        if at_start.accept == Accept::Any {
+            facts::StoreEveryAddress {}.log();
+        }
         let known = synchronise_at_start(&accounts, &*store, at_start).await?;
         let api = Api {
             accounts: store.clone(),
@@ -114,6 +118,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             events: store.clone(),
             maildrops: store.clone(),
             queue: store.clone(),
+            admission: Admission::new(Arc::clone(&accounts), stack.clone()),
             logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
             metrics,
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),

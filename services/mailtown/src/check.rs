@@ -114,7 +114,7 @@ impl Check<'_> {
 
     fn stack(&mut self, stack: &Stack) {
         let name = &stack.name;
-        if stack.domains.is_empty() {
+        if stack.domains.is_empty() && !stack.takes_every_domain() {
             self.error(format!("server \"{name}\" has no mail domain; give it an account or a `domains` list"));
         }
         for (address, password) in &stack.accounts {

@@ -3,7 +3,7 @@
 use mail_net::IoClock;
 use pseudo_dns::ZoneSource;
 use std::path::{Path, PathBuf};
-use town_config::{Auth, Config, ConfigError, LiveConfig, Overrides, PortMove, zone::Zone};
+use town_config::{Accept, Auth, Config, ConfigError, LiveConfig, Overrides, PortMove, zone::Zone};
 
 const DEFAULT_CONFIG: &str = "data/config.toml";
 const DEFAULT_ZONE: &str = "data/fdns.toml";
@@ -23,6 +23,9 @@ pub(crate) struct FileArgs {
     /// Whose logins are taken: accounts, or any for test-beds [default: auth of the configuration]
     #[arg(long, env = "MAILTOWN_AUTH", value_name = "WHOSE", global = true)]
     auth: Option<Auth>,
+    /// Which addresses have a mailbox: accounts, or any for test-beds [default: accept of the configuration]
+    #[arg(long, env = "MAILTOWN_ACCEPT", value_name = "WHOSE", global = true)]
+    accept: Option<Accept>,
 }
 
 impl FileArgs {
@@ -57,7 +60,7 @@ impl FileArgs {
     /// As [`FileArgs::open`].
     pub(crate) fn open_config(&self, io: IoClock) -> anyhow::Result<LiveConfig> {
         let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config(), io)? };
-        let config = config.with_overrides(Overrides { auth: self.auth });
+        let config = config.with_overrides(Overrides { auth: self.auth, accept: self.accept });
         Ok(match self.port_base {
             Some(base) => config.with_port_base(base)?,
             None => config,
@@ -100,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_file_that_was_named_must_exist() {
-        let args = FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None, auth: None };
+        let args =
+            FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None, auth: None, accept: None };
         let error = args.open(mail_net::Clock::system().io).unwrap_err().to_string();
         assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }

@@ -59,7 +59,8 @@ fn whom_to_ask(stacks: &[StackAddresses], ports_file: Option<&Path>) -> String {
 }
 
 fn row(stack: &StackAddresses) -> [String; HEADINGS.len()] {
-    let domains: Vec<_> = stack.stack.domains.iter().map(|domain| domain.as_str()).collect();
+    let every = stack.stack.takes_every_domain().then_some("*");
+    let domains: Vec<_> = stack.stack.domains.iter().map(|domain| domain.as_str()).chain(every).collect();
     let address = |key| stack.address(key).map(|address| address.to_string()).unwrap_or_default();
     [
         stack.stack.name.to_string(),

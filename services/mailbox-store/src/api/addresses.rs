@@ -27,5 +27,5 @@ pub(super) async fn resolve(
     State(api): State<Arc<Api>>,
     Path(address): Path<String>,
 ) -> Result<Json<Resolved>, Problem> {
-    Ok(Json(api.accounts.resolve(&extract::address(&address)?).await?))
+    Ok(Json(api.admission.resolve(&extract::address(&address)?).await?))
 }

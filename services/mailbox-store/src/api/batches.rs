@@ -88,7 +88,7 @@ async fn submit_one(api: &Api, submission: Result<Submission, Problem>, message:
     };
     let message = MessageStream::new(stream::iter([Ok::<_, Infallible>(message)]), api.message_octets());
     let transaction = submission.transaction.clone();
-    match api.messages.submit(submission, message).await {
+    match api.submit(submission, message).await {
         Ok(submitted) => {
             facts::StoreSubmitted { message_id: submitted.id, transaction, repeated: submitted.repeated }.log();
             BatchOutcome::Accepted(submitted.into())

@@ -37,6 +37,9 @@ pub(super) async fn log_in(
 ) -> Result<axum::Json<LoggedIn>, Problem> {
     let stack = api.stack.current();
     let mailbox = api.mailbox_of_user(&login.user).await?;
+    if let Some(mailbox) = &mailbox {
+        api.admission.admit_user(mailbox, &login.password).await?;
+    }
     if api.takes_every_login() {
         let somebody = || Mailbox::postmaster(stack.own_domain().clone());
         return Ok(axum::Json(LoggedIn { mailbox: mailbox.unwrap_or_else(somebody) }));
@@ -58,6 +61,10 @@ pub(super) async fn verifier(
     Json(VerifierRequest { user }): Json<VerifierRequest>,
 ) -> Result<axum::Json<UserVerifier>, Problem> {
     let mailbox = api.mailbox_of_user(&user).await?;
+    if let Some(mailbox) = &mailbox {
+        // Its password is told to the gateway only, which compares it.
+        api.admission.admit([mailbox]).await?;
+    }
     if let Some(mailbox) = &mailbox
         && let Some(verifier) = api.logins.verifier(&*api.accounts, mailbox).await?
     {

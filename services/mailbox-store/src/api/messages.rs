@@ -35,7 +35,7 @@ pub(super) async fn submit(
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let (submission, message) = frames::read::<Submission>(body, api.message_octets()).await?;
     let transaction = submission.transaction.clone();
-    let submitted = api.messages.submit(submission, message).await?;
+    let submitted = api.submit(submission, message).await?;
     facts::StoreSubmitted { message_id: submitted.id, transaction, repeated: submitted.repeated }.log();
     let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(submitted.into())))

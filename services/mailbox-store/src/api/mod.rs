@@ -18,12 +18,13 @@ mod transactions;
 pub(crate) use events::EVENT_STREAMS;
 
 use crate::{
+    admission::Admission,
     logins::Logins,
     metrics::Metrics,
-    store::{Accounts, Events, Maildrops, Messages, Queue, StoreError},
+    store::{Accounts, Events, Maildrops, MessageStream, Messages, Queue, StoreError, Submitted},
 };
 use axum::{Router, extract::DefaultBodyLimit};
-use internal_api::{Problem, ProblemKind};
+use internal_api::{Problem, ProblemKind, Submission};
 use mail_net::Clock;
 use mail_proto::{Domain, Mailbox};
 use service_kit::shutdown::CancellationToken;
@@ -46,6 +47,7 @@ pub(crate) struct Api {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) admission: Admission,
     pub(crate) logins: Logins,
     pub(crate) metrics: Metrics,
     /// As many callers may stream events at once.
@@ -65,6 +67,13 @@ impl Api {
     /// Whether no password is asked for.
     fn takes_every_login(&self) -> bool {
         self.stack.current().auth == Auth::Any
+    }
+
+    /// Stores a message. With `accept = "any"`, whoever is named in its envelope has a mailbox before.
+    async fn submit(&self, submission: Submission, message: MessageStream) -> Result<Submitted, StoreError> {
+        let recipients = submission.recipients.iter().map(|recipient| &recipient.mailbox);
+        self.admission.admit(recipients.chain(submission.reverse_path.mailbox())).await?;
+        self.messages.submit(submission, message).await
     }
 
     /// The mailbox of a path, as its account is spelled. What is no address is nobody's mailbox.

@@ -70,6 +70,7 @@ pub(super) async fn open(
     // What is no address is treated as an account that does not exist.
     let Ok(address) = extract::address(&address) else { return Err(ProblemKind::AuthenticationFailed.into()) };
     let address = api.spelled(address).await?;
+    api.admission.admit_user(&address, &open.password).await?;
     if !api.takes_every_login() && !api.logins.verify(&*api.accounts, Some(&address), &open.password).await? {
         return Err(ProblemKind::AuthenticationFailed.into());
     }

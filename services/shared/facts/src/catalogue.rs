@@ -169,6 +169,8 @@ facts! {
         "store.accounts_read" INFO StoreAccountsRead { accounts: Count }
         /// Every user logs in with every password, because the configuration says so.
         "store.every_login" WARN StoreEveryLogin {}
+        /// Every address of the local domains gets a mailbox with its first mail, because the configuration says so.
+        "store.every_address" WARN StoreEveryAddress {}
         /// The accounts cannot be read or written now, and stay as they were.
         "store.accounts_kept" ERROR StoreAccountsKept { error: Quoted }
         /// The store has accounts that the configuration does not name; they stay.

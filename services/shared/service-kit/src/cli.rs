@@ -18,7 +18,8 @@ use std::{
 };
 use tokio::net::{TcpListener, UdpSocket};
 use town_config::{
-    Auth, Config, ConfigError, LiveConfig, LiveStack, Overrides, PortKey, RelayLookup, Reload, Stack, descriptors,
+    Accept, Auth, Config, ConfigError, LiveConfig, LiveStack, Overrides, PortKey, RelayLookup, Reload, Stack,
+    descriptors,
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -51,6 +52,9 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
     /// Whose logins are taken: accounts, or any for test-beds [default: auth of the configuration]
     #[arg(long, env = "MAILTOWN_AUTH", value_name = "WHOSE", global = true)]
     pub auth: Option<Auth>,
+    /// Which addresses have a mailbox: accounts, or any for test-beds [default: accept of the configuration]
+    #[arg(long, env = "MAILTOWN_ACCEPT", value_name = "WHOSE", global = true)]
+    pub accept: Option<Accept>,
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
@@ -62,8 +66,8 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
 impl<C: clap::Subcommand> ServiceArgs<C> {
     /// The same flags with another subcommand.
     pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
-        let Self { name, config, bind, http_bind, token, auth, log, command: _ } = self;
-        ServiceArgs { name, config, bind, http_bind, token, auth, log, command }
+        let Self { name, config, bind, http_bind, token, auth, accept, log, command: _ } = self;
+        ServiceArgs { name, config, bind, http_bind, token, auth, accept, log, command }
     }
 
     /// The stack that they name.
@@ -174,7 +178,8 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveConfig)> {
     let name = args.stack()?.name;
     let clock = Clock::system();
-    let config = LiveConfig::open(&args.config, clock.io)?.with_overrides(Overrides { auth: args.auth });
+    let config =
+        LiveConfig::open(&args.config, clock.io)?.with_overrides(Overrides { auth: args.auth, accept: args.accept });
     let servers = config.servers();
     let (config, stack) = config.only(name.as_str())?;
     let token = args.token();

@@ -1,6 +1,6 @@
 //! `[aliases]` and `[catch_all]`: addresses that stand for others.
 
-use crate::file::File;
+use crate::file::{File, Server};
 use mail_proto::{Domain, Mailbox};
 use serde::{
     Deserialize, Deserializer,
@@ -69,6 +69,9 @@ impl File {
         for (name, aliases) in &self.aliases {
             if !self.server.contains_key(name) {
                 faults.push(format!("aliases.\"{name}\": no such server; the servers are: {}", self.server_names()));
+                continue;
+            }
+            if self.server.get(name).is_some_and(Server::takes_every_domain) {
                 continue;
             }
             let domains = self.domains(name);

@@ -1,9 +1,9 @@
 //! The configuration file as it is written.
 
 use super::{
-    Auth, Password, Profile, Quota, Relay, Targets,
+    Accept, Auth, Password, Profile, Quota, Relay, Targets,
     tolerance::ToleranceKeys,
-    values::{Delimiter, Greeting, Port, duration, lease_seconds, optional_duration},
+    values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, optional_duration},
 };
 use ipnet::IpNet;
 use mail_net::ConnectionLimits;
@@ -28,6 +28,10 @@ pub(super) struct File {
     pub(super) auth_without_tls: bool,
     #[serde(default)]
     pub(super) auth: Auth,
+    #[serde(default)]
+    pub(super) accept: Accept,
+    #[serde(default = "accept_password")]
+    pub(super) accept_password: Password,
     /// Without it, that of the profile.
     pub(super) recipient_delimiter: Option<Delimiter>,
     #[serde(default)]
@@ -72,7 +76,7 @@ pub(super) struct Server {
     pub(super) submission: Option<Port>,
     pub(super) submissions: Option<Port>,
     /// Without it, the domains of the accounts.
-    pub(super) domains: Option<BTreeSet<Domain>>,
+    pub(super) domains: Option<BTreeSet<LocalDomain>>,
     pub(super) require_auth: Option<bool>,
     /// Without it, the server's name.
     pub(super) greeting: Option<Greeting>,
@@ -181,6 +185,10 @@ pub(super) struct Http {
     pub(super) hosts: Vec<Domain>,
 }
 
+fn accept_password() -> Password {
+    Password::from("test")
+}
+
 fn zone_grace() -> Duration {
     Duration::from_secs(30)
 }
@@ -204,6 +212,11 @@ impl Default for Retention {
 }
 
 impl Server {
+    /// Whether it takes the mail of every domain that no other server has, with `accept = "any"`.
+    pub(super) fn takes_every_domain(&self) -> bool {
+        self.domains.as_ref().is_some_and(|domains| domains.contains(&LocalDomain::Every))
+    }
+
     /// The ports by their keys.
     fn ports(&self) -> [(&'static str, Option<Port>); 9] {
         [
@@ -274,12 +287,19 @@ impl File {
     }
 
     fn check_accounts(&self, faults: &mut Vec<String>) {
+        let password = self.accept_password.expose();
+        if password.is_empty() || password.starts_with("$argon2") {
+            faults.push("accept_password is empty or a hash; give plain text".to_owned());
+        }
         for (name, accounts) in &self.accounts {
             let Some(server) = self.server.get(name) else {
                 faults.push(format!("accounts.\"{name}\": no such server; the servers are: {}", self.server_names()));
                 continue;
             };
-            let Some(domains) = &server.domains else { continue };
+            if server.takes_every_domain() {
+                continue;
+            }
+            let domains = self.domains(name);
             for address in accounts.keys().filter(|address| !domains.contains(address.domain())) {
                 let domain = address.domain();
                 faults
@@ -343,13 +363,30 @@ impl File {
                 owners.insert(domain, name);
             }
         }
+        let mut takers = self.server.iter().filter(|(_, server)| server.takes_every_domain()).map(|(name, _)| name);
+        if let (Some(one), Some(other)) = (takers.next(), takers.next()) {
+            faults.push(format!("both \"{one}\" and \"{other}\" have the domain \"*\"; leave it to one of them"));
+        }
     }
 
-    /// The mail domains of a server: those that it lists, or else those of its accounts.
+    /// The mail domains of a server that have a name: those that it lists, or else those of its accounts. Who takes every
+    /// domain has both.
     pub(super) fn domains(&self, name: &Domain) -> BTreeSet<Domain> {
-        let listed = self.server.get(name).and_then(|server| server.domains.clone());
         let accounts = self.accounts.get(name).into_iter().flat_map(BTreeMap::keys);
-        listed.unwrap_or_else(|| accounts.map(|address| address.domain().clone()).collect())
+        let of_accounts = accounts.map(|address| address.domain().clone());
+        let Some(Server { domains: Some(listed), .. }) = self.server.get(name) else { return of_accounts.collect() };
+        let named = listed.iter().filter_map(|domain| match domain {
+            LocalDomain::Named(domain) => Some(domain.clone()),
+            LocalDomain::Every => None,
+        });
+        if listed.contains(&LocalDomain::Every) { named.chain(of_accounts).collect() } else { named.collect() }
+    }
+
+    /// The domains of the other servers, if this one takes all but those.
+    pub(super) fn domains_elsewhere(&self, name: &Domain) -> Option<BTreeSet<Domain>> {
+        let others = || self.server.keys().filter(|other| *other != name);
+        let taken = || others().flat_map(|other| self.domains(other)).collect();
+        self.server.get(name).filter(|server| server.takes_every_domain()).map(|_| taken())
     }
 
     /// Every service of a town is on one machine, so each port has one owner. Only 0, a free port, may stand twice.

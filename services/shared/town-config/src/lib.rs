@@ -32,7 +32,7 @@ pub use relay::{Jitter, Patience, Relay, Smarthost, SmarthostTls, Timeouts};
 pub use reload::Reload;
 pub use schedule::Next;
 pub use toml_file::FileError as ConfigError;
-pub use values::{Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
+pub use values::{Accept, Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
 
 use file::{File, Server};
 use ipnet::IpNet;
@@ -80,6 +80,10 @@ pub struct Stack {
     pub auth_without_tls: bool,
     /// Whose logins are taken.
     pub auth: Auth,
+    /// Which addresses of its domains have a mailbox.
+    pub accept: Accept,
+    /// The password of those that have no account; never empty.
+    pub accept_password: Password,
     /// What a client may ask for.
     pub limits: Limits,
     /// How queued mail is relayed.
@@ -94,6 +98,8 @@ pub struct Stack {
     pub agents: BTreeMap<Domain, AgentHosts>,
     /// Its own certificate, if it has one.
     pub tls: Option<TlsFiles>,
+    /// The domains of the other servers, if it takes all but those.
+    elsewhere: Option<BTreeSet<Domain>>,
     tolerance: ToleranceKeys,
     quota: Quota,
     quotas: BTreeMap<Mailbox, Quota>,
@@ -274,7 +280,19 @@ impl Stack {
 
     /// Whether mail for this domain is delivered here.
     pub fn is_local(&self, domain: &Domain) -> bool {
-        self.domains.contains(domain)
+        self.domains.contains(domain) || self.is_one_of_every(domain)
+    }
+
+    /// Whether it takes the mail of every domain that no other server has.
+    pub fn takes_every_domain(&self) -> bool {
+        self.accept == Accept::Any && self.elsewhere.is_some()
+    }
+
+    /// The server's own name and addresses mean its own domain, and none of their own.
+    fn is_one_of_every(&self, domain: &Domain) -> bool {
+        let is_name = *domain != self.name && domain.address().is_none();
+        let elsewhere = self.elsewhere.as_ref().filter(|_| self.takes_every_domain());
+        is_name && elsewhere.is_some_and(|elsewhere| !elsewhere.contains(domain))
     }
 }
 
@@ -357,6 +375,9 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         require_auth: server.require_auth.unwrap_or(file.require_auth),
         auth_without_tls: file.auth_without_tls,
         auth: file.auth,
+        accept: file.accept,
+        accept_password: file.accept_password.clone(),
+        elsewhere: file.domains_elsewhere(name),
         limits: file.limits.clone(),
         relay: file.relay.clone(),
         retention: file.retention.clone(),

@@ -229,7 +229,7 @@ fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Auth, OwnHosts};
+    use crate::{Accept, Auth, OwnHosts};
     use mail_net::Clock;
 
     const TEXT: &str = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n";
@@ -271,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_before_the_file_stays_when_the_file_changes() {
-        let overrides = Overrides { auth: Some(Auth::Any) };
+        let overrides = Overrides { auth: Some(Auth::Any), accept: Some(Accept::Any) };
         let live = LiveConfig::from(parse(TEXT)).with_overrides(overrides);
         let stack = live.stacks().next().unwrap();
         assert_eq!(stack.current().auth, Auth::Any);

@@ -310,3 +310,24 @@ fn a_password_is_never_displayed() {
     let config = parse(SHIPPED).unwrap();
     assert!(!format!("{config:?}").contains("pass1"));
 }
+
+#[test]
+fn a_star_stands_for_every_domain_that_no_other_server_has() {
+    let servers = "[server.a]\nsmtp = 1\npop = 2\ndomains = [\"*\", \"c\"]\n[server.b]\nsmtp = 3\npop = 4\n\
+        [accounts.a]\n\"u@mine\" = \"x\"\n[accounts.b]\n\"u@y\" = \"x\"\n";
+    let local = |text: &str| {
+        let config = parse(text).unwrap();
+        let stack = config.stack("a").unwrap();
+        let names = ["c", "mine", "anything.test", "y", "a", "b", "[192.0.2.1]"];
+        names.into_iter().filter(|name| stack.is_local(&name.parse().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(local(&format!("accept = \"any\"\n{servers}")), ["c", "mine", "anything.test", "b"]);
+    assert_eq!(local(servers), ["c", "mine"], "only where every address has a mailbox");
+    let twice = servers.replace("pop = 4\n", "pop = 4\ndomains = [\"*\"]\n");
+    let expected = "data/config.toml: both \"a\" and \"b\" have the domain \"*\"; leave it to one of them";
+    assert_eq!(parse(&twice).unwrap_err(), expected);
+    for password in ["", "$argon2id$x"] {
+        let error = parse(&format!("accept_password = \"{password}\"\n{servers}")).unwrap_err();
+        assert_eq!(error, "data/config.toml: accept_password is empty or a hash; give plain text");
+    }
+}

@@ -1,5 +1,6 @@
 //! The values that stand in the configuration.
 
+use mail_proto::Domain;
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
@@ -38,6 +39,46 @@ impl FromStr for Auth {
             "any" => Ok(Self::Any),
             _ => Err("give accounts or any".to_owned()),
         }
+    }
+}
+
+/// Which addresses of the local domains have a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// Those of the accounts.
+    #[default]
+    Accounts,
+    /// Every address, from its first mail on, for test-beds.
+    Any,
+}
+
+impl FromStr for Accept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "accounts" => Ok(Self::Accounts),
+            "any" => Ok(Self::Any),
+            _ => Err("give accounts or any".to_owned()),
+        }
+    }
+}
+
+/// A mail domain that is local to a server: by its name, or with `*` every one that no other server has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LocalDomain {
+    Every,
+    Named(Domain),
+}
+
+impl<'de> Deserialize<'de> for LocalDomain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "*" {
+            return Ok(Self::Every);
+        }
+        text.parse().map(Self::Named).map_err(|error| D::Error::custom(format_args!("{text:?}: {error}")))
     }
 }
 
