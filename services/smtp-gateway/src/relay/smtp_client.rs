@@ -23,6 +23,9 @@ use town_config::Patience;
 
 /// How long an exchange that has closed the connection may take over its last reply.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a transaction may take until the message is sent. A thousand recipients with minutes for each reply would last
+/// for days, beyond the expiry of the message.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// How much is read at once, and the largest piece of a message that is encoded at once.
 const BUFFER_OCTETS: usize = 16 * 1024;
 
@@ -145,8 +148,11 @@ impl Connection {
         let octets = message.octets + trace.as_ref().map_or(0, |trace| trace.len() as u64);
         let transaction = Transaction { reverse_path, parameters, recipients, octets };
         let mut step = self.client.begin(&transaction);
-        let mut stage = Stage::BeforeDot;
+        let (mut stage, started) = (Stage::BeforeDot, self.io.instant());
         loop {
+            if stage == Stage::BeforeDot && self.io.since(started) >= TRANSACTION_TIMEOUT {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the transaction takes too long").into());
+            }
             let sent = match step {
                 Step::Send(octets) => {
                     self.nothing_unasked()?;

@@ -159,3 +159,32 @@ async fn a_reply_too_many_is_no_answer_to_the_message() {
         }
     }
 }
+
+/// Each reply comes in time, and all of them together do not.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_has_a_time_limit() {
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let recipients: Vec<_> =
+        (0..100).map(|number| Recipient::from(format!("r{number}@a.test").parse::<Mailbox>().unwrap())).collect();
+    let message = message(&recipients[0]);
+    let relaying = async {
+        let mut connection = fixture.open().await.unwrap();
+        let started = Instant::now();
+        let mail = Outgoing { message: &message, recipients, body: Some(Bytes::from_static(b"x\r\n")), trace: None };
+        (connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap_err(), started.elapsed())
+    };
+    let receiving = async {
+        let mut stream = accept(&mut listener).await;
+        play(&mut stream, &[("EHLO exmail.qq.com", "250-mx.test\r\n250 8BITMIME")]).await;
+        while let Ok(Ok(_)) = stream.line(stream.deadline()).await {
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            stream.push(b"250 OK\r\n".as_slice());
+            stream.flush().await.unwrap();
+        }
+    };
+    let ((broken, elapsed), ()) = tokio::join!(relaying, receiving);
+    let expected = io::ErrorKind::TimedOut;
+    assert!(matches!(&broken.broken, Broken::Connection(error) if error.kind() == expected), "{broken:?}");
+    assert_eq!(elapsed, Duration::from_secs(3600));
+    assert!(broken.verdicts.iter().all(|verdict| !verdict.is_taken() && !verdict.is_permanent()), "{broken:?}");
+}
