@@ -1,17 +1,17 @@
-//! How many connections a domain may have at once: as many as it has shown that it bears.
+//! How many connections a destination may have at once: as many as it has shown that it bears.
 //!
 //! As Postfix does it: the number begins small. It grows by one when as many messages were delivered as there are
 //! connections, and shrinks by one with each connection that fails or is refused.
 
-use mail_proto::Domain;
+use super::route::Destination;
 use std::collections::HashMap;
 
-/// How many connections a domain may have about which nothing is known.
+/// How many connections a destination may have about which nothing is known.
 const INITIAL: f64 = 5.0;
-/// About how many domains something is remembered that have no connection.
+/// About how many destinations something is remembered that have no connection.
 const REMEMBERED: usize = 1000;
 
-/// The limit of one domain. Its fraction is what the next connection still lacks.
+/// The limit of one destination. Its fraction is what the next connection still lacks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Window(f64);
 
@@ -32,35 +32,35 @@ impl Window {
     }
 }
 
-/// The limits of all domains.
+/// The limits of all destinations.
 #[derive(Debug, Default)]
-pub(super) struct Windows(HashMap<Domain, Window>);
+pub(super) struct Windows(HashMap<Destination, Window>);
 
 impl Windows {
-    /// How many connections this domain may have; `most` is the configuration's limit.
-    pub(super) fn connections(&self, domain: &Domain, most: usize) -> usize {
-        self.0.get(domain).copied().unwrap_or(Window(INITIAL)).connections(most)
+    /// How many connections this destination may have; `most` is the configuration's limit.
+    pub(super) fn connections(&self, destination: &Destination, most: usize) -> usize {
+        self.0.get(destination).copied().unwrap_or(Window(INITIAL)).connections(most)
     }
 
-    /// Notes that an exchange of this domain has given a verdict on a message, while the domain had `in_use` connections.
-    pub(super) fn succeeded(&mut self, domain: &Domain, in_use: usize, most: usize) {
-        self.of(domain).succeeded(in_use, most);
+    /// Notes that an exchange of this destination has given a verdict on a message, while the destination had `in_use` connections.
+    pub(super) fn succeeded(&mut self, destination: &Destination, in_use: usize, most: usize) {
+        self.of(destination).succeeded(in_use, most);
     }
 
-    /// Notes that no exchange of this domain could be talked to.
-    pub(super) fn failed(&mut self, domain: &Domain, most: usize) {
-        self.of(domain).failed(most);
+    /// Notes that no exchange of this destination could be talked to.
+    pub(super) fn failed(&mut self, destination: &Destination, most: usize) {
+        self.of(destination).failed(most);
     }
 
-    /// Forgets domains, once there are many, except those that are in use.
-    pub(super) fn forget_unless(&mut self, is_in_use: impl Fn(&Domain) -> bool) {
+    /// Forgets destinations, once there are many, except those that are in use.
+    pub(super) fn forget_unless(&mut self, is_in_use: impl Fn(&Destination) -> bool) {
         if self.0.len() > REMEMBERED {
-            self.0.retain(|domain, _| is_in_use(domain));
+            self.0.retain(|destination, _| is_in_use(destination));
         }
     }
 
-    fn of(&mut self, domain: &Domain) -> &mut Window {
-        self.0.entry(domain.clone()).or_insert(Window(INITIAL))
+    fn of(&mut self, destination: &Destination) -> &mut Window {
+        self.0.entry(destination.clone()).or_insert(Window(INITIAL))
     }
 }
 
@@ -71,16 +71,16 @@ mod tests {
     /// What happens: `+` a message delivered over one of as many connections as are allowed, `1` over a single one,
     /// `-` a connection failed.
     fn after(events: &str, most: usize) -> usize {
-        let (mut windows, domain) = (Windows::default(), "a.test".parse().unwrap());
+        let (mut windows, destination) = (Windows::default(), "a.test".parse().unwrap());
         for event in events.chars() {
-            let allowed = windows.connections(&domain, most);
+            let allowed = windows.connections(&destination, most);
             match event {
-                '+' => windows.succeeded(&domain, allowed, most),
-                '1' => windows.succeeded(&domain, 1, most),
-                _ => windows.failed(&domain, most),
+                '+' => windows.succeeded(&destination, allowed, most),
+                '1' => windows.succeeded(&destination, 1, most),
+                _ => windows.failed(&destination, most),
             }
         }
-        windows.connections(&domain, most)
+        windows.connections(&destination, most)
     }
 
     #[test]
@@ -114,14 +114,14 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let domain = |number: usize| format!("{number}.test").parse().unwrap();
+        let destination = |number: usize| format!("{number}.test").parse().unwrap();
         let mut windows = Windows::default();
         for number in 0..3 * REMEMBERED {
-            windows.failed(&domain(number), 16);
-            windows.forget_unless(|other| *other == domain(0));
+            windows.failed(&destination(number), 16);
+            windows.forget_unless(|other| *other == destination(0));
             assert!(windows.0.len() <= REMEMBERED + 1);
         }
-        assert_eq!(windows.connections(&domain(0), 16), 4, "it is in use");
-        assert_eq!(windows.connections(&domain(1), 16), 5, "it was forgotten");
+        assert_eq!(windows.connections(&destination(0), 16), 4, "it is in use");
+        assert_eq!(windows.connections(&destination(1), 16), 5, "it was forgotten");
     }
 }

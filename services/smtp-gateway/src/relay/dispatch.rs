@@ -2,6 +2,7 @@
 
 use super::{
     Context,
+    route::Destination,
     slots::{DomainSlot, DomainSlots},
     smtp_client::Connection,
     worker,
@@ -45,8 +46,9 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
             Ok(claim) => {
                 pause = STORE_PAUSE[0];
                 let Some(brought) = claim else { continue };
-                let domain = brought.claim.domain.clone();
-                let slot = slots.begin(&brought.claim.domain, &context.stack.current().relay, &shutdown);
+                let (domain, stack) = (brought.claim.domain.clone(), context.stack.current());
+                let destination = Destination::of(&domain, &stack.relay);
+                let slot = slots.begin(&destination, &stack.relay, &shutdown);
                 let task = relay(Arc::clone(&context), slot, brought, shutdown.clone());
                 let task =
                     telemetry::connection(move |id| tracing::info_span!("relay", connection = %id, %domain), task);
@@ -71,14 +73,14 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
 }
 
 async fn relay(context: Arc<Context>, slot: DomainSlot, brought: BroughtClaim, shutdown: CancellationToken) {
-    let domain = brought.claim.domain.clone();
+    let destination = slot.destination().clone();
     // Connections that are kept count as well.
     let room = context.stack.current().relay.connections.saturating_sub(slot.total());
-    join_all(context.pool.make_room(&domain, room).into_iter().map(Connection::quit)).await;
+    join_all(context.pool.make_room(&destination, room).into_iter().map(Connection::quit)).await;
     match worker::work(&context, &slot, brought).await {
         Some(connection) if connection.transactions() < KEPT_TRANSACTIONS => {
             drop(slot);
-            context.pool.keep(domain, connection, context.clock.io, &shutdown).await;
+            context.pool.keep(destination, connection, context.clock.io, &shutdown).await;
         }
         Some(connection) => connection.quit().await,
         None => {}
@@ -101,14 +103,17 @@ async fn next(
     let relay = &stack.relay;
     // From before the look at what is under way, so that no end falls between looking and waiting.
     let ended = slots.ended.notified();
-    let Some(crowded) = slots.closed_to(relay) else {
-        // All slots are taken, and nobody is silent: until one ends, or falls silent.
+    let closed = slots.closed_to(relay);
+    let smarthost = Destination::smarthost(relay);
+    let Some(crowded) = closed.filter(|closed| smarthost.is_none_or(|smarthost| !closed.contains(&smarthost))) else {
+        // All slots are taken, or all of the only destination, and nobody is silent: until one ends, or falls silent.
         tokio::select! {
             () = ended => {}
             () = context.clock.io.sleep(CROWDED_PAUSE) => {}
         }
         return Ok(None);
     };
+    let crowded: Vec<Domain> = crowded.into_iter().filter_map(Destination::into_domain).collect();
     if let Some(VainLook { at, except }) = looked_in_vain
         && context.clock.io.since(*at) < CROWDED_PAUSE
         && except.iter().all(|domain| crowded.contains(domain))

@@ -7,6 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
+use town_config::Relay;
 
 /// After so long with a name server that does not answer, the other exchanges are not looked up any more.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +30,44 @@ pub(crate) struct Exchange {
     pub(crate) name: String,
     /// `host:port`.
     pub(crate) address: String,
+}
+
+/// What connections lead to: who shares one destination shares its connections and their limits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Destination {
+    /// The exchanges of a mail domain.
+    Domain(Domain),
+    /// The smarthost of this name or address, for all domains.
+    Smarthost(String),
+}
+
+impl Destination {
+    /// Where mail for this domain goes.
+    pub(crate) fn of(domain: &Domain, relay: &Relay) -> Self {
+        Self::smarthost(relay).unwrap_or_else(|| Self::Domain(domain.clone()))
+    }
+
+    /// Where all mail goes, if it does.
+    pub(crate) fn smarthost(relay: &Relay) -> Option<Self> {
+        relay.smarthost.as_ref().map(|smarthost| Self::Smarthost(smarthost.host.clone()))
+    }
+
+    /// The mail domain whose mail alone goes there.
+    pub(crate) fn into_domain(self) -> Option<Domain> {
+        match self {
+            Self::Domain(domain) => Some(domain),
+            Self::Smarthost(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl std::str::FromStr for Destination {
+    type Err = mail_proto::AddressError;
+
+    fn from_str(domain: &str) -> Result<Self, Self::Err> {
+        domain.parse().map(Self::Domain)
+    }
 }
 
 /// The exchanges of `domain`, the most preferred first; never empty.

@@ -1,12 +1,11 @@
 //! The slots that a gateway has for transactions, and who gives way when all are taken.
 //!
-//! While slots are free, everybody gets one, within the limit for a domain. When all are taken, an exchange that keeps us
-//! waiting makes room for a domain that has no slot: first one whose domain has more slots, then one that is silent
+//! While slots are free, everybody gets one, within the limit for a destination. When all are taken, an exchange that keeps us
+//! waiting makes room for a destination that has no slot: first one whose destination has more slots, then one that is silent
 //! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
 
-use super::concurrency::Windows;
+use super::{concurrency::Windows, route::Destination};
 use mail_net::IoClock;
-use mail_proto::Domain;
 use service_kit::shutdown::CancellationToken;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +24,7 @@ pub(super) enum Interruption {
     /// The server stops.
     #[error("this server stops")]
     Shutdown,
-    /// Mail to other domains needs the slot.
+    /// Mail to other destinations needs the slot.
     #[error("no answer yet, and other mail needs the connection")]
     OthersWait,
 }
@@ -58,7 +57,7 @@ struct Taken {
 
 #[derive(Debug)]
 struct Entry {
-    domain: Domain,
+    destination: Destination,
     /// What is waited for, and since when.
     waits: Option<(Stage, Instant)>,
     /// It goes on without a slot.
@@ -71,8 +70,13 @@ impl DomainSlots {
         Self { io, taken: Mutex::default(), ended: Notify::new() }
     }
 
-    /// A slot for this domain. Another makes room for it when all are taken.
-    pub(super) fn begin(self: &Arc<Self>, domain: &Domain, limits: &Relay, shutdown: &CancellationToken) -> DomainSlot {
+    /// A slot for this destination. Another makes room for it when all are taken.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        destination: &Destination,
+        limits: &Relay,
+        shutdown: &CancellationToken,
+    ) -> DomainSlot {
         let mut taken = self.lock();
         if taken.total() >= limits.connections {
             taken.make_room(limits.connections, self.io.instant());
@@ -80,32 +84,35 @@ impl DomainSlots {
         taken.begun += 1;
         let number = taken.begun;
         let gives_way = CancellationToken::new();
-        let entry = Entry { domain: domain.clone(), waits: None, is_aside: false, gives_way: gives_way.clone() };
+        let entry =
+            Entry { destination: destination.clone(), waits: None, is_aside: false, gives_way: gives_way.clone() };
         taken.entries.insert(number, entry);
-        DomainSlot { number, gives_way, shutdown: shutdown.clone(), slots: Arc::clone(self) }
+        let (destination, shutdown) = (destination.clone(), shutdown.clone());
+        DomainSlot { number, destination, gives_way, shutdown, slots: Arc::clone(self) }
     }
 
-    /// The domains that get no slot now. `None` when nobody does.
-    pub(super) fn closed_to(&self, limits: &Relay) -> Option<Vec<Domain>> {
+    /// The destinations that get no slot now. `None` when nobody does.
+    pub(super) fn closed_to(&self, limits: &Relay) -> Option<Vec<Destination>> {
         let taken = self.lock();
         let now = self.io.instant();
         let free = limits.connections.saturating_sub(taken.total());
         if free == 0 && !taken.entries.values().any(|entry| entry.is_silent(now)) {
             return None;
         }
-        let mut counts: HashMap<&Domain, (usize, bool)> = HashMap::new();
+        let mut counts: HashMap<&Destination, (usize, bool)> = HashMap::new();
         for entry in taken.entries.values() {
-            let (count, is_silent) = counts.entry(&entry.domain).or_default();
+            let (count, is_silent) = counts.entry(&entry.destination).or_default();
             *count += 1;
             *is_silent |= entry.is_silent(now);
         }
-        // The last slots are not for a domain that hangs.
-        let is_closed = |domain: &Domain, count: usize, is_silent: bool| {
-            let most = taken.windows.connections(domain, limits.connections_per_domain);
+        // The last slots are not for a destination that hangs.
+        let is_closed = |destination: &Destination, count: usize, is_silent: bool| {
+            let most = taken.windows.connections(destination, limits.connections_per_domain);
             free == 0 || count >= most || (is_silent && free < limits.connections / 4)
         };
-        let closed = counts.into_iter().filter(|(domain, (count, is_silent))| is_closed(domain, *count, *is_silent));
-        Some(closed.map(|(domain, _)| domain.clone()).collect())
+        let closed =
+            counts.into_iter().filter(|(destination, (count, is_silent))| is_closed(destination, *count, *is_silent));
+        Some(closed.map(|(destination, _)| destination.clone()).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -118,22 +125,22 @@ impl Taken {
         self.entries.values().filter(|entry| entry.has_slot()).count()
     }
 
-    /// How many slots a domain has.
-    fn of(&self, domain: &Domain) -> usize {
-        self.entries.values().filter(|entry| entry.domain == *domain && entry.has_slot()).count()
+    /// How many slots a destination has.
+    fn of(&self, destination: &Destination) -> usize {
+        self.entries.values().filter(|entry| entry.destination == *destination && entry.has_slot()).count()
     }
 
     /// Takes a slot from one that is silent, if there is one.
     fn make_room(&mut self, limit: usize, now: Instant) {
-        let mut counts: HashMap<Domain, usize> = HashMap::new();
+        let mut counts: HashMap<Destination, usize> = HashMap::new();
         for entry in self.entries.values().filter(|entry| entry.has_slot()) {
-            *counts.entry(entry.domain.clone()).or_default() += 1;
+            *counts.entry(entry.destination.clone()).or_default() += 1;
         }
         let aside = self.entries.values().filter(|entry| entry.is_aside).count();
         let rank = |entry: &Entry| {
             let (stage, since) = entry.waits?;
             let rank = match stage {
-                Stage::BeforeDot if counts[&entry.domain] > 1 => 0,
+                Stage::BeforeDot if counts[&entry.destination] > 1 => 0,
                 Stage::AfterDot if aside < limit => 1,
                 Stage::BeforeDot => 2,
                 Stage::AfterDot => 3,
@@ -164,6 +171,7 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct DomainSlot {
     number: u64,
+    destination: Destination,
     gives_way: CancellationToken,
     shutdown: CancellationToken,
     slots: Arc<DomainSlots>,
@@ -196,29 +204,36 @@ impl DomainSlot {
         self.shutdown.run_until_cancelled(work).await.ok_or(Interruption::Shutdown)
     }
 
+    /// What its connections lead to.
+    pub(super) fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
     /// How many slots are taken, this one included.
     pub(super) fn total(&self) -> usize {
         self.slots.lock().total()
     }
 
-    /// Notes that an exchange has given a verdict on a message: the domain may have more connections soon.
+    /// Notes that an exchange has given a verdict on a message: the destination may have more connections soon.
     pub(super) fn succeeded(&self, limits: &Relay) {
-        self.learn(|windows, domain, in_use| windows.succeeded(domain, in_use, limits.connections_per_domain));
+        self.learn(|windows, destination, in_use| {
+            windows.succeeded(destination, in_use, limits.connections_per_domain)
+        });
     }
 
-    /// Notes that no exchange of the domain could be talked to: the domain gets fewer connections.
+    /// Notes that no exchange of the destination could be talked to: the destination gets fewer connections.
     pub(super) fn failed(&self, limits: &Relay) {
-        self.learn(|windows, domain, _| windows.failed(domain, limits.connections_per_domain));
+        self.learn(|windows, destination, _| windows.failed(destination, limits.connections_per_domain));
     }
 
-    /// Changes what is known of the slot's domain, which has this number of connections.
-    fn learn(&self, change: impl FnOnce(&mut Windows, &Domain, usize)) {
+    /// Changes what is known of the slot's destination, which has this number of connections.
+    fn learn(&self, change: impl FnOnce(&mut Windows, &Destination, usize)) {
         let mut taken = self.slots.lock();
-        let Some(domain) = taken.entries.get(&self.number).map(|entry| entry.domain.clone()) else { return };
-        let in_use = taken.of(&domain);
+        let Some(destination) = taken.entries.get(&self.number).map(|entry| entry.destination.clone()) else { return };
+        let in_use = taken.of(&destination);
         let Taken { entries, windows, .. } = &mut *taken;
-        change(windows, &domain, in_use);
-        windows.forget_unless(|domain| entries.values().any(|entry| entry.domain == *domain));
+        change(windows, &destination, in_use);
+        windows.forget_unless(|destination| entries.values().any(|entry| entry.destination == *destination));
     }
 
     /// Whether the server stops.
@@ -263,19 +278,19 @@ mod tests {
         let (slots, limits, shutdown) =
             (Arc::new(DomainSlots::new(Clock::system().io)), Relay::default(), CancellationToken::new());
         let mut waits = Vec::new();
-        for (domain, stage) in [
+        for (destination, stage) in [
             ("single.test", Stage::BeforeDot),
             ("sent.test", Stage::AfterDot),
             ("double.test", Stage::BeforeDot),
             ("double.test", Stage::BeforeDot),
         ] {
-            waits.push(silent(slots.begin(&domain.parse().unwrap(), &limits, &shutdown), stage));
+            waits.push(silent(slots.begin(&destination.parse().unwrap(), &limits, &shutdown), stage));
             waiting(&slots, waits.len()).await;
         }
         slots.lock().make_room(4, slots.io.instant());
         assert_eq!(slots.lock().total(), 4, "nobody is silent for long enough");
 
-        // The first is of the domain with two slots, the second goes on aside, the third is silent the longest.
+        // The first is of the destination with two slots, the second goes on aside, the third is silent the longest.
         let later = slots.io.instant() + SILENCE;
         for left in (1..4).rev() {
             slots.lock().make_room(4, later);
@@ -292,13 +307,13 @@ mod tests {
     async fn a_domain_that_fails_gets_fewer_slots() {
         let (slots, limits, shutdown) =
             (Arc::new(DomainSlots::new(Clock::system().io)), Relay::default(), CancellationToken::new());
-        let domain: Domain = "a.test".parse().unwrap();
-        let slot = slots.begin(&domain, &limits, &shutdown);
+        let destination: Destination = "a.test".parse().unwrap();
+        let slot = slots.begin(&destination, &limits, &shutdown);
         assert_eq!(slots.closed_to(&limits), Some(vec![]));
         for _ in 0..4 {
             slot.failed(&limits);
         }
-        assert_eq!(slots.closed_to(&limits), Some(vec![domain.clone()]));
+        assert_eq!(slots.closed_to(&limits), Some(vec![destination.clone()]));
         slot.succeeded(&limits);
         assert_eq!(slots.closed_to(&limits), Some(vec![]));
     }

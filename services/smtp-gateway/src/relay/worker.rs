@@ -108,7 +108,7 @@ impl<'a> Sender<'a> {
     /// must not keep the others: they get a new connection, until that breaks as well.
     async fn send(mut self) -> Option<Connection> {
         let Self { context, slot, settler, domain, .. } = self;
-        let mut kept = context.pool.take(domain);
+        let mut kept = context.pool.take(slot.destination());
         // The outcome of one transaction is recorded while the next one is under way.
         let mut settling = future::ready(()).boxed();
         while !self.waiting.is_empty() {

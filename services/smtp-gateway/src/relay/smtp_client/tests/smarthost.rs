@@ -4,7 +4,7 @@ use super::{
     tls::{authority, file},
     *,
 };
-use crate::relay::route;
+use crate::relay::route::{self, Destination};
 
 /// A relay whose smarthost is mx.test, with this key.
 fn relay(tls: &str, authority: Option<PathBuf>) -> (Fixture, MemoryListener) {
@@ -23,6 +23,20 @@ async fn all_mail_goes_to_it() {
         let found = route::exchanges(&fixture.context, &domain.parse().unwrap()).await.unwrap();
         assert_eq!(found, [(*fixture.exchange).clone()], "{domain}");
     }
+}
+
+/// Its limit of connections is for all domains together.
+#[tokio::test]
+async fn all_domains_share_its_connections() {
+    let (fixture, _listener) = relay("off", None);
+    let limits = &fixture.context.stack.current().relay;
+    let [one, other] = ["a.test", "b.test"].map(|domain| Destination::of(&domain.parse().unwrap(), limits));
+    assert_eq!(one, other);
+    let slots = Arc::new(DomainSlots::new(Clock::system().io));
+    let taken: Vec<_> = (0..5).map(|_| slots.begin(&one, limits, &CancellationToken::new())).collect();
+    assert_eq!(slots.closed_to(limits), Some(vec![one]), "five are as many as an unknown destination has");
+    drop(taken);
+    assert_eq!(slots.closed_to(limits), Some(Vec::new()));
 }
 
 #[tokio::test]
