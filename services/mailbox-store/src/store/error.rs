@@ -20,6 +20,15 @@ pub enum StoreError {
     /// No such message, or not any more.
     #[error("no such message")]
     MessageUnknown,
+    /// The message is not in the queue, or not any more.
+    #[error("the message is not in the queue")]
+    NotQueued,
+    /// A relay worker is trying to send the message.
+    #[error("a relay worker is trying to send the message")]
+    MessageClaimed,
+    /// The message is on hold.
+    #[error("the message is on hold")]
+    MessageHeld,
     /// Another session holds the maildrop.
     #[error("another session holds this maildrop")]
     MaildropInUse,
@@ -69,6 +78,9 @@ impl StoreError {
             Self::AccountExists => ProblemKind::AccountExists,
             Self::AccountConfigured => ProblemKind::AccountConfigured,
             Self::MessageUnknown => ProblemKind::MessageUnknown,
+            Self::NotQueued => ProblemKind::NotQueued,
+            Self::MessageClaimed => ProblemKind::MessageClaimed,
+            Self::MessageHeld => ProblemKind::MessageHeld,
             Self::MaildropInUse => ProblemKind::MaildropInUse,
             Self::LeaseLost => ProblemKind::LeaseLost,
             Self::Damaged(_) => ProblemKind::MessageDamaged,

@@ -180,6 +180,8 @@ fn with_recipients(mut kind: EventKind, of: Vec<Mailbox>) -> EventKind {
         | EventKind::Failed { recipients, .. }
         | EventKind::Expired { recipients, .. }
         | EventKind::Finished { recipients }
+        | EventKind::Held { recipients }
+        | EventKind::Released { recipients }
         | EventKind::Deleted { recipients, .. } => *recipients = of,
         EventKind::Accepted { .. }
         | EventKind::Claimed { .. }

@@ -28,14 +28,14 @@ pub use aliases::{Alias, AliasName};
 pub use error::StoreError;
 pub use events::EventRetention;
 pub use message_stream::MessageStream;
-pub use plan::local::LocalMail;
+pub use plan::{action::QueueAction, local::LocalMail};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use internal_api::{
     Accepted, AccountPage, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage,
-    MaildropSession, Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
+    MaildropSession, Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
 use jiff::Timestamp;
 use mail_proto::{AddressRules, Domain, Mailbox, sasl::ScramVerifier};
@@ -107,6 +107,13 @@ pub struct QueuePosition {
     pub message: MessageId,
     /// The recipient, as it was listed.
     pub recipient: String,
+}
+
+impl QueuePosition {
+    /// The place before all recipients of a message.
+    fn before(message: MessageId) -> Self {
+        Self { message, recipient: String::new() }
+    }
 }
 
 impl fmt::Display for QueuePosition {
@@ -289,8 +296,16 @@ pub trait Queue: Send + Sync {
     /// The queue's entries after `after`, by message and recipient, at most `limit`.
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage>;
 
+    /// The queue's entries of this message, by recipient; [`StoreError::NotQueued`] when there are none.
+    async fn queued(&self, id: MessageId) -> Result<Vec<QueueEntry>>;
+
+    /// Does this to all queue entries of a message, or to none; returns how many it has changed.
+    /// [`StoreError::NotQueued`] when there are none; [`StoreError::MessageClaimed`] and [`StoreError::MessageHeld`]
+    /// when that forbids the action.
+    async fn act(&self, id: MessageId, action: QueueAction) -> Result<u64>;
+
     /// Leases up to `limit` due messages of one domain: the one that has waited longest, ignoring `except`. Of each
-    /// message it leases the recipients in this domain that are due. The attempt is counted now, before anybody
+    /// message it leases the recipients in this domain that are due and not on hold. The attempt is counted now, before anybody
     /// connects. When the lease runs out the recipients are due again. Does not wait.
     ///
     /// Mail for the domains of `local` stays here: what has room by now goes into its maildrop, and what has none waits
@@ -308,7 +323,7 @@ pub trait Queue: Send + Sync {
     /// [`StoreError::LeaseLost`] when any of them is not in this claim.
     async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()>;
 
-    /// Makes everything due that is not claimed, some entries at a time: when it fails, some are due and some are not.
+    /// Makes everything due that is neither claimed nor on hold, some entries at a time: when it fails, some are due and some are not.
     async fn flush_queue(&self) -> Result<Flushed>;
 }
 

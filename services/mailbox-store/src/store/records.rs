@@ -72,6 +72,9 @@ pub(super) fn account_page(mut rows: Vec<(String, AccountRow)>, limit: u32) -> A
     AccountPage { accounts, next_after }
 }
 
+/// How many entries of one message are read at once.
+pub(super) const QUEUED_PAGE: u32 = 1000;
+
 /// How many entries of the queue become due in one change of a flush, so that nobody waits long for it.
 pub(super) const FLUSHED: usize = 1000;
 

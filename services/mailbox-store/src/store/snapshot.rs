@@ -100,6 +100,7 @@ pub(crate) struct QueueRecord {
     pub(crate) notify: Option<String>,
     pub(crate) via: Option<String>,
     pub(crate) delay_told: Option<bool>,
+    pub(crate) held_at_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -132,9 +132,21 @@ pub enum EventKind {
         /// The report.
         as_message: MessageId,
     },
-    /// Maildrops lost it.
+    /// An operator has put it on hold: it is not tried until it is released.
+    Held {
+        /// For whom.
+        #[schema(value_type = Vec<text::Mailbox>)]
+        recipients: Vec<Mailbox>,
+    },
+    /// An operator has released it: it is due.
+    Released {
+        /// For whom.
+        #[schema(value_type = Vec<text::Mailbox>)]
+        recipients: Vec<Mailbox>,
+    },
+    /// Maildrops lost it, or the queue.
     Deleted {
-        /// Whose.
+        /// Whose, or for whom it waited.
         #[schema(value_type = Vec<text::Mailbox>)]
         recipients: Vec<Mailbox>,
         /// Who deleted it.
@@ -150,6 +162,8 @@ pub enum DeletedBy {
     Session,
     /// `[retention] messages` of the configuration.
     Retention,
+    /// An operator, who has removed it from the queue. Its sender is not told.
+    Operator,
 }
 
 impl EventKind {
@@ -167,6 +181,8 @@ impl EventKind {
             Self::Finished { .. } => "finished",
             Self::Bounced { .. } => "bounced",
             Self::Reported { .. } => "reported",
+            Self::Held { .. } => "held",
+            Self::Released { .. } => "released",
             Self::Deleted { .. } => "deleted",
         }
     }

@@ -45,6 +45,6 @@ pub use patience::{Patience, STALL, patient};
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
 pub use queue::{
     Claim, ClaimRequest, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, Flushed, Outcome, QueueEntry,
-    QueuePage, RecipientOutcome, Settlement, SettlementOutcome,
+    QueuePage, QueuedMessage, QueuedRecipient, RecipientOutcome, Settlement, SettlementOutcome,
 };
 pub use store_client::{BroughtClaim, RawMessage, StoreClient};

@@ -64,6 +64,15 @@ pub enum ProblemKind {
     /// No such message here, or not any more.
     #[serde(rename = "urn:mailtown:problem:message-unknown")]
     MessageUnknown,
+    /// The message is not in the queue, or not any more.
+    #[serde(rename = "urn:mailtown:problem:not-queued")]
+    NotQueued,
+    /// A relay worker is trying to send the message. Try again soon.
+    #[serde(rename = "urn:mailtown:problem:message-claimed")]
+    MessageClaimed,
+    /// The message is on hold. Release it first.
+    #[serde(rename = "urn:mailtown:problem:message-held")]
+    MessageHeld,
     /// No submission of this name was committed in the last day.
     #[serde(rename = "urn:mailtown:problem:transaction-unknown")]
     TransactionUnknown,
@@ -109,13 +118,17 @@ impl ProblemKind {
             Self::NotFound
             | Self::MailboxUnknown
             | Self::MessageUnknown
+            | Self::NotQueued
             | Self::TransactionUnknown
             | Self::DomainElsewhere
             | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::AccountExists | Self::AccountConfigured | Self::MaildropInUse | Self::LeaseLost => {
-                StatusCode::CONFLICT
-            }
+            Self::AccountExists
+            | Self::AccountConfigured
+            | Self::MessageClaimed
+            | Self::MessageHeld
+            | Self::MaildropInUse
+            | Self::LeaseLost => StatusCode::CONFLICT,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded | Self::DatabaseUnavailable | Self::RecordJustLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,
@@ -142,6 +155,9 @@ impl ProblemKind {
             Self::AccountExists => "There is an account of this address already",
             Self::AccountConfigured => "The account stands in config.toml; change it there",
             Self::MessageUnknown => "No such message",
+            Self::NotQueued => "The message is not in the queue",
+            Self::MessageClaimed => "A relay worker is trying to send the message, try again soon",
+            Self::MessageHeld => "The message is on hold; release it first",
             Self::TransactionUnknown => "No such transaction",
             Self::NameUnknown => "No such name",
             Self::RecordJustLost => "The record has just gone from the zone, try again later",

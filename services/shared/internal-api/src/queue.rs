@@ -32,6 +32,13 @@ pub struct QueueEntry {
     pub next_attempt_at: Timestamp,
     /// Whether a relay worker has it now.
     pub leased: bool,
+    /// Whether it is on hold: it is not tried until it is released. Absent when it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// From when on a failed attempt is the last one; absent from a store of the version before.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// What the last attempt was answered; empty before the first.
     pub last_reply: String,
     /// ORCPT (RFC 3461 §4.2); absent when it was not given.
@@ -46,6 +53,78 @@ pub struct QueueEntry {
     #[schema(value_type = Option<text::Mailbox>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Mailbox>,
+}
+
+/// One message that waits, with all recipients for whom it does (`GET /v1/queue/{id}`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuedMessage {
+    /// The message.
+    pub message: MessageId,
+    /// Where failure messages go, in angle brackets.
+    #[schema(value_type = text::ReversePath)]
+    pub reverse_path: ReversePath,
+    /// The octets as received.
+    pub octets: u64,
+    /// When the message was committed.
+    #[schema(value_type = String, format = DateTime)]
+    pub queued_at: Timestamp,
+    /// From when on a failed attempt is the last one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is on hold: it is not tried until it is released.
+    pub held: bool,
+    /// For whom it waits, by address.
+    pub recipients: Vec<QueuedRecipient>,
+}
+
+/// One recipient of a queued message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuedRecipient {
+    /// Who it is for.
+    #[schema(value_type = text::Mailbox)]
+    pub recipient: Mailbox,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next, unless the message is on hold; while it is leased, when the lease ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub next_attempt_at: Timestamp,
+    /// Whether a relay worker has it now.
+    pub leased: bool,
+    /// What the last attempt was answered; empty before the first.
+    pub last_reply: String,
+    /// ORCPT (RFC 3461 §4.2); absent when it was not given.
+    #[schema(value_type = Option<text::OriginalRecipient>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalRecipient>,
+    /// NOTIFY (RFC 3461 §4.1); absent when it was not given.
+    #[schema(value_type = Option<text::Notify>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    /// The alias of which the recipient is a target; absent when the sender has named them.
+    #[schema(value_type = Option<text::Mailbox>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Mailbox>,
+}
+
+impl From<QueueEntry> for QueuedMessage {
+    /// The message with this recipient only.
+    fn from(entry: QueueEntry) -> Self {
+        let QueueEntry { message, reverse_path, octets, queued_at, expires_at, held, .. } = entry;
+        let QueueEntry { recipient, attempts, next_attempt_at, leased, last_reply, original, notify, via, .. } = entry;
+        let recipient =
+            QueuedRecipient { recipient, attempts, next_attempt_at, leased, last_reply, original, notify, via };
+        Self { message, reverse_path, octets, queued_at, expires_at, held, recipients: vec![recipient] }
+    }
+}
+
+impl QueuedMessage {
+    /// Adds the recipient of another entry of the same message.
+    pub fn add(&mut self, entry: QueueEntry) {
+        let other = Self::from(entry);
+        self.held |= other.held;
+        self.recipients.extend(other.recipients);
+    }
 }
 
 /// One page of `GET /v1/queue`, by message and recipient.

@@ -14,9 +14,11 @@ fn line(fixture: &Fixture, kind: &EventKind) -> String {
     let name = kind.name();
     match kind {
         EventKind::Accepted { reverse_path, octets } => format!("{name} {reverse_path} {octets}"),
-        EventKind::Delivered { recipients } | EventKind::Queued { recipients } | EventKind::Finished { recipients } => {
-            format!("{name} {}", list(recipients))
-        }
+        EventKind::Delivered { recipients }
+        | EventKind::Queued { recipients }
+        | EventKind::Finished { recipients }
+        | EventKind::Held { recipients }
+        | EventKind::Released { recipients } => format!("{name} {}", list(recipients)),
         EventKind::Claimed { recipients, until } => {
             let tried: Vec<_> = recipients.iter().map(|of| format!("{} {}", of.mailbox, of.attempts)).collect();
             assert_eq!(*until, fixture.clock.now() + MINUTE);
@@ -34,7 +36,11 @@ fn line(fixture: &Fixture, kind: &EventKind) -> String {
         EventKind::Expired { recipients, reply } => format!("{name} {} {reply}", list(recipients)),
         EventKind::Bounced { .. } | EventKind::Reported { .. } => name.to_owned(),
         EventKind::Deleted { recipients, by } => {
-            let by = if *by == DeletedBy::Session { "session" } else { "retention" };
+            let by = match by {
+                DeletedBy::Session => "session",
+                DeletedBy::Retention => "retention",
+                DeletedBy::Operator => "operator",
+            };
             format!("{name} {} {by}", list(recipients))
         }
     }

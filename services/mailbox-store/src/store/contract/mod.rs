@@ -2,6 +2,7 @@
 //!
 //! A backend's tests expand [`contract_tests!`] with a function that makes a [`Fixture`].
 
+mod actions;
 mod aliases;
 mod events;
 mod lifecycle;
@@ -12,6 +13,7 @@ mod statements;
 mod submissions;
 mod whole;
 
+pub(crate) use actions::*;
 pub(crate) use aliases::*;
 pub(crate) use events::*;
 pub(crate) use lifecycle::*;
@@ -202,6 +204,9 @@ macro_rules! contract_tests {
             many_write_to_a_list_at_once, mail_loops_end,
             a_delivery_waits_for_its_report, a_late_delivery_waits_for_its_report, a_delay_is_told_once,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
+            a_held_message_is_not_claimed, a_hold_lets_an_attempt_end, a_retry_is_about_one_message,
+            an_action_wakes_those_who_wait, a_removed_message_is_gone, an_action_is_about_all_recipients,
+            local_mail_waits_on_hold, claims_and_removals_exclude_each_other,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so
         );

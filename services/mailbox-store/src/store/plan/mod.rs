@@ -3,6 +3,7 @@
 //! ```text
 //! expansion   which recipients a submission has once its aliases are expanded
 //! placement   which recipients of a submission get it here, and which wait in the queue
+//! action      what becomes of a queued message when an operator asks for it
 //! outcome     what becomes of a queue entry when its attempt has ended
 //! claim       what a claim says of a message
 //! local       what becomes of queued mail for mailboxes here
@@ -10,6 +11,7 @@
 //! moments     when leases end, and what is old
 //! ```
 
+pub(super) mod action;
 pub(super) mod claim;
 pub(super) mod expansion;
 pub(super) mod holders;

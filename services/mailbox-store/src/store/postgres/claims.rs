@@ -41,17 +41,18 @@ const TOGETHER: usize = 500;
 
 /// The entry that has been due the longest, or will be due first, from a time on.
 pub(super) const FIRST_DUE: &str = "SELECT domain, next_attempt_at_ms FROM queue
-     WHERE quarantined_at_ms IS NULL AND next_attempt_at_ms >= $1 ORDER BY next_attempt_at_ms LIMIT 1";
+     WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND next_attempt_at_ms >= $1
+     ORDER BY next_attempt_at_ms LIMIT 1";
 
 /// The same without the domains in `$1`. Goes from domain to domain, one step in the index each: the domains that are
 /// left out are the ones with a long queue.
 pub(super) const FIRST_DUE_EXCEPT: &str = "WITH RECURSIVE heads (domain, next_attempt_at_ms) AS (
          (SELECT domain, next_attempt_at_ms FROM queue
-             WHERE quarantined_at_ms IS NULL ORDER BY domain, next_attempt_at_ms LIMIT 1)
+             WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY domain, next_attempt_at_ms LIMIT 1)
          UNION ALL
          SELECT head.domain, head.next_attempt_at_ms FROM heads, LATERAL (
              SELECT queue.domain, queue.next_attempt_at_ms FROM queue
-             WHERE quarantined_at_ms IS NULL AND queue.domain > heads.domain
+             WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND queue.domain > heads.domain
              ORDER BY queue.domain, queue.next_attempt_at_ms LIMIT 1
          ) AS head
      )
@@ -59,8 +60,8 @@ pub(super) const FIRST_DUE_EXCEPT: &str = "WITH RECURSIVE heads (domain, next_at
 
 /// The messages of a domain that are due, those first that have been due the longest.
 pub(super) const DUE_MESSAGES: &str = "SELECT message_id FROM queue
-     WHERE domain = $1 AND next_attempt_at_ms BETWEEN $2 AND $3 AND quarantined_at_ms IS NULL
-     AND message_id <> ALL($4)
+     WHERE domain = $1 AND next_attempt_at_ms BETWEEN $2 AND $3
+     AND quarantined_at_ms IS NULL AND held_at_ms IS NULL AND message_id <> ALL($4)
      ORDER BY next_attempt_at_ms, message_id LIMIT $5 FOR UPDATE SKIP LOCKED";
 
 /// A new lease.
@@ -250,7 +251,8 @@ async fn take_recipients(
 ) -> Result<BTreeMap<i64, Vec<Taken>>, Failure> {
     // First locked and then updated, because an update would wait for who is claiming them.
     let select = "SELECT message_id, recipient FROM queue
-         WHERE domain = $1 AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND message_id = ANY($3)
+         WHERE domain = $1 AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND held_at_ms IS NULL
+         AND message_id = ANY($3)
          FOR UPDATE SKIP LOCKED";
     let (mut keys, mut recipients): (Vec<i64>, Vec<String>) = (Vec::new(), Vec::new());
     for row in tx.query(select, &[&lease.domain, &lease.now_ms, &messages]).await? {

@@ -212,11 +212,13 @@ impl Destination for PostgresDestination {
         let notify: Vec<_> = entries.iter().map(|entry| entry.notify.as_deref().map(storable)).collect();
         let vias: Vec<_> = entries.iter().map(|entry| entry.via.as_deref().map(storable)).collect();
         let delays_told: Vec<Option<bool>> = entries.iter().map(|entry| entry.delay_told).collect();
+        let held: Vec<Option<i64>> = entries.iter().map(|entry| entry.held_at_ms).collect();
         let insert =
             "INSERT INTO queue (domain, message_id, recipient, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via, delay_told)
+                 quarantined_at_ms, original_recipient, notify, via, delay_told, held_at_ms)
              SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                 $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])";
+                 $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[],
+                 $13::bigint[])";
         let columns: Parameters<'_> = &[
             &domains,
             &messages,
@@ -230,6 +232,7 @@ impl Destination for PostgresDestination {
             &notify,
             &vias,
             &delays_told,
+            &held,
         ];
         Ok(self.write(&[(insert, columns)])?)
     }

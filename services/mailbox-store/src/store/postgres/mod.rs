@@ -8,6 +8,7 @@
 //! - Others' changes to the queue are seen within half a second while somebody waits for them.
 
 mod accounts;
+mod action;
 mod admin_connection;
 mod aliases;
 mod bodies;
@@ -43,11 +44,11 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
     Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
-    Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
+    Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
     aliases::LiveRules,
     arrival::ArrivalMemory,
     checksum::verified,
-    records::{self, Decoded, Undecodable, check, partition},
+    records::{self, Decoded, QUEUED_PAGE, Undecodable, check, partition},
     space,
 };
 use crate::metrics::Metrics;
@@ -59,7 +60,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use group_commit::{GroupCommit, submit_all};
 use internal_api::{
     AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession,
-    Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
+    Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};
@@ -268,9 +269,25 @@ impl Maildrops for PostgresStore {
 #[async_trait]
 impl Queue for PostgresStore {
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
-        let page = self.database.read(&after, |tx, after| queue::page(tx, after.as_ref(), limit).boxed()).await?;
+        let page = self.database.read(&after, |tx, after| queue::page(tx, after.as_ref(), None, limit).boxed()).await?;
         let next_after = page.next_after.map(|position| position.to_string());
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
+    }
+
+    async fn queued(&self, id: MessageId) -> Result<Vec<QueueEntry>> {
+        let (mut entries, mut after) = (Vec::new(), Some(QueuePosition::before(id)));
+        while after.is_some() {
+            let read =
+                self.database.read(&after, |tx, after| queue::page(tx, after.as_ref(), Some(id), QUEUED_PAGE).boxed());
+            let page = read.await?;
+            entries.extend(self.good_ones(page.entries).await);
+            after = page.next_after;
+        }
+        if entries.is_empty() { Err(StoreError::NotQueued) } else { Ok(entries) }
+    }
+
+    async fn act(&self, id: MessageId, action: QueueAction) -> Result<u64> {
+        self.database.write(&(id, action), |tx, (id, action)| action::act(tx, *id, *action).boxed()).await
     }
 
     async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome> {

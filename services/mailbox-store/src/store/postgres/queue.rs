@@ -12,7 +12,7 @@ use crate::store::{
     plan::moments::is_leased,
     records::{Decoded, FLUSHED, id, key},
 };
-use internal_api::QueueEntry;
+use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
 use mail_proto::Mailbox;
 use tokio_postgres::Row;
@@ -23,13 +23,20 @@ pub(super) struct Page {
     pub(super) next_after: Option<QueuePosition>,
 }
 
-pub(super) async fn page(tx: &mut Transaction<'_>, after: Option<&QueuePosition>, limit: u32) -> Result<Page, Failure> {
+/// Up to `limit` entries after `after` and not after those of the message `last`.
+pub(super) async fn page(
+    tx: &mut Transaction<'_>,
+    after: Option<&QueuePosition>,
+    last: Option<MessageId>,
+    limit: u32,
+) -> Result<Page, Failure> {
+    let last = last.map_or(i64::MAX, key);
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
     let select = "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
-             original_recipient, notify, via
-         FROM queue WHERE (message_id, recipient) > ($1, $2) AND quarantined_at_ms IS NULL
+             original_recipient, notify, via, held_at_ms IS NOT NULL
+         FROM queue WHERE (message_id, recipient) > ($1, $2) AND message_id <= $4 AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT $3";
-    let mut rows = tx.query(select, &[&message, &recipient, &(i64::from(limit) + 1)]).await?;
+    let mut rows = tx.query(select, &[&message, &recipient, &(i64::from(limit) + 1), &last]).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let keys: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
@@ -65,19 +72,21 @@ fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<
         original: parsed(row, 6)?,
         notify: parsed(row, 7)?,
         via: parsed(row, 8)?,
+        held: row.try_get(9)?,
+        expires_at: None,
     })
 }
 
 /// A recipient of a message.
 type Key = (i64, String);
 
-/// Makes some entries due that are not leased and that come after this one; returns how many, and the last of them if
+/// Makes some entries due that are neither leased nor on hold and that come after this one; returns how many, and the last of them if
 /// there may be more.
 pub(super) async fn flush(tx: &mut Transaction<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>), Failure> {
     let (message, recipient) = after.map_or((i64::MIN, ""), |(message, recipient)| (*message, recipient.as_str()));
     let select = "SELECT message_id, recipient FROM queue
          WHERE (message_id, recipient) > ($1, $2) AND next_attempt_at_ms > $3 AND lease IS NULL
-         AND quarantined_at_ms IS NULL ORDER BY message_id, recipient LIMIT $4";
+         AND quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY message_id, recipient LIMIT $4";
     let rows = tx.query(select, &[&message, &recipient, &tx.now_ms(), &(FLUSHED as i64)]).await?;
     let keys = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     let keys: Vec<Key> = keys.collect::<Result<_, tokio_postgres::Error>>()?;
@@ -87,7 +96,7 @@ pub(super) async fn flush(tx: &mut Transaction<'_>, after: Option<&Key>) -> Resu
     let update =
         "UPDATE queue SET next_attempt_at_ms = $3 FROM unnest($1::bigint[], $2::text[]) AS late (message, name)
          WHERE message_id = message AND recipient = name AND next_attempt_at_ms > $3 AND lease IS NULL
-         AND quarantined_at_ms IS NULL";
+         AND quarantined_at_ms IS NULL AND held_at_ms IS NULL";
     let entries = tx.execute(update, &[&messages, &recipients, &tx.now_ms()]).await?;
     tx.effects.queue_changed |= entries > 0;
     Ok((entries, keys.into_iter().nth(FLUSHED - 1)))

@@ -258,7 +258,7 @@ impl Snapshot for PostgresSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let select = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via, delay_told
+                 quarantined_at_ms, original_recipient, notify, via, delay_told, held_at_ms
              FROM queue WHERE (message_id, recipient) > ($1, $2) ORDER BY message_id, recipient LIMIT $3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.admin_connection.records(select, &[&message, &recipient, &RECORDS], |row| {
@@ -275,6 +275,7 @@ impl Snapshot for PostgresSnapshot {
                 notify: row.try_get(9)?,
                 via: row.try_get(10)?,
                 delay_told: row.try_get(11)?,
+                held_at_ms: row.try_get(12)?,
             })
         })?)
     }

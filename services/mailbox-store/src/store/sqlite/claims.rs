@@ -29,7 +29,8 @@ use std::time::Duration;
 /// The plus signs keep SQLite from looking through all that is due for the domain: a message has few recipients, a
 /// domain may have a long queue.
 const TAKE_RECIPIENTS: &str = "UPDATE queue SET lease = ?1, attempts = attempts + 1, next_attempt_at_ms = ?2
-     WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5 AND quarantined_at_ms IS NULL
+     WHERE message_id = ?3 AND +domain = ?4 AND +next_attempt_at_ms <= ?5
+     AND quarantined_at_ms IS NULL AND held_at_ms IS NULL
      RETURNING recipient, attempts, original_recipient, notify, via, last_reply, delay_told";
 
 /// A new lease.
@@ -110,21 +111,24 @@ pub(super) fn deliver_waiting(tx: &mut WriteTransaction<'_>, domain: &Domain, lo
 fn longest_due(tx: &WriteTransaction<'_>, except: &[Domain]) -> Result<Option<(RawText, i64)>> {
     if except.is_empty() {
         let first = "SELECT domain, next_attempt_at_ms FROM queue
-             WHERE quarantined_at_ms IS NULL ORDER BY next_attempt_at_ms LIMIT 1";
+             WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY next_attempt_at_ms LIMIT 1";
         let mut statement = tx.connection.prepare_cached(first)?;
         return Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?);
     }
     // From domain to domain, two steps each: the domains that are left out are the ones with a long queue.
     let mut statement = tx.connection.prepare_cached(
         "WITH RECURSIVE domains (domain) AS (
-             SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL
+             SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL
              UNION ALL
-             SELECT (SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL AND domain > domains.domain)
+             SELECT (
+                 SELECT MIN(domain) FROM queue
+                 WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND domain > domains.domain
+             )
              FROM domains WHERE domain IS NOT NULL
          )
          SELECT domain, (
              SELECT MIN(next_attempt_at_ms) FROM queue
-             WHERE quarantined_at_ms IS NULL AND queue.domain = domains.domain
+             WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND queue.domain = domains.domain
          ) AS due_at_ms
          FROM domains WHERE domain IS NOT NULL AND domain NOT IN (SELECT value FROM json_each(?1))
          ORDER BY due_at_ms LIMIT 1",
@@ -138,7 +142,7 @@ fn longest_due(tx: &WriteTransaction<'_>, except: &[Domain]) -> Result<Option<(R
 fn due_messages(tx: &WriteTransaction<'_>, lease: &Lease<'_>, limit: u32) -> Result<Vec<i64>> {
     let mut statement = tx.connection.prepare_cached(
         "SELECT message_id FROM queue
-         WHERE domain = ?1 AND next_attempt_at_ms <= ?2 AND quarantined_at_ms IS NULL
+         WHERE domain = ?1 AND next_attempt_at_ms <= ?2 AND quarantined_at_ms IS NULL AND held_at_ms IS NULL
          ORDER BY next_attempt_at_ms, message_id",
     )?;
     let mut messages = Vec::new();

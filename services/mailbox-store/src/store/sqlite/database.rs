@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 7;
+const SCHEMA_VERSION: i64 = 8;
 /// Each brings a database from the version of its place in this list to the next one. One that was released is
 /// never changed.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
     include_str!("migrations/7.sql"),
+    include_str!("migrations/8.sql"),
 ];
 
 /// A schema that can be read with [`BEFORE_DELETIONS`].
@@ -29,23 +30,29 @@ const VERSION_BEFORE_PROPERTIES: i64 = 3;
 const VERSION_BEFORE_PARAMETERS: i64 = 4;
 /// A schema that can be read with [`BEFORE_DELAYS`].
 const VERSION_BEFORE_DELAYS: i64 = 5;
-/// A schema that differs in indexes only.
+/// Schemas that can be read with [`BEFORE_HOLDS`]: they differ from each other in indexes only.
 const VERSION_BEFORE_KEYS: i64 = 6;
+const VERSION_BEFORE_HOLDS: i64 = 7;
 /// Stands for what the schema has had since version 3.
 const BEFORE_DELETIONS: &str = "CREATE TEMP VIEW maildrops AS SELECT * FROM deliveries;
      CREATE TEMP VIEW held_messages AS SELECT * FROM messages;";
-/// Stands for the columns that the tables have had since versions 5 and 6.
+/// Stands for the columns that the tables have had since versions 5, 6 and 8.
 const BEFORE_PARAMETERS: &str = "CREATE TEMP VIEW messages AS
          SELECT *, NULL AS identity, NULL AS body_type, NULL AS smtputf8, NULL AS ret, NULL AS envid,
              NULL AS requiretls
          FROM main.messages;
      CREATE TEMP VIEW queue AS
-         SELECT *, NULL AS original_recipient, NULL AS notify, NULL AS via, NULL AS delay_told FROM main.queue;
+         SELECT *, NULL AS original_recipient, NULL AS notify, NULL AS via, NULL AS delay_told, NULL AS held_at_ms
+         FROM main.queue;
      CREATE TEMP VIEW aliases AS SELECT NULL AS address, NULL AS targets, NULL AS source LIMIT 0;
      CREATE TEMP VIEW accounts AS SELECT *, NULL AS source, NULL AS scram_verifier FROM main.accounts;";
 
-/// Stands for the column that the queue has had since version 6.
-const BEFORE_DELAYS: &str = "CREATE TEMP VIEW queue AS SELECT *, NULL AS delay_told FROM main.queue;";
+/// Stands for the columns that the queue has had since versions 6 and 8.
+const BEFORE_DELAYS: &str =
+    "CREATE TEMP VIEW queue AS SELECT *, NULL AS delay_told, NULL AS held_at_ms FROM main.queue;";
+
+/// Stands for the column that the queue has had since version 8.
+const BEFORE_HOLDS: &str = "CREATE TEMP VIEW queue AS SELECT *, NULL AS held_at_ms FROM main.queue;";
 
 /// A backup's `application_id`: "mail".
 const BACKUP: i64 = 0x6d61_696c;
@@ -207,7 +214,8 @@ pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(
         created.map_err(|error| OpenError::database(path, error))
     };
     match version.map_err(|error| OpenError::database(path, error))? {
-        SCHEMA_VERSION | VERSION_BEFORE_KEYS => Ok(()),
+        SCHEMA_VERSION => Ok(()),
+        VERSION_BEFORE_HOLDS | VERSION_BEFORE_KEYS => stand_in(&[BEFORE_HOLDS]),
         VERSION_BEFORE_DELAYS => stand_in(&[BEFORE_DELAYS]),
         VERSION_BEFORE_PARAMETERS | VERSION_BEFORE_PROPERTIES => stand_in(&[BEFORE_PARAMETERS]),
         VERSION_BEFORE_DELETIONS => stand_in(&[BEFORE_DELETIONS, BEFORE_PARAMETERS]),
@@ -273,6 +281,7 @@ mod tests {
             0xe146_c686_7888_4415,
             0xbe05_e74e_dba1_1cb1,
             0x2f2d_3dfb_bff3_8d61,
+            0x14a1_6e55_b94c_3205,
         ];
         assert_eq!(MIGRATIONS.map(|migration| xxh3_64(migration.as_bytes())), released, "add another one instead");
     }

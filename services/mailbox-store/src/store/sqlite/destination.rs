@@ -178,12 +178,12 @@ impl Destination for SqliteDestination {
     fn queue(&mut self, entries: &[QueueRecord]) -> Result<()> {
         let insert =
             "INSERT INTO queue (message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via, delay_told)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                 quarantined_at_ms, original_recipient, notify, via, delay_told, held_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         for entry in entries {
             let QueueRecord { message, recipient, domain, attempts, .. } = entry;
             let QueueRecord { next_attempt_at_ms: due, lease, last_reply, quarantined_at_ms, .. } = entry;
-            let QueueRecord { original_recipient: original, notify, via, delay_told, .. } = entry;
+            let QueueRecord { original_recipient: original, notify, via, delay_told, held_at_ms, .. } = entry;
             self.execute(
                 insert,
                 params![
@@ -198,7 +198,8 @@ impl Destination for SqliteDestination {
                     original,
                     notify,
                     via,
-                    delay_told
+                    delay_told,
+                    held_at_ms
                 ],
             )?;
         }

@@ -8,6 +8,7 @@
 //! ```
 
 mod accounts;
+mod action;
 mod aliases;
 mod bodies;
 mod claims;
@@ -36,8 +37,9 @@ pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
     Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
-    Messages, Queue, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted, aliases::LiveRules,
-    records::check,
+    Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
+    aliases::LiveRules,
+    records::{QUEUED_PAGE, check},
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -45,7 +47,7 @@ use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
     AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession,
-    Message, MessageId, MessagePage, QueuePage, Resolved, Settlement, Submission,
+    Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};
@@ -261,9 +263,26 @@ impl Maildrops for SqliteStore {
 impl Queue for SqliteStore {
     async fn queue(&self, after: Option<QueuePosition>, limit: u32) -> Result<QueuePage> {
         let now = self.clock.wall.now();
-        let page = self.readers.read(move |connection| queue::page(connection, after.as_ref(), limit, now)).await?;
+        let page =
+            self.readers.read(move |connection| queue::page(connection, after.as_ref(), None, limit, now)).await?;
         let next_after = page.next_after.map(|position| position.to_string());
         Ok(QueuePage { entries: self.good_ones(page.entries).await, next_after })
+    }
+
+    async fn queued(&self, id: MessageId) -> Result<Vec<QueueEntry>> {
+        let (mut entries, mut after) = (Vec::new(), Some(QueuePosition::before(id)));
+        while let Some(position) = after {
+            let now = self.clock.wall.now();
+            let read = move |connection: &_| queue::page(connection, Some(&position), Some(id), QUEUED_PAGE, now);
+            let page = self.readers.read(read).await?;
+            entries.extend(self.good_ones(page.entries).await);
+            after = page.next_after;
+        }
+        if entries.is_empty() { Err(StoreError::NotQueued) } else { Ok(entries) }
+    }
+
+    async fn act(&self, id: MessageId, action: QueueAction) -> Result<u64> {
+        self.writer.write(move |tx| action::act(tx, id, action)).await
     }
 
     async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome> {

@@ -16,16 +16,25 @@ pub(super) struct Page {
     pub(super) next_after: Option<QueuePosition>,
 }
 
-pub(super) fn page(connection: &Connection, after: Option<&QueuePosition>, limit: u32, now: Timestamp) -> Result<Page> {
+/// Up to `limit` entries after `after` and not after those of the message `last`.
+pub(super) fn page(
+    connection: &Connection,
+    after: Option<&QueuePosition>,
+    last: Option<MessageId>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Page> {
+    let last = last.map_or(i64::MAX, key);
     let (message, recipient) = after.map_or((-1, ""), |after| (key(after.message), after.recipient.as_str()));
     let mut statement = connection.prepare_cached(
         "SELECT message_id, recipient, attempts, next_attempt_at_ms, lease IS NOT NULL, last_reply,
-             reverse_path, octets, received_at_ms, original_recipient, notify, via
+             reverse_path, octets, received_at_ms, original_recipient, notify, via,
+             held_at_ms IS NOT NULL
          FROM queue LEFT JOIN messages ON id = message_id
-         WHERE (message_id, recipient) > (?1, ?2) AND quarantined_at_ms IS NULL
+         WHERE (message_id, recipient) > (?1, ?2) AND message_id <= ?4 AND quarantined_at_ms IS NULL
          ORDER BY message_id, recipient LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![message, recipient, i64::from(limit) + 1], |row| {
+    let rows = statement.query_map(params![message, recipient, i64::from(limit) + 1, last], |row| {
         let recipient: RawText = row.get(1)?;
         let position = QueuePosition { message: id(row.get(0)?), recipient: recipient.to_string() };
         Ok((position, decode(row, |row| entry(row, now))?))
@@ -56,13 +65,15 @@ fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {
         original: parsed(row, 9)?,
         notify: parsed(row, 10)?,
         via: parsed(row, 11)?,
+        held: row.get(12)?,
+        expires_at: None,
     })
 }
 
 /// A recipient of a message.
 type Key = (i64, RawText);
 
-/// Makes some entries due that are not leased and that come after this one; returns how many, and the last of them if
+/// Makes some entries due that are neither leased nor on hold and that come after this one; returns how many, and the last of them if
 /// there may be more.
 pub(super) fn flush(tx: &mut WriteTransaction<'_>, after: Option<&Key>) -> Result<(u64, Option<Key>)> {
     let now_ms = tx.now().as_millisecond();
@@ -71,7 +82,7 @@ pub(super) fn flush(tx: &mut WriteTransaction<'_>, after: Option<&Key>) -> Resul
     let mut statement = tx.connection.prepare_cached(
         "SELECT message_id, recipient FROM queue
          WHERE (message_id, recipient) > (?1, ?2) AND next_attempt_at_ms > ?3 AND lease IS NULL
-         AND quarantined_at_ms IS NULL ORDER BY message_id, recipient LIMIT ?4",
+         AND quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY message_id, recipient LIMIT ?4",
     )?;
     let rows = statement
         .query_map(params![message, recipient, now_ms, FLUSHED as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;

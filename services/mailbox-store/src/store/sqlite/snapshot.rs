@@ -278,7 +278,7 @@ impl Snapshot for SqliteSnapshot {
 
     fn queue(&mut self, after: Option<&QueueRecord>) -> Result<Vec<QueueRecord>> {
         let sql = "SELECT message_id, recipient, domain, attempts, next_attempt_at_ms, lease, last_reply,
-                 quarantined_at_ms, original_recipient, notify, via, delay_told
+                 quarantined_at_ms, original_recipient, notify, via, delay_told, held_at_ms
              FROM queue WHERE (message_id, recipient) > (?1, ?2) ORDER BY message_id, recipient LIMIT ?3";
         let (message, recipient) = after.map_or((i64::MIN, ""), |entry| (entry.message, &entry.recipient));
         Ok(self.query(sql, params![message, self.stored(recipient), RECORDS], |row| {
@@ -295,6 +295,7 @@ impl Snapshot for SqliteSnapshot {
                 notify: self.optional_text(row, 9)?,
                 via: self.optional_text(row, 10)?,
                 delay_told: row.get(11)?,
+                held_at_ms: row.get(12)?,
             })
         })?)
     }

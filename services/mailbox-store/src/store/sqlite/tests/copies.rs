@@ -174,11 +174,15 @@ async fn what_is_there_is_not_overwritten() {
     fill(&mut snapshot(store.path()), backup);
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = SnapshotError::from(SqliteSnapshot::of_backup(&file).err().unwrap()).to_string();
-    assert!(refused.ends_with("has schema version 99, this program knows 7; use a newer mailbox-store"), "{refused}");
+    assert!(refused.ends_with("has schema version 99, this program knows 8; use a newer mailbox-store"), "{refused}");
 }
 
 /// Takes a database back from each schema to the one before.
-const EARLIER_SCHEMAS: [&str; 5] = [
+const EARLIER_SCHEMAS: [&str; 6] = [
+    "DROP INDEX queue_by_time; DROP INDEX queue_by_domain; ALTER TABLE queue DROP COLUMN held_at_ms;
+     CREATE INDEX queue_by_time ON queue (next_attempt_at_ms, domain) WHERE quarantined_at_ms IS NULL;
+     CREATE INDEX queue_by_domain ON queue (domain, next_attempt_at_ms, message_id) WHERE quarantined_at_ms IS NULL;
+     PRAGMA user_version = 7",
     "DROP INDEX accounts_by_key; DROP INDEX aliases_by_key; PRAGMA user_version = 6",
     "ALTER TABLE queue DROP COLUMN delay_told; PRAGMA user_version = 5",
     "ALTER TABLE messages DROP COLUMN identity; ALTER TABLE messages DROP COLUMN body_type;
