@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 35] = [
+const OPERATIONS: [&str; 40] = [
     "delete /v1/accounts/{address}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
+    "delete /v1/queue/{id}",
     "get /",
     "get /livez",
     "get /metrics",
@@ -29,6 +30,7 @@ const OPERATIONS: [&str; 35] = [
     "get /v1/messages/{id}/raw",
     "get /v1/openapi.json",
     "get /v1/queue",
+    "get /v1/queue/{id}",
     "get /v1/transactions/{name}",
     "patch /v1/accounts/{address}",
     "post /v1/accounts",
@@ -41,6 +43,9 @@ const OPERATIONS: [&str; 35] = [
     "post /v1/queue/claims/{lease}/settlements",
     "post /v1/queue/flush",
     "post /v1/queue/settlements",
+    "post /v1/queue/{id}/hold",
+    "post /v1/queue/{id}/release",
+    "post /v1/queue/{id}/retry",
     "post /v1/verifiers",
     "put /v1/mailboxes/{address}/sessions/{session}",
     "put /v1/queue/claims/{lease}",

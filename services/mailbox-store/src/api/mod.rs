@@ -11,6 +11,7 @@ mod mailboxes;
 mod messages;
 mod openapi;
 mod queue;
+mod queued;
 mod raw;
 mod sessions;
 mod transactions;
@@ -129,6 +130,7 @@ pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
         .merge(events::routes())
         .merge(transactions::routes())
         .merge(queue::routes())
+        .merge(queued::routes())
         .layer(DefaultBodyLimit::max(JSON_OCTETS))
         .with_state(api);
     let (router, description) = routes.split_for_parts();

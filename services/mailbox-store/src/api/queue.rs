@@ -16,8 +16,8 @@ use axum::{
 };
 use bytes::BytesMut;
 use internal_api::{
-    Claim, ClaimRequest, ClaimedMessage, FRAME_MEDIA_TYPE, Flushed, Problem, QueuePage, Renewal, Settlement, frame,
-    text,
+    Claim, ClaimRequest, ClaimedMessage, FRAME_MEDIA_TYPE, Flushed, Problem, QueueEntry, QueuePage, Renewal,
+    Settlement, frame, text,
 };
 use jiff::Timestamp;
 use mail_net::Clock;
@@ -51,17 +51,33 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         ("after" = Option<String>, Query, description = "The last page's next_after", pattern = "^[0-9a-f][0-9a-hjkmnp-tv-z]{12},"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1000 unless given"),
     ),
-    responses((status = 200, description = "A page of the queue", body = QueuePage)),
+    responses((status = 200, description = "A page of the queue", body = QueuePage, links(
+        ("message" = (operation_id = "show_queued", parameters(("id" = "$response.body#/entries/0/message")))),
+        ("retry" = (operation_id = "retry_queued", parameters(("id" = "$response.body#/entries/0/message")))),
+        ("hold" = (operation_id = "hold_queued", parameters(("id" = "$response.body#/entries/0/message")))),
+        ("release" = (operation_id = "release_queued", parameters(("id" = "$response.body#/entries/0/message")))),
+        ("remove" = (operation_id = "remove_queued", parameters(("id" = "$response.body#/entries/0/message")))),
+    ))),
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<QueuePage>, Problem> {
     let after = page.after().map(str::parse::<QueuePosition>).transpose()?;
-    Ok(axum::Json(api.queue.queue(after, page.limit()?).await?))
+    let mut page = api.queue.queue(after, page.limit()?).await?;
+    tell_expiry(&api, &mut page.entries);
+    Ok(axum::Json(page))
 }
 
-/// Makes everything due that nobody is trying already.
+/// Says of entries when they expire, by the configuration of this moment.
+pub(super) fn tell_expiry(api: &Api, entries: &mut [QueueEntry]) {
+    let expiry = api.stack.current().relay.expiry;
+    for entry in entries {
+        entry.expires_at = Some(entry.queued_at.saturating_add(expiry).unwrap_or(Timestamp::MAX));
+    }
+}
+
+/// Makes everything due that is neither on hold nor being tried already.
 #[utoipa::path(
     post, path = "/v1/queue/flush", operation_id = "flush_queue", tag = "queue",
     responses((status = 200, description = "Done", body = Flushed)),

@@ -177,6 +177,8 @@ facts! {
         "store.accounts_unnamed" INFO StoreAccountsUnnamed { accounts: Count }
         /// An account was added, changed or removed by the API.
         "store.account_changed" INFO StoreAccountChanged { address: Shown, change: Shown }
+        /// A message of the queue was retried, held, released or removed by the API.
+        "store.queue_changed" INFO StoreQueueChanged { message_id: Shown, recipients: Count, change: Shown }
         /// A password cannot be hashed now.
         "store.hash_failed" WARN StoreHashFailed { address: Shown, error: Quoted }
         /// The list of checked passwords cannot be read or written; the next start checks them again.

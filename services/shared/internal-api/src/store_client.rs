@@ -1,5 +1,7 @@
 //! The calls a gateway makes to its mailbox store.
 
+mod queue;
+
 use crate::{
     Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER,
     Claim, ClaimRequest, ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport,
