@@ -136,7 +136,8 @@ impl Stores<'_> {
         self.store(stack)
     }
 
-    fn store(&self, stack: &Stack) -> anyhow::Result<StoreClient> {
+    /// The store of a stack.
+    pub(crate) fn store(&self, stack: &Stack) -> anyhow::Result<StoreClient> {
         let address = crate::health::address(stack, PortKey::Store, self.http_bind, self.ports_file)?;
         let endpoint = Endpoint::new(&format!("http://{}", reach(address)), self.token)?;
         Ok(StoreClient::new(endpoint, self.io))

@@ -5,7 +5,9 @@ use crate::{
     accounts::{Accounts, Stores},
     add_domain::AddDomain,
     certificates::{self, Certificates},
-    check, health, table,
+    check, health,
+    queue::Queue,
+    table,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -82,6 +84,8 @@ enum Command {
     /// Accounts of the running town: add, passwd, disable, enable, remove, list; and hash a password
     #[command(subcommand)]
     Accounts(Accounts),
+    /// What waits to be sent on by the running town: list, show, retry, hold, release, remove
+    Queue(Queue),
     /// Print the certificate of the town's authority, which clients trust
     Ca,
     /// Issue the certificates of all servers, for gateways that run by themselves; those that are good stay
@@ -102,6 +106,7 @@ impl Args {
                 Some(Command::Check) => check::run(&self.files),
                 Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
                 Some(Command::Accounts(accounts)) => accounts.run(|| stores(&self)).await,
+                Some(Command::Queue(queue)) => queue.run(stores(&self)?).await,
                 Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,

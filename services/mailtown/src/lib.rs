@@ -10,6 +10,7 @@ mod files;
 mod health;
 mod listeners;
 mod ports_file;
+mod queue;
 mod stack;
 mod table;
 

@@ -1,0 +1,214 @@
+//! The command line of `mailtown queue`.
+
+mod changes;
+mod listing;
+
+use crate::accounts::Stores;
+use anyhow::{Context, bail, ensure};
+use changes::{Change, each, flush, remove_all};
+use clap::Subcommand;
+use internal_api::{MessageId, QueuePage, QueuedMessage, StoreClient};
+use listing::{Form, Listing};
+use std::io::{self, Write};
+
+const EXAMPLES: &str = "\
+Examples:
+  mailtown queue                          what waits at all servers
+  mailtown queue -n gmail.com --json      one JSON object in each line
+  mailtown queue hold 06gk2w1s8n4qz
+  mailtown queue retry --all
+
+In the list, * after an id says that the message is being tried, and ! that it is on hold.";
+
+/// Why nothing can be said.
+const NO_OUTPUT: &str = "cannot write to standard output";
+
+/// What waits to be sent on, and what can be done about it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Queue {
+    /// Print one JSON object in each line, for programs
+    #[arg(long)]
+    json: bool,
+    /// Instead of listing what waits:
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// What can be done about the queue.
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// List what waits: id, octets, arrival, server, sender, and the recipients with the last reply and the next attempt
+    #[command(after_help = "Examples:\n  mailtown queue list\n  mailtown queue list --json")]
+    List {
+        /// Print one JSON object in each line, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all that is known of one message that waits
+    #[command(after_help = "Example:\n  mailtown queue show 06gk2w1s8n4qz")]
+    Show {
+        /// Print a JSON object, for programs
+        #[arg(long)]
+        json: bool,
+        /// The message
+        id: MessageId,
+    },
+    /// Try messages now; those on hold must be released first
+    #[command(after_help = "Examples:\n  mailtown queue retry 06gk2w1s8n4qz\n  mailtown queue retry --all")]
+    Retry {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Put messages on hold: they are not tried and do not expire until they are released
+    #[command(after_help = "Example:\n  mailtown queue hold 06gk2w1s8n4qz 06gk2w1sbh2e4")]
+    Hold {
+        /// The messages
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<MessageId>,
+    },
+    /// Release messages that are on hold, and try them now
+    #[command(after_help = "Example:\n  mailtown queue release 06gk2w1s8n4qz 06gk2w1sbh2e4")]
+    Release {
+        /// The messages
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<MessageId>,
+    },
+    /// Remove messages from the queue; their senders are not told
+    #[command(after_help = "Examples:\n  mailtown queue remove 06gk2w1s8n4qz\n  \
+                            mailtown queue -n gmail.com remove --all\n\n\
+                            Maildrops keep the messages that they have. A message that is being tried stays; remove it when \
+                            the attempt has ended.")]
+    Remove {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Some messages, or all.
+#[derive(Debug, Clone, clap::Args)]
+struct Which {
+    /// All messages of the servers that -n names, or of all servers
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// The messages
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    ids: Vec<MessageId>,
+}
+
+/// The store of a stack.
+struct NamedStore {
+    server: String,
+    client: StoreClient,
+}
+
+impl Queue {
+    /// Does it. `stores` finds those of the running town.
+    ///
+    /// # Errors
+    /// One line that says why it cannot.
+    pub(crate) async fn run(self, stores: Stores<'_>) -> anyhow::Result<()> {
+        ensure!(
+            !self.json || matches!(self.action, None | Some(Action::List { .. } | Action::Show { .. })),
+            "--json is for the list and for show; leave it out"
+        );
+        let stores = named(&stores)?;
+        match self.action {
+            None => list(&stores, Form::of(self.json)).await,
+            Some(Action::List { json }) => list(&stores, Form::of(json || self.json)).await,
+            Some(Action::Show { json, id }) => {
+                let (store, message) = find(&stores, id).await?;
+                let mut listing =
+                    Listing::new(anstream::stdout(), Form::of(json || self.json), [store.server.as_str()]);
+                listing.show(&store.server, &message).context(NO_OUTPUT)
+            }
+            Some(Action::Retry { which: Which { all: true, .. } }) => flush(&stores).await,
+            Some(Action::Remove { which: Which { all: true, .. } }) => remove_all(&stores).await,
+            Some(Action::Retry { which: Which { ids, .. } }) => each(&stores, ids, Change::Retry).await,
+            Some(Action::Remove { which: Which { ids, .. } }) => each(&stores, ids, Change::Remove).await,
+            Some(Action::Hold { ids }) => each(&stores, ids, Change::Hold).await,
+            Some(Action::Release { ids }) => each(&stores, ids, Change::Release).await,
+        }
+    }
+}
+
+fn named(stores: &Stores<'_>) -> anyhow::Result<Vec<NamedStore>> {
+    let named = |stack: town_config::LiveStack| {
+        let stack = stack.current();
+        Ok(NamedStore { server: stack.name.to_string(), client: stores.store(&stack)? })
+    };
+    stores.config.stacks().map(named).collect()
+}
+
+impl NamedStore {
+    /// A page of its queue.
+    async fn page(&self, after: Option<&str>) -> anyhow::Result<QueuePage> {
+        self.client.queue(after).await.with_context(|| format!("{}: the queue cannot be read", self.server))
+    }
+}
+
+/// Prints what waits, page by page. A store that fails does not hide the queues of the others.
+async fn list(stores: &[NamedStore], form: Form) -> anyhow::Result<()> {
+    let mut listing = Listing::new(anstream::stdout(), form, stores.iter().map(|store| store.server.as_str()));
+    let mut failures = Vec::new();
+    for store in stores {
+        let (mut after, mut message) = (None, None::<QueuedMessage>);
+        loop {
+            let page = match store.page(after.as_deref()).await {
+                Ok(page) => page,
+                Err(failure) => break failures.push(failure),
+            };
+            // The recipients of a message may be on two pages.
+            for entry in page.entries {
+                match &mut message {
+                    Some(message) if message.message == entry.message => message.add(entry),
+                    _ => {
+                        if let Some(whole) = message.replace(entry.into()) {
+                            listing.message(&store.server, &whole).context(NO_OUTPUT)?;
+                        }
+                    }
+                }
+            }
+            after = page.next_after;
+            if after.is_none() {
+                break;
+            }
+        }
+        if let Some(whole) = message {
+            listing.message(&store.server, &whole).context(NO_OUTPUT)?;
+        }
+    }
+    // What cannot be read may not be empty.
+    if failures.is_empty() || !listing.is_empty() {
+        listing.end().context(NO_OUTPUT)?;
+    }
+    told(failures)
+}
+
+/// The store in whose queue a message is, and the message.
+async fn find(stores: &[NamedStore], id: MessageId) -> anyhow::Result<(&NamedStore, QueuedMessage)> {
+    let mut silent = None;
+    for store in stores {
+        match store.client.queued(id).await {
+            Ok(Some(message)) => return Ok((store, message)),
+            Ok(None) => {}
+            // Another may have it.
+            Err(error) => silent = silent.or(Some((store, error))),
+        }
+    }
+    if let Some((store, error)) = silent {
+        return Err(error).with_context(|| format!("{}: {id}: cannot be looked for", store.server));
+    }
+    let servers: Vec<_> = stores.iter().map(|store| store.server.as_str()).collect();
+    bail!("{id} is not in the queue of {}", servers.join(", "))
+}
+
+/// Prints all failures but the last one, which is returned.
+fn told(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    let Some(last) = failures.pop() else { return Ok(()) };
+    let mut output = io::stderr();
+    for failure in failures {
+        writeln!(output, "error: {failure:#}").context("cannot write to standard error")?;
+    }
+    Err(last)
+}
