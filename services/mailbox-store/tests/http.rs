@@ -28,7 +28,7 @@ fn kind<T: std::fmt::Debug>(outcome: Result<T, ApiError>) -> ProblemKind {
 }
 
 fn open(password: &str) -> OpenSession {
-    OpenSession { password: password.to_owned(), lease_seconds: 60 }
+    OpenSession { password: password.to_owned(), lease_seconds: 60, client: None }
 }
 
 async fn read(mut message: RawMessage) -> Vec<u8> {

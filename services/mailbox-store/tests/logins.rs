@@ -19,12 +19,12 @@ use tempfile::TempDir;
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGxvZ3MgaW4gIA$1YFkTVAFLdhf0f0Rwm8wYiGXUjkxA9GVnKpKZUvlNrE";
 
 async fn log_in(server: &Server, user: &str, password: &str) -> Result<Mailbox, ProblemKind> {
-    let login = Login { user: user.to_owned(), password: password.to_owned() };
+    let login = Login { user: user.to_owned(), password: password.to_owned(), client: None };
     server.client.log_in(&login).await.map_err(|error| error.kind().expect("a problem"))
 }
 
 async fn verifier(server: &Server, user: &str) -> UserVerifier {
-    server.client.verifier(&VerifierRequest { user: user.to_owned() }).await.unwrap()
+    server.client.verifier(&VerifierRequest { user: user.to_owned(), client: None }).await.unwrap()
 }
 
 /// Logs in with SCRAM, as a gateway has it done.

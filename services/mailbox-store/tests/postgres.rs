@@ -83,7 +83,7 @@ impl Store {
     }
 
     async fn open(&self, lease_seconds: u32) -> Result<MaildropSession, ApiError> {
-        let open = OpenSession { password: PASSWORD.to_owned(), lease_seconds };
+        let open = OpenSession { password: PASSWORD.to_owned(), lease_seconds, client: None };
         self.client.open_session(&mailbox("a@local.test"), &open).await
     }
 }

@@ -19,7 +19,11 @@ use service_kit::{
     shutdown::{CancellationToken, GRACE},
     telemetry,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How much is read at once.
 const READ_OCTETS: usize = 4 * 1024;
@@ -43,8 +47,14 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAd
             stream.take_bare_lf(true);
         }
         let session = Session::new(session_config(&stack));
-        let mut connection =
-            Connection { gateway: &gateway, stream, session, lease_seconds: limits.pop3_lease_seconds, lease: None };
+        let mut connection = Connection {
+            gateway: &gateway,
+            peer: peer.ip(),
+            stream,
+            session,
+            lease_seconds: limits.pop3_lease_seconds,
+            lease: None,
+        };
         let end = tokio::select! {
             end = connection.talk() => end,
             () = out_of_grace(&gateway.shutdown, gateway.config.clock.io) => Err(Broken::Cut),
@@ -102,6 +112,8 @@ enum Broken {
 
 struct Connection<'a> {
     gateway: &'a Gateway,
+    /// The client's address.
+    peer: IpAddr,
     stream: LineStream,
     session: Session<MessageId>,
     /// How long the maildrop stays locked when this gateway dies. The lock is renewed three times as often.
@@ -175,7 +187,7 @@ impl Connection<'_> {
     async fn open(&mut self, user: Mailbox, password: &Password) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
         tracing::Span::current().record("user", tracing::field::display(&user));
         let (store, lease_seconds) = (&self.gateway.config.store, self.lease_seconds);
-        let request = OpenSession { password: password.expose().to_owned(), lease_seconds };
+        let request = OpenSession { password: password.expose().to_owned(), lease_seconds, client: Some(self.peer) };
         let name = uuid::Uuid::new_v4().simple().to_string();
         match store.open_named_session(&user, &name, &request).await {
             Ok(maildrop) => {

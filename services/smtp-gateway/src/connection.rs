@@ -10,7 +10,7 @@ use crate::{
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
     line::LineError,
-    sasl::{self, ChannelBindings, Mechanisms},
+    sasl::{self, ChannelBindings, Failure, Mechanisms},
     smtp::{Framing, Received, Reply, Session, SessionConfig, Step, session::early_talk},
 };
 use service_kit::{shutdown::CancellationToken, telemetry};
@@ -131,6 +131,8 @@ struct Dialogue<'a> {
     peer: SocketAddr,
     session: Session,
     stream: LineStream,
+    /// The user whose password the client is proving with SCRAM.
+    proving: Option<Box<str>>,
     /// The message that is being received.
     incoming: Option<Box<Incoming>>,
 }
@@ -146,7 +148,7 @@ impl<'a> Dialogue<'a> {
             discloses_addresses: gateway.policy.discloses_addresses(peer.ip()),
             ..session_config(stack, gateway.logins.mechanisms().await)
         });
-        Self { gateway, port, peer, session, stream, incoming: None }
+        Self { gateway, port, peer, session, stream, proving: None, incoming: None }
     }
 
     /// Prepares for the next line: a command, or a response of AUTH.
@@ -207,20 +209,24 @@ impl<'a> Dialogue<'a> {
                     None => return Ok(Next::Close(Reply::new(421, (3, 0), "TLS is not available"))),
                 },
                 Step::Verify(credentials) => {
-                    let identity = Box::pin(gateway.logins.verify(credentials)).await;
+                    self.proving = None;
+                    let identity = Box::pin(gateway.logins.verify(self.peer.ip(), credentials)).await;
                     step = self.session.verified(identity);
                     continue;
                 }
                 Step::FindVerifier(user) => {
-                    let found = Box::pin(gateway.logins.find(user)).await;
+                    self.proving = Some(user.as_str().into());
+                    let found = Box::pin(gateway.logins.find(self.peer.ip(), user)).await;
                     step = self.session.verifier_found(found, &uuid::Uuid::new_v4().simple().to_string());
                     continue;
                 }
                 Step::LoggedIn(reply) => {
+                    Box::pin(self.proof_ended(Ok(()))).await;
                     gateway.logins.succeeded(self.session.identity());
                     reply
                 }
                 Step::LoginFailed { failure, reply, is_last } => {
+                    Box::pin(self.proof_ended(Err(failure))).await;
                     gateway.logins.failed(self.peer, failure);
                     gateway.metrics.replied(&reply);
                     if is_last {
@@ -263,6 +269,14 @@ impl<'a> Dialogue<'a> {
         }
         self.stream.push(&reply);
         Ok(Next::Line)
+    }
+
+    /// Has a proof by SCRAM counted, if the client gave one. Whoever breaks off has not learned whether a guess was right.
+    async fn proof_ended(&mut self, outcome: Result<(), Failure>) {
+        let Some(user) = self.proving.take() else { return };
+        if let Ok(()) | Err(Failure::Credentials) = outcome {
+            self.gateway.logins.proof_ended(self.peer.ip(), user.into(), outcome.is_ok()).await;
+        }
     }
 
     /// Reads a message, or a chunk of one. Once the message is whole, waits until it is durable.

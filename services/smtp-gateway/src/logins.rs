@@ -1,19 +1,24 @@
 //! Who clients are: AUTH's questions to the store (RFC 4954).
 
 use crate::metrics::{LoginOutcome, Metrics};
-use internal_api::{Login, LoginSupport, ProblemKind, StoreClient, VerifierRequest};
+use internal_api::{Login, LoginSupport, ProblemKind, ProofOutcome, StoreClient, VerifierRequest};
 use mail_net::IoClock;
 use mail_proto::{
     Mailbox,
     sasl::{Credentials, Failure, Mechanism, Mechanisms, ScramVerifier},
     smtp::LoginsUnavailable,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{sync::Mutex, time::Instant};
 
 /// How long it is remembered what the store can check, and how long a client waits to learn it.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client waits until the store knows how its proof ended.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 /// The mechanisms with which the store only checks a password.
 const BY_PASSWORD: [Mechanism; 4] = [Mechanism::Plain, Mechanism::Login, Mechanism::XOAuth2, Mechanism::OAuthBearer];
 /// The mechanisms with which it needs verifiers.
@@ -54,10 +59,15 @@ impl Logins {
         support.mechanisms
     }
 
-    /// Whose user name and password these are, if they are anybody's.
-    pub(crate) async fn verify(&self, credentials: Credentials) -> Result<Option<Mailbox>, LoginsUnavailable> {
+    /// Whose user name and password these are, if they are anybody's. The store delays a client that has failed often.
+    pub(crate) async fn verify(
+        &self,
+        client: IpAddr,
+        credentials: Credentials,
+    ) -> Result<Option<Mailbox>, LoginsUnavailable> {
         let Credentials { user, password } = credentials;
-        match self.store.log_in(&Login { user, password: password.expose().to_owned() }).await {
+        let login = Login { user, password: password.expose().to_owned(), client: Some(client) };
+        match self.store.log_in(&login).await {
             Ok(mailbox) => Ok(Some(mailbox)),
             Err(error) if error.kind() == Some(ProblemKind::AuthenticationFailed) => Ok(None),
             Err(error) => Err(self.unavailable(&error)),
@@ -65,10 +75,25 @@ impl Logins {
     }
 
     /// What is known of this user's password, and who that is, if there is such a user.
-    pub(crate) async fn find(&self, user: String) -> Result<(Option<Mailbox>, ScramVerifier), LoginsUnavailable> {
-        match self.store.verifier(&VerifierRequest { user }).await {
+    pub(crate) async fn find(
+        &self,
+        client: IpAddr,
+        user: String,
+    ) -> Result<(Option<Mailbox>, ScramVerifier), LoginsUnavailable> {
+        match self.store.verifier(&VerifierRequest { user, client: Some(client) }).await {
             Ok(found) => Ok((found.mailbox, found.verifier)),
             Err(error) => Err(self.unavailable(&error)),
+        }
+    }
+
+    /// Tells the store whether a client has proved the password of this user, before the client is told. If the store
+    /// cannot be told, the login is not counted.
+    pub(crate) async fn proof_ended(&self, client: IpAddr, user: String, proved: bool) {
+        let outcome = ProofOutcome { user, client: Some(client), proved };
+        match self.io.timeout(REPORT_PATIENCE, self.store.report_proof(&outcome)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => facts::SmtpStoreFailed { error }.log(),
+            Err(_) => facts::SmtpStoreLate {}.log(),
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) async fn log_in(
 )]
 pub(super) async fn verifier(
     State(api): State<Arc<Api>>,
-    Json(VerifierRequest { user }): Json<VerifierRequest>,
+    Json(VerifierRequest { user, .. }): Json<VerifierRequest>,
 ) -> Result<axum::Json<UserVerifier>, Problem> {
     let mailbox = api.mailbox_of_user(&user).await?;
     if let Some(mailbox) = &mailbox {

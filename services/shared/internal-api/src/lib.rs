@@ -34,7 +34,7 @@ pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidE
 pub use frame::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, FrameError, FrameHead, frame, split_head, split_line};
 pub use id::MessageId;
 pub use in_process::{InProcess, Served};
-pub use logins::{LoggedIn, Login, LoginSupport, UserVerifier, VerifierRequest};
+pub use logins::{LoggedIn, Login, LoginSupport, ProofOutcome, UserVerifier, VerifierRequest};
 pub use mailboxes::{MailboxPage, MailboxSummary};
 pub use maildrops::{
     DeliveredMessage, MaildropEntry, MaildropPage, MaildropSession, MaildropUpdate, OpenSession, Renewal,

@@ -3,6 +3,7 @@
 use crate::text;
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use utoipa::ToSchema;
 
 /// What the store can check (`GET /v1/logins`). A store of the version before has no such route, and checks only what
@@ -21,6 +22,11 @@ pub struct Login {
     /// The user's password.
     #[schema(format = Password)]
     pub password: String,
+    /// The address of the client that wants to log in. Failures are counted by it. A gateway of the version before does
+    /// not know this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<text::IpAddress>)]
+    pub client: Option<IpAddr>,
 }
 
 /// Who a user turned out to be.
@@ -36,6 +42,23 @@ pub struct LoggedIn {
 pub struct VerifierRequest {
     /// As in [`Login`].
     pub user: String,
+    /// As in [`Login`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<text::IpAddress>)]
+    pub client: Option<IpAddr>,
+}
+
+/// Whether a user has proved the password with SCRAM, as the gateway found (`POST /v1/verifiers/outcomes`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProofOutcome {
+    /// As in the [`VerifierRequest`].
+    pub user: String,
+    /// As in the [`VerifierRequest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<text::IpAddress>)]
+    pub client: Option<IpAddr>,
+    /// Whether the proof was right.
+    pub proved: bool,
 }
 
 /// What a gateway needs for SCRAM. A user that does not exist has a verifier too, which fits no password.

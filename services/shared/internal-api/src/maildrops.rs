@@ -4,6 +4,7 @@ use crate::{MessageId, fields, text};
 use jiff::Timestamp;
 use mail_proto::ReversePath;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use utoipa::ToSchema;
 
 /// A message as it stands in a maildrop.
@@ -54,6 +55,11 @@ pub struct OpenSession {
     #[schema(minimum = 1, maximum = 3600)]
     #[serde(deserialize_with = "fields::whole_number")]
     pub lease_seconds: u32,
+    /// The address of the client that logs in. Failures are counted by it. A gateway of the version before does not know
+    /// this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<text::IpAddress>)]
+    pub client: Option<IpAddr>,
 }
 
 /// A maildrop, locked, as it stood when it was opened (RFC 1939 §4).

@@ -5,8 +5,9 @@ mod queue;
 use crate::{
     Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER,
     Claim, ClaimRequest, ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport,
-    MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem, ProblemKind, Renewal,
-    Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier, VerifierRequest,
+    MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem, ProblemKind,
+    ProofOutcome, Renewal, Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier,
+    VerifierRequest,
     frame::{frame, split_whole},
 };
 use bytes::{Bytes, BytesMut};
@@ -228,6 +229,19 @@ impl StoreClient {
     pub async fn verifier(&self, request: &VerifierRequest) -> Result<UserVerifier, ApiError> {
         let call = self.endpoint.request(Method::POST, &["v1", "verifiers"]);
         Ok(self.send(call.json(request)).await?.json().await?)
+    }
+
+    /// Tells the store whether a proof by SCRAM was right. A store of the version before does not count failures, and is
+    /// not told.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn report_proof(&self, outcome: &ProofOutcome) -> Result<(), ApiError> {
+        let call = self.endpoint.request(Method::POST, &["v1", "verifiers", "outcomes"]);
+        match self.send(call.json(outcome)).await {
+            Err(error) if error.kind() != Some(ProblemKind::NotFound) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Opens and locks a maildrop.

@@ -23,6 +23,18 @@ pub struct ReversePath(pub String);
 #[schema(format = "mail-domain", example = "gmail.com")]
 pub struct Domain(pub String);
 
+/// An IP address.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum IpAddress {
+    /// Of version 4.
+    #[schema(format = "ipv4", example = "192.0.2.1")]
+    V4(String),
+    /// Of version 6.
+    #[schema(format = "ipv6", example = "2001:db8::1")]
+    V6(String),
+}
+
 /// One exchange of a domain (RFC 5321 §5.1).
 #[derive(Serialize, ToSchema)]
 pub struct MailExchange {

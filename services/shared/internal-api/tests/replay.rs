@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use internal_api::{
     Accepted, BatchItem, BatchOutcome, Claim, ClaimRequest, ClaimSettlement, Flushed, FrameHead, LoggedIn, Login,
     LoginSupport, MailboxPage, MailboxSummary, MaildropPage, MaildropSession, MaildropUpdate, Message, MessagePage,
-    OpenSession, Problem, QueuePage, Renewal, Resolution, Resolved, Settlement, SettlementOutcome, Submission,
-    UserVerifier, VerifierRequest, frame, split_head,
+    OpenSession, Problem, ProofOutcome, QueuePage, Renewal, Resolution, Resolved, Settlement, SettlementOutcome,
+    Submission, UserVerifier, VerifierRequest, frame, split_head,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -126,6 +126,11 @@ fn logins_travel() {
     both_ways::<Login>(r#"{"user":"a","password":"p"}"#);
     both_ways::<LoggedIn>(r#"{"mailbox":"a@b"}"#);
     both_ways::<VerifierRequest>(r#"{"user":"a"}"#);
+    // Since failures are counted, with the address of the client.
+    both_ways::<Login>(r#"{"user":"a","password":"p","client":"192.0.2.1"}"#);
+    both_ways::<VerifierRequest>(r#"{"user":"a","client":"2001:db8::1"}"#);
+    both_ways::<OpenSession>(r#"{"password":"p","lease_seconds":60,"client":"192.0.2.1"}"#);
+    both_ways::<ProofOutcome>(r#"{"user":"a","client":"192.0.2.1","proved":false}"#);
     let key = format!("{}=", "A".repeat(43));
     both_ways::<UserVerifier>(&format!(r#"{{"mailbox":"a@b","verifier":"SCRAM-SHA-256$4096:AAAA${key}:{key}"}}"#));
     let nobody = format!(r#"{{"verifier":"SCRAM-SHA-256$4096:AAAA${key}:{key}"}}"#);
