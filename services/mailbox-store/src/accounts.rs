@@ -1,7 +1,7 @@
 //! The accounts of the configuration, kept in step with those of the store.
 
 use crate::{
-    passwords::{Checked, Digest, Hasher, check_phc, is_phc},
+    passwords::{Checked, Client, Digest, Hasher, check_phc, is_phc},
     store::{Account, Alias, AliasName, Result, Store, StoreError, StoredPassword},
 };
 use mail_net::IoClock;
@@ -151,7 +151,7 @@ impl Accounts {
             return false;
         };
         let turn = self.hasher.background().await;
-        let checked = self.check_now(&address).await;
+        let checked = self.check_now(&address, None).await;
         if let Err(error) = &checked {
             facts::StoreHashFailed { address: &address, error }.log();
             drop(turn);
@@ -164,18 +164,23 @@ impl Accounts {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when too many others wait.
-    pub(crate) async fn verify(&self, password: String, hash: String) -> Result<bool> {
-        self.hasher.verify(password, hash, self.io).await
+    pub(crate) async fn verify(&self, password: String, hash: String, client: Client) -> Result<bool> {
+        self.hasher.verify(password, hash, client, self.io).await
     }
 
-    /// Makes what is stored of this account's password fit its plain text, where that is not known yet.
+    /// Makes what is stored of this account's password fit its plain text, where that is not known yet. A client may be
+    /// waiting for it.
     ///
     /// # Errors
-    /// When the store fails.
-    pub(crate) async fn check_now(&self, address: &Mailbox) -> Result<()> {
+    /// When the store fails, or when too many others wait.
+    pub(crate) async fn check_now(&self, address: &Mailbox, client: Option<Client>) -> Result<()> {
         let Some(password) = self.lock().get(address).cloned() else { return Ok(()) };
         let stored = self.store.password(address).await?;
-        let made = self.hasher.keep_or_make(password.expose().to_owned(), stored.clone()).await?;
+        let plain = password.expose().to_owned();
+        let made = match client {
+            Some(client) => self.hasher.keep_or_make_for((client, self.io), plain, stored.clone()).await?,
+            None => self.hasher.keep_or_make(plain, stored.clone()).await?,
+        };
         let _writing = self.writing.lock().await;
         if self.lock().get(address) != Some(&password) {
             // The configuration has changed meanwhile, or somebody else was faster.
@@ -307,9 +312,10 @@ mod tests {
 
         async fn fits(&self, address: &str, password: &str) -> bool {
             let address = address.parse().unwrap();
-            self.accounts.check_now(&address).await.unwrap();
+            self.accounts.check_now(&address, None).await.unwrap();
             let stored = self.accounts.store.password(&address).await.unwrap().unwrap();
-            self.accounts.verify(password.to_owned(), stored.hash).await.unwrap()
+            let client = Client { network: None, is_delayed: false };
+            self.accounts.verify(password.to_owned(), stored.hash, client).await.unwrap()
         }
     }
 
@@ -330,7 +336,7 @@ mod tests {
         let (fixture, address) = (Fixture::new().await, "u@a.test".parse().unwrap());
         let phc = fixture.accounts.hasher.keep_or_make("two".to_owned(), None).await.unwrap().hash;
         fixture.accounts.synchronise(&stack("\"u@a.test\" = \"one\"")).await.unwrap();
-        let checking = fixture.accounts.check_now(&address);
+        let checking = fixture.accounts.check_now(&address, None);
         tokio::pin!(checking);
         assert!(futures_util::poll!(&mut checking).is_pending());
         fixture.accounts.synchronise(&stack(&format!("\"u@a.test\" = \"{phc}\""))).await.unwrap();

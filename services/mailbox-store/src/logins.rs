@@ -3,7 +3,7 @@
 use crate::{
     accounts::Accounts,
     metrics::Metrics,
-    passwords::{Digest, NOBODY, is_locked},
+    passwords::{Client, Digest, NOBODY, is_locked},
     store::{self, Result},
 };
 use mail_proto::{Mailbox, sasl::ScramVerifier};
@@ -17,6 +17,8 @@ const REMEMBERED: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 /// The name of the store's secret for SCRAM.
 const SECRET: &str = "scram_secret";
+/// All clients, as long as they are not told apart.
+const CLIENTS: Client = Client { network: None, is_delayed: false };
 
 /// Checks passwords against the store's hashes. Argon2 is slow by intention; what was found right is remembered
 /// for a while, so that a client that polls does not cost more than one that stays.
@@ -51,7 +53,7 @@ impl Logins {
         let fits = match address {
             Some(address) => self.check(store, address, password).await?,
             None => {
-                self.accounts.verify(password.to_owned(), NOBODY.to_owned()).await?;
+                self.accounts.verify(password.to_owned(), NOBODY.to_owned(), CLIENTS).await?;
                 false
             }
         };
@@ -61,7 +63,7 @@ impl Logins {
     }
 
     async fn check(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
-        self.accounts.check_now(address).await?;
+        self.accounts.check_now(address, Some(CLIENTS)).await?;
         // Asked for each time, so that a password that was changed is not taken any more.
         let hash = store.password(address).await?.map(|stored| stored.hash).filter(|hash| !is_locked(hash));
         let digest = hash.as_deref().map(|hash| self.accounts.digest(address, hash, password));
@@ -70,7 +72,7 @@ impl Logins {
         }
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
-        let fits = self.accounts.verify(password.to_owned(), hash).await? && known;
+        let fits = self.accounts.verify(password.to_owned(), hash, CLIENTS).await? && known;
         if let (true, Some(digest)) = (fits, digest) {
             self.verified.insert(digest, ());
         }
@@ -83,7 +85,7 @@ impl Logins {
         store: &dyn store::Accounts,
         address: &Mailbox,
     ) -> Result<Option<ScramVerifier>> {
-        self.accounts.check_now(address).await?;
+        self.accounts.check_now(address, Some(CLIENTS)).await?;
         let stored = store.password(address).await?.filter(|stored| !is_locked(&stored.hash));
         Ok(stored.and_then(|stored| stored.verifier))
     }

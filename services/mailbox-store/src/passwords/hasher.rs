@@ -1,6 +1,9 @@
 //! Argon2, a few hashes at a time, in memory that is returned.
 
-use super::Stored;
+use super::{
+    Client, Stored,
+    turns::{Turn, Turns},
+};
 use crate::store::{Result, StoreError, StoredPassword};
 use argon2::{
     Argon2, Block, Params,
@@ -13,13 +16,11 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 use uuid::Uuid;
 
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many logins may wait.
-const WAITING: usize = 256;
 /// The most hashes that are computed at once: each takes a processor and 19 MiB.
 const CONCURRENT: usize = 4;
 /// The room that is reserved for the blocks of a hash: 33 MiB, of which today's parameters use 19. glibc maps what is
@@ -37,8 +38,7 @@ pub(crate) const NOBODY: &str =
 /// they are too large for it: see [`RESERVED_BLOCKS`]. Memory would then grow with the number of logins.
 #[derive(Clone)]
 pub(crate) struct Hasher {
-    slots: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    turns: Turns,
     background: Arc<AsyncMutex<()>>,
 }
 
@@ -53,11 +53,7 @@ impl Hasher {
 
     fn new() -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            slots: Arc::new(Semaphore::new(processors.min(CONCURRENT))),
-            waiting: Arc::new(Semaphore::new(WAITING)),
-            background: Arc::default(),
-        }
+        Self { turns: Turns::new(processors.min(CONCURRENT)), background: Arc::default() }
     }
 
     /// Waits for the turn of a hash that nobody waits for. There is one at a time, so that a login waits for at most one
@@ -70,11 +66,8 @@ impl Hasher {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when too many others wait.
-    pub(crate) async fn verify(&self, password: String, hash: String, io: IoClock) -> Result<bool> {
-        let Ok(waiting) = self.waiting.try_acquire() else { return Err(StoreError::Overloaded("to log in")) };
-        let turn = io.timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
-        drop(waiting);
-        let Ok(Ok(turn)) = turn else { return Err(StoreError::Overloaded("to log in")) };
+    pub(crate) async fn verify(&self, password: String, hash: String, client: Client, io: IoClock) -> Result<bool> {
+        let turn = self.turn_of(client, io).await?;
         self.run(turn, move || verify(&password, &hash)).await
     }
 
@@ -85,8 +78,36 @@ impl Hasher {
         password: String,
         stored: Option<StoredPassword>,
     ) -> Result<StoredPassword> {
-        let turn = Arc::clone(&self.slots).acquire_owned().await;
-        let turn = turn.map_err(|_| StoreError::Internal("the slots for hashing are closed".to_owned()))?;
+        self.keep_or_make_in(self.turns.own().await, password, stored).await
+    }
+
+    /// The same for a client that waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] when too many others wait.
+    pub(crate) async fn keep_or_make_for(
+        &self,
+        (client, io): (Client, IoClock),
+        password: String,
+        stored: Option<StoredPassword>,
+    ) -> Result<StoredPassword> {
+        let turn = self.turn_of(client, io).await?;
+        self.keep_or_make_in(turn, password, stored).await
+    }
+
+    async fn turn_of(&self, client: Client, io: IoClock) -> Result<Turn> {
+        match io.timeout(PATIENCE, self.turns.of(client)).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(StoreError::Overloaded("to log in")),
+        }
+    }
+
+    async fn keep_or_make_in(
+        &self,
+        turn: Turn,
+        password: String,
+        stored: Option<StoredPassword>,
+    ) -> Result<StoredPassword> {
         let made = self.run(turn, move || {
             let kept = stored.filter(|stored| verify(&password, &stored.hash));
             let (hash, verifier) = match kept {
@@ -99,11 +120,7 @@ impl Hasher {
         made.await?.map_err(|reason| StoreError::Internal(format!("cannot hash a password: {reason}")))
     }
 
-    async fn run<T: Send + 'static>(
-        &self,
-        turn: OwnedSemaphorePermit,
-        compute: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
+    async fn run<T: Send + 'static>(&self, turn: Turn, compute: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let computing = tokio::task::spawn_blocking(move || {
             let outcome = compute();
             // Held until the memory is freed, also when the caller has gone.
@@ -181,25 +198,23 @@ mod tests {
         }
     }
 
-    /// Beyond that a guess is refused before its password is looked at.
-    #[tokio::test]
-    async fn a_bounded_number_of_logins_waits() {
-        let hasher = Hasher::new();
-        let all = hasher.slots.acquire_many(u32::try_from(hasher.slots.available_permits()).unwrap()).await.unwrap();
-        let verify = || Box::pin(hasher.verify("pass".to_owned(), NOBODY.to_owned(), Clock::system().io));
-        let mut waiting: Vec<_> = (0..WAITING).map(|_| verify()).collect();
-        for login in &mut waiting {
-            assert!(futures_util::poll!(login).is_pending());
-        }
+    /// A login that gets no turn is told so in time.
+    #[tokio::test(start_paused = true)]
+    async fn a_login_waits_for_its_turn_for_a_while_only() {
+        let (hasher, io) = (Hasher { turns: Turns::new(1), background: Arc::default() }, Clock::system().io);
+        let held = hasher.turns.own().await;
+        let client = Client { network: None, is_delayed: false };
+        let verify = || hasher.verify("pass".to_owned(), NOBODY.to_owned(), client, io);
+        let started = io.instant();
         assert_eq!(verify().await, Err(StoreError::Overloaded("to log in")));
-        waiting.truncate(1);
-        drop(all);
-        assert_eq!(waiting.remove(0).await, Ok(false));
+        assert_eq!(io.since(started), PATIENCE);
+        drop(held);
+        assert_eq!(verify().await, Ok(false));
     }
 
     #[test]
     fn all_stores_of_a_process_share_their_turns() {
-        assert!(Arc::ptr_eq(&Hasher::shared().slots, &Hasher::shared().slots));
+        assert!(Hasher::shared().turns.are_those_of(&Hasher::shared().turns));
     }
 
     #[tokio::test]

@@ -2,9 +2,11 @@
 
 mod checked;
 mod hasher;
+mod turns;
 
 pub(crate) use checked::{Checked, Digest};
 pub(crate) use hasher::{Hasher, NOBODY};
+pub(crate) use turns::Client;
 
 use argon2::{Algorithm, Argon2, Params, Version, password_hash::phc::PasswordHash};
 

@@ -1,0 +1,317 @@
+//! Who may compute a hash now: a few at a time, and each client's network in its turn.
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::oneshot;
+
+/// How many logins may wait, and how many of one network.
+const WAITING: usize = 512;
+const WAITING_OF_ONE: usize = 256;
+
+/// For whom a password is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The client's network. Those of which it is unknown are one.
+    pub(crate) network: Option<IpAddr>,
+    /// Whether its logins are delayed. Then all others come first.
+    pub(crate) is_delayed: bool,
+}
+
+/// Gives out turns. One network alone gets all of them; where several wait, each gets one after the other. So a client
+/// never waits for more than one hash of each other network, however many of its logins wait.
+#[derive(Debug, Clone)]
+pub(super) struct Turns(Arc<Mutex<Queue>>);
+
+/// The right to compute one hash, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn(Option<Turns>);
+
+/// Too many are waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Crowded;
+
+impl Turns {
+    /// So many at once.
+    pub(super) fn new(at_once: usize) -> Self {
+        Self(Arc::new(Mutex::new(Queue { free: at_once, first: Line::default(), last: Line::default() })))
+    }
+
+    /// Waits for a turn of the store itself, as a client that is not delayed does.
+    pub(super) async fn own(&self) -> Turn {
+        let waiting = self.lock().take_or_wait(None);
+        self.taken(waiting).await
+    }
+
+    /// Waits for a turn of a client.
+    ///
+    /// # Errors
+    /// [`Crowded`].
+    pub(super) async fn of(&self, client: Client) -> Result<Turn, Crowded> {
+        let waiting = {
+            let mut queue = self.lock();
+            queue.check_room(client)?;
+            queue.take_or_wait(Some(client))
+        };
+        Ok(self.taken(waiting).await)
+    }
+
+    async fn taken(&self, waiting: Option<oneshot::Receiver<Turn>>) -> Turn {
+        match waiting {
+            // The sender is in the queue until the turn comes, and the queue lives as long as `self`.
+            Some(waiting) => waiting.await.unwrap_or(Turn(None)),
+            None => Turn(Some(self.clone())),
+        }
+    }
+
+    /// Passes a turn on to whoever is next and still waits.
+    fn pass_on(&self) {
+        loop {
+            // The queue must not be locked while a turn is dropped.
+            let next = self.lock().next();
+            let Some(next) = next else { return };
+            match next.send(Turn(Some(self.clone()))) {
+                Ok(()) => return,
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn are_those_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0.take() {
+            turns.pass_on();
+        }
+    }
+}
+
+/// Who waits. While a turn is free, nobody does.
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    /// The store itself, and clients that are not delayed.
+    first: Line,
+    /// Clients that are delayed.
+    last: Line,
+}
+
+impl Queue {
+    fn line(&mut self, client: Option<Client>) -> &mut Line {
+        if client.is_some_and(|client| client.is_delayed) { &mut self.last } else { &mut self.first }
+    }
+
+    fn check_room(&mut self, client: Client) -> Result<(), Crowded> {
+        let who = Who::Client(client.network);
+        let line = self.line(Some(client));
+        if line.waiting() < WAITING && line.waiting_of(who) < WAITING_OF_ONE {
+            return Ok(());
+        }
+        line.forget_those_who_have_gone();
+        if line.waiting() < WAITING && line.waiting_of(who) < WAITING_OF_ONE { Ok(()) } else { Err(Crowded) }
+    }
+
+    /// Takes a free turn, or returns where it will come.
+    fn take_or_wait(&mut self, client: Option<Client>) -> Option<oneshot::Receiver<Turn>> {
+        if self.free > 0 {
+            self.free -= 1;
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let who = client.map_or(Who::Store, |client| Who::Client(client.network));
+        self.line(client).push(who, sender);
+        Some(receiver)
+    }
+
+    /// Whose turn it is; the turn is free when nobody waits.
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let next = self.first.pop().or_else(|| self.last.pop());
+        if next.is_none() {
+            self.free += 1;
+        }
+        next
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Store,
+    Client(Option<IpAddr>),
+}
+
+/// Those who wait. Whoever is in front is next, and then goes to the end.
+#[derive(Debug, Default)]
+struct Line(VecDeque<(Who, VecDeque<oneshot::Sender<Turn>>)>);
+
+impl Line {
+    fn waiting(&self) -> usize {
+        self.0.iter().map(|(_, waiting)| waiting.len()).sum()
+    }
+
+    fn waiting_of(&self, who: Who) -> usize {
+        self.0.iter().find(|(other, _)| *other == who).map_or(0, |(_, waiting)| waiting.len())
+    }
+
+    fn push(&mut self, who: Who, sender: oneshot::Sender<Turn>) {
+        match self.0.iter_mut().find(|(other, _)| *other == who) {
+            Some((_, waiting)) => waiting.push_back(sender),
+            None => self.0.push_back((who, VecDeque::from([sender]))),
+        }
+    }
+
+    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        loop {
+            let (who, mut waiting) = self.0.pop_front()?;
+            while let Some(sender) = waiting.pop_front() {
+                if sender.is_closed() {
+                    continue;
+                }
+                if !waiting.is_empty() {
+                    self.0.push_back((who, waiting));
+                }
+                return Some(sender);
+            }
+        }
+    }
+
+    fn forget_those_who_have_gone(&mut self) {
+        for (_, waiting) in &mut self.0 {
+            waiting.retain(|sender| !sender.is_closed());
+        }
+        self.0.retain(|(_, waiting)| !waiting.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{future::BoxFuture, poll};
+    use std::{net::Ipv4Addr, task::Poll};
+
+    fn client(network: u8, is_delayed: bool) -> Client {
+        Client { network: Some(Ipv4Addr::new(192, 0, 2, network).into()), is_delayed }
+    }
+
+    type Waiting = BoxFuture<'static, Result<Turn, Crowded>>;
+
+    /// A client that has asked for its turn.
+    async fn ask(turns: &Turns, client: Client) -> Waiting {
+        let turns = turns.clone();
+        let mut waiting: Waiting = Box::pin(async move { turns.of(client).await });
+        match poll!(&mut waiting) {
+            Poll::Ready(turn) => Box::pin(async move { turn }),
+            Poll::Pending => waiting,
+        }
+    }
+
+    /// In which order these get the one turn that there is.
+    async fn order(turns: &Turns, held: Turn, mut waiting: Vec<(&'static str, Waiting)>) -> Vec<&'static str> {
+        let mut order = Vec::new();
+        drop(held);
+        while !waiting.is_empty() {
+            let mut next = None;
+            for (index, (_, waits)) in waiting.iter_mut().enumerate() {
+                if let Poll::Ready(turn) = poll!(waits) {
+                    assert!(next.is_none(), "there is one turn");
+                    next = Some((index, turn.unwrap()));
+                }
+            }
+            let (index, turn) = next.expect("a turn is never lost");
+            order.push(waiting.remove(index).0);
+            drop(turn);
+        }
+        assert_eq!(turns.lock().free, 1);
+        order
+    }
+
+    #[tokio::test]
+    async fn networks_take_turns_however_many_of_one_wait() {
+        let turns = Turns::new(1);
+        let held = turns.of(client(1, false)).await.unwrap();
+        let mut waiting = Vec::new();
+        for (name, from) in [("a", 1), ("a", 1), ("a", 1), ("b", 2), ("b", 2), ("c", 3)] {
+            waiting.push((name, ask(&turns, client(from, false)).await));
+        }
+        assert_eq!(order(&turns, held, waiting).await, ["a", "b", "c", "a", "b", "a"]);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_delayed_comes_last() {
+        let turns = Turns::new(1);
+        let held = turns.own().await;
+        let mut waiting = Vec::new();
+        for (name, from, is_delayed) in [("a", 1, true), ("b", 2, true), ("a", 1, true), ("good", 3, false)] {
+            waiting.push((name, ask(&turns, client(from, is_delayed)).await));
+        }
+        assert_eq!(order(&turns, held, waiting).await, ["good", "a", "b", "a"]);
+    }
+
+    /// One network alone is as fast as all turns make it.
+    #[tokio::test]
+    async fn one_network_gets_all_turns_that_are_free() {
+        let turns = Turns::new(3);
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(turns.of(client(1, false)).await.unwrap());
+        }
+        let mut more = ask(&turns, client(1, false)).await;
+        assert!(poll!(&mut more).is_pending());
+        held.pop();
+        assert!(poll!(&mut more).is_ready());
+        drop(held);
+        assert_eq!(turns.lock().free, 3);
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_takes_no_turn_and_no_room() {
+        let turns = Turns::new(1);
+        let held = turns.own().await;
+        let mut gone = Vec::new();
+        for _ in 0..WAITING_OF_ONE {
+            gone.push(ask(&turns, client(1, false)).await);
+        }
+        assert_eq!(turns.of(client(1, false)).await.unwrap_err(), Crowded);
+        let other = ask(&turns, client(2, false)).await;
+        gone.pop();
+        let last = ask(&turns, client(1, false)).await;
+        gone.clear();
+        assert_eq!(order(&turns, held, vec![("other", other), ("last", last)]).await, ["last", "other"]);
+    }
+
+    /// One that has got its turn, and goes before it learns of it.
+    #[tokio::test]
+    async fn a_turn_that_nobody_fetches_is_passed_on() {
+        let turns = Turns::new(1);
+        let held = turns.own().await;
+        let (gone, stays) = (ask(&turns, client(1, false)).await, ask(&turns, client(2, false)).await);
+        drop(held);
+        drop(gone);
+        assert_eq!(order(&turns, Turn(None), vec![("stays", stays)]).await, ["stays"]);
+    }
+
+    #[tokio::test]
+    async fn a_bounded_number_of_all_networks_waits() {
+        let turns = Turns::new(1);
+        let held = turns.own().await;
+        let mut waiting = Vec::new();
+        for number in 0..WAITING {
+            waiting.push(ask(&turns, client(u8::try_from(number % 8).unwrap(), true)).await);
+        }
+        assert_eq!(turns.of(client(9, true)).await.unwrap_err(), Crowded);
+        // Others, and the store itself, still find room.
+        let mut good = ask(&turns, client(9, false)).await;
+        drop(held);
+        assert!(poll!(&mut good).is_ready());
+    }
+}
