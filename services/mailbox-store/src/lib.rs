@@ -6,7 +6,8 @@
 //! logins     passwords, checked slowly once and then from memory
 //! admin      backup, restore, check, export, import, move-backend, schema
 //! accounts   the configuration's accounts, kept in step with the store's
-//! passwords  hashing in bounded memory
+//! passwords  hashing in bounded memory, each client in its turn
+//! throttle   delays for those who guess passwords
 //! store      what is durable: six traits, two backends, a pure plan; and a store as a whole: snapshot, copy, check
 //! ```
 
@@ -21,6 +22,7 @@ mod metrics;
 mod passwords;
 mod service;
 pub mod store;
+mod throttle;
 
 pub use args::Args;
 pub use metrics::Metrics;

@@ -5,10 +5,11 @@ use crate::{
     metrics::Metrics,
     passwords::{Client, Digest, NOBODY, is_locked},
     store::{self, Result},
+    throttle::Throttle,
 };
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use moka::sync::Cache;
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -17,23 +18,40 @@ const REMEMBERED: u64 = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 /// The name of the store's secret for SCRAM.
 const SECRET: &str = "scram_secret";
-/// All clients, as long as they are not told apart.
-const CLIENTS: Client = Client { network: None, is_delayed: false };
 
 /// Checks passwords against the store's hashes. Argon2 is slow by intention; what was found right is remembered
-/// for a while, so that a client that polls does not cost more than one that stays.
+/// for a while, so that a client that polls does not cost more than one that stays. Who guesses is slowed down.
 pub(crate) struct Logins {
     accounts: Arc<Accounts>,
     verified: Cache<Digest, ()>,
     /// Makes the verifiers of users who do not exist.
     secret: OnceCell<String>,
+    throttle: Throttle,
     metrics: Metrics,
 }
 
+/// Who wants to log in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct User<'a> {
+    /// As the client spells it.
+    pub(crate) name: &'a str,
+    /// Who that is, if it is an address; there may be no such account.
+    pub(crate) address: Option<&'a Mailbox>,
+    /// From where, if the gateway has said it.
+    pub(crate) client: Option<IpAddr>,
+}
+
+impl User<'_> {
+    /// What the failures of this user are counted by.
+    fn account(&self) -> String {
+        self.address.map_or_else(|| self.name.to_owned(), Mailbox::to_string)
+    }
+}
+
 impl Logins {
-    pub(crate) fn new(accounts: Arc<Accounts>, metrics: Metrics) -> Self {
+    pub(crate) fn new(accounts: Arc<Accounts>, throttle: Throttle, metrics: Metrics) -> Self {
         let verified = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
-        Self { accounts, verified, secret: OnceCell::new(), metrics }
+        Self { accounts, verified, secret: OnceCell::new(), throttle, metrics }
     }
 
     /// The accounts that log in.
@@ -42,28 +60,38 @@ impl Logins {
     }
 
     /// Whether there is such an account and this is its password. Takes as long when there is none.
-    pub(crate) async fn verify(
-        &self,
-        store: &dyn store::Accounts,
-        address: Option<&Mailbox>,
-        password: &str,
-    ) -> Result<bool> {
-        let io = self.accounts.io;
+    ///
+    /// # Errors
+    /// When the store fails, or when too many others wait.
+    pub(crate) async fn verify(&self, store: &dyn store::Accounts, user: User<'_>, password: &str) -> Result<bool> {
+        let attempt = self.throttle.begin(user.client, &user.account())?;
+        let (client, io) = (attempt.hash_for(), self.accounts.io);
         let started = io.instant();
-        let fits = match address {
-            Some(address) => self.check(store, address, password).await?,
+        let fits = match user.address {
+            Some(address) => self.check(store, address, password, client).await?,
             None => {
-                self.accounts.verify(password.to_owned(), NOBODY.to_owned(), CLIENTS).await?;
+                self.accounts.verify(password.to_owned(), NOBODY.to_owned(), client).await?;
                 false
             }
         };
         self.metrics.login_seconds.observe(io.since(started).as_secs_f64());
         self.metrics.count_login(fits);
+        if fits {
+            attempt.succeeded().await;
+        } else {
+            attempt.failed().await;
+        }
         Ok(fits)
     }
 
-    async fn check(&self, store: &dyn store::Accounts, address: &Mailbox, password: &str) -> Result<bool> {
-        self.accounts.check_now(address, Some(CLIENTS)).await?;
+    async fn check(
+        &self,
+        store: &dyn store::Accounts,
+        address: &Mailbox,
+        password: &str,
+        client: Client,
+    ) -> Result<bool> {
+        self.accounts.check_now(address, Some(client)).await?;
         // Asked for each time, so that a password that was changed is not taken any more.
         let hash = store.password(address).await?.map(|stored| stored.hash).filter(|hash| !is_locked(hash));
         let digest = hash.as_deref().map(|hash| self.accounts.digest(address, hash, password));
@@ -72,22 +100,35 @@ impl Logins {
         }
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
-        let fits = self.accounts.verify(password.to_owned(), hash, CLIENTS).await? && known;
+        let fits = self.accounts.verify(password.to_owned(), hash, client).await? && known;
         if let (true, Some(digest)) = (fits, digest) {
             self.verified.insert(digest, ());
         }
         Ok(fits)
     }
 
-    /// The SCRAM verifier of this account's password, if there is such an account and its plain text was known.
-    pub(crate) async fn verifier(
-        &self,
-        store: &dyn store::Accounts,
-        address: &Mailbox,
-    ) -> Result<Option<ScramVerifier>> {
-        self.accounts.check_now(address, Some(CLIENTS)).await?;
-        let stored = store.password(address).await?.filter(|stored| !is_locked(&stored.hash));
-        Ok(stored.and_then(|stored| stored.verifier))
+    /// The SCRAM verifier of this user's password, if there is such an account and its plain text was known.
+    ///
+    /// Whoever guesses needs one for each guess. So the wait is here, and [`Logins::proved`] only counts.
+    ///
+    /// # Errors
+    /// As [`Logins::verify`].
+    pub(crate) async fn verifier(&self, store: &dyn store::Accounts, user: User<'_>) -> Result<Option<ScramVerifier>> {
+        let attempt = self.throttle.begin(user.client, &user.account())?;
+        let found = match user.address {
+            Some(address) => {
+                self.accounts.check_now(address, Some(attempt.hash_for())).await?;
+                store.password(address).await?.filter(|stored| !is_locked(&stored.hash))
+            }
+            None => None,
+        };
+        attempt.wait().await;
+        Ok(found.and_then(|stored| stored.verifier))
+    }
+
+    /// Counts whether a user has proved the password with SCRAM.
+    pub(crate) fn proved(&self, user: User<'_>, proved: bool) {
+        self.throttle.count(user.client, &user.account(), proved);
     }
 
     /// The verifier that a user has who does not exist: the same in every store of the stack.

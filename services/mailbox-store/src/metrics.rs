@@ -26,6 +26,8 @@ pub struct Metrics {
     pub(crate) group_changes: Histogram,
     pub(crate) logins: Family<Login, Counter>,
     pub(crate) login_seconds: Histogram,
+    pub(crate) logins_delayed: Counter,
+    pub(crate) logins_refused_unchecked: Counter,
     pub(crate) commit_seconds: Histogram,
     pub(crate) queue_oldest: Gauge,
 }
@@ -58,6 +60,8 @@ impl Metrics {
             group_changes: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             logins: Family::default(),
             login_seconds: latency(),
+            logins_delayed: Counter::default(),
+            logins_refused_unchecked: Counter::default(),
             commit_seconds: latency(),
             queue_oldest: Gauge::default(),
         };
@@ -72,6 +76,12 @@ impl Metrics {
         registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());
         registry.register("group_changes", "Changes committed together", metrics.group_changes.clone());
         registry.register("logins", "Attempts to log in, by outcome", metrics.logins.clone());
+        registry.register("logins_delayed", "Logins delayed after too many failures", metrics.logins_delayed.clone());
+        registry.register(
+            "logins_refused_unchecked",
+            "Logins refused unchecked, too many of their address waited",
+            metrics.logins_refused_unchecked.clone(),
+        );
         registry.register_with_unit(
             "login",
             "How long checking a password took",

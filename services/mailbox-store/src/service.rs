@@ -11,6 +11,7 @@ use crate::{
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
+    throttle::Throttle,
 };
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
@@ -112,6 +113,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             facts::StoreEveryAddress {}.log();
         }
         let known = synchronise_at_start(&accounts, &*store, at_start).await?;
+        let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
         let api = Api {
             accounts: store.clone(),
             messages: store.clone(),
@@ -119,7 +121,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             maildrops: store.clone(),
             queue: store.clone(),
             admission: Admission::new(Arc::clone(&accounts), stack.clone()),
-            logins: Logins::new(Arc::clone(&accounts), metrics.clone()),
+            logins: Logins::new(Arc::clone(&accounts), throttle, metrics.clone()),
             metrics,
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
             stack: stack.clone(),

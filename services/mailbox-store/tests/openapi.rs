@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 40] = [
+const OPERATIONS: [&str; 41] = [
     "delete /v1/accounts/{address}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "delete /v1/queue/{id}",
@@ -47,6 +47,7 @@ const OPERATIONS: [&str; 40] = [
     "post /v1/queue/{id}/release",
     "post /v1/queue/{id}/retry",
     "post /v1/verifiers",
+    "post /v1/verifiers/outcomes",
     "put /v1/mailboxes/{address}/sessions/{session}",
     "put /v1/queue/claims/{lease}",
 ];

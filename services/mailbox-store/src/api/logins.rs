@@ -1,15 +1,16 @@
 //! Logins that open nothing.
 
 use super::{Api, extract::Json};
-use axum::extract::State;
-use internal_api::{LoggedIn, Login, LoginSupport, Problem, ProblemKind, UserVerifier, VerifierRequest};
+use crate::logins::User;
+use axum::{extract::State, http::StatusCode};
+use internal_api::{LoggedIn, Login, LoginSupport, Problem, ProblemKind, ProofOutcome, UserVerifier, VerifierRequest};
 use mail_proto::Mailbox;
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(support, log_in)).routes(routes!(verifier))
+    OpenApiRouter::new().routes(routes!(support, log_in)).routes(routes!(verifier)).routes(routes!(proof_ended))
 }
 
 /// What can be checked.
@@ -44,7 +45,8 @@ pub(super) async fn log_in(
         let somebody = || Mailbox::postmaster(stack.own_domain().clone());
         return Ok(axum::Json(LoggedIn { mailbox: mailbox.unwrap_or_else(somebody) }));
     }
-    let fits = api.logins.verify(&*api.accounts, mailbox.as_ref(), &login.password).await?;
+    let user = User { name: &login.user, address: mailbox.as_ref(), client: login.client };
+    let fits = api.logins.verify(&*api.accounts, user, &login.password).await?;
     let mailbox = mailbox.filter(|_| fits).ok_or(ProblemKind::AuthenticationFailed)?;
     Ok(axum::Json(LoggedIn { mailbox }))
 }
@@ -58,19 +60,34 @@ pub(super) async fn log_in(
 )]
 pub(super) async fn verifier(
     State(api): State<Arc<Api>>,
-    Json(VerifierRequest { user, .. }): Json<VerifierRequest>,
+    Json(VerifierRequest { user: name, client }): Json<VerifierRequest>,
 ) -> Result<axum::Json<UserVerifier>, Problem> {
-    let mailbox = api.mailbox_of_user(&user).await?;
+    let mailbox = api.mailbox_of_user(&name).await?;
     if let Some(mailbox) = &mailbox {
         // Its password is told to the gateway only, which compares it.
         api.admission.admit([mailbox]).await?;
     }
-    if let Some(mailbox) = &mailbox
-        && let Some(verifier) = api.logins.verifier(&*api.accounts, mailbox).await?
-    {
+    let user = User { name: &name, address: mailbox.as_ref(), client };
+    let verifier = api.logins.verifier(&*api.accounts, user).await?;
+    if let (Some(mailbox), Some(verifier)) = (&mailbox, verifier) {
         return Ok(axum::Json(UserVerifier { mailbox: Some(mailbox.clone()), verifier }));
     }
-    let name = mailbox.map_or(user, |mailbox| mailbox.to_string());
+    let name = mailbox.map_or(name, |mailbox| mailbox.to_string());
     let verifier = api.logins.verifier_of_nobody(&*api.accounts, &name).await?;
     Ok(axum::Json(UserVerifier { mailbox: None, verifier }))
+}
+
+/// Takes what became of a proof by SCRAM, which the gateway has checked. Failures are counted, and delay the next logins.
+#[utoipa::path(
+    post, path = "/v1/verifiers/outcomes", operation_id = "report_proof", tag = "logins",
+    request_body = ProofOutcome,
+    responses((status = 204, description = "It is counted")),
+)]
+pub(super) async fn proof_ended(
+    State(api): State<Arc<Api>>,
+    Json(ProofOutcome { user: name, client, proved }): Json<ProofOutcome>,
+) -> Result<StatusCode, Problem> {
+    let mailbox = api.mailbox_of_user(&name).await?;
+    api.logins.proved(User { name: &name, address: mailbox.as_ref(), client }, proved);
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,10 @@ use super::{
     extract::{self, Json, Path, invalid},
     lease,
 };
-use crate::store::{Maildrops, StoreError};
+use crate::{
+    logins::User,
+    store::{Maildrops, StoreError},
+};
 use axum::{
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode},
@@ -62,17 +65,20 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 )]
 pub(super) async fn open(
     State(api): State<Arc<Api>>,
-    Path(address): Path<String>,
+    Path(name): Path<String>,
     headers: HeaderMap,
     Json(open): Json<OpenSession>,
 ) -> Result<(StatusCode, axum::Json<MaildropSession>), Problem> {
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
-    let Ok(address) = extract::address(&address) else { return Err(ProblemKind::AuthenticationFailed.into()) };
+    let Ok(address) = extract::address(&name) else { return Err(ProblemKind::AuthenticationFailed.into()) };
     let address = api.spelled(address).await?;
     api.admission.admit_user(&address, &open.password).await?;
-    if !api.takes_every_login() && !api.logins.verify(&*api.accounts, Some(&address), &open.password).await? {
-        return Err(ProblemKind::AuthenticationFailed.into());
+    if !api.takes_every_login() {
+        let user = User { name: &name, address: Some(&address), client: open.client };
+        if !api.logins.verify(&*api.accounts, user, &open.password).await? {
+            return Err(ProblemKind::AuthenticationFailed.into());
+        }
     }
     Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.maildrops, address, session, lease).await?)))
 }

@@ -47,7 +47,7 @@ impl Server {
         Self::run(config, data).await
     }
 
-    async fn run(config: Config, data: TempDir) -> Self {
+    pub(crate) async fn run(config: Config, data: TempDir) -> Self {
         let time = ManualClock::starting_at(config.clock.wall.now());
         let config = Config { clock: time.clock(), ..config };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,8 +92,13 @@ impl Server {
 
 /// The configuration of a store with these accounts, in the `rfc` profile.
 pub(crate) fn configured(data: &Path, accounts: &str) -> Config {
-    let text =
-        format!("[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = 3\n[accounts.\"local.test\"]\n{accounts}\n");
+    configured_with(data, accounts, "")
+}
+
+/// The same with more tables.
+pub(crate) fn configured_with(data: &Path, accounts: &str, tables: &str) -> Config {
+    let server = "[server.\"local.test\"]\nsmtp = 1\npop = 2\nstore = 3\n";
+    let text = format!("{server}[accounts.\"local.test\"]\n{accounts}\n{tables}");
     let config = town_config::Config::parse(&text, Path::new("config.toml")).unwrap();
     let stack = config.stack("local.test").unwrap().clone().into();
     Config {

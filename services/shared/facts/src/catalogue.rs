@@ -165,6 +165,8 @@ facts! {
         "store.fault" ERROR StoreFault { error: Quoted }
         /// Records that cannot be decoded were quarantined.
         "store.quarantined" ERROR StoreQuarantined { message_id: Shown, records: Count, reason: Quoted }
+        /// So many logins from this address have failed that its next ones are delayed.
+        "store.logins_delayed" WARN StoreLoginsDelayed { client: Shown, failures: Count }
         /// The accounts of the configuration were read again.
         "store.accounts_read" INFO StoreAccountsRead { accounts: Count }
         /// Every user logs in with every password, because the configuration says so.

@@ -138,6 +138,8 @@ pub struct Limits {
     pub messages_per_minute: u32,
     /// The most recipients that it may name in a minute.
     pub recipients_per_minute: u32,
+    /// How many logins of a client may fail before the next ones are delayed. 0 is no limit.
+    pub login_failures: u32,
     /// How long an SMTP client may say nothing (RFC 5321 §4.5.3.2.7).
     #[serde(deserialize_with = "duration")]
     pub smtp_idle: Duration,
@@ -163,6 +165,7 @@ impl Default for Limits {
             connections_per_minute: 60,
             messages_per_minute: 300,
             recipients_per_minute: 1000,
+            login_failures: 10,
             smtp_idle: Duration::from_secs(5 * 60),
             pop3_idle: Duration::from_secs(10 * 60),
             pop3_lease_seconds: 60,
