@@ -30,7 +30,12 @@ pub use site::{Site, TOKEN};
 pub use smtp::SmtpClient;
 pub use town::TestTown;
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long anything may take that should be there soon.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +54,15 @@ pub const USR1: &str = "usr1@mail.sustech.edu.cn";
 pub const USR2: &str = "usr2@mail.sustech.edu.cn";
 /// The user of [`GMAIL`].
 pub const USR: &str = "usr@gmail.com";
+
+/// A connection from an address of this machine.
+async fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
 
 /// The first value that `look` finds.
 ///

@@ -2,7 +2,11 @@
 
 use bytes::BytesMut;
 use mail_proto::pop3::{Command, ReplyDecoder, ServerReply};
-use std::{io, net::SocketAddr, ops::RangeInclusive};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,7 +26,19 @@ impl Pop3Client {
     /// # Errors
     /// When there is no server, or it says nothing.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let mut client = Self { stream: TcpStream::connect(address).await?, input: BytesMut::new() };
+        Self::greeted(TcpStream::connect(address).await?).await
+    }
+
+    /// Connects from an address of this machine, and reads the greeting.
+    ///
+    /// # Errors
+    /// As [`Pop3Client::connect`].
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        Self::greeted(crate::connect_from(from, address).await?).await
+    }
+
+    async fn greeted(stream: TcpStream) -> io::Result<Self> {
+        let mut client = Self { stream, input: BytesMut::new() };
         client.read(ReplyDecoder::for_command(&Command::Noop)).await?;
         Ok(client)
     }

@@ -1,7 +1,10 @@
 //! A client that says what it is told to.
 
 use mail_proto::dot::DotEncoder;
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -23,6 +26,17 @@ impl SmtpClient {
     /// When there is no server, or it says nothing.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let mut client = Self::connect_silently(address).await?;
+        client.greeting = client.reply().await?;
+        Ok(client)
+    }
+
+    /// Connects from an address of this machine, and reads the greeting.
+    ///
+    /// # Errors
+    /// As [`SmtpClient::connect`].
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let stream = crate::connect_from(from, address).await?;
+        let mut client = Self { stream: BufReader::new(stream), greeting: String::new() };
         client.greeting = client.reply().await?;
         Ok(client)
     }

@@ -8,14 +8,14 @@ use town_config::PortKey;
 use town_tests::{EXMAIL, Plan, Pop3Client, SmtpClient, TestTown, USR, USR1, USR2};
 
 /// `\0usr1@mail.sustech.edu.cn\0pass1`.
-const PLAIN: &str = "AUTH PLAIN AHVzcjFAbWFpbC5zdXN0ZWNoLmVkdS5jbgBwYXNzMQ==";
+pub(crate) const PLAIN: &str = "AUTH PLAIN AHVzcjFAbWFpbC5zdXN0ZWNoLmVkdS5jbgBwYXNzMQ==";
 /// The same with `guessed-secret` as the password.
-const GUESS: &str = "AUTH PLAIN AHVzcjFAbWFpbC5zdXN0ZWNoLmVkdS5jbgBndWVzc2VkLXNlY3JldA==";
-const SUCCESS: &str = "235 2.7.0 authentication successful";
-const REFUSED: &str = "535 5.7.8 authentication credentials invalid";
+pub(crate) const GUESS: &str = "AUTH PLAIN AHVzcjFAbWFpbC5zdXN0ZWNoLmVkdS5jbgBndWVzc2VkLXNlY3JldA==";
+pub(crate) const SUCCESS: &str = "235 2.7.0 authentication successful";
+pub(crate) const REFUSED: &str = "535 5.7.8 authentication credentials invalid";
 
 /// Logs in with SCRAM-SHA-256; returns the last reply, and whether the server has proved that it knows the user.
-async fn scram(client: &mut SmtpClient, user: &str, password: &str) -> (String, Result<(), ClientError>) {
+pub(crate) async fn scram(client: &mut SmtpClient, user: &str, password: &str) -> (String, Result<(), ClientError>) {
     let mut exchange = ClientExchange::scram(user, &password.to_owned().into(), "rOprNGfwEbeRWgbNEkqO").unwrap();
     let command = format!("AUTH {} {}", exchange.mechanism(), exchange.initial());
     let mut reply = client.command(&command).await.unwrap();

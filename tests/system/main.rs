@@ -46,4 +46,5 @@ mod smarthost;
 mod starttls;
 mod storage;
 mod submission;
+mod throttle;
 mod tutorial;
