@@ -15,14 +15,14 @@ use crate::{
 };
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use service_kit::{
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
     telemetry,
 };
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use town_config::{Accept, Auth, LiveStack, Profile, Stack};
 
 /// How long to wait when nothing could be removed.
@@ -94,67 +94,69 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`], one line that names what to change.
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let Config { stack, data, database, token, in_process, clock } = config;
     let mut registry = service_kit::metrics::registry("mailbox-store");
     let metrics = Metrics::new(&mut registry);
+    let Config { stack, data, database, clock, .. } = &config;
+    let store = open(&stack.current(), data.clone(), database.clone(), clock.clone(), metrics.clone()).await?;
     let announced_in = database.is_none().then(|| data.clone());
-    let store = open(&stack.current(), data.clone(), database, clock.clone(), metrics.clone()).await?;
-    let accounts = Accounts::new(Arc::clone(&store), &data, clock.io);
-    let oldest = metrics.queue_oldest.clone();
     let announcing = telemetry::spawn(announce(announced_in, listeners.http.local_addr()?, clock.io));
-    let served = async {
-        let at_start = stack.current();
-        check_accounts(&at_start)?;
-        let accounts = Arc::new(accounts);
-        if at_start.auth == Auth::Any {
-            facts::StoreEveryLogin {}.log();
-        }
-        if at_start.accept == Accept::Any {
-            facts::StoreEveryAddress {}.log();
-        }
-        let known = synchronise_at_start(&accounts, &*store, at_start).await?;
-        let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
-        let api = Api {
-            accounts: store.clone(),
-            messages: store.clone(),
-            events: store.clone(),
-            maildrops: store.clone(),
-            queue: store.clone(),
-            admission: Admission::new(Arc::clone(&accounts), stack.clone()),
-            logins: Logins::new(Arc::clone(&accounts), throttle, metrics.clone()),
-            metrics,
-            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
-            stack: stack.clone(),
-            clock: clock.clone(),
-            shutdown: shutdown.clone(),
-        };
-        let (api, description) = api::routes(Arc::new(api));
-        let service = HttpService {
-            api,
-            description,
-            metrics: Arc::new(registry),
-            readiness: readiness(store.clone()),
-            token,
-            hosts: stack.http_hosts(),
-            in_process,
-            clock: clock.io,
-        };
-        let watching = telemetry::spawn(watch_queue(store.clone(), oldest, clock.clone()));
-        let maintenance = telemetry::spawn(maintain(store.clone(), stack.clone(), clock.wall, shutdown.clone()));
-        let sweeping = telemetry::spawn(sweep(store.clone(), clock.io));
-        let following = telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack, known, clock.io));
-        let checking = accounts.check_all(shutdown.clone());
-        let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
-        maintenance.abort();
-        sweeping.abort();
-        watching.abort();
-        following.abort();
-        Ok(served?)
-    };
-    let served: Result<(), ServiceError> = served.await;
+    let served = serve_store(Arc::clone(&store), config, (registry, metrics), listeners, shutdown).await;
     announcing.abort();
     store.close().await;
     served
+}
+
+/// Serves an open store until `shutdown`.
+async fn serve_store(
+    store: Arc<dyn Store>,
+    Config { stack, data, token, in_process, clock, .. }: Config,
+    (registry, metrics): (Registry, Metrics),
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), ServiceError> {
+    let at_start = stack.current();
+    check_accounts(&at_start)?;
+    log_test_bed(&at_start);
+    let accounts = Arc::new(Accounts::new(Arc::clone(&store), &data, clock.io));
+    let known = synchronise_at_start(&accounts, &*store, at_start).await?;
+    let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
+    let tasks = [
+        telemetry::spawn(watch_queue(store.clone(), metrics.queue_oldest.clone(), clock.clone())),
+        telemetry::spawn(maintain(store.clone(), stack.clone(), clock.wall.clone(), shutdown.clone())),
+        telemetry::spawn(sweep(store.clone(), clock.io)),
+        telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, clock.io)),
+    ];
+    let (api, description) = api::routes(Arc::new(Api {
+        accounts: store.clone(),
+        messages: store.clone(),
+        events: store.clone(),
+        maildrops: store.clone(),
+        queue: store.clone(),
+        admission: Admission::new(Arc::clone(&accounts), stack.clone()),
+        logins: Logins::new(Arc::clone(&accounts), throttle, metrics.clone()),
+        metrics,
+        event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
+        stack: stack.clone(),
+        clock: clock.clone(),
+        shutdown: shutdown.clone(),
+    }));
+    let metrics = Arc::new(registry);
+    let (readiness, hosts) = (readiness(store), stack.http_hosts());
+    let service = HttpService { api, description, metrics, readiness, token, hosts, in_process, clock: clock.io };
+    let checking = accounts.check_all(shutdown.clone());
+    let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
+    tasks.iter().for_each(JoinHandle::abort);
+    Ok(served?)
+}
+
+/// Tells of what the configuration allows that is for tests only.
+fn log_test_bed(stack: &Stack) {
+    if stack.auth == Auth::Any {
+        facts::StoreEveryLogin {}.log();
+    }
+    if stack.accept == Accept::Any {
+        facts::StoreEveryAddress {}.log();
+    }
 }
 
 pub(crate) async fn open(

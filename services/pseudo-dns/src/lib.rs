@@ -16,7 +16,7 @@ pub use args::Args;
 pub use overlay::{Overlay, RunningStack};
 
 use internal_api::InProcess;
-use mail_net::Clock;
+use mail_net::{Clock, IoClock};
 use metrics::Metrics;
 use reload::ZoneFile;
 use served::ServedZone;
@@ -128,11 +128,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     tokio::try_join!(
         async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
         async {
-            telemetry::listening("DNS", listeners.dns_udp.local_addr());
-            let responder = Arc::new(Responder::new(zone, metrics));
-            let udp = udp::serve(listeners.dns_udp, &responder, io, shutdown.clone());
-            let tcp = tcp::serve(listeners.dns_tcp, Arc::clone(&responder), io, shutdown.clone());
-            tokio::join!(udp, tcp);
+            let responder = Responder::new(zone, metrics);
+            answer(responder, (listeners.dns_udp, listeners.dns_tcp), io, shutdown.clone()).await;
             Ok(())
         },
         async {
@@ -144,6 +141,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         },
     )
     .map(|_: ((), (), ())| ())
+}
+
+/// Speaks DNS until `shutdown`.
+async fn answer(responder: Responder, (udp, tcp): (UdpSocket, TcpListener), io: IoClock, shutdown: CancellationToken) {
+    telemetry::listening("DNS", udp.local_addr());
+    let responder = Arc::new(responder);
+    let udp = udp::serve(udp, &responder, io, shutdown.clone());
+    let tcp = tcp::serve(tcp, Arc::clone(&responder), io, shutdown);
+    tokio::join!(udp, tcp);
 }
 
 /// The zone in force, as its readers see it.
