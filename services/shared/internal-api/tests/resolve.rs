@@ -1,9 +1,14 @@
-//! A gateway of this version asks stores of this version and of the one before what an address means.
+//! A gateway of this version asks stores of this version and of the one before what an address means, and tells them how
+//! proofs ended.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot do its part fails")]
 
-use axum::{Json, Router, extract::Path, routing::get};
-use internal_api::{ApiError, Endpoint, MailboxSummary, Problem, ProblemKind, Resolved, StoreClient};
+use axum::{
+    Json, Router,
+    extract::Path,
+    routing::{get, post},
+};
+use internal_api::{ApiError, Endpoint, MailboxSummary, Problem, ProblemKind, ProofOutcome, Resolved, StoreClient};
 use mail_net::Clock;
 use mail_proto::Mailbox;
 use tokio::net::TcpListener;
@@ -57,4 +62,16 @@ async fn what_this_version_says_stands() {
     // What is not understood is no reason to refuse mail for good.
     let later = store.resolve(&mailbox("list@local.test")).await;
     assert!(matches!(later, Err(ApiError::Unavailable(_))), "{later:?}");
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_is_not_told_of_proofs() {
+    let outcome = ProofOutcome { user: "a".to_owned(), client: None, proved: false };
+    let no_route = || async { Problem::from(ProblemKind::NotFound) };
+    for store in [client(before().fallback(no_route)).await, client(before()).await] {
+        store.report_proof(&outcome).await.unwrap();
+    }
+    let busy = post(|| async { Problem::from(ProblemKind::Overloaded) });
+    let store = client(before().route("/v1/verifiers/outcomes", busy)).await;
+    assert_eq!(store.report_proof(&outcome).await.unwrap_err().kind(), Some(ProblemKind::Overloaded));
 }
