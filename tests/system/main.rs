@@ -42,6 +42,7 @@ mod refusals;
 mod relay;
 mod relay_tls;
 mod reports;
+mod schedule;
 mod smarthost;
 mod starttls;
 mod storage;
