@@ -4,7 +4,9 @@ use reqwest::Method;
 use std::{collections::BTreeMap, fs};
 use tokio::net::UdpSocket;
 use town_config::PortKey;
-use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, ProcessTown, Service, Site, TestTown, USR, USR1, eventually};
+use town_tests::{
+    EXMAIL, FakePeer, GMAIL, PATIENCE, Plan, ProcessTown, Service, Site, TestTown, USR, USR1, eventually, polite,
+};
 
 const DNS: Service = Service { binary: "pseudo-dns", server: EXMAIL };
 
@@ -129,19 +131,27 @@ async fn both_ways_have_the_same_outcomes() {
 
 #[tokio::test]
 async fn a_lookup_over_dns_is_in_force_at_once() {
-    let town = TestTown::start(Plan::default().relay("lookup = \"http\"")).await;
-    town.send(USR1, &[USR], b"Subject: http\r\n\r\n").await;
-    town.mail_of(USR, 1).await;
+    let peer = FakePeer::start(polite).await;
+    let plan = Plan::default().relay("lookup = \"http\"").peer("peer.example", peer.port());
+    let town = TestTown::start(plan.mx("peer.example", "\"peer.example.\"")).await;
+    let mut sent = 0;
+    let mut send = async || {
+        sent += 1;
+        town.send(USR1, &["a@peer.example"], b"Subject: http\r\n\r\n").await;
+        // Until then, the next message would need no look-up.
+        peer.heard("-- closed", sent).await;
+    };
+    send().await;
     assert_eq!(queries_over(&town, "udp").await, 0);
     let text = fs::read_to_string(town.config()).unwrap();
     fs::write(town.config(), text.replace("lookup = \"http\"", "lookup = \"dns\"")).unwrap();
-    let mut sent = 1;
-    eventually("a query over UDP", PATIENCE, async || {
-        sent += 1;
-        town.send(USR1, &[USR], b"Subject: dns\r\n\r\n").await;
-        town.mail_of(USR, sent).await;
-        // A connection of the message before may be used again, without a query.
-        (queries_over(&town, "udp").await > 0).then_some(())
+    eventually("the look-up of a host over UDP", PATIENCE, async || {
+        send().await;
+        queries(&town)
+            .await
+            .keys()
+            .any(|labels| labels.starts_with("transport=\"udp\",record_type=\"A\""))
+            .then_some(())
     })
     .await;
     let answered = queries(&town).await;
