@@ -10,7 +10,7 @@ use crate::{
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
     line::LineError,
-    sasl::{self, ChannelBindings, Failure, Mechanisms},
+    sasl::{self, ChannelBindings, Credentials, Failure, Mechanisms},
     smtp::{Framing, Received, Reply, Session, SessionConfig, Step, session::early_talk},
 };
 use service_kit::{shutdown::CancellationToken, telemetry};
@@ -190,76 +190,56 @@ impl<'a> Dialogue<'a> {
     /// Does what the session wants done.
     ///
     /// What reads a message or checks a login is boxed: a connection that waits for a command holds no room for it.
-    async fn perform(&mut self, mut step: Step) -> Result<Next, Closed> {
+    async fn perform(&mut self, step: Step) -> Result<Next, Closed> {
         let gateway = self.gateway;
-        let reply = loop {
-            break match step {
-                Step::Reply(reply) => {
-                    gateway.metrics.replied(&reply);
-                    reply
+        let reply = match step {
+            Step::Reply(reply) => {
+                gateway.metrics.replied(&reply);
+                reply
+            }
+            Step::Close(reply) => return Ok(Next::Close(reply)),
+            Step::StartTls(reply) => return Ok(self.begin_tls(&reply)),
+            Step::Verify(credentials) => return Box::pin(self.verify(credentials)).await,
+            Step::FindVerifier(user) => return Box::pin(self.find_verifier(user)).await,
+            Step::LoggedIn(reply) => {
+                Box::pin(self.proof_ended(Ok(()))).await;
+                gateway.logins.succeeded(self.session.identity());
+                reply
+            }
+            Step::LoginFailed { failure, reply, is_last } => {
+                Box::pin(self.proof_ended(Err(failure))).await;
+                gateway.logins.failed(self.peer, failure);
+                gateway.metrics.replied(&reply);
+                if is_last {
+                    return Ok(Next::Close(reply));
                 }
-                Step::Close(reply) => return Ok(Next::Close(reply)),
-                Step::StartTls(reply) => match &gateway.certificate {
-                    Some(certificate) => {
-                        // The session begins anew, and what came of a message is dropped.
-                        self.incoming = None;
-                        self.stream.push(&reply);
-                        return Ok(Next::StartTls(certificate.current()));
-                    }
-                    None => return Ok(Next::Close(Reply::new(421, (3, 0), "TLS is not available"))),
-                },
-                Step::Verify(credentials) => {
-                    self.proving = None;
-                    let identity = Box::pin(gateway.logins.verify(self.peer.ip(), credentials)).await;
-                    step = self.session.verified(identity);
-                    continue;
+                reply
+            }
+            Step::VerifyAddress(whom) => Box::pin(gateway.policy.verify(&whom)).await,
+            Step::ExpandList(whom) => Box::pin(gateway.policy.expand(&whom)).await,
+            Step::CheckSender(path) => {
+                let (peer, identity) = (self.peer.ip(), self.session.identity());
+                let mut verdict = gateway.policy.sender(peer, identity, &path).await;
+                if self.port.is_for_submission() {
+                    verdict = submission::sender(&gateway.policy, peer, identity, &path, verdict);
                 }
-                Step::FindVerifier(user) => {
-                    self.proving = Some(user.as_str().into());
-                    let found = Box::pin(gateway.logins.find(self.peer.ip(), user)).await;
-                    step = self.session.verifier_found(found, &uuid::Uuid::new_v4().simple().to_string());
-                    continue;
-                }
-                Step::LoggedIn(reply) => {
-                    Box::pin(self.proof_ended(Ok(()))).await;
-                    gateway.logins.succeeded(self.session.identity());
-                    reply
-                }
-                Step::LoginFailed { failure, reply, is_last } => {
-                    Box::pin(self.proof_ended(Err(failure))).await;
-                    gateway.logins.failed(self.peer, failure);
-                    gateway.metrics.replied(&reply);
-                    if is_last {
-                        return Ok(Next::Close(reply));
-                    }
-                    reply
-                }
-                Step::VerifyAddress(whom) => Box::pin(gateway.policy.verify(&whom)).await,
-                Step::ExpandList(whom) => Box::pin(gateway.policy.expand(&whom)).await,
-                Step::CheckSender(path) => {
-                    let (peer, identity) = (self.peer.ip(), self.session.identity());
-                    let mut verdict = gateway.policy.sender(peer, identity, &path).await;
-                    if self.port.is_for_submission() {
-                        verdict = submission::sender(&gateway.policy, peer, identity, &path, verdict);
-                    }
-                    let reply = self.session.sender_checked(path, verdict);
-                    gateway.replied("MAIL", &reply);
-                    reply
-                }
-                Step::CheckRecipient(origin, path) => {
-                    let verdict =
-                        gateway.policy.recipient(self.peer.ip(), origin, path, self.session.declared_octets()).await;
-                    let reply = self.session.recipient_checked(verdict);
-                    gateway.replied("RCPT", &reply);
-                    reply
-                }
-                Step::Receive(go_ahead, framing) => Box::pin(self.receive(go_ahead, framing)).await?,
-                Step::Skip(octets, reply) => {
-                    Box::pin(receive::skip(&mut self.stream, octets)).await?;
-                    gateway.replied("BDAT", &reply);
-                    reply
-                }
-            };
+                let reply = self.session.sender_checked(path, verdict);
+                gateway.replied("MAIL", &reply);
+                reply
+            }
+            Step::CheckRecipient(origin, path) => {
+                let octets = self.session.declared_octets();
+                let verdict = gateway.policy.recipient(self.peer.ip(), origin, path, octets).await;
+                let reply = self.session.recipient_checked(verdict);
+                gateway.replied("RCPT", &reply);
+                reply
+            }
+            Step::Receive(go_ahead, framing) => Box::pin(self.receive(go_ahead, framing)).await?,
+            Step::Skip(octets, reply) => {
+                Box::pin(receive::skip(&mut self.stream, octets)).await?;
+                gateway.replied("BDAT", &reply);
+                reply
+            }
         };
         // A message in chunks was broken off.
         if !self.session.is_receiving()
@@ -269,6 +249,32 @@ impl<'a> Dialogue<'a> {
         }
         self.stream.push(&reply);
         Ok(Next::Line)
+    }
+
+    /// The session begins anew over TLS, and what came of a message is dropped.
+    fn begin_tls(&mut self, reply: &Reply) -> Next {
+        let Some(certificate) = &self.gateway.certificate else {
+            return Next::Close(Reply::new(421, (3, 0), "TLS is not available"));
+        };
+        self.incoming = None;
+        self.stream.push(reply);
+        Next::StartTls(certificate.current())
+    }
+
+    /// Has a password checked, and does what follows from that.
+    async fn verify(&mut self, credentials: Credentials) -> Result<Next, Closed> {
+        self.proving = None;
+        let identity = self.gateway.logins.verify(self.peer.ip(), credentials).await;
+        let step = self.session.verified(identity);
+        Box::pin(self.perform(step)).await
+    }
+
+    /// Asks for what is known of a user's password, and does what follows from that.
+    async fn find_verifier(&mut self, user: String) -> Result<Next, Closed> {
+        self.proving = Some(user.as_str().into());
+        let found = self.gateway.logins.find(self.peer.ip(), user).await;
+        let step = self.session.verifier_found(found, &uuid::Uuid::new_v4().simple().to_string());
+        Box::pin(self.perform(step)).await
     }
 
     /// Has a proof by SCRAM counted, if the client gave one. Whoever breaks off has not learned whether a guess was right.

@@ -55,6 +55,23 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) trace: Option<String>,
 }
 
+impl Outgoing<'_> {
+    /// What is said of it before its octets.
+    fn transaction(&self) -> Transaction {
+        let (reverse_path, parameters) = (self.message.reverse_path.clone(), self.message.parameters.clone());
+        let octets = self.message.octets + self.trace.as_ref().map_or(0, |trace| trace.len() as u64);
+        Transaction { reverse_path, parameters, recipients: self.recipients.clone(), octets }
+    }
+
+    /// Its octets, as they were received.
+    async fn open(&self, context: &Context) -> Result<RawMessage, ApiError> {
+        match &self.body {
+            Some(octets) => Ok(RawMessage::from(octets.clone())),
+            None => context.store.message(self.message.id).await,
+        }
+    }
+}
+
 impl Connection {
     /// Whom this is a connection to.
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
@@ -132,21 +149,16 @@ impl Connection {
         &mut self,
         context: &Context,
         slot: &DomainSlot,
-        Outgoing { message, recipients, body: at_hand, trace }: Outgoing<'_>,
+        mail: Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
-        let open = async || match &at_hand {
-            Some(octets) => Ok(RawMessage::from(octets.clone())),
-            None => context.store.message(message.id).await,
-        };
-        if !self.client.extensions().eight_bit_mime && !is_seven_bit(open().await?).await? {
+        let message = mail.message;
+        if !self.client.extensions().eight_bit_mime && !is_seven_bit(mail.open(context).await?).await? {
             // RFC 6152 §3; we do not convert.
             let name = &self.exchange.name;
             let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
-            return Ok(vec![Verdict::Ours(reply); recipients.len()]);
+            return Ok(vec![Verdict::Ours(reply); mail.recipients.len()]);
         }
-        let (reverse_path, parameters) = (message.reverse_path.clone(), message.parameters.clone());
-        let octets = message.octets + trace.as_ref().map_or(0, |trace| trace.len() as u64);
-        let transaction = Transaction { reverse_path, parameters, recipients, octets };
+        let transaction = mail.transaction();
         let mut step = self.client.begin(&transaction);
         let (mut stage, started) = (Stage::BeforeDot, self.io.instant());
         loop {
@@ -163,7 +175,8 @@ impl Connection {
                     let framing = if step == Step::SendBody { Framing::Dots } else { Framing::Octets };
                     stage = Stage::AfterDot;
                     // Not before: the exchange may have taken minutes for its replies, and the store waits only for seconds.
-                    let body = Body { raw: open().await?, octets: message.octets, trace: trace.as_deref() };
+                    let raw = mail.open(context).await?;
+                    let body = Body { raw, octets: message.octets, trace: mail.trace.as_deref() };
                     self.send_body(slot, framing, body).await
                 }
                 Step::Await | Step::Ready => Ok(()),
