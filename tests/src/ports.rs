@@ -4,6 +4,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::{Ipv4Addr, TcpListener, UdpSocket},
 };
+use tokio::net::TcpSocket;
 
 /// Below the range that the kernel takes its ephemeral ports from, so that no outgoing connection is in the way.
 const FIRST: u16 = 20_000;
@@ -37,11 +38,7 @@ impl PortBlock {
 
     fn take(first: u16) -> Option<Self> {
         let guard = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).ok()?;
-        let free = (first + 1..first + BLOCK).all(|port| {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-                && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-        });
-        free.then_some(Self { guard })
+        (first + 1..first + BLOCK).all(is_free).then_some(Self { guard })
     }
 
     /// The block's port of this index.
@@ -52,4 +49,16 @@ impl PortBlock {
         assert!(index < Self::PORTS);
         self.guard.local_addr().unwrap().port() + 1 + index
     }
+}
+
+/// Whether nobody listens on a port. It is not listened on meanwhile: a process that is being started has what we have
+/// open for a moment, and would keep the port from us.
+fn is_free(port: u16) -> bool {
+    let address = (Ipv4Addr::LOCALHOST, port);
+    let bind = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address.into())
+    };
+    bind().is_ok() && UdpSocket::bind(address).is_ok()
 }
