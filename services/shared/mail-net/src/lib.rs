@@ -9,6 +9,7 @@ mod close;
 pub mod descriptors;
 mod dial;
 mod io;
+mod proxy;
 mod stream;
 mod tap;
 
@@ -17,5 +18,6 @@ pub use clock::{Clock, IoClock, ManualClock, WallClock};
 pub use close::close;
 pub use dial::{Address, Dial, Dialing, Hop, InvalidAddress, MemoryListener, MemoryNetwork, TcpDial, pair};
 pub use io::{Ends, Io, read_some};
+pub use proxy::{ProxyError, read_proxy_header};
 pub use stream::{Closed, Decode, Encode, Line, LineStream, OUTPUT_OCTETS, Pace, StreamLimits, Tls, TlsError};
 pub use tap::{Direction, Kind, Tap, Taps};
