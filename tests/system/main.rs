@@ -35,6 +35,7 @@ mod open_relay;
 mod options;
 mod ports;
 mod power;
+mod proxies;
 mod queue;
 mod quotas;
 mod rates;

@@ -1,5 +1,6 @@
 //! Where configuration and zone come from.
 
+use ipnet::IpNet;
 use mail_net::IoClock;
 use pseudo_dns::ZoneSource;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,9 @@ pub(crate) struct FileArgs {
     /// Which addresses have a mailbox: accounts, or any for test-beds [default: accept of the configuration]
     #[arg(long, env = "MAILTOWN_ACCEPT", value_name = "WHOSE", global = true)]
     accept: Option<Accept>,
+    /// From where proxies connect that tell their clients' addresses (PROXY protocol), comma separated [default: proxy_networks of the configuration]
+    #[arg(long, env = "MAILTOWN_PROXY_NETWORKS", value_name = "NETWORKS", value_delimiter = ',', global = true)]
+    proxy_networks: Option<Vec<IpNet>>,
 }
 
 impl FileArgs {
@@ -60,7 +64,11 @@ impl FileArgs {
     /// As [`FileArgs::open`].
     pub(crate) fn open_config(&self, io: IoClock) -> anyhow::Result<LiveConfig> {
         let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config(), io)? };
-        let config = config.with_overrides(Overrides { auth: self.auth, accept: self.accept });
+        let config = config.with_overrides(Overrides {
+            auth: self.auth,
+            accept: self.accept,
+            proxy_networks: self.proxy_networks.clone(),
+        });
         Ok(match self.port_base {
             Some(base) => config.with_port_base(base)?,
             None => config,
@@ -103,8 +111,14 @@ mod tests {
 
     #[test]
     fn a_file_that_was_named_must_exist() {
-        let args =
-            FileArgs { config: Some("no/such.toml".into()), zone: None, port_base: None, auth: None, accept: None };
+        let args = FileArgs {
+            config: Some("no/such.toml".into()),
+            zone: None,
+            port_base: None,
+            auth: None,
+            accept: None,
+            proxy_networks: None,
+        };
         let error = args.open(mail_net::Clock::system().io).unwrap_err().to_string();
         assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }

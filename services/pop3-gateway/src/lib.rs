@@ -110,6 +110,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     telemetry::listening("POP3", listeners.pop3.local_addr());
     let accepting = AcceptLoop {
         listener: listeners.pop3,
+        is_proxy: |peer| gateway.config.stack.current().is_proxy(peer),
         places: Places::new(gateway.config.clock.io),
         limits,
         refusal: TOO_MANY_CONNECTIONS,

@@ -24,6 +24,7 @@ pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, io: 
     };
     let accepting = AcceptLoop {
         listener,
+        is_proxy: |_| false,
         places: Places::new(io),
         limits: || ConnectionLimits::DNS,
         refusal: b"",

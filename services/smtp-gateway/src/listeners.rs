@@ -88,6 +88,7 @@ async fn accept(
 ) {
     let accepting = AcceptLoop {
         listener,
+        is_proxy: |peer| gateway.stack.current().is_proxy(peer),
         places,
         limits: || ConnectionLimits::from(&gateway.stack.current().limits),
         // A client that expects TLS could not read it.

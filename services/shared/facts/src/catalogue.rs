@@ -49,6 +49,8 @@ facts! {
         "service.connections_cut" WARN ServiceConnectionsCut { connections: Count }
         /// No connection can be accepted now.
         "service.accept_failed" WARN ServiceAcceptFailed { error: Quoted, remedy: Quoted }
+        /// A connection from the `proxy_networks` was closed, because it does not begin with a header of the PROXY protocol.
+        "service.proxy_failed" WARN ServiceProxyFailed { peer: Shown, error: Quoted }
         /// The process may have too few file descriptors for the configured numbers of connections.
         "service.descriptors_short" WARN ServiceDescriptorsShort { limit: Count, needed: Count, remedy: Quoted }
         /// The limit of file descriptors cannot be raised.

@@ -6,10 +6,11 @@ mod places;
 pub use peer::client_network;
 pub use places::{ConnectionLimits, Place, Places};
 
-use crate::{IoClock, close::close, descriptors, io::Io};
+use crate::{IoClock, close::close, descriptors, io::Io, read_proxy_header};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,6 +23,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
+/// How many connections of proxies may not have told yet whose they are. More are dropped.
+const UNTOLD: usize = 256;
+/// How long a proxy may take to tell that.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many refused connections are closed with care at once. More are dropped, and may be reset.
 const REFUSALS: usize = 64;
 /// How long a refused client may take to receive the refusal.
@@ -61,9 +66,12 @@ fn is_due(last: &Mutex<Option<Instant>>, clock: IoClock) -> bool {
 
 /// Accepts the connections of a listener.
 #[derive(Debug)]
-pub struct AcceptLoop<L, R> {
+pub struct AcceptLoop<L, R, P> {
     /// Where clients connect.
     pub listener: TcpListener,
+    /// Whether connections from this address are those of a proxy, and tell first whose they are. It is called for each
+    /// connection.
+    pub is_proxy: P,
     /// Where its connections are counted. Listeners that share the places share the limits.
     pub places: Places,
     /// Returns the limits in force. It is called for each connection.
@@ -78,25 +86,40 @@ pub struct AcceptLoop<L, R> {
     pub clock: IoClock,
 }
 
-impl<L: Fn() -> ConnectionLimits, R: Fn(SocketAddr)> AcceptLoop<L, R> {
+impl<L: Fn() -> ConnectionLimits, R: Fn(SocketAddr), P: Fn(IpAddr) -> bool> AcceptLoop<L, R, P> {
     /// Serves each connection with `serve` until `shutdown`, then waits for the open ones.
     ///
-    /// Each connection has a [`Place`], which it holds until it ends. A connection over the limits is refused.
+    /// Each connection has a [`Place`], which it holds until it ends. A connection over the limits is refused. One that
+    /// comes through a proxy is that of the client that the proxy tells of.
     pub async fn run<S, F>(self, shutdown: CancellationToken, serve: S)
     where
         S: Fn(Box<dyn Io>, SocketAddr, Place) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self { listener, places, limits, refusal, refused, grace, clock } = self;
+        let Self { listener, is_proxy, places, limits, refusal, refused, grace, clock } = self;
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let connections = TaskTracker::new();
+        let mut untold = FuturesUnordered::new();
         loop {
             let (stream, peer) = tokio::select! {
                 () = shutdown.cancelled() => break,
-                accepted = accept_one(&listener, clock) => accepted,
+                Some(told) = untold.next() => match told {
+                    Some(told) => told,
+                    None => continue,
+                },
+                (stream, peer) = accept_one(&listener, clock) => {
+                    // Replies are written whole, so there is nothing for Nagle's algorithm to gather.
+                    let _ = stream.set_nodelay(true);
+                    if !is_proxy(peer.ip()) {
+                        (stream, peer)
+                    } else {
+                        if untold.len() < UNTOLD {
+                            untold.push(told(stream, peer, clock));
+                        }
+                        continue;
+                    }
+                }
             };
-            // Replies are written whole, so there is nothing for Nagle's algorithm to gather.
-            let _ = stream.set_nodelay(true);
             if let Some(place) = places.take(peer.ip(), limits()) {
                 connections.spawn(serve(Box::new(stream), peer, place).in_current_span());
                 continue;
@@ -113,6 +136,17 @@ impl<L: Fn() -> ConnectionLimits, R: Fn(SocketAddr)> AcceptLoop<L, R> {
         connections.close();
         if clock.timeout(grace, connections.wait()).await.is_err() {
             facts::ServiceConnectionsCut { connections: connections.len() }.log();
+        }
+    }
+}
+
+/// A proxy's connection with the address of its client, once that is known. One that does not tell is closed.
+async fn told(mut stream: TcpStream, proxy: SocketAddr, clock: IoClock) -> Option<(TcpStream, SocketAddr)> {
+    match read_proxy_header(&mut stream, PROXY_TIMEOUT, clock).await {
+        Ok(client) => Some((stream, client.unwrap_or(proxy))),
+        Err(error) => {
+            facts::ServiceProxyFailed { peer: proxy, error }.log();
+            None
         }
     }
 }
@@ -165,10 +199,82 @@ mod tests {
             close(stream, clock).await;
         };
         let limits = move || limits;
-        let accepting =
-            AcceptLoop { listener, places, limits, refusal: b"full\n", refused: drop, grace: PATIENCE, clock };
+        let accepting = AcceptLoop {
+            listener,
+            is_proxy: |_| false,
+            places,
+            limits,
+            refusal: b"full\n",
+            refused: drop,
+            grace: PATIENCE,
+            clock,
+        };
         tokio::spawn(accepting.run(shutdown.clone(), serve));
         (address, shutdown)
+    }
+
+    /// Listens for a proxy on this machine, and says whose each connection is.
+    async fn proxied(per_peer: usize) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, clock) = (listener.local_addr().unwrap(), Clock::system().io);
+        let serve = |mut stream: Box<dyn Io>, peer: SocketAddr, place: Place| async move {
+            stream.write_all(peer.to_string().as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            let _ = place.idle(read_some(&mut *stream, &mut BytesMut::new(), 1)).await;
+        };
+        let accepting = AcceptLoop {
+            listener,
+            is_proxy: |peer| peer == IpAddr::from([127, 0, 0, 1]),
+            places: Places::new(clock),
+            limits: move || ConnectionLimits { total: 100, per_peer },
+            refusal: b"full\n",
+            refused: drop,
+            grace: PATIENCE,
+            clock,
+        };
+        tokio::spawn(accepting.run(CancellationToken::new(), serve));
+        address
+    }
+
+    async fn through_proxy(address: SocketAddr, header: &[u8]) -> TcpStream {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(header).await.unwrap();
+        client
+    }
+
+    #[tokio::test]
+    async fn a_client_behind_a_proxy_is_counted_by_its_own_address() {
+        let address = proxied(1).await;
+        let second = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[192, 0, 2, 8, 127, 0, 0, 1, 0, 9, 0, 25]].concat();
+        let mut open = Vec::new();
+        for (header, expected) in
+            [(&b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 25\r\n"[..], "192.0.2.7:4660"), (&second, "192.0.2.8:9")]
+        {
+            let mut client = through_proxy(address, header).await;
+            let mut said = vec![0; expected.len()];
+            client.read_exact(&mut said).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&said), expected);
+            open.push(client);
+        }
+        // What is no header ends a connection; what was sent beyond resets it.
+        let mut other = through_proxy(address, b"EHLO client.example\r\n").await;
+        assert!(matches!(other.read(&mut [0]).await, Ok(0) | Err(_)));
+    }
+
+    #[tokio::test]
+    async fn proxies_that_tell_nothing_are_bounded_and_keep_nobody() {
+        let address = proxied(1).await;
+        let mut silent = Vec::new();
+        for _ in 0..UNTOLD {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        // Whoever comes then is dropped, until one has told.
+        let mut dropped = TcpStream::connect(address).await.unwrap();
+        assert_eq!(heard(&mut dropped).await, "");
+        silent[0].write_all(b"PROXY TCP4 192.0.2.7 127.0.0.1 4660 25\r\n").await.unwrap();
+        let mut said = [0; 14];
+        silent[0].read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"192.0.2.7:4660");
     }
 
     #[tokio::test]

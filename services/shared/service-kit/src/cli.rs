@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use internal_api::{ApiError, DnsClient, Endpoint, StoreClient};
+use ipnet::IpNet;
 use mail_net::Clock;
 use std::{
     future::Future,
@@ -55,6 +56,9 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
     /// Which addresses have a mailbox: accounts, or any for test-beds [default: accept of the configuration]
     #[arg(long, env = "MAILTOWN_ACCEPT", value_name = "WHOSE", global = true)]
     pub accept: Option<Accept>,
+    /// From where proxies connect that tell their clients' addresses (PROXY protocol), comma separated [default: proxy_networks of the configuration]
+    #[arg(long, env = "MAILTOWN_PROXY_NETWORKS", value_name = "NETWORKS", value_delimiter = ',', global = true)]
+    pub proxy_networks: Option<Vec<IpNet>>,
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
@@ -66,8 +70,8 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
 impl<C: clap::Subcommand> ServiceArgs<C> {
     /// The same flags with another subcommand.
     pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
-        let Self { name, config, bind, http_bind, token, auth, accept, log, command: _ } = self;
-        ServiceArgs { name, config, bind, http_bind, token, auth, accept, log, command }
+        let Self { name, config, bind, http_bind, token, auth, accept, proxy_networks, log, command: _ } = self;
+        ServiceArgs { name, config, bind, http_bind, token, auth, accept, proxy_networks, log, command }
     }
 
     /// The stack that they name.
@@ -178,8 +182,11 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveConfig)> {
     let name = args.stack()?.name;
     let clock = Clock::system();
-    let config =
-        LiveConfig::open(&args.config, clock.io)?.with_overrides(Overrides { auth: args.auth, accept: args.accept });
+    let config = LiveConfig::open(&args.config, clock.io)?.with_overrides(Overrides {
+        auth: args.auth,
+        accept: args.accept,
+        proxy_networks: args.proxy_networks.clone(),
+    });
     let servers = config.servers();
     let (config, stack) = config.only(name.as_str())?;
     let token = args.token();

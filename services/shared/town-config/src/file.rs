@@ -25,6 +25,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) require_auth: bool,
     #[serde(default)]
+    pub(super) proxy_networks: Vec<IpNet>,
+    #[serde(default)]
     pub(super) auth_without_tls: bool,
     #[serde(default)]
     pub(super) auth: Auth,

@@ -39,6 +39,7 @@ use ipnet::IpNet;
 use mail_proto::{AddressRules, Domain, Mailbox, smtp::Tolerance};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 use tolerance::ToleranceKeys;
@@ -74,6 +75,8 @@ pub struct Stack {
     pub catch_all: BTreeMap<Domain, Targets>,
     /// Who may submit without authentication.
     pub trusted_networks: Vec<IpNet>,
+    /// From where proxies connect, which tell the addresses of their clients.
+    pub proxy_networks: Vec<IpNet>,
     /// Whether nobody may.
     pub require_auth: bool,
     /// Whether every client may send its password without TLS.
@@ -259,6 +262,11 @@ impl Stack {
         }
     }
 
+    /// Whether connections from this address begin with a header of the PROXY protocol.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxy_networks.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+
     /// What is taken although the RFCs forbid it.
     pub fn tolerance(&self) -> Tolerance {
         self.tolerance.of(self.profile)
@@ -372,6 +380,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         domains,
         accounts,
         trusted_networks: file.trusted_networks.clone(),
+        proxy_networks: file.proxy_networks.clone(),
         require_auth: server.require_auth.unwrap_or(file.require_auth),
         auth_without_tls: file.auth_without_tls,
         auth: file.auth,

@@ -93,7 +93,7 @@ impl LiveConfig {
     pub fn with_overrides(mut self, overrides: Overrides) -> Self {
         self.overrides = overrides;
         for running in self.running.values() {
-            running.send_modify(|stack| *stack = Arc::new(overrides.apply(Stack::clone(stack))));
+            running.send_modify(|stack| *stack = Arc::new(self.overrides.apply(Stack::clone(stack))));
         }
         self
     }
@@ -271,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_before_the_file_stays_when_the_file_changes() {
-        let overrides = Overrides { auth: Some(Auth::Any), accept: Some(Accept::Any) };
+        let overrides = Overrides { auth: Some(Auth::Any), accept: Some(Accept::Any), ..Overrides::default() };
         let live = LiveConfig::from(parse(TEXT)).with_overrides(overrides);
         let stack = live.stacks().next().unwrap();
         assert_eq!(stack.current().auth, Auth::Any);
