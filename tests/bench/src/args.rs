@@ -53,6 +53,8 @@ pub(crate) enum Measure {
     Idle,
     /// Messages a second from SMTP to the durable maildrop
     SmtpAccept,
+    /// The same over TLS
+    SmtpAcceptTls,
     /// Messages a second across two domains, end to end
     Relay,
     /// Rate and login time with up to a million messages stored

@@ -13,6 +13,9 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use tokio_util::either::Either;
+use town_tls::Trust;
 
 /// Far more than any reply here has.
 const INPUT_OCTETS: usize = 2048;
@@ -54,7 +57,7 @@ pub(crate) struct Sent {
 pub(crate) async fn send(target: &Target, load: Load) -> anyhow::Result<Sent> {
     let mut connecting = JoinSet::new();
     for _ in 0..load.connections {
-        connecting.spawn(Client::open(target.smtp, None));
+        connecting.spawn(Client::open_as_wanted(target.smtp, target.tls));
     }
     let clients: Vec<_> = connecting.join_all().await.into_iter().collect::<Result<_, _>>()?;
     let plan = Arc::new(Plan::new(target, load));
@@ -152,7 +155,7 @@ pub(crate) fn number_message(message: &mut [u8], mut number: usize) {
 
 /// One client's connection.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     input: Box<[u8; INPUT_OCTETS]>,
     /// What of the input was received and not yet read.
     unread: std::ops::Range<usize>,
@@ -171,13 +174,34 @@ impl Client {
         }
         let stream = timeout(PATIENCE, socket.connect(server)).await??;
         stream.set_nodelay(true)?;
+        let stream = Either::Left(stream);
         let mut client = Self { stream, input: Box::new([0; INPUT_OCTETS]), unread: 0..0, pipelining: false };
-        timeout(PATIENCE, client.introduce()).await.context("no greeting")??;
+        timeout(PATIENCE, client.expect(b'2')).await.context("no greeting")??;
+        timeout(PATIENCE, client.introduce()).await.context("no reply to EHLO")??;
         Ok(client)
     }
 
-    async fn introduce(&mut self) -> anyhow::Result<()> {
+    /// Connects, says EHLO, and again over TLS if that is wanted (RFC 3207).
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub(crate) async fn open_as_wanted(server: SocketAddr, tls: bool) -> anyhow::Result<Self> {
+        let client = Self::open(server, None).await?;
+        if tls { timeout(PATIENCE, client.encrypt()).await.context("no TLS")? } else { Ok(client) }
+    }
+
+    async fn encrypt(mut self) -> anyhow::Result<Self> {
+        self.stream.write_all(b"STARTTLS\r\n").await?;
         self.expect(b'2').await?;
+        let Either::Left(stream) = self.stream else { bail!("TLS is spoken already") };
+        let connector = TlsConnector::from(Trust::new(None).anybody()?);
+        let stream = connector.connect(ServerName::from(stream.peer_addr()?.ip()), stream).await?;
+        self.stream = Either::Right(Box::new(stream));
+        self.introduce().await?;
+        Ok(self)
+    }
+
+    async fn introduce(&mut self) -> anyhow::Result<()> {
         self.stream.write_all(b"EHLO load.bench\r\n").await?;
         loop {
             let line = self.line().await?;

@@ -9,6 +9,8 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 pub(crate) struct Target {
     /// Where it takes mail.
     pub(crate) smtp: SocketAddr,
+    /// Whether its clients speak TLS with it, whatever its certificate.
+    pub(crate) tls: bool,
     /// Who sends it.
     pub(crate) sender: String,
     /// Who gets it, in turns.
@@ -28,6 +30,13 @@ pub(crate) enum Maildrops {
     Log(PathBuf),
     /// Nothing is stored.
     Nowhere,
+}
+
+impl Target {
+    /// The same, over TLS.
+    pub(crate) fn over_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
 }
 
 impl Maildrops {

@@ -227,6 +227,7 @@ impl Town {
         let mailboxes = format!("http://{}/v1/mailboxes", self.plan.store(1));
         Ok(Target {
             smtp,
+            tls: false,
             sender: sender.to_owned(),
             recipients: addresses(DOMAINS[1], Shape::LOADED.mailboxes),
             maildrops: Maildrops::Store { http, mailboxes },

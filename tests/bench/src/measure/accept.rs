@@ -1,10 +1,10 @@
-//! `smtp_accept` and `relay`: from SMTP to the maildrop, at the same server or at the next one.
+//! `smtp_accept`, `smtp_accept_tls` and `relay`: from SMTP to the maildrop, at the same server or at the next one.
 
 use super::{
     Bench, Pair,
     rounds::{Rate, rate, warm_up},
 };
-use crate::{peers::Peers, statistics::Summary, target::Target, town::Town};
+use crate::{load::Client, peers::Peers, statistics::Summary, target::Target, town::Town};
 use serde::Serialize;
 
 /// The rates at several numbers of connections.
@@ -72,6 +72,21 @@ pub(super) async fn measure(bench: &Bench<'_>, towns: &Pair<Town>, peers: &Peers
     let before = towns.before.as_ref().map(Town::accepting).transpose()?;
     let targets = Targets { town: towns.now.accepting()?, before, peer: peers.accepting(), sink: peers.ceiling() };
     compare(bench, "smtp_accept", &towns.now, &targets, &bench.scale.connections).await
+}
+
+/// The same over TLS. A build of before that has no STARTTLS is left out.
+///
+/// # Errors
+/// When a system fails under the load.
+pub(super) async fn measure_tls(bench: &Bench<'_>, towns: &Pair<Town>, peers: &Peers) -> anyhow::Result<Accept> {
+    let before = towns.before.as_ref().map(Town::accepting).transpose()?.map(Target::over_tls);
+    let before = match before {
+        Some(target) if Client::open_as_wanted(target.smtp, true).await.is_ok() => Some(target),
+        _ => None,
+    };
+    let (town, peer) = (towns.now.accepting()?.over_tls(), peers.accepting().map(Target::over_tls));
+    let targets = Targets { town, before, peer, sink: None };
+    compare(bench, "smtp_accept_tls", &towns.now, &targets, &bench.scale.connections).await
 }
 
 /// Mail to mailboxes at the other server.

@@ -38,6 +38,7 @@ pub(crate) struct Results {
     pub(crate) start: Option<Pair<Start>>,
     pub(crate) idle: Option<Pair<Idle>>,
     pub(crate) smtp_accept: Option<Accept>,
+    pub(crate) smtp_accept_tls: Option<Accept>,
     pub(crate) relay: Option<Accept>,
     pub(crate) growth: Option<Growth>,
 }
@@ -91,13 +92,16 @@ impl<'a> Bench<'a> {
         let start = if wants(Measure::Start) { Some(start::measure(&self).await?) } else { None };
         let idle = if wants(Measure::Idle) { Some(idle::measure(&self).await?) } else { None };
         let mut peers = Peers::none();
-        let (mut smtp_accept, mut relay) = (None, None);
-        if wants(Measure::SmtpAccept) || wants(Measure::Relay) {
+        let (mut smtp_accept, mut smtp_accept_tls, mut relay) = (None, None, None);
+        if [Measure::SmtpAccept, Measure::SmtpAcceptTls, Measure::Relay].into_iter().any(wants) {
             self.progress.begin("starting the systems");
             peers = self.peers()?;
             let towns = self.towns("town")?;
             if wants(Measure::SmtpAccept) {
                 smtp_accept = Some(accept::measure(&self, &towns, &peers).await?);
+            }
+            if wants(Measure::SmtpAcceptTls) {
+                smtp_accept_tls = Some(accept::measure_tls(&self, &towns, &peers).await?);
             }
             if wants(Measure::Relay) {
                 relay = Some(accept::measure_relay(&self, &towns, &peers).await?);
@@ -108,7 +112,18 @@ impl<'a> Bench<'a> {
         let growth = if wants(Measure::Growth) { Some(growth::measure(&self).await?) } else { None };
         self.progress.end();
         let Self { machine, scale, .. } = self;
-        Ok(Results { machine, peers: versions, missing, scale, start, idle, smtp_accept, relay, growth })
+        Ok(Results {
+            machine,
+            peers: versions,
+            missing,
+            scale,
+            start,
+            idle,
+            smtp_accept,
+            smtp_accept_tls,
+            relay,
+            growth,
+        })
     }
 
     fn peers(&self) -> anyhow::Result<Peers> {

@@ -6,9 +6,11 @@ mod sink;
 
 use crate::{args::MailFormat, ports::Ports, target::Target};
 use dovecot::Dovecot;
+use jiff::Timestamp;
 use postfix::Postfix;
 use sink::Sink;
 use std::{env, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use town_tls::{Authority, CertificateFiles};
 
 /// What installs all of them on Debian and its kin.
 const INSTALL: &str = "apt-get install --no-install-recommends postfix dovecot-core dovecot-lmtpd dovecot-pop3d";
@@ -60,7 +62,8 @@ impl Peers {
             peers.missing.push("Postfix starts for root only, so Postfix and Dovecot are not compared".to_owned());
         } else {
             let dovecot = Dovecot::start(directory, ports, format)?;
-            let exchange = Postfix::start(directory, ports, &postfix::exchange(&dovecot))?;
+            let certificate = certificate(&directory.join("tls"))?;
+            let exchange = Postfix::start(directory, ports, &postfix::exchange(&dovecot, &certificate))?;
             let relay = Postfix::start(directory, ports, &postfix::relay(&exchange))?;
             peers.mail = Some(Mail { relay, exchange, dovecot });
             peers.versions = vec![postfix::version(), dovecot::version()];
@@ -84,9 +87,16 @@ impl Peers {
     }
 }
 
+/// A certificate for Postfix.
+fn certificate(directory: &Path) -> anyhow::Result<CertificateFiles> {
+    let now = Timestamp::now();
+    Ok(Authority::open(directory, now)?.certificate(DOMAIN, [], now)?)
+}
+
 fn target(postfix: &Postfix, dovecot: &Dovecot) -> Target {
     Target {
         smtp: postfix.address(),
+        tls: false,
         sender: "s@load.bench".to_owned(),
         recipients: recipients(),
         maildrops: dovecot.maildrops(),

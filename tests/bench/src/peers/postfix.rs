@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use town_tls::CertificateFiles;
 
 /// What tells one instance from the other.
 pub(super) struct Role {
@@ -21,12 +22,13 @@ pub(super) struct Role {
     routing: String,
 }
 
-/// Takes mail for the domain, and delivers it to Dovecot.
-pub(super) fn exchange(dovecot: &Dovecot) -> Role {
-    let socket = dovecot.lmtp_socket();
+/// Takes mail for the domain, with or without TLS, and delivers it to Dovecot.
+pub(super) fn exchange(dovecot: &Dovecot, CertificateFiles { certificate, key }: &CertificateFiles) -> Role {
+    let (socket, certificate, key) = (dovecot.lmtp_socket(), certificate.display(), key.display());
     let routing = format!(
         "virtual_mailbox_domains = {DOMAIN}\nvirtual_mailbox_maps = texthash:{{DIRECTORY}}/etc/recipients\n\
-         virtual_transport = lmtp:unix:{}\n",
+         virtual_transport = lmtp:unix:{}\nsmtpd_tls_security_level = may\n\
+         smtpd_tls_chain_files = {key}, {certificate}\n",
         socket.display()
     );
     Role { name: "exchange", routing }

@@ -44,6 +44,7 @@ impl Sink {
     pub(super) fn target(&self) -> Target {
         Target {
             smtp: self.address,
+            tls: false,
             sender: "s@load.bench".to_owned(),
             recipients: recipients(),
             maildrops: Maildrops::Nowhere,

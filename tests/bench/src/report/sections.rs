@@ -10,6 +10,7 @@ use crate::{
 /// What each measurement is to reach.
 mod aim {
     pub(super) const OVER_PEER: f64 = 15.0;
+    pub(super) const TLS_OVER_PEER: f64 = 10.0;
     pub(super) const RELAY_OVER_PEER: f64 = 12.0;
     pub(super) const OF_SINK: f64 = 0.6;
     /// At these numbers of connections.
@@ -28,6 +29,7 @@ pub(super) fn all(results: &Results) -> Vec<Table> {
         results.start.as_ref().map(start),
         results.idle.as_ref().map(idle),
         results.smtp_accept.as_ref().map(|accept| smtp_accept(accept, scale)),
+        results.smtp_accept_tls.as_ref().map(|accept| smtp_accept_tls(accept, scale)),
         results.relay.as_ref().map(|accept| relay(accept, scale)),
         results.growth.as_ref().map(growth),
     ];
@@ -94,6 +96,18 @@ fn smtp_accept(accept: &Accept, scale: &Scale) -> Table {
         ),
         headings,
         rows: accept.rows.iter().map(row).collect(),
+    }
+}
+
+fn smtp_accept_tls(accept: &Accept, scale: &Scale) -> Table {
+    Table {
+        title: format!(
+            "smtp_accept_tls: {} octets over TLS to a durable maildrop, messages/s; aim {} x Postfix and Dovecot with TLS",
+            scale.message_octets,
+            aim::TLS_OVER_PEER
+        ),
+        headings: RATES.to_vec(),
+        rows: accept.rows.iter().map(|row| rates(row, aim::TLS_OVER_PEER)).collect(),
     }
 }
 
