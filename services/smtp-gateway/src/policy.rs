@@ -120,6 +120,10 @@ impl Policy {
             return Ok(Origin::Delivery);
         };
         if self.requires_login(peer) {
+            // Another server's mail, where every domain is local.
+            if !stack.domains.contains(sender.domain()) {
+                return Ok(Origin::Delivery);
+            }
             return Err(Reply::new(530, (7, 0), "authentication required to send as a local user"));
         }
         if self.known.contains_key(sender) || Box::pin(self.look_up(sender)).await? != Resolved::Unknown {

@@ -182,14 +182,14 @@ impl Connection {
                 Step::Ready | Step::Finished(_) => return Ok(Introduced::Ready),
                 Step::Await | Step::SendBody | Step::SendChunk => {}
             }
-            let is_about_tls = self.is_between_clear_and_tls();
+            let (is_about_tls, has_asked) = (self.is_between_clear_and_tls(), self.client.has_asked_for_tls());
             let reply = match slot.wait(Stage::BeforeDot, self.reply()).await? {
                 Ok(reply) => reply,
                 Err(error) if is_about_tls => return Err(Broken::Tls(error.to_string())),
                 Err(error) => return Err(error.into()),
             };
             step = match self.client.reply(reply) {
-                Step::Refused(reply) if is_about_tls => return Err(Broken::Tls(reply.on_one_line())),
+                Step::Refused(reply) if has_asked => return Err(Broken::Tls(reply.on_one_line())),
                 step => step,
             };
         }

@@ -98,6 +98,19 @@ async fn starttls_that_is_not_answered_well_is_followed_by_a_connection_in_the_c
     }
 }
 
+/// Who speaks TLS and is busy is not asked to take the mail in the clear.
+#[tokio::test]
+async fn a_refusal_over_tls_is_that_of_the_server() {
+    let (_authority, server) = authority("mx.test");
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let receiving = async {
+        let mut stream = asked_for_tls(&mut listener).await.upgrade(server).await.unwrap();
+        play(&mut stream, &[("EHLO exmail.qq.com", "421 4.3.2 busy"), ("QUIT", "221 bye")]).await;
+    };
+    let (broken, ()) = tokio::join!(fixture.open(), receiving);
+    assert!(matches!(&broken, Err(Broken::Refused(reply)) if reply.code() == 421), "{broken:?}");
+}
+
 /// With TLS 1.3 a server may refuse the connection when the client's side of the handshake is over.
 #[tokio::test]
 async fn a_connection_that_ends_right_after_the_handshake_is_one_that_failed() {
