@@ -66,3 +66,30 @@ async fn a_server_may_take_every_domain_that_no_other_has() {
     assert_eq!(messages(&town, GMAIL, "a@customer.example", "secret").await, None, "the other server takes its own");
     town.stop().await;
 }
+
+/// Before the first mail too, whoever logs in with a detail means the mailbox without it.
+#[tokio::test]
+async fn a_detail_is_no_part_of_a_new_mailbox() {
+    let town = TestTown::start(Plan::default().rfc().setting("accept = \"any\"")).await;
+    assert_eq!(messages(&town, EXMAIL, "new+tag@mail.sustech.edu.cn", "test").await, Some(0));
+    town.send(USR1, &["New@mail.sustech.edu.cn"], MAIL).await;
+    assert_eq!(messages(&town, EXMAIL, "new+other@mail.sustech.edu.cn", "test").await, Some(1));
+    town.stop().await;
+}
+
+/// Where every domain is local, mail from other servers is a delivery all the same, and never relayed.
+#[tokio::test]
+async fn strangers_deliver_to_a_server_that_takes_every_domain() {
+    let plan = Plan::default().rfc().setting("accept = \"any\"\ntrusted_networks = [\"192.0.2.0/24\"]");
+    let town = TestTown::start(plan.server(EXMAIL, "domains = [\"*\"]")).await;
+    let mut client = town.smtp(EXMAIL).await;
+    client.hello().await;
+    let local = client.command(&format!("MAIL FROM:<{USR1}>")).await.unwrap();
+    assert!(local.starts_with("530 5.7.0"), "{local}");
+    client.send("peer@far.example", &["a@customer.example"], MAIL).await.unwrap();
+    arrived(&town, EXMAIL, "a@customer.example", "test", 1).await;
+    client.command("MAIL FROM:<peer@far.example>").await.unwrap();
+    let elsewhere = client.command(&format!("RCPT TO:<{USR}>")).await.unwrap();
+    assert!(elsewhere.starts_with("554 5.7.1"), "{elsewhere}");
+    town.stop().await;
+}

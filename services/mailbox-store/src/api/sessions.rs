@@ -72,8 +72,8 @@ pub(super) async fn open(
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
     let Ok(address) = extract::address(&name) else { return Err(ProblemKind::AuthenticationFailed.into()) };
-    let address = api.spelled(address).await?;
     api.admission.admit_user(&address, &open.password).await?;
+    let address = api.spelled(address).await?;
     if !api.takes_every_login() {
         let user = User { name: &name, address: Some(&address), client: open.client };
         if !api.logins.verify(&*api.accounts, user, &open.password).await? {

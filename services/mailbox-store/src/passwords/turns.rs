@@ -7,8 +7,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How many logins may wait, and how many of one network.
+/// How many logins may wait, how many networks may have one, and how many one network may have.
 const WAITING: usize = 512;
+const NETWORKS: usize = 512;
 const WAITING_OF_ONE: usize = 256;
 
 /// For whom a password is checked.
@@ -115,11 +116,11 @@ impl Queue {
     fn check_room(&mut self, client: Client) -> Result<(), Crowded> {
         let who = Who::Client(client.network);
         let line = self.line(Some(client));
-        if line.waiting() < WAITING && line.waiting_of(who) < WAITING_OF_ONE {
+        if line.has_room_for(who) {
             return Ok(());
         }
         line.forget_those_who_have_gone();
-        if line.waiting() < WAITING && line.waiting_of(who) < WAITING_OF_ONE { Ok(()) } else { Err(Crowded) }
+        if line.has_room_for(who) { Ok(()) } else { Err(Crowded) }
     }
 
     /// Takes a free turn, or returns where it will come.
@@ -155,6 +156,14 @@ enum Who {
 struct Line(VecDeque<(Who, VecDeque<oneshot::Sender<Turn>>)>);
 
 impl Line {
+    /// A network that waits already cannot fill the line. One that does not has a place, unless too many networks wait.
+    fn has_room_for(&self, who: Who) -> bool {
+        match self.waiting_of(who) {
+            0 => self.0.len() < NETWORKS,
+            waiting => waiting < WAITING_OF_ONE && self.waiting() < WAITING,
+        }
+    }
+
     fn waiting(&self) -> usize {
         self.0.iter().map(|(_, waiting)| waiting.len()).sum()
     }
@@ -301,14 +310,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bounded_number_of_all_networks_waits() {
+    async fn a_bounded_number_of_networks_waits() {
+        let turns = Turns::new(1);
+        let _held = turns.own().await;
+        let network = |number: usize| Client {
+            network: Some(std::net::Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()),
+            is_delayed: false,
+        };
+        let mut waiting = Vec::new();
+        for number in 0..NETWORKS {
+            waiting.push(ask(&turns, network(number)).await);
+        }
+        assert_eq!(turns.of(network(NETWORKS)).await.unwrap_err(), Crowded);
+    }
+
+    #[tokio::test]
+    async fn a_bounded_number_of_logins_of_all_networks_waits() {
         let turns = Turns::new(1);
         let held = turns.own().await;
         let mut waiting = Vec::new();
         for number in 0..WAITING {
             waiting.push(ask(&turns, client(u8::try_from(number % 8).unwrap(), true)).await);
         }
-        assert_eq!(turns.of(client(9, true)).await.unwrap_err(), Crowded);
+        // Those that wait already have no more room; one that does not has a place.
+        assert_eq!(turns.of(client(0, true)).await.unwrap_err(), Crowded);
+        let _ninth = ask(&turns, client(9, true)).await;
         // Others, and the store itself, still find room.
         let mut good = ask(&turns, client(9, false)).await;
         drop(held);

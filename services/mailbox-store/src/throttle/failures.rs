@@ -87,6 +87,9 @@ impl Failures {
         let now = self.elapsed.at(now);
         let is_delayed = |network: &IpAddr| limit > 0 && failures(&self.networks, network, now) > limit;
         let Some(network) = guess.network.filter(is_delayed) else { return Ok(false) };
+        if self.is_at_home(guess, limit, now) {
+            return Ok(false);
+        }
         let waiting = self.waiting.get(&network).copied().unwrap_or_default();
         if waiting >= WAITING_OF_ONE || self.all_waiting >= WAITING {
             return Err(Crowded);
@@ -94,6 +97,12 @@ impl Failures {
         self.waiting.insert(network, waiting + 1);
         self.all_waiting += 1;
         Ok(true)
+    }
+
+    /// Whether the user has logged in from there, and nobody there guesses at the account. Many users may share one
+    /// address, as behind a container bridge; who guesses must not shut the others out.
+    fn is_at_home(&self, guess: Guess, limit: u32, now: Duration) -> bool {
+        guess.pair().is_some_and(|pair| self.proved.until(&pair) > now && failures(&self.pairs, &pair, now) <= limit)
     }
 
     /// Lets out a login of a delayed network.

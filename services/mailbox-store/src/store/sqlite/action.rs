@@ -14,8 +14,9 @@ use rusqlite::params;
 
 /// Does it; returns how many entries it has changed.
 pub(super) fn act(tx: &mut WriteTransaction<'_>, id: MessageId, action: QueueAction) -> Result<u64> {
-    let (message, now_ms) = (key(id), tx.now().as_millisecond());
-    let Change { entries, event } = action.plan(standing(tx, message)?, tx.now())?;
+    let (message, now) = (key(id), tx.now());
+    let now_ms = now.as_millisecond();
+    let Change { entries, event } = action.plan(standing(tx, message)?, now)?;
     if entries == 0 {
         return Ok(0);
     }

@@ -267,3 +267,21 @@ fn what_counts_least_is_forgotten_first() {
     fixture.failed(client(1), "a@a.test");
     assert_eq!(fixture.failures.networks.len(), 1);
 }
+
+/// Behind one address may be many users: who guesses there does not shut out those who have logged in.
+#[test]
+fn who_has_logged_in_from_there_is_let_in() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.succeeded(client(1), "good@a.test"), 0);
+    for _ in 0..LIMIT + 3 {
+        fixture.failed(client(1), "a@a.test");
+    }
+    assert_eq!(fixture.enter_all(client(1)), WAITING_OF_ONE);
+    let good = fixture.failures.guess(Some(client(1)), "good@a.test");
+    assert_eq!(fixture.failures.enter(good, LIMIT, fixture.now), Ok(false));
+    // Unless it is his account at which somebody there guesses.
+    for _ in 0..=LIMIT {
+        fixture.failed(client(1), "good@a.test");
+    }
+    assert_eq!(fixture.failures.enter(good, LIMIT, fixture.now), Err(Crowded));
+}
