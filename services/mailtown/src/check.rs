@@ -117,6 +117,11 @@ impl Check<'_> {
         if stack.domains.is_empty() && !stack.takes_every_domain() {
             self.error(format!("server \"{name}\" has no mail domain; give it an account or a `domains` list"));
         }
+        if stack.has_a_star_in_vain() {
+            self.warn(format!(
+                "server.\"{name}\".domains has \"*\", which counts only with accept = \"any\"; add that at the top of the file"
+            ));
+        }
         for (address, password) in &stack.accounts {
             if let Err(error) = accounts::check(address, password) {
                 self.error(format!("{}: {error}", stack.config_path().display()));

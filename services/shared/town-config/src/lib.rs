@@ -296,6 +296,11 @@ impl Stack {
         self.accept == Accept::Any && self.elsewhere.is_some()
     }
 
+    /// Whether it would take the mail of every domain, and does not because `accept` does not say so.
+    pub fn has_a_star_in_vain(&self) -> bool {
+        self.accept != Accept::Any && self.elsewhere.is_some()
+    }
+
     /// The server's own name and addresses mean its own domain, and none of their own.
     fn is_one_of_every(&self, domain: &Domain) -> bool {
         let is_name = *domain != self.name && domain.address().is_none();
