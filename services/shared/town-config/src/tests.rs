@@ -323,6 +323,11 @@ fn a_star_stands_for_every_domain_that_no_other_server_has() {
     };
     assert_eq!(local(&format!("accept = \"any\"\n{servers}")), ["c", "mine", "anything.test", "b"]);
     assert_eq!(local(servers), ["c", "mine"], "only where every address has a mailbox");
+    for (accept, in_vain) in [("", true), ("accept = \"any\"\n", false)] {
+        let config = parse(&format!("{accept}{servers}")).unwrap();
+        let [a, b] = ["a", "b"].map(|name| config.stack(name).unwrap().has_a_star_in_vain());
+        assert_eq!((a, b), (in_vain, false));
+    }
     let twice = servers.replace("pop = 4\n", "pop = 4\ndomains = [\"*\"]\n");
     let expected = "data/config.toml: both \"a\" and \"b\" have the domain \"*\"; leave it to one of them";
     assert_eq!(parse(&twice).unwrap_err(), expected);

@@ -34,11 +34,7 @@ impl FromStr for Auth {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "accounts" => Ok(Self::Accounts),
-            "any" => Ok(Self::Any),
-            _ => Err("give accounts or any".to_owned()),
-        }
+        accounts_or_any(text, Self::Accounts, Self::Any)
     }
 }
 
@@ -57,11 +53,15 @@ impl FromStr for Accept {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "accounts" => Ok(Self::Accounts),
-            "any" => Ok(Self::Any),
-            _ => Err("give accounts or any".to_owned()),
-        }
+        accounts_or_any(text, Self::Accounts, Self::Any)
+    }
+}
+
+fn accounts_or_any<T>(text: &str, accounts: T, any: T) -> Result<T, String> {
+    match text {
+        "accounts" => Ok(accounts),
+        "any" => Ok(any),
+        _ => Err("give accounts or any".to_owned()),
     }
 }
 

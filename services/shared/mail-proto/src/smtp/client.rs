@@ -3,11 +3,13 @@
 mod answer;
 mod login;
 mod progress;
+mod starttls;
 mod wording;
 
 pub use answer::AnswerReader;
 pub use login::{Login, LoginError};
 pub use progress::Verdict;
+pub use starttls::Starttls;
 pub use wording::Wording;
 
 use super::{BodyType, Chunk, ClientName, Command, Extensions, MailParameters, Recipient, Reply};
@@ -76,18 +78,6 @@ pub enum Step {
     Unexpected(Reply),
     /// The server has said goodbye; close the connection.
     Closed,
-}
-
-/// Whether a client asks for TLS (RFC 3207).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Starttls {
-    /// Never.
-    #[default]
-    Never,
-    /// Where the server offers it. Without an offer, or after a refusal, the dialogue goes on without TLS.
-    WhereOffered,
-    /// Always. Without TLS there is no login and no transaction.
-    Required,
 }
 
 /// What a reply is to: each has its own time limit (RFC 5321 §4.5.3.2).
