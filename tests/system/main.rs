@@ -43,6 +43,7 @@ mod refusals;
 mod relay;
 mod relay_tls;
 mod reports;
+mod requiretls;
 mod schedule;
 mod smarthost;
 mod starttls;

@@ -20,9 +20,18 @@ pub(super) enum Broken {
     /// TLS was agreed on with the exchange, and has failed.
     #[error("{0}")]
     Tls(String),
+    /// The certificate of the exchange is not one of its name, or nobody who is trusted has issued it.
+    #[error("{0}")]
+    Certificate(String),
     /// TLS is wanted, and the exchange does not offer it, or has refused it by this reply.
     #[error("{}", .0.as_ref().map_or("it does not offer STARTTLS".to_owned(), |said| format!("it refuses STARTTLS: {said}")))]
     InTheClear(Option<String>),
+    /// The sender requires TLS, and this is why there is none that is verified (RFC 8689 §4.2.1).
+    #[error("the sender requires TLS, but {0}")]
+    Insecure(Box<Broken>),
+    /// The sender requires TLS for the whole way, and the exchange does not announce REQUIRETLS (RFC 8689 §4.2.1).
+    #[error("the sender requires TLS for the whole way, and it does not support REQUIRETLS")]
+    PromisesNothing,
     /// The exchange does not know us.
     #[error("{0}")]
     Login(#[from] LoginError),
@@ -46,7 +55,23 @@ pub(super) enum Broken {
 impl Broken {
     /// Whether to say QUIT before closing (RFC 5321 §4.1.4).
     pub(super) fn leaves_an_open_dialogue(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Unexpected(_) | Self::OurName(_) | Self::InTheClear(_) | Self::Login(_))
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::Unexpected(_)
+                | Self::OurName(_)
+                | Self::InTheClear(_)
+                | Self::PromisesNothing
+                | Self::Login(_)
+        )
+    }
+
+    /// The same for a message whose sender requires TLS: an exchange that cannot prove who it is will not do.
+    pub(super) fn where_tls_is_required(self) -> Self {
+        match self {
+            Self::Certificate(_) | Self::InTheClear(None) => Self::Insecure(Box::new(self)),
+            other => other,
+        }
     }
 
     /// Whether the exchange has led back to this server.
@@ -90,7 +115,11 @@ impl Broken {
             Self::Login(_) => Reply::new(451, (7, 8), format!("{name} ({address}): {self}")),
             Self::Password(error) => Reply::new(451, (3, 5), format!("no password for {name}: {error}")),
             // RFC 3463 §3.8: a cryptographic failure.
-            Self::Tls(_) | Self::InTheClear(_) => Reply::new(451, (7, 5), format!("{name} ({address}): {self}")),
+            Self::Tls(_) | Self::Certificate(_) | Self::InTheClear(_) => {
+                Reply::new(451, (7, 5), format!("{name} ({address}): {self}"))
+            }
+            Self::Insecure(_) => Reply::new(550, (7, 10), format!("{name} ({address}): {self}")),
+            Self::PromisesNothing => Reply::new(550, (7, 30), format!("{name} ({address}): {self}")),
             Self::Store(error) if error.kind() == Some(ProblemKind::MessageDamaged) => {
                 Reply::new(554, (3, 0), "the message was damaged while it was queued")
             }

@@ -70,6 +70,13 @@ impl Names {
         }
     }
 
+    /// Whether somebody on the way may forge the exchanges of a domain. The zone over the internal API may not be forged: it
+    /// stands for DNSSEC. The only exchange is the smarthost where there is one.
+    pub(crate) fn may_be_forged(&self) -> bool {
+        let relay = &self.stack.current().relay;
+        relay.lookup == RelayLookup::Dns && relay.smarthost.is_none()
+    }
+
     /// Whom to ask over DNS; `None` when HTTP is to be used.
     fn dns(&self) -> Result<Option<&NameServer>, NoAnswer> {
         match self.stack.current().relay.lookup {

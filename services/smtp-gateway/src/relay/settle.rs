@@ -178,8 +178,10 @@ impl<'a> Settler<'a> {
     async fn report(&self, message: &ClaimedMessage, told: &[Told]) -> Option<(Submission, Vec<u8>)> {
         let sender = message.reverse_path.mailbox().filter(|_| !told.is_empty())?;
         let stack = &self.context.stack.current();
-        let is_wanted =
-            message.parameters.ret == Some(Ret::Full) && told.iter().any(|told| told.action == Action::Failed);
+        let requires_tls = message.parameters.requiretls;
+        let is_wanted = message.parameters.ret == Some(Ret::Full)
+            && told.iter().any(|told| told.action == Action::Failed)
+            && !requires_tls;
         // A mailbox here takes eight bits. Of the way to another server nothing is known.
         let returned = self.returned(message, is_wanted, stack.is_local(sender.domain())).await;
         let report = Report {
@@ -191,8 +193,10 @@ impl<'a> Settler<'a> {
             now: self.context.clock.wall.now(),
             tried_until: message.queued_at.saturating_add(stack.relay.expiry).unwrap_or(Timestamp::MAX),
         };
-        let submission =
+        let mut submission =
             Submission::new(uuid::Uuid::now_v7().simple().to_string(), ReversePath::Null, [sender.clone()]);
+        // RFC 8689 §5: what a report tells of a message is as secret as the message.
+        submission.parameters.requiretls = requires_tls;
         Some((submission, dsn::compose(&report, told)))
     }
 

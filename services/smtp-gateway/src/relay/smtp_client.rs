@@ -7,6 +7,7 @@ use super::{
     Context,
     broken::{Broken, BrokenTransaction, is_about_the_session},
     route::Exchange,
+    security::Security,
     slots::{DomainSlot, Stage},
     verdict::Verdict,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     patience: Patience,
     /// Whether lines of replies may end with LF alone.
     takes_bare_lf: bool,
+    /// Whether TLS is spoken, and a certificate has proved the name of the exchange.
+    is_verified: bool,
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
@@ -91,6 +94,14 @@ impl Connection {
     /// Whether the exchange takes one more message over this connection (RFC 9422 §4.1).
     pub(crate) fn takes_another(&self) -> bool {
         self.client.extensions().limits.transactions.is_none_or(|limit| self.transactions < limit)
+    }
+
+    /// Whether this connection is as safe as that (RFC 8689 §4.2.1).
+    pub(crate) fn is_fit_for(&self, security: Security) -> bool {
+        match security {
+            Security::Configured => true,
+            Security::Required => self.is_verified && self.client.extensions().requiretls,
+        }
     }
 
     /// The connection, if the exchange has neither closed it nor said anything that nobody asked for.

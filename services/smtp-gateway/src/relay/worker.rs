@@ -6,6 +6,7 @@ use super::{
     delivery::{Delivery, Verdicts},
     forwarded,
     route::{self, Exchange},
+    security::Security,
     settle::Settler,
     slots::{DomainSlot, Interruption},
     smtp_client::{Connection, Outgoing},
@@ -71,10 +72,17 @@ async fn relay(
     if is_local {
         return None;
     }
-    let waiting = claim.messages.iter().map(Delivery::new).filter(|delivery| !delivery.is_done()).collect();
-    Sender { context, slot, settler: &settler, domain: &claim.domain, bodies, waiting, breaks: 0, limit: None }
-        .send()
-        .await
+    let mut kept = None;
+    // A connection that is safe enough for the first is good for the others too. What keeps the first does not keep the
+    // others.
+    for security in [Security::Required, Security::Configured] {
+        let messages = claim.messages.iter().filter(|message| Security::of(message) == security);
+        let waiting = messages.map(Delivery::new).filter(|delivery| !delivery.is_done()).collect();
+        let (settler, domain) = (&settler, &claim.domain);
+        let sender = Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, limit: None };
+        kept = sender.send(kept).await;
+    }
+    kept
 }
 
 /// Sends the messages of a claim.
@@ -84,6 +92,8 @@ struct Sender<'a> {
     settler: &'a Settler<'a>,
     domain: &'a Domain,
     bodies: &'a HashMap<MessageId, Bytes>,
+    /// What all of them need.
+    security: Security,
     /// The first is under way.
     waiting: VecDeque<Delivery<'a>>,
     /// How many connections have broken.
@@ -106,15 +116,18 @@ impl<'a> Sender<'a> {
     /// Sends one message after the other over one connection, and returns it if it is still good. A message for more
     /// recipients than the exchange takes at once is sent again to the others. A message on which the connection breaks
     /// must not keep the others: they get a new connection, until that breaks as well.
-    async fn send(mut self) -> Option<Connection> {
-        let Self { context, slot, settler, domain, .. } = self;
-        let mut kept = context.pool.take(slot.destination());
+    async fn send(mut self, kept: Option<Connection>) -> Option<Connection> {
+        let Self { context, slot, settler, domain, security, .. } = self;
+        if self.waiting.is_empty() {
+            return kept;
+        }
+        let mut kept = kept.or_else(|| context.pool.take(slot.destination()));
         // The outcome of one transaction is recorded while the next one is under way.
         let mut settling = future::ready(()).boxed();
         while !self.waiting.is_empty() {
             // What was said after the message before, and unasked, would be taken for the reply to this one.
             let quiet = kept.take().and_then(Connection::if_quiet);
-            let connection = match connect(context, slot, domain, quiet).await {
+            let connection = match connect(context, slot, (domain, security), quiet).await {
                 Ok(connection) => connection,
                 Err(verdict) => {
                     settling.await;
@@ -212,7 +225,7 @@ impl<'a> Sender<'a> {
 async fn connect(
     context: &Context,
     slot: &DomainSlot,
-    domain: &Domain,
+    (domain, security): (&Domain, Security),
     kept: Option<Connection>,
 ) -> Result<Connection, Verdict> {
     if slot.is_stopping() {
@@ -222,7 +235,7 @@ async fn connect(
         return Err(Verdict::Released);
     }
     if let Some(connection) = kept {
-        if connection.takes_another() {
+        if connection.takes_another() && connection.is_fit_for(security) {
             return Ok(connection);
         }
         connection.quit().await;
@@ -230,9 +243,13 @@ async fn connect(
     let Ok(found) = slot.until_shutdown(route::exchanges(context, domain)).await else {
         return Err(Verdict::Released);
     };
+    if security == Security::Required && context.names.may_be_forged() {
+        let text = "the sender requires TLS, but this server looks exchanges up over DNS, which proves nothing";
+        return Err(Verdict::Ours(Reply::new(550, (7, 10), text)));
+    }
     let mut refusals: Vec<(Arc<Exchange>, Verdict)> = Vec::new();
     for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
-        let broken = match Connection::open(context, slot, &exchange).await {
+        let broken = match Connection::open(context, slot, &exchange, security).await {
             Ok(connection) => return Ok(connection),
             Err(broken) => broken,
         };

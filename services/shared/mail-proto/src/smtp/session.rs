@@ -184,6 +184,8 @@ impl Session {
             starttls: self.config.has_tls && !self.is_encrypted,
             chunking: true,
             dsn: true,
+            // RFC 8689 §2: only where it can be kept.
+            requiretls: self.is_encrypted,
             expn: self.config.discloses_addresses,
             limits: AnnouncedLimits { transactions: None, recipients: u32::try_from(self.config.recipient_limit).ok() },
             auth: self.mechanisms(),

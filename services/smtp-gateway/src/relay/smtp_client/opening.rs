@@ -5,15 +5,16 @@ use crate::relay::{
     Context,
     broken::Broken,
     route::Exchange,
+    security::Security,
     slots::{DomainSlot, Stage},
 };
-use mail_net::{Address, Closed, Ends, Hop, Kind, LineStream, StreamLimits, Tls};
+use mail_net::{Address, Closed, Ends, Hop, Kind, LineStream, StreamLimits, Tls, TlsError};
 use mail_proto::smtp::{
     ClientName, ReplyReader,
     client::{Client, Login, Starttls, Step, Wording},
 };
 use std::{io, net::SocketAddr, sync::Arc};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, pki_types::ServerName};
 use town_config::{Profile, RelayTls, Smarthost, SmarthostTls, Stack};
 
 /// The longest reply line that is read (RFC 5321 §4.5.3.1.5 says 512).
@@ -23,6 +24,8 @@ const REPLY_LINE_OCTETS: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 struct Way<'s> {
     tls: RelayTls,
+    /// What the mail for it needs.
+    security: Security,
     /// Whether the connection begins with TLS.
     is_implicit: bool,
     /// The smarthost, if the exchange is it.
@@ -31,15 +34,19 @@ struct Way<'s> {
 
 impl<'s> Way<'s> {
     /// A smarthost of the configuration before this one is an exchange as any other: it does not get the password.
-    fn to(exchange: &Exchange, stack: &'s Stack) -> Self {
+    fn to(exchange: &Exchange, stack: &'s Stack, security: Security) -> Self {
         let smarthost = stack.relay.smarthost.as_ref().filter(|smarthost| smarthost.address() == exchange.address);
-        let (tls, is_implicit) = match smarthost.map(|smarthost| smarthost.tls) {
+        let (configured, is_implicit) = match smarthost.map(|smarthost| smarthost.tls) {
             None => (stack.relay_tls(), false),
             Some(SmarthostTls::Starttls) => (RelayTls::Verify, false),
             Some(SmarthostTls::Implicit) => (RelayTls::Verify, true),
             Some(SmarthostTls::Off) => (RelayTls::Off, false),
         };
-        Self { tls, is_implicit, smarthost }
+        let tls = match security {
+            Security::Configured => configured,
+            Security::Required => RelayTls::Verify,
+        };
+        Self { tls, security, is_implicit, smarthost }
     }
 
     fn starttls(self) -> Starttls {
@@ -74,9 +81,14 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`].
-    pub(crate) async fn open(context: &Context, slot: &DomainSlot, exchange: &Arc<Exchange>) -> Result<Self, Broken> {
+    pub(crate) async fn open(
+        context: &Context,
+        slot: &DomainSlot,
+        exchange: &Arc<Exchange>,
+        security: Security,
+    ) -> Result<Self, Broken> {
         let stack = context.stack.current();
-        let way = Way::to(exchange, &stack);
+        let way = Way::to(exchange, &stack, security);
         let failed = |error: &str| facts::RelayTlsFailed { exchange: &exchange.name, error }.log();
         match Self::attempt(context, slot, exchange, (&stack, way)).await {
             Err(Broken::Tls(error)) if way.tls == RelayTls::Opportunistic => {
@@ -89,6 +101,7 @@ impl Connection {
                 }
                 Ok(connection)
             }
+            Err(broken) if security == Security::Required => Err(broken.where_tls_is_required()),
             Err(broken) => Err(broken),
         }
     }
@@ -119,7 +132,7 @@ impl Connection {
                 Err(broken) => return Err(connection.abandon(broken).await),
             }
         }
-        match connection.unfit(stack) {
+        match connection.unfit(stack, way.security) {
             Some(broken) => Err(connection.abandon(broken).await),
             None => Ok(connection),
         }
@@ -160,6 +173,7 @@ impl Connection {
             io: context.clock.io,
             patience,
             takes_bare_lf,
+            is_verified: false,
             transactions: 0,
             has_carried: false,
         })
@@ -213,9 +227,12 @@ impl Connection {
         let upgrading = context.clock.io.timeout(self.patience.greeting, stream.upgrade(tls));
         let upgraded = slot.wait(Stage::BeforeDot, upgrading).await?;
         let upgraded = upgraded.map_err(|_| Broken::Tls("no TLS handshake in time".to_owned()))?;
-        let stream = upgraded.map_err(|error| Broken::Tls(error.to_string()))?;
+        let stream = upgraded.map_err(|error| {
+            let why = error.to_string();
+            if is_about_the_certificate(&error) { Broken::Certificate(why) } else { Broken::Tls(why) }
+        })?;
         // A reply of which a part came in the clear does not go on.
-        Ok(Self { stream, replies: ReplyReader::default(), ..self })
+        Ok(Self { stream, replies: ReplyReader::default(), is_verified: way.tls == RelayTls::Verify, ..self })
     }
 
     /// Sends what is never recorded.
@@ -225,10 +242,13 @@ impl Connection {
     }
 
     /// Why the exchange is of no use although it talks to us.
-    fn unfit(&self, stack: &Stack) -> Option<Broken> {
+    fn unfit(&self, stack: &Stack, security: Security) -> Option<Broken> {
         // Whatever the zone says, mail to ourselves would come round for ever (RFC 5321 §5.1).
         let server_name = self.client.server_name();
-        (server_name == stack.name.as_str()).then(|| Broken::OurName(server_name.to_owned()))
+        if server_name == stack.name.as_str() {
+            return Some(Broken::OurName(server_name.to_owned()));
+        }
+        (!self.is_fit_for(security)).then_some(Broken::PromisesNothing)
     }
 
     /// Says goodbye where the dialogue is open.
@@ -255,6 +275,13 @@ fn client_side(
     };
     let name = ServerName::try_from(exchange.name.clone());
     Ok(Tls::Client(config?, name.unwrap_or(ServerName::from(ends.peer.ip()))))
+}
+
+/// Whether TLS has failed because the certificate of the other side does not prove its name.
+fn is_about_the_certificate(error: &TlsError) -> bool {
+    let TlsError::Handshake(error) = error else { return false };
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Whether this is a connection to the socket on which this server listens.

@@ -70,7 +70,11 @@ impl Fixture {
     }
 
     async fn open(&self) -> Result<Connection, Broken> {
-        Connection::open(&self.context, &self.slot, &self.exchange).await
+        self.open_for(Security::Configured).await
+    }
+
+    async fn open_for(&self, security: Security) -> Result<Connection, Broken> {
+        Connection::open(&self.context, &self.slot, &self.exchange, security).await
     }
 }
 
@@ -177,6 +181,6 @@ async fn a_stop_ends_what_has_not_begun() {
     let slot =
         Arc::new(DomainSlots::new(Clock::system().io)).begin(&"a.test".parse().unwrap(), &Relay::default(), &shutdown);
     shutdown.cancel();
-    let broken = Connection::open(&fixture.context, &slot, &fixture.exchange).await.unwrap_err();
+    let broken = Connection::open(&fixture.context, &slot, &fixture.exchange, Security::Configured).await.unwrap_err();
     assert!(matches!(broken, Broken::Interrupted(Interruption::Shutdown)), "{broken}");
 }

@@ -208,3 +208,86 @@ async fn tls_that_is_refused_or_off_leaves_the_connection_in_the_clear() {
         assert!(!connection.unwrap().stream.is_encrypted());
     }
 }
+
+const PROMISE: (&str, &str) = ("EHLO exmail.qq.com", "250-mx.test\r\n250-8BITMIME\r\n250 REQUIRETLS");
+
+/// Whatever the configuration says (RFC 8689 §4.2.1).
+#[tokio::test]
+async fn a_message_that_requires_tls_goes_to_a_verified_server_that_promises_the_same() {
+    for relay in ["", "tls = \"off\""] {
+        let (directory, server) = authority("mx.test");
+        let (fixture, mut listener) = Fixture::rfc(relay, file(&directory));
+        let recipient = Recipient::from("b@a.test".parse::<Mailbox>().unwrap());
+        let mut message = message(&recipient);
+        message.parameters.requiretls = true;
+        let relaying = async {
+            let mut connection = fixture.open_for(Security::of(&message)).await.unwrap();
+            assert!(connection.is_fit_for(Security::Required) && connection.is_fit_for(Security::Configured));
+            let (recipients, body) = (vec![recipient], Some(Bytes::from_static(b"a\r\n")));
+            let mail = Outgoing { message: &message, recipients, body, trace: None };
+            let verdicts = connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
+            assert!(matches!(&verdicts[..], [Verdict::Said(reply, _)] if reply.code() == 550), "{verdicts:?}");
+        };
+        let receiving = async {
+            let mut stream = asked_for_tls(&mut listener).await.upgrade(server).await.unwrap();
+            let mail = "MAIL FROM:<> BODY=8BITMIME REQUIRETLS";
+            play(&mut stream, &[PROMISE, (mail, "250 OK"), ("RCPT TO:<b@a.test>", "550 no"), ("RSET", "250 OK")]).await;
+        };
+        tokio::join!(relaying, receiving);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_requires_tls_fails_where_there_is_none_or_no_promise() {
+    let (directory, server) = authority("mx.test");
+    let (_, misnamed) = authority("other.test");
+    let quit = ("QUIT", "221 bye");
+    let without_tls = [HELLO_AGAIN, quit];
+    let table = [
+        (None, &without_tls[..], "550 5.7.10", "it does not offer STARTTLS"),
+        (Some(misnamed), &[], "550 5.7.10", "invalid peer certificate"),
+        (Some(server), &without_tls, "550 5.7.30", "it does not support REQUIRETLS"),
+    ];
+    for (server, script, code, reason) in table {
+        let (fixture, mut listener) = Fixture::rfc("tls = \"off\"", file(&directory));
+        let receiving = async {
+            match server {
+                None => play(&mut accept(&mut listener).await, script).await,
+                Some(server) => match asked_for_tls(&mut listener).await.upgrade(server).await {
+                    Ok(mut stream) => play(&mut stream, script).await,
+                    Err(_) => assert!(script.is_empty()),
+                },
+            }
+        };
+        let (broken, ()) = tokio::join!(fixture.open_for(Security::Required), receiving);
+        let verdict = broken.unwrap_err().verdict(&fixture.exchange);
+        let Verdict::Ours(reply) = verdict else { panic!("{verdict:?}") };
+        let said = reply.on_one_line();
+        assert!(said.starts_with(&format!("{code} mx.test (mx.test:25): the sender requires TLS")), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+/// What may be better in a moment is tried again.
+#[tokio::test]
+async fn a_message_that_requires_tls_waits_where_starttls_is_refused_for_now() {
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let script = [OFFER, ("STARTTLS", "454 4.7.0 no"), ("QUIT", "221 bye")];
+    let receiving = async { play(&mut accept(&mut listener).await, &script).await };
+    let (broken, ()) = tokio::join!(fixture.open_for(Security::Required), receiving);
+    let verdict = broken.unwrap_err().verdict(&fixture.exchange);
+    assert!(!verdict.is_permanent(), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_has_verified_does_not_carry_what_requires_tls() {
+    let (_authority, server) = authority("mx.test");
+    let (fixture, mut listener) = Fixture::rfc("", None);
+    let receiving = async {
+        let mut stream = asked_for_tls(&mut listener).await.upgrade(server).await.unwrap();
+        play(&mut stream, &[PROMISE]).await;
+        stream
+    };
+    let (connection, _stream) = tokio::join!(fixture.open(), receiving);
+    assert!(!connection.unwrap().is_fit_for(Security::Required));
+}
