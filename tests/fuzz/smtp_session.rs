@@ -104,7 +104,7 @@ impl Server {
                 self.closed = is_last;
                 reply
             }
-            Step::VerifyAddress(whom) | Step::ExpandList(whom) => Reply::new(250, (1, 5), whom),
+            Step::VerifyAddress(inquiry) | Step::ExpandList(inquiry) => Reply::new(250, (1, 5), inquiry.whom),
             Step::CheckSender(path) => self.session.sender_checked(path, Ok(Origin::Submission)),
             Step::CheckRecipient(_, path) => self.session.recipient_checked(Ok(match path {
                 ForwardPath::Postmaster => Mailbox::postmaster("a.test".parse().unwrap()),

@@ -78,13 +78,17 @@ impl Plan {
         self
     }
 
+    /// Adds an account to gmail.com.
+    #[must_use]
+    pub fn account(mut self, address: &str, password: &str) -> Self {
+        let _ = writeln!(self.accounts, "\"{address}\" = \"{password}\"");
+        self
+    }
+
     /// Adds n accounts to gmail.com: `many0@gmail.com` with the password `many0`, and so on.
     #[must_use]
-    pub fn accounts(mut self, count: usize) -> Self {
-        for number in 0..count {
-            let _ = writeln!(self.accounts, "\"many{number}@gmail.com\" = \"many{number}\"");
-        }
-        self
+    pub fn accounts(self, count: usize) -> Self {
+        (0..count).fold(self, |plan, number| plan.account(&format!("many{number}@gmail.com"), &format!("many{number}")))
     }
 
     /// Adds lines of TOML to `[relay]`.

@@ -46,6 +46,7 @@ mod reports;
 mod requiretls;
 mod schedule;
 mod smarthost;
+mod smtputf8;
 mod starttls;
 mod storage;
 mod submission;

@@ -53,7 +53,7 @@ fn converse(
     let mut client = Client::new(client_name(connection.local_address()?)?).with_wording(wording);
     let transaction = Transaction {
         reverse_path: ReversePath::Mailbox(from.clone()),
-        parameters: MailParameters::default(),
+        parameters: MailParameters { smtputf8: needs_smtputf8(from, recipients), ..MailParameters::default() },
         recipients: recipients.iter().cloned().map(Recipient::from).collect(),
         octets: message.len() as u64,
     };
@@ -63,6 +63,9 @@ fn converse(
             Step::Await => {}
             Step::Send(octets) => connection.send(octets.as_slice())?,
             Step::SendBody => connection.send_message(message)?,
+            Step::Ready if transaction.parameters.smtputf8 && !client.extensions().smtputf8 => {
+                bail!("the server takes no addresses beyond ASCII: it does not announce SMTPUTF8 (RFC 6531)")
+            }
             Step::Ready => {
                 step = client.begin(&transaction);
                 continue;
@@ -87,6 +90,11 @@ fn converse(
         }
         step = client.reply(next_reply(&mut connection)?);
     }
+}
+
+/// Whether the sender or a recipient goes beyond ASCII (RFC 6531 §3.4). The header of the message does only then.
+fn needs_smtputf8(from: &Mailbox, recipients: &[Mailbox]) -> bool {
+    std::iter::once(from).chain(recipients).any(|mailbox| !mailbox.is_ascii())
 }
 
 /// The id under which the server has queued the message, or else all of its reply.

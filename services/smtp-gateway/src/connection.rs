@@ -215,8 +215,8 @@ impl<'a> Dialogue<'a> {
                 }
                 reply
             }
-            Step::VerifyAddress(whom) => Box::pin(gateway.policy.verify(&whom)).await,
-            Step::ExpandList(whom) => Box::pin(gateway.policy.expand(&whom)).await,
+            Step::VerifyAddress(whom) => Box::pin(gateway.policy.verify(whom)).await,
+            Step::ExpandList(whom) => Box::pin(gateway.policy.expand(whom)).await,
             Step::CheckSender(path) => {
                 let (peer, identity) = (self.peer.ip(), self.session.identity());
                 let mut verdict = gateway.policy.sender(peer, identity, &path).await;
@@ -224,15 +224,13 @@ impl<'a> Dialogue<'a> {
                     verdict = submission::sender(&gateway.policy, peer, identity, &path, verdict);
                 }
                 let reply = self.session.sender_checked(path, verdict);
-                gateway.replied("MAIL", &reply);
-                reply
+                self.replied("MAIL", reply)
             }
             Step::CheckRecipient(origin, path) => {
                 let octets = self.session.declared_octets();
                 let verdict = gateway.policy.recipient(self.peer.ip(), origin, path, octets).await;
                 let reply = self.session.recipient_checked(verdict);
-                gateway.replied("RCPT", &reply);
-                reply
+                self.replied("RCPT", reply)
             }
             Step::Receive(go_ahead, framing) => Box::pin(self.receive(go_ahead, framing)).await?,
             Step::Skip(octets, reply) => {
@@ -249,6 +247,12 @@ impl<'a> Dialogue<'a> {
         }
         self.stream.push(&reply);
         Ok(Next::Line)
+    }
+
+    /// Counts and logs a reply, and words it for the client.
+    fn replied(&self, command: &str, reply: Reply) -> Reply {
+        self.gateway.replied(command, &reply);
+        self.session.in_its_characters(reply)
     }
 
     /// The session begins anew over TLS, and what came of a message is dropped.
@@ -303,9 +307,8 @@ impl<'a> Dialogue<'a> {
             }
             Received::Message => {
                 let reply = incoming.commit(self.gateway).await;
-                self.gateway.replied("DATA", &reply);
                 self.session.committed(&reply);
-                reply
+                self.replied("DATA", reply)
             }
         })
     }

@@ -32,15 +32,15 @@ pub(crate) fn completion(server_name: &Domain, now: Timestamp) -> Completion {
     Completion::new([("Date", rfc2822(now)), ("Message-ID", id)])
 }
 
-/// How the message was received (RFC 5321 §4.4, RFC 3848).
-fn protocol(envelope: &Envelope) -> &'static str {
-    match (envelope.hello.extended, envelope.is_encrypted, envelope.identity.is_some()) {
-        (false, ..) => "SMTP",
-        (true, false, false) => "ESMTP",
-        (true, false, true) => "ESMTPA",
-        (true, true, false) => "ESMTPS",
-        (true, true, true) => "ESMTPSA",
+/// How the message was received (RFC 5321 §4.4, RFC 3848, RFC 6531 §3.7.3).
+fn protocol(envelope: &Envelope) -> String {
+    if !envelope.hello.extended {
+        return "SMTP".to_owned();
     }
+    let base = if envelope.parameters.smtputf8 { "UTF8SMTP" } else { "ESMTP" };
+    let tls = if envelope.is_encrypted { "S" } else { "" };
+    let login = if envelope.identity.is_some() { "A" } else { "" };
+    format!("{base}{tls}{login}")
 }
 
 /// How many of the first octets of a message are trace fields, whole ones with their continuation lines.
@@ -106,6 +106,10 @@ mod tests {
         envelope.hello.name = "".parse().unwrap();
         let field = received(&envelope, "[::1]:9".parse().unwrap(), &name, Timestamp::UNIX_EPOCH);
         assert!(field.starts_with("Received: from [IPv6:::1] ([IPv6:::1])\r\n"), "{field}");
+        envelope.parameters.smtputf8 = true;
+        assert_eq!(protocol(&envelope), "UTF8SMTP");
+        (envelope.is_encrypted, envelope.identity) = (true, Some("a@b".parse().unwrap()));
+        assert_eq!(protocol(&envelope), "UTF8SMTPSA");
     }
 
     #[test]

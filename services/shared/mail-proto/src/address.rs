@@ -2,6 +2,9 @@
 //!
 //! An address is parsed once and is valid from then on. No constructor lets a CR, a LF or any other
 //! control character through, so neither a command nor a header can be injected by way of an address.
+//!
+//! A local part may hold UTF-8 (RFC 6531 §3.3). A domain is held in ASCII, as the name system has it (RFC 5890 §2.3.2.1), and
+//! may be written in UTF-8.
 
 mod rules;
 
@@ -24,9 +27,9 @@ const LOCAL_PART_OCTETS: usize = PATH_OCTETS - 4;
 /// What is wrong with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Octets that only SMTPUTF8 allows (RFC 6531), or that nothing allows.
-    #[error("an address is made of printable ASCII characters")]
-    NotAscii,
+    /// Octets that nothing allows: control characters, or what is not UTF-8.
+    #[error("an address is made of printable characters, in ASCII or UTF-8")]
+    NotPrintable,
     /// Neither a dot-string nor a quoted string.
     #[error("invalid local part")]
     LocalPart,
@@ -50,7 +53,8 @@ pub enum AddressError {
     TooLong,
 }
 
-/// A mail domain: a host name, held in lower case, or an address literal such as `[127.0.0.1]`.
+/// A mail domain: a host name, held in lower case, or an address literal such as `[127.0.0.1]`. A name that is written in
+/// UTF-8 is held as the name system has it, with labels such as `xn--bcher-kva` (RFC 5891 §4).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Domain(String);
 
@@ -81,6 +85,10 @@ impl FromStr for Domain {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if text.len() > DOMAIN_OCTETS {
             return Err(AddressError::TooLong);
+        }
+        if !text.is_ascii() {
+            let ascii = idna::domain_to_ascii_strict(text).map_err(|_| AddressError::Domain)?;
+            return if ascii.is_ascii() { ascii.parse() } else { Err(AddressError::Domain) };
         }
         let valid = match text.strip_prefix('[') {
             Some(literal) => literal.strip_suffix(']').is_some_and(is_address_literal),
@@ -158,10 +166,10 @@ impl LocalPart {
             match character {
                 '"' => return Ok((Self::new(local)?, &quoted[at + 1..])),
                 '\\' => match characters.next() {
-                    Some((_, escaped @ ' '..='~')) => local.push(escaped),
+                    Some((_, escaped)) if is_quotable(escaped) => local.push(escaped),
                     _ => return Err(AddressError::LocalPart),
                 },
-                ' '..='~' => local.push(character),
+                character if is_quotable(character) => local.push(character),
                 _ => return Err(AddressError::LocalPart),
             }
         }
@@ -169,9 +177,19 @@ impl LocalPart {
     }
 }
 
-/// RFC 5322 §3.2.3 `atext`.
+/// RFC 5322 §3.2.3 `atext`, and beyond ASCII what [`is_international`] says.
 fn is_atext(character: char) -> bool {
-    character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character)
+    character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character) || is_international(character)
+}
+
+/// What may stand in quotes (RFC 5321 §4.1.2 `QcontentSMTP`).
+fn is_quotable(character: char) -> bool {
+    matches!(character, ' '..='~') || is_international(character)
+}
+
+/// RFC 6531 §3.3 `UTF8-non-ascii`, without control characters and white space: nobody can see these.
+fn is_international(character: char) -> bool {
+    !character.is_ascii() && !character.is_control() && !character.is_whitespace()
 }
 
 impl fmt::Display for LocalPart {
@@ -228,6 +246,11 @@ impl Mailbox {
         Self { domain, ..self }
     }
 
+    /// Whether it can be written without SMTPUTF8 (RFC 6531).
+    pub fn is_ascii(&self) -> bool {
+        self.local_part.0.is_ascii()
+    }
+
     /// Whether this is the reserved mailbox of its domain.
     pub fn is_postmaster(&self) -> bool {
         self.local_part.as_str() == LocalPart::POSTMASTER
@@ -258,6 +281,11 @@ pub enum ReversePath {
 }
 
 impl ReversePath {
+    /// Whether it can be written without SMTPUTF8 (RFC 6531).
+    pub fn is_ascii(&self) -> bool {
+        self.mailbox().is_none_or(Mailbox::is_ascii)
+    }
+
     /// The mailbox, unless the path is null.
     pub fn mailbox(&self) -> Option<&Mailbox> {
         match self {
@@ -362,10 +390,12 @@ fn inside_brackets(text: &str) -> Result<&str, AddressError> {
     text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).ok_or(AddressError::Brackets)
 }
 
-/// The mailbox of a path. A local part with odd dots is quoted from here on, and then the path must not be too long.
+/// The mailbox of a path. A local part with odd dots is quoted from here on, and a domain is in ASCII from here on: then the
+/// path must not be too long.
 fn mailbox_of_path(inside: &str, odd_dots: bool) -> Result<Mailbox, AddressError> {
     let mailbox = Mailbox::parse(without_route(inside)?, odd_dots)?;
-    if odd_dots && mailbox.to_string().len() + "<>".len() > PATH_OCTETS {
+    let may_grow = odd_dots || !inside.is_ascii();
+    if may_grow && mailbox.to_string().len() + "<>".len() > PATH_OCTETS {
         return Err(AddressError::TooLong);
     }
     Ok(mailbox)

@@ -117,8 +117,10 @@ impl Server {
                 self.closed = is_last;
                 reply
             }
-            Step::VerifyAddress(whom) => inquired(&whom, |address| Reply::new(250, (1, 5), format!("<{address}>"))),
-            Step::ExpandList(whom) => inquired(&whom, expanded),
+            Step::VerifyAddress(inquiry) => {
+                inquired(&inquiry.whom, |address| Reply::new(250, (1, 5), format!("<{address}>")))
+            }
+            Step::ExpandList(inquiry) => inquired(&inquiry.whom, expanded),
             Step::CheckSender(path) => {
                 let verdict = sender(self.session.identity(), &path);
                 self.session.sender_checked(path, verdict)

@@ -2,12 +2,24 @@
 
 use super::Policy;
 use internal_api::{Resolved, room::no_such_mailbox};
-use mail_proto::{ForwardPath, smtp::Reply};
+use mail_proto::{
+    ForwardPath,
+    smtp::{Inquiry, Reply},
+};
 use town_config::Stack;
 
 impl Policy {
     /// The reply to VRFY (RFC 5321 §4.1.1.6).
-    pub(crate) async fn verify(&self, whom: &str) -> Reply {
+    pub(crate) async fn verify(&self, Inquiry { whom, smtputf8 }: Inquiry) -> Reply {
+        in_its_characters(self.verified(&whom).await, smtputf8)
+    }
+
+    /// The reply to EXPN (RFC 5321 §4.1.1.7): a line for each member.
+    pub(crate) async fn expand(&self, Inquiry { whom, smtputf8 }: Inquiry) -> Reply {
+        in_its_characters(self.expanded(&whom).await, smtputf8)
+    }
+
+    async fn verified(&self, whom: &str) -> Reply {
         let stack = self.stack.current();
         let Some(path) = path(whom, &stack) else { return no_address(whom) };
         let address = self.meant(&stack, path).await;
@@ -25,8 +37,7 @@ impl Policy {
         }
     }
 
-    /// The reply to EXPN (RFC 5321 §4.1.1.7): a line for each member.
-    pub(crate) async fn expand(&self, whom: &str) -> Reply {
+    async fn expanded(&self, whom: &str) -> Reply {
         let stack = self.stack.current();
         let Some(path) = path(whom, &stack) else { return no_address(whom) };
         let address = self.meant(&stack, path).await;
@@ -46,6 +57,14 @@ impl Policy {
         let first = Reply::new(250, (1, 5), lines.next().unwrap_or_default());
         lines.fold(first, Reply::line)
     }
+}
+
+/// The reply, if the client takes its characters (RFC 6531 §3.7.4.2).
+fn in_its_characters(reply: Reply, smtputf8: bool) -> Reply {
+    if smtputf8 || reply.is_ascii() {
+        return reply;
+    }
+    Reply::new(553, (6, 8), "the reply goes beyond ASCII; ask again with SMTPUTF8 after the address")
 }
 
 /// What a client names: a path, an address without brackets, or a user's name alone.

@@ -23,7 +23,7 @@ impl<'a> Delivery<'a> {
     pub(super) fn new(message: &'a ClaimedMessage) -> Self {
         let mut recipients: Vec<_> =
             message.recipients.iter().filter(|recipient| recipient.said_by_store.is_none()).collect();
-        recipients.sort_by(|one, other| one.via.cmp(&other.via));
+        recipients.sort_by(|one, other| group(one).cmp(&group(other)));
         Self { message, untried: recipients.into(), refused: Vec::new() }
     }
 
@@ -32,11 +32,10 @@ impl<'a> Delivery<'a> {
         self.untried.front().and_then(|recipient| recipient.via.as_ref())
     }
 
-    /// The recipients of the next transaction, `limit` at most. They get the message through one alias, or through none:
-    /// its trace fields tell which.
+    /// The recipients of the next transaction, `limit` at most. They are of one [`group`].
     pub(super) fn portion(&mut self, limit: Option<usize>) -> Vec<&'a ClaimedRecipient> {
-        let via = self.via();
-        let together = self.untried.iter().take_while(|recipient| recipient.via.as_ref() == via).count();
+        let first = self.untried.front().map(|recipient| group(recipient));
+        let together = self.untried.iter().take_while(|recipient| Some(group(recipient)) == first).count();
         let count = limit.unwrap_or(usize::MAX).clamp(1, together.max(1));
         self.untried.drain(..count.min(self.untried.len())).collect()
     }
@@ -52,10 +51,10 @@ impl<'a> Delivery<'a> {
     }
 
     /// Takes the verdicts on a portion, and returns what is to be settled now. The recipients that the exchange has left to
-    /// the next transaction come again, unless this one has decided about nobody. Then those wait too that would have got
-    /// the message through the same alias.
+    /// the next transaction come again, unless this one has decided about nobody. Then the others of the same [`group`]
+    /// wait too.
     pub(super) fn record(&mut self, portion: Vec<&'a ClaimedRecipient>, verdicts: Vec<Verdict>) -> Verdicts<'a> {
-        let via = portion.first().and_then(|recipient| recipient.via.as_ref());
+        let tried = portion.first().map(|recipient| group(recipient));
         let helped = verdicts.iter().any(|verdict| verdict.is_taken() || verdict.is_permanent());
         let mut taken = Vec::new();
         let mut postponed = Vec::new();
@@ -74,7 +73,7 @@ impl<'a> Delivery<'a> {
         if !helped {
             let reason = reason.unwrap_or_else(|| Reply::new(451, (4, 5), "not tried, because others were put off"));
             let (alike, others): (VecDeque<_>, _) =
-                self.untried.drain(..).partition(|recipient| recipient.via.as_ref() == via);
+                self.untried.drain(..).partition(|recipient| Some(group(recipient)) == tried);
             self.refused.extend(alike.into_iter().map(|recipient| (recipient, Verdict::Untried(reason.clone()))));
             self.untried = others;
         }
@@ -106,6 +105,12 @@ impl<'a> Delivery<'a> {
         self.refused.extend(self.untried.drain(..).map(|recipient| (recipient, verdict.clone())));
         (self.message, self.refused)
     }
+}
+
+/// What recipients have in common who get a message in one transaction. They get it through one alias, or through none:
+/// its trace fields tell which. Addresses beyond ASCII are apart: not every server takes them (RFC 6531).
+fn group(recipient: &ClaimedRecipient) -> (Option<&Mailbox>, bool) {
+    (recipient.via.as_ref(), !recipient.mailbox.is_ascii())
 }
 
 #[cfg(test)]
@@ -149,6 +154,17 @@ mod tests {
         assert_eq!(portion(&mut delivery, None), "b");
         assert_eq!(portion(&mut delivery, Some(2)), "a d");
         assert_eq!(portion(&mut delivery, Some(2)), "f");
+        assert!(delivery.is_done());
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_have_transactions_of_their_own() {
+        let message = message(&["é@x", "a@x l@y", "b@x", "è@x l@y", "c@x"]);
+        let mut delivery = Delivery::new(&message);
+        assert_eq!(portion(&mut delivery, None), "b c");
+        assert_eq!(portion(&mut delivery, None), "é");
+        assert_eq!(portion(&mut delivery, None), "a");
+        assert_eq!(portion(&mut delivery, None), "è");
         assert!(delivery.is_done());
     }
 

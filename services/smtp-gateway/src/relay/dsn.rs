@@ -1,6 +1,12 @@
 //! Reports of failures and successes: delivery status notifications (RFC 3464) in a multipart/report (RFC 6522).
+//!
+//! A report is in ASCII as it travels, except for the sender's own address and for a message that is returned as a whole.
 
-use super::{returned::Returned, route::Exchange, verdict::Verdict};
+use super::{
+    returned::{Returned, quoted_printable},
+    route::Exchange,
+    verdict::Verdict,
+};
 use crate::received::rfc2822;
 use internal_api::{ClaimedMessage, ClaimedRecipient};
 use jiff::Timestamp;
@@ -110,13 +116,12 @@ pub(crate) struct Report<'a> {
 
 /// The octets of the report.
 pub(crate) fn compose(report: &Report<'_>, told: &[Told]) -> Vec<u8> {
-    let ascii = |text: String| MimePart::new("message/delivery-status", text.into_bytes()).transfer_encoding("7bit");
     let Report { server_name, own_domain, sender, message, returned, now, .. } = report;
+    let smtputf8 = message.parameters.smtputf8;
     let parts = vec![
-        // Never re-encoded: the peer's words are there to be found.
-        MimePart::new("text/plain; charset=us-ascii", explanation(report, told).into_bytes()).transfer_encoding("7bit"),
-        ascii(delivery_status(report, told)),
-        MimePart::new(returned.content_type(), BodyPart::Binary(returned.octets()))
+        text(["text/plain; charset=us-ascii", "text/plain; charset=utf-8"], explanation(report, told)),
+        text(["message/delivery-status", "message/global-delivery-status"], delivery_status(report, told)),
+        MimePart::new(returned.content_type(smtputf8), BodyPart::Binary(returned.octets()))
             .transfer_encoding(returned.transfer_encoding()),
     ];
     let content_type = mail_builder::headers::content_type::ContentType::new("multipart/report")
@@ -139,6 +144,15 @@ pub(crate) fn compose(report: &Report<'_>, told: &[Told]) -> Vec<u8> {
     octets
 }
 
+/// A part that is read by people or programs. It has the first media type if it is in ASCII, and is not encoded then: the
+/// peer's words are there to be found. Otherwise it has the second.
+fn text([ascii, utf8]: [&'static str; 2], text: String) -> MimePart<'static> {
+    if text.is_ascii() {
+        return MimePart::new(ascii, text.into_bytes()).transfer_encoding("7bit");
+    }
+    MimePart::new(utf8, quoted_printable(text.as_bytes()).into_bytes()).transfer_encoding("quoted-printable")
+}
+
 fn subject(told: &[Told]) -> &'static str {
     if told.iter().any(|told| told.action == Action::Failed) {
         "Undelivered Mail Returned to Sender"
@@ -156,7 +170,7 @@ fn explanation(report: &Report<'_>, told: &[Told]) -> String {
         if told.peek().is_some() {
             let date = rfc2822(report.message.queued_at);
             let _ = write!(text, "\r\nYour message of {date} {}\r\n", action.explanation());
-            told.for_each(|told| explain(&mut text, told));
+            told.for_each(|told| explain(&mut text, told, report.message.parameters.smtputf8));
         }
     }
     let _ = write!(text, "\r\n{} attached.", report.returned.description());
@@ -166,7 +180,7 @@ fn explanation(report: &Report<'_>, told: &[Told]) -> String {
     text + "\r\n"
 }
 
-fn explain(text: &mut String, told: &Told) {
+fn explain(text: &mut String, told: &Told, smtputf8: bool) {
     let _ = write!(text, "\r\n<{}>:\r\n", told.recipient);
     if told.expired {
         text.push_str("    it was tried for as long as this server tries; the last answer was\r\n");
@@ -176,7 +190,7 @@ fn explain(text: &mut String, told: &Told) {
     } else {
         text.push_str("    ");
     }
-    let _ = write!(text, "{}\r\n", quoted(&told.reply));
+    let _ = write!(text, "{}\r\n", quoted(&told.reply, smtputf8));
 }
 
 /// RFC 3464 §2.2 and §2.3: one group of fields for the message, one for each recipient.
@@ -198,7 +212,8 @@ fn delivery_status(report: &Report<'_>, told: &[Told]) -> String {
             let _ = write!(fields, "Original-Recipient: {}\r\n", original.to_field());
         }
         let (action, status) = (told.action.name(), status(told));
-        let _ = write!(fields, "Final-Recipient: rfc822; {}\r\nAction: {action}\r\n", told.recipient);
+        let recipient = final_recipient(&told.recipient, message.parameters.smtputf8);
+        let _ = write!(fields, "Final-Recipient: {recipient}\r\nAction: {action}\r\n");
         let _ = write!(fields, "Status: {status}\r\n");
         // RFC 3464 §2.3.6: "smtp" is for what another server has replied.
         let source = match &told.said_by {
@@ -208,13 +223,22 @@ fn delivery_status(report: &Report<'_>, told: &[Told]) -> String {
             }
             None => "X-Mailtown",
         };
-        let _ = write!(fields, "Diagnostic-Code: {source}; {}\r\n", quoted(&told.reply));
+        let _ = write!(fields, "Diagnostic-Code: {source}; {}\r\n", quoted(&told.reply, message.parameters.smtputf8));
         let _ = write!(fields, "Last-Attempt-Date: {}\r\n", rfc2822(report.now));
         if told.action == Action::Delayed {
             let _ = write!(fields, "Will-Retry-Until: {}\r\n", rfc2822(report.tried_until));
         }
     }
     fields
+}
+
+/// RFC 3464 §2.3.2. An address beyond ASCII is written as it is for those who take that, and in ASCII otherwise (RFC 6533 §3).
+fn final_recipient(recipient: &Mailbox, smtputf8: bool) -> String {
+    match OriginalRecipient::of(recipient).filter(|_| !smtputf8) {
+        _ if recipient.is_ascii() => format!("rfc822; {recipient}"),
+        Some(in_ascii) => in_ascii.to_field(),
+        None => format!("utf-8; {recipient}"),
+    }
 }
 
 /// RFC 3463: 5.4.7 when the time was up, else what the reply says.
@@ -230,10 +254,13 @@ fn status(told: &Told) -> String {
     told.reply.enhanced().filter(|status| status.starts_with(class)).unwrap_or_else(|| format!("{class}.0.0"))
 }
 
-/// Printable ASCII on one line, whatever the peer sent.
-fn quoted(reply: &Reply) -> String {
-    let printable = |c: char| if (' '..='~').contains(&c) { c } else { '?' };
-    reply.on_one_line().chars().map(printable).take(QUOTED_OCTETS).collect()
+/// Printable characters on one line, whatever the peer sent; in ASCII for those who take no more.
+fn quoted(reply: &Reply, smtputf8: bool) -> String {
+    let is_printable = |c: char| if c.is_ascii() { (' '..='~').contains(&c) } else { smtputf8 && !c.is_control() };
+    let printable = |c: char| if is_printable(c) { c } else { '?' };
+    let mut quoted: String = reply.on_one_line().chars().map(printable).collect();
+    quoted.truncate(quoted.floor_char_boundary(QUOTED_OCTETS));
+    quoted
 }
 
 #[cfg(test)]
@@ -340,6 +367,28 @@ mod tests {
             );
             assert!(fields.contains(&group), "{fields}");
             assert!(!text.contains("It will not be tried again"), "{text}");
+        }
+    }
+
+    /// RFC 6533 §3: those who have said SMTPUTF8 get the address as it is, others get it in ASCII.
+    #[test]
+    fn addresses_beyond_ascii_are_named_as_the_sender_takes_them() {
+        let mut message = message();
+        message.recipients[0].mailbox = "用户@gmail.com".parse().unwrap();
+        let verdict = Verdict::Said(Reply::new(550, (1, 1), "<用户@gmail.com>: no such mailbox"), exchange());
+        let returned = Returned::headers("Subject: é\r\n".as_bytes().to_vec());
+        let table = [
+            (true, "message/global-delivery-status", "utf-8; =E7=94=A8=E6=88=B7@gmail.com", "message/global-headers"),
+            (false, "message/delivery-status", "utf-8; \\x{7528}\\x{6237}@gmail.com", "text/rfc822-headers"),
+        ];
+        for (smtputf8, media_type, address, headers) in table {
+            message.parameters.smtputf8 = smtputf8;
+            let text = report_on(&message, Action::Failed, &verdict, &returned);
+            assert!(text.is_ascii(), "{text}");
+            let parts = parts(&text);
+            assert_eq!((parts[1].0.as_str(), parts[2].0.as_str()), (media_type, headers));
+            assert!(parts[1].1.contains(&format!("Final-Recipient: {address}\r\n")), "{text}");
+            assert_eq!(parts[1].1.contains("550 5.1.1 <??@gmail.com>"), !smtputf8, "{text}");
         }
     }
 

@@ -66,10 +66,17 @@ impl Returned {
         }
     }
 
-    /// Its media type (RFC 6522 §3).
-    pub(crate) fn content_type(&self) -> &'static str {
+    /// Its media type (RFC 6522 §3). With `smtputf8`, its reader takes headers in UTF-8 (RFC 6532 §3.7, RFC 6533 §4).
+    pub(crate) fn content_type(&self, smtputf8: bool) -> &'static str {
+        let header = match self {
+            Self::Whole(message) => &message[..memchr::memmem::find(message, b"\r\n\r\n").unwrap_or(message.len())],
+            Self::Headers { lines, .. } => lines,
+        };
+        let is_global = smtputf8 && !header.is_ascii() && std::str::from_utf8(header).is_ok();
         match self {
+            Self::Whole(_) if is_global => "message/global",
             Self::Whole(_) => "message/rfc822",
+            Self::Headers { .. } if is_global => "message/global-headers",
             Self::Headers { .. } => "text/rfc822-headers",
         }
     }
@@ -89,14 +96,19 @@ impl Returned {
             Self::Whole(message) => return message.into(),
             Self::Headers { lines, .. } => lines,
         };
-        let mut output = String::with_capacity(lines.len());
-        let mut rest = &lines[..];
-        while let Some(length) = memchr::memmem::find(rest, b"\r\n") {
-            encode_line(&rest[..length], &mut output);
-            rest = &rest[length + 2..];
-        }
-        output.into_bytes().into()
+        quoted_printable(lines).into_bytes().into()
     }
+}
+
+/// Lines with their CRLFs, in printable ASCII (RFC 2045 §6.7).
+pub(super) fn quoted_printable(lines: &[u8]) -> String {
+    let mut output = String::with_capacity(lines.len());
+    let mut rest = lines;
+    while let Some(length) = memchr::memmem::find(rest, b"\r\n") {
+        encode_line(&rest[..length], &mut output);
+        rest = &rest[length + 2..];
+    }
+    output
 }
 
 /// Whether a line is a header field's first line (RFC 5322 §2.2), or goes on with one.
@@ -178,6 +190,20 @@ mod tests {
         assert!(text.is_ascii() && !text.contains(&0));
         for line in String::from_utf8(text).unwrap().split("\r\n") {
             assert!(line.len() <= LINE_OCTETS && !line.contains(char::is_control) && !line.ends_with(' '), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_header_in_utf8_has_a_media_type_of_its_own_for_those_who_know_it() {
+        let table = [
+            ("Subject: é\r\n\r\nx\r\n".as_bytes(), "message/global-headers", "message/global"),
+            ("Subject: e\r\n\r\né\r\n".as_bytes(), "text/rfc822-headers", "message/rfc822"),
+            (b"Subject: \xe9\r\n\r\nx\r\n", "text/rfc822-headers", "message/rfc822"),
+        ];
+        for (message, headers, whole) in table {
+            let (part, all) = (Returned::headers(message.to_vec()), Returned::whole(message.to_vec(), true));
+            assert_eq!((part.content_type(true), all.content_type(true)), (headers, whole), "{message:?}");
+            assert_eq!((part.content_type(false), all.content_type(false)), ("text/rfc822-headers", "message/rfc822"));
         }
     }
 

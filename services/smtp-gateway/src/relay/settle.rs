@@ -197,6 +197,7 @@ impl<'a> Settler<'a> {
             Submission::new(uuid::Uuid::now_v7().simple().to_string(), ReversePath::Null, [sender.clone()]);
         // RFC 8689 §5: what a report tells of a message is as secret as the message.
         submission.parameters.requiretls = requires_tls;
+        submission.parameters.smtputf8 = !sender.is_ascii();
         Some((submission, dsn::compose(&report, told)))
     }
 

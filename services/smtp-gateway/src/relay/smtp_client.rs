@@ -1,6 +1,7 @@
 //! SMTP to an exchange: the stream on one side, the client's state machine on the other.
 
 mod body;
+mod fitness;
 mod opening;
 
 use super::{
@@ -61,7 +62,10 @@ pub(crate) struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// What is said of it before its octets.
     fn transaction(&self) -> Transaction {
-        let (reverse_path, parameters) = (self.message.reverse_path.clone(), self.message.parameters.clone());
+        let reverse_path = self.message.reverse_path.clone();
+        let mut parameters = self.message.parameters.clone();
+        // Who named an alias in ASCII need not know what it stands for.
+        parameters.smtputf8 |= self.goes_beyond_ascii();
         let octets = self.message.octets + self.trace.as_ref().map_or(0, |trace| trace.len() as u64);
         Transaction { reverse_path, parameters, recipients: self.recipients.clone(), octets }
     }
@@ -163,11 +167,8 @@ impl Connection {
         mail: Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
         let message = mail.message;
-        if !self.client.extensions().eight_bit_mime && !is_seven_bit(mail.open(context).await?).await? {
-            // RFC 6152 §3; we do not convert.
-            let name = &self.exchange.name;
-            let reply = Reply::new(554, (6, 3), format!("{name} takes no 8-bit messages, and this is one"));
-            return Ok(vec![Verdict::Ours(reply); mail.recipients.len()]);
+        if let Some(obstacle) = self.obstacle(context, &mail).await? {
+            return Ok(vec![Verdict::Ours(obstacle); mail.recipients.len()]);
         }
         let transaction = mail.transaction();
         let mut step = self.client.begin(&transaction);
@@ -270,15 +271,6 @@ impl Connection {
             }
         }
     }
-}
-
-async fn is_seven_bit(mut raw: RawMessage) -> Result<bool, ApiError> {
-    while let Some(chunk) = raw.chunk().await? {
-        if !chunk.is_ascii() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

@@ -49,7 +49,22 @@ fn mailboxes() {
         ("\"a@c", Err(AddressError::LocalPart)),
         ("\"a\\\n\"@c", Err(AddressError::LocalPart)),
         ("a\r\n@c", Err(AddressError::LocalPart)),
-        ("ü@c", Err(AddressError::LocalPart)),
+        ("ü@c", Ok("ü@c")),
+        ("\"ü ü\"@c", Ok("\"ü ü\"@c")),
+        ("\"ü\"@c", Ok("ü@c")),
+        ("用户@例子.cn", Ok("用户@xn--fsqu00a.cn")),
+        ("a@BÜCHER.Example", Ok("a@xn--bcher-kva.example")),
+        ("a@xn--bcher-kva.example", Ok("a@xn--bcher-kva.example")),
+        ("a@例子。cn", Ok("a@xn--fsqu00a.cn")),
+        ("a@ü_b.cn", Err(AddressError::Domain)),
+        ("a@ü..cn", Err(AddressError::Domain)),
+        ("a@-ü.cn", Err(AddressError::Domain)),
+        ("a@[ü]", Err(AddressError::Domain)),
+        ("a@ü\u{0}.cn", Err(AddressError::Domain)),
+        ("\u{85}@c", Err(AddressError::LocalPart)),
+        ("a\u{3000}b@c", Err(AddressError::LocalPart)),
+        ("\"a\u{2028}b\"@c", Err(AddressError::LocalPart)),
+        ("\"a\\\u{85}\"@c", Err(AddressError::LocalPart)),
         ("a@c\r\n", Err(AddressError::Domain)),
     ];
     for (text, expected) in table {
@@ -176,6 +191,17 @@ fn odd_dots_leave_room_for_their_quotes() {
                 Err(error) => assert!(!expected && error == AddressError::TooLong, "{octets}: {error}"),
             }
         }
+    }
+}
+
+/// A domain is longer in ASCII.
+#[test]
+fn a_path_beyond_ascii_leaves_room_for_its_domain_in_ascii() {
+    for (octets, expected) in [(225, true), (254, false)] {
+        let text = format!("<{}@\u{e9}.test>", "x".repeat(octets - "<@\u{e9}.test>".len()));
+        assert_eq!(text.len(), octets);
+        let paths = [text.parse::<ReversePath>().err(), text.parse::<ForwardPath>().err()];
+        assert_eq!(paths, [(!expected).then_some(AddressError::TooLong); 2], "{octets}");
     }
 }
 

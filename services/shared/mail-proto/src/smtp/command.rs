@@ -79,15 +79,24 @@ pub enum Command {
     /// RSET (§4.1.1.5).
     Rset,
     /// VRFY (§4.1.1.6).
-    Vrfy(String),
+    Vrfy(Inquiry),
     /// EXPN (§4.1.1.7).
-    Expn(String),
+    Expn(Inquiry),
     /// HELP (§4.1.1.8), perhaps about a command.
     Help(String),
     /// NOOP (§4.1.1.9).
     Noop,
     /// QUIT (§4.1.1.10).
     Quit,
+}
+
+/// Whom VRFY or EXPN is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquiry {
+    /// An address, with or without brackets and domain, or a name.
+    pub whom: String,
+    /// Whether the command has the parameter SMTPUTF8: the reply may hold UTF-8 (RFC 6531 §3.7.4.2).
+    pub smtputf8: bool,
 }
 
 /// The longest name of a mechanism (RFC 4422 §3.1).
@@ -123,6 +132,9 @@ pub enum CommandError {
     /// The forward-path is malformed.
     #[error("{0}")]
     ForwardPath(AddressError),
+    /// An address beyond ASCII, where none may be (RFC 6531 §3.5).
+    #[error("an address beyond ASCII needs the parameter SMTPUTF8 of MAIL, VRFY or EXPN")]
+    NotAscii,
     /// A parameter of MAIL or RCPT that was not announced, or a value of one.
     #[error("parameter not recognised")]
     UnknownParameter,
@@ -138,6 +150,7 @@ impl CommandError {
             Self::Argument(_) => (501, (5, 4)),
             Self::ReversePath(_) => (501, (1, 7)),
             Self::ForwardPath(_) => (501, (1, 3)),
+            Self::NotAscii => (553, (6, 7)),
             Self::UnknownParameter => (555, (5, 4)),
         };
         Reply::new(code, status, self.to_string())
@@ -176,6 +189,9 @@ pub enum Verb {
     /// QUIT.
     Quit,
 }
+
+/// The white space of commands.
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// The verbs, and how each is used.
 const VERBS: [(&str, Verb, &str); 16] = [
@@ -267,25 +283,43 @@ impl Command {
             Verb::Auth => auth(text()?),
             Verb::Rset => without_argument(text()?, Self::Rset),
             Verb::Quit => without_argument(text()?, Self::Quit),
-            Verb::Vrfy if argument.is_empty() => Err(CommandError::Argument("say whom to verify")),
-            Verb::Vrfy => Ok(Self::Vrfy(text()?.to_owned())),
-            Verb::Expn if argument.is_empty() => Err(CommandError::Argument("say which list to expand")),
-            Verb::Expn => Ok(Self::Expn(text()?.to_owned())),
+            Verb::Vrfy => inquiry(text()?, "say whom to verify").map(Self::Vrfy),
+            Verb::Expn => inquiry(text()?, "say which list to expand").map(Self::Expn),
             Verb::Help => text().map(|topic| Self::Help(topic.to_owned())),
             Verb::Noop => text().map(|_| Self::Noop),
         }
     }
 }
 
+/// An argument as text. Only what holds addresses may go beyond ASCII.
 fn printable(verb: Verb, argument: &[u8], tolerance: Tolerance) -> Result<&str, CommandError> {
     let may_have_tabs = tolerance.odd_spaces && matches!(verb, Verb::Mail | Verb::Rcpt);
-    let is_printable = |octet: u8| matches!(octet, b' '..=b'~') || (may_have_tabs && octet == b'\t');
-    let text = std::str::from_utf8(argument).ok().filter(|text| text.bytes().all(is_printable));
+    let may_be_utf8 = matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Vrfy | Verb::Expn);
+    let is_printable = |character: char| match character {
+        '\t' => may_have_tabs,
+        ' '..='~' => true,
+        character => may_be_utf8 && !character.is_control(),
+    };
+    let text = std::str::from_utf8(argument).ok().filter(|text| text.chars().all(is_printable));
     text.ok_or(match verb {
-        Verb::Mail => CommandError::ReversePath(AddressError::NotAscii),
-        Verb::Rcpt => CommandError::ForwardPath(AddressError::NotAscii),
+        Verb::Mail => CommandError::ReversePath(AddressError::NotPrintable),
+        Verb::Rcpt => CommandError::ForwardPath(AddressError::NotPrintable),
+        Verb::Vrfy | Verb::Expn => CommandError::Argument("an argument is made of printable characters"),
         _ => CommandError::Argument("an argument is made of printable ASCII characters"),
     })
+}
+
+/// The argument of VRFY and EXPN; with SMTPUTF8 after it, it may go beyond ASCII (RFC 6531 §3.7.4.2).
+fn inquiry(argument: &str, usage: &'static str) -> Result<Inquiry, CommandError> {
+    let (whom, smtputf8) = match argument.rsplit_once(' ') {
+        Some((whom, parameter)) if parameter.eq_ignore_ascii_case("SMTPUTF8") => (whom.trim_end_matches(' '), true),
+        _ => (argument, false),
+    };
+    match whom {
+        "" => Err(CommandError::Argument(usage)),
+        whom if !smtputf8 && !whom.is_ascii() => Err(CommandError::NotAscii),
+        whom => Ok(Inquiry { whom: whom.to_owned(), smtputf8 }),
+    }
 }
 
 fn without_argument(argument: &str, command: Command) -> Result<Command, CommandError> {
@@ -293,20 +327,22 @@ fn without_argument(argument: &str, command: Command) -> Result<Command, Command
 }
 
 /// What follows the keyword and its colon, where every space is a blank. Spaces around the keyword are common and harmless.
-fn after_keyword(
-    argument: &str,
+fn after_keyword<'a>(
+    argument: &'a str,
     keyword: &str,
     usage: &'static str,
     tolerance: Tolerance,
 ) -> Result<String, CommandError> {
-    let Some((start, rest)) = argument.trim_start().split_at_checked(keyword.len()) else {
+    // White space beyond ASCII is part of an address, and wrong there.
+    let trimmed = |text: &'a str| text.trim_start_matches(BLANKS);
+    let Some((start, rest)) = trimmed(argument).split_at_checked(keyword.len()) else {
         return Err(CommandError::Argument(usage));
     };
-    let spaces = rest.len() - rest.trim_start().len();
-    match rest.trim_start().strip_prefix(':') {
+    let spaces = rest.len() - trimmed(rest).len();
+    match trimmed(rest).strip_prefix(':') {
         Some(_) if !start.eq_ignore_ascii_case(keyword) => Err(CommandError::Argument(usage)),
         Some(_) if spaces > 0 && !tolerance.odd_spaces => Err(CommandError::Argument("put no space before the colon")),
-        Some(rest) => Ok(rest.trim_start().replace('\t', " ")),
+        Some(rest) => Ok(trimmed(rest).replace('\t', " ")),
         None => Err(CommandError::Argument(usage)),
     }
 }
@@ -322,7 +358,7 @@ fn take_path(argument: &str, tolerance: Tolerance) -> Result<(String, &str), Add
     }
     let (path, rest) = split_path(argument).ok_or(AddressError::Brackets)?;
     let inside = path.strip_prefix('<').and_then(|path| path.strip_suffix('>')).ok_or(AddressError::Brackets)?;
-    match inside.trim() {
+    match inside.trim_matches(BLANKS) {
         trimmed if trimmed.len() == inside.len() => Ok((path.to_owned(), rest)),
         trimmed if tolerance.odd_spaces => Ok((format!("<{trimmed}>"), rest)),
         _ => Err(AddressError::Spaces),
@@ -368,6 +404,9 @@ fn mail(argument: &str, tolerance: Tolerance) -> Result<Command, CommandError> {
     for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;
     }
+    if !parsed.smtputf8 && !path.is_ascii() {
+        return Err(CommandError::NotAscii);
+    }
     Ok(Command::Mail(reverse_path, parsed))
 }
 
@@ -393,6 +432,13 @@ fn parameters_of(text: &str) -> Result<impl Iterator<Item = (&str, Option<&str>)
     }))
 }
 
+/// As it travels.
+impl fmt::Display for Inquiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.whom, if self.smtputf8 { " SMTPUTF8" } else { "" })
+    }
+}
+
 /// As it travels, without its CRLF.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -408,8 +454,8 @@ impl fmt::Display for Command {
             Self::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
             Self::Auth { mechanism, initial: Some(line) } => write!(f, "AUTH {mechanism} {}", line.expose()),
             Self::Rset => f.write_str("RSET"),
-            Self::Vrfy(whom) => write!(f, "VRFY {whom}"),
-            Self::Expn(whom) => write!(f, "EXPN {whom}"),
+            Self::Vrfy(inquiry) => write!(f, "VRFY {inquiry}"),
+            Self::Expn(inquiry) => write!(f, "EXPN {inquiry}"),
             Self::Help(topic) => write!(f, "HELP {topic}"),
             Self::Noop => f.write_str("NOOP"),
             Self::Quit => f.write_str("QUIT"),

@@ -10,7 +10,7 @@ pub mod session;
 mod tolerance;
 mod xtext;
 
-pub use command::{Chunk, ClientName, Command, CommandError, Verb, is_secret};
+pub use command::{Chunk, ClientName, Command, CommandError, Inquiry, Verb, is_secret};
 pub use envelope::{Envelope, Hello, Origin, Recipient};
 pub use extensions::{AnnouncedLimits, Extensions};
 pub use parameters::{

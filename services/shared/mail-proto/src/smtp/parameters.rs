@@ -351,7 +351,8 @@ impl OriginalRecipient {
 
     /// The address that a sender named without ORCPT; none where it is too long for ORCPT (RFC 3461 §4.2).
     pub fn of(address: &Mailbox) -> Option<Self> {
-        let named = format!("rfc822;{address}").parse::<Self>().ok();
+        let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+        let named = format!("{kind};{address}").parse::<Self>().ok();
         named.filter(|named| named.to_parameter().len() <= ORCPT_OCTETS)
     }
 

@@ -39,6 +39,21 @@ impl Reply {
         self
     }
 
+    /// The same reply, with a `?` for each character beyond ASCII.
+    #[must_use]
+    pub fn in_ascii(self) -> Self {
+        if self.is_ascii() {
+            return self;
+        }
+        let replace = |line: &str| line.replace(|character: char| !character.is_ascii(), "?").into();
+        Self { lines: self.lines.iter().map(|line| replace(line)).collect(), ..self }
+    }
+
+    /// Whether its text is in ASCII.
+    pub fn is_ascii(&self) -> bool {
+        self.lines.iter().all(|line| line.is_ascii())
+    }
+
     /// The three digits.
     pub fn code(&self) -> u16 {
         self.code

@@ -4,8 +4,8 @@ mod authentication;
 mod transaction;
 
 use super::{
-    AnnouncedLimits, ClientName, Command, CommandError, Extensions, Hello, MailParameters, Origin, RecipientParameters,
-    Reply, Tolerance, Verb, command::help,
+    AnnouncedLimits, ClientName, Command, CommandError, Extensions, Hello, Inquiry, MailParameters, Origin,
+    RecipientParameters, Reply, Tolerance, Verb, command::help,
 };
 use crate::{
     address::{Domain, ForwardPath, Mailbox, ReversePath},
@@ -75,9 +75,9 @@ pub enum Step {
     /// May this sender reach this recipient? Answer with [`Session::recipient_checked`].
     CheckRecipient(Origin, ForwardPath),
     /// Which mailbox is this? Send what is to be told (RFC 5321 §3.5.1).
-    VerifyAddress(String),
+    VerifyAddress(Inquiry),
     /// Who is on this list? Send what is to be told (RFC 5321 §3.5.1).
-    ExpandList(String),
+    ExpandList(Inquiry),
     /// Send this (354) if there is something to send, and read what follows into the message of
     /// [`Session::envelope`]. Then tell [`Session::received`].
     Receive(Option<Reply>, Framing),
@@ -183,13 +183,13 @@ impl Session {
             enhanced_status_codes: true,
             starttls: self.config.has_tls && !self.is_encrypted,
             chunking: true,
+            smtputf8: true,
             dsn: true,
             // RFC 8689 §2: only where it can be kept.
             requiretls: self.is_encrypted,
             expn: self.config.discloses_addresses,
             limits: AnnouncedLimits { transactions: None, recipients: u32::try_from(self.config.recipient_limit).ok() },
             auth: self.mechanisms(),
-            ..Extensions::default()
         }
     }
 
@@ -207,7 +207,7 @@ impl Session {
         match line {
             Ok(line) if http::is_request(line) => close_foreign(LineError::HttpRequest),
             Ok(line) => match Verb::split(line, self.config.tolerance) {
-                Ok((verb, argument)) => match Command::with_argument(verb, argument, self.config.tolerance) {
+                Ok((verb, argument)) => match self.parsed(verb, argument) {
                     Ok(command) => self.command(command),
                     Err(error) => self.bad_argument(verb, error),
                 },
@@ -216,6 +216,17 @@ impl Session {
             Err(LineError::TooLong) => self.bad(Reply::new(500, (5, 6), "line too long")),
             Err(error @ LineError::BareLf) => self.bad(Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"))),
             Err(error @ (LineError::HttpRequest | LineError::Tls)) => close_foreign(error),
+        }
+    }
+
+    /// A command whose characters are allowed now (RFC 6531 §3.5).
+    fn parsed(&self, verb: Verb, argument: &[u8]) -> Result<Command, CommandError> {
+        let command = Command::with_argument(verb, argument, self.config.tolerance)?;
+        let is_recipient = matches!(command, Command::Rcpt(..));
+        if is_recipient && self.is_in_ascii() && !argument.is_ascii() {
+            Err(CommandError::NotAscii)
+        } else {
+            Ok(command)
         }
     }
 
@@ -247,8 +258,11 @@ impl Session {
                 Step::Reply(Reply::new(250, (0, 0), "OK"))
             }
             Command::Noop => Step::Reply(Reply::new(250, (0, 0), "OK")),
-            Command::Vrfy(whom) if self.config.discloses_addresses => Step::VerifyAddress(whom),
-            Command::Expn(whom) if self.config.discloses_addresses => Step::ExpandList(whom),
+            Command::Vrfy(inquiry) | Command::Expn(inquiry) if inquiry.smtputf8 && !self.usable().smtputf8 => {
+                self.bad(CommandError::UnknownParameter.reply())
+            }
+            Command::Vrfy(inquiry) if self.config.discloses_addresses => Step::VerifyAddress(inquiry),
+            Command::Expn(inquiry) if self.config.discloses_addresses => Step::ExpandList(inquiry),
             Command::Expn(_) => self.bad(CommandError::NotImplemented.reply()),
             Command::Vrfy(_) => {
                 Step::Reply(Reply::new(252, (5, 0), "cannot verify, but will accept mail and attempt delivery"))
@@ -280,6 +294,7 @@ impl Session {
     fn reset(&mut self) {
         self.offences.excuses_pipelined = false;
         self.transaction = None;
+        self.mail_parameters = MailParameters::default();
     }
 
     fn bad_unless_pipelined(&mut self, reply: Reply) -> Step {

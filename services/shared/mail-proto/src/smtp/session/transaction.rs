@@ -60,6 +60,17 @@ impl Session {
         self.bad(reply)
     }
 
+    /// Whether the transaction is without SMTPUTF8: its addresses must not go beyond ASCII.
+    pub(super) fn is_in_ascii(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| !transaction.parameters.smtputf8)
+    }
+
+    /// A reply in characters that the client takes: any if its MAIL command had SMTPUTF8 (RFC 6531 §3.7.4), and ASCII
+    /// otherwise.
+    pub fn in_its_characters(&self, reply: Reply) -> Reply {
+        if self.mail_parameters.smtputf8 { reply } else { reply.in_ascii() }
+    }
+
     /// How long the message of this transaction will be, if its MAIL command has said so (RFC 1870 §3).
     pub fn declared_octets(&self) -> Option<u64> {
         self.mail_parameters.size_octets
