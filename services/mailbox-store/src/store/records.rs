@@ -29,11 +29,12 @@ pub(super) struct ParameterColumns {
     pub(super) ret: Option<String>,
     pub(super) envid: Option<String>,
     pub(super) requiretls: Option<bool>,
+    pub(super) submitter: Option<String>,
 }
 
 impl From<&Submission> for ParameterColumns {
     fn from(Submission { identity, parameters, .. }: &Submission) -> Self {
-        let MailParameters { size_octets: _, body, smtputf8, ret, envid, requiretls, submitter: _ } = parameters;
+        let MailParameters { size_octets: _, body, smtputf8, ret, envid, requiretls, submitter } = parameters;
         Self {
             identity: identity.as_ref().map(ToString::to_string),
             body_type: body.map(|body| body.to_string()),
@@ -41,6 +42,7 @@ impl From<&Submission> for ParameterColumns {
             ret: ret.map(|ret| ret.to_string()),
             envid: envid.as_ref().map(ToString::to_string),
             requiretls: requiretls.then_some(true),
+            submitter: submitter.as_ref().map(ToString::to_string),
         }
     }
 }

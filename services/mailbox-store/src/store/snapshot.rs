@@ -70,6 +70,7 @@ pub(crate) struct ParameterRecord {
     pub(crate) ret: Option<String>,
     pub(crate) envid: Option<String>,
     pub(crate) requiretls: Option<bool>,
+    pub(crate) submitter: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

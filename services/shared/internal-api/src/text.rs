@@ -100,4 +100,6 @@ pub struct MailParameters {
     /// REQUIRETLS (RFC 8689 §2).
     #[schema(required = false)]
     pub requiretls: bool,
+    /// AUTH, without xtext (RFC 4954 §5): who has submitted the message at first; `<>` where that is not known.
+    pub submitter: Option<ReversePath>,
 }

@@ -187,9 +187,11 @@ fn is_quotable(character: char) -> bool {
     matches!(character, ' '..='~') || is_international(character)
 }
 
-/// RFC 6531 §3.3 `UTF8-non-ascii`, without control characters and white space: nobody can see these.
+/// RFC 6531 §3.3 `UTF8-non-ascii`, without control characters and white space, which nobody can see, and without the
+/// character that stands for octets that were no UTF-8.
 fn is_international(character: char) -> bool {
-    !character.is_ascii() && !character.is_control() && !character.is_whitespace()
+    let is_visible = !character.is_control() && !character.is_whitespace();
+    !character.is_ascii() && is_visible && character != char::REPLACEMENT_CHARACTER
 }
 
 impl fmt::Display for LocalPart {

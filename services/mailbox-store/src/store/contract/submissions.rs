@@ -31,7 +31,7 @@ pub(crate) async fn parameters_stay_with_a_message(fixture: Fixture) {
         ret: Some(Ret::Headers),
         envid: Some("an id + more".parse().unwrap()),
         requiretls: true,
-        submitter: None,
+        submitter: Some("<s+x@far.test>".parse().unwrap()),
     };
     let recipient = |address, original: &str, notify: &str| Recipient {
         mailbox: mailbox(address),

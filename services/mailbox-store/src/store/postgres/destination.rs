@@ -112,12 +112,13 @@ impl PostgresDestination {
         let rets: Vec<_> = parameters().map(|given| given.ret.as_deref().map(storable)).collect();
         let envids: Vec<_> = parameters().map(|given| given.envid.as_deref().map(storable)).collect();
         let requiretls: Vec<Option<bool>> = parameters().map(|given| given.requiretls).collect();
+        let submitters: Vec<_> = parameters().map(|given| given.submitter.as_deref().map(storable)).collect();
         let checksums: Vec<&[u8]> = self.messages.iter().map(|(_, checksum)| &checksum[..]).collect();
         let messages =
             "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders,
-                 identity, body_type, smtputf8, ret, envid, requiretls)
+                 identity, body_type, smtputf8, ret, envid, requiretls, submitter)
              SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bytea[],
-                 $7::bigint[], $8::text[], $9::text[], $10::boolean[], $11::text[], $12::text[], $13::boolean[])";
+                 $7::bigint[], $8::text[], $9::text[], $10::boolean[], $11::text[], $12::text[], $13::boolean[], $14::text[])";
         let records: Parameters<'_> = &[
             &keys,
             &reverse_paths,
@@ -132,6 +133,7 @@ impl PostgresDestination {
             &rets,
             &envids,
             &requiretls,
+            &submitters,
         ];
         let of: Vec<i64> = self.pieces.iter().map(|piece| piece.message).collect();
         let numbers: Vec<i64> = self.pieces.iter().map(|piece| piece.number).collect();

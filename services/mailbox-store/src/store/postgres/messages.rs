@@ -52,7 +52,7 @@ pub(super) async fn envelopes(
 ) -> Result<HashMap<i64, Decoded<Envelope>>, Failure> {
     let select = "SELECT id, reverse_path, octets, received_at_ms,
              EXISTS (SELECT 1 FROM bodies WHERE message_id = id AND piece = 0),
-             identity, body_type, smtputf8, ret, envid, requiretls
+             identity, body_type, smtputf8, ret, envid, requiretls, submitter
          FROM messages WHERE id = ANY($1)";
     let rows = tx.query(select, &[&messages]).await?;
     let mut envelopes = HashMap::with_capacity(rows.len());

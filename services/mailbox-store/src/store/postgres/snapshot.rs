@@ -72,7 +72,7 @@ impl PostgresSnapshot {
 
     /// The parameters of those of these messages that there are.
     fn parameters(&self, keys: &[i64]) -> Result<HashMap<i64, ParameterRecord>, OpenError> {
-        let select = "SELECT id, identity, body_type, smtputf8, ret, envid, requiretls FROM messages
+        let select = "SELECT id, identity, body_type, smtputf8, ret, envid, requiretls, submitter FROM messages
              WHERE id = ANY($1)";
         let found = self.admin_connection.records(select, &[&keys], |row| {
             let parameters = ParameterRecord {
@@ -82,6 +82,7 @@ impl PostgresSnapshot {
                 ret: row.try_get(4)?,
                 envid: row.try_get(5)?,
                 requiretls: row.try_get(6)?,
+                submitter: row.try_get(7)?,
             };
             Ok((row.try_get(0)?, parameters))
         })?;

@@ -194,14 +194,15 @@ async fn insert_messages(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<()
     let rets: Vec<_> = given.iter().map(|columns| columns.ret.as_deref()).collect();
     let envids: Vec<_> = given.iter().map(|columns| columns.envid.as_deref()).collect();
     let requiretls: Vec<_> = given.iter().map(|columns| columns.requiretls).collect();
+    let submitters: Vec<_> = given.iter().map(|columns| columns.submitter.as_deref()).collect();
     let insert = "INSERT INTO messages (id, reverse_path, octets, received_at_ms, adds_return_path, checksum, holders,
-             identity, body_type, smtputf8, ret, envid, requiretls)
+             identity, body_type, smtputf8, ret, envid, requiretls, submitter)
          SELECT id, reverse_path, octets, $7, adds_return_path, checksum, holders,
-             identity, body_type, smtputf8, ret, envid, requiretls
+             identity, body_type, smtputf8, ret, envid, requiretls, submitter
          FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bigint[],
-                 $8::text[], $9::text[], $10::boolean[], $11::text[], $12::text[], $13::boolean[])
+                 $8::text[], $9::text[], $10::boolean[], $11::text[], $12::text[], $13::boolean[], $14::text[])
              AS fresh (id, reverse_path, octets, adds_return_path, checksum, holders,
-                 identity, body_type, smtputf8, ret, envid, requiretls)
+                 identity, body_type, smtputf8, ret, envid, requiretls, submitter)
          ON CONFLICT (id) DO NOTHING";
     let columns: Parameters<'_> = &[
         &keys,
@@ -217,6 +218,7 @@ async fn insert_messages(tx: &Transaction<'_>, fresh: &[Fresh<'_>]) -> Result<()
         &rets,
         &envids,
         &requiretls,
+        &submitters,
     ];
     let inserted = tx.execute(insert, columns).await?;
     if inserted < fresh.len() as u64 {

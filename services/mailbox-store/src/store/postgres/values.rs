@@ -25,8 +25,8 @@ impl<'a, T: FromStr<Err: Display>> FromSql<'a> for Parsed<T> {
     }
 }
 
-/// The columns `identity, body_type, smtputf8, ret, envid, requiretls` of a message, from this one on: who was logged
-/// in, and the parameters.
+/// The columns `identity, body_type, smtputf8, ret, envid, requiretls, submitter` of a message, from this one on: who was
+/// logged in, and the parameters.
 pub(super) fn parameters(row: &Row, first: usize) -> Result<(Option<Mailbox>, MailParameters), tokio_postgres::Error> {
     let parameters = MailParameters {
         size_octets: None,
@@ -35,7 +35,7 @@ pub(super) fn parameters(row: &Row, first: usize) -> Result<(Option<Mailbox>, Ma
         ret: parsed(row, first + 3)?,
         envid: parsed(row, first + 4)?,
         requiretls: row.try_get::<_, Option<bool>>(first + 5)?.unwrap_or_default(),
-        submitter: None,
+        submitter: parsed(row, first + 6)?,
     };
     Ok((parsed(row, first)?, parameters))
 }

@@ -225,7 +225,7 @@ fn claimed_recipient(row: &Row<'_>) -> rusqlite::Result<ClaimedRecipient> {
 fn envelope(tx: &mut WriteTransaction<'_>, lease: &Lease<'_>, message: i64) -> Result<Option<ClaimedMessage>> {
     let mut statement = tx.connection.prepare_cached(
         "SELECT id, reverse_path, octets, received_at_ms, body_file, body IS NULL,
-             identity, body_type, smtputf8, ret, envid, requiretls
+             identity, body_type, smtputf8, ret, envid, requiretls, submitter
          FROM messages WHERE id = ?1",
     )?;
     let now = tx.now();

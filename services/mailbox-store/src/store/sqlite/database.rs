@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The schema this program writes; kept in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 8;
+const SCHEMA_VERSION: i64 = 9;
 /// Each brings a database from the version of its place in this list to the next one. One that was released is
 /// never changed.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("migrations/6.sql"),
     include_str!("migrations/7.sql"),
     include_str!("migrations/8.sql"),
+    include_str!("migrations/9.sql"),
 ];
 
 /// A schema that can be read with [`BEFORE_DELETIONS`].
@@ -28,18 +29,20 @@ const VERSION_BEFORE_DELETIONS: i64 = 2;
 /// Schemas that can be read with [`BEFORE_PARAMETERS`], the second and later of the two as they are otherwise.
 const VERSION_BEFORE_PROPERTIES: i64 = 3;
 const VERSION_BEFORE_PARAMETERS: i64 = 4;
-/// A schema that can be read with [`BEFORE_DELAYS`].
+/// A schema that can be read with [`BEFORE_DELAYS`] and [`BEFORE_SUBMITTERS`].
 const VERSION_BEFORE_DELAYS: i64 = 5;
-/// Schemas that can be read with [`BEFORE_HOLDS`]: they differ from each other in indexes only.
+/// Schemas that can be read with [`BEFORE_HOLDS`] and [`BEFORE_SUBMITTERS`]: they differ from each other in indexes only.
 const VERSION_BEFORE_KEYS: i64 = 6;
 const VERSION_BEFORE_HOLDS: i64 = 7;
+/// A schema that can be read with [`BEFORE_SUBMITTERS`].
+const VERSION_BEFORE_SUBMITTERS: i64 = 8;
 /// Stands for what the schema has had since version 3.
 const BEFORE_DELETIONS: &str = "CREATE TEMP VIEW maildrops AS SELECT * FROM deliveries;
      CREATE TEMP VIEW held_messages AS SELECT * FROM messages;";
-/// Stands for the columns that the tables have had since versions 5, 6 and 8.
+/// Stands for the columns that the tables have had since versions 5, 6, 8 and 9.
 const BEFORE_PARAMETERS: &str = "CREATE TEMP VIEW messages AS
          SELECT *, NULL AS identity, NULL AS body_type, NULL AS smtputf8, NULL AS ret, NULL AS envid,
-             NULL AS requiretls
+             NULL AS requiretls, NULL AS submitter
          FROM main.messages;
      CREATE TEMP VIEW queue AS
          SELECT *, NULL AS original_recipient, NULL AS notify, NULL AS via, NULL AS delay_told, NULL AS held_at_ms
@@ -53,6 +56,9 @@ const BEFORE_DELAYS: &str =
 
 /// Stands for the column that the queue has had since version 8.
 const BEFORE_HOLDS: &str = "CREATE TEMP VIEW queue AS SELECT *, NULL AS held_at_ms FROM main.queue;";
+
+/// Stands for the column that messages have had since version 9.
+const BEFORE_SUBMITTERS: &str = "CREATE TEMP VIEW messages AS SELECT *, NULL AS submitter FROM main.messages;";
 
 /// A backup's `application_id`: "mail".
 const BACKUP: i64 = 0x6d61_696c;
@@ -215,8 +221,9 @@ pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(
     };
     match version.map_err(|error| OpenError::database(path, error))? {
         SCHEMA_VERSION => Ok(()),
-        VERSION_BEFORE_HOLDS | VERSION_BEFORE_KEYS => stand_in(&[BEFORE_HOLDS]),
-        VERSION_BEFORE_DELAYS => stand_in(&[BEFORE_DELAYS]),
+        VERSION_BEFORE_SUBMITTERS => stand_in(&[BEFORE_SUBMITTERS]),
+        VERSION_BEFORE_HOLDS | VERSION_BEFORE_KEYS => stand_in(&[BEFORE_HOLDS, BEFORE_SUBMITTERS]),
+        VERSION_BEFORE_DELAYS => stand_in(&[BEFORE_DELAYS, BEFORE_SUBMITTERS]),
         VERSION_BEFORE_PARAMETERS | VERSION_BEFORE_PROPERTIES => stand_in(&[BEFORE_PARAMETERS]),
         VERSION_BEFORE_DELETIONS => stand_in(&[BEFORE_DELETIONS, BEFORE_PARAMETERS]),
         version @ 0..SCHEMA_VERSION => Err(OpenError::Older { path: path.to_owned(), version }),
@@ -282,6 +289,7 @@ mod tests {
             0xbe05_e74e_dba1_1cb1,
             0x2f2d_3dfb_bff3_8d61,
             0x14a1_6e55_b94c_3205,
+            0x7bed_90dc_b83b_ecd1,
         ];
         assert_eq!(MIGRATIONS.map(|migration| xxh3_64(migration.as_bytes())), released, "add another one instead");
     }

@@ -103,11 +103,11 @@ impl SqliteDestination {
         if *parameters == ParameterRecord::default() {
             return Ok(());
         }
-        let ParameterRecord { identity, body_type, smtputf8, ret, envid, requiretls } = parameters;
+        let ParameterRecord { identity, body_type, smtputf8, ret, envid, requiretls, submitter } = parameters;
         let update = "UPDATE messages SET identity = ?2, body_type = ?3, smtputf8 = ?4, ret = ?5, envid = ?6,
-                 requiretls = ?7
+                 requiretls = ?7, submitter = ?8
              WHERE id = ?1";
-        self.execute(update, params![message, identity, body_type, smtputf8, ret, envid, requiretls])
+        self.execute(update, params![message, identity, body_type, smtputf8, ret, envid, requiretls, submitter])
     }
 
     /// Writes a large body to a file of its own; returns its name.

@@ -31,7 +31,7 @@ pub(super) enum Content {
 
 pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Decoded<Message>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, reverse_path, octets, received_at_ms, identity, body_type, smtputf8, ret, envid, requiretls
+        "SELECT id, reverse_path, octets, received_at_ms, identity, body_type, smtputf8, ret, envid, requiretls, submitter
          FROM held_messages WHERE id = ?1",
     )?;
     let found = statement.query_row([key(id)], |row| decode(row, envelope)).optional()?;
@@ -48,7 +48,7 @@ pub(super) fn page(
     limit: u32,
 ) -> Result<(Vec<Decoded<Message>>, Option<MessageId>)> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, reverse_path, octets, received_at_ms, identity, body_type, smtputf8, ret, envid, requiretls
+        "SELECT id, reverse_path, octets, received_at_ms, identity, body_type, smtputf8, ret, envid, requiretls, submitter
          FROM held_messages WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows =

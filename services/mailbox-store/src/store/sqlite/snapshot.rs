@@ -216,7 +216,7 @@ impl Snapshot for SqliteSnapshot {
         let sql = "SELECT id, reverse_path, octets, received_at_ms, adds_return_path, checksum,
                  (SELECT COUNT(*) FROM maildrops WHERE message_id = id)
                  + (SELECT COUNT(*) FROM queue WHERE message_id = id),
-                 identity, body_type, smtputf8, ret, envid, requiretls
+                 identity, body_type, smtputf8, ret, envid, requiretls, submitter
              FROM messages WHERE id = ?1";
         let mut messages = Vec::with_capacity(keys.len());
         for key in keys {
@@ -236,6 +236,7 @@ impl Snapshot for SqliteSnapshot {
                         ret: self.optional_text(row, 10)?,
                         envid: self.optional_text(row, 11)?,
                         requiretls: row.get(12)?,
+                        submitter: self.optional_text(row, 13)?,
                     },
                 })
             })?);

@@ -88,7 +88,7 @@ fn insert(
     let octets = column(body.octets());
     let received_at_ms = tx.now().as_millisecond();
     let ReceivedBody { content, checksum, .. } = body;
-    let ParameterColumns { identity, body_type, smtputf8, ret, envid, requiretls } = submission.into();
+    let ParameterColumns { identity, body_type, smtputf8, ret, envid, requiretls, submitter } = submission.into();
     let (file, memory) = match &content {
         ReceivedContent::Memory(octets) => (None, Some(&octets[..])),
         ReceivedContent::File(file) => (Some(&file.name), None),
@@ -97,8 +97,8 @@ fn insert(
         .prepare_cached(
             "INSERT INTO messages
                  (id, reverse_path, octets, received_at_ms, adds_return_path, body_file, body, checksum,
-                  identity, body_type, smtputf8, ret, envid, requiretls)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                  identity, body_type, smtputf8, ret, envid, requiretls, submitter)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             key(id),
@@ -114,7 +114,8 @@ fn insert(
             smtputf8,
             ret,
             envid,
-            requiretls
+            requiretls,
+            submitter
         ])?;
     if let ReceivedContent::File(file) = content {
         tx.effects.kept_files.push(file);

@@ -30,8 +30,8 @@ impl<T: Display> ToSql for Parsed<T> {
     }
 }
 
-/// The columns `identity, body_type, smtputf8, ret, envid, requiretls` of a message, from this one on: who was logged
-/// in, and the parameters.
+/// The columns `identity, body_type, smtputf8, ret, envid, requiretls, submitter` of a message, from this one on: who was
+/// logged in, and the parameters.
 pub(super) fn parameters(row: &Row<'_>, first: usize) -> rusqlite::Result<(Option<Mailbox>, MailParameters)> {
     let parameters = MailParameters {
         size_octets: None,
@@ -40,7 +40,7 @@ pub(super) fn parameters(row: &Row<'_>, first: usize) -> rusqlite::Result<(Optio
         ret: parsed(row, first + 3)?,
         envid: parsed(row, first + 4)?,
         requiretls: row.get::<_, Option<bool>>(first + 5)?.unwrap_or_default(),
-        submitter: None,
+        submitter: parsed(row, first + 6)?,
     };
     Ok((parsed(row, first)?, parameters))
 }

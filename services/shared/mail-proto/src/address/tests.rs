@@ -62,6 +62,7 @@ fn mailboxes() {
         ("a@[ü]", Err(AddressError::Domain)),
         ("a@ü\u{0}.cn", Err(AddressError::Domain)),
         ("\u{85}@c", Err(AddressError::LocalPart)),
+        ("a\u{fffd}b@c", Err(AddressError::LocalPart)),
         ("a\u{3000}b@c", Err(AddressError::LocalPart)),
         ("\"a\u{2028}b\"@c", Err(AddressError::LocalPart)),
         ("\"a\\\u{85}\"@c", Err(AddressError::LocalPart)),

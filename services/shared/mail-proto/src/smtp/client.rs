@@ -4,48 +4,20 @@ mod answer;
 mod login;
 mod progress;
 mod starttls;
+mod transaction;
 mod wording;
 
 pub use answer::AnswerReader;
 pub use login::{Login, LoginError};
 pub use progress::Verdict;
 pub use starttls::Starttls;
+pub use transaction::Transaction;
 pub use wording::Wording;
 
-use super::{BodyType, Chunk, ClientName, Command, Extensions, MailParameters, Recipient, Reply};
-use crate::{
-    address::{ForwardPath, ReversePath},
-    password::Password,
-    sasl::ClientExchange,
-};
+use super::{Chunk, ClientName, Command, Extensions, Reply};
+use crate::{address::ForwardPath, password::Password, sasl::ClientExchange};
 use progress::{Pending, Progress, TOO_MANY_RECIPIENTS, says_too_many_recipients};
 use std::collections::VecDeque;
-
-/// A message to be sent, except its octets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transaction {
-    /// Where failure messages go.
-    pub reverse_path: ReversePath,
-    /// What is known of the message. Each parameter is sent where the server announces its extension, except two: BODY
-    /// is always 8BITMIME then, because nobody has counted the bits, and SIZE is `octets`. The wording of the hand-out
-    /// has neither.
-    pub parameters: MailParameters,
-    /// Who it is for; at least one.
-    pub recipients: Vec<Recipient>,
-    /// Its octets, declared where the server takes SIZE (RFC 1870).
-    pub octets: u64,
-}
-
-impl Transaction {
-    /// The parameters that go with MAIL.
-    fn mail_parameters(&self, extensions: Extensions, wording: Wording) -> MailParameters {
-        let (size_octets, body) = match wording {
-            Wording::Standard => (Some(self.octets), Some(BodyType::EightBitMime)),
-            Wording::HandOut => (None, None),
-        };
-        extensions.permitted(MailParameters { size_octets, body, ..self.parameters.clone() })
-    }
-}
 
 /// What the client wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +97,8 @@ pub struct Client {
     name: ClientName,
     wording: Wording,
     login: Option<Login>,
+    /// Whether the server knows who we are (RFC 4954).
+    is_logged_in: bool,
     is_encrypted: bool,
     /// Whether to send messages without dots where the server takes that.
     wants_chunks: bool,
@@ -147,6 +121,7 @@ impl Client {
             name,
             wording: Wording::default(),
             login: None,
+            is_logged_in: false,
             is_encrypted: false,
             wants_chunks: false,
             starttls: Starttls::default(),
@@ -232,7 +207,7 @@ impl Client {
     /// Starts a transaction. Only after [`Step::Ready`] or [`Step::Finished`].
     pub fn begin(&mut self, transaction: &Transaction) -> Step {
         let line = |command: Command| self.wording.line(&command);
-        let parameters = transaction.mail_parameters(self.extensions, self.wording);
+        let parameters = transaction.mail_parameters(self.extensions, self.wording, self.is_logged_in);
         let mut pending = VecDeque::with_capacity(transaction.recipients.len() + 2);
         pending.push_back((Pending::Mail, line(Command::Mail(transaction.reverse_path.clone(), parameters))));
         for (index, recipient) in transaction.recipients.iter().enumerate() {
@@ -391,6 +366,7 @@ impl Client {
         if !reply.is_positive() {
             return self.ready(Step::LoginFailed(LoginError::Refused(reply)));
         }
+        self.is_logged_in = exchange.succeeded().is_ok();
         let step = exchange.succeeded().map_or_else(|error| Step::LoginFailed(error.into()), |()| Step::Ready);
         self.ready(step)
     }

@@ -45,16 +45,15 @@ pub struct MailParameters {
     /// REQUIRETLS: the message must not travel without verified TLS (RFC 8689 §2).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requiretls: bool,
-    /// AUTH: who has submitted the message at first, or nobody who is known (RFC 4954 §5). It does not stay with the
-    /// message.
-    #[serde(skip)]
+    /// AUTH: who has submitted the message at first, or nobody who is known (RFC 4954 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitter: Option<ReversePath>,
 }
 
 impl MailParameters {
     /// Whether nothing of them stays with the message.
     pub fn leave_nothing(&self) -> bool {
-        let passing = Self { size_octets: self.size_octets, submitter: self.submitter.clone(), ..Self::default() };
+        let passing = Self { size_octets: self.size_octets, ..Self::default() };
         *self == passing
     }
 
@@ -102,8 +101,11 @@ impl fmt::Display for MailParameters {
             f.write_str(" REQUIRETLS")?;
         }
         match &self.submitter {
-            Some(ReversePath::Mailbox(mailbox)) => write!(f, " AUTH={}", xtext::encode(&mailbox.to_string())),
-            Some(ReversePath::Null) => f.write_str(" AUTH=<>"),
+            Some(ReversePath::Mailbox(mailbox)) if mailbox.is_ascii() => {
+                write!(f, " AUTH={}", xtext::encode(&mailbox.to_string()))
+            }
+            // xtext has no characters beyond ASCII.
+            Some(_) => f.write_str(" AUTH=<>"),
             None => Ok(()),
         }
     }

@@ -70,7 +70,7 @@ async fn a_store_moves_between_backends_and_stays_the_same() {
     database.execute(recount, [quarantined]).unwrap();
     let parameters =
         "UPDATE messages SET identity = 'a@local.test', body_type = '8BITMIME', smtputf8 = 1, ret = 'FULL',
-             envid = 'x y', requiretls = 1 WHERE reverse_path <> '<>';
+             envid = 'x y', requiretls = 1, submitter = '<s@far.test>' WHERE reverse_path <> '<>';
          UPDATE queue SET original_recipient = 'rfc822;u@far.test', notify = 'NEVER', via = 'l@local.test', delay_told = 1,
              held_at_ms = 1767225600456;
          UPDATE accounts SET source = 'api' WHERE address = 'b@local.test';

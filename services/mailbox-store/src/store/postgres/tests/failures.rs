@@ -38,7 +38,7 @@ async fn a_newer_schema_is_refused() {
     let newer = "UPDATE properties SET value = '9' WHERE name = 'schema_version'";
     town.stranger().await.batch_execute(newer).await.unwrap();
     let url: crate::store::postgres::DatabaseUrl = town.url.parse().unwrap();
-    let expected = format!("{url} has schema version 9, this program knows 6; use a newer mailbox-store");
+    let expected = format!("{url} has schema version 9, this program knows 7; use a newer mailbox-store");
     assert_eq!(refusal(town.options()).await, expected);
 }
 

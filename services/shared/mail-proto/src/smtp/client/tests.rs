@@ -1,7 +1,10 @@
 mod login;
 
 use super::*;
-use crate::address::Mailbox;
+use crate::{
+    address::{Mailbox, ReversePath},
+    smtp::{BodyType, MailParameters, Recipient},
+};
 
 const FULL: &str = "250-b HELLO\r\n250-PIPELINING\r\n250-size 1000\r\n250-8BITMIME\r\n250 X\r\n";
 
@@ -239,7 +242,7 @@ fn parameters_go_to_those_who_know_them() {
         ret: Some("HDRS".parse().unwrap()),
         envid: Some("an id".parse().unwrap()),
         requiretls: true,
-        submitter: None,
+        submitter: Some("<s@b>".parse().unwrap()),
     };
     let recipient = Recipient {
         mailbox: "x@b".parse().unwrap(),
@@ -256,6 +259,8 @@ fn parameters_go_to_those_who_know_them() {
         ("SMTPUTF8", " SMTPUTF8", String::new()),
         ("DSN", " RET=HDRS ENVID=an+20id", format!(" {dsn}")),
         ("REQUIRETLS", " REQUIRETLS", String::new()),
+        // Not without a login.
+        ("AUTH PLAIN", "", String::new()),
     ];
     for (keyword, mail, rcpt) in table {
         let (mut client, _) = begun(&format!("250-b\r\n250-PIPELINING\r\n250 {keyword}"), &["z@b"]);

@@ -296,6 +296,8 @@ fn a_submitter_is_believed_from_those_who_are_logged_in() {
     play(&mut session, &["RSET", PLAIN]);
     play(&mut session, &mail);
     assert_eq!(session.envelope().unwrap().parameters.submitter, Some("<e=mc2@example.com>".parse().unwrap()));
+    play(&mut session, &["RSET", "MAIL FROM:<usr1@a.test>", "RCPT TO:<a@b>"]);
+    assert_eq!(session.envelope().unwrap().parameters.submitter, Some("<usr1@a.test>".parse().unwrap()));
 }
 
 #[test]

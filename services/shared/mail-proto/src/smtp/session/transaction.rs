@@ -47,11 +47,19 @@ impl Session {
             return Step::Reply(too_large(self.config.size_limit_octets));
         }
         self.mail_parameters = parameters;
-        // What somebody says who is not logged in is not believed (RFC 4954 §5).
-        if let Some(submitter) = self.mail_parameters.submitter.as_mut().filter(|_| self.identity.is_none()) {
-            *submitter = ReversePath::Null;
-        }
+        self.judge_submitter();
         Step::CheckSender(path)
+    }
+
+    /// RFC 4954 §5: what somebody says who is not logged in is not believed. Who is logged in and says nothing submits the
+    /// message as itself.
+    fn judge_submitter(&mut self) {
+        let submitter = &mut self.mail_parameters.submitter;
+        match &self.identity {
+            None if submitter.is_some() => *submitter = Some(ReversePath::Null),
+            Some(identity) if submitter.is_none() => *submitter = Some(ReversePath::Mailbox(identity.clone())),
+            _ => {}
+        }
     }
 
     /// Refuses a MAIL command that breaks the protocol.

@@ -65,6 +65,35 @@ async fn the_password_goes_over_tls() {
     }
 }
 
+/// RFC 4954 §5: a server that knows us may believe who has submitted a message.
+#[tokio::test]
+async fn it_learns_who_has_submitted_a_message() {
+    for (submitter, expected) in
+        [(Some("<e=mc2@a.test>"), "e+3Dmc2@a.test"), (Some("<>"), "<>"), (None, "<>"), (Some("<é@a.test>"), "<>")]
+    {
+        let (directory, server) = authority("mx.test");
+        let (fixture, mut listener) = relay("implicit", file(&directory));
+        let recipient = Recipient::from("b@a.test".parse::<Mailbox>().unwrap());
+        let mut message = message(&recipient);
+        message.parameters.submitter = submitter.map(|path| path.parse().unwrap());
+        let relaying = async {
+            let mut connection = fixture.open().await.unwrap();
+            let (recipients, body) = (vec![recipient], Some(Bytes::from_static(b"a\r\n")));
+            let mail = Outgoing { message: &message, recipients, body, trace: None };
+            connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
+        };
+        let receiving = async {
+            let (_, io) = listener.accept().await.unwrap();
+            let mut stream = stream(io).upgrade(server).await.unwrap();
+            stream.push(b"220 mx.test\r\n".as_slice());
+            let mail = format!("MAIL FROM:<> BODY=8BITMIME AUTH={expected}");
+            let script = [(HELLO, OFFER), (LOGIN, "235 2.7.0 welcome"), (&mail, "550 no"), ("RSET", "250 OK")];
+            play(&mut stream, &script).await;
+        };
+        tokio::join!(relaying, receiving);
+    }
+}
+
 /// The error, after this dialogue in the clear.
 async fn refused(script: &[(&str, &str)]) -> String {
     let (fixture, mut listener) = relay("off", None);
