@@ -1,5 +1,6 @@
 //! `accept = "any"`: a mailbox for whoever gets mail.
 
+use std::fs;
 use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Pop3Client, TestTown, USR, USR1, eventually};
 
@@ -91,5 +92,25 @@ async fn strangers_deliver_to_a_server_that_takes_every_domain() {
     client.command("MAIL FROM:<peer@far.example>").await.unwrap();
     let elsewhere = client.command(&format!("RCPT TO:<{USR}>")).await.unwrap();
     assert!(elsewhere.starts_with("554 5.7.1"), "{elsewhere}");
+    town.stop().await;
+}
+
+/// Mail that came before the server took every domain waits for another server, until the star covers it.
+#[tokio::test]
+async fn mail_that_waits_already_gets_a_mailbox_once_the_star_covers_it() {
+    let plan = Plan::default().rfc().mx("shop.test", "\"down.test.\"").p("down.test", 9);
+    let town = TestTown::start(plan).await;
+    town.send(USR1, &["new+tag@shop.test"], MAIL).await;
+    let text = fs::read_to_string(town.config()).unwrap();
+    let server = format!("[server.\"{EXMAIL}\"]\n");
+    assert!(text.contains(&server), "{text}");
+    let text = text.replace(&server, &format!("{server}domains = [\"*\"]\n"));
+    fs::write(town.config(), format!("accept = \"any\"\n{text}")).unwrap();
+    eventually("the mail to arrive", PATIENCE, async || {
+        town.store(EXMAIL).flush_queue().await.ok()?;
+        town.store(EXMAIL).mailbox(&"new@shop.test".parse().ok()?).await.ok()?.filter(|mailbox| mailbox.messages == 1)
+    })
+    .await;
+    assert_eq!(messages(&town, EXMAIL, "new@shop.test", "test").await, Some(1));
     town.stop().await;
 }

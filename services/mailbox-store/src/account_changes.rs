@@ -38,21 +38,22 @@ impl Accounts {
         }
         change_is_ours(stack, &address)?;
         let password = self.stored(password).await?;
-        self.insert(stack, address, password).await
+        let account = Account { address, password_hash: None, quota: stack.default_quota() };
+        self.insert(stack, account, password).await
     }
 
     /// Adds an account with this password.
     ///
     /// # Errors
     /// [`StoreError::AccountExists`], also in another spelling.
-    pub(crate) async fn insert(&self, stack: &Stack, address: Mailbox, password: StoredPassword) -> Result<()> {
+    pub(crate) async fn insert(&self, stack: &Stack, account: Account, password: StoredPassword) -> Result<()> {
         let _writing = self.writing().await;
+        let address = account.address.clone();
         let known = self.store().account(&address).await?;
         if known.is_some_and(|known| stack.address_rules.are_same(&known, &address)) {
             return Err(StoreError::AccountExists);
         }
-        let quota = stack.default_quota();
-        self.store().add_account(Account { address: address.clone(), password_hash: None, quota }, password).await?;
+        self.store().add_account(account, password).await?;
         facts::StoreAccountChanged { address: &address, change: "added" }.log();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     accounts::Accounts,
-    store::{self, Result, StoreError, StoredPassword},
+    store::{self, Account, LocalMail, Newcomers, Result, StoreError, StoredPassword, admits, new_mailbox},
 };
 use internal_api::{MailboxSummary, Resolved};
 use mail_proto::Mailbox;
@@ -28,7 +28,7 @@ impl Admission {
         let resolved = store::Accounts::resolve(self.accounts.store(), address).await?;
         let stack = self.stack.current();
         Ok(match resolved {
-            Resolved::Unknown if admits(&stack, address) => Resolved::Mailbox(empty(&stack, named(&stack, address))),
+            Resolved::Unknown if admits(&stack, address) => Resolved::Mailbox(empty(new_mailbox(&stack, address))),
             resolved => resolved,
         })
     }
@@ -55,6 +55,16 @@ impl Admission {
         Ok(())
     }
 
+    /// Which mail stays here, and who gets a mailbox with it.
+    pub(crate) async fn local_mail(&self) -> Result<LocalMail> {
+        let stack = self.stack.current();
+        let newcomers = match stack.accept {
+            Accept::Any => Some(Newcomers { password: self.password(&stack).await?, stack: Arc::clone(&stack) }),
+            Accept::Accounts => None,
+        };
+        Ok(LocalMail::of(&stack, newcomers))
+    }
+
     /// Gives a mailbox to a user who logs in before his first mail with the password that he will have.
     pub(crate) async fn admit_user(&self, address: &Mailbox, password: &str) -> Result<()> {
         let stack = self.stack.current();
@@ -64,7 +74,7 @@ impl Admission {
 
     async fn add(&self, stack: &Stack, address: &Mailbox) -> Result<()> {
         let password = self.password(stack).await?;
-        match self.accounts.insert(stack, named(stack, address), password).await {
+        match self.accounts.insert(stack, new_mailbox(stack, address), password).await {
             // Somebody else has got mail for it meanwhile.
             Ok(()) | Err(StoreError::AccountExists) => Ok(()),
             Err(error) => Err(error),
@@ -84,17 +94,6 @@ impl Admission {
     }
 }
 
-/// Whether every address of this one's domain has a mailbox.
-fn admits(stack: &Stack, address: &Mailbox) -> bool {
-    stack.accept == Accept::Any && stack.is_local(address.domain())
-}
-
-/// The mailbox that an address gets: the one without its detail.
-fn named(stack: &Stack, address: &Mailbox) -> Mailbox {
-    stack.address_rules.candidates(address).pop().unwrap_or_else(|| address.clone())
-}
-
-fn empty(stack: &Stack, address: Mailbox) -> MailboxSummary {
-    let quota = stack.default_quota();
+fn empty(Account { address, quota, .. }: Account) -> MailboxSummary {
     MailboxSummary { address, messages: 0, octets: 0, quota_messages: quota.messages, quota_octets: quota.octets }
 }

@@ -7,7 +7,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        EventRetention, Lifecycle, LocalMail, Queue, Store, StoreError,
+        EventRetention, Lifecycle, Queue, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -119,10 +119,16 @@ async fn serve_store(
     log_test_bed(&at_start);
     let accounts = Arc::new(Accounts::new(Arc::clone(&store), &data, clock.io));
     let known = synchronise_at_start(&accounts, &*store, at_start).await?;
+    let admission = Arc::new(Admission::new(Arc::clone(&accounts), stack.clone()));
     let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
     let tasks = [
         telemetry::spawn(watch_queue(store.clone(), metrics.queue_oldest.clone(), clock.clone())),
-        telemetry::spawn(maintain(store.clone(), stack.clone(), clock.wall.clone(), shutdown.clone())),
+        telemetry::spawn(maintain(
+            (store.clone(), admission.clone()),
+            stack.clone(),
+            clock.wall.clone(),
+            shutdown.clone(),
+        )),
         telemetry::spawn(sweep(store.clone(), clock.io)),
         telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, clock.io)),
     ];
@@ -132,7 +138,7 @@ async fn serve_store(
         events: store.clone(),
         maildrops: store.clone(),
         queue: store.clone(),
-        admission: Admission::new(Arc::clone(&accounts), stack.clone()),
+        admission,
         logins: Logins::new(Arc::clone(&accounts), throttle, metrics.clone()),
         metrics,
         event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
@@ -255,18 +261,22 @@ fn readiness(store: Arc<dyn Lifecycle>) -> Readiness {
     })
 }
 
-async fn maintain(store: Arc<dyn Lifecycle>, stack: LiveStack, wall: WallClock, shutdown: CancellationToken) {
+async fn maintain(
+    (store, admission): (Arc<dyn Lifecycle>, Arc<Admission>),
+    stack: LiveStack,
+    wall: WallClock,
+    shutdown: CancellationToken,
+) {
     let mut due_at = wall.now();
     while shutdown.run_until_cancelled(wall.sleep_until(due_at)).await.is_some() {
         due_at = wall.now() + MAINTENANCE_INTERVAL;
         let maintained = async {
-            let stack = stack.current();
-            let retention = stack.retention.clone();
+            let retention = stack.current().retention.clone();
             if let Some(age) = retention.messages {
                 store.expire(age).await?;
             }
             store.prune_events(EventRetention { age: retention.events, records: EVENT_RECORDS }).await?;
-            store.maintain(LocalMail::of(&stack)).await
+            store.maintain(admission.local_mail().await?).await
         };
         if let Err(error) = maintained.await {
             facts::StoreMaintenanceFailed { task: "forget, expire and deliver", error }.log();

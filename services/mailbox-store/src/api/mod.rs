@@ -48,7 +48,7 @@ pub(crate) struct Api {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
     pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) logins: Logins,
     pub(crate) metrics: Metrics,
     /// As many callers may stream events at once.

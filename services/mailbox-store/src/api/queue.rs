@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     metrics::Counted,
-    store::{ClaimOutcome, LocalMail, QueuePosition},
+    store::{ClaimOutcome, QueuePosition},
 };
 use axum::{
     extract::State,
@@ -110,11 +110,11 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
     // From before the first look, so that no change falls between looking and waiting.
     let mut changes = api.queue.queue_changes();
     loop {
-        let next_due_at =
-            match api.queue.claim(lease, limit, request.except.clone(), LocalMail::of(&api.stack.current())).await? {
-                ClaimOutcome::Claimed(claim) => return Ok(claimed(&api, claim, inline_octets.into()).await),
-                ClaimOutcome::NothingDue { next_due_at } => next_due_at,
-            };
+        let local = api.admission.local_mail().await?;
+        let next_due_at = match api.queue.claim(lease, limit, request.except.clone(), local).await? {
+            ClaimOutcome::Claimed(claim) => return Ok(claimed(&api, claim, inline_octets.into()).await),
+            ClaimOutcome::NothingDue { next_due_at } => next_due_at,
+        };
         let remaining = deadline.saturating_duration_since(api.clock.io.instant());
         if remaining.is_zero() || api.shutdown.is_cancelled() {
             return Ok(StatusCode::NO_CONTENT.into_response());

@@ -28,7 +28,11 @@ pub use aliases::{Alias, AliasName};
 pub use error::StoreError;
 pub use events::EventRetention;
 pub use message_stream::MessageStream;
-pub use plan::{action::QueueAction, local::LocalMail};
+pub(crate) use plan::local::{admits, new_mailbox};
+pub use plan::{
+    action::QueueAction,
+    local::{LocalMail, Newcomers},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -309,7 +313,7 @@ pub trait Queue: Send + Sync {
     /// connects. When the lease runs out the recipients are due again. Does not wait.
     ///
     /// Mail for the domains of `local` stays here: what has room by now goes into its maildrop, and what has none waits
-    /// on. Only those recipients are leased whose senders must be told that they failed.
+    /// on. Recipients who have no mailbox get one if they are among its newcomers. Only those recipients are leased whose senders must be told that they failed.
     async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome>;
 
     /// Changes whenever something may have become due earlier than it was; in vain at times.

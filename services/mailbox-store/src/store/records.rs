@@ -3,7 +3,7 @@
 use super::{Result, StoreError};
 use crate::{metrics::Metrics, passwords::is_locked};
 use internal_api::{AccountPage, AccountSource, AccountSummary, MessageId, Submission};
-use mail_proto::{ReversePath, smtp::MailParameters};
+use mail_proto::{Mailbox, ReversePath, smtp::MailParameters};
 
 /// The id as a key. Ids of this store fit; one that a caller made up and that does not names no message.
 pub(super) fn key(id: MessageId) -> i64 {
@@ -107,6 +107,13 @@ pub(super) type Decoded<T> = std::result::Result<T, Undecodable>;
 pub(super) struct Undecodable {
     pub(super) message: i64,
     pub(super) reason: String,
+}
+
+/// Tells of those who have got a mailbox with their first mail.
+pub(super) fn log_admitted(admitted: &[Mailbox]) {
+    for address in admitted {
+        facts::StoreAccountChanged { address, change: "added" }.log();
+    }
 }
 
 /// Records of a message that a change quarantines. Logged and counted once the change is durable.

@@ -23,6 +23,11 @@ pub fn no_such_mailbox(mailbox: &Mailbox) -> Reply {
     Reply::new(550, (1, 1), format!("<{mailbox}>: no such mailbox here"))
 }
 
+/// The temporary reply about a recipient of a domain that is local only by what a gateway knows.
+pub fn no_mailbox_now(mailbox: &Mailbox) -> Reply {
+    Reply::new(450, (1, 1), format!("<{mailbox}>: no mailbox here now"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

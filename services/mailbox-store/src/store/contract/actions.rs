@@ -189,7 +189,7 @@ pub(crate) async fn an_action_is_about_all_recipients(fixture: Fixture) {
 
 /// Mail for a full mailbox here, which the store delivers by itself, waits on hold like other mail.
 pub(crate) async fn local_mail_waits_on_hold(fixture: Fixture) {
-    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay: Relay::default() };
+    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], ..LocalMail::default() };
     let quota = |messages| Account { quota: Quota { messages, octets: None }, ..account("a@local.test") };
     fixture.store.put_accounts(vec![quota(Some(0))]).await.unwrap();
     let id = fixture.send("1", &["a@local.test"]).await;

@@ -1,7 +1,9 @@
 //! Quotas and retention.
 
 use super::*;
-use town_config::Relay;
+use crate::store::{Alias, AliasName, Newcomers};
+use std::path::Path;
+use town_config::{Config, Relay};
 
 fn limited(address: &str, messages: Option<u64>, octets: Option<u64>) -> Account {
     Account { quota: Quota { messages, octets }, ..account(address) }
@@ -73,7 +75,7 @@ pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
 /// The store itself delivers what waits for room here. Only what failed is claimed, with the reason.
 pub(crate) async fn local_mail_is_delivered_once_there_is_room(fixture: Fixture) {
     let relay = Relay { retry: vec![MINUTE], expiry: 2 * HOUR, ..Relay::default() };
-    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay };
+    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay, ..LocalMail::default() };
     let look = async || fixture.store.claim(MINUTE, 100, Vec::new(), local.clone()).await.unwrap();
     // Whether there was anything to settle.
     let settles = async || {
@@ -121,7 +123,7 @@ pub(crate) async fn local_mail_is_delivered_once_there_is_room(fixture: Fixture)
 /// Without any gateway, maintenance delivers what waits for room. What only a gateway can report stays in the queue.
 pub(crate) async fn maintenance_delivers_local_mail(fixture: Fixture) {
     let relay = Relay { retry: vec![MINUTE], ..Relay::default() };
-    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay };
+    let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay, ..LocalMail::default() };
     let maintain = async || fixture.store.maintain(local.clone()).await.unwrap();
     let quota = vec![limited("a@local.test", Some(1), None), account("b@local.test")];
     fixture.store.put_accounts(quota).await.unwrap();
@@ -156,6 +158,56 @@ pub(crate) async fn maintenance_delivers_local_mail(fixture: Fixture) {
     fixture.store.put_accounts(vec![account("b@local.test")]).await.unwrap();
     maintain().await;
     assert_eq!(fixture.listed("b@local.test").await.len(), 101);
+}
+
+/// A server that takes every domain, and gives everybody a mailbox.
+fn whoever() -> LocalMail {
+    let text = "accept = \"any\"\nprofile = \"rfc\"\n[server.\"a.test\"]\nsmtp = 1\npop = 2\ndomains = [\"*\"]\n";
+    let config = Config::parse(text, Path::new("config.toml")).unwrap();
+    let stack = Arc::new(config.stack("a.test").unwrap().clone());
+    let password = StoredPassword { hash: "hash of all".to_owned(), verifier: None };
+    LocalMail::of(&stack, Some(Newcomers { stack: Arc::clone(&stack), password }))
+}
+
+/// Mail that came before its recipients could have mailboxes. Two spellings of one mailbox get one message.
+pub(crate) async fn mail_that_waits_makes_mailboxes(fixture: Fixture) {
+    let local = whoever();
+    let first = fixture.send("1", &["X+tag@far.test", "x@far.test", "all@far.test"]).await;
+    let targets = vec![mailbox("a@local.test")];
+    let name = AliasName::Address(mailbox("all@far.test"));
+    fixture.store.put_aliases(vec![Alias { name, targets }]).await.unwrap();
+    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 9, Vec::new(), local.clone()).await.unwrap() else {
+        panic!("an alias gets no mailbox");
+    };
+    let [left] = &claim.messages[0].recipients[..] else { panic!("{claim:?}") };
+    assert_eq!(left.said_by_store.as_deref(), Some("550 5.1.1 <all@far.test>: no such mailbox here"));
+    let end = finished(first, &["all@far.test"]);
+    fixture.store.settle(&claim.lease, end, body(b"")).await.unwrap();
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+    assert_eq!(fixture.listed("X@far.test").await, [first]);
+    let summary = fixture.store.mailbox(&mailbox("X@far.test")).await.unwrap();
+    assert_eq!((summary.messages, summary.octets), (1, 17));
+    assert_eq!(fixture.store.password(&summary.address).await.unwrap().unwrap().hash, "hash of all");
+    fixture.delete("X@far.test", &[first]).await;
+    while fixture.store.sweep().await.unwrap() {}
+    assert_eq!(fixture.raw(first).await, Err(StoreError::MessageUnknown), "the last one takes the message along");
+
+    // Without any gateway, and in each domain.
+    let second = fixture.send("2", &["y@far.test", "z@other.test"]).await;
+    fixture.store.maintain(local).await.unwrap();
+    assert_eq!(fixture.listed("y@far.test").await, [second]);
+    assert_eq!(fixture.listed("z@other.test").await, [second]);
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+}
+
+/// A gateway may know of a domain before the store does.
+pub(crate) async fn mail_for_nobody_is_not_for_a_full_mailbox(fixture: Fixture) {
+    let message = fixture.send("1", &["x@far.test"]).await;
+    let claim = fixture.claim().await.unwrap();
+    fixture.store.settle(&claim.lease, deliver_here(message, "x@far.test"), body(b"")).await.unwrap();
+    assert_eq!(fixture.queued().await, ["x@far.test 1 false"]);
+    let entry = fixture.store.queue(None, 9).await.unwrap().entries.remove(0);
+    assert_eq!(entry.last_reply, "450 4.1.1 <x@far.test>: no mailbox here now");
 }
 
 /// Maildrops lose what is old. The queue does not, and neither do others who have the message.

@@ -37,7 +37,7 @@ use jiff::Timestamp;
 use mail_net::ManualClock;
 use mail_proto::{AddressRules, Mailbox, sasl::ScramVerifier};
 use std::{sync::Arc, time::Duration};
-use town_config::{Quota, Relay};
+use town_config::Quota;
 
 /// A store with the accounts `a@local.test` and `b@local.test`, and its time.
 pub(crate) struct Fixture {
@@ -63,7 +63,7 @@ pub(crate) fn mailbox(address: &str) -> Mailbox {
 
 /// Nothing is local: whatever is queued is claimed.
 pub(crate) fn nowhere() -> LocalMail {
-    LocalMail { domains: Vec::new(), relay: Relay::default() }
+    LocalMail::default()
 }
 
 pub(crate) fn submission(transaction: &str, recipients: &[&str]) -> Submission {
@@ -198,7 +198,7 @@ macro_rules! contract_tests {
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
-            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, maintenance_delivers_local_mail, old_mail_expires,
+            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, maintenance_delivers_local_mail, mail_that_waits_makes_mailboxes, mail_for_nobody_is_not_for_a_full_mailbox, old_mail_expires,
             an_address_is_resolved, an_address_has_many_spellings, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
             many_write_to_a_list_at_once, mail_loops_end,

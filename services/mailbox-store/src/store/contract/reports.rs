@@ -17,7 +17,7 @@ impl Fixture {
 
     /// Claims for a gateway of `local.test`.
     async fn claim_local(&self) -> Option<Claim> {
-        let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay: Relay::default() };
+        let local = LocalMail { domains: vec!["local.test".parse().unwrap()], ..LocalMail::default() };
         match self.store.claim(MINUTE, 100, Vec::new(), local).await.unwrap() {
             ClaimOutcome::Claimed(claim) => Some(claim),
             ClaimOutcome::NothingDue { .. } => None,

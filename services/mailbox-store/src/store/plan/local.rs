@@ -1,13 +1,15 @@
 //! Queued mail for mailboxes here: what is to become of it, for both backends.
 
+use super::expansion::Entry;
+use crate::store::{Account, StoredPassword};
 use internal_api::{
-    ClaimedMessage, ClaimedRecipient, MailboxSummary, Outcome,
+    ClaimedMessage, ClaimedRecipient, MailboxSummary, Outcome, RecipientOutcome,
     reports::is_success,
-    room::{mailbox_full, no_room, no_such_mailbox},
+    room::{mailbox_full, no_mailbox_now, no_room, no_such_mailbox},
 };
-use mail_proto::{Domain, Mailbox};
-use std::time::Duration;
-use town_config::{Next, Relay, Stack};
+use mail_proto::{AddressRules, Domain, Mailbox};
+use std::{sync::Arc, time::Duration};
+use town_config::{Accept, Next, Relay, Stack};
 
 /// Nobody else is met by a store that tries again.
 const NO_JITTER: f64 = 0.5;
@@ -15,13 +17,48 @@ const NO_JITTER: f64 = 0.5;
 /// How many messages [`Lifecycle::maintain`](crate::store::Lifecycle::maintain) looks at in one change.
 pub(in crate::store) const WAITING_MESSAGES: u32 = 100;
 
-/// The mail domains of a stack, and when mail for them is tried again.
-#[derive(Debug, Clone)]
+/// The mail domains of a stack, who has a mailbox there, and when mail for them is tried again.
+#[derive(Debug, Clone, Default)]
 pub struct LocalMail {
-    /// The domains.
+    /// The domains that have a name in the configuration.
     pub domains: Vec<Domain>,
     /// The schedule.
     pub relay: Relay,
+    /// How addresses are compared.
+    pub rules: AddressRules,
+    /// Who gets a mailbox with the first mail; nobody unless `accept = "any"`.
+    pub newcomers: Option<Newcomers>,
+}
+
+/// The addresses that get a mailbox with their first mail, and how their users log in.
+#[derive(Debug, Clone)]
+pub struct Newcomers {
+    /// Says which addresses, and how much a mailbox may hold.
+    pub stack: Arc<Stack>,
+    /// The password of each.
+    pub password: StoredPassword,
+}
+
+/// Which mailbox a local address means.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) enum Home {
+    /// This one.
+    Known(Mailbox),
+    /// One that is to be made.
+    New(Account),
+    /// None.
+    Nobody,
+}
+
+/// Whether an address gets a mailbox with its first mail, if it has none.
+pub(crate) fn admits(stack: &Stack, address: &Mailbox) -> bool {
+    stack.accept == Accept::Any && stack.is_local(address.domain())
+}
+
+/// The mailbox that such an address gets: the one without its detail.
+pub(crate) fn new_mailbox(stack: &Stack, address: &Mailbox) -> Account {
+    let address = stack.address_rules.candidates(address).pop().unwrap_or_else(|| address.clone());
+    Account { address, password_hash: None, quota: stack.default_quota() }
 }
 
 /// A message that is queued for a mailbox here, at an attempt.
@@ -54,6 +91,14 @@ pub(in crate::store) fn left_to_gateway() -> Outcome {
     Outcome::Deferred { retry_after_seconds: 1, reply: String::new(), untried: true, delay_told: false }
 }
 
+/// The outcome of a recipient that a gateway takes for a local one, and that has no mailbox here.
+pub(in crate::store) fn without_mailbox(settled: &RecipientOutcome) -> Option<RecipientOutcome> {
+    let Outcome::DeliverHere { retry_after_seconds, .. } = settled.outcome else { return None };
+    let (recipient, reply) = (settled.recipient.clone(), no_mailbox_now(&settled.recipient).on_one_line());
+    let outcome = Outcome::Deferred { retry_after_seconds, reply, untried: false, delay_told: false };
+    Some(RecipientOutcome { recipient, outcome })
+}
+
 impl<'a> Waiting<'a> {
     /// A recipient that was claimed just now.
     pub(in crate::store) fn new(
@@ -72,13 +117,27 @@ impl<'a> Waiting<'a> {
 
 impl LocalMail {
     /// What a stack says.
-    pub fn of(stack: &Stack) -> Self {
-        Self { domains: stack.domains.iter().cloned().collect(), relay: stack.relay.clone() }
+    pub fn of(stack: &Stack, newcomers: Option<Newcomers>) -> Self {
+        let domains = stack.domains.iter().cloned().collect();
+        Self { domains, relay: stack.relay.clone(), rules: stack.address_rules, newcomers }
     }
 
     /// Whether mail for this domain stays here.
     pub(in crate::store) fn is_local(&self, domain: &Domain) -> bool {
-        self.domains.contains(domain)
+        self.domains.contains(domain) || self.newcomers.as_ref().is_some_and(|new| new.stack.is_local(domain))
+    }
+
+    /// Which mailbox an address means of which the store knows this.
+    pub(in crate::store) fn home(&self, address: &Mailbox, entry: &Entry) -> Home {
+        if let Some(mailbox) = &entry.mailbox {
+            return Home::Known(mailbox.clone());
+        }
+        match &self.newcomers {
+            Some(new) if entry.targets().is_none() && admits(&new.stack, address) => {
+                Home::New(new_mailbox(&new.stack, address))
+            }
+            _ => Home::Nobody,
+        }
     }
 
     /// Decides about a message. What goes into the maildrop waits a second if there is no room by then.
@@ -120,7 +179,7 @@ mod tests {
     #[test]
     fn a_message_is_delivered_or_waits_or_fails() {
         let mailbox: Mailbox = "u@a.test".parse().unwrap();
-        let local = LocalMail { domains: vec![mailbox.domain().clone()], relay: Relay::default() };
+        let local = LocalMail { domains: vec![mailbox.domain().clone()], ..LocalMail::default() };
         assert!(local.is_local(mailbox.domain()) && !local.is_local(&"b.test".parse().unwrap()));
         let full = "452 4.2.2 <u@a.test>: mailbox full, try again later".to_owned();
         let never = "552 5.2.2 <u@a.test>: a message of 10 octets is more than this mailbox may hold".to_owned();

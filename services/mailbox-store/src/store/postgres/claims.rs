@@ -1,21 +1,22 @@
 //! Leases on the outbound queue. Whoever claims takes what nobody else is claiming at the moment, and waits for nobody.
 
 use super::{
-    accounts,
+    accounts, aliases,
     database::Transaction,
     failure::Failure,
     messages,
     pool::Parameters,
     quarantine, queue,
-    submit::{Incoming, deliver_here, hold, release, submit},
+    submit::{Arrival, Incoming, deliver_here, hold, release, submit},
     values::{Natural, Parsed, parsed},
 };
 use crate::store::{
     ClaimOutcome, LocalMail, StoreError,
+    aliases::Directory,
     events::{self, Settled},
     plan::{
         claim::Queued,
-        local::{Plan, WAITING_MESSAGES, Waiting, left_to_gateway},
+        local::{Home, Plan, WAITING_MESSAGES, Waiting, left_to_gateway, without_mailbox},
         moments::later_ms,
         outcome::{Decision, QueueChange, decide, told},
     },
@@ -23,11 +24,11 @@ use crate::store::{
 };
 use futures_util::future::try_join_all;
 use internal_api::{
-    Claim, ClaimedMessage, ClaimedRecipient, EventKind, Outcome, RecipientOutcome, Settlement,
+    Claim, ClaimedMessage, ClaimedRecipient, EventKind, MailboxSummary, Outcome, RecipientOutcome, Settlement,
     reports::{DELIVERED, is_success},
 };
 use jiff::Timestamp;
-use mail_proto::{Domain, smtp::Recipient};
+use mail_proto::{Domain, Mailbox, smtp::Recipient};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -159,17 +160,17 @@ async fn settle_local(
     let message = key(claimed.id);
     let Some(octets) = messages::delivered_octets(tx, message).await? else { return Ok(()) };
     let mut settled = Settled::default();
+    let named = claimed.recipients.iter().map(|recipient| &recipient.mailbox).collect();
+    let mut directory = aliases::look_up(tx, local.rules, named).await?;
     for mut recipient in std::mem::take(&mut claimed.recipients) {
-        let summary = match accounts::mailbox(tx, &recipient.mailbox).await {
-            Err(Failure::Store(StoreError::MailboxUnknown)) => None,
-            summary => Some(summary?),
-        };
+        let summary = home(tx, local, &mut directory, &recipient.mailbox).await?;
         let said = queue::last_reply(tx, message, &recipient.mailbox).await?;
         match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets.unsigned_abs(), &said)) {
             Plan::Settle(outcome) => {
+                let into = summary.map_or_else(|| recipient.mailbox.clone(), |summary| summary.address);
                 let outcome = RecipientOutcome { recipient: recipient.mailbox, outcome };
                 let event = match outcome.outcome {
-                    Outcome::DeliverHere { .. } => settle_here(tx, lease, message, &outcome).await?,
+                    Outcome::DeliverHere { .. } => settle_here(tx, lease, message, &outcome, &into).await?,
                     _ => settle_recipient(tx, lease, message, &outcome).await?,
                 };
                 settled.add(&outcome.recipient, event);
@@ -182,6 +183,31 @@ async fn settle_local(
     }
     tx.events.settled(message, settled);
     Ok(())
+}
+
+/// The mailbox that a recipient means, which a newcomer gets now.
+async fn home(
+    tx: &mut Transaction<'_>,
+    local: &LocalMail,
+    directory: &mut Directory,
+    recipient: &Mailbox,
+) -> Result<Option<MailboxSummary>, Failure> {
+    let mailbox = match local.home(recipient, &directory.entry(recipient)) {
+        Home::Known(mailbox) => mailbox,
+        Home::New(account) => {
+            let Some(newcomers) = &local.newcomers else { return Ok(None) };
+            match accounts::add(tx, &account, &newcomers.password).await {
+                Ok(()) => tx.effects.admitted.push(account.address.clone()),
+                // Another store was faster.
+                Err(Failure::Store(StoreError::AccountExists)) => {}
+                Err(failure) => return Err(failure),
+            }
+            directory.add_account(&account.address.to_string());
+            account.address
+        }
+        Home::Nobody => return Ok(None),
+    };
+    accounts::find(tx, &mailbox).await
 }
 
 /// The domain that has been due the longest, or will be due first.
@@ -336,7 +362,14 @@ pub(super) async fn settle(
         release(tx, &BTreeSet::from([message]), finished).await?;
     }
     for outcome in local {
-        settled.add(&outcome.recipient, settle_here(tx, lease, message, outcome).await?);
+        let (recipient, address) = (&outcome.recipient, outcome.recipient.to_string());
+        let event = match without_mailbox(outcome) {
+            Some(deferred) if accounts::existing(tx, &[&address]).await?.is_empty() => {
+                settle_recipient(tx, lease, message, &deferred).await?
+            }
+            _ => settle_here(tx, lease, message, outcome, recipient).await?,
+        };
+        settled.add(recipient, event);
     }
     tx.events.settled(message, settled);
     if let Some(report) = submit(tx, failure_message).await?.first() {
@@ -345,30 +378,39 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Delivers to a recipient here; the maildrop holds the message from then on instead of the queue. Returns what is to be
+/// Delivers to a recipient here, into this mailbox; the maildrop holds the message from then on instead of the queue. Returns what is to be
 /// told of the recipient.
 async fn settle_here(
     tx: &mut Transaction<'_>,
     lease: &str,
     message: i64,
     settled: &RecipientOutcome,
+    into: &Mailbox,
 ) -> Result<EventKind, Failure> {
     // While it is deferred for the time being, nobody else delivers it.
     let deferred = settle_recipient(tx, lease, message, settled).await?;
-    if !deliver_here(tx, message, &settled.recipient).await? {
+    let arrival = deliver_here(tx, message, into).await?;
+    if let Arrival::NoRoom = arrival {
         return Ok(deferred);
     }
+    // The maildrop takes the place of the queue, unless it has one already.
+    let is_new = matches!(arrival, Arrival::Now);
     let (domain, recipient) = (settled.recipient.domain().as_str(), settled.recipient.to_string());
     // The sender may want to know. Then the recipient waits in the queue for the report.
     let report = "UPDATE queue SET lease = NULL, next_attempt_at_ms = $4, last_reply = $5
          WHERE domain = $1 AND message_id = $2 AND recipient = $3 AND notify LIKE '%SUCCESS%'";
     if tx.execute(report, &[&domain, &message, &recipient, &tx.now_ms(), &DELIVERED]).await? > 0 {
-        hold(tx, &[message]).await?;
+        if is_new {
+            hold(tx, &[message]).await?;
+        }
         tx.effects.queue_changed = true;
     } else {
         let delete = "DELETE FROM queue WHERE domain = $1 AND message_id = $2 AND recipient = $3";
         tx.execute(delete, &[&domain, &message, &recipient]).await?;
         tx.effects.queued -= 1;
+        if !is_new {
+            release(tx, &BTreeSet::from([message]), 1).await?;
+        }
     }
     Ok(EventKind::Delivered { recipients: Vec::new() })
 }

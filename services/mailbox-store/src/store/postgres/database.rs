@@ -8,11 +8,17 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Result, events::EventLog, ids, records::Quarantined},
+    store::{
+        Result,
+        events::EventLog,
+        ids,
+        records::{Quarantined, log_admitted},
+    },
 };
 use futures_util::{future::BoxFuture, join};
 use jiff::Timestamp;
 use mail_net::{Clock, IoClock};
+use mail_proto::Mailbox;
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -58,6 +64,8 @@ pub(super) struct Effects {
     pub(super) quarantined: Vec<Quarantined>,
     pub(super) expired: u64,
     pub(super) swept: u64,
+    /// Who has got a mailbox with his mail.
+    pub(super) admitted: Vec<Mailbox>,
     /// By how much the queue has grown.
     pub(super) queued: i64,
 }
@@ -227,6 +235,7 @@ impl Database {
         self.metrics.submitted.inc_by(effects.submitted);
         self.metrics.delivered.inc_by(effects.delivered);
         effects.quarantined.iter().for_each(|records| records.publish(&self.metrics));
+        log_admitted(&effects.admitted);
         self.metrics.expired.inc_by(effects.expired);
         self.metrics.swept.inc_by(effects.swept);
         self.metrics.queue_entries.inc_by(effects.queued);

@@ -14,7 +14,7 @@ use crate::store::{
 };
 use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
-use mail_proto::Mailbox;
+use mail_proto::{Domain, Mailbox};
 use tokio_postgres::Row;
 
 /// A page of the queue: its entries, and where to go on.
@@ -51,6 +51,23 @@ pub(super) async fn page(
         decode(row, message, |row| entry(row, message, envelope, now))
     };
     Ok(Page { entries: rows.iter().zip(keys).map(entry).collect(), next_after })
+}
+
+/// The domains of what waits and is not on hold, one step in the index each.
+pub(super) async fn domains(tx: &mut Transaction<'_>) -> Result<Vec<Domain>, Failure> {
+    let select = "WITH RECURSIVE domains (domain) AS (
+             SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL
+             UNION ALL
+             SELECT (
+                 SELECT MIN(domain) FROM queue
+                 WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND domain > domains.domain
+             )
+             FROM domains WHERE domain IS NOT NULL
+         )
+         SELECT domain FROM domains WHERE domain IS NOT NULL";
+    let rows = tx.query(select, &[]).await?;
+    let domains: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(domains.iter().filter_map(|domain| domain.parse().ok()).collect())
 }
 
 fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<QueueEntry, tokio_postgres::Error> {

@@ -373,23 +373,36 @@ async fn enqueue(tx: &Transaction<'_>, placed: &[Placed<'_>]) -> Result<u64, Fai
     tx.execute(insert, &[&domains, &keys, &recipients, &replies, &tx.now_ms(), &originals, &notify, &vias]).await
 }
 
-/// Puts a message that is queued for this recipient into their maildrop after all; returns whether there was room in
-/// it.
-pub(super) async fn deliver_here(tx: &mut Transaction<'_>, message: i64, recipient: &Mailbox) -> Result<bool, Failure> {
-    let Some(octets) = messages::delivered_octets(tx, message).await? else { return Ok(false) };
-    let address = recipient.to_string();
-    if accounts::count_in(tx, &BTreeMap::from([(address.as_str(), (1, octets))])).await?.is_empty() {
-        return Ok(false);
+/// How a queued message got into a maildrop after all.
+pub(super) enum Arrival {
+    Now,
+    /// For another spelling of the recipient.
+    Before,
+    NoRoom,
+}
+
+/// Puts a queued message into this maildrop after all.
+pub(super) async fn deliver_here(tx: &mut Transaction<'_>, message: i64, into: &Mailbox) -> Result<Arrival, Failure> {
+    let Some(octets) = messages::delivered_octets(tx, message).await? else { return Ok(Arrival::NoRoom) };
+    let address = into.to_string();
+    let count = BTreeMap::from([(address.as_str(), (1, octets))]);
+    if accounts::count_in(tx, &count).await?.is_empty() {
+        let there = "SELECT 1 FROM maildrops WHERE address = $1 AND message_id = $2";
+        let is_there = tx.query_one(there, &[&address, &message]).await?.is_some();
+        return Ok(if is_there { Arrival::Before } else { Arrival::NoRoom });
     }
     if deletions::hide_any(tx, &[&address], &[message]).await? {
         // It would go with what was deleted around it. Later there is room for it.
-        accounts::count_out(tx, &BTreeMap::from([(address.as_str(), (1, octets))])).await?;
-        return Ok(false);
+        accounts::count_out(tx, &count).await?;
+        return Ok(Arrival::NoRoom);
     }
-    let insert = "INSERT INTO deliveries (address, message_id, octets) VALUES ($1, $2, $3)";
-    tx.execute(insert, &[&address, &message, &octets]).await?;
+    let insert = "INSERT INTO deliveries (address, message_id, octets) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    if tx.execute(insert, &[&address, &message, &octets]).await? == 0 {
+        accounts::count_out(tx, &count).await?;
+        return Ok(Arrival::Before);
+    }
     tx.effects.delivered += 1;
-    Ok(true)
+    Ok(Arrival::Now)
 }
 
 /// Each of these messages has one holder more, as often as it is named.

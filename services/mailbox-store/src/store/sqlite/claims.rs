@@ -1,7 +1,7 @@
 //! Leases on the outbound queue.
 
 use super::{
-    accounts,
+    accounts, aliases,
     bodies::ReceivedBody,
     maildrop, messages, quarantine, queue,
     submit::{Ways, deliver, release, submit},
@@ -13,13 +13,14 @@ use crate::store::{
     events::{self, Settled},
     plan::{
         claim::Queued,
-        local::{Plan, WAITING_MESSAGES, Waiting, left_to_gateway},
+        local::{Home, Plan, WAITING_MESSAGES, Waiting, left_to_gateway, without_mailbox},
         moments::later_ms,
         outcome::{Decision, QueueChange, decide, told},
     },
 };
 use internal_api::{
-    Claim, ClaimedMessage, ClaimedRecipient, EventKind, MessageId, Outcome, RecipientOutcome, Settlement,
+    Claim, ClaimedMessage, ClaimedRecipient, EventKind, MailboxSummary, MessageId, Outcome, RecipientOutcome,
+    Settlement,
     reports::{DELIVERED, is_success},
 };
 use mail_proto::{Domain, Mailbox, smtp::Recipient};
@@ -191,15 +192,13 @@ fn settle_local(
     let mut settled = Settled::default();
     let claimed_recipients = claimed.recipients.len();
     for mut recipient in std::mem::take(&mut claimed.recipients) {
-        let summary = match accounts::mailbox(tx.connection, recipient.mailbox.clone()) {
-            Err(StoreError::MailboxUnknown) => None,
-            summary => Some(summary?),
-        };
+        let summary = home(tx, local, &recipient.mailbox)?;
         let said = queue::last_reply(tx.connection, key(claimed.id), &recipient.mailbox)?;
         match local.plan(&Waiting::new(claimed, &recipient, summary.as_ref(), octets, &said)) {
             Plan::Settle(outcome) => {
+                let into = summary.map_or_else(|| recipient.mailbox.clone(), |summary| summary.address);
                 let outcome = RecipientOutcome { recipient: recipient.mailbox, outcome };
-                settled.add(&outcome.recipient, settle_recipient(tx, lease, claimed.id, &outcome)?);
+                settled.add(&outcome.recipient, settle_into(tx, lease, claimed.id, &outcome, &into)?);
             }
             Plan::Report(reply) => {
                 recipient.said_by_store = Some(reply);
@@ -209,6 +208,21 @@ fn settle_local(
     }
     tx.events.settled(key(claimed.id), settled);
     Ok(claimed.recipients.len() < claimed_recipients)
+}
+
+/// The mailbox that a recipient means, which a newcomer gets now.
+fn home(tx: &mut WriteTransaction<'_>, local: &LocalMail, recipient: &Mailbox) -> Result<Option<MailboxSummary>> {
+    let mailbox = match local.home(recipient, &aliases::look_up(tx.connection, local.rules, recipient)?) {
+        Home::Known(mailbox) => mailbox,
+        Home::New(account) => {
+            let Some(newcomers) = &local.newcomers else { return Ok(None) };
+            accounts::add(tx, &account, &newcomers.password)?;
+            tx.effects.admitted.push(account.address.clone());
+            account.address
+        }
+        Home::Nobody => return Ok(None),
+    };
+    accounts::mailbox(tx.connection, mailbox).map(Some)
 }
 
 /// A row of [`TAKE_RECIPIENTS`].
@@ -286,6 +300,23 @@ fn settle_recipient(
     message: MessageId,
     settled: &RecipientOutcome,
 ) -> Result<EventKind> {
+    let into = &settled.recipient;
+    match without_mailbox(settled) {
+        Some(deferred) if !accounts::exists(tx.connection, &into.to_string())? => {
+            settle_into(tx, lease, message, &deferred, into)
+        }
+        _ => settle_into(tx, lease, message, settled, into),
+    }
+}
+
+/// The same for a recipient whose mail goes into this mailbox.
+fn settle_into(
+    tx: &mut WriteTransaction<'_>,
+    lease: &str,
+    message: MessageId,
+    settled: &RecipientOutcome,
+    into: &Mailbox,
+) -> Result<EventKind> {
     let recipient = settled.recipient.to_string();
     let Decision { change, event } = decide(&settled.outcome, tx.now());
     let entries = match &change {
@@ -309,7 +340,7 @@ fn settle_recipient(
     match &settled.outcome {
         Outcome::Finished { .. } => tx.effects.queued -= 1,
         // Only now is it known that the claim holds, and that this outcome is the recipient's first.
-        Outcome::DeliverHere { .. } if deliver_here(tx, message, &settled.recipient)? => {
+        Outcome::DeliverHere { .. } if deliver_here(tx, message, &settled.recipient, into)? => {
             return Ok(EventKind::Delivered { recipients: Vec::new() });
         }
         Outcome::Deferred { .. } | Outcome::DeliverHere { .. } => {}
@@ -317,14 +348,21 @@ fn settle_recipient(
     Ok(event)
 }
 
-/// Puts a queued message into a maildrop after all; returns whether there was room in it.
-fn deliver_here(tx: &mut WriteTransaction<'_>, message: MessageId, recipient: &Mailbox) -> Result<bool> {
-    if maildrop::is_hidden(tx.connection, &recipient.to_string(), key(message))? {
+/// Puts a queued message into a maildrop after all; returns whether there was room in it. It may be there already, for
+/// another spelling of the recipient.
+fn deliver_here(
+    tx: &mut WriteTransaction<'_>,
+    message: MessageId,
+    recipient: &Mailbox,
+    into: &Mailbox,
+) -> Result<bool> {
+    if maildrop::is_hidden(tx.connection, &into.to_string(), key(message))? {
         // It would go with what was deleted around it. Later there is room for it.
         return Ok(false);
     }
     let found = messages::delivered_octets(tx.connection, message)?;
-    let is_delivered = found.map_or(Ok(false), |octets| deliver(tx, message, recipient, octets))?;
+    let is_there = maildrop::has(tx.connection, &into.to_string(), key(message))?;
+    let is_delivered = is_there || found.map_or(Ok(false), |octets| deliver(tx, message, into, octets))?;
     if is_delivered && !is_reported(tx, message, recipient)? {
         tx.connection
             .prepare_cached("DELETE FROM queue WHERE message_id = ?1 AND recipient = ?2")?

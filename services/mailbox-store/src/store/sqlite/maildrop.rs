@@ -187,6 +187,12 @@ pub(super) fn is_hidden(connection: &Connection, address: &str, message: i64) ->
     Ok(statement.query_row(params![address, message], |row| row.get(0))?)
 }
 
+/// Whether this message is in the maildrop.
+pub(super) fn has(connection: &Connection, address: &str, message: i64) -> Result<bool> {
+    let select = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE address = ?1 AND message_id = ?2)";
+    Ok(connection.prepare_cached(select)?.query_row(params![address, message], |row| row.get(0))?)
+}
+
 pub(super) fn unlock(tx: &mut WriteTransaction<'_>, address: &str, session: &str) -> Result<()> {
     tx.connection
         .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2")?

@@ -351,7 +351,8 @@ impl Lifecycle for SqliteStore {
 
     async fn maintain(&self, local: LocalMail) -> Result<()> {
         while self.writer.write(maintenance::forget).await? {}
-        for domain in local.domains.clone() {
+        let domains = self.readers.read(queue::domains).await?;
+        for domain in domains.into_iter().filter(|domain| local.is_local(domain)) {
             let delivery = (domain, local.clone());
             while {
                 let (domain, local) = delivery.clone();

@@ -7,7 +7,7 @@ use super::{
 use crate::store::{QueuePosition, Result, plan::moments::is_leased, records::FLUSHED};
 use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
-use mail_proto::Mailbox;
+use mail_proto::{Domain, Mailbox};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// A page of the queue: its entries, and where to go on.
@@ -44,6 +44,22 @@ pub(super) fn page(
     rows.truncate(limit as usize);
     let next_after = rows.last().filter(|_| more).map(|(position, _)| position.clone());
     Ok(Page { entries: rows.into_iter().map(|(_, entry)| entry).collect(), next_after })
+}
+
+/// The domains of what waits and is not on hold, one step in the index each.
+pub(super) fn domains(connection: &Connection) -> Result<Vec<Domain>> {
+    let select = "WITH RECURSIVE domains (domain) AS (
+             SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL
+             UNION ALL
+             SELECT (
+                 SELECT MIN(domain) FROM queue
+                 WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND domain > domains.domain
+             )
+             FROM domains WHERE domain IS NOT NULL
+         )
+         SELECT domain FROM domains WHERE domain IS NOT NULL";
+    let domains: Vec<RawText> = collect(connection.prepare_cached(select)?.query_map([], |row| row.get(0))?)?;
+    Ok(domains.iter().filter_map(RawText::parse).collect())
 }
 
 fn entry(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<QueueEntry> {

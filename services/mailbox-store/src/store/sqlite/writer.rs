@@ -10,11 +10,17 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Result, StoreError, events::EventLog, ids, records::Quarantined},
+    store::{
+        Result, StoreError,
+        events::EventLog,
+        ids,
+        records::{Quarantined, log_admitted},
+    },
 };
 use internal_api::MessageId;
 use jiff::Timestamp;
 use mail_net::Clock;
+use mail_proto::Mailbox;
 use rusqlite::Connection;
 use std::{
     fs::File,
@@ -94,6 +100,8 @@ pub(super) struct Effects {
     pub(super) quarantined: Vec<Quarantined>,
     pub(super) expired: u64,
     pub(super) swept: u64,
+    /// Who has got a mailbox with his mail.
+    pub(super) admitted: Vec<Mailbox>,
     /// By how much the queue has grown.
     pub(super) queued: i64,
 }
@@ -408,6 +416,7 @@ impl WriterThread {
         metrics.submitted.inc_by(effects.submitted);
         metrics.delivered.inc_by(effects.delivered);
         effects.quarantined.iter().for_each(|records| records.publish(metrics));
+        log_admitted(&effects.admitted);
         metrics.expired.inc_by(effects.expired);
         metrics.swept.inc_by(effects.swept);
         metrics.queue_entries.inc_by(effects.queued);
@@ -436,6 +445,7 @@ impl Effects {
         self.quarantined.extend(other.quarantined);
         self.expired += other.expired;
         self.swept += other.swept;
+        self.admitted.extend(other.admitted);
         self.queued += other.queued;
     }
 }
