@@ -1,7 +1,7 @@
 //! The accounts of the configuration, kept in step with those of the store.
 
 use crate::{
-    passwords::{Checked, Client, Digest, Hasher, check_phc, is_phc},
+    passwords::{Checked, Digest, Hasher, Waiting, check_phc, is_phc},
     store::{Account, Alias, AliasName, Result, Store, StoreError, StoredPassword},
 };
 use mail_net::IoClock;
@@ -164,7 +164,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when too many others wait.
-    pub(crate) async fn verify(&self, password: String, hash: String, client: Client) -> Result<bool> {
+    pub(crate) async fn verify(&self, password: String, hash: String, client: Waiting) -> Result<bool> {
         self.hasher.verify(password, hash, client, self.io).await
     }
 
@@ -173,7 +173,7 @@ impl Accounts {
     ///
     /// # Errors
     /// When the store fails, or when too many others wait.
-    pub(crate) async fn check_now(&self, address: &Mailbox, client: Option<Client>) -> Result<()> {
+    pub(crate) async fn check_now(&self, address: &Mailbox, client: Option<Waiting>) -> Result<()> {
         let Some(password) = self.lock().get(address).cloned() else { return Ok(()) };
         let stored = self.store.password(address).await?;
         let plain = password.expose().to_owned();
@@ -257,7 +257,11 @@ mod tests {
     #![allow(clippy::disallowed_methods, reason = "a test waits for threads in real time")]
 
     use super::*;
-    use crate::{metrics::Metrics, passwords::Hasher, service};
+    use crate::{
+        metrics::Metrics,
+        passwords::{Client, Hasher},
+        service,
+    };
     use mail_net::Clock;
     use prometheus_client::registry::Registry;
     use std::{collections::HashMap, time::Instant};
@@ -315,6 +319,7 @@ mod tests {
             self.accounts.check_now(&address, None).await.unwrap();
             let stored = self.accounts.store.password(&address).await.unwrap().unwrap();
             let client = Client { network: None, is_delayed: false };
+            let client = Waiting { client, until: self.accounts.io.instant() + Duration::from_secs(60) };
             self.accounts.verify(password.to_owned(), stored.hash, client).await.unwrap()
         }
     }

@@ -3,14 +3,14 @@
 use crate::{
     accounts::Accounts,
     metrics::Metrics,
-    passwords::{Client, Digest, NOBODY, is_locked},
-    store::{self, Result},
-    throttle::Throttle,
+    passwords::{Digest, NOBODY, Waiting, is_locked},
+    store::{self, Result, StoreError},
+    throttle::{LOGIN_TIME, Throttle},
 };
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use moka::sync::Cache;
 use std::{net::IpAddr, sync::Arc, time::Duration};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
 /// How many verified logins are remembered, and for how long.
@@ -39,6 +39,8 @@ pub(crate) struct User<'a> {
     pub(crate) address: Option<&'a Mailbox>,
     /// From where, if the gateway has said it.
     pub(crate) client: Option<IpAddr>,
+    /// When the request came. Its answer comes [`LOGIN_TIME`] later at most.
+    pub(crate) began: Instant,
 }
 
 impl User<'_> {
@@ -54,6 +56,15 @@ impl Logins {
         Self { accounts, verified, secret: OnceCell::new(), throttle, metrics }
     }
 
+    /// What part of a login comes to, unless it takes too long.
+    ///
+    /// # Errors
+    /// Those of the part; [`StoreError::Overloaded`].
+    pub(crate) async fn in_time<T>(&self, began: Instant, part: impl Future<Output = Result<T>>) -> Result<T> {
+        let ended = self.accounts.io.timeout_at(began + LOGIN_TIME, part).await;
+        ended.unwrap_or(Err(StoreError::Overloaded("to log in")))
+    }
+
     /// The accounts that log in.
     pub(crate) fn accounts(&self) -> &Accounts {
         &self.accounts
@@ -62,18 +73,18 @@ impl Logins {
     /// Whether there is such an account and this is its password. Takes as long when there is none.
     ///
     /// # Errors
-    /// When the store fails, or when too many others wait.
+    /// When the store fails or takes too long, or when too many others wait.
     pub(crate) async fn verify(&self, store: &dyn store::Accounts, user: User<'_>, password: &str) -> Result<bool> {
-        let attempt = self.throttle.begin(user.client, &user.account())?;
+        let attempt = self.throttle.begin(user.client, &user.account(), user.began)?;
         let (client, io) = (attempt.hash_for(), self.accounts.io);
         let started = io.instant();
-        let fits = match user.address {
-            Some(address) => self.check(store, address, password, client).await?,
-            None => {
-                self.accounts.verify(password.to_owned(), NOBODY.to_owned(), client).await?;
-                false
+        let checked = async {
+            match user.address {
+                Some(address) => self.check(store, address, password, client).await,
+                None => self.accounts.verify(password.to_owned(), NOBODY.to_owned(), client).await.map(|_| false),
             }
         };
+        let fits = self.in_time(user.began, checked).await?;
         self.metrics.login_seconds.observe(io.since(started).as_secs_f64());
         self.metrics.count_login(fits);
         if fits {
@@ -89,7 +100,7 @@ impl Logins {
         store: &dyn store::Accounts,
         address: &Mailbox,
         password: &str,
-        client: Client,
+        client: Waiting,
     ) -> Result<bool> {
         self.accounts.check_now(address, Some(client)).await?;
         // Asked for each time, so that a password that was changed is not taken any more.
@@ -114,14 +125,13 @@ impl Logins {
     /// # Errors
     /// As [`Logins::verify`].
     pub(crate) async fn verifier(&self, store: &dyn store::Accounts, user: User<'_>) -> Result<Option<ScramVerifier>> {
-        let attempt = self.throttle.begin(user.client, &user.account())?;
-        let found = match user.address {
-            Some(address) => {
-                self.accounts.check_now(address, Some(attempt.hash_for())).await?;
-                store.password(address).await?.filter(|stored| !is_locked(&stored.hash))
-            }
-            None => None,
+        let attempt = self.throttle.begin(user.client, &user.account(), user.began)?;
+        let find = async {
+            let Some(address) = user.address else { return Ok(None) };
+            self.accounts.check_now(address, Some(attempt.hash_for())).await?;
+            Ok(store.password(address).await?.filter(|stored| !is_locked(&stored.hash)))
         };
+        let found = self.in_time(user.began, find).await?;
         attempt.wait().await;
         Ok(found.and_then(|stored| stored.verifier))
     }

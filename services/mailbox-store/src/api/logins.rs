@@ -36,16 +36,16 @@ pub(super) async fn log_in(
     State(api): State<Arc<Api>>,
     Json(login): Json<Login>,
 ) -> Result<axum::Json<LoggedIn>, Problem> {
-    let stack = api.stack.current();
+    let (stack, began) = (api.stack.current(), api.clock.io.instant());
     if let Some(mailbox) = stack.mailbox_of_user(&login.user) {
-        api.admission.admit_user(&mailbox, &login.password).await?;
+        api.logins.in_time(began, api.admission.admit_user(&mailbox, &login.password)).await?;
     }
     let mailbox = api.mailbox_of_user(&login.user).await?;
     if api.takes_every_login() {
         let somebody = || Mailbox::postmaster(stack.own_domain().clone());
         return Ok(axum::Json(LoggedIn { mailbox: mailbox.unwrap_or_else(somebody) }));
     }
-    let user = User { name: &login.user, address: mailbox.as_ref(), client: login.client };
+    let user = User { name: &login.user, address: mailbox.as_ref(), client: login.client, began };
     let fits = api.logins.verify(&*api.accounts, user, &login.password).await?;
     let mailbox = mailbox.filter(|_| fits).ok_or(ProblemKind::AuthenticationFailed)?;
     Ok(axum::Json(LoggedIn { mailbox }))
@@ -62,12 +62,13 @@ pub(super) async fn verifier(
     State(api): State<Arc<Api>>,
     Json(VerifierRequest { user: name, client }): Json<VerifierRequest>,
 ) -> Result<axum::Json<UserVerifier>, Problem> {
+    let began = api.clock.io.instant();
     if let Some(mailbox) = api.stack.current().mailbox_of_user(&name) {
         // Its password is told to the gateway only, which compares it.
-        api.admission.admit([&mailbox]).await?;
+        api.logins.in_time(began, api.admission.admit([&mailbox])).await?;
     }
     let mailbox = api.mailbox_of_user(&name).await?;
-    let user = User { name: &name, address: mailbox.as_ref(), client };
+    let user = User { name: &name, address: mailbox.as_ref(), client, began };
     let verifier = api.logins.verifier(&*api.accounts, user).await?;
     if let (Some(mailbox), Some(verifier)) = (&mailbox, verifier) {
         return Ok(axum::Json(UserVerifier { mailbox: Some(mailbox.clone()), verifier }));
@@ -88,6 +89,7 @@ pub(super) async fn proof_ended(
     Json(ProofOutcome { user: name, client, proved }): Json<ProofOutcome>,
 ) -> Result<StatusCode, Problem> {
     let mailbox = api.mailbox_of_user(&name).await?;
-    api.logins.proved(User { name: &name, address: mailbox.as_ref(), client }, proved);
+    let began = api.clock.io.instant();
+    api.logins.proved(User { name: &name, address: mailbox.as_ref(), client, began }, proved);
     Ok(StatusCode::NO_CONTENT)
 }

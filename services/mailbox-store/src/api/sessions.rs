@@ -72,10 +72,11 @@ pub(super) async fn open(
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
     let Ok(address) = extract::address(&name) else { return Err(ProblemKind::AuthenticationFailed.into()) };
-    api.admission.admit_user(&address, &open.password).await?;
+    let began = api.clock.io.instant();
+    api.logins.in_time(began, api.admission.admit_user(&address, &open.password)).await?;
     let address = api.spelled(address).await?;
     if !api.takes_every_login() {
-        let user = User { name: &name, address: Some(&address), client: open.client };
+        let user = User { name: &name, address: Some(&address), client: open.client, began };
         if !api.logins.verify(&*api.accounts, user, &open.password).await? {
             return Err(ProblemKind::AuthenticationFailed.into());
         }

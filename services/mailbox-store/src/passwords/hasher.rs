@@ -14,13 +14,13 @@ use mail_proto::sasl::{ScramVerifier, scram::ITERATIONS};
 use std::{
     sync::{Arc, LazyLock},
     thread,
-    time::Duration,
 };
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::{
+    sync::{Mutex as AsyncMutex, MutexGuard},
+    time::Instant,
+};
 use uuid::Uuid;
 
-/// How long a login waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The most hashes that are computed at once: each takes a processor and 19 MiB.
 const CONCURRENT: usize = 4;
 /// The room that is reserved for the blocks of a hash: 33 MiB, of which today's parameters use 19. glibc maps what is
@@ -31,6 +31,14 @@ const RESERVED_BLOCKS: usize = 33 * 1024;
 /// exist takes as long as for one that does.
 pub(crate) const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGxvZ3MgaW4gIA$1YFkTVAFLdhf0f0Rwm8wYiGXUjkxA9GVnKpKZUvlNrE";
+
+/// A client that waits for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) client: Client,
+    /// Then it waits no longer. A login may need two turns.
+    pub(crate) until: Instant,
+}
 
 /// Computes and verifies argon2 hashes, a few at a time.
 ///
@@ -66,7 +74,7 @@ impl Hasher {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when too many others wait.
-    pub(crate) async fn verify(&self, password: String, hash: String, client: Client, io: IoClock) -> Result<bool> {
+    pub(crate) async fn verify(&self, password: String, hash: String, client: Waiting, io: IoClock) -> Result<bool> {
         let turn = self.turn_of(client, io).await?;
         self.run(turn, move || verify(&password, &hash)).await
     }
@@ -87,7 +95,7 @@ impl Hasher {
     /// [`StoreError::Overloaded`] when too many others wait.
     pub(crate) async fn keep_or_make_for(
         &self,
-        (client, io): (Client, IoClock),
+        (client, io): (Waiting, IoClock),
         password: String,
         stored: Option<StoredPassword>,
     ) -> Result<StoredPassword> {
@@ -95,8 +103,8 @@ impl Hasher {
         self.keep_or_make_in(turn, password, stored).await
     }
 
-    async fn turn_of(&self, client: Client, io: IoClock) -> Result<Turn> {
-        match io.timeout(PATIENCE, self.turns.of(client)).await {
+    async fn turn_of(&self, Waiting { client, until }: Waiting, io: IoClock) -> Result<Turn> {
+        match io.timeout_at(until, self.turns.of(client)).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(StoreError::Overloaded("to log in")),
         }
@@ -177,6 +185,7 @@ mod tests {
     use super::*;
     use argon2::password_hash::{PasswordHasher, PasswordVerifier};
     use mail_net::Clock;
+    use std::time::Duration;
 
     #[test]
     fn nobodys_hash_is_as_costly_as_a_new_one_and_fits_nothing() {
@@ -198,16 +207,18 @@ mod tests {
         }
     }
 
-    /// A login that gets no turn is told so in time.
+    /// A login that gets no turn is told so in time, however many it needs.
     #[tokio::test(start_paused = true)]
     async fn a_login_waits_for_its_turn_for_a_while_only() {
         let (hasher, io) = (Hasher { turns: Turns::new(1), background: Arc::default() }, Clock::system().io);
         let held = hasher.turns.own().await;
-        let client = Client { network: None, is_delayed: false };
+        let (started, patience) = (io.instant(), Duration::from_secs(5));
+        let client = Waiting { client: Client { network: None, is_delayed: false }, until: started + patience };
         let verify = || hasher.verify("pass".to_owned(), NOBODY.to_owned(), client, io);
-        let started = io.instant();
+        let make = hasher.keep_or_make_for((client, io), "pass".to_owned(), None);
+        assert_eq!(make.await, Err(StoreError::Overloaded("to log in")));
         assert_eq!(verify().await, Err(StoreError::Overloaded("to log in")));
-        assert_eq!(io.since(started), PATIENCE);
+        assert_eq!(io.since(started), patience);
         drop(held);
         assert_eq!(verify().await, Ok(false));
     }

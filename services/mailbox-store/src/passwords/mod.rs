@@ -5,7 +5,7 @@ mod hasher;
 mod turns;
 
 pub(crate) use checked::{Checked, Digest};
-pub(crate) use hasher::{Hasher, NOBODY};
+pub(crate) use hasher::{Hasher, NOBODY, Waiting};
 pub(crate) use turns::Client;
 
 use argon2::{Algorithm, Argon2, Params, Version, password_hash::phc::PasswordHash};

@@ -14,7 +14,7 @@ use std::{
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// The delay of the first failure beyond the limit. Each further one doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
-/// The longest delay. A gateway waits for the store for 15 s, and a login waits for 5 s until its password is checked.
+/// The longest delay. A login that has waited for its turn before waits less: see [`super::LOGIN_TIME`].
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 /// The longest delay of a client whose own network has not failed: the account's user shall get in.
 const LONGEST_DELAY_BY_ACCOUNT: Duration = Duration::from_millis(500);
@@ -154,6 +154,11 @@ impl Failures {
             self.proved.set(pair, now + PROVED_FOR, now);
         }
         delay
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_proofs(&mut self) {
+        self.proved = Table::default();
     }
 
     fn delay_at(&self, guess: Guess, limit: u32, now: Duration) -> Duration {

@@ -10,7 +10,7 @@ mod table;
 
 use crate::{
     metrics::Metrics,
-    passwords::Client,
+    passwords::{Client, Waiting},
     store::{Result, StoreError},
 };
 use failures::{Failed, Failures, Guess};
@@ -21,7 +21,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::time::Instant;
 use town_config::LiveStack;
+
+/// How long the store works on a login at most. A gateway waits for 15 s, and POP3 has a maildrop to open after it.
+pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(12);
+/// How much of this a login waits for its turns to hash.
+const TURN_TIME: Duration = Duration::from_secs(5);
 
 /// Delays the logins of one store.
 pub(crate) struct Throttle {
@@ -38,16 +44,16 @@ impl Throttle {
         Self { failures: Mutex::default(), stack, clock, metrics, shutdown }
     }
 
-    /// Begins a login of a client to an account, which need not exist.
+    /// Begins a login of a client to an account, which need not exist. The request for it came at `began`.
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when too many logins of the client's network wait.
-    pub(crate) fn begin(&self, client: Option<IpAddr>, account: &str) -> Result<Attempt<'_>> {
+    pub(crate) fn begin(&self, client: Option<IpAddr>, account: &str, began: Instant) -> Result<Attempt<'_>> {
         let (limit, now) = (self.limit(), self.clock.wall.now());
         let mut failures = self.lock();
         let guess = failures.guess(client, account);
         match failures.enter(guess, limit, now) {
-            Ok(is_delayed) => Ok(Attempt { throttle: self, client, guess, is_delayed }),
+            Ok(is_delayed) => Ok(Attempt { throttle: self, client, guess, is_delayed, began }),
             Err(failures::Crowded) => {
                 self.metrics.logins_refused_unchecked.inc();
                 Err(StoreError::Overloaded("to log in from this address"))
@@ -87,7 +93,9 @@ impl Throttle {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn wait(&self, delay: Duration) {
+    /// Waits, but not beyond the time of a login that began then.
+    async fn wait(&self, delay: Duration, began: Instant) {
+        let delay = delay.min((began + LOGIN_TIME).saturating_duration_since(self.clock.io.instant()));
         if delay.is_zero() {
             return;
         }
@@ -102,31 +110,33 @@ pub(crate) struct Attempt<'t> {
     client: Option<IpAddr>,
     guess: Guess,
     is_delayed: bool,
+    began: Instant,
 }
 
 impl Attempt<'_> {
     /// Whose turn it is when the password is hashed.
-    pub(crate) fn hash_for(&self) -> Client {
-        Client { network: self.guess.network, is_delayed: self.is_delayed }
+    pub(crate) fn hash_for(&self) -> Waiting {
+        let client = Client { network: self.guess.network, is_delayed: self.is_delayed };
+        Waiting { client, until: self.began + TURN_TIME }
     }
 
     /// Waits as long as the network and the account have to, and counts nothing.
     pub(crate) async fn wait(self) {
         let (limit, now) = (self.throttle.limit(), self.throttle.clock.wall.now());
         let delay = self.throttle.lock().delay(self.guess, limit, now);
-        self.throttle.wait(delay).await;
+        self.throttle.wait(delay, self.began).await;
     }
 
     /// Counts a success, and waits.
     pub(crate) async fn succeeded(self) {
         let delay = self.throttle.succeeded(self.guess);
-        self.throttle.wait(delay).await;
+        self.throttle.wait(delay, self.began).await;
     }
 
     /// Counts a failure, and waits.
     pub(crate) async fn failed(self) {
         let delay = self.throttle.failed(self.guess, self.client);
-        self.throttle.wait(delay).await;
+        self.throttle.wait(delay, self.began).await;
     }
 }
 
@@ -160,7 +170,7 @@ mod tests {
     /// How long a login took that was right or wrong; `None` when it was refused unchecked.
     async fn took(throttle: &Throttle, client: IpAddr, account: &str, fits: bool) -> Option<Duration> {
         let started = throttle.clock.io.instant();
-        let attempt = throttle.begin(Some(client), account).ok()?;
+        let attempt = throttle.begin(Some(client), account, started).ok()?;
         if fits {
             attempt.succeeded().await;
         } else {
@@ -172,7 +182,7 @@ mod tests {
     /// The same for a user who asks for a verifier.
     async fn verifier_took(throttle: &Throttle, client: IpAddr) -> Option<Duration> {
         let started = throttle.clock.io.instant();
-        throttle.begin(Some(client), "u@a.test").ok()?.wait().await;
+        throttle.begin(Some(client), "u@a.test", started).ok()?.wait().await;
         Some(throttle.clock.io.since(started))
     }
 
@@ -213,7 +223,8 @@ mod tests {
         assert_eq!(took(&throttle, GUESSER, "u@a.test", false).await, Some(Duration::from_secs(8)));
         // One that goes away leaves its place, too.
         for _ in 0..100 {
-            assert!(throttle.begin(Some(GUESSER), "u@a.test").is_ok(), "there is room");
+            let now = throttle.clock.io.instant();
+            assert!(throttle.begin(Some(GUESSER), "u@a.test", now).is_ok(), "there is room");
         }
     }
 
@@ -233,6 +244,32 @@ mod tests {
         assert_eq!(verifier_took(&throttle, ELSEWHERE).await, Some(Duration::ZERO));
         let refused = join_all((0..100).map(|_| verifier_took(&throttle, GUESSER))).await;
         assert_eq!(refused.iter().filter(|refused| refused.is_none()).count(), 84);
+    }
+
+    /// A gateway would give up after 15 s, and its client would learn nothing.
+    #[tokio::test(start_paused = true)]
+    async fn all_that_a_login_waits_for_has_one_deadline() {
+        let throttle = throttle();
+        for _ in 0..20 {
+            throttle.count(Some(GUESSER), "u@a.test", false);
+        }
+        let io = throttle.clock.io;
+        for (before, total) in [(0, 8), (4, 12), (7, 12), (20, 20)] {
+            let [before, total] = [before, total].map(Duration::from_secs);
+            for fits in [true, false] {
+                let began = io.instant();
+                let attempt = throttle.begin(Some(GUESSER), "u@a.test", began).unwrap();
+                assert_eq!(attempt.hash_for().until, began + TURN_TIME);
+                io.sleep(before).await;
+                if fits {
+                    attempt.succeeded().await
+                } else {
+                    attempt.failed().await
+                }
+                assert_eq!(io.since(began), total, "{before:?} {fits}");
+                throttle.lock().forget_proofs();
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
