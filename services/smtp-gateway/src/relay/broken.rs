@@ -17,6 +17,9 @@ pub(super) enum Broken {
     /// The connection failed, hung, or carried what is not SMTP.
     #[error("{0}")]
     Connection(#[from] io::Error),
+    /// Each reply has come in time, and all together have not.
+    #[error("the transaction took too long")]
+    TooSlow,
     /// TLS was agreed on with the exchange, and has failed.
     #[error("{0}")]
     Tls(String),
@@ -111,6 +114,8 @@ impl Broken {
             Self::Refused(reply) => reply.clone(),
             Self::Unexpected(_) => Reply::new(451, (5, 0), self.to_string()),
             Self::Connection(error) => Reply::new(451, (4, 1), format!("{name} ({address}): {}", describe(error))),
+            // RFC 3463 §3.5: the connection was there, and the transaction could not be completed.
+            Self::TooSlow => Reply::new(451, (4, 2), format!("{name} ({address}): {self}")),
             // RFC 4954 §6. Whatever the exchange says: the configuration may be put right.
             Self::Login(_) => Reply::new(451, (7, 8), format!("{name} ({address}): {self}")),
             Self::Password(error) => Reply::new(451, (3, 5), format!("no password for {name}: {error}")),
@@ -157,7 +162,7 @@ impl BrokenTransaction {
     /// enough.
     pub(super) fn is_about_an_old_connection(&self) -> bool {
         match &self.broken {
-            Broken::Store(_) | Broken::Interrupted(_) => false,
+            Broken::Store(_) | Broken::Interrupted(_) | Broken::TooSlow => false,
             // It may hang on each, and takes its time.
             Broken::Connection(error) if error.kind() == io::ErrorKind::TimedOut => false,
             _ => self.is_old_and_undecided,

@@ -138,8 +138,13 @@ impl Connection {
             }
             Err(broken) => {
                 let is_old_and_undecided = self.transactions > 1 && self.client.is_at_commands();
+                let is_too_much = matches!(broken, Broken::TooSlow) && self.client.halve_recipients();
                 let known = self.client.give_up().unwrap_or_else(|| vec![client::Verdict::Undecided; recipients]);
-                let undecided = broken.verdict(&self.exchange);
+                let undecided = match broken.verdict(&self.exchange) {
+                    // The next transaction is for fewer, and comes to its end.
+                    Verdict::Ours(reply) if is_too_much => Verdict::Untried(reply),
+                    verdict => verdict,
+                };
                 let verdicts =
                     known.into_iter().map(|known| self.verdict(known).unwrap_or(undecided.clone())).collect();
                 Err(BrokenTransaction { broken, verdicts, is_old_and_undecided })
@@ -175,7 +180,7 @@ impl Connection {
         let (mut stage, started) = (Stage::BeforeDot, self.io.instant());
         loop {
             if stage == Stage::BeforeDot && self.io.since(started) >= TRANSACTION_TIMEOUT {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the transaction takes too long").into());
+                return Err(Broken::TooSlow);
             }
             let sent = match step {
                 Step::Send(octets) => {

@@ -162,7 +162,7 @@ impl<'a> Sender<'a> {
         let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
         let message = delivery.message;
         let via = delivery.via();
-        let portion = delivery.portion(connection.recipient_limit().or(limit));
+        let portion = delivery.portion(connection.recipient_limit().into_iter().chain(limit).min());
         let recipients = portion.iter().map(|recipient| recipient.recipient()).collect();
         let body = bodies.get(&message.id).cloned();
         let trace = via.map(|alias| forwarded::trace(message, alias, &context.stack.current()));

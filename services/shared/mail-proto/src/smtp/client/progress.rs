@@ -1,5 +1,6 @@
 //! A transaction under way: which commands wait for their replies, and what is known about each recipient.
 
+use super::{Client, State};
 use crate::smtp::{Reply, Status};
 use std::collections::VecDeque;
 
@@ -89,5 +90,16 @@ pub(super) fn says_too_many_recipients(reply: &Reply) -> bool {
         (552, Some(status)) => status == TOO_MANY_RECIPIENTS,
         (code, None) => code == 452 || code == 552,
         _ => false,
+    }
+}
+
+impl Client {
+    /// Halves the number of recipients, for a server that takes too long at the commands of this transaction. Returns
+    /// whether the next transaction is for fewer.
+    pub fn halve_recipients(&mut self) -> bool {
+        let State::Commands(Progress { pending, verdicts, .. }) = &self.state else { return false };
+        let unanswered = pending.iter().filter(|(pending, _)| matches!(pending, Pending::Rcpt(_))).count();
+        self.recipient_limit = Some((verdicts.len().saturating_sub(unanswered) / 2).max(1));
+        self.recipient_limit < Some(verdicts.len())
     }
 }

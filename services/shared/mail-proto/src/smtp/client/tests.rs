@@ -76,6 +76,25 @@ fn pipelined_with_the_sender_refused() {
     assert_eq!(steps, [Step::Await, Step::Await, Step::Await, send("RSET\r\n"), finished]);
 }
 
+/// Each reply takes long, so that the transaction is given up.
+#[test]
+fn a_slow_transaction_is_followed_by_one_for_fewer_recipients() {
+    let table: [(&[&str], usize, bool); 5] = [
+        (&[], 1, true),
+        (&["250 OK"], 1, true),
+        (&["250 OK", "250 ok", "550 no"], 1, true),
+        (&["250 OK", "250 ok", "250 ok", "250 ok", "250 ok"], 2, true),
+        (&["250 OK", "550 no", "550 no", "250 ok", "250 ok"], 2, true),
+    ];
+    for (replies, limit, is_fewer) in table {
+        let (mut client, _) = begun(FULL, &["1@b", "2@b", "3@b", "4@b"]);
+        feed(&mut client, replies);
+        assert_eq!((client.halve_recipients(), client.recipient_limit()), (is_fewer, Some(limit)), "{replies:?}");
+    }
+    let (mut client, _) = begun(FULL, &["1@b"]);
+    assert!(!client.halve_recipients(), "one is the least");
+}
+
 #[test]
 fn a_limit_of_recipients_leaves_the_rest_to_the_next_transaction() {
     // Replies to four recipients; for each what follows: `+` taken, `n` the next transaction, `-` refused; the limit.
