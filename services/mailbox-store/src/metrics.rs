@@ -30,6 +30,7 @@ pub struct Metrics {
     pub(crate) logins_refused_unchecked: Counter,
     pub(crate) commit_seconds: Histogram,
     pub(crate) queue_oldest: Gauge,
+    pub(crate) queue_held: Gauge,
 }
 
 /// How an attempt to log in ended.
@@ -64,6 +65,7 @@ impl Metrics {
             logins_refused_unchecked: Counter::default(),
             commit_seconds: latency(),
             queue_oldest: Gauge::default(),
+            queue_held: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("mailtown_store");
         registry.register("messages_submitted", "Messages stored, repeats not counted", metrics.submitted.clone());
@@ -72,6 +74,7 @@ impl Metrics {
         registry.register("expired", "Maildrop entries deleted for their age", metrics.expired.clone());
         registry.register("swept", "Deleted maildrop entries removed after their session", metrics.swept.clone());
         registry.register("queue_entries", "Recipients waiting to be relayed", metrics.queue_entries.clone());
+        registry.register("queue_held", "Recipients that wait on hold", metrics.queue_held.clone());
         registry.register("waiting_writes", "Changes waiting for the writer", metrics.waiting_writes.clone());
         registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());
         registry.register("group_changes", "Changes committed together", metrics.group_changes.clone());
@@ -96,7 +99,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "queue_oldest",
-            "Age of the oldest message in the queue",
+            "Age of the oldest message in the queue that is not on hold",
             Unit::Seconds,
             metrics.queue_oldest.clone(),
         );

@@ -7,7 +7,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        EventRetention, Lifecycle, Queue, Store, StoreError,
+        Backlog, EventRetention, Lifecycle, Queue, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -15,7 +15,7 @@ use crate::{
 };
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::registry::Registry;
 use service_kit::{
     http::{HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
@@ -122,7 +122,7 @@ async fn serve_store(
     let admission = Arc::new(Admission::new(Arc::clone(&accounts), stack.clone()));
     let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
     let tasks = [
-        telemetry::spawn(watch_queue(store.clone(), metrics.queue_oldest.clone(), clock.clone())),
+        telemetry::spawn(watch_queue(store.clone(), metrics.clone(), clock.clone())),
         telemetry::spawn(maintain(
             (store.clone(), admission.clone()),
             stack.clone(),
@@ -284,12 +284,13 @@ async fn maintain(
     }
 }
 
-/// Shows the age of the oldest message in the queue. While it cannot be read, the last age stays.
-async fn watch_queue(store: Arc<dyn Queue>, oldest: Gauge, clock: Clock) {
+/// Shows how long the queue has been waiting. While it cannot be read, the last numbers stay.
+async fn watch_queue(store: Arc<dyn Queue>, metrics: Metrics, clock: Clock) {
     loop {
-        if let Ok(page) = store.queue(None, 1).await {
-            let age = page.entries.first().map(|entry| clock.wall.now().duration_since(entry.queued_at));
-            oldest.set(age.map_or(0, |age| age.as_secs().max(0)));
+        if let Ok(Backlog { oldest, held }) = store.backlog().await {
+            let age = oldest.map(|oldest| clock.wall.now().duration_since(oldest));
+            metrics.queue_oldest.set(age.map_or(0, |age| age.as_secs().max(0)));
+            metrics.queue_held.set(i64::try_from(held).unwrap_or(i64::MAX));
         }
         clock.io.sleep(QUEUE_INTERVAL).await;
     }

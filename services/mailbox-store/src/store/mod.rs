@@ -137,6 +137,15 @@ impl FromStr for QueuePosition {
     }
 }
 
+/// How long the queue has been waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// When the oldest message came that waits, and not on hold.
+    pub oldest: Option<Timestamp>,
+    /// How many entries are on hold.
+    pub held: u64,
+}
+
 /// A message on its way out.
 pub struct StoredMessage {
     /// How many octets `chunks` will give.
@@ -302,6 +311,9 @@ pub trait Queue: Send + Sync {
 
     /// The queue's entries of this message, by recipient; [`StoreError::NotQueued`] when there are none.
     async fn queued(&self, id: MessageId) -> Result<Vec<QueueEntry>>;
+
+    /// How long what is not on hold has been waiting, and how much is.
+    async fn backlog(&self) -> Result<Backlog>;
 
     /// Does this to all queue entries of a message, or to none; returns how many it has changed.
     /// [`StoreError::NotQueued`] when there are none; [`StoreError::MessageClaimed`] and [`StoreError::MessageHeld`]

@@ -1,7 +1,7 @@
 //! What an operator does to messages of the queue.
 
 use super::*;
-use crate::store::QueueAction;
+use crate::store::{Backlog, QueueAction};
 use futures_util::future::join_all;
 use internal_api::QueueEntry;
 use std::collections::BTreeSet;
@@ -204,6 +204,25 @@ pub(crate) async fn local_mail_waits_on_hold(fixture: Fixture) {
     fixture.store.maintain(local).await.unwrap();
     assert_eq!(fixture.listed("a@local.test").await, [id]);
     assert_eq!(fixture.store.queued(id).await, Err(StoreError::NotQueued));
+}
+
+/// What an operator holds may wait for ever, and nobody need be told of that.
+pub(crate) async fn what_is_on_hold_is_counted_by_itself(fixture: Fixture) {
+    let waiting = async || fixture.store.backlog().await.map(|Backlog { oldest, held }| (oldest, held));
+    assert_eq!(waiting().await, Ok((None, 0)));
+    let first = fixture.send("1", &["x@far.test", "y@far.test", "a@local.test"]).await;
+    let first_at = fixture.clock.now();
+    fixture.clock.advance(HOUR);
+    fixture.send("2", &["x@far.test"]).await;
+    let second_at = fixture.clock.now();
+    assert_eq!(waiting().await, Ok((Some(first_at), 0)));
+    fixture.act(first, QueueAction::Hold).await.unwrap();
+    assert_eq!(waiting().await, Ok((Some(second_at), 2)));
+    fixture.act(first, QueueAction::Release).await.unwrap();
+    assert_eq!(waiting().await, Ok((Some(first_at), 0)));
+    fixture.act(first, QueueAction::Hold).await.unwrap();
+    fixture.act(first, QueueAction::Remove).await.unwrap();
+    assert_eq!(waiting().await, Ok((Some(second_at), 0)));
 }
 
 /// A message is removed or claimed, never both.

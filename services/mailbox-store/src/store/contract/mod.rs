@@ -206,7 +206,7 @@ macro_rules! contract_tests {
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             a_held_message_is_not_claimed, a_hold_lets_an_attempt_end, a_retry_is_about_one_message,
             an_action_wakes_those_who_wait, a_removed_message_is_gone, an_action_is_about_all_recipients,
-            local_mail_waits_on_hold, claims_and_removals_exclude_each_other,
+            local_mail_waits_on_hold, what_is_on_hold_is_counted_by_itself, claims_and_removals_exclude_each_other,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so
         );

@@ -6,10 +6,17 @@ use crate::store::{
     plan::action::{Change, Standing},
     records::key,
 };
+use futures_util::future::try_join_all;
 use internal_api::MessageId;
 use mail_proto::Mailbox;
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 use tokio_postgres::Row;
+
+/// How many statements travel together at most.
+const TOGETHER: usize = 500;
 
 /// Does it; returns how many entries it has changed.
 pub(super) async fn act(tx: &mut Transaction<'_>, id: MessageId, action: QueueAction) -> Result<u64, Failure> {
@@ -40,7 +47,7 @@ pub(super) async fn act(tx: &mut Transaction<'_>, id: MessageId, action: QueueAc
         }
     };
     if tx.execute(statement, &[&message, &now.as_millisecond()]).await? != entries {
-        // A relay has claimed or settled some of them since. What is to be done is decided anew.
+        // Entries may have been added to the message since. What is to be done is decided anew.
         return Err(Failure::Conflict("the queue entries of a message changed meanwhile"));
     }
     if let Some(event) = event {
@@ -57,15 +64,28 @@ pub(super) async fn act(tx: &mut Transaction<'_>, id: MessageId, action: QueueAc
     Ok(entries)
 }
 
-/// The entries of a message.
+/// The entries of a message, by recipient. Nobody else changes them until the end. Each domain by itself: rows of several
+/// machines cannot be locked at once.
 async fn standing(tx: &Transaction<'_>, message: i64) -> Result<Vec<Standing>, Failure> {
+    let domains =
+        "SELECT DISTINCT domain FROM queue WHERE message_id = $1 AND quarantined_at_ms IS NULL ORDER BY domain";
+    let rows = tx.query(domains, &[&message]).await?;
+    let domains: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, tokio_postgres::Error>>()?;
     let select = "SELECT recipient, lease IS NOT NULL, next_attempt_at_ms, held_at_ms IS NOT NULL FROM queue
-         WHERE message_id = $1 AND quarantined_at_ms IS NULL ORDER BY recipient";
+         WHERE domain = $1 AND message_id = $2 AND quarantined_at_ms IS NULL ORDER BY recipient FOR UPDATE";
     let standing = |row: &Row| {
-        let recipient = Mailbox::from_str(row.try_get(0)?).ok();
+        let name: String = row.try_get(0)?;
         let (has_lease, next_attempt_at_ms, is_held) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        Ok(Standing { recipient, has_lease, next_attempt_at_ms, is_held })
+        let recipient = Mailbox::from_str(&name).ok();
+        Ok((name, Standing { recipient, has_lease, next_attempt_at_ms, is_held }))
     };
-    let rows = tx.query(select, &[&message]).await?;
-    Ok(rows.iter().map(standing).collect::<Result<_, tokio_postgres::Error>>()?)
+    let mut entries: BTreeMap<String, Standing> = BTreeMap::new();
+    for some in domains.chunks(TOGETHER) {
+        let locking = some.iter().map(|domain| async move { tx.query(select, &[domain, &message]).await });
+        for row in try_join_all(locking).await?.iter().flatten() {
+            let (name, entry) = standing(row).map_err(|error: tokio_postgres::Error| Failure::from(error))?;
+            entries.insert(name, entry);
+        }
+    }
+    Ok(entries.into_values().collect())
 }

@@ -43,8 +43,9 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
-    Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
+    Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops,
+    MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword,
+    Submitted,
     aliases::LiveRules,
     arrival::ArrivalMemory,
     checksum::verified,
@@ -284,6 +285,10 @@ impl Queue for PostgresStore {
             after = page.next_after;
         }
         if entries.is_empty() { Err(StoreError::NotQueued) } else { Ok(entries) }
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.database.read(&(), |tx, ()| queue::backlog(tx).boxed()).await
     }
 
     async fn act(&self, id: MessageId, action: QueueAction) -> Result<u64> {

@@ -36,8 +36,9 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, Accounts, Alias, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops, MessageStream,
-    Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword, Submitted,
+    Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops,
+    MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword,
+    Submitted,
     aliases::LiveRules,
     records::{QUEUED_PAGE, check},
 };
@@ -279,6 +280,10 @@ impl Queue for SqliteStore {
             after = page.next_after;
         }
         if entries.is_empty() { Err(StoreError::NotQueued) } else { Ok(entries) }
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.readers.read(queue::backlog).await
     }
 
     async fn act(&self, id: MessageId, action: QueueAction) -> Result<u64> {

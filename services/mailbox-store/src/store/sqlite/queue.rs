@@ -4,7 +4,7 @@ use super::{
     values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key, parsed},
     writer::WriteTransaction,
 };
-use crate::store::{QueuePosition, Result, plan::moments::is_leased, records::FLUSHED};
+use crate::store::{Backlog, QueuePosition, Result, plan::moments::is_leased, records::FLUSHED};
 use internal_api::{MessageId, QueueEntry};
 use jiff::Timestamp;
 use mail_proto::{Domain, Mailbox};
@@ -120,6 +120,15 @@ pub(super) fn last_reply(connection: &Connection, message: i64, recipient: &Mail
     let found: Option<RawText> =
         statement.query_row(params![message, recipient.to_string()], |row| row.get(0)).optional()?;
     Ok(found.map(|reply| reply.to_string()).unwrap_or_default())
+}
+
+pub(super) fn backlog(connection: &Connection) -> Result<Backlog> {
+    let select = "SELECT received_at_ms FROM queue JOIN messages ON id = message_id
+         WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY message_id LIMIT 1";
+    let oldest = connection.prepare_cached(select)?.query_row([], |row| row.get(0)).optional()?;
+    let count = "SELECT COUNT(*) FROM queue WHERE held_at_ms IS NOT NULL AND quarantined_at_ms IS NULL";
+    let Natural(held) = connection.prepare_cached(count)?.query_row([], |row| row.get(0))?;
+    Ok(Backlog { oldest: oldest.map(|Moment(oldest)| oldest), held })
 }
 
 /// How many entries wait.
