@@ -1,5 +1,6 @@
 //! `accept = "any"`: a mailbox for whoever gets mail.
 
+use crate::logs::NativeTown;
 use std::fs;
 use town_config::PortKey;
 use town_tests::{EXMAIL, GMAIL, PATIENCE, Plan, Pop3Client, TestTown, USR, USR1, eventually};
@@ -113,4 +114,13 @@ async fn mail_that_waits_already_gets_a_mailbox_once_the_star_covers_it() {
     .await;
     assert_eq!(messages(&town, EXMAIL, "new@shop.test", "test").await, Some(1));
     town.stop().await;
+}
+
+/// What is for tests only is told whenever the configuration begins to say it.
+#[tokio::test]
+async fn a_reload_tells_of_every_address() {
+    let town = NativeTown::start(Plan::default()).await;
+    let text = fs::read_to_string(town.site.config()).unwrap();
+    fs::write(town.site.config(), format!("accept = \"any\"\n{text}")).unwrap();
+    town.logged(&["store.every_address", &format!("server=\"{EXMAIL}\"")]).await;
 }

@@ -30,25 +30,13 @@ impl Accounts {
     /// [`StoreError::DomainElsewhere`]; [`StoreError::Invalid`].
     pub(crate) async fn add(&self, stack: &Stack, address: Mailbox, password: String) -> Result<()> {
         if !stack.is_local(address.domain()) {
-            let domains: Vec<_> = stack.domains.iter().map(|domain| domain.as_str()).collect();
-            return Err(StoreError::DomainElsewhere(format!(
-                "{address}: the mail domains here are: {}",
-                domains.join(", ")
-            )));
+            let domains = stack.local_domains();
+            return Err(StoreError::DomainElsewhere(format!("{address}: the mail domains here are: {domains}")));
         }
         change_is_ours(stack, &address)?;
         let password = self.stored(password).await?;
-        let account = Account { address, password_hash: None, quota: stack.default_quota() };
-        self.insert(stack, account, password).await
-    }
-
-    /// Adds an account with this password.
-    ///
-    /// # Errors
-    /// [`StoreError::AccountExists`], also in another spelling.
-    pub(crate) async fn insert(&self, stack: &Stack, account: Account, password: StoredPassword) -> Result<()> {
+        let account = Account { address: address.clone(), password_hash: None, quota: stack.default_quota() };
         let _writing = self.writing().await;
-        let address = account.address.clone();
         let known = self.store().account(&address).await?;
         if known.is_some_and(|known| stack.address_rules.are_same(&known, &address)) {
             return Err(StoreError::AccountExists);
@@ -56,6 +44,15 @@ impl Accounts {
         self.store().add_account(account, password).await?;
         facts::StoreAccountChanged { address: &address, change: "added" }.log();
         Ok(())
+    }
+
+    /// Adds accounts with this password, unless they are there in whatever spelling.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn admit(&self, accounts: Vec<Account>, password: StoredPassword) -> Result<()> {
+        let _writing = self.writing().await;
+        self.store().admit_accounts(accounts, password).await.map(drop)
     }
 
     /// Replaces the password of an account. One that is disabled stays so.

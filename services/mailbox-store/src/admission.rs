@@ -2,10 +2,10 @@
 
 use crate::{
     accounts::Accounts,
-    store::{self, Account, LocalMail, Newcomers, Result, StoreError, StoredPassword, admits, new_mailbox},
+    store::{self, Account, LocalMail, Newcomers, Result, StoredPassword, admits, new_mailbox},
 };
 use internal_api::{MailboxSummary, Resolved};
-use mail_proto::Mailbox;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::Mutex;
 use town_config::{Accept, Auth, LiveStack, Password, Stack};
@@ -40,7 +40,7 @@ impl Admission {
             return Ok(());
         }
         let mut open: Vec<Mailbox> = addresses.into_iter().cloned().collect();
-        let mut seen: BTreeSet<Mailbox> = BTreeSet::new();
+        let (mut seen, mut new): (BTreeSet<Mailbox>, Vec<Account>) = Default::default();
         while let Some(address) = open.pop() {
             if !admits(&stack, &address) || !seen.insert(address.clone()) {
                 continue;
@@ -49,10 +49,26 @@ impl Admission {
                 Resolved::Mailbox(_) => {}
                 Resolved::Alias { target } => open.push(target),
                 Resolved::List { members: targets } | Resolved::CatchAll { targets } => open.extend(targets),
-                Resolved::Unknown => self.add(&stack, &address).await?,
+                Resolved::Unknown => new.push(new_mailbox(&stack, &address)),
             }
         }
-        Ok(())
+        // All at once: each change takes a commit.
+        if new.is_empty() { Ok(()) } else { self.accounts.admit(new, self.password(&stack).await?).await }
+    }
+
+    /// The mailbox that this user would get, and the verifier of its password. `None` for a user who has one.
+    pub(crate) async fn newcomer(&self, address: &Mailbox) -> Result<Option<(Mailbox, ScramVerifier)>> {
+        let stack = self.stack.current();
+        if !admits(&stack, address) {
+            return Ok(None);
+        }
+        match store::Accounts::resolve(self.accounts.store(), address).await? {
+            Resolved::Unknown => {
+                let verifier = self.password(&stack).await?.verifier;
+                Ok(verifier.map(|verifier| (new_mailbox(&stack, address).address, verifier)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Which mail stays here, and who gets a mailbox with it.
@@ -70,15 +86,6 @@ impl Admission {
         let stack = self.stack.current();
         let fits = stack.auth == Auth::Any || stack.accept_password.expose() == password;
         if fits { self.admit([address]).await } else { Ok(()) }
-    }
-
-    async fn add(&self, stack: &Stack, address: &Mailbox) -> Result<()> {
-        let password = self.password(stack).await?;
-        match self.accounts.insert(stack, new_mailbox(stack, address), password).await {
-            // Somebody else has got mail for it meanwhile.
-            Ok(()) | Err(StoreError::AccountExists) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     async fn password(&self, stack: &Stack) -> Result<StoredPassword> {

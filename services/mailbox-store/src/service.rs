@@ -116,9 +116,9 @@ async fn serve_store(
 ) -> Result<(), ServiceError> {
     let at_start = stack.current();
     check_accounts(&at_start)?;
-    log_test_bed(&at_start);
+    log_test_bed(&at_start, None);
     let accounts = Arc::new(Accounts::new(Arc::clone(&store), &data, clock.io));
-    let known = synchronise_at_start(&accounts, &*store, at_start).await?;
+    let known = synchronise_at_start(&accounts, &*store, Arc::clone(&at_start)).await?;
     let admission = Arc::new(Admission::new(Arc::clone(&accounts), stack.clone()));
     let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
     let tasks = [
@@ -130,6 +130,7 @@ async fn serve_store(
             shutdown.clone(),
         )),
         telemetry::spawn(sweep(store.clone(), clock.io)),
+        telemetry::spawn(watch_test_bed(stack.clone(), at_start)),
         telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, clock.io)),
     ];
     let (api, description) = api::routes(Arc::new(Api {
@@ -155,13 +156,23 @@ async fn serve_store(
     Ok(served?)
 }
 
-/// Tells of what the configuration allows that is for tests only.
-fn log_test_bed(stack: &Stack) {
-    if stack.auth == Auth::Any {
+/// Tells of what the configuration allows that is for tests only, as far as the one before did not.
+fn log_test_bed(stack: &Stack, before: Option<&Stack>) {
+    if stack.auth == Auth::Any && before.is_none_or(|before| before.auth != stack.auth) {
         facts::StoreEveryLogin {}.log();
     }
-    if stack.accept == Accept::Any {
+    let addresses = |stack: &Stack| (stack.accept, stack.takes_every_domain());
+    if stack.accept == Accept::Any && before.is_none_or(|before| addresses(before) != addresses(stack)) {
         facts::StoreEveryAddress {}.log();
+    }
+}
+
+/// Tells of it after each change, too.
+async fn watch_test_bed(mut stack: LiveStack, mut before: Arc<Stack>) {
+    loop {
+        let changed = stack.changed().await;
+        log_test_bed(&changed, Some(&before));
+        before = changed;
     }
 }
 

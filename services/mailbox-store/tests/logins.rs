@@ -6,13 +6,15 @@
 mod postgres;
 mod support;
 
-use internal_api::{Login, LoginSupport, ProblemKind, UserVerifier, VerifierRequest};
+use internal_api::{Login, LoginSupport, ProblemKind, ProofOutcome, UserVerifier, VerifierRequest};
 use mail_proto::{
     Mailbox,
     sasl::{Channel, ClientExchange, ServerExchange, Step},
 };
+use mailbox_store::Config;
 use reqwest::Method;
-use support::{ACCOUNTS, Server, mailbox, problem};
+use std::path::Path;
+use support::{ACCOUNTS, Server, configured, mailbox, problem};
 use tempfile::TempDir;
 
 /// A hash of nobody's password.
@@ -82,6 +84,31 @@ async fn passwords_are_proved_with_scram() {
     for (user, password) in [("a@local.test", "pass b"), ("nobody@local.test", "pass a"), ("a@far.test", "pass a")] {
         assert_eq!(scram(&server, user, password).await, None, "{user}");
     }
+    server.stop().await;
+}
+
+/// Where every address has a mailbox, one is made for who knows the password, and not for who asks.
+#[tokio::test]
+async fn a_mailbox_is_made_once_the_password_is_proved() {
+    let data = TempDir::new().unwrap();
+    let text = "accept = \"any\"\n[server.\"local.test\"]\nsmtp = 1\npop = 2\ndomains = [\"*\", \"local.test\"]\n";
+    let config = town_config::Config::parse(text, Path::new("config.toml")).unwrap();
+    let stack = config.stack("local.test").unwrap().clone().into();
+    let config = Config { stack, ..configured(data.path(), "") };
+    let server = Server::run(config, data).await;
+    let new = mailbox("new@local.test");
+    assert_eq!(scram(&server, "new@local.test", "guess").await, None);
+    assert_eq!(scram(&server, "new@local.test", "test").await, Some(new.clone()));
+    let proof = |proved| ProofOutcome { user: "new@local.test".to_owned(), client: None, proved };
+    server.client.report_proof(&proof(false)).await.unwrap();
+    assert_eq!(server.client.mailbox(&new).await.unwrap(), None);
+    server.client.report_proof(&proof(true)).await.unwrap();
+    assert!(server.client.mailbox(&new).await.unwrap().is_some());
+    assert_eq!(scram(&server, "new@local.test", "test").await, Some(new.clone()));
+    assert_eq!(scram(&server, "new@[192.0.2.1]", "test").await, None, "a domain that is not local");
+    // Who asks for one that is not there learns what is.
+    let missing = server.get("/v1/mailboxes/other@far.test").await.text().await.unwrap();
+    assert!(missing.contains("mail domains: local.test, every one that no other server has"), "{missing}");
     server.stop().await;
 }
 

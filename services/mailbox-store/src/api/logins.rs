@@ -63,15 +63,17 @@ pub(super) async fn verifier(
     Json(VerifierRequest { user: name, client }): Json<VerifierRequest>,
 ) -> Result<axum::Json<UserVerifier>, Problem> {
     let began = api.clock.io.instant();
-    if let Some(mailbox) = api.stack.current().mailbox_of_user(&name) {
-        // Its password is told to the gateway only, which compares it.
-        api.logins.in_time(began, api.admission.admit([&mailbox])).await?;
-    }
     let mailbox = api.mailbox_of_user(&name).await?;
     let user = User { name: &name, address: mailbox.as_ref(), client, began };
     let verifier = api.logins.verifier(&*api.accounts, user).await?;
     if let (Some(mailbox), Some(verifier)) = (&mailbox, verifier) {
         return Ok(axum::Json(UserVerifier { mailbox: Some(mailbox.clone()), verifier }));
+    }
+    // Its mailbox is made once the password is proved.
+    if let Some(mailbox) = &mailbox
+        && let Some((mailbox, verifier)) = api.logins.in_time(began, api.admission.newcomer(mailbox)).await?
+    {
+        return Ok(axum::Json(UserVerifier { mailbox: Some(mailbox), verifier }));
     }
     let name = mailbox.map_or(name, |mailbox| mailbox.to_string());
     let verifier = api.logins.verifier_of_nobody(&*api.accounts, &name).await?;
@@ -88,8 +90,11 @@ pub(super) async fn proof_ended(
     State(api): State<Arc<Api>>,
     Json(ProofOutcome { user: name, client, proved }): Json<ProofOutcome>,
 ) -> Result<StatusCode, Problem> {
-    let mailbox = api.mailbox_of_user(&name).await?;
     let began = api.clock.io.instant();
+    if let (true, Some(mailbox)) = (proved, api.stack.current().mailbox_of_user(&name)) {
+        api.logins.in_time(began, api.admission.admit([&mailbox])).await?;
+    }
+    let mailbox = api.mailbox_of_user(&name).await?;
     api.logins.proved(User { name: &name, address: mailbox.as_ref(), client, began }, proved);
     Ok(StatusCode::NO_CONTENT)
 }

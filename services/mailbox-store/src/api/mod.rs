@@ -27,7 +27,7 @@ use crate::{
 use axum::{Router, extract::DefaultBodyLimit};
 use internal_api::{Problem, ProblemKind, Submission};
 use mail_net::Clock;
-use mail_proto::{Domain, Mailbox};
+use mail_proto::Mailbox;
 use service_kit::shutdown::CancellationToken;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -110,9 +110,8 @@ impl Api {
         if error != StoreError::MailboxUnknown {
             return error.into();
         }
-        let stack = self.stack.current();
-        let domains: Vec<_> = stack.domains.iter().map(Domain::as_str).collect();
-        Problem::new(error.kind(), format!("this store has the mail domains: {}", domains.join(", ")))
+        let domains = self.stack.current().local_domains();
+        Problem::new(error.kind(), format!("this store has the mail domains: {domains}"))
     }
 }
 

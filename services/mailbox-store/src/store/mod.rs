@@ -202,6 +202,9 @@ pub trait Accounts: Send + Sync {
     /// Adds an account that the configuration does not have; [`StoreError::AccountExists`].
     async fn add_account(&self, account: Account, password: StoredPassword) -> Result<()>;
 
+    /// Adds those of these accounts that the store does not have, in whatever spelling; returns them. All have this password.
+    async fn admit_accounts(&self, accounts: Vec<Account>, password: StoredPassword) -> Result<Vec<Mailbox>>;
+
     /// Removes this account, unless there are messages in its maildrop; returns whether it is gone.
     /// [`StoreError::MailboxUnknown`].
     async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool>;

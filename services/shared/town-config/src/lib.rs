@@ -291,6 +291,12 @@ impl Stack {
         self.domains.contains(domain) || self.is_one_of_every(domain)
     }
 
+    /// The domains whose mail is delivered here, for people.
+    pub fn local_domains(&self) -> String {
+        let every = self.takes_every_domain().then_some("every one that no other server has");
+        self.domains.iter().map(Domain::as_str).chain(every).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether it takes the mail of every domain that no other server has.
     pub fn takes_every_domain(&self) -> bool {
         self.accept == Accept::Any && self.elsewhere.is_some()

@@ -323,6 +323,10 @@ fn a_star_stands_for_every_domain_that_no_other_server_has() {
     };
     assert_eq!(local(&format!("accept = \"any\"\n{servers}")), ["c", "mine", "anything.test", "b"]);
     assert_eq!(local(servers), ["c", "mine"], "only where every address has a mailbox");
+    for (accept, expected) in [("", "c, mine"), ("accept = \"any\"\n", "c, mine, every one that no other server has")] {
+        let config = parse(&format!("{accept}{servers}")).unwrap();
+        assert_eq!(config.stack("a").unwrap().local_domains(), expected);
+    }
     for (accept, in_vain) in [("", true), ("accept = \"any\"\n", false)] {
         let config = parse(&format!("{accept}{servers}")).unwrap();
         let [a, b] = ["a", "b"].map(|name| config.stack(name).unwrap().has_a_star_in_vain());

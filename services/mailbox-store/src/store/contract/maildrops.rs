@@ -285,3 +285,18 @@ pub(crate) async fn accounts_come_and_go(fixture: Fixture) {
     store.put_accounts(vec![account("c@local.test")]).await.unwrap();
     assert_eq!(listed("b@local.test").await, ("c@local.test Left true 0".to_owned(), None));
 }
+
+/// Those who get a mailbox with one message have it in one change, and each has one.
+pub(crate) async fn newcomers_are_admitted_at_once(fixture: Fixture) {
+    let store = &fixture.store;
+    store.set_address_rules(AddressRules { ignores_case: true, delimiter: None });
+    let password = StoredPassword { hash: "hash".to_owned(), verifier: None };
+    let numbered = (0..1200).map(|number| format!("u{number}@local.test"));
+    let names = ["A@local.test", "new@local.test", "New@local.test"].map(str::to_owned).into_iter().chain(numbered);
+    let accounts: Vec<_> = names.map(|name| Account { password_hash: None, ..account(&name) }).collect();
+    let admitted = store.admit_accounts(accounts.clone(), password.clone()).await.unwrap();
+    assert_eq!(admitted.len(), 1201, "one of the two spellings, and not the one that is there");
+    assert_eq!(store.admit_accounts(accounts, password.clone()).await, Ok(Vec::new()));
+    assert_eq!(store.password(&mailbox("u1199@local.test")).await, Ok(Some(password)));
+    assert_eq!(store.mailbox(&mailbox("A@local.test")).await, Err(StoreError::MailboxUnknown));
+}

@@ -1,6 +1,7 @@
 //! Accounts, and the mailboxes they make.
 
 use super::{
+    aliases,
     database::Transaction,
     failure::Failure,
     values::{Natural, Parsed},
@@ -11,7 +12,7 @@ use crate::store::{
 };
 use futures_util::future::try_join_all;
 use internal_api::{AccountPage, MailboxPage, MailboxSummary};
-use mail_proto::{Mailbox, sasl::ScramVerifier};
+use mail_proto::{AddressRules, Mailbox, sasl::ScramVerifier};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;
 
@@ -58,7 +59,7 @@ pub(super) async fn put(tx: &mut Transaction<'_>, accounts: &[Account]) -> Resul
 }
 
 /// Adds an account of the API. An address may have mail from a time when it had another account.
-pub(super) async fn add(tx: &mut Transaction<'_>, account: &Account, password: &StoredPassword) -> Result<(), Failure> {
+pub(super) async fn add(tx: &Transaction<'_>, account: &Account, password: &StoredPassword) -> Result<(), Failure> {
     let (address, (_, quota_messages, quota_octets)) = configured(account);
     let StoredPassword { hash, verifier } = password;
     let verifier = verifier.as_ref().map(ScramVerifier::to_string);
@@ -69,6 +70,36 @@ pub(super) async fn add(tx: &mut Transaction<'_>, account: &Account, password: &
          ON CONFLICT (address) DO NOTHING";
     let added = tx.execute(insert, &[&address, hash, &verifier, &quota_messages, &quota_octets]).await?;
     if added == 1 { Ok(()) } else { Err(StoreError::AccountExists.into()) }
+}
+
+/// Adds those accounts that are not there in whatever spelling; returns them.
+pub(super) async fn admit(
+    tx: &mut Transaction<'_>,
+    rules: AddressRules,
+    accounts: &[Account],
+    password: &StoredPassword,
+) -> Result<Vec<Mailbox>, Failure> {
+    let named = accounts.iter().map(|account| &account.address).collect();
+    let directory = aliases::look_up(tx, rules, named).await?;
+    let is_new = |address: &Mailbox| directory.account(address).is_none_or(|known| !rules.are_same(known, address));
+    // In order, as everyone who changes several accounts, and one spelling of each.
+    let new: BTreeMap<_, _> = accounts.iter().map(|account| (rules.key(&account.address), account)).collect();
+    let new: Vec<_> = new.into_values().filter(|account| is_new(&account.address)).collect();
+    let mut admitted = Vec::new();
+    for some in new.chunks(TOGETHER) {
+        let tx = &*tx;
+        let adding = some.iter().map(|account| async move {
+            match add(tx, account, password).await {
+                Ok(()) => Ok(Some(account.address.clone())),
+                // Another store was faster.
+                Err(Failure::Store(StoreError::AccountExists)) => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        });
+        admitted.extend(try_join_all(adding).await?.into_iter().flatten());
+    }
+    tx.effects.admitted.extend_from_slice(&admitted);
+    Ok(admitted)
 }
 
 /// Removes an account without messages; returns whether it is gone.

@@ -121,6 +121,13 @@ impl Accounts for PostgresStore {
         self.database.write(&values, |tx, (account, password)| accounts::add(tx, account, password).boxed()).await
     }
 
+    async fn admit_accounts(&self, accounts: Vec<Account>, password: StoredPassword) -> Result<Vec<Mailbox>> {
+        let (rules, values) = (self.rules.current(), (accounts, password));
+        let admit =
+            self.database.write(&values, |tx, (new, password)| accounts::admit(tx, rules, new, password).boxed());
+        admit.await
+    }
+
     async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool> {
         let address = address.to_string();
         self.database.write(&address, |tx, address| accounts::remove_empty(tx, address).boxed()).await

@@ -1,6 +1,7 @@
 //! Accounts, and the mailboxes they make.
 
 use super::{
+    aliases,
     values::{Natural, Parsed, RawText, collect, column},
     writer::WriteTransaction,
 };
@@ -9,7 +10,7 @@ use crate::store::{
     records::{AccountRow, account_page},
 };
 use internal_api::{AccountPage, MailboxPage, MailboxSummary};
-use mail_proto::{Mailbox, sasl::ScramVerifier};
+use mail_proto::{AddressRules, Mailbox, sasl::ScramVerifier};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::HashMap;
 
@@ -59,6 +60,25 @@ pub(super) fn add(tx: &mut WriteTransaction<'_>, account: &Account, password: &S
     let parameters = params![address.to_string(), hash, verifier, messages, octets];
     let added = tx.connection.prepare_cached(insert)?.execute(parameters)?;
     if added == 1 { Ok(()) } else { Err(StoreError::AccountExists) }
+}
+
+/// Adds those accounts that are not there in whatever spelling; returns them.
+pub(super) fn admit(
+    tx: &mut WriteTransaction<'_>,
+    rules: AddressRules,
+    accounts: &[Account],
+    password: &StoredPassword,
+) -> Result<Vec<Mailbox>> {
+    let mut admitted = Vec::new();
+    for account in accounts {
+        let known = aliases::account(tx.connection, rules, &account.address)?;
+        if known.is_none_or(|known| !rules.are_same(&known, &account.address)) {
+            add(tx, account, password)?;
+            admitted.push(account.address.clone());
+        }
+    }
+    tx.effects.admitted.extend_from_slice(&admitted);
+    Ok(admitted)
 }
 
 /// Removes an account without messages; returns whether it is gone.

@@ -109,6 +109,11 @@ impl Accounts for SqliteStore {
         self.writer.write(move |tx| accounts::add(tx, &account, &password)).await
     }
 
+    async fn admit_accounts(&self, accounts: Vec<Account>, password: StoredPassword) -> Result<Vec<Mailbox>> {
+        let rules = self.rules.current();
+        self.writer.write(move |tx| accounts::admit(tx, rules, &accounts, &password)).await
+    }
+
     async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool> {
         let address = address.to_string();
         self.writer.write(move |tx| accounts::remove_empty(tx, &address)).await
