@@ -31,11 +31,9 @@ pub use smtp::SmtpClient;
 pub use town::TestTown;
 
 use std::{
-    io,
-    net::{IpAddr, SocketAddr},
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
-use tokio::net::{TcpSocket, TcpStream};
 
 /// How long anything may take that should be there soon.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,13 +53,9 @@ pub const USR2: &str = "usr2@mail.sustech.edu.cn";
 /// The user of [`GMAIL`].
 pub const USR: &str = "usr@gmail.com";
 
-/// A connection from an address of this machine.
-async fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.bind((from, 0).into())?;
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// What a proxy says first of a client of this address (PROXY protocol, version 1).
+fn proxy_header(client: Ipv4Addr) -> String {
+    format!("PROXY TCP4 {client} 127.0.0.1 4660 25\r\n")
 }
 
 /// The first value that `look` finds.

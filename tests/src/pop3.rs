@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use mail_proto::pop3::{Command, ReplyDecoder, ServerReply};
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
 };
 use tokio::{
@@ -29,12 +29,14 @@ impl Pop3Client {
         Self::greeted(TcpStream::connect(address).await?).await
     }
 
-    /// Connects from an address of this machine, and reads the greeting.
+    /// Connects as a proxy does that tells of a client of this address, and reads the greeting.
     ///
     /// # Errors
     /// As [`Pop3Client::connect`].
-    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<Self> {
-        Self::greeted(crate::connect_from(from, address).await?).await
+    pub async fn connect_through_proxy(client: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(crate::proxy_header(client).as_bytes()).await?;
+        Self::greeted(stream).await
     }
 
     async fn greeted(stream: TcpStream) -> io::Result<Self> {

@@ -3,7 +3,7 @@
 use mail_proto::dot::DotEncoder;
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -30,15 +30,15 @@ impl SmtpClient {
         Ok(client)
     }
 
-    /// Connects from an address of this machine, and reads the greeting.
+    /// Connects as a proxy does that tells of a client of this address, and reads the greeting.
     ///
     /// # Errors
     /// As [`SmtpClient::connect`].
-    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<Self> {
-        let stream = crate::connect_from(from, address).await?;
-        let mut client = Self { stream: BufReader::new(stream), greeting: String::new() };
-        client.greeting = client.reply().await?;
-        Ok(client)
+    pub async fn connect_through_proxy(client: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        let mut connection = Self::connect_silently(address).await?;
+        connection.write(crate::proxy_header(client).as_bytes()).await?;
+        connection.greeting = connection.reply().await?;
+        Ok(connection)
     }
 
     /// Connects and does not wait for a greeting.

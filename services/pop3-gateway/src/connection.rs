@@ -187,7 +187,9 @@ impl Connection<'_> {
     async fn open(&mut self, user: Mailbox, password: &Password) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
         tracing::Span::current().record("user", tracing::field::display(&user));
         let (store, lease_seconds) = (&self.gateway.config.store, self.lease_seconds);
-        let request = OpenSession { password: password.expose().to_owned(), lease_seconds, client: Some(self.peer) };
+        // One who guesses at an address that many share would delay all others.
+        let client = self.gateway.shared.telling(self.peer);
+        let request = OpenSession { password: password.expose().to_owned(), lease_seconds, client };
         let name = uuid::Uuid::new_v4().simple().to_string();
         match store.open_named_session(&user, &name, &request).await {
             Ok(maildrop) => {

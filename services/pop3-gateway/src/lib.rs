@@ -10,7 +10,7 @@ pub use args::Args;
 
 use axum::Router;
 use internal_api::{InProcess, StoreClient};
-use mail_net::{AcceptLoop, Clock, ConnectionLimits, Places};
+use mail_net::{AcceptLoop, Clock, ConnectionLimits, Places, SharedAddresses};
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use metrics::Metrics;
 use service_kit::{
@@ -79,6 +79,8 @@ struct Description;
 struct Gateway {
     config: Config,
     metrics: Metrics,
+    /// The addresses by which clients cannot be told apart.
+    shared: SharedAddresses,
     shutdown: CancellationToken,
 }
 
@@ -106,7 +108,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let limits = move || ConnectionLimits::from(&stack.current().limits);
     // Whichever way this call ends, no connection outlives it.
     let _stop = shutdown.clone().drop_guard();
-    let gateway = Arc::new(Gateway { config, metrics, shutdown: shutdown.clone() });
+    let gateway =
+        Arc::new(Gateway { config, metrics, shared: SharedAddresses::of_this_machine(), shutdown: shutdown.clone() });
     telemetry::listening("POP3", listeners.pop3.local_addr());
     let accepting = AcceptLoop {
         listener: listeners.pop3,

@@ -2,7 +2,7 @@
 
 use crate::metrics::{LoginOutcome, Metrics};
 use internal_api::{Login, LoginSupport, ProblemKind, ProofOutcome, StoreClient, VerifierRequest};
-use mail_net::IoClock;
+use mail_net::{IoClock, SharedAddresses};
 use mail_proto::{
     Mailbox,
     sasl::{Credentials, Failure, Mechanism, Mechanisms, ScramVerifier},
@@ -30,6 +30,8 @@ pub(crate) struct Logins {
     io: IoClock,
     metrics: Metrics,
     support: Mutex<Support>,
+    /// The store is not told that these are a client's: one who guesses there would delay all others.
+    shared: SharedAddresses,
 }
 
 /// What the store can check, as far as it is known.
@@ -43,7 +45,8 @@ impl Logins {
     pub(crate) fn new(store: StoreClient, io: IoClock, metrics: Metrics) -> Self {
         // As long as the store cannot be asked: a client that logs in is told to try again.
         let support = Support { mechanisms: BY_PASSWORD.into_iter().collect(), asked_at: None };
-        Self { store, io, metrics, support: Mutex::new(support) }
+        let shared = SharedAddresses::of_this_machine();
+        Self { store, io, metrics, support: Mutex::new(support), shared }
     }
 
     /// The mechanisms that the store can check. While it cannot be asked, they are what they were.
@@ -66,7 +69,7 @@ impl Logins {
         credentials: Credentials,
     ) -> Result<Option<Mailbox>, LoginsUnavailable> {
         let Credentials { user, password } = credentials;
-        let login = Login { user, password: password.expose().to_owned(), client: Some(client) };
+        let login = Login { user, password: password.expose().to_owned(), client: self.shared.telling(client) };
         match self.store.log_in(&login).await {
             Ok(mailbox) => Ok(Some(mailbox)),
             Err(error) if error.kind() == Some(ProblemKind::AuthenticationFailed) => Ok(None),
@@ -80,7 +83,7 @@ impl Logins {
         client: IpAddr,
         user: String,
     ) -> Result<(Option<Mailbox>, ScramVerifier), LoginsUnavailable> {
-        match self.store.verifier(&VerifierRequest { user, client: Some(client) }).await {
+        match self.store.verifier(&VerifierRequest { user, client: self.shared.telling(client) }).await {
             Ok(found) => Ok((found.mailbox, found.verifier)),
             Err(error) => Err(self.unavailable(&error)),
         }
@@ -89,7 +92,7 @@ impl Logins {
     /// Tells the store whether a client has proved the password of this user, before the client is told. If the store
     /// cannot be told, the login is not counted.
     pub(crate) async fn proof_ended(&self, client: IpAddr, user: String, proved: bool) {
-        let outcome = ProofOutcome { user, client: Some(client), proved };
+        let outcome = ProofOutcome { user, client: self.shared.telling(client), proved };
         match self.io.timeout(REPORT_PATIENCE, self.store.report_proof(&outcome)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => facts::SmtpStoreFailed { error }.log(),

@@ -29,7 +29,7 @@ const WAITING: usize = 1024;
 /// What a login is counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Guess {
-    /// The client's network. It is unknown where the gateway is of the version before.
+    /// The client's network. It is unknown where many clients share the address, or the gateway is of the version before.
     pub(super) network: Option<IpAddr>,
     /// Stands for the account, whether there is one or not.
     account: u64,

@@ -168,9 +168,14 @@ mod tests {
     }
 
     /// How long a login took that was right or wrong; `None` when it was refused unchecked.
-    async fn took(throttle: &Throttle, client: IpAddr, account: &str, fits: bool) -> Option<Duration> {
+    async fn took(
+        throttle: &Throttle,
+        client: impl Into<Option<IpAddr>>,
+        account: &str,
+        fits: bool,
+    ) -> Option<Duration> {
         let started = throttle.clock.io.instant();
-        let attempt = throttle.begin(Some(client), account, started).ok()?;
+        let attempt = throttle.begin(client.into(), account, started).ok()?;
         if fits {
             attempt.succeeded().await;
         } else {
@@ -226,6 +231,22 @@ mod tests {
             let now = throttle.clock.io.instant();
             assert!(throttle.begin(Some(GUESSER), "u@a.test", now).is_ok(), "there is room");
         }
+    }
+
+    /// Gateways tell no address that many clients share.
+    #[tokio::test(start_paused = true)]
+    async fn guesses_from_nowhere_delay_one_account() {
+        let throttle = throttle();
+        let short = Some(Duration::from_millis(500));
+        for _ in 0..20 {
+            throttle.count(None, "u@a.test", false);
+        }
+        let guesses = join_all((0..100).map(|_| took(&throttle, None, "u@a.test", false))).await;
+        assert_eq!(guesses, [short; 100], "and none is refused");
+        assert_eq!(took(&throttle, None, "v@a.test", false).await, Some(Duration::ZERO));
+        assert_eq!(took(&throttle, ELSEWHERE, "v@a.test", true).await, Some(Duration::ZERO));
+        assert_eq!(took(&throttle, None, "u@a.test", true).await, short);
+        assert_eq!(took(&throttle, None, "u@a.test", true).await, Some(Duration::ZERO), "the right password ends it");
     }
 
     #[tokio::test(start_paused = true)]

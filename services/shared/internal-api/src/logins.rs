@@ -22,8 +22,8 @@ pub struct Login {
     /// The user's password.
     #[schema(format = Password)]
     pub password: String,
-    /// The address of the client that wants to log in. Failures are counted by it. A gateway of the version before does
-    /// not know this field.
+    /// The address of the client that wants to log in. Failures are counted by it. A gateway leaves it out where many
+    /// clients share the address; one of the version before does not know this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<text::IpAddress>)]
     pub client: Option<IpAddr>,

@@ -55,8 +55,8 @@ pub struct OpenSession {
     #[schema(minimum = 1, maximum = 3600)]
     #[serde(deserialize_with = "fields::whole_number")]
     pub lease_seconds: u32,
-    /// The address of the client that logs in. Failures are counted by it. A gateway of the version before does not know
-    /// this field.
+    /// The address of the client that logs in. Failures are counted by it. A gateway leaves it out where many clients share
+    /// the address; one of the version before does not know this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<text::IpAddress>)]
     pub client: Option<IpAddr>,

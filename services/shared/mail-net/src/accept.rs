@@ -3,7 +3,7 @@
 mod peer;
 mod places;
 
-pub use peer::client_network;
+pub use peer::{SharedAddresses, client_network};
 pub use places::{ConnectionLimits, Place, Places};
 
 use crate::{IoClock, close::close, descriptors, io::Io, read_proxy_header};

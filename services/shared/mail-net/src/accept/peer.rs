@@ -16,19 +16,25 @@ pub fn client_network(address: IpAddr) -> IpAddr {
 
 /// The addresses that many clients share: loopback, and the default gateway, which is the container bridge.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SharedAddresses {
+pub struct SharedAddresses {
     gateways: Vec<IpAddr>,
 }
 
 impl SharedAddresses {
     /// Reads the routing table. Where there is none, only loopback is shared.
-    pub(super) fn of_this_machine() -> Self {
+    pub fn of_this_machine() -> Self {
         Self {
             gateways: fs::read_to_string("/proc/net/route").map(|table| default_gateways(&table)).unwrap_or_default(),
         }
     }
 
-    pub(super) fn contain(&self, address: IpAddr) -> bool {
+    /// The address of a client, if it is one by which clients can be told apart.
+    pub fn telling(&self, address: IpAddr) -> Option<IpAddr> {
+        (!self.contain(address)).then_some(address)
+    }
+
+    /// Whether many clients share this address.
+    pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_loopback() || self.gateways.contains(&address)
     }
@@ -79,7 +85,9 @@ mod tests {
             ("172.17.0.1", true),
             ("172.17.0.2", false),
         ] {
-            assert_eq!(shared.contain(address.parse().unwrap()), expected, "{address}");
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(shared.contain(address), expected, "{address}");
+            assert_eq!(shared.telling(address), (!expected).then_some(address));
         }
         assert_eq!(default_gateways("garbage\n\nx 00000000 zz\n"), [] as [IpAddr; 0]);
     }
