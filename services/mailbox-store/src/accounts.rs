@@ -18,6 +18,8 @@ use town_config::{Password, Quota, Stack};
 
 /// How many passwords are checked between two writes of what is known of them.
 const SAVE_EVERY: usize = 64;
+/// How many pairs of accounts with one address are told of at most.
+const ALIKE: u32 = 10;
 /// How long to wait after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -125,6 +127,11 @@ impl Accounts {
         let others = others?;
         if others > 0 {
             facts::StoreAccountsUnnamed { accounts: others }.log();
+        }
+        if stack.address_rules.ignores_case {
+            for (account, other) in self.store.alike(ALIKE).await? {
+                facts::StoreAccountsAlike { account, other }.log();
+            }
         }
         Ok(())
     }

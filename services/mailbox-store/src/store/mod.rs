@@ -213,6 +213,10 @@ pub trait Accounts: Send + Sync {
     /// configuration, as it is or was.
     async fn accounts(&self, after: &str, limit: u32) -> Result<AccountPage>;
 
+    /// Some pairs of accounts that are one address where case does not count, at most `limit`. The first of a pair is the one
+    /// that other spellings mean.
+    async fn alike(&self, limit: u32) -> Result<Vec<(Mailbox, Mailbox)>>;
+
     /// Replaces the password of this account; [`StoreError::MailboxUnknown`].
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()>;
 

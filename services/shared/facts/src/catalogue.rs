@@ -179,6 +179,8 @@ facts! {
         "store.accounts_kept" ERROR StoreAccountsKept { error: Quoted }
         /// The store has accounts that the configuration does not name; they stay.
         "store.accounts_unnamed" INFO StoreAccountsUnnamed { accounts: Count }
+        /// Two accounts are spellings of one address. Mail for any other spelling goes to the first.
+        "store.accounts_alike" WARN StoreAccountsAlike { account: Shown, other: Shown }
         /// An account was added, changed or removed by the API.
         "store.account_changed" INFO StoreAccountChanged { address: Shown, change: Shown }
         /// A message of the queue was retried, held, released or removed by the API.

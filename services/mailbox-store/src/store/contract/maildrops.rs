@@ -300,3 +300,20 @@ pub(crate) async fn newcomers_are_admitted_at_once(fixture: Fixture) {
     assert_eq!(store.password(&mailbox("u1199@local.test")).await, Ok(Some(password)));
     assert_eq!(store.mailbox(&mailbox("A@local.test")).await, Err(StoreError::MailboxUnknown));
 }
+
+/// They were added while case did count.
+pub(crate) async fn spellings_of_one_address_are_found(fixture: Fixture) {
+    let store = &fixture.store;
+    assert_eq!(store.alike(9).await, Ok(Vec::new()));
+    let names = ["A@local.test", "c@local.test", "C@local.test", "other@local.test", "other@far.test"];
+    store.put_accounts(names.map(account).to_vec()).await.unwrap();
+    let pair = |one: &str, other: &str| (mailbox(one), mailbox(other));
+    let expected = vec![pair("A@local.test", "a@local.test"), pair("C@local.test", "c@local.test")];
+    assert_eq!(store.alike(9).await, Ok(expected.clone()));
+    assert_eq!(store.alike(1).await, Ok(expected[..1].to_vec()));
+    store.set_address_rules(AddressRules { ignores_case: true, delimiter: None });
+    fixture.send("1", &["A@LOCAL.test", "c@local.test", "OTHER@local.test"]).await;
+    for (name, messages) in names.into_iter().zip([1, 1, 0, 1, 0]) {
+        assert_eq!(store.mailbox(&mailbox(name)).await.unwrap().messages, messages, "{name}");
+    }
+}

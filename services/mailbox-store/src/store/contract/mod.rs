@@ -192,7 +192,7 @@ macro_rules! contract_tests {
         contract_tests!($fixture:
             submission_delivers_and_queues, parameters_stay_with_a_message, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
-            a_verifier_goes_with_its_hash, accounts_come_and_go, newcomers_are_admitted_at_once, a_secret_is_made_once,
+            a_verifier_goes_with_its_hash, accounts_come_and_go, newcomers_are_admitted_at_once, spellings_of_one_address_are_found, a_secret_is_made_once,
             a_maildrop_has_one_session, a_session_opens_twice_under_its_name, a_transaction_is_known_by_its_name, an_update_can_be_repeated, an_update_is_all_or_nothing, many_are_deleted_in_one_small_change,
             what_comes_late_is_not_deleted, a_flush_goes_through_the_whole_queue, a_claim_takes_what_is_due,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,

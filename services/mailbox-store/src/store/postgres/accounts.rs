@@ -131,6 +131,17 @@ fn changes((stored, is_added): &Known, (hash, quota_messages, quota_octets): &Co
         || *is_added
 }
 
+/// By the expression of the index. In the order of octets, as addresses are compared elsewhere.
+pub(super) async fn alike(tx: &mut Transaction<'_>, limit: u32) -> Result<Vec<(Mailbox, Mailbox)>, Failure> {
+    let select = "SELECT MIN(address COLLATE \"C\"), MAX(address COLLATE \"C\") FROM accounts
+         GROUP BY translate(address, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+         HAVING COUNT(*) > 1 ORDER BY 1 LIMIT $1";
+    let rows = tx.query(select, &[&i64::from(limit)]).await?;
+    let pairs = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let pairs: Vec<(String, String)> = pairs.collect::<Result<_, tokio_postgres::Error>>()?;
+    Ok(pairs.iter().filter_map(|(one, other)| Some((one.parse().ok()?, other.parse().ok()?))).collect())
+}
+
 pub(super) async fn set_password(
     tx: &mut Transaction<'_>,
     address: &str,

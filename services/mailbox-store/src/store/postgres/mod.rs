@@ -137,6 +137,10 @@ impl Accounts for PostgresStore {
         self.database.read(after, |tx, after| accounts::accounts(tx, after, limit).boxed()).await
     }
 
+    async fn alike(&self, limit: u32) -> Result<Vec<(Mailbox, Mailbox)>> {
+        self.database.read(&limit, |tx, limit| accounts::alike(tx, *limit).boxed()).await
+    }
+
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
         let values = (address.to_string(), password);
         self.database.write(&values, |tx, (to, password)| accounts::set_password(tx, to, password).boxed()).await

@@ -104,6 +104,14 @@ pub(super) fn accounts(connection: &Connection, after: &str, limit: u32) -> Resu
     Ok(account_page(collect(rows)?, limit))
 }
 
+pub(super) fn alike(connection: &Connection, limit: u32) -> Result<Vec<(Mailbox, Mailbox)>> {
+    let select = "SELECT MIN(address), MAX(address) FROM accounts
+         GROUP BY lower(address) HAVING COUNT(*) > 1 ORDER BY 1 LIMIT ?1";
+    let mut statement = connection.prepare_cached(select)?;
+    let pairs: Vec<(RawText, RawText)> = collect(statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?)?;
+    Ok(pairs.iter().filter_map(|(one, other)| Some((one.parse()?, other.parse()?))).collect())
+}
+
 pub(super) fn set_password(tx: &mut WriteTransaction<'_>, address: &str, password: &StoredPassword) -> Result<()> {
     let StoredPassword { hash, verifier } = password;
     let sql = "UPDATE accounts SET password_hash = ?2, scram_verifier = ?3 WHERE address = ?1";

@@ -124,6 +124,10 @@ impl Accounts for SqliteStore {
         self.readers.read(move |connection| accounts::accounts(connection, &after, limit)).await
     }
 
+    async fn alike(&self, limit: u32) -> Result<Vec<(Mailbox, Mailbox)>> {
+        self.readers.read(move |connection| accounts::alike(connection, limit)).await
+    }
+
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
         let address = address.to_string();
         self.writer.write(move |tx| accounts::set_password(tx, &address, &password)).await
