@@ -1,5 +1,6 @@
 //! `mailtown accounts`.
 
+use crate::logs::NativeTown;
 use internal_api::LoginSupport;
 use std::{
     fs,
@@ -120,4 +121,18 @@ async fn an_address_with_a_detail_is_no_name_of_an_account() {
     assert!(can_log_in(&town, BOB, "one").await);
     assert_eq!(town.store(EXMAIL).mailbox(&BOB.parse().unwrap()).await.unwrap().unwrap().messages, 1);
     town.stop().await;
+}
+
+/// Case counts in the tutorial's profile, and not in the other one. An account stays in the store.
+#[tokio::test]
+async fn spellings_of_one_account_are_told_at_the_start() {
+    let mut town = NativeTown::start(Plan::default()).await;
+    let config = town.site.config().to_owned();
+    let mut text = fs::read_to_string(&config).unwrap();
+    for (old, new) in [("\"usr@gmail.com\"", "\"USR@gmail.com\""), ("profile = \"tutorial\"", "profile = \"rfc\"")] {
+        assert!(text.contains(old), "{text}");
+        text = text.replace(old, new);
+    }
+    town.restart(|| fs::write(config, text).unwrap()).await;
+    town.logged(&["store.accounts_alike", "account=USR@gmail.com other=usr@gmail.com"]).await;
 }
