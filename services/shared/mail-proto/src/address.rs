@@ -112,16 +112,11 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// The inside of the square brackets: IPv4, `IPv6:…`, or a general `tag:content`.
+/// The inside of the square brackets: IPv4 or `IPv6:…`. No other tag is registered.
 fn is_address_literal(literal: &str) -> bool {
     match literal.split_once(':') {
         None => literal.parse::<Ipv4Addr>().is_ok(),
-        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6") => address.parse::<Ipv6Addr>().is_ok(),
-        Some((tag, content)) => {
-            is_label(tag)
-                && !content.is_empty()
-                && content.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'[' | b'\\' | b']'))
-        }
+        Some((tag, address)) => tag.eq_ignore_ascii_case("IPv6") && address.parse::<Ipv6Addr>().is_ok(),
     }
 }
 

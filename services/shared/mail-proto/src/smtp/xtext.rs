@@ -18,7 +18,7 @@ pub(super) fn encode(text: &str) -> String {
 }
 
 /// The text behind xtext. `None` if this is not xtext, or stands for anything but printable ASCII and spaces.
-/// Hexadecimal digits in lower case are tolerated.
+/// Its hexadecimal digits are in upper case.
 pub(super) fn decode(xtext: &str) -> Option<String> {
     let mut text = String::with_capacity(xtext.len());
     let mut octets = xtext.bytes();
@@ -34,7 +34,11 @@ pub(super) fn decode(xtext: &str) -> Option<String> {
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -48,7 +52,7 @@ mod tests {
             ("", Some("")),
             ("abc", Some("abc")),
             ("a+2Bb", Some("a+b")),
-            ("a+2bb", Some("a+b")),
+            ("a+2bb", None),
             ("+3D+20", Some("= ")),
             ("a+", None),
             ("a+2", None),
