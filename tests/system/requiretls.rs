@@ -77,8 +77,12 @@ async fn a_server_without_tls_gets_none_of_it_and_the_sender_learns_that() {
 /// Anybody can forge an answer that comes over plain DNS.
 #[tokio::test]
 async fn what_was_looked_up_over_dns_is_not_safe() {
-    let town = TestTown::start(Plan::default().rfc().relay("lookup = \"dns\"")).await;
-    send(&mut encrypted(&town).await, "REQUIRETLS", USR).await;
+    let town = TestTown::start(Plan::default().rfc().relay("lookup = \"dns\"\ntls = \"verify\"")).await;
+    let mut client = encrypted(&town).await;
+    // Its connection is verified, and kept for a moment.
+    send(&mut client, "", USR).await;
+    town.drained(EXMAIL).await;
+    send(&mut client, "REQUIRETLS", USR).await;
     let report = reports(&town, 1).await.remove(0);
     assert!(report.contains("Status: 5.7.10\r\n") && report.contains("over DNS"), "{report}");
     town.stop().await;

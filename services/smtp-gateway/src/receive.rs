@@ -12,6 +12,7 @@ use futures_util::stream;
 use internal_api::{Accepted, ApiError, StoreClient, Submission};
 use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::{
+    ReversePath,
     chunk::ChunkDecoder,
     dot::DotDecoder,
     header::{Completion, separator},
@@ -23,7 +24,7 @@ use mail_proto::{
 use service_kit::telemetry;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
-use town_config::Profile;
+use town_config::{Auth, Profile};
 
 /// A message up to this size is sent to the store in one piece; a larger one streams.
 const INLINE_OCTETS: usize = 32 * 1024;
@@ -187,7 +188,11 @@ impl Sink {
         let Envelope { identity, reverse_path, parameters, recipients, .. } = envelope;
         // BODY stays here: the relay declares 8BITMIME whatever the client said, and a store of the version before
         // refuses fields that it does not know.
-        let parameters = MailParameters { body: None, ..parameters };
+        let mut parameters = MailParameters { body: None, ..parameters };
+        if stack.auth == Auth::Any {
+            // Nobody has proved a name.
+            parameters.submitter = parameters.submitter.map(|_| ReversePath::Null);
+        }
         let submission = Submission { transaction, reverse_path, recipients, identity, parameters };
         let (store, submitter, io) = (gateway.store.clone(), gateway.submitter.clone(), gateway.clock.io);
         let state = SinkState::Inline(Vec::new());

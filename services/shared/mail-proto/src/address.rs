@@ -10,6 +10,11 @@ mod rules;
 
 pub use rules::AddressRules;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_properties::{
+    CodePointMapData, CodePointSetData,
+    props::{DefaultIgnorableCodePoint, GeneralCategory},
+};
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -112,11 +117,17 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// The inside of the square brackets: IPv4 or `IPv6:…`. No other tag is registered.
+/// The inside of the square brackets: IPv4, `IPv6:…`, or a general `tag:content`. No tag but IPv6 is registered, and commands
+/// with another are refused; but stores may hold such addresses.
 fn is_address_literal(literal: &str) -> bool {
     match literal.split_once(':') {
         None => literal.parse::<Ipv4Addr>().is_ok(),
-        Some((tag, address)) => tag.eq_ignore_ascii_case("IPv6") && address.parse::<Ipv6Addr>().is_ok(),
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6") => address.parse::<Ipv6Addr>().is_ok(),
+        Some((tag, content)) => {
+            is_label(tag)
+                && !content.is_empty()
+                && content.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'[' | b'\\' | b']'))
+        }
     }
 }
 
@@ -134,7 +145,11 @@ impl LocalPart {
         &self.0
     }
 
-    fn new(unquoted: String) -> Result<Self, AddressError> {
+    /// Beyond ASCII it is held in the normal form of Unicode that RFC 6532 §3.1 asks for: what looks the same is the same.
+    fn new(mut unquoted: String) -> Result<Self, AddressError> {
+        if !unquoted.is_ascii() {
+            unquoted = ComposingNormalizerBorrowed::new_nfc().normalize(&unquoted).into_owned();
+        }
         if unquoted.len() > LOCAL_PART_OCTETS {
             return Err(AddressError::TooLong);
         }
@@ -182,11 +197,14 @@ fn is_quotable(character: char) -> bool {
     matches!(character, ' '..='~') || is_international(character)
 }
 
-/// RFC 6531 §3.3 `UTF8-non-ascii`, without control characters and white space, which nobody can see, and without the
+/// RFC 6531 §3.3 `UTF8-non-ascii`, without what nobody can see, such as control characters and white space, and without the
 /// character that stands for octets that were no UTF-8.
 fn is_international(character: char) -> bool {
-    let is_visible = !character.is_control() && !character.is_whitespace();
-    !character.is_ascii() && is_visible && character != char::REPLACEMENT_CHARACTER
+    let is_invisible = character.is_control()
+        || character.is_whitespace()
+        || CodePointMapData::<GeneralCategory>::new().get(character) == GeneralCategory::Format
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character);
+    !character.is_ascii() && !is_invisible && character != char::REPLACEMENT_CHARACTER
 }
 
 impl fmt::Display for LocalPart {
@@ -330,6 +348,14 @@ pub enum ForwardPath {
 }
 
 impl ForwardPath {
+    /// The mailbox, unless it is this server's own postmaster.
+    pub(crate) fn mailbox(&self) -> Option<&Mailbox> {
+        match self {
+            Self::Postmaster => None,
+            Self::Mailbox(mailbox) => Some(mailbox),
+        }
+    }
+
     /// As [`ForwardPath::from_str`]; with `odd_dots`, dots may stand anywhere in a local part.
     pub(crate) fn parse(text: &str, odd_dots: bool) -> Result<Self, AddressError> {
         let inside = inside_brackets(text)?;
@@ -396,6 +422,12 @@ fn mailbox_of_path(inside: &str, odd_dots: bool) -> Result<Mailbox, AddressError
         return Err(AddressError::TooLong);
     }
     Ok(mailbox)
+}
+
+/// What a command may name: no address literal but IPv4 and IPv6 (RFC 5321 §4.1.3).
+pub(crate) fn in_command(mailbox: Option<&Mailbox>) -> Result<(), AddressError> {
+    let domain = mailbox.map(Mailbox::domain).filter(|domain| domain.is_literal());
+    if domain.is_some_and(|domain| domain.address().is_none()) { Err(AddressError::Domain) } else { Ok(()) }
 }
 
 /// Drops `@one,@two:` from the front; the hosts must still be well formed.

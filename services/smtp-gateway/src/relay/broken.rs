@@ -32,6 +32,9 @@ pub(super) enum Broken {
     /// The sender requires TLS, and this is why there is none that is verified (RFC 8689 §4.2.1).
     #[error("the sender requires TLS, but {0}")]
     Insecure(Box<Broken>),
+    /// The sender requires TLS, and anybody can have forged the name of the exchange (RFC 8689 §4.2.1).
+    #[error("the sender requires TLS, but its name was looked up over DNS, where anybody can forge it")]
+    Unproven,
     /// The sender requires TLS for the whole way, and the exchange does not announce REQUIRETLS (RFC 8689 §4.2.1).
     #[error("the sender requires TLS for the whole way, and it does not support REQUIRETLS")]
     PromisesNothing,
@@ -67,6 +70,11 @@ impl Broken {
                 | Self::PromisesNothing
                 | Self::Login(_)
         )
+    }
+
+    /// Whether the exchange is well, but not safe enough for a message.
+    pub(super) fn is_about_security(&self) -> bool {
+        matches!(self, Self::Insecure(_) | Self::Unproven | Self::PromisesNothing)
     }
 
     /// The same for a message whose sender requires TLS: an exchange that cannot prove who it is will not do.
@@ -123,7 +131,7 @@ impl Broken {
             Self::Tls(_) | Self::Certificate(_) | Self::InTheClear(_) => {
                 Reply::new(451, (7, 5), format!("{name} ({address}): {self}"))
             }
-            Self::Insecure(_) => Reply::new(550, (7, 10), format!("{name} ({address}): {self}")),
+            Self::Insecure(_) | Self::Unproven => Reply::new(550, (7, 10), format!("{name} ({address}): {self}")),
             Self::PromisesNothing => Reply::new(550, (7, 30), format!("{name} ({address}): {self}")),
             Self::Store(error) if error.kind() == Some(ProblemKind::MessageDamaged) => {
                 Reply::new(554, (3, 0), "the message was damaged while it was queued")
@@ -188,7 +196,8 @@ mod tests {
 
     #[test]
     fn nothing_fails_for_good_by_what_was_said_of_another() {
-        let exchange = Exchange { preference: 0, name: "mx.test".to_owned(), address: "127.0.0.1:25".to_owned() };
+        let exchange =
+            Exchange { preference: 0, name: "mx.test".to_owned(), address: "127.0.0.1:25".to_owned(), is_proven: true };
         let table = [
             (
                 Broken::Refused(Reply::new(552, (3, 4), "too big")),
@@ -230,7 +239,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_host_is_explained() {
-        let exchange = Exchange { preference: 0, name: "mx.invalid".to_owned(), address: "mx.invalid:25".to_owned() };
+        let exchange = Exchange {
+            preference: 0,
+            name: "mx.invalid".to_owned(),
+            address: "mx.invalid:25".to_owned(),
+            is_proven: true,
+        };
         let failed = TcpDial::default().dial(Hop::SmtpToPeer, &exchange.address.parse().unwrap()).await.err().unwrap();
         let said = Broken::from(failed).reply(&exchange).on_one_line();
         assert!(said.starts_with("451 4.4.1 mx.invalid (mx.invalid:25): no such host ("), "{said}");

@@ -289,6 +289,7 @@ mod tests {
             preference: 0,
             name: "gmail-smtp-in.l.google.com".to_owned(),
             address: "127.0.0.1:2025".to_owned(),
+            is_proven: true,
         })
     }
 

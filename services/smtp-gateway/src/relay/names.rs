@@ -70,11 +70,9 @@ impl Names {
         }
     }
 
-    /// Whether somebody on the way may forge the exchanges of a domain. The zone over the internal API may not be forged: it
-    /// stands for DNSSEC. The only exchange is the smarthost where there is one.
-    pub(crate) fn may_be_forged(&self) -> bool {
-        let relay = &self.stack.current().relay;
-        relay.lookup == RelayLookup::Dns && relay.smarthost.is_none()
+    /// Whether nobody on the way can forge an answer now, as everybody can over plain DNS.
+    pub(crate) fn are_proven(&self) -> bool {
+        self.stack.current().relay.lookup == RelayLookup::Http
     }
 
     /// Whom to ask over DNS; `None` when HTTP is to be used.

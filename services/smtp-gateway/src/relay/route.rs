@@ -30,6 +30,9 @@ pub(crate) struct Exchange {
     pub(crate) name: String,
     /// `host:port`.
     pub(crate) address: String,
+    /// Whether nobody can have forged that mail goes there. The zone over the internal API stands for DNSSEC, and so does
+    /// the configuration (RFC 8689 §4.2.1).
+    pub(crate) is_proven: bool,
 }
 
 /// What connections lead to: who shares one destination shares its connections and their limits.
@@ -77,7 +80,7 @@ impl std::str::FromStr for Destination {
 pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<Exchange>, Reply> {
     if let Some(smarthost) = &context.stack.current().relay.smarthost {
         let (name, address) = (smarthost.host.clone(), smarthost.address());
-        return Ok(vec![Exchange { preference: 0, name, address }]);
+        return Ok(vec![Exchange { preference: 0, name, address, is_proven: true }]);
     }
     if domain.is_literal() {
         return Err(Reply::new(550, (1, 2), format!("{domain}: mail is not relayed to address literals")));
@@ -113,7 +116,8 @@ async fn resolve(
     records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
     let (mut missing, mut unanswered) = (Vec::new(), None);
-    let started = context.clock.io.instant();
+    // The configuration may change at any moment.
+    let (started, is_proven) = (context.clock.io.instant(), context.names.are_proven());
     for record in records {
         let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
         match locate(context, &name).await {
@@ -121,6 +125,7 @@ async fn resolve(
                 preference: record.preference,
                 name: name.clone(),
                 address,
+                is_proven: is_proven && context.names.are_proven(),
             })),
             Ok(Location::Nowhere(why)) => missing.push(format!("{name}{why}")),
             Ok(Location::Here) => {

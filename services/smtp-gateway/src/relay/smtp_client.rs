@@ -104,7 +104,7 @@ impl Connection {
     pub(crate) fn is_fit_for(&self, security: Security) -> bool {
         match security {
             Security::Configured => true,
-            Security::Required => self.is_verified && self.client.extensions().requiretls,
+            Security::Required => self.exchange.is_proven && self.is_verified && self.client.extensions().requiretls,
         }
     }
 

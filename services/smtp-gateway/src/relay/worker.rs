@@ -243,17 +243,15 @@ async fn connect(
     let Ok(found) = slot.until_shutdown(route::exchanges(context, domain)).await else {
         return Err(Verdict::Released);
     };
-    if security == Security::Required && context.names.may_be_forged() {
-        let text = "the sender requires TLS, but this server looks exchanges up over DNS, which proves nothing";
-        return Err(Verdict::Ours(Reply::new(550, (7, 10), text)));
-    }
     let mut refusals: Vec<(Arc<Exchange>, Verdict)> = Vec::new();
+    let mut all_are_well = true;
     for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
         let broken = match Connection::open(context, slot, &exchange, security).await {
             Ok(connection) => return Ok(connection),
             Err(broken) => broken,
         };
         let verdict = broken.verdict(&exchange);
+        all_are_well &= broken.is_about_security();
         if let Broken::Interrupted(reason) = broken {
             return Err(if reason == Interruption::Shutdown { Verdict::Released } else { verdict });
         }
@@ -266,7 +264,10 @@ async fn connect(
         }
         refusals.push((exchange, verdict));
     }
-    slot.failed(&context.stack.current().relay);
+    // An exchange that is not safe enough for some messages is well.
+    if !all_are_well {
+        slot.failed(&context.stack.current().relay);
+    }
     let hopeful = refusals.iter().position(|(_, verdict)| !verdict.is_permanent());
     let decisive = hopeful.or(refusals.len().checked_sub(1)).map(|index| refusals.swap_remove(index).1);
     Err(decisive.unwrap_or_else(|| Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to"))))

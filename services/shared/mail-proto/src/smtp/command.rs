@@ -2,7 +2,7 @@
 
 use super::{MailParameters, RecipientParameters, Reply, Tolerance};
 use crate::{
-    address::{AddressError, Domain, ForwardPath, ReversePath, split_bare_path, split_path},
+    address::{AddressError, Domain, ForwardPath, ReversePath, in_command, split_bare_path, split_path},
     password::Password,
 };
 use std::{fmt, str::FromStr};
@@ -400,6 +400,7 @@ fn chunk(argument: &str) -> Result<Command, CommandError> {
 fn mail(argument: &str, tolerance: Tolerance) -> Result<Command, CommandError> {
     let (path, parameters) = take_path(argument, tolerance).map_err(CommandError::ReversePath)?;
     let reverse_path = ReversePath::parse(&path, tolerance.odd_dots).map_err(CommandError::ReversePath)?;
+    in_command(reverse_path.mailbox()).map_err(CommandError::ReversePath)?;
     let mut parsed = MailParameters::default();
     for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;
@@ -413,6 +414,7 @@ fn mail(argument: &str, tolerance: Tolerance) -> Result<Command, CommandError> {
 fn rcpt(argument: &str, tolerance: Tolerance) -> Result<Command, CommandError> {
     let (path, parameters) = take_path(argument, tolerance).map_err(CommandError::ForwardPath)?;
     let forward_path = ForwardPath::parse(&path, tolerance.odd_dots).map_err(CommandError::ForwardPath)?;
+    in_command(forward_path.mailbox()).map_err(CommandError::ForwardPath)?;
     let mut parsed = RecipientParameters::default();
     for (keyword, value) in parameters_of(parameters)? {
         parsed.set(keyword, value)?;

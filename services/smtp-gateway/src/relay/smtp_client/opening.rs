@@ -87,6 +87,9 @@ impl Connection {
         exchange: &Arc<Exchange>,
         security: Security,
     ) -> Result<Self, Broken> {
+        if security == Security::Required && !exchange.is_proven {
+            return Err(Broken::Unproven);
+        }
         let stack = context.stack.current();
         let way = Way::to(exchange, &stack, security);
         let failed = |error: &str| facts::RelayTlsFailed { exchange: &exchange.name, error }.log();

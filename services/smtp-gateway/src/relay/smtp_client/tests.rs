@@ -65,7 +65,8 @@ impl Fixture {
             Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::register(&mut Registry::default()));
         let slots = Arc::new(DomainSlots::new(Clock::system().io));
         let slot = slots.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
-        let exchange = Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned() };
+        let exchange =
+            Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned(), is_proven: true };
         (Self { context, slot, exchange: Arc::new(exchange) }, listener)
     }
 

@@ -51,15 +51,16 @@ impl Session {
         Step::CheckSender(path)
     }
 
-    /// RFC 4954 §5: what somebody says who is not logged in is not believed. Who is logged in and says nothing submits the
+    /// RFC 4954 §5: nobody is believed who names another submitter than itself. Who is logged in and says nothing submits the
     /// message as itself.
     fn judge_submitter(&mut self) {
+        let itself = self.identity.clone().map(ReversePath::Mailbox);
         let submitter = &mut self.mail_parameters.submitter;
-        match &self.identity {
-            None if submitter.is_some() => *submitter = Some(ReversePath::Null),
-            Some(identity) if submitter.is_none() => *submitter = Some(ReversePath::Mailbox(identity.clone())),
-            _ => {}
-        }
+        *submitter = match submitter.take() {
+            None => itself,
+            Some(named) if Some(&named) == itself.as_ref() => itself,
+            Some(_) => Some(ReversePath::Null),
+        };
     }
 
     /// Refuses a MAIL command that breaks the protocol.

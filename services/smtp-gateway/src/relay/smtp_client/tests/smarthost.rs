@@ -149,8 +149,12 @@ async fn another_exchange_gets_no_password() {
     let network = MemoryNetwork::default();
     let mut listener = network.listen("other.test:25".parse().unwrap());
     fixture.context.dial = Arc::new(network);
-    fixture.exchange =
-        Arc::new(Exchange { preference: 0, name: "other.test".to_owned(), address: "other.test:25".to_owned() });
+    fixture.exchange = Arc::new(Exchange {
+        preference: 0,
+        name: "other.test".to_owned(),
+        address: "other.test:25".to_owned(),
+        is_proven: true,
+    });
     let receiving = async { play(&mut accept(&mut listener).await, &[(HELLO, OFFER)]).await };
     let (connection, ()) = tokio::join!(fixture.open(), receiving);
     assert!(connection.is_ok());
