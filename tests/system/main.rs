@@ -32,6 +32,7 @@ mod mail_flow;
 mod many_recipients;
 mod memory;
 mod open_relay;
+mod operators;
 mod options;
 mod ports;
 mod power;

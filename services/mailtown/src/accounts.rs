@@ -1,16 +1,11 @@
 //! The command line of `mailtown accounts`.
 
+use crate::client::{NamedStore, Stores, told};
 use anyhow::{Context, ensure};
 use clap::Subcommand;
-use internal_api::{AccountChange, AccountSource, Endpoint, NewAccount, StoreClient};
-use mail_net::IoClock;
+use internal_api::{AccountChange, AccountSource, NewAccount};
 use mail_proto::Mailbox;
-use std::{
-    io::{IsTerminal, Write, stdin},
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
-use town_config::{LiveConfig, PortKey, Stack};
+use std::io::{IsTerminal, Write, stdin};
 
 /// What can be done about accounts.
 #[derive(Debug, Clone, Subcommand)]
@@ -58,15 +53,6 @@ pub(crate) enum Accounts {
     },
 }
 
-/// How the stores of the running town are called.
-pub(crate) struct Stores<'a> {
-    pub(crate) config: LiveConfig,
-    pub(crate) http_bind: IpAddr,
-    pub(crate) ports_file: Option<&'a Path>,
-    pub(crate) token: Option<&'a str>,
-    pub(crate) io: IoClock,
-}
-
 impl Accounts {
     /// Does it. `stores` finds those of the running town, for what needs them.
     ///
@@ -78,74 +64,76 @@ impl Accounts {
                 let hash = mailbox_store::accounts::hash(given(password)?).await?;
                 writeln!(std::io::stdout(), "{hash}").context("cannot write to standard output")
             }
-            Self::List => stores()?.list().await,
+            Self::List => list(&stores()?).await,
             Self::Add { address } => {
-                let store = stores()?.of(&address)?;
+                let store = store_of(&stores()?, &address)?;
                 let password = given(None)?;
-                Ok(store.add_account(&NewAccount { address, password }).await?)
+                let added = store.client.add_account(&NewAccount { address, password }).await;
+                added.map_err(|error| store.failed(error))
             }
             Self::Passwd { address } => {
-                let store = stores()?.of(&address)?;
+                let store = store_of(&stores()?, &address)?;
                 let change = AccountChange { password: Some(given(None)?), enabled: None };
-                Ok(store.change_account(&address, &change).await?)
+                changed(&store, &address, &change).await
             }
-            Self::Disable { address } => stores()?.enable(&address, false).await,
-            Self::Enable { address } => stores()?.enable(&address, true).await,
-            Self::Remove { address } => Ok(stores()?.of(&address)?.remove_account(&address).await?),
+            Self::Disable { address } => enable(&stores()?, &address, false).await,
+            Self::Enable { address } => enable(&stores()?, &address, true).await,
+            Self::Remove { address } => {
+                let store = store_of(&stores()?, &address)?;
+                store.client.remove_account(&address).await.map_err(|error| store.failed(error))
+            }
         }
     }
 }
 
-impl Stores<'_> {
-    async fn enable(&self, address: &Mailbox, enabled: bool) -> anyhow::Result<()> {
-        let change = AccountChange { password: None, enabled: Some(enabled) };
-        Ok(self.of(address)?.change_account(address, &change).await?)
-    }
-
-    async fn list(&self) -> anyhow::Result<()> {
-        let mut output = std::io::stdout();
-        for stack in self.config.stacks() {
-            let store = self.store(&stack.current())?;
-            let mut after = Some(String::new());
-            while let Some(from) = after.take() {
-                let page = store.accounts(&from).await?;
-                for account in page.accounts {
-                    let source = match account.source {
-                        AccountSource::Config => "config",
-                        AccountSource::Left => "left",
-                        AccountSource::Api => "api",
-                    };
-                    let enabled = if account.enabled { "enabled" } else { "disabled" };
-                    let (address, messages, octets) = (account.address, account.messages, account.octets);
-                    writeln!(output, "{address}\t{source}\t{enabled}\t{messages}\t{octets}")
-                        .context("cannot write to standard output")?;
-                }
-                after = page.next_after;
-            }
-        }
-        Ok(())
-    }
-
-    /// The store of the mail domain of an address.
-    fn of(&self, address: &Mailbox) -> anyhow::Result<StoreClient> {
-        let stacks: Vec<_> = self.config.stacks().map(|stack| stack.current()).collect();
-        let stack = stacks.iter().find(|stack| stack.is_local(address.domain())).with_context(|| {
-            let domains: Vec<_> = stacks.iter().flat_map(|stack| &stack.domains).map(|it| it.as_str()).collect();
-            format!("no server has the mail domain {}; the domains are: {}", address.domain(), domains.join(", "))
-        })?;
-        self.store(stack)
-    }
-
-    /// The store of a stack.
-    pub(crate) fn store(&self, stack: &Stack) -> anyhow::Result<StoreClient> {
-        let address = crate::health::address(stack, PortKey::Store, self.http_bind, self.ports_file)?;
-        let endpoint = Endpoint::new(&format!("http://{}", reach(address)), self.token)?;
-        Ok(StoreClient::new(endpoint, self.io))
-    }
+async fn enable(stores: &Stores<'_>, address: &Mailbox, enabled: bool) -> anyhow::Result<()> {
+    let change = AccountChange { password: None, enabled: Some(enabled) };
+    changed(&store_of(stores, address)?, address, &change).await
 }
 
-fn reach(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(crate::reachable(address.ip()), address.port())
+async fn changed(store: &NamedStore, address: &Mailbox, change: &AccountChange) -> anyhow::Result<()> {
+    store.client.change_account(address, change).await.map_err(|error| store.failed(error))
+}
+
+async fn list(stores: &Stores<'_>) -> anyhow::Result<()> {
+    let mut failures = Vec::new();
+    for store in stores.all()? {
+        if let Err(failure) = list_of(&store).await {
+            failures.push(failure);
+        }
+    }
+    told(failures)
+}
+
+async fn list_of(store: &NamedStore) -> anyhow::Result<()> {
+    let (mut output, mut after) = (std::io::stdout(), Some(String::new()));
+    while let Some(from) = after.take() {
+        let page = store.client.accounts(&from).await.map_err(|error| store.failed(error));
+        let page = page.with_context(|| format!("{}: the accounts cannot be read", store.server))?;
+        for account in page.accounts {
+            let source = match account.source {
+                AccountSource::Config => "config",
+                AccountSource::Left => "left",
+                AccountSource::Api => "api",
+            };
+            let enabled = if account.enabled { "enabled" } else { "disabled" };
+            let (address, messages, octets) = (account.address, account.messages, account.octets);
+            writeln!(output, "{address}\t{source}\t{enabled}\t{messages}\t{octets}")
+                .context("cannot write to standard output")?;
+        }
+        after = page.next_after;
+    }
+    Ok(())
+}
+
+/// The store of the mail domain of an address.
+fn store_of(stores: &Stores<'_>, address: &Mailbox) -> anyhow::Result<NamedStore> {
+    let stacks: Vec<_> = stores.config.stacks().map(|stack| stack.current()).collect();
+    let stack = stacks.iter().find(|stack| stack.is_local(address.domain())).with_context(|| {
+        let domains: Vec<_> = stacks.iter().flat_map(|stack| &stack.domains).map(|it| it.as_str()).collect();
+        format!("no server has the mail domain {}; the domains are: {}", address.domain(), domains.join(", "))
+    })?;
+    stores.of(stack)
 }
 
 /// The password that was given, or else one that is asked for or read. It is not empty.

@@ -2,10 +2,12 @@
 
 use crate::{
     FileArgs, InternalCalls, Options, PortsFile, Town,
-    accounts::{Accounts, Stores},
+    accounts::Accounts,
     add_domain::AddDomain,
     certificates::{self, Certificates},
-    check, health,
+    check,
+    client::Stores,
+    health,
     queue::Queue,
     table,
 };
@@ -63,7 +65,7 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_STATE", default_value = ".mailtown", value_name = "DIR")]
     state: PathBuf,
     /// The bearer token of the HTTP APIs; without one, anybody on this machine may call (better set in the environment)
-    #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
     /// How gateways call their store
     #[arg(long, env = "MAILTOWN_INTERNAL_CALLS", value_enum, default_value_t, value_name = "HOW")]

@@ -6,6 +6,7 @@ mod add_domain;
 mod args;
 mod certificates;
 mod check;
+mod client;
 mod files;
 mod health;
 mod listeners;

@@ -1,6 +1,7 @@
 //! What is changed in the queue, message by message or as a whole.
 
-use super::{NO_OUTPUT, NamedStore, find, told};
+use super::{NO_OUTPUT, find, page};
+use crate::client::{NamedStore, told};
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
 use internal_api::{ApiError, MessageId, ProblemKind, StoreClient};
@@ -41,7 +42,8 @@ pub(super) async fn each(stores: &[NamedStore], ids: Vec<MessageId>, change: Cha
         let changed = async {
             let (store, _) = find(stores, id).await?;
             let server = &store.server;
-            let said = change.carry_out(&store.client, id).await.with_context(|| format!("{server}: {id}"))?;
+            let said = change.carry_out(&store.client, id).await.map_err(|error| store.failed(error));
+            let said = said.with_context(|| format!("{server}: {id}"))?;
             Ok(format!("{server}: {id} {said}"))
         };
         match changed.await {
@@ -55,8 +57,12 @@ pub(super) async fn each(stores: &[NamedStore], ids: Vec<MessageId>, change: Cha
 /// Makes all messages due that are neither on hold nor being tried.
 pub(super) async fn flush(stores: &[NamedStore]) -> anyhow::Result<()> {
     let mut failures = Vec::new();
-    for NamedStore { server, client } in stores {
-        match client.flush_queue().await.with_context(|| format!("{server}: the queue cannot be retried")) {
+    for store in stores {
+        let (server, flushed) = (&store.server, store.client.flush_queue().await);
+        match flushed
+            .map_err(|error| store.failed(error))
+            .with_context(|| format!("{server}: the queue cannot be retried"))
+        {
             Ok(flushed) => {
                 say(&format!("{server}: {} due now", counted(flushed.entries, "recipient is", "recipients are")))?
             }
@@ -80,7 +86,7 @@ pub(super) async fn remove_all(stores: &[NamedStore]) -> anyhow::Result<()> {
 async fn remove_all_of(store: &NamedStore, failures: &mut Vec<anyhow::Error>) -> u64 {
     let (mut removed, mut after) = (0, None);
     loop {
-        let page = match store.page(after.as_deref()).await {
+        let page = match page(store, after.as_deref()).await {
             Ok(page) => page,
             Err(failure) => {
                 failures.push(failure);
@@ -97,7 +103,7 @@ async fn remove_all_of(store: &NamedStore, failures: &mut Vec<anyhow::Error>) ->
                 Err(error) if error.kind() == Some(ProblemKind::NotQueued) => {}
                 Err(error) => {
                     let is_silent = error.is_unanswered();
-                    failures.push(anyhow::Error::new(error).context(format!("{}: {id}", store.server)));
+                    failures.push(store.failed(error).context(format!("{}: {id}", store.server)));
                     if is_silent {
                         return removed;
                     }

@@ -3,13 +3,12 @@
 mod changes;
 mod listing;
 
-use crate::accounts::Stores;
+use crate::client::{NamedStore, Stores, told};
 use anyhow::{Context, bail, ensure};
 use changes::{Change, each, flush, remove_all};
 use clap::Subcommand;
-use internal_api::{MessageId, QueuePage, QueuedMessage, StoreClient};
+use internal_api::{MessageId, QueuePage, QueuedMessage};
 use listing::{Form, Listing};
-use std::io::{self, Write};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,12 +95,6 @@ struct Which {
     ids: Vec<MessageId>,
 }
 
-/// The store of a stack.
-struct NamedStore {
-    server: String,
-    client: StoreClient,
-}
-
 impl Queue {
     /// Does it. `stores` finds those of the running town.
     ///
@@ -112,7 +105,7 @@ impl Queue {
             !self.json || matches!(self.action, None | Some(Action::List { .. } | Action::Show { .. })),
             "--json is for the list and for show; leave it out"
         );
-        let stores = named(&stores)?;
+        let stores = stores.all()?;
         match self.action {
             None => list(&stores, Form::of(self.json)).await,
             Some(Action::List { json }) => list(&stores, Form::of(json || self.json)).await,
@@ -132,19 +125,10 @@ impl Queue {
     }
 }
 
-fn named(stores: &Stores<'_>) -> anyhow::Result<Vec<NamedStore>> {
-    let named = |stack: town_config::LiveStack| {
-        let stack = stack.current();
-        Ok(NamedStore { server: stack.name.to_string(), client: stores.store(&stack)? })
-    };
-    stores.config.stacks().map(named).collect()
-}
-
-impl NamedStore {
-    /// A page of its queue.
-    async fn page(&self, after: Option<&str>) -> anyhow::Result<QueuePage> {
-        self.client.queue(after).await.with_context(|| format!("{}: the queue cannot be read", self.server))
-    }
+/// A page of a store's queue.
+async fn page(store: &NamedStore, after: Option<&str>) -> anyhow::Result<QueuePage> {
+    let page = store.client.queue(after).await.map_err(|error| store.failed(error));
+    page.with_context(|| format!("{}: the queue cannot be read", store.server))
 }
 
 /// Prints what waits, page by page. A store that fails does not hide the queues of the others.
@@ -154,7 +138,7 @@ async fn list(stores: &[NamedStore], form: Form) -> anyhow::Result<()> {
     for store in stores {
         let (mut after, mut message) = (None, None::<QueuedMessage>);
         loop {
-            let page = match store.page(after.as_deref()).await {
+            let page = match page(store, after.as_deref()).await {
                 Ok(page) => page,
                 Err(failure) => break failures.push(failure),
             };
@@ -197,18 +181,8 @@ async fn find(stores: &[NamedStore], id: MessageId) -> anyhow::Result<(&NamedSto
         }
     }
     if let Some((store, error)) = silent {
-        return Err(error).with_context(|| format!("{}: {id}: cannot be looked for", store.server));
+        return Err(store.failed(error)).with_context(|| format!("{}: {id}: cannot be looked for", store.server));
     }
     let servers: Vec<_> = stores.iter().map(|store| store.server.as_str()).collect();
     bail!("{id} is not in the queue of {}", servers.join(", "))
-}
-
-/// Prints all failures but the last one, which is returned.
-fn told(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
-    let Some(last) = failures.pop() else { return Ok(()) };
-    let mut output = io::stderr();
-    for failure in failures {
-        writeln!(output, "error: {failure:#}").context("cannot write to standard error")?;
-    }
-    Err(last)
 }

@@ -376,19 +376,32 @@ pub async fn alive(address: SocketAddr) -> anyhow::Result<()> {
 async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     let url = format!("http://{address}/{path}");
     let http = reqwest::Client::builder().timeout(HEALTHCHECK_TIMEOUT).no_proxy().build()?;
-    let response = http.get(&url).send().await.map_err(|error| silent(&url, address, error))?;
+    let response = http.get(&url).send().await.map_err(|error| {
+        let silence = Silence::new(address, error);
+        anyhow::anyhow!("{url} is silent: {silence}")
+    })?;
     let status = response.status();
     anyhow::ensure!(status.is_success(), "{url} answered {status}: {}", response.text().await?.trim_end());
     Ok(())
 }
 
-/// Says that nothing answers at `url`, and why: of all causes, the last alone.
-fn silent(url: &str, address: SocketAddr, error: reqwest::Error) -> anyhow::Error {
-    let error = anyhow::Error::new(error);
-    let cause = error.root_cause();
-    let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-    let is_nobody = kind == Some(io::ErrorKind::ConnectionRefused) && address.ip().is_loopback();
-    anyhow::anyhow!("{url} is silent: {cause}{}", if is_nobody { "; is the town running?" } else { "" })
+/// Why nothing answers at an address. Of all causes, it tells the last alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}{}", if *.is_nobody { "; is the town running?" } else { "" })]
+pub struct Silence {
+    cause: String,
+    is_nobody: bool,
+}
+
+impl Silence {
+    /// What a call of `address` has failed with.
+    pub fn new(address: SocketAddr, error: reqwest::Error) -> Self {
+        let error = anyhow::Error::new(error);
+        let cause = error.root_cause();
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let is_nobody = kind == Some(io::ErrorKind::ConnectionRefused) && address.ip().is_loopback();
+        Self { cause: cause.to_string(), is_nobody }
+    }
 }
 
 #[cfg(test)]
