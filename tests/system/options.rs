@@ -8,7 +8,10 @@ use std::{
 };
 use tokio::net::TcpStream;
 use town_config::PortKey;
-use town_tests::{EXMAIL, GMAIL, Mailtown, Plan, PortBlock, mailtown::address};
+use town_tests::{
+    EXMAIL, GMAIL, Mailtown, Plan, PortBlock,
+    mailtown::{address, command},
+};
 
 const HTTP: [PortKey; 4] = [PortKey::Store, PortKey::DnsHttp, PortKey::SmtpHttp, PortKey::PopHttp];
 
@@ -79,6 +82,16 @@ async fn an_empty_directory_is_enough_for_the_built_in_town() {
     assert_eq!(address(&ports, EXMAIL, PortKey::Smtp).port(), base);
     assert_eq!(address(&ports, GMAIL, PortKey::Pop).port(), base + 2110 - 1025);
     exchange_mail(&ports, &ports, "built in").await;
+    let run = async |binary: &str, arguments: &[&str]| {
+        let mut command = command(binary);
+        let output = command.args(arguments).current_dir(town.directory()).output().await.unwrap();
+        assert!(output.status.success(), "{binary}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = run("mailtown", &["check"]).await;
+    assert_eq!(said, "the built-in configuration and the built-in zone are valid and fit together\n");
+    let fetch = ["-e", "usr@gmail.com", "-p", "pass", "--ports-file", "ports.json", "fetch", "--keep"];
+    assert!(run("agent", &fetch).await.contains("Subject: built in"));
     assert!(town.directory().join(".mailtown").join(EXMAIL).is_dir());
     assert!(town.log().contains("running with the built-in ones"), "{}", town.log());
     assert!(town.printed().contains(" -p PASSWORD --ports-file ports.json\n"), "{}", town.printed());

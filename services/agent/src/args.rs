@@ -32,12 +32,12 @@ pub struct Args {
     /// The name of the POP3 server, in place of the configuration's
     #[arg(long, value_name = "NAME")]
     pub pop: Option<String>,
-    /// The configuration file
-    #[arg(long, env = "MAILTOWN_CONFIG", default_value = "data/config.toml", value_name = "FILE")]
-    pub config: PathBuf,
-    /// The zone file, read where no pseudo-dns answers
-    #[arg(long, env = "MAILTOWN_ZONE", default_value = "data/fdns.toml", value_name = "FILE")]
-    pub zone: PathBuf,
+    /// The configuration file [default: data/config.toml; built-in when neither that nor the zone file exists]
+    #[arg(long, env = "MAILTOWN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The zone file, read where no pseudo-dns answers [default: data/fdns.toml; built-in when neither that nor the configuration file exists]
+    #[arg(long, env = "MAILTOWN_ZONE", value_name = "FILE")]
+    pub zone: Option<PathBuf>,
     /// A pseudo-dns to ask, in place of the configuration's; repeat it for more
     #[arg(long, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT", value_parser = host_and_port)]
     pub dns: Vec<String>,

@@ -8,12 +8,12 @@ use mail_proto::Domain;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 use town_config::{
-    Config, ConfigError, PortKey, Profile,
+    Config, ConfigError, Files, PortKey, Profile,
     ports_file::Ports,
-    zone::{Host, Lookup, Port, Zone},
+    zone::{Host, Lookup, Port},
 };
 
 /// How often a name server is asked: a pseudo-dns on this machine answers at once, or is not there.
@@ -28,7 +28,7 @@ pub(crate) struct Directory {
     remedy: String,
     /// Each as `host:port`.
     name_servers: Vec<String>,
-    zone: PathBuf,
+    files: Files,
     hosts: Hosts,
     /// Whose ways messages follow.
     pub(crate) profile: Profile,
@@ -46,23 +46,25 @@ impl Directory {
         let domain = args.address.domain();
         let named = args.smtp.is_some() && args.pop.is_some();
         // Those who name both servers need no configuration.
-        let config = if named && !args.config.exists() { None } else { Some(load(&args.config)?) };
+        let files = Files { config: args.config.clone(), zone: args.zone.clone() };
+        let config = if named && !files.config_path().exists() { None } else { Some(load(&files)?) };
         let names = config.as_ref().and_then(|config| config.agent.get(domain));
         let name_servers = match (&config, &args.ports_file) {
             _ if !args.dns.is_empty() => args.dns.clone(),
             (config, Some(file)) => name_servers_of(&Ports::read(file)?, config.as_ref(), domain),
-            (Some(config), None) => name_servers(config, domain, &args.config)?,
+            (Some(config), None) => name_servers(config, domain, &files.config_name())?,
             (None, None) => Vec::new(),
         };
         // Every stack has the profile of the whole configuration.
         let profile = config.as_ref().and_then(|config| config.stacks().next()).map(|stack| stack.profile);
-        let config = args.config.display();
+        let config = files.config_name();
+        let add = if files.is_built_in() { "give --config FILE" } else { "add it" };
         Ok(Self {
             smtp: args.smtp.clone().or_else(|| names.map(|names| names.smtp.clone())),
             pop: args.pop.clone().or_else(|| names.map(|names| names.pop.clone())),
-            remedy: format!("{config}: no [agent.\"{domain}\"]; add it, or give --smtp NAME and --pop NAME"),
+            remedy: format!("{}: no [agent.\"{domain}\"]; {add}, or give --smtp NAME and --pop NAME", config.display()),
             name_servers,
-            zone: args.zone.clone(),
+            files,
             hosts: args.hosts,
             profile: profile.unwrap_or_default(),
             clock,
@@ -108,8 +110,9 @@ impl Directory {
             }
         }
         let failures = if failures.is_empty() { "none is configured".to_owned() } else { failures.join(", ") };
-        let zone = Zone::load(&self.zone).with_context(|| format!("no pseudo-dns answers ({failures})"))?;
-        let file = self.zone.display();
+        let zone = self.files.load_zone().with_context(|| format!("no pseudo-dns answers ({failures})"))?;
+        let file = self.files.zone_name();
+        let file = file.display();
         if !self.name_servers.is_empty() {
             eprintln!("{}", printable(&format!("no pseudo-dns answers ({failures}); {name} is looked up in {file}")));
         }
@@ -117,10 +120,10 @@ impl Directory {
     }
 }
 
-fn load(path: &Path) -> anyhow::Result<Config> {
+fn load(files: &Files) -> anyhow::Result<Config> {
     let hint = "; run the agent in the directory of mailtown's sources, or give --config FILE and --zone FILE";
-    Config::load(path).map_err(|error| match &error {
-        ConfigError::Read { reason, .. } if reason.kind() == io::ErrorKind::NotFound && path.is_relative() => {
+    files.load_config().map_err(|error| match &error {
+        ConfigError::Read { path, reason, .. } if reason.kind() == io::ErrorKind::NotFound && path.is_relative() => {
             anyhow::anyhow!("{}: {reason}{hint}", path.display())
         }
         _ => error.into(),

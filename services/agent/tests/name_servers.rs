@@ -7,7 +7,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, Record, RecordType, rdata::NULL},
 };
-use std::{net::UdpSocket, thread};
+use std::{fs, net::UdpSocket, thread};
 use support::{Server, Town, closed_port};
 
 const GREETING_ONLY: &[&str] = &["S: -ERR closed"];
@@ -109,6 +109,24 @@ fn without_an_answer_the_zone_file_is_read_and_that_is_said() {
         assert_falls_back(server, port, &format!("127.0.0.1:{port} cannot tell"));
         serving.join().unwrap();
     }
+}
+
+#[test]
+fn without_any_file_the_built_in_ones_are_used() {
+    let town = Town::new(closed_port(), closed_port());
+    for file in ["config.toml", "fdns.toml"] {
+        fs::remove_file(town.directory.path().join(file)).unwrap();
+    }
+    let closed = format!("127.0.0.1:{}", closed_port());
+    let (code, output, errors) =
+        town.agent_without_files(&["-p", "pass1", "--dns", &closed, "--pop", "no.such.name"], "pop\nexit\n");
+    let expected = "[smtp|pop|exit]>>> no such name: no.such.name, says the built-in zone; add a P record to the zone file\n\
+                    [smtp|pop|exit]>>> ";
+    assert_eq!((code, output.as_str()), (0, expected));
+    let refused = "Connection refused (os error 111)";
+    let expected =
+        format!("no pseudo-dns answers ({closed}: {refused}); no.such.name is looked up in the built-in zone\n");
+    assert_eq!(errors, expected);
 }
 
 fn assert_falls_back(server: Server, name_server: u16, why: &str) {

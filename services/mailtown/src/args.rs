@@ -106,7 +106,7 @@ impl Args {
         cli::block_on(&self.log.clone(), async {
             match self.command.clone() {
                 Some(Command::Check) => check::run(&self.files),
-                Some(Command::AddDomain(new)) => new.run(&self.files.config(), &self.files.zone()),
+                Some(Command::AddDomain(new)) => new.run(&self.files.files()),
                 Some(Command::Accounts(accounts)) => accounts.run(|| stores(&self)).await,
                 Some(Command::Queue(queue)) => queue.run(stores(&self)?).await,
                 Some(Command::Ca) => certificates::print_authority(&self.state),

@@ -45,9 +45,9 @@ impl fmt::Display for Finding {
 /// # Errors
 /// All faults, one a line.
 pub(crate) fn run(files: &FileArgs) -> anyhow::Result<()> {
-    let (config_path, zone_path) = (files.config(), files.zone());
+    let sources = files.files();
     // Each file is read, whatever is wrong with the other.
-    let (config, zone) = match (Config::check_file(&config_path), Zone::check_file(&zone_path)) {
+    let (config, zone) = match (sources.check_config(), sources.check_zone()) {
         (Ok(config), Ok(zone)) => (config, zone),
         (config, zone) => {
             let errors = config.err().into_iter().chain(zone.err()).flatten();
@@ -61,7 +61,8 @@ pub(crate) fn run(files: &FileArgs) -> anyhow::Result<()> {
     warnings.iter().for_each(|warning| eprintln!("{warning}"));
     let errors: Vec<_> = errors.into_iter().map(|error| error.text).collect();
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nerror: "));
-    let (config, zone) = (config_path.display(), zone_path.display());
+    let (config, zone) = (sources.config_name(), sources.zone_name());
+    let (config, zone) = (config.display(), zone.display());
     match warnings.len() {
         0 => println!("{config} and {zone} are valid and fit together"),
         warnings => println!("{config} and {zone} are valid; warnings: {warnings}"),

@@ -3,11 +3,8 @@
 use ipnet::IpNet;
 use mail_net::IoClock;
 use pseudo_dns::ZoneSource;
-use std::path::{Path, PathBuf};
-use town_config::{Accept, Auth, Config, ConfigError, LiveConfig, Overrides, PortMove, zone::Zone};
-
-const DEFAULT_CONFIG: &str = "data/config.toml";
-const DEFAULT_ZONE: &str = "data/fdns.toml";
+use std::path::PathBuf;
+use town_config::{Accept, Auth, Config, ConfigError, Files, LiveConfig, Overrides, PortMove};
 
 /// Configuration and zone, as the command line names them.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,14 +30,9 @@ pub(crate) struct FileArgs {
 }
 
 impl FileArgs {
-    /// Where the configuration file is.
-    pub(crate) fn config(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
-    }
-
-    /// Where the zone file is.
-    pub(crate) fn zone(&self) -> PathBuf {
-        self.zone.clone().unwrap_or_else(|| DEFAULT_ZONE.into())
+    /// The two files.
+    pub(crate) fn files(&self) -> Files {
+        Files { config: self.config.clone(), zone: self.zone.clone() }
     }
 
     /// Reads the configuration, and finds the zone. Without any file, both are built-in.
@@ -48,14 +40,19 @@ impl FileArgs {
     /// # Errors
     /// One line that names file, key and remedy.
     pub(crate) fn open(&self, io: IoClock) -> anyhow::Result<(LiveConfig, ZoneSource)> {
-        let config = self.open_config(io)?;
-        if self.is_built_in() {
-            tracing::info!("no {DEFAULT_CONFIG} and no {DEFAULT_ZONE} here: running with the built-in ones");
-            return Ok((config, ZoneSource::Fixed(built_in_zone()?)));
-        }
+        let (config, files) = (self.open_config(io)?, self.files());
         // Before anything is started: each pseudo-dns reads it for itself.
-        Zone::load(&self.zone())?;
-        Ok((config, ZoneSource::File(self.zone())))
+        let zone = files.load_zone()?;
+        if !files.is_built_in() {
+            return Ok((config, ZoneSource::File(files.zone_path())));
+        }
+        let (config_path, zone_path) = (files.config_path(), files.zone_path());
+        tracing::info!(
+            "no {} and no {} here: running with the built-in ones",
+            config_path.display(),
+            zone_path.display()
+        );
+        Ok((config, ZoneSource::Fixed(zone)))
     }
 
     /// Reads the configuration alone, for what does not need a zone. Without any file, it is the built-in one.
@@ -63,7 +60,11 @@ impl FileArgs {
     /// # Errors
     /// As [`FileArgs::open`].
     pub(crate) fn open_config(&self, io: IoClock) -> anyhow::Result<LiveConfig> {
-        let config = if self.is_built_in() { built_in_config()? } else { LiveConfig::open(&self.config(), io)? };
+        let files = self.files();
+        let config = match files.is_built_in() {
+            true => files.load_config()?.into(),
+            false => LiveConfig::open(&files.config_path(), io)?,
+        };
         let config = config.with_overrides(Overrides {
             auth: self.auth,
             accept: self.accept,
@@ -81,45 +82,5 @@ impl FileArgs {
     /// As [`PortMove::to_base`].
     pub(crate) fn check_port_base(&self, config: &Config) -> Result<(), ConfigError> {
         self.port_base.map_or(Ok(()), |base| PortMove::to_base(base, config.stacks()).map(drop))
-    }
-
-    /// A file that was named must exist, and one of the two files alone would not fit to a built-in one.
-    fn is_built_in(&self) -> bool {
-        let exists = |path: &str| Path::new(path).exists();
-        self.config.is_none() && self.zone.is_none() && !exists(DEFAULT_CONFIG) && !exists(DEFAULT_ZONE)
-    }
-}
-
-fn built_in_config() -> anyhow::Result<LiveConfig> {
-    let text = include_str!("../../../data/config.toml");
-    Ok(Config::parse(text, Path::new("the built-in configuration"))?.into())
-}
-
-fn built_in_zone() -> anyhow::Result<Zone> {
-    Ok(Zone::parse(include_str!("../../../data/fdns.toml"), Path::new("the built-in zone"))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_in_town_is_the_shipped_one() {
-        assert_eq!(built_in_config().unwrap().stacks().count(), 2);
-        assert!(built_in_zone().unwrap().ports("smtp.gmail.com").found().is_some());
-    }
-
-    #[test]
-    fn a_file_that_was_named_must_exist() {
-        let args = FileArgs {
-            config: Some("no/such.toml".into()),
-            zone: None,
-            port_base: None,
-            auth: None,
-            accept: None,
-            proxy_networks: None,
-        };
-        let error = args.open(mail_net::Clock::system().io).unwrap_err().to_string();
-        assert!(error.starts_with("no/such.toml: No such file"), "{error}");
     }
 }

@@ -100,13 +100,20 @@ impl Town {
 
     /// Runs `agent -e usr1@… <arguments>` and feeds it `input`: exit code, standard output, standard error.
     pub(crate) fn agent(&self, arguments: &str, input: impl AsRef<[u8]>) -> (i32, String, String) {
+        let files = ["--config", "config.toml", "--zone", "fdns.toml"];
+        let arguments: Vec<_> = files.into_iter().chain(arguments.split_whitespace()).collect();
+        self.agent_without_files(&arguments, input)
+    }
+
+    /// As [`Town::agent`], without naming the files of the town.
+    pub(crate) fn agent_without_files(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
         for variable in ["EMAIL", "PASSWORD", "CONFIG", "ZONE", "HOSTS", "DNS_SERVERS"] {
             command.env_remove(format!("MAILTOWN_{variable}"));
         }
         let mut agent = command
-            .args(["-e", "usr1@mail.sustech.edu.cn", "--config", "config.toml", "--zone", "fdns.toml"])
-            .args(arguments.split_whitespace())
+            .args(["-e", "usr1@mail.sustech.edu.cn"])
+            .args(arguments)
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

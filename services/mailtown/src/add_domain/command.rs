@@ -5,8 +5,9 @@ use anyhow::{Context, ensure};
 use mail_proto::{Domain, Mailbox};
 use std::{
     io::{IsTerminal, Write, stdin},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
+use town_config::Files;
 
 /// The arguments of `mailtown add-domain`.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,7 +35,7 @@ impl AddDomain {
     ///
     /// # Errors
     /// One line that says why it cannot.
-    pub(crate) fn run(self, config: &Path, zone: &Path) -> anyhow::Result<()> {
+    pub(crate) fn run(self, files: &Files) -> anyhow::Result<()> {
         let Self { domain, user, password, compose, dry_run } = self;
         let account = match user {
             Some(user) => {
@@ -45,7 +46,7 @@ impl AddDomain {
             }
             None => None,
         };
-        let (config, zone) = (config.to_owned(), zone.to_owned());
+        let (config, zone) = (files.config_path(), files.zone_path());
         let changes = NewDomain { domain, account, config, zone, compose }.changes()?;
         let said = if dry_run {
             changes.diff()

@@ -7,6 +7,7 @@ pub mod descriptors;
 #[cfg(test)]
 mod documented;
 mod file;
+mod files;
 mod hosts;
 mod live;
 mod overrides;
@@ -24,6 +25,7 @@ pub mod zone;
 
 pub use aliases::Targets;
 pub use file::{AgentHosts, Limits, Retention, TlsFiles};
+pub use files::Files;
 pub use hosts::{Hosts, OwnHosts, canonical_host};
 pub use live::{LiveConfig, LiveStack};
 pub use overrides::Overrides;
