@@ -10,6 +10,7 @@ mod client;
 mod files;
 mod health;
 mod listeners;
+mod password;
 mod ports_file;
 mod queue;
 mod stack;

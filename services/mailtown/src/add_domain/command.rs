@@ -1,12 +1,10 @@
 //! The command line of `mailtown add-domain`.
 
 use super::NewDomain;
+use crate::password::PasswordArgs;
 use anyhow::{Context, ensure};
 use mail_proto::{Domain, Mailbox};
-use std::{
-    io::{IsTerminal, Write, stdin},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 use town_config::Files;
 
 /// The arguments of `mailtown add-domain`.
@@ -19,9 +17,8 @@ pub(crate) struct AddDomain {
     /// Its first user: a local part, or an address of the domain
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// The user's password, in plain text or as an argon2 PHC string; asked for if not given (better set in the environment)
-    #[arg(long, env = "MAILTOWN_PASSWORD", hide_env_values = true, requires = "user")]
-    password: Option<String>,
+    #[command(flatten)]
+    password: PasswordArgs,
     /// The compose file, which is left alone if it does not exist
     #[arg(long, value_name = "FILE", default_value = "docker-compose.yml")]
     compose: PathBuf,
@@ -40,11 +37,13 @@ impl AddDomain {
         let account = match user {
             Some(user) => {
                 let address = address(&user, &domain)?;
-                let password = password.map_or_else(|| ask(&address), Ok)?;
-                ensure!(!password.is_empty(), "the password of {address} is empty; give one");
+                let password = password.read(Some(&address))?;
                 Some((address, password))
             }
-            None => None,
+            None => {
+                ensure!(!password.is_given(), "a password without a user; give --user, or unset MAILTOWN_PASSWORD");
+                None
+            }
         };
         let (config, zone) = (files.config_path(), files.zone_path());
         let changes = NewDomain { domain, account, config, zone, compose }.changes()?;
@@ -61,9 +60,4 @@ impl AddDomain {
 fn address(user: &str, domain: &Domain) -> anyhow::Result<Mailbox> {
     let address = if user.contains('@') { user.to_owned() } else { format!("{user}@{domain}") };
     address.parse().with_context(|| format!("{address} is no address"))
-}
-
-fn ask(address: &Mailbox) -> anyhow::Result<String> {
-    ensure!(stdin().is_terminal(), "{address} needs a password; give --password or set MAILTOWN_PASSWORD");
-    Ok(rpassword::prompt_password(format!("Password of {address}: "))?)
 }

@@ -1,0 +1,172 @@
+//! The command line of `mailtown accounts`.
+
+mod listing;
+
+use crate::{
+    client::{NamedStore, Stores},
+    password::PasswordArgs,
+};
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use internal_api::{AccountChange, ApiError, NewAccount, ProblemKind};
+use mail_proto::Mailbox;
+use std::{io::Write, sync::Arc};
+use town_config::Stack;
+
+const NO_OUTPUT: &str = "cannot write to standard output";
+
+/// What can be done about accounts.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Accounts {
+    /// Add an account to the running town
+    #[command(
+        after_help = "Examples:\n  mailtown accounts add usr9@gmail.com\n  mailtown accounts add usr9@gmail.com < FILE\n  \
+                            MAILTOWN_PASSWORD=secret mailtown accounts add usr9@gmail.com\n\n\
+                            Accounts of the configuration are changed there."
+    )]
+    Add {
+        /// The address of its mailbox, in a mail domain of the town
+        address: Mailbox,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Replace the password of an account
+    #[command(
+        after_help = "Examples:\n  mailtown accounts passwd usr9@gmail.com\n  mailtown accounts passwd usr9@gmail.com < FILE"
+    )]
+    Passwd {
+        /// The address of its mailbox
+        address: Mailbox,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Let nobody log in to an account, which still gets mail
+    #[command(after_help = "Example:\n  mailtown accounts disable usr9@gmail.com")]
+    Disable {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// Let the user of a disabled account log in again
+    #[command(after_help = "Example:\n  mailtown accounts enable usr9@gmail.com")]
+    Enable {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// Remove an account and the messages in its maildrop
+    #[command(visible_aliases = ["delete", "rm"], after_help = "Example:\n  mailtown accounts remove usr9@gmail.com")]
+    Remove {
+        /// The address of its mailbox
+        address: Mailbox,
+    },
+    /// List the accounts of the running town: address, source, whether somebody can log in, messages, octets
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  mailtown accounts list\n  mailtown accounts list -n gmail.com --json\n\n\
+                            The source says where an account is changed: in the configuration (config), by these commands \
+                            (api), or\nby these commands, because it has gone from the configuration (left). Every mail \
+                            domain has a postmaster (built in)."
+    )]
+    List {
+        /// Print one JSON object in each line, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the hash of a password, an argon2 PHC string, which may stand in [accounts] of the configuration
+    #[command(
+        after_help = "Examples:\n  mailtown accounts hash\n  MAILTOWN_PASSWORD=secret mailtown accounts hash\n  \
+                            mailtown accounts hash < FILE"
+    )]
+    Hash {
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+}
+
+impl Accounts {
+    /// Does it. `stores` finds those of the running town, for what needs them.
+    ///
+    /// # Errors
+    /// One line that says why it cannot.
+    pub(crate) async fn run<'a>(self, stores: impl FnOnce() -> anyhow::Result<Stores<'a>>) -> anyhow::Result<()> {
+        match self {
+            Self::Hash { password } => {
+                let hash = mailbox_store::accounts::hash(password.read(None)?).await?;
+                say(&hash)
+            }
+            Self::List { json } => listing::list(&stores()?, json).await,
+            Self::Add { address, password } => {
+                let home = Home::of(&stores()?, address)?;
+                let (password, address) = (password.read(Some(&home.address))?, home.address.clone());
+                let added = home.store.client.add_account(&NewAccount { address, password }).await;
+                home.told(added, "is added")
+            }
+            Self::Passwd { address, password } => {
+                let home = Home::of(&stores()?, address)?;
+                let password = Some(password.read(Some(&home.address))?);
+                home.change(AccountChange { password, enabled: None }, "has a new password").await
+            }
+            Self::Disable { address } => {
+                let change = AccountChange { password: None, enabled: Some(false) };
+                Home::of(&stores()?, address)?.change(change, "is disabled: nobody can log in, mail still comes").await
+            }
+            Self::Enable { address } => {
+                let change = AccountChange { password: None, enabled: Some(true) };
+                Home::of(&stores()?, address)?.change(change, "is enabled").await
+            }
+            Self::Remove { address } => {
+                let home = Home::of(&stores()?, address)?;
+                let removed = home.store.client.remove_account(&home.address).await;
+                home.told(removed, "is removed, with the messages in its maildrop")
+            }
+        }
+    }
+}
+
+/// An address, and the store of its mail domain.
+struct Home {
+    address: Mailbox,
+    store: NamedStore,
+    stack: Arc<Stack>,
+}
+
+impl Home {
+    fn of(stores: &Stores<'_>, address: Mailbox) -> anyhow::Result<Self> {
+        let stacks: Vec<_> = stores.config.stacks().map(|stack| stack.current()).collect();
+        let stack = stacks.iter().find(|stack| stack.is_local(address.domain())).with_context(|| {
+            let domains: Vec<_> = stacks.iter().flat_map(|stack| &stack.domains).map(|it| it.as_str()).collect();
+            format!("no server has the mail domain {}; the domains are: {}", address.domain(), domains.join(", "))
+        })?;
+        Ok(Self { address, store: stores.of(stack)?, stack: Arc::clone(stack) })
+    }
+
+    async fn change(&self, change: AccountChange, done: &str) -> anyhow::Result<()> {
+        self.told(self.store.client.change_account(&self.address, &change).await, done)
+    }
+
+    /// Says what was done to the account, or why it was not.
+    fn told(&self, outcome: Result<(), ApiError>, done: &str) -> anyhow::Result<()> {
+        let Self { address, store, stack } = self;
+        let (server, file) = (&store.server, stack.config_path().display());
+        match outcome.map_err(|error| (error.kind(), error)) {
+            Ok(()) => say(&format!("{server}: {address} {done}")),
+            Err((Some(ProblemKind::MailboxUnknown), _)) => {
+                bail!("{server} has no account {address}; `mailtown accounts list` shows those that it has")
+            }
+            Err((Some(ProblemKind::AccountConfigured), _)) if listing::is_built_in(stack, address) => bail!(
+                "{address} is built in, as in every mail domain; add it to [accounts.\"{server}\"] in {file} to give it a \
+                 password"
+            ),
+            Err((Some(ProblemKind::AccountExists), _)) => {
+                bail!("{server} has an account {address} already; `mailtown accounts passwd` changes its password")
+            }
+            Err((Some(ProblemKind::AccountConfigured), _)) => {
+                bail!("{address} is an account of {file}; change it there")
+            }
+            Err((_, error)) => Err(store.failed(error)),
+        }
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context(NO_OUTPUT)
+}
