@@ -32,6 +32,8 @@ async fn complaint(town: &TestTown, arguments: &[&str]) -> String {
     complaints
 }
 
+const MISSING: &str = "error: give the ids of messages, which `mailtown queue` lists, or --all\n";
+
 /// Puts every recipient off.
 fn busy(line: &Line<'_>) -> Answer {
     if line.text.starts_with("RCPT") { "451 4.2.0 busy".into() } else { polite(line) }
@@ -136,7 +138,20 @@ async fn mail_is_tried_at_once_and_removed() {
     put_off(&town, GMAIL, &[3]).await;
     assert_eq!(sent.map(|(_, recipient)| asked(&peer, recipient)), [3, 2, 2, 3]);
 
-    assert_eq!(printed(&town, &["remove", &a]).await, format!("exmail.qq.com: {a} is removed\n"));
+    // Those that are on hold already, or are not, are not counted.
+    assert_eq!(printed(&town, &["hold", &a]).await, format!("exmail.qq.com: {a} is on hold\n"));
+    let said = printed(&town, &["hold", "--all"]).await;
+    assert_eq!(said, "exmail.qq.com: 2 messages are on hold now\ngmail.com: 1 message is on hold now\n");
+    let said = printed(&town, &["-n", GMAIL, "release", "--all"]).await;
+    assert_eq!(said, "gmail.com: 1 message is released\n");
+    put_off(&town, GMAIL, &[4]).await;
+    assert!(town.queue(EXMAIL).await.iter().all(|entry| entry.held));
+    let said = printed(&town, &["release", "--all"]).await;
+    assert_eq!(said, "exmail.qq.com: 3 messages are released\ngmail.com: 0 messages are released\n");
+    put_off(&town, EXMAIL, &[4, 3, 3]).await;
+    assert_eq!(sent.map(|(_, recipient)| asked(&peer, recipient)), [4, 3, 3, 4]);
+
+    assert_eq!(printed(&town, &["delete", &a]).await, format!("exmail.qq.com: {a} is removed\n"));
     let lines = printed(&town, &["--json"]).await;
     let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let left: Vec<_> = lines.iter().map(|line| (&line["server"], &line["message"], line["held"] == false)).collect();
@@ -154,7 +169,7 @@ async fn mail_is_tried_at_once_and_removed() {
         let messages = town.listing(user).await.messages;
         assert_eq!(messages.len(), usize::from(user == USR), "{user}: nothing has failed");
     }
-    assert_eq!(asked(&peer, "a@peer.example"), 3);
+    assert_eq!(asked(&peer, "a@peer.example"), 4);
 }
 
 /// A message that is being tried is not removed. What is wrong is said with the server and the message.
@@ -183,7 +198,10 @@ async fn what_cannot_be_done_to_the_queue_is_named() {
     assert_eq!(complaints, missing.repeat(2));
     for (arguments, expected) in [
         (&["hold", "zzzzzzzzzzzzz"][..], "a message id has 13 digits and lower-case letters"),
-        (&["remove"], "<ID>"),
+        (&["remove"], MISSING),
+        (&["hold"], MISSING),
+        (&["show"], "error: give the id of a message, which `mailtown queue` lists\n"),
+        (&["hold", "--all", id], "cannot be used with"),
         (&["remove", "--all", id], "cannot be used with"),
         (&["--json", "hold", id], "--json is for the list and for show"),
     ] {

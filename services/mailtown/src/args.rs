@@ -7,12 +7,12 @@ use crate::{
     certificates::{self, Certificates},
     check,
     client::Stores,
-    health,
+    health, help,
     queue::Queue,
     table,
 };
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 use mail_net::Clock;
 use service_kit::{
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_TRUSTED_NETWORKS", value_name = "NETWORKS", value_delimiter = ',')]
     trusted_networks: Option<Vec<IpNet>>,
     /// The directory to keep all mail in
-    #[arg(long, env = "MAILTOWN_STATE", default_value = ".mailtown", value_name = "DIR")]
+    #[arg(long, env = "MAILTOWN_STATE", default_value = ".mailtown", value_name = "DIR", global = true)]
     state: PathBuf,
     /// The bearer token of the HTTP APIs; without one, anybody on this machine may call (better set in the environment)
     #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true, global = true)]
@@ -101,6 +101,12 @@ enum Command {
 }
 
 impl Args {
+    /// Reads the command line. If it is wrong or asks for help, prints that and ends the process.
+    pub fn from_command_line() -> Self {
+        let matches = help::fitted(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the town, or one of the subcommands.
     pub fn run(self) -> ExitCode {
         cli::block_on(&self.log.clone(), async {

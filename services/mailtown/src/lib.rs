@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod files;
 mod health;
+mod help;
 mod listeners;
 mod password;
 mod ports_file;

@@ -1,9 +1,8 @@
 //! `mailtown`: every stack of the configuration in one process.
 
-use clap::Parser;
 use mailtown::Args;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    Args::parse().run()
+    Args::from_command_line().run()
 }

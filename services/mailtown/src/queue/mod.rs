@@ -5,7 +5,7 @@ mod listing;
 
 use crate::client::{NamedStore, Stores, told};
 use anyhow::{Context, bail, ensure};
-use changes::{Change, each, flush, remove_all};
+use changes::{Change, all, each};
 use clap::Subcommand;
 use internal_api::{MessageId, QueuePage, QueuedMessage};
 use listing::{Form, Listing};
@@ -38,7 +38,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
     /// List what waits: id, octets, arrival, server, sender, and the recipients with the last reply and the next attempt
-    #[command(after_help = "Examples:\n  mailtown queue list\n  mailtown queue list --json")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  mailtown queue list\n  mailtown queue list --json")]
     List {
         /// Print one JSON object in each line, for programs
         #[arg(long)]
@@ -51,7 +51,8 @@ enum Action {
         #[arg(long)]
         json: bool,
         /// The message
-        id: MessageId,
+        #[arg(value_name = "ID")]
+        id: Option<MessageId>,
     },
     /// Try messages now; those on hold must be released first
     #[command(after_help = "Examples:\n  mailtown queue retry 06gk2w1s8n4qz\n  mailtown queue retry --all")]
@@ -60,21 +61,24 @@ enum Action {
         which: Which,
     },
     /// Put messages on hold: they are not tried and do not expire until they are released
-    #[command(after_help = "Example:\n  mailtown queue hold 06gk2w1s8n4qz 06gk2w1sbh2e4")]
+    #[command(
+        after_help = "Examples:\n  mailtown queue hold 06gk2w1s8n4qz 06gk2w1sbh2e4\n  mailtown queue hold -n gmail.com --all"
+    )]
     Hold {
-        /// The messages
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<MessageId>,
+        #[command(flatten)]
+        which: Which,
     },
     /// Release messages that are on hold, and try them now
-    #[command(after_help = "Example:\n  mailtown queue release 06gk2w1s8n4qz 06gk2w1sbh2e4")]
+    #[command(
+        visible_alias = "unhold",
+        after_help = "Examples:\n  mailtown queue release 06gk2w1s8n4qz 06gk2w1sbh2e4\n  mailtown queue release --all"
+    )]
     Release {
-        /// The messages
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<MessageId>,
+        #[command(flatten)]
+        which: Which,
     },
     /// Remove messages from the queue; their senders are not told
-    #[command(after_help = "Examples:\n  mailtown queue remove 06gk2w1s8n4qz\n  \
+    #[command(visible_aliases = ["delete", "rm"], after_help = "Examples:\n  mailtown queue remove 06gk2w1s8n4qz\n  \
                             mailtown queue -n gmail.com remove --all\n\n\
                             Maildrops keep the messages that they have. A message that is being tried stays; remove it when \
                             the attempt has ended.")]
@@ -91,7 +95,8 @@ struct Which {
     #[arg(long, conflicts_with = "ids")]
     all: bool,
     /// The messages
-    #[arg(required_unless_present = "all", value_name = "ID")]
+    // Not required by clap, which does not know where ids come from.
+    #[arg(value_name = "ID")]
     ids: Vec<MessageId>,
 }
 
@@ -110,18 +115,27 @@ impl Queue {
             None => list(&stores, Form::of(self.json)).await,
             Some(Action::List { json }) => list(&stores, Form::of(json || self.json)).await,
             Some(Action::Show { json, id }) => {
+                let id = id.context("give the id of a message, which `mailtown queue` lists")?;
                 let (store, message) = find(&stores, id).await?;
                 let mut listing =
                     Listing::new(anstream::stdout(), Form::of(json || self.json), [store.server.as_str()]);
                 listing.show(&store.server, &message).context(NO_OUTPUT)
             }
-            Some(Action::Retry { which: Which { all: true, .. } }) => flush(&stores).await,
-            Some(Action::Remove { which: Which { all: true, .. } }) => remove_all(&stores).await,
-            Some(Action::Retry { which: Which { ids, .. } }) => each(&stores, ids, Change::Retry).await,
-            Some(Action::Remove { which: Which { ids, .. } }) => each(&stores, ids, Change::Remove).await,
-            Some(Action::Hold { ids }) => each(&stores, ids, Change::Hold).await,
-            Some(Action::Release { ids }) => each(&stores, ids, Change::Release).await,
+            Some(Action::Retry { which }) => which.change(&stores, Change::Retry).await,
+            Some(Action::Hold { which }) => which.change(&stores, Change::Hold).await,
+            Some(Action::Release { which }) => which.change(&stores, Change::Release).await,
+            Some(Action::Remove { which }) => which.change(&stores, Change::Remove).await,
         }
+    }
+}
+
+impl Which {
+    async fn change(self, stores: &[NamedStore], change: Change) -> anyhow::Result<()> {
+        if self.all {
+            return all(stores, change).await;
+        }
+        ensure!(!self.ids.is_empty(), "give the ids of messages, which `mailtown queue` lists, or --all");
+        each(stores, self.ids, change).await
     }
 }
 
