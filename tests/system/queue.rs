@@ -197,7 +197,10 @@ async fn what_cannot_be_done_to_the_queue_is_named() {
     assert_eq!((succeeded, said), (false, format!("exmail.qq.com: {id} is on hold\n")));
     assert_eq!(complaints, missing.repeat(2));
     for (arguments, expected) in [
-        (&["hold", "zzzzzzzzzzzzz"][..], "a message id has 13 digits and lower-case letters"),
+        (
+            &["hold", "zzzzzzzzzzzzz"][..],
+            "a message id has 13 characters: digits, and lower-case letters except i, l, o and u",
+        ),
         (&["remove"], MISSING),
         (&["hold"], MISSING),
         (&["show"], "error: give the id of a message, which `mailtown queue` lists\n"),

@@ -277,4 +277,58 @@ last reply 451 later
         );
         assert_eq!(lines[0]["recipients"][0]["recipient"], "x@b.test");
     }
+
+    /// What the page for operators says of the object, and all that it has.
+    #[test]
+    fn the_object_is_the_documented_one() {
+        const PAGE: &str = include_str!("../../../../docs/in-operation.md");
+        let (_, documented) = PAGE.split_once("<!-- queue --json").unwrap();
+        let (_, example) = documented.split_once("```json\n").unwrap();
+        let (example, table) = example.split_once("```").unwrap();
+        let documented: serde_json::Value = serde_json::from_str(example).unwrap();
+        // Whoever adds a field has to add it here.
+        let QueuedRecipient {
+            recipient: address,
+            attempts,
+            next_attempt_at,
+            leased,
+            last_reply,
+            original,
+            notify,
+            via,
+        } = serde_json::from_value(documented["recipients"][0].clone()).unwrap();
+        assert!(original.is_some() && notify.is_some() && via.is_some());
+        let recipients = vec![QueuedRecipient {
+            recipient: address,
+            attempts,
+            next_attempt_at,
+            leased,
+            last_reply,
+            original,
+            notify,
+            via,
+        }];
+        let message = QueuedMessage {
+            message: "0sbpf74vf0gzr".parse().unwrap(),
+            reverse_path: "<usr1@mail.sustech.edu.cn>".parse().unwrap(),
+            octets: 233,
+            queued_at: "2026-11-26T20:54:54.125Z".parse().unwrap(),
+            expires_at: Some("2026-11-27T20:54:54.125Z".parse().unwrap()),
+            held: false,
+            recipients,
+        };
+        let printed = printed(Form::Programs, |listing| listing.message("exmail.qq.com", &message).unwrap());
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(printed, documented);
+        let keys = |value: &serde_json::Value, prefix: &str| {
+            let keys = value.as_object().unwrap().keys().map(|key| format!("{prefix}{key}"));
+            keys.collect::<Vec<_>>()
+        };
+        let mut fields = [keys(&printed, ""), keys(&printed["recipients"][0], "recipients[].")].concat();
+        let rows = table.lines().skip_while(|line| !line.starts_with("| `")).map_while(|line| line.strip_prefix("| `"));
+        let mut rows: Vec<_> = rows.map(|row| row.split_once('`').unwrap().0.to_owned()).collect();
+        fields.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(rows, fields);
+    }
 }

@@ -43,7 +43,7 @@ impl fmt::Display for MessageId {
 
 /// The text names no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a message id has {DIGITS} digits and lower-case letters")]
+#[error("a message id has {DIGITS} characters: digits, and lower-case letters except i, l, o and u")]
 pub struct InvalidMessageId;
 
 impl FromStr for MessageId {
