@@ -216,11 +216,12 @@ const VERBS: [(&str, Verb, &str); 16] = [
 /// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985.
 const NOT_OFFERED: [&str; 3] = ["ETRN", "SEND", "TURN"];
 
-/// What HELP says about a command, or about all of them.
-pub(super) fn help(topic: &str) -> String {
-    let about = VERBS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(topic));
+/// What HELP says about a command, or about all of them. EXPN is one only for those to whom it is offered.
+pub(super) fn help(topic: &str, offers_expn: bool) -> String {
+    let offered = VERBS.iter().filter(|(_, verb, _)| offers_expn || *verb != Verb::Expn);
+    let about = offered.clone().find(|(name, ..)| name.eq_ignore_ascii_case(topic));
     about.map_or_else(
-        || format!("{} (RFC 5321)", VERBS.map(|(name, ..)| name).join(" ")),
+        || format!("{} (RFC 5321)", offered.map(|(name, ..)| *name).collect::<Vec<_>>().join(" ")),
         |(_, _, usage)| (*usage).to_owned(),
     )
 }

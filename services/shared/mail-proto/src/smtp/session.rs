@@ -267,7 +267,7 @@ impl Session {
             Command::Vrfy(_) => {
                 Step::Reply(Reply::new(252, (5, 0), "cannot verify, but will accept mail and attempt delivery"))
             }
-            Command::Help(topic) => Step::Reply(Reply::new(214, (0, 0), help(&topic))),
+            Command::Help(topic) => Step::Reply(Reply::new(214, (0, 0), help(&topic, self.config.discloses_addresses))),
             Command::Quit => Step::Close(Reply::new(221, (0, 0), "Bye")),
         }
     }

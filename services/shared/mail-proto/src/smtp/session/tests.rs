@@ -347,8 +347,16 @@ fn who_is_not_trusted_learns_of_no_address() {
     let said = play(&mut session, &lines);
     assert_eq!(said[0], "252 2.5.0 cannot verify, but will accept mail and attempt delivery");
     assert_eq!(said[1], "502 5.5.1 command not implemented");
+    let all = |expn| {
+        format!(
+            "214 2.0.0 HELO EHLO MAIL SOML SAML RCPT DATA BDAT STARTTLS AUTH RSET VRFY{expn} HELP NOOP QUIT (RFC 5321)"
+        )
+    };
+    assert_eq!(said[2], all(""));
     assert!(!session.extensions().expn && session.extensions().limits.recipients == Some(2));
     session.config.discloses_addresses = true;
-    assert_eq!(play(&mut session, &lines[..2]), ["250 2.1.5 usr1", "250 2.1.5 all"]);
+    let said = play(&mut session, &["VRFY usr1", "EXPN all", "HELP EXPN", "HELP"]);
+    let usage = "214 2.0.0 EXPN address of a list (RFC 5321 section 4.1.1.7)";
+    assert_eq!(said, ["250 2.1.5 usr1", "250 2.1.5 all", usage, &all(" EXPN")]);
     assert!(session.extensions().expn);
 }
