@@ -9,7 +9,7 @@ use std::{
 use tokio::net::TcpStream;
 use town_config::PortKey;
 use town_tests::{
-    EXMAIL, GMAIL, Mailtown, Plan, PortBlock,
+    EXMAIL, GMAIL, Mailtown, PATIENCE, Plan, PortBlock,
     mailtown::{address, command},
 };
 
@@ -95,5 +95,29 @@ async fn an_empty_directory_is_enough_for_the_built_in_town() {
     assert!(town.directory().join(".mailtown").join(EXMAIL).is_dir());
     assert!(town.log().contains("running with the built-in ones"), "{}", town.log());
     assert!(town.printed().contains(" -p PASSWORD --ports-file ports.json\n"), "{}", town.printed());
+    assert!(town.stop().await.success());
+}
+
+/// The second town would take free ports. It must not have listened on one when it says why it does not start.
+#[tokio::test]
+async fn a_state_that_is_in_use_is_found_before_a_port_is_opened() {
+    let site = Plan::default().write();
+    let mut town = Mailtown::start(options(&site));
+    town.ports().await;
+    let block = PortBlock::find();
+    let state = town.directory().join(".mailtown");
+    let others = ["--port-base".into(), block.port(0).to_string().into(), "--state".into(), state.clone()];
+    let mut second = command("mailtown");
+    let output = second.args(options(&site).into_iter().chain(others)).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("it should not start").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let directory = state.join(EXMAIL);
+    let expected = format!(
+        "error: {} is in use by a town or a mailbox-store that runs; stop it, or start a second town with --state DIR and \
+         --port-base N\n",
+        directory.display()
+    );
+    assert_eq!((output.status.code(), said), (Some(1), expected), "and no line of the log tells of a port");
+    assert!(output.stdout.is_empty());
     assert!(town.stop().await.success());
 }

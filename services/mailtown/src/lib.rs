@@ -15,6 +15,7 @@ mod password;
 mod ports_file;
 mod queue;
 mod stack;
+mod state;
 mod table;
 
 pub use args::Args;
@@ -132,6 +133,9 @@ impl Town {
     /// # Errors
     /// One line that names what to change. Nothing is left running then.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        for stack in options.config.stacks() {
+            state::ensure_unused(&options.state, stack.current().name.as_str())?;
+        }
         let (mut bound, mut running) = (Vec::new(), Vec::new());
         // All ports first: a town with one of them in use would be half a town.
         for stack in options.config.stacks() {
