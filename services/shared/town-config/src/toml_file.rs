@@ -1,5 +1,6 @@
 //! Strict TOML with errors that fit on one line and name file, line and key.
 
+mod misplaced;
 mod plain_words;
 
 use crate::descriptors;
@@ -106,6 +107,7 @@ fn without_faults<T: DeserializeOwned>(
         };
         let keys: Vec<_> = error.path().iter().map_while(key).collect();
         let what = plain_words::plain(error.inner().message());
+        let what = misplaced::cure::<T>(document.get_ref(), text, &keys, &what).unwrap_or(what);
         // A key that was removed as a fault is not missing.
         if !what.starts_with("missing field") || !removed.iter().any(|path| path.starts_with(&keys)) {
             let dotted: String = error.path().iter().map(dotted).collect();
