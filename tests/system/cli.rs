@@ -76,7 +76,7 @@ fn a_wrong_configuration_is_named_with_file_and_key() {
             format!("pop = {pop}"),
             format!("pop = {smtp}"),
             format!(
-                "{file}: server.\"exmail.qq.com\".smtp and server.\"exmail.qq.com\".pop are both {smtp}; give each its own port"
+                "{file}:{smtp_line}: server.\"exmail.qq.com\".smtp and server.\"exmail.qq.com\".pop are both {smtp}; give each its own port"
             ),
         ),
         (
@@ -229,10 +229,13 @@ fn mailtown_check_tells_whether_a_town_would_run() {
     let (config, zone) = (site.config().display(), site.zone().display());
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said, format!("{config} and {zone} are valid and fit together\n"));
+    let text = fs::read_to_string(site.config()).unwrap();
+    let line = 1 + text.lines().position(|line| line == "pop = \"pop.gmail.com\"").unwrap();
     let without = fs::read_to_string(site.zone()).unwrap().replace("\"pop.gmail.com.\"", "\"pop3.gmail.com.\"");
     fs::write(site.zone(), without).unwrap();
     let said = failure(site.directory(), "mailtown", &check);
-    assert_eq!(said, "agent.\"gmail.com\".pop, which is \"pop.gmail.com\", has no P record; add one to the zone");
+    let what = "agent.\"gmail.com\".pop, which is \"pop.gmail.com\", has no P record; add one to the zone";
+    assert_eq!(said, format!("{config}:{line}: {what}"));
 }
 
 #[test]
@@ -250,7 +253,7 @@ fn mailtown_check_lists_everything_that_is_wrong() {
     let (config, zone) = (site.config().display(), site.zone().display());
     let expected = [
         format!("error: {config}:3: limits.sise: unknown field"),
-        format!("error: {config}: limits.recipients is 1; give at least 100"),
+        format!("error: {config}:4: limits.recipients is 1; give at least 100"),
         format!("error: {zone}:"),
         format!("error: {zone}:"),
     ];

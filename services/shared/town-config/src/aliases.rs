@@ -77,7 +77,10 @@ impl File {
             let domains = self.domains(name);
             for address in aliases.keys().filter(|address| !domains.contains(address.domain())) {
                 let domain = address.domain();
-                faults.push(format!("aliases.\"{name}\".\"{address}\": add \"{domain}\" to server.\"{name}\".domains"));
+                faults.push(format!(
+                    "aliases.\"{name}\".\"{address}\": {domain} is no domain of this server; add it to \
+                     server.\"{name}\".domains"
+                ));
             }
         }
         let local: BTreeSet<Domain> = self.server.keys().flat_map(|name| self.domains(name)).collect();
@@ -161,30 +164,30 @@ mod tests {
 
     #[test]
     fn aliases_that_make_no_sense_are_named() {
-        let nobody = |name: &str| {
+        let nobody = |line: usize, name: &str| {
             format!(
-                "data/config.toml: aliases.\"a\".\"{name}\": it leads to nobody but aliases; give it an address that is none"
+                "data/config.toml:{line}: aliases.\"a\".\"{name}\": it leads to nobody but aliases; give it an address that is none"
             )
         };
         let table = [
-            ("[aliases.c]\n", vec!["data/config.toml: aliases.\"c\": no such server; the servers are: a, b".to_owned()]),
+            ("[aliases.c]\n", vec!["data/config.toml:12: aliases.\"c\": no such server; the servers are: a, b".to_owned()]),
             (
                 "[aliases.a]\n\"one@y\" = \"u@x\"\n",
-                vec!["data/config.toml: aliases.\"a\".\"one@y\": add \"y\" to server.\"a\".domains".to_owned()],
+                vec!["data/config.toml:13: aliases.\"a\".\"one@y\": y is no domain of this server; add it to server.\"a\".domains".to_owned()],
             ),
             (
                 "[catch_all]\nfar = \"u@x\"\n",
-                vec!["data/config.toml: catch_all.\"far\": no server has this domain; add it to the domains of one".to_owned()],
+                vec!["data/config.toml:13: catch_all.\"far\": no server has this domain; add it to the domains of one".to_owned()],
             ),
-            ("[aliases.a]\n\"one@x\" = \"one@x\"\n", vec![nobody("one@x")]),
-            ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = [\"one@x\"]\n", vec![nobody("one@x"), nobody("two@x")]),
+            ("[aliases.a]\n\"one@x\" = \"one@x\"\n", vec![nobody(13, "one@x")]),
+            ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = [\"one@x\"]\n", vec![nobody(13, "one@x"), nobody(14, "two@x")]),
             ("[aliases.a]\n\"one@x\" = [\"one@x\", \"z@far\"]\n", vec![]),
             ("[aliases.a]\n\"u@x\" = \"u@x\"\n", vec![]),
             ("[aliases.a]\n\"u@x\" = \"U@x\"\n", vec![]),
-            ("[aliases.a]\n\"one@x\" = \"ONE@x\"\n", vec![nobody("one@x")]),
+            ("[aliases.a]\n\"one@x\" = \"ONE@x\"\n", vec![nobody(13, "one@x")]),
             ("[aliases.a]\n\"one@x\" = \"two@x\"\n\"two@x\" = \"one@x\"\n[aliases.b]\n\"w@y\" = \"one@x\"\n",
-                vec![nobody("one@x"), nobody("two@x"),
-                "data/config.toml: aliases.\"b\".\"w@y\": it leads to nobody but aliases; give it an address that is none".to_owned()]),
+                vec![nobody(13, "one@x"), nobody(14, "two@x"),
+                "data/config.toml:16: aliases.\"b\".\"w@y\": it leads to nobody but aliases; give it an address that is none".to_owned()]),
         ];
         for (aliases, expected) in table {
             assert_eq!(check(&format!("{ALIASED}{aliases}")).err().unwrap_or_default(), expected, "{aliases}");

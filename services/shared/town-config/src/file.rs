@@ -239,7 +239,7 @@ impl Server {
 }
 
 impl File {
-    /// What no single value can be blamed for. Where keys were left out because they are wrong, the file is not whole, and
+    /// What no single value can be blamed for; each begins with its key, if there is one. Where keys were left out because they are wrong, the file is not whole, and
     /// what refers to another key is not checked.
     pub(super) fn faults(&self, is_whole: bool) -> Vec<String> {
         let mut faults = Vec::new();
@@ -307,8 +307,10 @@ impl File {
             let domains = self.domains(name);
             for address in accounts.keys().filter(|address| !domains.contains(address.domain())) {
                 let domain = address.domain();
-                faults
-                    .push(format!("accounts.\"{name}\".\"{address}\": add \"{domain}\" to server.\"{name}\".domains"));
+                faults.push(format!(
+                    "accounts.\"{name}\".\"{address}\": {domain} is no domain of this server; add it to \
+                     server.\"{name}\".domains"
+                ));
             }
         }
     }
@@ -362,7 +364,7 @@ impl File {
             for domain in self.domains(name) {
                 if let Some(other) = owners.get(&domain) {
                     faults.push(format!(
-                        "{domain} is local to both \"{other}\" and \"{name}\"; give its accounts to one server"
+                        "server.\"{name}\" and server.\"{other}\" both have the domain {domain}; give its accounts to one"
                     ));
                 }
                 owners.insert(domain, name);
@@ -370,7 +372,9 @@ impl File {
         }
         let mut takers = self.server.iter().filter(|(_, server)| server.takes_every_domain()).map(|(name, _)| name);
         if let (Some(one), Some(other)) = (takers.next(), takers.next()) {
-            faults.push(format!("both \"{one}\" and \"{other}\" have the domain \"*\"; leave it to one of them"));
+            faults.push(format!(
+                "server.\"{other}\".domains and server.\"{one}\".domains both have \"*\"; leave it to one of them"
+            ));
         }
     }
 

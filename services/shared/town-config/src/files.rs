@@ -1,7 +1,7 @@
 //! Where configuration and zone come from: files, or the shipped ones, which are built in.
 
 use crate::{
-    Config, ConfigError,
+    Config, ConfigError, KeyLines, small_file,
     zone::{Zone, ZoneError},
 };
 use std::path::{Path, PathBuf};
@@ -90,6 +90,23 @@ impl Files {
         } else {
             Zone::check_file(&self.zone_path())
         }
+    }
+
+    /// The lines of the configuration's keys. A file that cannot be read has none.
+    pub fn config_lines(&self) -> KeyLines {
+        self.lines(&self.config_path(), CONFIG)
+    }
+
+    /// The lines of the zone's keys, as [`Files::config_lines`].
+    pub fn zone_lines(&self) -> KeyLines {
+        self.lines(&self.zone_path(), ZONE)
+    }
+
+    fn lines(&self, path: &Path, built_in: &str) -> KeyLines {
+        if self.is_built_in() {
+            return KeyLines::of(built_in);
+        }
+        small_file::read_to_string(path).map(|text| KeyLines::of(&text)).unwrap_or_default()
     }
 }
 

@@ -9,6 +9,7 @@ mod documented;
 mod file;
 mod files;
 mod hosts;
+mod key_lines;
 mod live;
 mod overrides;
 mod port_move;
@@ -27,6 +28,7 @@ pub use aliases::Targets;
 pub use file::{AgentHosts, Limits, Retention, TlsFiles};
 pub use files::Files;
 pub use hosts::{Hosts, OwnHosts, canonical_host};
+pub use key_lines::KeyLines;
 pub use live::{LiveConfig, LiveStack};
 pub use overrides::Overrides;
 pub use port_move::PortMove;
@@ -351,7 +353,11 @@ impl Config {
     pub fn check(text: &str, path: &Path) -> Result<Self, Vec<ConfigError>> {
         let (file, mut faults) = crate::toml_file::parse::<File>(text, path);
         let meanings = file.as_ref().map(|file| file.faults(faults.is_empty())).unwrap_or_default();
-        faults.extend(meanings.into_iter().map(|message| meaning(path, message)));
+        let lines = if meanings.is_empty() { KeyLines::default() } else { KeyLines::of(text) };
+        faults.extend(meanings.into_iter().map(|message| match lines.line_of_message(&message) {
+            Some(line) => ConfigError::Text { path: path.to_owned(), line, message },
+            None => meaning(path, message),
+        }));
         match file {
             Some(file) if faults.is_empty() => {
                 let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();

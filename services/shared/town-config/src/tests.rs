@@ -55,7 +55,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         ),
         (
             "[server.a]\nsmtp = 1\n".to_owned(),
-            "data/config.toml: server.\"a\".pop is missing; add a port from 0 to 65535",
+            "data/config.toml:1: server.\"a\".pop is missing; add a port from 0 to 65535",
         ),
         (
             "profile = tutorial\n".to_owned() + server,
@@ -69,7 +69,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
             server.to_owned() + "[accounts.a]\n\"u@x\" = 12345\n",
             "data/config.toml:5: accounts.a.\"u@x\": give text in quotes, not a whole number",
         ),
-        (server.to_owned() + "[agent.x]\nsmtp = \"s\"\n", "data/config.toml:4: agent.x: missing field `pop`"),
+        (server.to_owned() + "[agent.x]\nsmtp = \"s\"\n", "data/config.toml:4: agent.x: missing field `pop`; add it"),
         ("profile = \"rfc\"\n".to_owned(), "data/config.toml: no server; add a [server.\"<name>\"] table"),
         (
             "profile = \"x\"\n".to_owned() + server,
@@ -93,16 +93,19 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         ),
         (
             server.to_owned() + "[limits]\nrecipients = 2001\n",
-            "data/config.toml: limits.recipients is 2001; give at most 2000",
+            "data/config.toml:5: limits.recipients is 2001; give at most 2000",
         ),
-        (server.to_owned() + "[accounts.b]\n", "data/config.toml: accounts.\"b\": no such server; the servers are: a"),
+        (
+            server.to_owned() + "[accounts.b]\n",
+            "data/config.toml:4: accounts.\"b\": no such server; the servers are: a",
+        ),
         (
             server.to_owned() + "[accounts.a]\n\"x\" = \"p\"\n",
             "data/config.toml:5: accounts.a.x: an address has the form local-part@domain: \"x\"",
         ),
         (
             "[server.a]\nsmtp = 1\npop = 1\n".to_owned(),
-            "data/config.toml: server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
+            "data/config.toml:2: server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
         ),
         (
             server.to_owned() + "greeting = \"a\\r\\nb\"\n",
@@ -125,7 +128,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
                [accounts.a]\n\"u@x\" = \"p\"\n[accounts.b]\n\"v@x\" = \"p\"\n";
     assert_eq!(
         parse(two).unwrap_err(),
-        "data/config.toml: x is local to both \"a\" and \"b\"; give its accounts to one server"
+        "data/config.toml:4: server.\"b\" and server.\"a\" both have the domain x; give its accounts to one"
     );
     assert_eq!(
         Config::load(Path::new("/nowhere/config.toml")).unwrap_err().to_string(),
@@ -152,8 +155,8 @@ fn everything_that_is_wrong_is_found_at_once() {
         "12: accounts.c.\"u@x\": give text in quotes, not a whole number",
         "15: agent.x.port: unknown field `port`",
         "17: relay.retry: give a list, not a whole number",
-        "server.\"a\".pop and server.\"a\".store are both 2",
-        "server.\"b\".smtp and server.\"b\".pop are both 5",
+        "4: server.\"a\".pop and server.\"a\".store are both 2",
+        "8: server.\"b\".smtp and server.\"b\".pop are both 5",
     ];
     let is_expected = |(found, expected): (&String, &str)| found.starts_with(expected);
     assert!(found.len() == expected.len() && found.iter().zip(expected).all(is_expected), "{found:#?}");
@@ -164,16 +167,16 @@ fn everything_that_is_wrong_is_found_at_once() {
     assert_eq!(
         faults(meanings),
         [
-            "limits.recipients is 1; give at least 100",
-            "limits.connections is 0; give at least 1",
-            "server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
-            "server.\"a\".smtp and server.\"a\".store are both 1; give each its own port",
-            "server.\"b\".pop is missing; add a port from 0 to 65535",
-            "accounts.\"a\".\"u@x\": add \"x\" to server.\"a\".domains",
-            "accounts.\"gmial\": no such server; the servers are: a, b",
-            "quotas.\"v@x\": no such account; add it to an [accounts] table",
-            "quotas.\"w@x\": no such account; add it to an [accounts] table",
-            "y is local to both \"a\" and \"b\"; give its accounts to one server",
+            "9: limits.recipients is 1; give at least 100",
+            "10: limits.connections is 0; give at least 1",
+            "2: server.\"a\".smtp and server.\"a\".pop are both 1; give each its own port",
+            "2: server.\"a\".smtp and server.\"a\".store are both 1; give each its own port",
+            "6: server.\"b\".pop is missing; add a port from 0 to 65535",
+            "15: accounts.\"a\".\"u@x\": x is no domain of this server; add it to server.\"a\".domains",
+            "18: accounts.\"gmial\": no such server; the servers are: a, b",
+            "12: quotas.\"v@x\": no such account; add it to an [accounts] table",
+            "13: quotas.\"w@x\": no such account; add it to an [accounts] table",
+            "6: server.\"b\" and server.\"a\" both have the domain y; give its accounts to one",
         ]
     );
 }
@@ -213,7 +216,7 @@ fn quotas_are_the_defaults_unless_an_account_has_its_own() {
     assert_eq!((stack.has_quotas(), stack.retention.messages), (false, None));
 
     let table = [
-        ("[quotas]\n\"w@x\" = { octets = 5 }\n", ": quotas.\"w@x\": no such account; add it to an [accounts] table"),
+        ("[quotas]\n\"w@x\" = { octets = 5 }\n", ":8: quotas.\"w@x\": no such account; add it to an [accounts] table"),
         ("[quota]\nbytes = 5\n", ":8: quota.bytes: unknown field `bytes`, expected `messages` or `octets`"),
         (
             "[retention]\nmessages = \"0s\"\n",
@@ -290,9 +293,9 @@ fn one_address_has_one_account_however_it_is_spelled() {
     assert_eq!(
         faults,
         [
-            "c.toml: accounts.\"a\".\"Usr@x\" and accounts.\"a\".\"usr@x\" are one address, because case is ignored; remove one",
-            "c.toml: aliases.\"a\".\"One@x\" and aliases.\"a\".\"one@x\" are one address, because case is ignored; remove one",
-            "c.toml: quotas.\"UsR@x\" and quotas.\"usr@x\" are one address, because case is ignored; remove one",
+            "c.toml:9: accounts.\"a\".\"Usr@x\" and accounts.\"a\".\"usr@x\" are one address, because case is ignored; remove one",
+            "c.toml:15: aliases.\"a\".\"One@x\" and aliases.\"a\".\"one@x\" are one address, because case is ignored; remove one",
+            "c.toml:17: quotas.\"UsR@x\" and quotas.\"usr@x\" are one address, because case is ignored; remove one",
         ]
     );
     // In the tutorial they are two, and a quota is for one of them.
@@ -333,10 +336,11 @@ fn a_star_stands_for_every_domain_that_no_other_server_has() {
         assert_eq!((a, b), (in_vain, false));
     }
     let twice = servers.replace("pop = 4\n", "pop = 4\ndomains = [\"*\"]\n");
-    let expected = "data/config.toml: both \"a\" and \"b\" have the domain \"*\"; leave it to one of them";
+    let expected =
+        "data/config.toml:8: server.\"b\".domains and server.\"a\".domains both have \"*\"; leave it to one of them";
     assert_eq!(parse(&twice).unwrap_err(), expected);
     for password in ["", "$argon2id$x"] {
         let error = parse(&format!("accept_password = \"{password}\"\n{servers}")).unwrap_err();
-        assert_eq!(error, "data/config.toml: accept_password is empty or a hash; give plain text");
+        assert_eq!(error, "data/config.toml:1: accept_password is empty or a hash; give plain text");
     }
 }

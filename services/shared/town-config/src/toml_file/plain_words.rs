@@ -8,6 +8,7 @@ pub(super) fn plain(message: &str) -> String {
     };
     rewritten("invalid type: ", type_of)
         .or_else(|| rewritten("invalid value: ", number_of))
+        .or_else(|| message.starts_with("missing field").then(|| format!("{message}; add it")))
         .unwrap_or_else(|| message.replace(char::is_control, " "))
 }
 
@@ -62,6 +63,7 @@ mod tests {
                 "give a whole number from 0 to 4294967295, not 5000000000",
             ),
             ("unknown variant `x`, expected `a` or `b`", "unknown variant `x`, expected `a` or `b`"),
+            ("missing field `pop`", "missing field `pop`; add it"),
             ("two\nlines", "two lines"),
         ];
         for (message, expected) in table {
