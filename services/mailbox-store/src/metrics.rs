@@ -67,47 +67,50 @@ impl Metrics {
             queue_oldest: Gauge::default(),
             queue_held: Gauge::default(),
         };
-        let registry = registry.sub_registry_with_prefix("mailtown_store");
-        registry.register("messages_submitted", "Messages stored, repeats not counted", metrics.submitted.clone());
-        registry.register("deliveries", "Messages put into maildrops", metrics.delivered.clone());
-        registry.register("quarantined", "Undecodable records that were quarantined", metrics.quarantined.clone());
-        registry.register("expired", "Maildrop entries deleted for their age", metrics.expired.clone());
-        registry.register("swept", "Deleted maildrop entries removed after their session", metrics.swept.clone());
-        registry.register("queue_entries", "Recipients waiting to be relayed", metrics.queue_entries.clone());
-        registry.register("queue_held", "Recipients that wait on hold", metrics.queue_held.clone());
-        registry.register("waiting_writes", "Changes waiting for the writer", metrics.waiting_writes.clone());
-        registry.register("waiting_claims", "Relay workers waiting for mail", metrics.waiting_claims.clone());
-        registry.register("group_changes", "Changes committed together", metrics.group_changes.clone());
-        registry.register("logins", "Attempts to log in, by outcome", metrics.logins.clone());
-        registry.register("logins_delayed", "Logins delayed after too many failures", metrics.logins_delayed.clone());
-        registry.register(
-            "logins_refused_unchecked",
-            "Logins refused unchecked, too many of their address waited",
-            metrics.logins_refused_unchecked.clone(),
-        );
-        registry.register_with_unit(
-            "login",
-            "How long checking a password took",
-            Unit::Seconds,
-            metrics.login_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "commit",
-            "How long a change took from its start until it was durable",
-            Unit::Seconds,
-            metrics.commit_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "queue_oldest",
-            "Age of the oldest message in the queue that is not on hold",
-            Unit::Seconds,
-            metrics.queue_oldest.clone(),
-        );
+        metrics.register(registry.sub_registry_with_prefix("mailtown_store"));
         // So that they show before the first login.
         for outcome in [LoginOutcome::accepted, LoginOutcome::refused] {
             drop(metrics.logins.get_or_create(&Login { outcome }));
         }
         metrics
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("messages_submitted", "Messages stored, repeats not counted", self.submitted.clone());
+        registry.register("deliveries", "Messages put into maildrops", self.delivered.clone());
+        registry.register("quarantined", "Undecodable records that were quarantined", self.quarantined.clone());
+        registry.register("expired", "Maildrop entries deleted for their age", self.expired.clone());
+        registry.register("swept", "Deleted maildrop entries removed after their session", self.swept.clone());
+        registry.register("queue_entries", "Recipients waiting to be relayed", self.queue_entries.clone());
+        registry.register("queue_held", "Recipients that wait on hold", self.queue_held.clone());
+        registry.register("waiting_writes", "Changes waiting for the writer", self.waiting_writes.clone());
+        registry.register("waiting_claims", "Relay workers waiting for mail", self.waiting_claims.clone());
+        registry.register("group_changes", "Changes committed together", self.group_changes.clone());
+        registry.register("logins", "Attempts to log in, by outcome", self.logins.clone());
+        registry.register("logins_delayed", "Logins delayed after too many failures", self.logins_delayed.clone());
+        registry.register(
+            "logins_refused_unchecked",
+            "Logins refused unchecked, too many of their address waited",
+            self.logins_refused_unchecked.clone(),
+        );
+        registry.register_with_unit(
+            "login",
+            "How long checking a password took",
+            Unit::Seconds,
+            self.login_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "commit",
+            "How long a change took from its start until it was durable",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "queue_oldest",
+            "Age of the oldest message in the queue that is not on hold",
+            Unit::Seconds,
+            self.queue_oldest.clone(),
+        );
     }
 
     pub(crate) fn count_login(&self, accepted: bool) {

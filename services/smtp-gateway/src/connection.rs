@@ -9,9 +9,10 @@ use crate::{
 };
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
+    ForwardPath, ReversePath,
     line::LineError,
     sasl::{self, ChannelBindings, Credentials, Failure, Mechanisms},
-    smtp::{Framing, Received, Reply, Session, SessionConfig, Step, session::early_talk},
+    smtp::{Framing, Origin, Received, Reply, Session, SessionConfig, Step, session::early_talk},
 };
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
@@ -217,21 +218,8 @@ impl<'a> Dialogue<'a> {
             }
             Step::VerifyAddress(whom) => Box::pin(gateway.policy.verify(whom)).await,
             Step::ExpandList(whom) => Box::pin(gateway.policy.expand(whom)).await,
-            Step::CheckSender(path) => {
-                let (peer, identity) = (self.peer.ip(), self.session.identity());
-                let mut verdict = gateway.policy.sender(peer, identity, &path).await;
-                if self.port.is_for_submission() {
-                    verdict = submission::sender(&gateway.policy, peer, identity, &path, verdict);
-                }
-                let reply = self.session.sender_checked(path, verdict);
-                self.replied("MAIL", reply)
-            }
-            Step::CheckRecipient(origin, path) => {
-                let octets = self.session.declared_octets();
-                let verdict = gateway.policy.recipient(self.peer.ip(), origin, path, octets).await;
-                let reply = self.session.recipient_checked(verdict);
-                self.replied("RCPT", reply)
-            }
+            Step::CheckSender(path) => self.check_sender(path).await,
+            Step::CheckRecipient(origin, path) => self.check_recipient(origin, path).await,
             Step::Receive(go_ahead, framing) => Box::pin(self.receive(go_ahead, framing)).await?,
             Step::Skip(octets, reply) => {
                 Box::pin(receive::skip(&mut self.stream, octets)).await?;
@@ -247,6 +235,23 @@ impl<'a> Dialogue<'a> {
         }
         self.stream.push(&reply);
         Ok(Next::Line)
+    }
+
+    async fn check_sender(&mut self, path: ReversePath) -> Reply {
+        let (peer, identity, policy) = (self.peer.ip(), self.session.identity(), &self.gateway.policy);
+        let mut verdict = policy.sender(peer, identity, &path).await;
+        if self.port.is_for_submission() {
+            verdict = submission::sender(policy, peer, identity, &path, verdict);
+        }
+        let reply = self.session.sender_checked(path, verdict);
+        self.replied("MAIL", reply)
+    }
+
+    async fn check_recipient(&mut self, origin: Origin, path: ForwardPath) -> Reply {
+        let octets = self.session.declared_octets();
+        let verdict = self.gateway.policy.recipient(self.peer.ip(), origin, path, octets).await;
+        let reply = self.session.recipient_checked(verdict);
+        self.replied("RCPT", reply)
     }
 
     /// Counts and logs a reply, and words it for the client.
