@@ -18,6 +18,8 @@ TOWN, POSTFIX, EXIM = "town.test", "postfix.test", "exim.test"
 ADDRESSES = {TOWN: "192.0.2.2", POSTFIX: "192.0.2.3", EXIM: "192.0.2.4"}
 # Who exists in each domain. Nobody else does.
 USERS = [f"user{number}" for number in range(5)]
+# Exists in the town and at Postfix, beyond ASCII (RFC 6531). Debian's small Exim knows no such addresses.
+GLOBAL_USER = "gr\u00fcn"
 # Mail to it goes on to somebody at another server who does not exist.
 FORWARDED = {TOWN: f"nobody@{POSTFIX}", POSTFIX: f"nobody@{TOWN}", EXIM: f"nobody@{TOWN}"}
 START_SECONDS = 30
@@ -65,7 +67,7 @@ class Town(Server):
     def __init__(self, binaries, directory):
         super().__init__(TOWN, directory)
         config, zone = self.directory / "config.toml", self.directory / "fdns.toml"
-        accounts = "".join(f'"{user}@{TOWN}" = "{user}"\n' for user in USERS)
+        accounts = "".join(f'"{user}@{TOWN}" = "{user}"\n' for user in [*USERS, GLOBAL_USER])
         config.write_text(
             f"""profile = "rfc"
 # The peers send more in a minute than strangers may.
@@ -139,7 +141,7 @@ class Postfix(Maildirs):
         owner = subprocess.run(["id", "-u", "postfix"], capture_output=True, text=True, check=True).stdout
         os.chown(data, int(owner), -1)
         (etc / "dynamicmaps.cf").write_text("")
-        (etc / "users").write_text("".join(f"/^{user}@{POSTFIX}$/ {user}/\n" for user in USERS))
+        (etc / "users").write_text("".join(f"/^{user}@{POSTFIX}$/ {user}/\n" for user in [*USERS, GLOBAL_USER]))
         (etc / "aliases").write_text(f"/^forwarded@{POSTFIX}$/ {FORWARDED[POSTFIX]}\n")
         (etc / "main.cf").write_text(self.main_cf(etc, queue, data))
         (etc / "master.cf").write_text(MASTER_CF.replace("ADDRESS", self.address))

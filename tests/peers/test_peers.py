@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import quopri
 import re
 import smtplib
 import sys
@@ -15,7 +16,7 @@ import counted
 import machine
 import servers
 import town
-from servers import EXIM, POSTFIX, TOWN, USERS
+from servers import EXIM, GLOBAL_USER, POSTFIX, TOWN, USERS
 
 CLIENTS = 8
 ARRIVAL_SECONDS = 150
@@ -99,13 +100,17 @@ class Exchange(unittest.TestCase):
             is_there = self.count(destination) - counts[destination] >= expected.total()
             return is_there and self.count(origin) - counts[origin] >= failing.total()
 
-        try:
-            town.poll(everything, ARRIVAL_SECONDS, "all mail and all failure messages")
-        except AssertionError as error:
-            tails = "\n".join(self.servers[domain].tail() for domain in (origin, destination))
-            raise AssertionError(f"{error}\n{tails}") from None
+        self.await_mail(everything, "all mail and all failure messages")
         self.assertEqual(self.seen(destination) - seen, expected, "lost or doubled")
         self.assertEqual(self.failures(origin) - told, failing)
+
+    def await_mail(self, test, what):
+        """Waits for mail; says what the servers have logged where it does not come."""
+        try:
+            town.poll(test, ARRIVAL_SECONDS, what)
+        except AssertionError as error:
+            tails = "\n".join(server.tail() for server in self.servers.values())
+            raise AssertionError(f"{error}\n{tails}") from None
 
     def expected(self, domain):
         """Which message each user should get, and of which failed recipients each sender should be told."""
@@ -161,6 +166,32 @@ class Exchange(unittest.TestCase):
             self.assertRegex(hop, r"\swith ((UTF8)?E?SMTPS|esmtps)[\s;]")
 
 
+def beyond_ascii(self):
+    """Mail between users beyond ASCII, and a failure message about one who does not exist, both ways (RFC 6531, RFC 6533)."""
+    for origin, destination in (TOWN, POSTFIX), (POSTFIX, TOWN):
+        with self.subTest(origin=origin):
+            sender, recipient, nobody = f"{GLOBAL_USER}@{origin}", f"{GLOBAL_USER}@{destination}", f"h\u00e9@{destination}"
+            sent = message(0, sender, [recipient])
+            with connection(self.servers[origin]) as client:
+                client.ehlo()
+                client.sendmail(sender, [recipient, nobody], sent, ["SMTPUTF8", "BODY=8BITMIME"])
+
+            def arrived(domain, test):
+                return [raw for raw in self.servers[domain].messages(GLOBAL_USER) if test(raw)]
+
+            is_report_of = lambda raw: nobody in reported(raw)
+            self.await_mail(lambda: arrived(destination, lambda raw: raw.endswith(sent)), "the mail")
+            self.await_mail(lambda: arrived(origin, is_report_of), f"a failure message about {nobody}")
+
+
+def reported(raw):
+    """What a failure message says of its recipients, decoded."""
+    parts = [part for part in parse(raw).walk() if part.get_content_type() == "message/global-delivery-status"]
+    # Python takes what is inside for a message.
+    encoded = raw[raw.find(b"message/global-delivery-status") :] if parts else b""
+    return encoded.decode(errors="replace") + quopri.decodestring(encoded).decode(errors="replace")
+
+
 def exchanges(peer):
     """The tests of one peer."""
 
@@ -182,8 +213,10 @@ def exchanges(peer):
                         client.sendmail(sender, [f"forwarded@{forwarder}"], message(0, sender, []))
                     expected = servers.FORWARDED[forwarder]
                     told = lambda: self.failures(origin)[USERS[0], expected]
-                    town.poll(lambda: told() == 1, ARRIVAL_SECONDS, f"a failure message about {expected}")
+                    self.await_mail(lambda: told() == 1, f"a failure message about {expected}")
 
+    if peer == POSTFIX:
+        Tests.test_4_addresses_beyond_ascii = beyond_ascii
     Tests.__qualname__ = Tests.__name__ = peer.partition(".")[0].title()
     return Tests
 

@@ -160,12 +160,12 @@ fn flag(flag: &mut bool, value: Option<&str>, usage: &'static str) -> Result<boo
     }
 }
 
-/// RFC 4954 §5: a mailbox in xtext, or `<>`.
+/// RFC 4954 §5: a mailbox in xtext, or `<>`. One beyond ASCII may come from a server that takes it for xtext all the same.
 fn submitter(value: &str) -> Result<ReversePath, ParameterError> {
     if value == "<>" {
         return Ok(ReversePath::Null);
     }
-    let mailbox = xtext::decode(value).and_then(|text| text.parse().ok());
+    let mailbox = xtext::decode_utf8(value).and_then(|text| text.parse().ok());
     mailbox.map(ReversePath::Mailbox).ok_or(ParameterError("AUTH takes a mailbox in xtext, or <>"))
 }
 
@@ -365,8 +365,13 @@ impl OriginalRecipient {
     pub fn from_parameter(value: &str) -> Result<Self, ParameterError> {
         let parsed = Some(value).filter(|value| value.len() <= ORCPT_OCTETS).and_then(|value| {
             let (kind, address) = value.split_once(';')?;
-            let address = if is_utf8(kind) { decode_unicode(address)? } else { xtext::decode(address)? };
-            Self::new(kind, address)
+            if is_utf8(kind) {
+                return Self::new(kind, decode_unicode(address)?);
+            }
+            // Postfix writes an address beyond ASCII like this.
+            let address = xtext::decode_utf8(address)?;
+            let is_misnamed = kind.eq_ignore_ascii_case("rfc822") && !address.is_ascii();
+            Self::new(if is_misnamed { "utf-8" } else { kind }, address)
         });
         parsed.ok_or(ParameterError("ORCPT takes a type, a semicolon and an address in xtext"))
     }

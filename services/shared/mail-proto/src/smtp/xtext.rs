@@ -20,17 +20,22 @@ pub(super) fn encode(text: &str) -> String {
 /// The text behind xtext. `None` if this is not xtext, or stands for anything but printable ASCII and spaces.
 /// Its hexadecimal digits are in upper case.
 pub(super) fn decode(xtext: &str) -> Option<String> {
-    let mut text = String::with_capacity(xtext.len());
+    decode_utf8(xtext).filter(|text| text.bytes().all(|octet| matches!(octet, b' '..=b'~')))
+}
+
+/// The text behind what should be xtext, but may stand for UTF-8. No RFC allows that. `None` where it has control characters.
+pub(super) fn decode_utf8(xtext: &str) -> Option<String> {
+    let mut text = Vec::with_capacity(xtext.len());
     let mut octets = xtext.bytes();
     while let Some(octet) = octets.next() {
         let octet = match octet {
             b'+' => hexadecimal(octets.next()?)? << 4 | hexadecimal(octets.next()?)?,
-            b'=' | b' ' => return None,
-            octet => octet,
+            b'!'..=b'~' if octet != b'=' => octet,
+            _ => return None,
         };
-        text.push(Some(octet).filter(|octet| matches!(octet, b' '..=b'~')).map(char::from)?);
+        text.push(octet);
     }
-    Some(text)
+    String::from_utf8(text).ok().filter(|text| !text.contains(char::is_control))
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
