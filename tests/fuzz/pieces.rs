@@ -11,6 +11,7 @@ use mail_proto::{
 /// The longest line in octets, its CRLF included.
 const LINE_OCTETS: usize = 20;
 
+/// The lines up to the beginning of a TLS connection, which ends the dialogue.
 fn decode_lines(pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, LineError>> {
     let mut decoder = LineDecoder::new(LINE_OCTETS);
     let mut input = BytesMut::new();
@@ -19,6 +20,9 @@ fn decode_lines(pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, LineError>> {
         input.extend_from_slice(piece);
         while let Some(line) = decoder.decode(&mut input) {
             lines.push(line.map(|line| line.to_vec()));
+            if lines.last() == Some(&Err(LineError::Tls)) {
+                return lines;
+            }
         }
         assert!(input.len() < LINE_OCTETS, "the buffer stays bounded");
     }
@@ -27,12 +31,14 @@ fn decode_lines(pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, LineError>> {
 
 #[test]
 fn lines() {
-    let vocabulary: &[&[u8]] = &[b"\r\n", b"\r", b"\n", b"0123456789", b"GET /", b"\xff"];
+    let vocabulary: &[&[u8]] = &[b"\r\n", b"\r", b"\n", b"0123456789", b"GET /", b"\xff", b"\x16\x03"];
     fuzz("lines", vocabulary, |input| {
         let input = [input, b"\r\n"].concat();
         let expected = decode_lines(&[&input]);
         // No line goes without a reply, and none gets two.
-        assert_eq!(expected.len(), input.iter().filter(|octet| **octet == b'\n').count());
+        let line_feeds = input.iter().filter(|octet| **octet == b'\n').count();
+        let has_tls = expected.last() == Some(&Err(LineError::Tls));
+        assert!(expected.len() == line_feeds || (has_tls && expected.len() <= line_feeds), "{line_feeds}");
         for line in expected.iter().flatten() {
             assert!(line.len() + 2 <= LINE_OCTETS && !line.contains(&b'\n'), "{line:?}");
         }
