@@ -22,8 +22,8 @@ struct Target {
     name: String,
 }
 
-/// The binary of this name, built anew if its source has changed: `cargo test` alone builds the binaries of
-/// tested packages only, and of none but this one with `-p town-tests`.
+/// The binary of this name, built anew if its source has changed. `cargo test` builds only the binaries of the packages
+/// that it tests; with `-p town-tests` these are none of the services.
 ///
 /// # Panics
 /// When it cannot be built.

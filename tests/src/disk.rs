@@ -1,7 +1,7 @@
 //! A disk that forgets and fails, for a store that is a process of its own.
 //!
-//! The store's libc is told to keep an image of what was synced ([`forgetful_disk.c`](disk/forgetful_disk.c)); a cut
-//! of the power leaves only that, and any part of what a disk may have written of its own accord.
+//! The store's libc is told to keep an image of what was synced ([`forgetful_disk.c`](disk/forgetful_disk.c)). A cut
+//! of the power leaves that, and any part of the rest: a disk may have written it unasked.
 
 #[cfg(test)]
 mod tests;
@@ -128,8 +128,8 @@ impl ForgetfulDisk {
         self.all_is_synced();
     }
 
-    /// The power has been cut: what was synced is left, and some of the rest, for a disk may write before it is told
-    /// to, in any order, and stop within a block.
+    /// The power has been cut: what was synced is left, and some of the rest. A disk may write before it is told to, in any
+    /// order, and stop within a block.
     ///
     /// # Panics
     /// When a program still writes.

@@ -1,5 +1,5 @@
 //! What the system tests are made of: whole towns, in this process ([`TestTown`]) or as processes that can be
-//! killed ([`ProcessTown`]), clients that talk to them, and peers and disks that misbehave as told ([`FakePeer`],
+//! killed ([`ProcessTown`]), and clients that talk to them. Peers and disks misbehave as they are told ([`FakePeer`],
 //! [`ForgetfulDisk`]).
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

@@ -1,8 +1,8 @@
 //! The crash campaign: a town of processes under load, of which a random one is killed every moment.
 //!
-//! At its end each message that was acknowledged has been seen by a reader or is still in its maildrop, once;
-//! what a reader has deleted did not come back; and the stores are sound. A relay whose connection is cut behind
-//! the final dot must send again, so relayed mail may come twice; each such copy must have a kill that explains it.
+//! At its end, a reader has seen each message that was acknowledged, or the message is in its maildrop, once. What a reader
+//! has deleted did not come back, and the stores are sound. A relay whose connection is cut after the final dot must send
+//! again, so relayed mail may come twice. A kill must explain each such copy.
 //!
 //! `MAILTOWN_KILLS` is how often (15 unless told), `MAILTOWN_SEED` what decides which service is killed when.
 

@@ -1,5 +1,5 @@
-//! Every SMTP dialogue over TCP against a whole town: each turn whole, and octet by octet. (The POP3 ones are
-//! played against the gateway in its own tests, with a store that fails on purpose.)
+//! Every SMTP dialogue over TCP against a whole town: each turn whole, and octet by octet. The tests of the pop3-gateway
+//! play those of POP3, with a store that fails on purpose.
 
 use dialogue::Dialogue;
 use tokio::net::TcpStream;

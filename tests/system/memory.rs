@@ -1,5 +1,5 @@
-//! The memory of a store does not depend on how many accounts it has, how many log in, or how often; that of a town does
-//! not depend on how many messages pass through it.
+//! The memory of a store does not depend on how many accounts it has, how many log in, or how often. The memory of a town
+//! does not depend on how many messages pass through it.
 //!
 //! `MAILTOWN_GUESSES` is how many wrong passwords are tried (60 unless told), and how many users log in, up to all.
 //! `MAILTOWN_MESSAGES` is how many messages are sent (2,000 unless told).

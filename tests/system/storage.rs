@@ -1,5 +1,5 @@
-//! Storage that is full, read-only or failing, under the whole of a server: temporary answers only, nothing that was
-//! acknowledged is lost, and once the storage is well so is the server, without a restart.
+//! Storage that is full, read-only or failing, under the whole of a server. Answers are temporary only, and nothing that was
+//! acknowledged is lost. Once the storage is well, the server is well too, without a restart.
 
 mod full_start;
 mod small_disk;

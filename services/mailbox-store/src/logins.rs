@@ -19,8 +19,8 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 /// The name of the store's secret for SCRAM.
 const SECRET: &str = "scram_secret";
 
-/// Checks passwords against the store's hashes. Argon2 is slow by intention; what was found right is remembered
-/// for a while, so that a client that polls does not cost more than one that stays. Who guesses is slowed down.
+/// Checks passwords against the store's hashes. Argon2 is slow by intention. So a password that was right is remembered
+/// for a while: a client that polls costs no more than one that stays. Whoever guesses is slowed down.
 pub(crate) struct Logins {
     accounts: Arc<Accounts>,
     verified: Cache<Digest, ()>,

@@ -90,8 +90,8 @@ async fn a_store_moves_there_and_back() {
     moved.stop().await;
 }
 
-/// Ten thousand messages in less memory than they are, killed in the middle in both directions: nobody takes what is
-/// there for a store, the source is as it was, and the same again succeeds.
+/// Ten thousand messages in less memory than they have, killed in the middle in both directions. Nobody takes what is
+/// there for a store, the source is as it was, and the same command succeeds the next time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_is_killed_and_repeated() {
     let Some(postgres) = server::Server::shared() else { return };

@@ -20,7 +20,7 @@ pub(crate) struct PortsFile {
 }
 
 impl PortsFile {
-    /// Makes sure that it can be written, and that there is none yet: nobody shall read the one of a town that was killed.
+    /// Makes sure that the file can be written, and removes an old one: a town that was killed may have left it.
     ///
     /// # Errors
     /// Names the file, when it is something else than a ports file or cannot be replaced.

@@ -34,9 +34,9 @@ impl RunningStack {
 
 /// Changes the P records of a zone to the ports that are in use. By default it changes nothing.
 ///
-/// A record that is the number of a configured port follows that port. Where the configured port is 0 there is no
-/// such number: then the exchanges of the stack's domains and the names of its agents get the stack's port, unless their
-/// record names a host or the port of another stack.
+/// A record that is the number of a configured port follows that port. No record can follow a configured port 0. Then the
+/// exchanges of the stack's domains and the names of its agents get the stack's port. A record that names a host, or the
+/// port of another stack, stays.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
     /// What stands in place of a configured port.

@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 /// The most hashes that are computed at once: each takes a processor and 19 MiB.
 const CONCURRENT: usize = 4;
-/// The room that is reserved for the blocks of a hash: 33 MiB, of which today's parameters use 19. glibc maps what is
-/// larger than 32 MiB by itself, and unmaps it when it is freed (`mallopt(3)`, `M_MMAP_THRESHOLD`).
+/// The room that is reserved for the blocks of a hash: 33 MiB. Today's parameters use 19 of them. glibc maps each
+/// allocation over 32 MiB by itself, and unmaps it when it is freed (`mallopt(3)`, `M_MMAP_THRESHOLD`).
 const RESERVED_BLOCKS: usize = 33 * 1024;
 
 /// The hash of nobody's password, with the parameters of everybody's: to check a password for an account that does not

@@ -14,8 +14,8 @@ const DRAINED_OCTETS: u64 = 64 * 1024 * 1024;
 /// How many octets of a message tell whether it begins with a header field: a line has no more (RFC 5322 §2.1.1).
 const LINE_OCTETS: usize = 1000;
 
-/// A message on its way in, checked as it passes: a CR or LF that is not part of a CRLF, too many octets, or too many
-/// `Received:` fields end it with an error.
+/// A message on its way in, checked as it passes. It ends with an error at a CR or LF that is not part of a CRLF, at too
+/// many octets, and at too many `Received:` fields.
 ///
 /// A [`Store`](super::Store) takes nothing else, so whatever is stored, and hence whatever is relayed, cannot
 /// smuggle a second message past a peer that takes a lone CR or LF for a line ending.

@@ -154,30 +154,29 @@ pub struct StoredMessage {
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }
 
-/// Accounts, messages, maildrops and the outbound queue of one stack. Each caller takes the part that it needs; these
+/// Accounts, messages, maildrops and the outbound queue of one stack. Each caller takes the part that it needs. These
 /// promises hold for all of them:
 ///
-/// - **Durable**: a call that changes something returns after the change would survive the machine's loss
-///   of power. A call that fails has changed nothing, except that after [`StoreError::Unavailable`] or an
-///   abandoned call it is unknown whether it did.
-/// - **Atomic**: each call takes effect at once and completely, or not at all: a submission's deliveries and
-///   queue entries, a maildrop's deletions, a settlement and its failure message.
+/// - **Durable**: a call that changes something returns once a loss of power cannot undo the change. A call that fails has
+///   changed nothing. After [`StoreError::Unavailable`], or an abandoned call, nobody knows whether it has.
+/// - **Atomic**: each call takes effect at once and completely, or not at all. This holds for a submission's deliveries and
+///   queue entries, for a maildrop's deletions, and for a settlement with its failure message.
 /// - **Idempotent submission**: a submission's `transaction` names it. A repeat within [`REPEAT_WINDOW`]
 ///   returns the first one's id and stores nothing, also when the message has been delivered and deleted in between.
 /// - **Ids** grow: a later submission has a greater id than any earlier one. None is ever used twice, not
-///   after a deletion and not after a restart. Where several stores share a database this holds for each of them;
-///   across them, ids are in the order of their clocks.
-/// - **Leases**: a maildrop's lock and a queue claim live for the time asked for unless renewed, and end by
+///   after a deletion and not after a restart. Several stores of one database promise this each for itself.
+///   Across them, ids are in the order of their clocks.
+/// - **Leases**: a maildrop's lock and a queue claim live for the time asked for, unless they are renewed. They end by
 ///   themselves when their holder dies. Waiting for one never prolongs it.
-/// - **Shared bodies**: a message is stored once, however many its recipients, and goes with the last
-///   maildrop entry or queue entry that refers to it.
-/// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient that has no room is queued, with a
-///   reply that says so, and delivered by [`Queue::claim`] or [`Lifecycle::maintain`] once there is room.
+/// - **Shared bodies**: a message is stored once, however many recipients it has. It goes with the last maildrop entry or
+///   queue entry that refers to it.
+/// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient without room is queued, with a reply that says
+///   so. [`Queue::claim`] or [`Lifecycle::maintain`] delivers it once there is room.
 /// - **Checksums**: what is read is what was written, octet for octet, or the reading fails before its end.
-/// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on; it never keeps
+/// - **Quarantine**: what cannot be read back is logged, counted and excluded from then on. It never keeps
 ///   the rest from being listed, claimed or read.
-/// - **Bounded**: what waits to be written is bounded, and beyond that refused with
-///   [`StoreError::Overloaded`]; messages stream in both directions.
+/// - **Bounded**: what waits to be written is bounded. More is refused with [`StoreError::Overloaded`]. Messages stream in
+///   both directions.
 pub trait Store: Accounts + Messages + Events + Maildrops + Queue + Lifecycle {}
 
 impl<T: Accounts + Messages + Events + Maildrops + Queue + Lifecycle> Store for T {}

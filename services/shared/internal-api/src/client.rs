@@ -6,8 +6,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use std::{fmt, sync::Arc, time::Duration};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After so long without an answer from its machine a service counts as gone, and the next call looks for another
-/// one of its name: soon enough that a submission can still be repeated to that one.
+/// After so long without an answer from its machine, a service counts as gone. The next call looks for another one of its
+/// name, soon enough to repeat a submission there.
 #[cfg(target_os = "linux")]
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: less than the service keeps it.

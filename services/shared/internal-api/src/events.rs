@@ -188,8 +188,8 @@ impl EventKind {
     }
 }
 
-/// Where an event stands among all events of a store: the number of its transaction where several commit at the same
-/// time, else 0; the number of its record; its place in the record.
+/// Where an event stands among all events of a store. First comes the number of its transaction, or 0 where one commits
+/// after the other; then the number of its record; then its place in the record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventPosition {
     /// The number of the transaction.

@@ -41,8 +41,8 @@ impl Pool {
         good
     }
 
-    /// Takes the connections that were kept first, and are not for this destination, until there are `room` others at
-    /// most: together with those in use they must not be more than the configuration says.
+    /// Takes connections to other destinations, those that were kept first, until there are `room` of them at most. Together
+    /// with those in use, there must not be more than the configuration says.
     pub(super) fn make_room(&self, destination: &Destination, room: usize) -> Vec<Connection> {
         let mut kept = self.lock();
         let mut others: Vec<_> = kept

@@ -1,8 +1,11 @@
 //! The slots that a gateway has for transactions, and who gives way when all are taken.
 //!
 //! While slots are free, everybody gets one, within the limit for a destination. When all are taken, an exchange that keeps us
-//! waiting makes room for a destination that has no slot: first one whose destination has more slots, then one that is silent
-//! after the final dot, which goes on aside, then the one that is silent for the longest time before its dot.
+//! waiting makes room for a destination that has no slot. Three kinds give way, in this order:
+//!
+//! 1. An exchange whose destination has more slots.
+//! 2. An exchange that is silent after the final dot. Its transaction goes on aside.
+//! 3. The exchange that is silent for the longest time before its dot.
 
 use super::{concurrency::Windows, route::Destination};
 use mail_net::IoClock;

@@ -50,7 +50,7 @@ pub(in crate::store) struct Expanded {
     pub(in crate::store) decided: Option<String>,
 }
 
-/// The expansion of one submission, level by level: [`Expansion::unknown`] asks what addresses are, and
+/// The expansion of one submission, level by level. [`Expansion::unknown`] asks what addresses are, and
 /// [`Expansion::answer`] goes on with the answers, until nothing is unknown.
 ///
 /// - Addresses are called as the store spells them.

@@ -1,9 +1,8 @@
-//! The backend for more than one machine: a PostgreSQL database, or one that speaks like it, that any number of
-//! stores share as equals. Each stack has a database of its own.
+//! The backend for more than one machine: a PostgreSQL database, or one that speaks like it. Any number of stores share it
+//! as equals. Each stack has a database of its own.
 //!
-//! - Statements are those that PostgreSQL, CockroachDB and YugabyteDB all take, except those of the module `events`, which need
-//!   PostgreSQL's numbers of transactions. Whatever gives way to another
-//!   transaction is tried again.
+//! - PostgreSQL, CockroachDB and YugabyteDB take all statements, except those of the module `events`: these need
+//!   PostgreSQL's numbers of transactions. Whatever gives way to another transaction is tried again.
 //! - Leases are measured by the stores' own clocks, which should agree to within a second.
 //! - Others' changes to the queue are seen within half a second while somebody waits for them.
 

@@ -162,8 +162,8 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens the only connection of all that there is, which can only read, where a disk has no room for the index of the log
-/// that several connections share. This one keeps the index in memory.
+/// Opens a connection that can only read, and is the only one. It keeps the index of the log in memory: several connections
+/// share an index on the disk, and this disk has no room for it.
 pub(super) fn lone_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = match fs::metadata(log(path)).map_or(0, |log| log.len()) {
         // It was closed in order. No log is to be made.

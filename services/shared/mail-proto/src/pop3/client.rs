@@ -65,8 +65,8 @@ impl StatusLine {
         ResponseCode::ALL.into_iter().find(|code| text.starts_with(code.as_str()))
     }
 
-    /// The first two numbers of the text: of STAT, how many messages and how many octets; of `LIST n`,
-    /// the number and the size.
+    /// The first two numbers of the text. STAT answers with how many messages and octets there are, and `LIST n` with the
+    /// number and the size.
     ///
     /// # Errors
     /// [`InvalidReply::Form`] when the text does not begin with two numbers.

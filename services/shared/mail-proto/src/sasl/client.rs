@@ -117,8 +117,8 @@ impl ClientExchange {
         Ok(base64::encode(response))
     }
 
-    /// To be asked when the server says that the login has succeeded: whether the server has proved that it knows the
-    /// user, where the mechanism wants that.
+    /// Whether the server has proved that it knows the user, where the mechanism wants that. To be asked when the server
+    /// says that the login has succeeded.
     ///
     /// # Errors
     /// [`ClientError::Impostor`].
