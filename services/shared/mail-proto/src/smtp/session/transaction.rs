@@ -38,7 +38,11 @@ impl Session {
         if self.transaction.is_some() {
             return self.bad(Reply::new(503, (5, 1), "a transaction is open; RSET ends it"));
         }
-        if self.usable().permitted(parameters.clone()) != parameters {
+        let usable = self.usable();
+        if parameters.requiretls && usable != Extensions::default() && !usable.requiretls {
+            return self.refuse_mail(Reply::new(555, (5, 4), "REQUIRETLS is offered over TLS only; say STARTTLS first"));
+        }
+        if usable.permitted(parameters.clone()) != parameters {
             return self.refuse_mail(CommandError::UnknownParameter.reply());
         }
         let most_octets = self.config.size_limit_octets.saturating_add(TRACE_OCTETS);
