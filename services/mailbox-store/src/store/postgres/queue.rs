@@ -94,14 +94,17 @@ fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<
     })
 }
 
+/// The oldest message that waits.
+pub(super) const OLDEST: &str = "SELECT message_id FROM queue WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL
+     ORDER BY message_id LIMIT 1";
+/// How many entries are on hold.
+pub(super) const HELD: &str = "SELECT COUNT(*) FROM queue WHERE held_at_ms IS NOT NULL AND quarantined_at_ms IS NULL";
+
 pub(super) async fn backlog(tx: &mut Transaction<'_>) -> Result<Backlog, Failure> {
-    let select = "SELECT message_id FROM queue WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL
-         ORDER BY message_id LIMIT 1";
-    let oldest: Option<i64> = tx.query_one(select, &[]).await?.map(|row| row.try_get(0)).transpose()?;
+    let oldest: Option<i64> = tx.query_one(OLDEST, &[]).await?.map(|row| row.try_get(0)).transpose()?;
     let envelopes = messages::envelopes(tx, oldest.as_slice()).await?;
     let envelope = oldest.and_then(|message| messages::required(&envelopes, message).ok());
-    let count = "SELECT COUNT(*) FROM queue WHERE held_at_ms IS NOT NULL AND quarantined_at_ms IS NULL";
-    let held = tx.query_one(count, &[]).await?.map(|row| row.try_get(0)).transpose()?;
+    let held = tx.query_one(HELD, &[]).await?.map(|row| row.try_get(0)).transpose()?;
     let Natural(held) = held.unwrap_or(Natural(0));
     Ok(Backlog { oldest: envelope.map(|envelope| envelope.received_at), held })
 }

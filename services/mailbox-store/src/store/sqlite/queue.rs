@@ -122,16 +122,35 @@ pub(super) fn last_reply(connection: &Connection, message: i64, recipient: &Mail
     Ok(found.map(|reply| reply.to_string()).unwrap_or_default())
 }
 
+/// When the oldest message came that waits. INDEXED BY, because SQLite knows nothing of how many are on hold.
+const OLDEST: &str = "SELECT received_at_ms FROM queue INDEXED BY queue_waiting JOIN messages ON id = message_id
+     WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY message_id LIMIT 1";
+/// How many entries are on hold.
+const HELD: &str = "SELECT COUNT(*) FROM queue WHERE held_at_ms IS NOT NULL AND quarantined_at_ms IS NULL";
+
 pub(super) fn backlog(connection: &Connection) -> Result<Backlog> {
-    let select = "SELECT received_at_ms FROM queue JOIN messages ON id = message_id
-         WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY message_id LIMIT 1";
-    let oldest = connection.prepare_cached(select)?.query_row([], |row| row.get(0)).optional()?;
-    let count = "SELECT COUNT(*) FROM queue WHERE held_at_ms IS NOT NULL AND quarantined_at_ms IS NULL";
-    let Natural(held) = connection.prepare_cached(count)?.query_row([], |row| row.get(0))?;
+    let oldest = connection.prepare_cached(OLDEST)?.query_row([], |row| row.get(0)).optional()?;
+    let Natural(held) = connection.prepare_cached(HELD)?.query_row([], |row| row.get(0))?;
     Ok(Backlog { oldest: oldest.map(|Moment(oldest)| oldest), held })
 }
 
 /// How many entries wait.
 pub(super) fn length(connection: &Connection) -> Result<i64> {
     Ok(connection.query_row("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", [], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_is_found_without_a_look_at_the_rest_of_the_queue() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = super::super::database::open(&directory.path().join("store.db")).unwrap();
+        for (select, index) in [(OLDEST, "queue_waiting"), (HELD, "queue_held")] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {select}")).unwrap();
+            let plan: String = statement.query_row([], |row| row.get("detail")).unwrap();
+            assert!(plan.starts_with("SCAN queue USING ") && plan.ends_with(&format!("INDEX {index}")), "{plan}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! What a claim costs when much waits, counted in pages of the database.
 
-use super::{super::claims, *};
+use super::{
+    super::{claims, queue},
+    *,
+};
 use crate::store::contract::nowhere;
 use tokio_postgres::types::ToSql;
 
@@ -72,6 +75,20 @@ async fn what_a_snapshot_keeps_is_not_walked_again() {
     town.clock.advance(10 * MINUTE + HALF_MINUTE);
     assert_eq!(fixture.claim().await.unwrap().messages[0].id, behind);
     backup.batch_execute("ROLLBACK").await.unwrap();
+}
+
+/// Not the rest of the queue either, whether it waits or is on hold.
+#[tokio::test]
+async fn a_backlog_is_found_in_few_pages() {
+    let Some(town) = Town::new().await else { return };
+    let (fixture, stranger) = (town.fixture().await, town.stranger().await);
+    crowd(&stranger, &fixture, &["crowd.test"], 20_000).await;
+    let held = pages(&stranger, queue::HELD, &[]).await;
+    assert!(held < FEW_PAGES, "{held} pages");
+    stranger.batch_execute("UPDATE queue SET held_at_ms = 1 WHERE message_id <= 19000").await.unwrap();
+    stranger.batch_execute("VACUUM ANALYZE queue").await.unwrap();
+    let oldest = pages(&stranger, queue::OLDEST, &[]).await;
+    assert!(oldest < FEW_PAGES, "{oldest} pages");
 }
 
 const HALF_MINUTE: std::time::Duration = std::time::Duration::from_secs(30);
