@@ -225,7 +225,15 @@ async fn a_login_tells_nothing_but_whether_it_is_right() {
 #[tokio::test]
 async fn the_queue_is_claimed_settled_and_flushed() {
     let server = Server::start().await;
-    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 0, limit: 10, except: Vec::new(), inline_octets: 0 };
+    let request = ClaimRequest {
+        lease_seconds: 60,
+        wait_seconds: 0,
+        limit: 10,
+        except: Vec::new(),
+        inline_octets: 0,
+        requiretls: true,
+        smtputf8: true,
+    };
     assert_eq!(server.client.claim(&request).await.unwrap(), None);
     // A worker that waits is told at once.
     let (client, patient) = (server.client.clone(), ClaimRequest { wait_seconds: 60, ..request.clone() });
@@ -282,7 +290,15 @@ async fn claimed_messages_come_along_while_there_is_room() {
     }
     let length = MAIL.len() as u32;
     for (inline_octets, expected) in [(2 * length + 8, 4), (2 * length + 7, 3), (length, 2), (length - 1, 0), (0, 0)] {
-        let request = ClaimRequest { lease_seconds: 1, wait_seconds: 60, limit: 10, except: Vec::new(), inline_octets };
+        let request = ClaimRequest {
+            lease_seconds: 1,
+            wait_seconds: 60,
+            limit: 10,
+            except: Vec::new(),
+            inline_octets,
+            requiretls: true,
+            smtputf8: true,
+        };
         let BroughtClaim { claim, bodies } = server.client.claim(&request).await.unwrap().unwrap();
         assert_eq!(claim.messages.iter().map(|message| message.id).collect::<Vec<_>>(), sent);
         let inline: Vec<_> = claim.messages.iter().map(|message| message.inline).collect();
@@ -299,7 +315,15 @@ async fn claimed_messages_come_along_while_there_is_room() {
 #[tokio::test]
 async fn a_waiting_worker_does_not_hold_up_the_end() {
     let server = Server::start().await;
-    let request = ClaimRequest { lease_seconds: 60, wait_seconds: 60, limit: 10, except: Vec::new(), inline_octets: 0 };
+    let request = ClaimRequest {
+        lease_seconds: 60,
+        wait_seconds: 60,
+        limit: 10,
+        except: Vec::new(),
+        inline_octets: 0,
+        requiretls: true,
+        smtputf8: true,
+    };
     let client = server.client.clone();
     let waiting = tokio::spawn(async move { client.claim(&request).await });
     server.until_metric("mailtown_store_waiting_claims", "1").await;

@@ -78,7 +78,15 @@ impl Store {
     }
 
     async fn claim(&self, lease_seconds: u32, wait_seconds: u32) -> Option<Claim> {
-        let request = ClaimRequest { lease_seconds, wait_seconds, limit: 7, except: Vec::new(), inline_octets: 0 };
+        let request = ClaimRequest {
+            lease_seconds,
+            wait_seconds,
+            limit: 7,
+            except: Vec::new(),
+            inline_octets: 0,
+            requiretls: true,
+            smtputf8: true,
+        };
         self.client.claim(&request).await.unwrap().map(|brought| brought.claim)
     }
 

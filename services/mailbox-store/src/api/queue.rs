@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     metrics::Counted,
-    store::{ClaimOutcome, QueuePosition},
+    store::{Abilities, ClaimOutcome, QueuePosition},
 };
 use axum::{
     extract::State,
@@ -106,12 +106,13 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, Json(request): Json<Claim
     let limit = within("limit", request.limit, 1..=1000)?;
     let wait = within("wait_seconds", request.wait_seconds, 0..=60)?;
     let inline_octets = within("inline_octets", request.inline_octets, 0..=1024 * 1024)?;
+    let abilities = Abilities::from(&request);
     let deadline = api.clock.io.instant() + Duration::from_secs(u64::from(wait));
     // From before the first look, so that no change falls between looking and waiting.
     let mut changes = api.queue.queue_changes();
     loop {
         let local = api.admission.local_mail().await?;
-        let next_due_at = match api.queue.claim(lease, limit, request.except.clone(), local).await? {
+        let next_due_at = match api.queue.claim(lease, limit, request.except.clone(), local, abilities).await? {
             ClaimOutcome::Claimed(claim) => return Ok(claimed(&api, claim, inline_octets.into()).await),
             ClaimOutcome::NothingDue { next_due_at } => next_due_at,
         };

@@ -30,6 +30,7 @@ pub use events::EventRetention;
 pub use message_stream::MessageStream;
 pub(crate) use plan::local::{admits, new_mailbox};
 pub use plan::{
+    abilities::Abilities,
     action::QueueAction,
     local::{LocalMail, Newcomers},
 };
@@ -332,7 +333,16 @@ pub trait Queue: Send + Sync {
     ///
     /// Mail for the domains of `local` stays here: what has room by now goes into its maildrop, and what has none waits
     /// on. Recipients who have no mailbox get one if they are among its newcomers. Only those recipients are leased whose senders must be told that they failed.
-    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome>;
+    ///
+    /// A message that needs more than the gateway's `abilities` is withheld: it waits for a minute, and others are claimed.
+    async fn claim(
+        &self,
+        lease: Duration,
+        limit: u32,
+        except: Vec<Domain>,
+        local: LocalMail,
+        abilities: Abilities,
+    ) -> Result<ClaimOutcome>;
 
     /// Changes whenever something may have become due earlier than it was; in vain at times.
     fn queue_changes(&self) -> watch::Receiver<()>;

@@ -160,6 +160,13 @@ pub struct ClaimRequest {
     #[schema(maximum = 1048576)]
     #[serde(default, deserialize_with = "fields::whole_number")]
     pub inline_octets: u32,
+    /// The worker relays messages with REQUIRETLS as RFC 8689 says. It gets none where this is absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requiretls: bool,
+    /// The worker knows SMTPUTF8 (RFC 6531). Where this is absent, it gets no message that needs it, and none with an
+    /// address beyond ASCII.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub smtputf8: bool,
 }
 
 /// Messages for one domain, leased to one worker, and the head of the frame that brings them. Each attempt is

@@ -131,6 +131,8 @@ async fn next(
         limit: CLAIM_MESSAGES,
         except: crowded,
         inline_octets: CLAIM_OCTETS,
+        requiretls: true,
+        smtputf8: true,
     };
     let claim = context.store.claim(&request).await?;
     let except = request.except;

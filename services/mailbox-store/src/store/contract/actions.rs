@@ -62,7 +62,7 @@ pub(crate) async fn a_held_message_is_not_claimed(fixture: Fixture) {
         fixture.clock.advance(100 * HOUR);
         let far = vec!["far.test".parse().unwrap()];
         for except in [Vec::new(), far] {
-            let looked = fixture.store.claim(MINUTE, 9, except, nowhere()).await;
+            let looked = fixture.store.claim(MINUTE, 9, except, nowhere(), Abilities::ALL).await;
             assert_eq!(looked, Ok(ClaimOutcome::NothingDue { next_due_at: None }));
         }
         fixture.store.maintain(nowhere()).await.unwrap();
@@ -197,7 +197,7 @@ pub(crate) async fn local_mail_waits_on_hold(fixture: Fixture) {
     fixture.act(id, QueueAction::Hold).await.unwrap();
     fixture.clock.advance(100 * HOUR);
     fixture.store.maintain(local.clone()).await.unwrap();
-    let looked = fixture.store.claim(MINUTE, 9, Vec::new(), local.clone()).await;
+    let looked = fixture.store.claim(MINUTE, 9, Vec::new(), local.clone(), Abilities::ALL).await;
     assert_eq!(looked, Ok(ClaimOutcome::NothingDue { next_due_at: None }));
     assert_eq!(fixture.listed("a@local.test").await, []);
     fixture.act(id, QueueAction::Release).await.unwrap();
@@ -229,7 +229,7 @@ pub(crate) async fn what_is_on_hold_is_counted_by_itself(fixture: Fixture) {
 pub(crate) async fn claims_and_removals_exclude_each_other(fixture: Fixture) {
     let names: Vec<_> = (0..24).map(|number| number.to_string()).collect();
     let sent = join_all(names.iter().map(|name| fixture.send(name, &["x@far.test", "y@far.test"]))).await;
-    let claim = async |_| match fixture.store.claim(MINUTE, 2, Vec::new(), nowhere()).await.unwrap() {
+    let claim = async |_| match fixture.store.claim(MINUTE, 2, Vec::new(), nowhere(), Abilities::ALL).await.unwrap() {
         ClaimOutcome::Claimed(claim) => claim.messages,
         ClaimOutcome::NothingDue { .. } => Vec::new(),
     };

@@ -181,7 +181,9 @@ pub(crate) async fn an_alias_that_leads_to_nobody_is_reported(fixture: Fixture) 
     let id = fixture.send("t", &["one@local.test", "gone@local.test", "a@local.test"]).await;
     assert_eq!(fixture.listed("a@local.test").await, [id]);
     let local = LocalMail { domains: vec!["local.test".parse().unwrap()], ..LocalMail::default() };
-    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 100, Vec::new(), local).await.unwrap() else {
+    let ClaimOutcome::Claimed(claim) =
+        fixture.store.claim(MINUTE, 100, Vec::new(), local, Abilities::ALL).await.unwrap()
+    else {
         panic!("nothing is due");
     };
     let said: Vec<_> = claim.messages[0].recipients.iter().map(|recipient| recipient.said_by_store.clone()).collect();
@@ -214,7 +216,7 @@ pub(crate) async fn failure_messages_and_full_mailboxes_behind_aliases(fixture: 
     assert_eq!(fixture.sent_on().await, ["a@local.test list@local.test NEVER -"]);
     fixture.delete("a@local.test", &fixture.listed("a@local.test").await).await;
     let local = LocalMail { domains: vec!["local.test".parse().unwrap()], ..LocalMail::default() };
-    fixture.store.claim(MINUTE, 100, Vec::new(), local).await.unwrap();
+    fixture.store.claim(MINUTE, 100, Vec::new(), local, Abilities::ALL).await.unwrap();
     assert_eq!(fixture.listed("a@local.test").await, [second]);
 }
 

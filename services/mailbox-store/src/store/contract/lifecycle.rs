@@ -76,7 +76,7 @@ pub(crate) async fn a_full_mailbox_keeps_its_mail_waiting(fixture: Fixture) {
 pub(crate) async fn local_mail_is_delivered_once_there_is_room(fixture: Fixture) {
     let relay = Relay { retry: vec![MINUTE], expiry: 2 * HOUR, ..Relay::default() };
     let local = LocalMail { domains: vec!["local.test".parse().unwrap()], relay, ..LocalMail::default() };
-    let look = async || fixture.store.claim(MINUTE, 100, Vec::new(), local.clone()).await.unwrap();
+    let look = async || fixture.store.claim(MINUTE, 100, Vec::new(), local.clone(), Abilities::ALL).await.unwrap();
     // Whether there was anything to settle.
     let settles = async || {
         let now = fixture.clock.now();
@@ -176,7 +176,9 @@ pub(crate) async fn mail_that_waits_makes_mailboxes(fixture: Fixture) {
     let targets = vec![mailbox("a@local.test")];
     let name = AliasName::Address(mailbox("all@far.test"));
     fixture.store.put_aliases(vec![Alias { name, targets }]).await.unwrap();
-    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 9, Vec::new(), local.clone()).await.unwrap() else {
+    let ClaimOutcome::Claimed(claim) =
+        fixture.store.claim(MINUTE, 9, Vec::new(), local.clone(), Abilities::ALL).await.unwrap()
+    else {
         panic!("an alias gets no mailbox");
     };
     let [left] = &claim.messages[0].recipients[..] else { panic!("{claim:?}") };

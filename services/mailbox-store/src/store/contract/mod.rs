@@ -25,8 +25,8 @@ pub(crate) use submissions::*;
 pub(crate) use whole::*;
 
 use super::{
-    Account, ClaimOutcome, LocalMail, MessageStream, QueuePosition, Result, Store, StoreError, StoredPassword,
-    Submitted,
+    Abilities, Account, ClaimOutcome, LocalMail, MessageStream, QueuePosition, Result, Store, StoreError,
+    StoredPassword, Submitted,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -128,7 +128,7 @@ impl Fixture {
     }
 
     pub(crate) async fn claim(&self) -> Option<Claim> {
-        match self.store.claim(MINUTE, 100, Vec::new(), nowhere()).await.unwrap() {
+        match self.store.claim(MINUTE, 100, Vec::new(), nowhere(), Abilities::ALL).await.unwrap() {
             ClaimOutcome::Claimed(claim) => Some(claim),
             ClaimOutcome::NothingDue { .. } => None,
         }
@@ -194,7 +194,7 @@ macro_rules! contract_tests {
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
             a_verifier_goes_with_its_hash, accounts_come_and_go, newcomers_are_admitted_at_once, spellings_of_one_address_are_found, a_secret_is_made_once,
             a_maildrop_has_one_session, a_session_opens_twice_under_its_name, a_transaction_is_known_by_its_name, an_update_can_be_repeated, an_update_is_all_or_nothing, many_are_deleted_in_one_small_change,
-            what_comes_late_is_not_deleted, a_flush_goes_through_the_whole_queue, a_claim_takes_what_is_due,
+            what_comes_late_is_not_deleted, a_flush_goes_through_the_whole_queue, a_claim_takes_what_is_due, what_a_gateway_cannot_relay_is_withheld,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,

@@ -1,6 +1,7 @@
 //! Claims and settlements.
 
 use super::*;
+use mail_proto::smtp::MailParameters;
 
 fn other_ends_at(fixture: &Fixture) -> Option<Timestamp> {
     Some(fixture.clock.now() + MINUTE)
@@ -9,7 +10,7 @@ fn other_ends_at(fixture: &Fixture) -> Option<Timestamp> {
 /// A claim takes one domain's due messages, those first that have been due the longest, and counts the attempt.
 pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
     assert_eq!(
-        fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await,
+        fixture.store.claim(MINUTE, 9, Vec::new(), nowhere(), Abilities::ALL).await,
         Ok(ClaimOutcome::NothingDue { next_due_at: None })
     );
     let first = fixture.send("1", &["y@far.test", "x@far.test", "z@other.test", "a@local.test"]).await;
@@ -17,7 +18,9 @@ pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
     let second = fixture.send("2", &["x@far.test"]).await;
     let third = fixture.send("3", &["x@far.test"]).await;
 
-    let ClaimOutcome::Claimed(claim) = fixture.store.claim(MINUTE, 2, Vec::new(), nowhere()).await.unwrap() else {
+    let ClaimOutcome::Claimed(claim) =
+        fixture.store.claim(MINUTE, 2, Vec::new(), nowhere(), Abilities::ALL).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(claim.domain.as_str(), "far.test");
@@ -31,18 +34,20 @@ pub(crate) async fn a_claim_takes_what_is_due(fixture: Fixture) {
 
     // The rest can be claimed beside it, or except what the caller has enough of.
     let far = || vec!["far.test".parse().unwrap()];
-    let ClaimOutcome::Claimed(other) = fixture.store.claim(MINUTE, 9, far(), nowhere()).await.unwrap() else {
+    let ClaimOutcome::Claimed(other) = fixture.store.claim(MINUTE, 9, far(), nowhere(), Abilities::ALL).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(
-        fixture.store.claim(MINUTE, 9, far(), nowhere()).await,
+        fixture.store.claim(MINUTE, 9, far(), nowhere(), Abilities::ALL).await,
         Ok(ClaimOutcome::NothingDue { next_due_at: other_ends_at(&fixture) })
     );
     assert_eq!((other.domain.as_str(), other.messages[0].id), ("other.test", first));
     let rest = fixture.claim().await.unwrap();
     assert_eq!((rest.domain.as_str(), rest.messages[0].id), ("far.test", third));
     assert_ne!(rest.lease, claim.lease);
-    let ClaimOutcome::NothingDue { next_due_at } = fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await.unwrap()
+    let ClaimOutcome::NothingDue { next_due_at } =
+        fixture.store.claim(MINUTE, 9, Vec::new(), nowhere(), Abilities::ALL).await.unwrap()
     else {
         panic!()
     };
@@ -185,4 +190,50 @@ pub(crate) async fn a_flush_goes_through_the_whole_queue(fixture: Fixture) {
     assert_eq!(fixture.store.flush_queue().await.unwrap().entries, 0);
     let claim = fixture.claim().await.unwrap();
     assert_eq!(claim.messages[0].recipients.len(), RECIPIENTS - 1);
+}
+
+/// What a gateway of an earlier version cannot relay waits for one that can. Others of the domain go on.
+pub(crate) async fn what_a_gateway_cannot_relay_is_withheld(fixture: Fixture) {
+    let requiretls = MailParameters { requiretls: true, ..MailParameters::default() };
+    let smtputf8 = MailParameters { smtputf8: true, ..MailParameters::default() };
+    let abroad = "<s\u{f6}@far.test>";
+    let envelopes = [
+        ("<s@far.test>", "x@far.test", requiretls),
+        ("<s@far.test>", "x@far.test", smtputf8),
+        (abroad, "x@far.test", MailParameters::default()),
+        ("<s@far.test>", "x\u{f6}@far.test", MailParameters::default()),
+    ];
+    let mut needy = Vec::new();
+    for (number, (reverse_path, recipient, parameters)) in envelopes.into_iter().enumerate() {
+        let reverse_path = reverse_path.parse().unwrap();
+        let submission = Submission { reverse_path, parameters, ..submission(&number.to_string(), &[recipient]) };
+        needy.push(fixture.store.submit(submission, body(b"\r\n")).await.unwrap().id);
+        fixture.clock.advance(SECOND);
+    }
+    let plain = fixture.send("plain", &["x@far.test"]).await;
+    let claim = async |abilities| match fixture.store.claim(MINUTE, 1, Vec::new(), nowhere(), abilities).await.unwrap()
+    {
+        ClaimOutcome::Claimed(claim) => Ok(claim.messages[0].id),
+        ClaimOutcome::NothingDue { next_due_at } => Err(next_due_at),
+    };
+    assert_eq!(claim(Abilities::default()).await, Ok(plain));
+    assert_eq!(claim(Abilities::default()).await, Err(Some(fixture.clock.now() + MINUTE)));
+    for id in &needy {
+        let told = fixture.store.message_events(*id).await.unwrap();
+        assert_eq!(told.len(), 2, "accepted and queued: {told:?}");
+    }
+    let entries = fixture.store.queue(None, 9).await.unwrap().entries;
+    let waiting = entries.iter().filter(|entry| entry.message != plain);
+    assert!(waiting.clone().all(|entry| entry.attempts == 0 && !entry.leased), "{entries:?}");
+
+    fixture.clock.advance(MINUTE);
+    assert_eq!(claim(Abilities { requiretls: true, smtputf8: false }).await, Ok(needy[0]));
+    let mut rest = Vec::new();
+    for _ in 0..5 {
+        rest.extend(claim(Abilities::ALL).await);
+        fixture.clock.advance(MINUTE / 5);
+    }
+    rest.retain(|id| *id != plain);
+    rest.sort_unstable();
+    assert_eq!(rest, needy[1..]);
 }

@@ -18,7 +18,7 @@ impl Fixture {
     /// Claims for a gateway of `local.test`.
     async fn claim_local(&self) -> Option<Claim> {
         let local = LocalMail { domains: vec!["local.test".parse().unwrap()], ..LocalMail::default() };
-        match self.store.claim(MINUTE, 100, Vec::new(), local).await.unwrap() {
+        match self.store.claim(MINUTE, 100, Vec::new(), local, Abilities::ALL).await.unwrap() {
             ClaimOutcome::Claimed(claim) => Some(claim),
             ClaimOutcome::NothingDue { .. } => None,
         }

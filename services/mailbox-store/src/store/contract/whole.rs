@@ -2,7 +2,7 @@
 
 use super::{Fixture, HOUR, MINUTE, account, deferred, mailbox, manual_clock, nowhere, octets};
 use crate::store::{
-    Account, ClaimOutcome, Store,
+    Abilities, Account, ClaimOutcome, Store,
     copy::{self, Destination},
     snapshot::{Snapshot, VerifiedBody, each_batch},
 };
@@ -109,7 +109,7 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
     fixture.delete("b@local.test", &[of("gone")]).await;
     // One is deferred with a reply, one is under way, one attempt was lost.
     let others = ["near.test", "else.test"].map(|domain| domain.parse().unwrap()).to_vec();
-    let claim = match fixture.store.claim(MINUTE, 100, others.clone(), nowhere()).await.unwrap() {
+    let claim = match fixture.store.claim(MINUTE, 100, others.clone(), nowhere(), Abilities::ALL).await.unwrap() {
         ClaimOutcome::Claimed(claim) => claim,
         nothing @ ClaimOutcome::NothingDue { .. } => panic!("{nothing:?}"),
     };
@@ -118,7 +118,7 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
     let later = deferred(of("small"), "y@far.test", 7200, "451 4.3.0 sp\"äter\\");
     fixture.store.settle(&claim.lease, later, super::body(b"")).await.unwrap();
     fixture.clock.advance(HOUR);
-    fixture.store.claim(MINUTE, 1, others, nowhere()).await.unwrap();
+    fixture.store.claim(MINUTE, 1, others, nowhere(), Abilities::ALL).await.unwrap();
     // The greatest id of all belongs to a message that is not there any more.
     let last = fixture.send("last", &["b@local.test"]).await;
     fixture.delete("b@local.test", &[last]).await;

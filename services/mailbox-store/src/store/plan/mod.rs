@@ -5,12 +5,14 @@
 //! placement   which recipients of a submission get it here, and which wait in the queue
 //! action      what becomes of a queued message when an operator asks for it
 //! outcome     what becomes of a queue entry when its attempt has ended
+//! abilities   which messages a gateway may have
 //! claim       what a claim says of a message
 //! local       what becomes of queued mail for mailboxes here
 //! holders     when a message may go
 //! moments     when leases end, and what is old
 //! ```
 
+pub(super) mod abilities;
 pub(super) mod action;
 pub(super) mod claim;
 pub(super) mod expansion;

@@ -11,10 +11,11 @@ use super::{
     values::{Natural, Parsed, parsed},
 };
 use crate::store::{
-    ClaimOutcome, LocalMail, StoreError,
+    Abilities, ClaimOutcome, LocalMail, StoreError,
     aliases::Directory,
     events::{self, Settled},
     plan::{
+        abilities::{LOOKS_PAST_WITHHELD, withheld},
         claim::Queued,
         local::{Home, Plan, WAITING_MESSAGES, Waiting, left_to_gateway, without_mailbox},
         moments::later_ms,
@@ -88,8 +89,9 @@ pub(super) async fn claim(
     limit: u32,
     except: &[Domain],
     local: &LocalMail,
+    abilities: Abilities,
 ) -> Result<ClaimOutcome, Failure> {
-    let now_ms = tx.now_ms();
+    let (now_ms, mut looks_in_vain) = (tx.now_ms(), 0);
     // And those of which others are claiming everything, or nothing could be decoded.
     let mut passed: Vec<String> = except.iter().map(|domain| domain.as_str().to_owned()).collect();
     loop {
@@ -116,6 +118,8 @@ pub(super) async fn claim(
                 return Ok(ClaimOutcome::NothingDue { next_due_at: Some(tx.now()) });
             }
         }
+        let has_withheld = withhold(tx, &name, abilities, &mut messages).await?;
+        looks_in_vain += u32::from(has_withheld);
         match domain.parse::<Domain>() {
             Ok(domain) if !messages.is_empty() => {
                 for message in &messages {
@@ -123,9 +127,31 @@ pub(super) async fn claim(
                 }
                 return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
             }
+            _ if looks_in_vain == LOOKS_PAST_WITHHELD => {
+                return Ok(ClaimOutcome::NothingDue { next_due_at: Some(tx.now()) });
+            }
+            // There may be others behind what is withheld.
+            _ if has_withheld => {}
             _ => passed.push(domain),
         }
     }
+}
+
+/// Gives those messages back that need more than the gateway can do; returns whether there were any.
+async fn withhold(
+    tx: &Transaction<'_>,
+    lease: &str,
+    abilities: Abilities,
+    messages: &mut Vec<ClaimedMessage>,
+) -> Result<bool, Failure> {
+    let needs_more: Vec<_> = messages.extract_if(.., |message| !abilities.suffice_for(message)).collect();
+    for message in &needs_more {
+        for ClaimedRecipient { mailbox, .. } in &message.recipients {
+            let outcome = RecipientOutcome { recipient: mailbox.clone(), outcome: withheld() };
+            settle_recipient(tx, lease, key(message.id), &outcome).await?;
+        }
+    }
+    Ok(!needs_more.is_empty())
 }
 
 /// Settles due messages of this local domain as [`claim`] does; returns whether there may be more.

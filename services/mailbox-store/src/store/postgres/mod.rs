@@ -42,9 +42,9 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops,
-    MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword,
-    Submitted,
+    Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail,
+    Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
+    StoredPassword, Submitted,
     aliases::LiveRules,
     arrival::ArrivalMemory,
     checksum::verified,
@@ -305,9 +305,18 @@ impl Queue for PostgresStore {
         self.database.write(&(id, action), |tx, (id, action)| action::act(tx, *id, *action).boxed()).await
     }
 
-    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome> {
+    async fn claim(
+        &self,
+        lease: Duration,
+        limit: u32,
+        except: Vec<Domain>,
+        local: LocalMail,
+        abilities: Abilities,
+    ) -> Result<ClaimOutcome> {
         let claim = (except, local);
-        self.database.write(&claim, |tx, (except, local)| claims::claim(tx, lease, limit, except, local).boxed()).await
+        self.database
+            .write(&claim, |tx, (except, local)| claims::claim(tx, lease, limit, except, local, abilities).boxed())
+            .await
     }
 
     fn queue_changes(&self) -> Receiver<()> {

@@ -9,9 +9,10 @@ use super::{
     writer::WriteTransaction,
 };
 use crate::store::{
-    ClaimOutcome, LocalMail, Result, StoreError,
+    Abilities, ClaimOutcome, LocalMail, Result, StoreError,
     events::{self, Settled},
     plan::{
+        abilities::{LOOKS_PAST_WITHHELD, withheld},
         claim::Queued,
         local::{Home, Plan, WAITING_MESSAGES, Waiting, left_to_gateway, without_mailbox},
         moments::later_ms,
@@ -42,15 +43,25 @@ struct Lease<'a> {
     ends_at_ms: i64,
 }
 
+/// What a look has found.
+struct Taken {
+    messages: Vec<ClaimedMessage>,
+    /// Some were settled.
+    has_settled: bool,
+    /// Some need more than the gateway can do.
+    has_withheld: bool,
+}
+
 pub(super) fn claim(
     tx: &mut WriteTransaction<'_>,
     duration: Duration,
     limit: u32,
     except: &[Domain],
     local: &LocalMail,
+    abilities: Abilities,
 ) -> Result<ClaimOutcome> {
-    let now_ms = tx.now().as_millisecond();
-    // Repeats only after everything that it found was quarantined.
+    let (now_ms, mut looks_in_vain) = (tx.now().as_millisecond(), 0);
+    // Repeats only after everything that it found was quarantined or withheld.
     loop {
         let Some((domain, due_at_ms)) = longest_due(tx, except)? else {
             return Ok(ClaimOutcome::NothingDue { next_due_at: None });
@@ -61,25 +72,9 @@ pub(super) fn claim(
         }
         let name = uuid::Uuid::new_v4().simple().to_string();
         let lease = Lease { name: &name, domain: &domain, now_ms, ends_at_ms: later_ms(now_ms, duration) };
-        let mut messages = Vec::new();
-        let due = due_messages(tx, &lease, limit)?;
-        if due.is_empty() {
-            let reason = "the indexes of the queue disagree; mailbox-store check tells more, and a backup is whole";
-            return Err(StoreError::Internal(reason.to_owned()));
-        }
-        let is_local = domain.parse::<Domain>().is_some_and(|domain| local.is_local(&domain));
-        let mut has_settled = false;
-        for message in due {
-            let Some(mut claimed) = claim_message(tx, &lease, message)? else { continue };
-            if is_local {
-                has_settled |= settle_local(tx, lease.name, local, &mut claimed)?;
-            }
-            if !claimed.recipients.is_empty() {
-                tx.events.push(message, events::claimed(&claimed.recipients, lease.ends_at_ms));
-                messages.push(claimed);
-            }
-        }
-        if has_settled && messages.is_empty() {
+        let Taken { mut messages, has_settled, has_withheld } = take(tx, &lease, limit, local, abilities)?;
+        looks_in_vain += u32::from(has_withheld);
+        if messages.is_empty() && (has_settled || looks_in_vain == LOOKS_PAST_WITHHELD) {
             // Others may want to write before the rest of a long queue is looked at.
             return Ok(ClaimOutcome::NothingDue { next_due_at: Some(tx.now()) });
         }
@@ -88,6 +83,42 @@ pub(super) fn claim(
             return Ok(ClaimOutcome::Claimed(Claim { lease: name, domain, messages }));
         }
     }
+}
+
+/// Leases due messages of the lease's domain, except those that the store itself settles and those that it withholds.
+fn take(
+    tx: &mut WriteTransaction<'_>,
+    lease: &Lease<'_>,
+    limit: u32,
+    local: &LocalMail,
+    abilities: Abilities,
+) -> Result<Taken> {
+    let due = due_messages(tx, lease, limit)?;
+    if due.is_empty() {
+        let reason = "the indexes of the queue disagree; mailbox-store check tells more, and a backup is whole";
+        return Err(StoreError::Internal(reason.to_owned()));
+    }
+    let is_local = lease.domain.parse::<Domain>().is_some_and(|domain| local.is_local(&domain));
+    let mut taken = Taken { messages: Vec::new(), has_settled: false, has_withheld: false };
+    for message in due {
+        let Some(mut claimed) = claim_message(tx, lease, message)? else { continue };
+        if is_local {
+            taken.has_settled |= settle_local(tx, lease.name, local, &mut claimed)?;
+        }
+        if claimed.recipients.is_empty() {
+            continue;
+        }
+        if abilities.suffice_for(&claimed) {
+            tx.events.push(message, events::claimed(&claimed.recipients, lease.ends_at_ms));
+            taken.messages.push(claimed);
+        } else {
+            taken.has_withheld = true;
+            for ClaimedRecipient { mailbox: recipient, .. } in claimed.recipients {
+                settle_recipient(tx, lease.name, claimed.id, &RecipientOutcome { recipient, outcome: withheld() })?;
+            }
+        }
+    }
+    Ok(taken)
 }
 
 /// Settles due messages of this local domain as [`claim`] does; returns whether there may be more.

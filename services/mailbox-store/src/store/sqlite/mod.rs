@@ -36,9 +36,9 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail, Maildrops,
-    MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage, StoredPassword,
-    Submitted,
+    Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail,
+    Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
+    StoredPassword, Submitted,
     aliases::LiveRules,
     records::{QUEUED_PAGE, check},
 };
@@ -299,8 +299,15 @@ impl Queue for SqliteStore {
         self.writer.write(move |tx| action::act(tx, id, action)).await
     }
 
-    async fn claim(&self, lease: Duration, limit: u32, except: Vec<Domain>, local: LocalMail) -> Result<ClaimOutcome> {
-        self.writer.write(move |tx| claims::claim(tx, lease, limit, &except, &local)).await
+    async fn claim(
+        &self,
+        lease: Duration,
+        limit: u32,
+        except: Vec<Domain>,
+        local: LocalMail,
+        abilities: Abilities,
+    ) -> Result<ClaimOutcome> {
+        self.writer.write(move |tx| claims::claim(tx, lease, limit, &except, &local, abilities)).await
     }
 
     fn queue_changes(&self) -> watch::Receiver<()> {

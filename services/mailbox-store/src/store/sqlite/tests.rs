@@ -9,7 +9,7 @@ use super::{OpenError, Options, SqliteStore, writer::WriteTransaction};
 use crate::{
     metrics::Metrics,
     store::{
-        Lifecycle, Messages, Store, StoreError, StoredMessage,
+        Abilities, Lifecycle, Messages, Store, StoreError, StoredMessage,
         contract::{Fixture, account, body, contract_tests, finished, mailbox, manual_clock, octets, submission},
     },
 };

@@ -40,7 +40,7 @@ async fn a_look_past_crowded_domains_touches_few_pages() {
     let touched = pages(&stranger, claims::FIRST_DUE_EXCEPT, &[&&crowded[..]]).await;
     assert!(touched < FEW_PAGES, "{touched} pages");
     let except = crowded.map(|domain| domain.parse().unwrap()).to_vec();
-    match fixture.store.claim(HOUR, 9, except, nowhere()).await.unwrap() {
+    match fixture.store.claim(HOUR, 9, except, nowhere(), Abilities::ALL).await.unwrap() {
         ClaimOutcome::Claimed(claim) => assert_eq!(claim.messages[0].id, healthy),
         nothing @ ClaimOutcome::NothingDue { .. } => panic!("{nothing:?}"),
     }

@@ -123,7 +123,7 @@ async fn a_database_that_is_away_is_a_temporary_failure() {
         let submitted = fixture.submit("during", &["a@local.test"], message).await;
         assert!(matches!(submitted, Err(StoreError::DatabaseUnavailable(_))), "{submitted:?}");
     }
-    let claimed = fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await;
+    let claimed = fixture.store.claim(MINUTE, 9, Vec::new(), nowhere(), Abilities::ALL).await;
     assert!(matches!(claimed, Err(StoreError::DatabaseUnavailable(_))), "{claimed:?}");
     assert!(matches!(fixture.raw(before).await, Err(StoreError::DatabaseUnavailable(_))));
     assert!(matches!(fixture.store.probe().await, Err(StoreError::DatabaseUnavailable(_))));
@@ -154,7 +154,7 @@ async fn a_change_that_cannot_tell_of_itself_fails() {
             let refused = fixture.submit("during", &["a@local.test"], message).await;
             assert!(refused.is_err(), "{refused:?}");
         }
-        assert_eq!(fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await.is_err(), known);
+        assert_eq!(fixture.store.claim(MINUTE, 9, Vec::new(), nowhere(), Abilities::ALL).await.is_err(), known);
         assert_eq!((town.records().await, fixture.listed("a@local.test").await), (records, listed));
         stranger.batch_execute("ALTER TABLE elsewhere RENAME TO events").await.unwrap();
     }

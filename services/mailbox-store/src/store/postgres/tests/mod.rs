@@ -13,7 +13,7 @@ use super::{Options, PostgresStore};
 use crate::{
     metrics::Metrics,
     store::{
-        Account, Accounts, ClaimOutcome, Lifecycle, Messages, StoreError,
+        Abilities, Account, Accounts, ClaimOutcome, Lifecycle, Messages, StoreError,
         contract::{
             Fixture, HOUR, MINUTE, account, body, contract_tests, finished, mailbox, manual_clock, octets, submission,
         },

@@ -72,7 +72,7 @@ async fn no_message_is_claimed_twice(town: Town) {
             let (mut claims, mut idle): (Vec<Claim>, u32) = (Vec::new(), 0);
             // What others are claiming at the moment is passed over, so one look is not enough.
             while idle < 3 {
-                match fixture.store.claim(MINUTE, 7, Vec::new(), nowhere()).await.unwrap() {
+                match fixture.store.claim(MINUTE, 7, Vec::new(), nowhere(), Abilities::ALL).await.unwrap() {
                     crate::store::ClaimOutcome::Claimed(claim) => claims.push(claim),
                     crate::store::ClaimOutcome::NothingDue { .. } => idle += 1,
                 }

@@ -53,7 +53,7 @@ async fn a_key_that_is_no_text_any_more_stops_nothing_but_the_claim() {
              UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'queue'";
         tamper(&path, relax);
         tamper(&path, &format!("UPDATE queue SET {column} = CAST({column} AS BLOB) WHERE recipient = 'x@far.test'"));
-        let claim = fixture.store.claim(Duration::from_secs(60), 20, Vec::new(), nowhere()).await;
+        let claim = fixture.store.claim(Duration::from_secs(60), 20, Vec::new(), nowhere(), Abilities::ALL).await;
         assert!(matches!(claim, Err(StoreError::Internal(_))), "{column}: {claim:?}");
         fixture.send("next", &["a@local.test"]).await;
         assert_eq!(fixture.listed("a@local.test").await.len(), 3);
@@ -76,7 +76,7 @@ async fn where_indexes_disagree_a_claim_says_so_and_the_rest_goes_on() {
          SELECT MIN(message_id), 'z@lost.test', 'lost.test', 0, 0, '' FROM queue";
     tamper(&path, entry);
     schema("IS NOT NULL", "IS NULL");
-    let claim = fixture.store.claim(Duration::from_secs(60), 20, Vec::new(), nowhere()).await;
+    let claim = fixture.store.claim(Duration::from_secs(60), 20, Vec::new(), nowhere(), Abilities::ALL).await;
     let Err(StoreError::Internal(reason)) = claim else { panic!("{claim:?}") };
     assert!(reason.starts_with("the indexes of the queue disagree"), "{reason}");
     fixture.send("next", &["a@local.test"]).await;

@@ -211,7 +211,7 @@ async fn a_change_that_cannot_tell_of_itself_fails() {
     tamper(&path, "ALTER TABLE events RENAME TO elsewhere");
     let refused = fixture.submit("during", &["a@local.test"], b"S: x\r\n").await;
     assert!(matches!(refused, Err(StoreError::Internal(_))), "{refused:?}");
-    assert!(fixture.store.claim(MINUTE, 9, Vec::new(), nowhere()).await.is_err());
+    assert!(fixture.store.claim(MINUTE, 9, Vec::new(), nowhere(), Abilities::ALL).await.is_err());
     assert_eq!(fixture.listed("a@local.test").await, [before]);
     assert_eq!(fixture.queued().await, ["x@far.test 0 false"]);
     tamper(&path, "ALTER TABLE elsewhere RENAME TO events");
