@@ -325,7 +325,7 @@ mod tests {
             let address = address.parse().unwrap();
             self.accounts.check_now(&address, None).await.unwrap();
             let stored = self.accounts.store.password(&address).await.unwrap().unwrap();
-            let client = Client { network: None, is_delayed: false };
+            let client = Client { network: None, account: 0, is_delayed: false };
             let client = Waiting { client, until: self.accounts.io.instant() + Duration::from_secs(60) };
             self.accounts.verify(password.to_owned(), stored.hash, client).await.unwrap()
         }

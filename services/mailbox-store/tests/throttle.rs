@@ -97,6 +97,40 @@ async fn a_good_user_elsewhere_gets_in_while_somebody_guesses() {
     server.stop().await;
 }
 
+/// The same behind an address that many users share, of which gateways tell nothing: other accounts are not held up.
+#[tokio::test]
+async fn a_good_user_gets_in_while_somebody_guesses_at_another_account_behind_the_same_bridge() {
+    let (_hasher, server) = (hasher().await, Server::start().await);
+    let mut guesses = JoinSet::new();
+    for round in 0..2 {
+        for _ in 0..300 {
+            let client = server.client.clone();
+            let guess = Login { user: "a".to_owned(), password: "guess".to_owned(), client: None };
+            guesses.spawn(async move { client.log_in(&guess).await.unwrap_err().kind() });
+        }
+        // The second time, the account is over the limit from the beginning.
+        until_refused(&server, 20 * (round + 1)).await;
+        let good = Login { user: "b".to_owned(), password: "pass b".to_owned(), client: None };
+        let (io, wrong) = (Clock::system().io, Login { password: "mistyped".to_owned(), ..good.clone() });
+        let began = io.instant();
+        server.client.log_in(&wrong).await.unwrap_err();
+        assert_eq!(server.client.log_in(&good).await.unwrap(), mailbox("b@local.test"));
+        assert!(io.since(began) < Duration::from_secs(2), "{:?}", io.since(began));
+    }
+    guesses.shutdown().await;
+    server.stop().await;
+}
+
+/// Waits until so many logins were refused.
+async fn until_refused(server: &Server, count: u64) {
+    let waiting = async {
+        while server.metric(REFUSED).await.parse::<u64>().unwrap_or_default() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    Clock::system().io.timeout(Duration::from_secs(30), waiting).await.expect("they are refused");
+}
+
 /// Also those that come all at once, before any of them has failed.
 #[tokio::test]
 async fn guesses_at_once_are_delayed_more_and_more() {

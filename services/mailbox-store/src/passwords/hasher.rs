@@ -213,7 +213,8 @@ mod tests {
         let (hasher, io) = (Hasher { turns: Turns::new(1), background: Arc::default() }, Clock::system().io);
         let held = hasher.turns.own().await;
         let (started, patience) = (io.instant(), Duration::from_secs(5));
-        let client = Waiting { client: Client { network: None, is_delayed: false }, until: started + patience };
+        let client =
+            Waiting { client: Client { network: None, account: 0, is_delayed: false }, until: started + patience };
         let verify = || hasher.verify("pass".to_owned(), NOBODY.to_owned(), client, io);
         let make = hasher.keep_or_make_for((client, io), "pass".to_owned(), None);
         assert_eq!(make.await, Err(StoreError::Overloaded("to log in")));

@@ -1,4 +1,4 @@
-//! Who may compute a hash now: a few at a time, and each client's network in its turn.
+//! Who may compute a hash now: a few at a time, each client's network in its turn, and there each account.
 
 use std::{
     collections::VecDeque,
@@ -7,22 +7,27 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How many logins may wait, how many networks may have one, and how many one network may have.
+/// How many logins may wait, how many networks may have one, and how many one network may have. An account of a network
+/// that waits for nothing has a place beyond that, up to so many logins in all.
 const WAITING: usize = 512;
 const NETWORKS: usize = 512;
 const WAITING_OF_ONE: usize = 256;
+const WAITING_WITH_NEW_ACCOUNTS: usize = 2 * WAITING;
 
 /// For whom a password is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     /// The client's network. Those of which it is unknown are one.
     pub(crate) network: Option<IpAddr>,
+    /// Stands for the account.
+    pub(crate) account: u64,
     /// Whether its logins are delayed. Then all others come first.
     pub(crate) is_delayed: bool,
 }
 
 /// Gives out turns. One network alone gets all of them; where several wait, each gets one after the other. So a client
-/// never waits for more than one hash of each other network, however many of its logins wait.
+/// never waits for more than one hash of each other network, however many of its logins wait. The accounts of a network
+/// take the network's turns one after the other: so who guesses at one holds nobody up who shares the address.
 #[derive(Debug, Clone)]
 pub(super) struct Turns(Arc<Mutex<Queue>>);
 
@@ -114,13 +119,13 @@ impl Queue {
     }
 
     fn check_room(&mut self, client: Client) -> Result<(), Crowded> {
-        let who = Who::Client(client.network);
+        let (who, account) = (Who::Client(client.network), client.account);
         let line = self.line(Some(client));
-        if line.has_room_for(who) {
+        if line.has_room_for(who, account) {
             return Ok(());
         }
         line.forget_those_who_have_gone();
-        if line.has_room_for(who) { Ok(()) } else { Err(Crowded) }
+        if line.has_room_for(who, account) { Ok(()) } else { Err(Crowded) }
     }
 
     /// Takes a free turn, or returns where it will come.
@@ -130,8 +135,8 @@ impl Queue {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        let who = client.map_or(Who::Store, |client| Who::Client(client.network));
-        self.line(client).push(who, sender);
+        let (who, account) = client.map_or((Who::Store, 0), |client| (Who::Client(client.network), client.account));
+        self.line(client).push(who, account, sender);
         Some(receiver)
     }
 
@@ -151,54 +156,104 @@ enum Who {
     Client(Option<IpAddr>),
 }
 
-/// Those who wait. Whoever is in front is next, and then goes to the end.
-#[derive(Debug, Default)]
-struct Line(VecDeque<(Who, VecDeque<oneshot::Sender<Turn>>)>);
+/// Keys with what waits for each. The one in front is next, and then goes to the end.
+type Round<K, W> = VecDeque<(K, W)>;
 
-impl Line {
-    /// A network that waits already cannot fill the line. One that does not has a place, unless too many networks wait.
-    fn has_room_for(&self, who: Who) -> bool {
-        match self.waiting_of(who) {
-            0 => self.0.len() < NETWORKS,
-            waiting => waiting < WAITING_OF_ONE && self.waiting() < WAITING,
+/// What waits for a key.
+fn waiting_of<'r, K: PartialEq, W>(round: &'r Round<K, W>, key: &K) -> Option<&'r W> {
+    round.iter().find(|(other, _)| other == key).map(|(_, waiting)| waiting)
+}
+
+/// What waits for a key, which comes last if there was nothing.
+fn entry<K: PartialEq + Copy, W: Default>(round: &mut Round<K, W>, key: K) -> Option<&mut W> {
+    if !round.iter().any(|(other, _)| *other == key) {
+        round.push_back((key, W::default()));
+    }
+    round.iter_mut().find(|(other, _)| *other == key).map(|(_, waiting)| waiting)
+}
+
+/// Takes from the key whose turn it is.
+fn take<K, W, T>(
+    round: &mut Round<K, W>,
+    take: impl Fn(&mut W) -> Option<T>,
+    is_empty: impl Fn(&W) -> bool,
+) -> Option<T> {
+    loop {
+        let (key, mut waiting) = round.pop_front()?;
+        let taken = take(&mut waiting);
+        if !is_empty(&waiting) {
+            round.push_back((key, waiting));
+        }
+        if taken.is_some() {
+            return taken;
         }
     }
+}
 
+/// The logins that wait for one account.
+type Waiters = VecDeque<oneshot::Sender<Turn>>;
+
+/// Those of a network who wait, by account.
+#[derive(Debug, Default)]
+struct Network(Round<u64, Waiters>);
+
+impl Network {
     fn waiting(&self) -> usize {
         self.0.iter().map(|(_, waiting)| waiting.len()).sum()
     }
 
-    fn waiting_of(&self, who: Who) -> usize {
-        self.0.iter().find(|(other, _)| *other == who).map_or(0, |(_, waiting)| waiting.len())
+    fn has(&self, account: u64) -> bool {
+        waiting_of(&self.0, &account).is_some()
     }
 
-    fn push(&mut self, who: Who, sender: oneshot::Sender<Turn>) {
-        match self.0.iter_mut().find(|(other, _)| *other == who) {
-            Some((_, waiting)) => waiting.push_back(sender),
-            None => self.0.push_back((who, VecDeque::from([sender]))),
+    /// The next who has not gone.
+    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let next = |waiting: &mut Waiters| {
+            while waiting.pop_front_if(|sender| sender.is_closed()).is_some() {}
+            waiting.pop_front()
+        };
+        take(&mut self.0, next, VecDeque::is_empty)
+    }
+
+    fn forget_those_who_have_gone(&mut self) {
+        self.0.iter_mut().for_each(|(_, waiting)| waiting.retain(|sender| !sender.is_closed()));
+        self.0.retain(|(_, waiting)| !waiting.is_empty());
+    }
+}
+
+/// Those who wait, by network.
+#[derive(Debug, Default)]
+struct Line(Round<Who, Network>);
+
+impl Line {
+    /// A network that waits already cannot fill the line, and an account cannot fill its network's part. One that does not
+    /// wait has a place, unless too many networks or logins wait.
+    fn has_room_for(&self, who: Who, account: u64) -> bool {
+        let Some(network) = waiting_of(&self.0, &who) else { return self.0.len() < NETWORKS };
+        if network.has(account) {
+            network.waiting() < WAITING_OF_ONE && self.waiting() < WAITING
+        } else {
+            network.0.len() < WAITING_OF_ONE && self.waiting() < WAITING_WITH_NEW_ACCOUNTS
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.iter().map(|(_, network)| network.waiting()).sum()
+    }
+
+    fn push(&mut self, who: Who, account: u64, sender: oneshot::Sender<Turn>) {
+        if let Some(waiting) = entry(&mut self.0, who).and_then(|network| entry(&mut network.0, account)) {
+            waiting.push_back(sender);
         }
     }
 
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
-        loop {
-            let (who, mut waiting) = self.0.pop_front()?;
-            while let Some(sender) = waiting.pop_front() {
-                if sender.is_closed() {
-                    continue;
-                }
-                if !waiting.is_empty() {
-                    self.0.push_back((who, waiting));
-                }
-                return Some(sender);
-            }
-        }
+        take(&mut self.0, Network::pop, |network| network.0.is_empty())
     }
 
     fn forget_those_who_have_gone(&mut self) {
-        for (_, waiting) in &mut self.0 {
-            waiting.retain(|sender| !sender.is_closed());
-        }
-        self.0.retain(|(_, waiting)| !waiting.is_empty());
+        self.0.iter_mut().for_each(|(_, network)| network.forget_those_who_have_gone());
+        self.0.retain(|(_, network)| !network.0.is_empty());
     }
 }
 
@@ -209,7 +264,7 @@ mod tests {
     use std::{net::Ipv4Addr, task::Poll};
 
     fn client(network: u8, is_delayed: bool) -> Client {
-        Client { network: Some(Ipv4Addr::new(192, 0, 2, network).into()), is_delayed }
+        Client { network: Some(Ipv4Addr::new(192, 0, 2, network).into()), account: 0, is_delayed }
     }
 
     type Waiting = BoxFuture<'static, Result<Turn, Crowded>>;
@@ -253,6 +308,23 @@ mod tests {
             waiting.push((name, ask(&turns, client(from, false)).await));
         }
         assert_eq!(order(&turns, held, waiting).await, ["a", "b", "c", "a", "b", "a"]);
+    }
+
+    /// Many users may share an address, or nobody knows whose it is.
+    #[tokio::test]
+    async fn accounts_of_one_network_take_turns_however_many_logins_of_one_wait() {
+        let turns = Turns::new(1);
+        let held = turns.own().await;
+        let to = |account| Client { network: None, account, is_delayed: false };
+        let mut waiting = Vec::new();
+        for _ in 0..WAITING_OF_ONE {
+            waiting.push(("guess", ask(&turns, to(1)).await));
+        }
+        assert_eq!(turns.of(to(1)).await.unwrap_err(), Crowded);
+        waiting.truncate(3);
+        waiting.push(("good", ask(&turns, to(2)).await));
+        waiting.push(("elsewhere", ask(&turns, client(1, false)).await));
+        assert_eq!(order(&turns, held, waiting).await[..4], ["guess", "elsewhere", "good", "guess"]);
     }
 
     #[tokio::test]
@@ -315,6 +387,7 @@ mod tests {
         let _held = turns.own().await;
         let network = |number: usize| Client {
             network: Some(std::net::Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()),
+            account: 0,
             is_delayed: false,
         };
         let mut waiting = Vec::new();

@@ -22,7 +22,7 @@ const LONGEST_DELAY_BY_ACCOUNT: Duration = Duration::from_millis(500);
 const MOST_BEYOND: u32 = 16;
 /// How long it is remembered that a user has logged in from a network.
 const PROVED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many logins of one delayed network are in the store at once, and how many of all of them.
+/// How many logins of one delayed network, or account, are in the store at once, and how many of all of them.
 const WAITING_OF_ONE: usize = 16;
 const WAITING: usize = 1024;
 
@@ -32,10 +32,22 @@ pub(super) struct Guess {
     /// The client's network. It is unknown where many clients share the address, or the gateway is of the version before.
     pub(super) network: Option<IpAddr>,
     /// Stands for the account, whether there is one or not.
-    account: u64,
+    pub(super) account: u64,
+}
+
+/// Whose logins are delayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Culprit {
+    Network(IpAddr),
+    /// Where the network is unknown.
+    Account(u64),
 }
 
 impl Guess {
+    fn culprit(self) -> Culprit {
+        self.network.map_or(Culprit::Account(self.account), Culprit::Network)
+    }
+
     fn pair(self) -> Option<(IpAddr, u64)> {
         self.network.map(|network| (network, self.account))
     }
@@ -50,7 +62,7 @@ pub(super) struct Failed {
     pub(super) begins: Option<u32>,
 }
 
-/// Too many logins of the network, or of all delayed networks, are waiting.
+/// Too many logins of the network or account, or of all that are delayed, are waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Crowded;
 
@@ -65,8 +77,8 @@ pub(super) struct Failures {
     pairs: Table<(IpAddr, u64)>,
     /// Who has logged in from where. Only right passwords get in here, so nobody who guesses drives them out.
     proved: Table<(IpAddr, u64)>,
-    /// The logins of delayed networks that are in the store now.
-    waiting: HashMap<IpAddr, usize>,
+    /// The delayed logins that are in the store now.
+    waiting: HashMap<Culprit, usize>,
     all_waiting: usize,
     accounts_as_numbers: RandomState,
 }
@@ -79,22 +91,25 @@ impl Failures {
         Guess { network: client.map(client_network), account }
     }
 
-    /// Lets a login in. Returns whether its network is delayed; then [`Failures::leave`] has to follow.
+    /// Lets a login in. Returns whether its network is delayed, or its account where the network is unknown; then [`Failures::leave`] has to follow.
     ///
     /// # Errors
     /// [`Crowded`], whatever the password may be.
     pub(super) fn enter(&mut self, guess: Guess, limit: u32, now: Timestamp) -> Result<bool, Crowded> {
         let now = self.elapsed.at(now);
-        let is_delayed = |network: &IpAddr| limit > 0 && failures(&self.networks, network, now) > limit;
-        let Some(network) = guess.network.filter(is_delayed) else { return Ok(false) };
-        if self.is_at_home(guess, limit, now) {
+        let culprit = guess.culprit();
+        let failures = match culprit {
+            Culprit::Network(network) => failures(&self.networks, &network, now),
+            Culprit::Account(account) => failures(&self.accounts, &account, now),
+        };
+        if limit == 0 || failures <= limit || self.is_at_home(guess, limit, now) {
             return Ok(false);
         }
-        let waiting = self.waiting.get(&network).copied().unwrap_or_default();
+        let waiting = self.waiting.get(&culprit).copied().unwrap_or_default();
         if waiting >= WAITING_OF_ONE || self.all_waiting >= WAITING {
             return Err(Crowded);
         }
-        self.waiting.insert(network, waiting + 1);
+        self.waiting.insert(culprit, waiting + 1);
         self.all_waiting += 1;
         Ok(true)
     }
@@ -105,14 +120,14 @@ impl Failures {
         guess.pair().is_some_and(|pair| self.proved.until(&pair) > now && failures(&self.pairs, &pair, now) <= limit)
     }
 
-    /// Lets out a login of a delayed network.
+    /// Lets out a login that is delayed.
     pub(super) fn leave(&mut self, guess: Guess) {
-        let Some(network) = guess.network else { return };
-        if let Some(waiting) = self.waiting.get_mut(&network) {
+        let culprit = guess.culprit();
+        if let Some(waiting) = self.waiting.get_mut(&culprit) {
             *waiting -= 1;
             self.all_waiting -= 1;
             if *waiting == 0 {
-                self.waiting.remove(&network);
+                self.waiting.remove(&culprit);
             }
         }
     }

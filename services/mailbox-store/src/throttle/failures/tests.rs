@@ -177,8 +177,14 @@ fn clients_that_nobody_names_are_delayed_by_account_only() {
     for _ in 0..20 {
         assert!(fixture.failures.failed(guess, LIMIT, fixture.now).delay <= LONGEST_DELAY_BY_ACCOUNT);
     }
-    assert_eq!(fixture.failures.enter(guess, LIMIT, fixture.now), Ok(false));
+    for _ in 0..WAITING_OF_ONE {
+        assert_eq!(fixture.failures.enter(guess, LIMIT, fixture.now), Ok(true));
+    }
+    assert_eq!(fixture.failures.enter(guess, LIMIT, fixture.now), Err(Crowded));
+    fixture.failures.leave(guess);
+    assert_eq!(fixture.failures.enter(guess, LIMIT, fixture.now), Ok(true));
     let other = fixture.failures.guess(None, "b@a.test");
+    assert_eq!(fixture.failures.enter(other, LIMIT, fixture.now), Ok(false));
     assert_eq!(fixture.failures.succeeded(other, LIMIT, fixture.now), Duration::ZERO);
 }
 
