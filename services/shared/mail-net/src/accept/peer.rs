@@ -21,11 +21,11 @@ pub struct SharedAddresses {
 }
 
 impl SharedAddresses {
-    /// Reads the routing table. Where there is none, only loopback is shared.
+    /// Reads the routing tables. Where there is none, only loopback is shared.
     pub fn of_this_machine() -> Self {
-        Self {
-            gateways: fs::read_to_string("/proc/net/route").map(|table| default_gateways(&table)).unwrap_or_default(),
-        }
+        let read = |path, gateways: fn(&str) -> Vec<IpAddr>| fs::read_to_string(path).map(|table| gateways(&table));
+        let tables = [read("/proc/net/route", default_gateways), read("/proc/net/ipv6_route", default_ipv6_gateways)];
+        Self { gateways: tables.into_iter().flatten().flatten().collect() }
     }
 
     /// The address of a client, if it is one by which clients can be told apart.
@@ -47,6 +47,19 @@ fn default_gateways(table: &str) -> Vec<IpAddr> {
         let (destination, gateway) = (fields.next()?, fields.next()?);
         let bits = u32::from_str_radix(gateway, 16).ok()?;
         (destination == "00000000" && bits != 0).then(|| IpAddr::V4(Ipv4Addr::from(bits.to_ne_bytes())))
+    };
+    table.lines().filter_map(gateway).collect()
+}
+
+/// The same for IPv6 (`/proc/net/ipv6_route`): destination and its prefix length, source and its prefix length, gateway,
+/// all hexadecimal in the order of the network.
+fn default_ipv6_gateways(table: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [destination, prefix, _, _, gateway, ..] = fields[..] else { return None };
+        let [destination, gateway] = [destination, gateway].map(|field| u128::from_str_radix(field, 16));
+        let gateway = gateway.ok().filter(|bits| *bits != 0)?;
+        (destination == Ok(0) && prefix == "00").then(|| IpAddr::V6(Ipv6Addr::from_bits(gateway)))
     };
     table.lines().filter_map(gateway).collect()
 }
@@ -90,5 +103,21 @@ mod tests {
             assert_eq!(shared.telling(address), (!expected).then_some(address));
         }
         assert_eq!(default_gateways("garbage\n\nx 00000000 zz\n"), [] as [IpAddr; 0]);
+    }
+    #[test]
+    fn the_default_gateway_of_ipv6_is_shared() {
+        let zero = "0".repeat(32);
+        let gateway = "fd000000000000000000000000000001";
+        let table = format!(
+            "fd000000000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0\n\
+             {zero} 00 {zero} 00 {gateway} 00000400 00000001 00000000 00000003     eth0\n\
+             {zero} 60 {zero} 00 {gateway} 00000400 00000001 00000000 00000003     eth0\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
+        );
+        let gateways = default_ipv6_gateways(&table);
+        assert_eq!(gateways, ["fd00::1".parse::<IpAddr>().unwrap()]);
+        let shared = SharedAddresses { gateways };
+        assert!(shared.contain("fd00::1".parse().unwrap()) && !shared.contain("fd00::2".parse().unwrap()));
+        assert_eq!(default_ipv6_gateways("garbage\n\nx 00 0 00 zz\n"), [] as [IpAddr; 0]);
     }
 }
