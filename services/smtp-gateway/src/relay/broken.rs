@@ -100,6 +100,11 @@ impl Broken {
         match self {
             Self::Interrupted(Interruption::Shutdown) => Verdict::Released,
             Self::Store(_) => Verdict::Ours(self.reply(exchange)),
+            // It was this server that broke off.
+            Self::TooSlow => {
+                let text = format!("not tried, because {} took too long with others", exchange.name);
+                Verdict::Ours(Reply::new(451, (4, 2), text))
+            }
             _ => {
                 let said = self.reply(exchange).on_one_line();
                 let text = format!("not tried, because {} broke off others: {said}", exchange.name);
@@ -207,6 +212,7 @@ mod tests {
                 Broken::Connection(io::ErrorKind::TimedOut.into()),
                 "451 4.4.2 not tried, because mx.test broke off others: 451 4.4.1 mx.test (127.0.0.1:25): no answer in time",
             ),
+            (Broken::TooSlow, "451 4.4.2 not tried, because mx.test took too long with others"),
             (store(ProblemKind::Overloaded), "451 4.3.0 the mailbox store is unavailable"),
         ];
         for (broken, expected) in table {
