@@ -127,6 +127,11 @@ impl LocalMail {
         self.domains.contains(domain) || self.newcomers.as_ref().is_some_and(|new| new.stack.is_local(domain))
     }
 
+    /// Whether domains that it does not name are local, too.
+    pub(in crate::store) fn takes_every_domain(&self) -> bool {
+        self.newcomers.as_ref().is_some_and(|new| new.stack.takes_every_domain())
+    }
+
     /// Which mailbox an address means of which the store knows this.
     pub(in crate::store) fn home(&self, address: &Mailbox, entry: &Entry) -> Home {
         if let Some(mailbox) = &entry.mailbox {

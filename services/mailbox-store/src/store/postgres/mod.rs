@@ -389,8 +389,8 @@ impl Lifecycle for PostgresStore {
 
     async fn maintain(&self, local: LocalMail) -> Result<()> {
         while self.database.write(&(), |tx, ()| maintenance::forget(tx).boxed()).await? {}
-        let domains = self.database.read(&(), |tx, ()| queue::domains(tx).boxed()).await?;
-        for domain in domains.iter().filter(|domain| local.is_local(domain)) {
+        let domains = self.database.read(&local, |tx, local| queue::due_domains(tx, local).boxed()).await?;
+        for domain in &domains {
             let waiting = (domain.as_str(), &local);
             while self
                 .database

@@ -8,7 +8,7 @@ use super::{
     values::{Moment, Natural, Parsed, decode, parsed},
 };
 use crate::store::{
-    Backlog, QueuePosition,
+    Backlog, LocalMail, QueuePosition,
     plan::moments::is_leased,
     records::{Decoded, FLUSHED, id, key},
 };
@@ -53,21 +53,24 @@ pub(super) async fn page(
     Ok(Page { entries: rows.iter().zip(keys).map(entry).collect(), next_after })
 }
 
-/// The domains of what waits and is not on hold, one step in the index each.
-pub(super) async fn domains(tx: &mut Transaction<'_>) -> Result<Vec<Domain>, Failure> {
-    let select = "WITH RECURSIVE domains (domain) AS (
-             SELECT MIN(domain) FROM queue WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL
-             UNION ALL
-             SELECT (
-                 SELECT MIN(domain) FROM queue
-                 WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL AND domain > domains.domain
-             )
-             FROM domains WHERE domain IS NOT NULL
-         )
-         SELECT domain FROM domains WHERE domain IS NOT NULL";
-    let rows = tx.query(select, &[]).await?;
+/// Those of the domains in `$1` for which something is due. Where tables are distributed, each machine answers for its rows.
+pub(super) const DUE_DOMAINS: &str = "SELECT DISTINCT domain FROM queue
+     WHERE domain = ANY($1) AND next_attempt_at_ms <= $2 AND quarantined_at_ms IS NULL AND held_at_ms IS NULL";
+/// All domains for which something is due.
+const ALL_DUE_DOMAINS: &str = "SELECT DISTINCT domain FROM queue
+     WHERE next_attempt_at_ms <= $1 AND quarantined_at_ms IS NULL AND held_at_ms IS NULL";
+
+/// The local domains for which something is due.
+pub(super) async fn due_domains(tx: &mut Transaction<'_>, local: &LocalMail) -> Result<Vec<Domain>, Failure> {
+    let rows = if local.takes_every_domain() {
+        tx.query(ALL_DUE_DOMAINS, &[&tx.now_ms()]).await?
+    } else {
+        let named: Vec<_> = local.domains.iter().map(Domain::as_str).collect();
+        tx.query(DUE_DOMAINS, &[&named, &tx.now_ms()]).await?
+    };
     let domains: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    Ok(domains.iter().filter_map(|domain| domain.parse().ok()).collect())
+    let domains = domains.iter().filter_map(|domain| domain.parse().ok());
+    Ok(domains.filter(|domain| local.is_local(domain)).collect())
 }
 
 fn entry(row: &Row, message: i64, envelope: Envelope, now: Timestamp) -> Result<QueueEntry, tokio_postgres::Error> {

@@ -160,6 +160,15 @@ mod tests {
         assert_eq!(tables(view).into_iter().filter_map(group).count(), 2, "a wrong one is refused");
     }
 
+    /// Citus may refuse a recursion over a distributed table. Whoever runs a store there is told of the one that there is.
+    #[test]
+    fn one_statement_is_a_recursion() {
+        let recursions: Vec<_> =
+            statements("postgres").into_iter().filter(|(_, sql)| sql.contains("RECURSIVE")).collect();
+        let [(file, sql)] = &recursions[..] else { panic!("{recursions:?}") };
+        assert_eq!((file.as_str(), sql.as_str()), ("claims.rs", super::super::claims::FIRST_DUE_EXCEPT));
+    }
+
     /// Citus can only ensure uniqueness and references within one node. This reads the catalogs of the plain schema.
     #[tokio::test]
     async fn what_must_be_unique_is_on_one_node() {

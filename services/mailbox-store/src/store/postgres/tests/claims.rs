@@ -85,6 +85,9 @@ async fn a_backlog_is_found_in_few_pages() {
     crowd(&stranger, &fixture, &["crowd.test"], 20_000).await;
     let held = pages(&stranger, queue::HELD, &[]).await;
     assert!(held < FEW_PAGES, "{held} pages");
+    let (named, now_ms) = (["local.test", "other.test"], fixture.clock.now().as_millisecond());
+    let due = pages(&stranger, queue::DUE_DOMAINS, &[&&named[..], &now_ms]).await;
+    assert!(due < FEW_PAGES, "{due} pages");
     stranger.batch_execute("UPDATE queue SET held_at_ms = 1 WHERE message_id <= 19000").await.unwrap();
     stranger.batch_execute("VACUUM ANALYZE queue").await.unwrap();
     let oldest = pages(&stranger, queue::OLDEST, &[]).await;
