@@ -212,6 +212,23 @@ pub(crate) async fn mail_for_nobody_is_not_for_a_full_mailbox(fixture: Fixture) 
     assert_eq!(entry.last_reply, "450 4.1.1 <x@far.test>: no mailbox here now");
 }
 
+/// Such a gateway may spell a recipient as the sender does, and not as the account is spelled here.
+pub(crate) async fn what_a_gateway_delivers_here_finds_the_account_by_the_rules(fixture: Fixture) {
+    let id = fixture.send("1", &["X+tag@far.test"]).await;
+    fixture.store.put_accounts(vec![account("x@far.test")]).await.unwrap();
+    let settle = async || {
+        let claim = fixture.claim().await.unwrap();
+        fixture.store.settle(&claim.lease, deliver_here(id, "X+tag@far.test"), body(b"")).await.unwrap();
+    };
+    settle().await;
+    assert_eq!(fixture.queued().await, ["X+tag@far.test 1 false"], "by the strictest rules it is somebody else");
+    fixture.clock.advance(MINUTE);
+    fixture.store.set_address_rules(whoever().rules);
+    settle().await;
+    assert_eq!(fixture.queued().await, Vec::<String>::new());
+    assert_eq!(fixture.listed("x@far.test").await, [id]);
+}
+
 /// Maildrops lose what is old. The queue does not, and neither do others who have the message.
 pub(crate) async fn old_mail_expires(fixture: Fixture) {
     let old = fixture.send("old", &["a@local.test"]).await;

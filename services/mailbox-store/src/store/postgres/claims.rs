@@ -29,7 +29,7 @@ use internal_api::{
     reports::{DELIVERED, is_success},
 };
 use jiff::Timestamp;
-use mail_proto::{Domain, Mailbox, smtp::Recipient};
+use mail_proto::{AddressRules, Domain, Mailbox, smtp::Recipient};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -369,6 +369,7 @@ pub(super) async fn settle(
     lease: &str,
     settlement: &Settlement,
     failure_message: &[Incoming],
+    rules: AddressRules,
 ) -> Result<(), Failure> {
     let message = key(settlement.message);
     let mut finished = 0;
@@ -388,12 +389,12 @@ pub(super) async fn settle(
         release(tx, &BTreeSet::from([message]), finished).await?;
     }
     for outcome in local {
-        let (recipient, address) = (&outcome.recipient, outcome.recipient.to_string());
-        let event = match without_mailbox(outcome) {
-            Some(deferred) if accounts::existing(tx, &[&address]).await?.is_empty() => {
-                settle_recipient(tx, lease, message, &deferred).await?
-            }
-            _ => settle_here(tx, lease, message, outcome, recipient).await?,
+        let recipient = &outcome.recipient;
+        let mailbox = aliases::look_up(tx, rules, BTreeSet::from([recipient])).await?.entry(recipient).mailbox;
+        let event = match (mailbox, without_mailbox(outcome)) {
+            (Some(into), _) => settle_here(tx, lease, message, outcome, &into).await?,
+            (None, Some(deferred)) => settle_recipient(tx, lease, message, &deferred).await?,
+            (None, None) => settle_recipient(tx, lease, message, outcome).await?,
         };
         settled.add(recipient, event);
     }

@@ -343,7 +343,7 @@ impl Queue for PostgresStore {
         let settle = (lease, settlement, failure_message);
         self.database
             .write(&settle, |tx, (lease, settlement, failure_message)| {
-                claims::settle(tx, lease, settlement, failure_message).boxed()
+                claims::settle(tx, lease, settlement, failure_message, rules).boxed()
             })
             .await
     }

@@ -24,7 +24,7 @@ use internal_api::{
     Settlement,
     reports::{DELIVERED, is_success},
 };
-use mail_proto::{Domain, Mailbox, smtp::Recipient};
+use mail_proto::{AddressRules, Domain, Mailbox, smtp::Recipient};
 use rusqlite::{OptionalExtension, Row, params};
 use std::time::Duration;
 
@@ -114,7 +114,8 @@ fn take(
         } else {
             taken.has_withheld = true;
             for ClaimedRecipient { mailbox: recipient, .. } in claimed.recipients {
-                settle_recipient(tx, lease.name, claimed.id, &RecipientOutcome { recipient, outcome: withheld() })?;
+                let outcome = RecipientOutcome { recipient, outcome: withheld() };
+                settle_into(tx, lease.name, claimed.id, &outcome, &outcome.recipient)?;
             }
         }
     }
@@ -133,7 +134,7 @@ pub(super) fn deliver_waiting(tx: &mut WriteTransaction<'_>, domain: &Domain, lo
         settle_local(tx, &name, local, &mut claimed)?;
         for ClaimedRecipient { mailbox: recipient, .. } in claimed.recipients {
             let outcome = RecipientOutcome { recipient, outcome: left_to_gateway() };
-            settle_recipient(tx, &name, claimed.id, &outcome)?;
+            settle_into(tx, &name, claimed.id, &outcome, &outcome.recipient)?;
         }
     }
     Ok(due.len() == WAITING_MESSAGES as usize)
@@ -313,7 +314,7 @@ pub(super) fn settle(
 ) -> Result<()> {
     let mut settled = Settled::default();
     for outcome in &settlement.outcomes {
-        let kind = settle_recipient(tx, lease, settlement.message, outcome)?;
+        let kind = settle_recipient(tx, lease, settlement.message, outcome, ways.rules)?;
         settled.add(&outcome.recipient, kind);
     }
     tx.events.settled(key(settlement.message), settled);
@@ -324,23 +325,23 @@ pub(super) fn settle(
     release(tx, key(settlement.message))
 }
 
-/// Returns what is to be told of the recipient.
+/// Settles a recipient as a gateway says; returns what is to be told of it.
 fn settle_recipient(
     tx: &mut WriteTransaction<'_>,
     lease: &str,
     message: MessageId,
     settled: &RecipientOutcome,
+    rules: AddressRules,
 ) -> Result<EventKind> {
-    let into = &settled.recipient;
-    match without_mailbox(settled) {
-        Some(deferred) if !accounts::exists(tx.connection, &into.to_string())? => {
-            settle_into(tx, lease, message, &deferred, into)
-        }
-        _ => settle_into(tx, lease, message, settled, into),
+    let recipient = &settled.recipient;
+    let Some(deferred) = without_mailbox(settled) else { return settle_into(tx, lease, message, settled, recipient) };
+    match aliases::look_up(tx.connection, rules, recipient)?.mailbox {
+        Some(into) => settle_into(tx, lease, message, settled, &into),
+        None => settle_into(tx, lease, message, &deferred, recipient),
     }
 }
 
-/// The same for a recipient whose mail goes into this mailbox.
+/// Settles a recipient whose mail goes into this mailbox; returns what is to be told of it.
 fn settle_into(
     tx: &mut WriteTransaction<'_>,
     lease: &str,
