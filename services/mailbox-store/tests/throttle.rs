@@ -112,19 +112,26 @@ async fn a_good_user_gets_in_while_somebody_guesses_at_another_account_behind_th
         until_refused(&server, 20 * (round + 1)).await;
         let good = Login { user: "b".to_owned(), password: "pass b".to_owned(), client: None };
         let (io, wrong) = (Clock::system().io, Login { password: "mistyped".to_owned(), ..good.clone() });
-        let began = io.instant();
+        let (before, began) = (refused(&server).await, io.instant());
         server.client.log_in(&wrong).await.unwrap_err();
         assert_eq!(server.client.log_in(&good).await.unwrap(), mailbox("b@local.test"));
+        let meanwhile = refused(&server).await - before;
+        assert!(meanwhile < 30, "the good user has waited for {meanwhile} of 300 guesses");
         assert!(io.since(began) < Duration::from_secs(2), "{:?}", io.since(began));
     }
     guesses.shutdown().await;
     server.stop().await;
 }
 
+/// How many logins were refused.
+async fn refused(server: &Server) -> u64 {
+    server.metric(REFUSED).await.parse().unwrap_or_default()
+}
+
 /// Waits until so many logins were refused.
 async fn until_refused(server: &Server, count: u64) {
     let waiting = async {
-        while server.metric(REFUSED).await.parse::<u64>().unwrap_or_default() < count {
+        while refused(server).await < count {
             tokio::task::yield_now().await;
         }
     };
