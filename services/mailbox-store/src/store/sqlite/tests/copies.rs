@@ -179,7 +179,7 @@ async fn what_is_there_is_not_overwritten() {
 
 /// Takes a database back from each schema to the one before.
 const EARLIER_SCHEMAS: [&str; 7] = [
-    "DROP INDEX queue_waiting; DROP INDEX queue_held; ALTER TABLE messages DROP COLUMN submitter;
+    "DROP INDEX queue_held; ALTER TABLE messages DROP COLUMN submitter;
      PRAGMA user_version = 8",
     "DROP INDEX queue_by_time; DROP INDEX queue_by_domain; ALTER TABLE queue DROP COLUMN held_at_ms;
      CREATE INDEX queue_by_time ON queue (next_attempt_at_ms, domain) WHERE quarantined_at_ms IS NULL;

@@ -40,7 +40,11 @@ impl Session {
         }
         let usable = self.usable();
         if parameters.requiretls && usable != Extensions::default() && !usable.requiretls {
-            return self.refuse_mail(Reply::new(555, (5, 4), "REQUIRETLS is offered over TLS only; say STARTTLS first"));
+            return self.refuse_mail(Reply::new(
+                555,
+                (5, 4),
+                "REQUIRETLS is offered over TLS only; say STARTTLS first",
+            ));
         }
         if usable.permitted(parameters.clone()) != parameters {
             return self.refuse_mail(CommandError::UnknownParameter.reply());
