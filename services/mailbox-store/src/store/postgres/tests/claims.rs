@@ -88,7 +88,7 @@ async fn a_backlog_is_found_in_few_pages() {
     let (named, now_ms) = (["local.test", "other.test"], fixture.clock.now().as_millisecond());
     let due = pages(&stranger, queue::DUE_DOMAINS, &[&&named[..], &now_ms]).await;
     assert!(due < FEW_PAGES, "{due} pages");
-    stranger.batch_execute("UPDATE queue SET held_at_ms = 1 WHERE message_id <= 100").await.unwrap();
+    stranger.batch_execute("UPDATE queue SET held_at_ms = 1 WHERE message_id <= 10").await.unwrap();
     stranger.batch_execute("VACUUM ANALYZE queue").await.unwrap();
     let oldest = pages(&stranger, queue::OLDEST, &[]).await;
     assert!(oldest < FEW_PAGES, "{oldest} pages");
