@@ -35,7 +35,7 @@ pub struct Args {
     /// The configuration file [default: data/config.toml; built-in when neither that nor the zone file exists]
     #[arg(long, env = "MAILTOWN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The zone file, read where no pseudo-dns answers [default: data/fdns.toml; built-in when neither that nor the configuration file exists]
+    /// The zone file, read where no pseudo-dns answers, unless --dns or --ports-file is given [default: data/fdns.toml; built-in when neither that nor the configuration file exists]
     #[arg(long, env = "MAILTOWN_ZONE", value_name = "FILE")]
     pub zone: Option<PathBuf>,
     /// A pseudo-dns to ask, in place of the configuration's; repeat it for more

@@ -28,6 +28,8 @@ pub(crate) struct Directory {
     remedy: String,
     /// Each as `host:port`.
     name_servers: Vec<String>,
+    /// Whether an option says which town is asked. The zone file may be that of another town.
+    is_town_named: bool,
     files: Files,
     hosts: Hosts,
     /// Whose ways messages follow.
@@ -51,7 +53,11 @@ impl Directory {
         let names = config.as_ref().and_then(|config| config.agent.get(domain));
         let name_servers = match (&config, &args.ports_file) {
             _ if !args.dns.is_empty() => args.dns.clone(),
-            (config, Some(file)) => name_servers_of(&Ports::read(file)?, config.as_ref(), domain),
+            (config, Some(file)) => {
+                let servers = name_servers_of(&Ports::read(file)?, config.as_ref(), domain);
+                ensure!(!servers.is_empty(), "{}: no pseudo-dns is in it; give --dns HOST:PORT", file.display());
+                servers
+            }
             (Some(config), None) => name_servers(config, domain, &files.config_name())?,
             (None, None) => Vec::new(),
         };
@@ -64,6 +70,7 @@ impl Directory {
             pop: args.pop.clone().or_else(|| names.map(|names| names.pop.clone())),
             remedy: format!("{}: no [agent.\"{domain}\"]; {add}, or give --smtp NAME and --pop NAME", config.display()),
             name_servers,
+            is_town_named: !args.dns.is_empty() || args.ports_file.is_some(),
             files,
             hosts: args.hosts,
             profile: profile.unwrap_or_default(),
@@ -97,24 +104,30 @@ impl Directory {
         }
     }
 
-    /// Asks each pseudo-dns, then the zone file. Says so when it is the file, since somebody may have stopped
-    /// pseudo-dns to see what that does.
+    /// Asks each pseudo-dns, then the zone file, unless an option names the town. Says so when it is the file, since
+    /// somebody may have stopped pseudo-dns to see what that does.
     fn look_up(&self, name: &str) -> anyhow::Result<Answer> {
         let mut failures = Vec::new();
         for server in &self.name_servers {
             match ask(server, name, self.clock.io)? {
                 Ok(lookup) => return Ok(Answer { lookup, source: format!("pseudo-dns {server}") }),
                 Err(error @ LookupError::InvalidName(_)) => return Err(error.into()),
-                Err(LookupError::Connection(error)) => failures.push(format!("{server}: {error}")),
-                Err(_) => failures.push(format!("{server} cannot tell")),
+                Err(LookupError::Connection(error)) => failures.push((server, error.to_string())),
+                Err(_) => failures.push((server, "cannot tell".to_owned())),
             }
         }
-        let failures = if failures.is_empty() { "none is configured".to_owned() } else { failures.join(", ") };
-        let zone = self.files.load_zone().with_context(|| format!("no pseudo-dns answers ({failures})"))?;
+        let failures: Vec<_> = failures.iter().map(|(server, why)| format!("{server} ({why})")).collect();
+        let failures = if failures.is_empty() {
+            " (none is configured)".to_owned()
+        } else {
+            format!(" at {}", failures.join(", "))
+        };
+        ensure!(!self.is_town_named, "no pseudo-dns answers{failures}: is that town running?");
+        let zone = self.files.load_zone().with_context(|| format!("no pseudo-dns answers{failures}"))?;
         let file = self.files.zone_name();
         let file = file.display();
         if !self.name_servers.is_empty() {
-            eprintln!("{}", printable(&format!("no pseudo-dns answers ({failures}); {name} is looked up in {file}")));
+            eprintln!("{}", printable(&format!("no pseudo-dns answers{failures}; {name} is looked up in {file}")));
         }
         Ok(Answer { lookup: zone.ports(name), source: file.to_string() })
     }

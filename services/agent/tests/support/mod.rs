@@ -98,22 +98,45 @@ impl Town {
         town
     }
 
+    /// The configuration says that a pseudo-dns is at this port.
+    pub(crate) fn with_dns(self, port: u16) -> Self {
+        let path = self.directory.path().join("config.toml");
+        let config = fs::read_to_string(&path).unwrap().replace("pop = 3110", &format!("pop = 3110\ndns = {port}"));
+        fs::write(&path, config).unwrap();
+        self
+    }
+
     /// Runs `agent -e usr1@… <arguments>` and feeds it `input`: exit code, standard output, standard error.
     pub(crate) fn agent(&self, arguments: &str, input: impl AsRef<[u8]>) -> (i32, String, String) {
+        self.agent_in(&[], arguments, input)
+    }
+
+    /// As [`Town::agent`], with these environment variables.
+    pub(crate) fn agent_in(
+        &self,
+        environment: &[(&str, &str)],
+        arguments: &str,
+        input: impl AsRef<[u8]>,
+    ) -> (i32, String, String) {
         let files = ["--config", "config.toml", "--zone", "fdns.toml"];
         let arguments: Vec<_> = files.into_iter().chain(arguments.split_whitespace()).collect();
-        self.agent_without_files(&arguments, input)
+        self.run(environment, &arguments, input.as_ref())
     }
 
     /// As [`Town::agent`], without naming the files of the town.
     pub(crate) fn agent_without_files(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> (i32, String, String) {
+        self.run(&[], arguments, input.as_ref())
+    }
+
+    fn run(&self, environment: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
-        for variable in ["EMAIL", "PASSWORD", "CONFIG", "ZONE", "HOSTS", "DNS_SERVERS"] {
+        for variable in ["EMAIL", "PASSWORD", "CONFIG", "ZONE", "HOSTS", "DNS_SERVERS", "PORTS_FILE"] {
             command.env_remove(format!("MAILTOWN_{variable}"));
         }
         let mut agent = command
             .args(["-e", "usr1@mail.sustech.edu.cn"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -121,7 +144,7 @@ impl Town {
             .spawn()
             .unwrap();
         // It may end before it has read everything.
-        let _ = agent.stdin.take().unwrap().write_all(input.as_ref());
+        let _ = agent.stdin.take().unwrap().write_all(input);
         let output = agent.wait_with_output().unwrap();
         let text = |octets| String::from_utf8(octets).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
