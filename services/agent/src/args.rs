@@ -1,5 +1,6 @@
 //! The command line.
 
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 use mail_proto::Mailbox;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ Examples:
   agent -e usr1@mail.sustech.edu.cn -p pass1
   echo Hello | agent -e usr1@mail.sustech.edu.cn send --to usr@gmail.com --subject Greeting
   agent -e usr@gmail.com -p pass fetch --keep
-  agent -e usr@gmail.com -p pass fetch --wait 10 fail if no mail came within 10 s
+  agent fetch --wait 10 -e usr@gmail.com -p pass fail if no mail came within 10 s
   agent -v -e usr@gmail.com -p pass              the same dialogue, and what is sent (C:) and received (S:)
   agent -e usr@gmail.com --ports-file ports.json a town that was started with the same option
   docker compose run --rm agent -e usr1@mail.sustech.edu.cn -p pass1
@@ -18,41 +19,63 @@ In the dialogue, mail marked by dele is deleted by quit or exit only: the end of
 /// The mail client of mailtown: reads commands, or does one thing and ends
 // No `Debug`: there is a password inside.
 #[derive(clap::Parser)]
-#[command(name = "agent", version, after_help = EXAMPLES)]
+#[command(
+    name = "agent",
+    version,
+    after_help = EXAMPLES,
+    override_usage = "agent [OPTIONS] -e <ADDRESS> [COMMAND]",
+    // In the help of a subcommand, its own options are first.
+    next_display_order = 100
+)]
 pub struct Args {
     /// Who you are
-    #[arg(short = 'e', long = "email", env = "MAILTOWN_EMAIL", value_name = "ADDRESS", value_parser = mailbox)]
+    // Clap has no global options that are required: `from_command_line` looks.
+    #[arg(short = 'e', long = "email", required = false, global = true, env = "MAILTOWN_EMAIL", value_name = "ADDRESS", value_parser = mailbox)]
     pub address: Mailbox,
     /// Your password, asked for when needed (better set in the environment: others can see command lines)
-    #[arg(short, long, env = "MAILTOWN_PASSWORD", hide_env_values = true)]
+    #[arg(short, long, global = true, env = "MAILTOWN_PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
     /// The name of the SMTP server, in place of the configuration's
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub smtp: Option<String>,
     /// The name of the POP3 server, in place of the configuration's
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub pop: Option<String>,
     /// The configuration file [default: data/config.toml; built-in when neither that nor the zone file exists]
-    #[arg(long, env = "MAILTOWN_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "MAILTOWN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The zone file, read where no pseudo-dns answers, unless --dns or --ports-file is given [default: data/fdns.toml; built-in when neither that nor the configuration file exists]
-    #[arg(long, env = "MAILTOWN_ZONE", value_name = "FILE")]
+    #[arg(long, global = true, env = "MAILTOWN_ZONE", value_name = "FILE")]
     pub zone: Option<PathBuf>,
     /// A pseudo-dns to ask, in place of the configuration's; repeat it for more
-    #[arg(long, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT", value_parser = host_and_port)]
+    #[arg(long, global = true, env = "MAILTOWN_DNS_SERVERS", value_delimiter = ',', value_name = "HOST:PORT", value_parser = host_and_port)]
     pub dns: Vec<String>,
     /// The file in which mailtown tells where it listens: its pseudo-dns is asked, in place of the configuration's
-    #[arg(long, env = "MAILTOWN_PORTS_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "MAILTOWN_PORTS_FILE", value_name = "FILE")]
     pub ports_file: Option<PathBuf>,
     /// Where a server is whose P record is a port only
-    #[arg(long, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback")]
+    #[arg(long, global = true, env = "MAILTOWN_HOSTS", value_enum, default_value = "loopback")]
     pub hosts: Hosts,
     /// Print the dialogue with each server on standard error; passwords are masked
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Instead of the dialogue:
     #[command(subcommand)]
     pub action: Option<Action>,
+}
+
+impl Args {
+    /// Reads the command line. If it is wrong or asks for help, prints that and ends the process.
+    pub fn from_command_line() -> Self {
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        if !matches.contains_id("address") {
+            command
+                .error(ErrorKind::MissingRequiredArgument, "who are you? give -e ADDRESS or set MAILTOWN_EMAIL")
+                .exit()
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
 }
 
 /// Reads an address of a user.
@@ -130,6 +153,23 @@ mod tests {
             assert_eq!(mailbox(text).unwrap_err(), expected, "{text}");
         }
         assert_eq!(mailbox("a@b").unwrap().to_string(), "a@b");
+    }
+
+    #[test]
+    fn a_subcommand_shows_its_own_options_and_then_those_of_the_agent() {
+        let shown = |name: &str| {
+            let mut command = Args::command();
+            command.build();
+            let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+            let options =
+                help.lines().filter(|line| line.trim().starts_with('-')).filter_map(|line| line.split_once("--"));
+            let names = options.map(|(_, option)| option.split([' ', '.']).next().unwrap_or_default().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let common =
+            ["email", "password", "smtp", "pop", "config", "zone", "dns", "ports-file", "hosts", "verbose", "help"];
+        assert_eq!(shown("send"), [&["to", "subject"], &common[..]].concat());
+        assert_eq!(shown("fetch"), [&["wait", "keep", "output"], &common[..]].concat());
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! `agent`: starts one from the command line.
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match agent::run(&agent::Args::parse()) {
+    match agent::run(&agent::Args::from_command_line()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", agent::one_line(&error));

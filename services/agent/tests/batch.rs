@@ -229,6 +229,38 @@ fn fetch_fails_with_the_servers_reply() {
 }
 
 #[test]
+fn options_may_stand_after_the_subcommand() {
+    let pop = Server::start(&["
+        S: +OK POP3 server ready
+        C: USER usr1@mail.sustech.edu.cn
+        S: +OK
+        C: PASS pass1
+        S: +OK
+        C: UIDL
+        S: +OK
+        S: .
+        C: QUIT
+        S: +OK
+    "]);
+    let town = Town::new(closed_port(), pop.port);
+    let run = |arguments: &str| {
+        let arguments: Vec<_> = arguments.split_whitespace().collect();
+        town.agent_as_given(&arguments)
+    };
+    let files = "--config config.toml --zone fdns.toml";
+    let fetch = format!("fetch --keep -e usr1@mail.sustech.edu.cn -p pass1 {files} --hosts loopback");
+    assert_eq!(run(&fetch), (0, String::new(), String::new()));
+    pop.finish();
+    for arguments in ["", "fetch", "send --to a@b"] {
+        let (code, output, errors) = run(arguments);
+        assert_eq!((code, output.as_str()), (2, ""), "{errors}");
+        let expected =
+            "error: who are you? give -e ADDRESS or set MAILTOWN_EMAIL\n\nUsage: agent [OPTIONS] -e <ADDRESS>";
+        assert!(errors.starts_with(expected), "{errors}");
+    }
+}
+
+#[test]
 fn a_bad_start_is_one_line() {
     let town = Town::new(closed_port(), closed_port());
     fs::remove_file(town.directory.path().join("config.toml")).unwrap();

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// What takes longer will never happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Who runs the agent.
+const WHO: [&str; 2] = ["-e", "usr1@mail.sustech.edu.cn"];
+
 /// Plays each script against one connection. `S:` lines are sent; `C:` lines must arrive, all of them; of a `C*` line, only
 /// its beginning is given.
 pub(crate) struct Server {
@@ -119,13 +122,18 @@ impl Town {
         input: impl AsRef<[u8]>,
     ) -> (i32, String, String) {
         let files = ["--config", "config.toml", "--zone", "fdns.toml"];
-        let arguments: Vec<_> = files.into_iter().chain(arguments.split_whitespace()).collect();
+        let arguments: Vec<_> = WHO.into_iter().chain(files).chain(arguments.split_whitespace()).collect();
         self.run(environment, &arguments, input.as_ref())
     }
 
     /// As [`Town::agent`], without naming the files of the town.
     pub(crate) fn agent_without_files(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> (i32, String, String) {
-        self.run(&[], arguments, input.as_ref())
+        self.run(&[], &[&WHO, arguments].concat(), input.as_ref())
+    }
+
+    /// Runs `agent <arguments>` without input.
+    pub(crate) fn agent_as_given(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run(&[], arguments, b"")
     }
 
     fn run(&self, environment: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> (i32, String, String) {
@@ -134,7 +142,6 @@ impl Town {
             command.env_remove(format!("MAILTOWN_{variable}"));
         }
         let mut agent = command
-            .args(["-e", "usr1@mail.sustech.edu.cn"])
             .args(arguments)
             .envs(environment.iter().copied())
             .current_dir(self.directory.path())
