@@ -7,7 +7,7 @@ use crate::{
     certificates::{self, Certificates},
     check,
     client::Stores,
-    health, help,
+    health, help, output,
     queue::Queue,
     table,
 };
@@ -109,8 +109,9 @@ impl Args {
 
     /// Runs the town, or one of the subcommands.
     pub fn run(self) -> ExitCode {
-        cli::block_on(&self.log.clone(), async {
-            match self.command.clone() {
+        let mut is_unread = false;
+        let code = cli::block_on(&self.log.clone(), async {
+            let outcome = match self.command.clone() {
                 Some(Command::Check) => check::run(&self.files),
                 Some(Command::AddDomain(new)) => new.run(&self.files.files()),
                 Some(Command::Accounts(accounts)) => accounts.run(|| stores(&self)).await,
@@ -118,9 +119,13 @@ impl Args {
                 Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,
-                None => telemetry::program("mailtown", run(self)).await,
-            }
-        })
+                // A town that ends says why.
+                None => return telemetry::program("mailtown", run(self)).await,
+            };
+            is_unread = outcome.as_ref().is_err_and(output::is_unread);
+            if is_unread { Ok(()) } else { outcome }
+        });
+        if is_unread { ExitCode::from(output::UNREAD) } else { code }
     }
 }
 
@@ -153,8 +158,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(file) = &mut ports_file {
         file.write(town.stacks())?;
     }
-    table::write(town.stacks(), args.ports_file.as_deref(), &mut anstream::stdout())
-        .context("cannot write to standard output")?;
+    table::write(town.stacks(), args.ports_file.as_deref(), &mut anstream::stdout()).context(output::NO_OUTPUT)?;
     let failure = tokio::select! {
         () = shutdown.cancelled() => None,
         error = town.failed() => Some(error),

@@ -1,5 +1,6 @@
 //! The certificates of a town's servers: those of the configuration, and the others by the town's own authority.
 
+use crate::output::NO_OUTPUT;
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use mail_net::Clock;
@@ -109,5 +110,5 @@ pub(crate) fn print_authority(state: &Path) -> anyhow::Result<()> {
     let path = directory(state).join(CA_FILE);
     let hint = || format!("{}: start the town once, which makes it; --state names its directory", path.display());
     let pem = std::fs::read(&path).with_context(hint)?;
-    Ok(io::stdout().write_all(&pem)?)
+    io::stdout().write_all(&pem).context(NO_OUTPUT)
 }

@@ -11,6 +11,7 @@ mod files;
 mod health;
 mod help;
 mod listeners;
+mod output;
 mod password;
 mod ports_file;
 mod queue;

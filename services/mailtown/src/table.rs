@@ -1,6 +1,9 @@
 //! What a person wants to see of a running town.
 
-use crate::StackAddresses;
+use crate::{
+    StackAddresses,
+    output::{columns, padded},
+};
 use anstyle::{AnsiColor, Style};
 use std::{
     io::{self, Write},
@@ -18,12 +21,12 @@ const HEADINGS: [&str; 6] = ["server", "mail domain", "SMTP", "POP3", "store API
 pub(crate) fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = stacks.iter().map(row).collect();
     let width = |column: usize| {
-        rows.iter().map(|row| row[column].len()).chain([HEADINGS[column].len()]).max().unwrap_or_default()
+        rows.iter().map(|row| columns(&row[column])).chain([HEADINGS[column].len()]).max().unwrap_or_default()
     };
     let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
     let bold = Style::new().bold();
     let line = |output: &mut dyn Write, style: Style, cells: &[String]| {
-        let cells: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width)).collect();
         writeln!(output, "{style}{}{style:#}", cells.join("  ").trim_end())
     };
     line(output, bold, &HEADINGS.map(str::to_owned))?;

@@ -1,6 +1,9 @@
 //! How accounts are listed, for people and for programs.
 
-use crate::client::{NamedStore, Stores, told};
+use crate::{
+    client::{NamedStore, Stores, told},
+    output::{NO_OUTPUT, columns, padded},
+};
 use anstyle::Style;
 use anyhow::Context;
 use internal_api::{AccountSource, AccountSummary};
@@ -72,7 +75,7 @@ pub(super) async fn list(stores: &Stores<'_>, is_json: bool) -> anyhow::Result<(
     }
     let mut output = anstream::stdout();
     let printed = if is_json { write_json(&listed, &mut output) } else { write_table(&listed, &mut output) };
-    printed.context("cannot write to standard output")?;
+    printed.context(NO_OUTPUT)?;
     told(failures)
 }
 
@@ -114,13 +117,13 @@ fn write_table(listed: &[Listed], output: &mut impl Write) -> io::Result<()> {
     };
     let rows: Vec<_> = listed.iter().map(cells).collect();
     let width = |column: usize| {
-        rows.iter().map(|row| row[column].len()).chain([HEADINGS[column].len()]).max().unwrap_or_default()
+        rows.iter().map(|row| columns(&row[column])).chain([HEADINGS[column].len()]).max().unwrap_or_default()
     };
     let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
     let mut line = |style: Style, cells: &[String]| {
         let cells = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
             FIRST_NUMBER.. => format!("{cell:>width$}"),
-            _ => format!("{cell:width$}"),
+            _ => padded(cell, width),
         });
         writeln!(output, "{style}{}{style:#}", cells.collect::<Vec<_>>().join("  "))
     };
@@ -147,6 +150,7 @@ mod tests {
         vec![
             one("postmaster@a.test", Source::BuiltIn, false, 0, 0),
             one("u@a.test", Source::Config, true, 12, 1_234_567),
+            one("用户@a.test", Source::Api, true, 1, 2),
         ]
     }
 
@@ -158,6 +162,7 @@ mod tests {
 address            source    state     messages   octets
 postmaster@a.test  built in  disabled         0        0
 u@a.test           config    enabled         12  1234567
+用户@a.test        api       enabled          1        2
 ";
         assert_eq!(String::from_utf8(octets).unwrap(), expected);
     }
@@ -169,7 +174,7 @@ u@a.test           config    enabled         12  1234567
         let text = String::from_utf8(octets).unwrap();
         let expected = r#"{"server":"a.test","address":"postmaster@a.test","source":"built_in","enabled":false,"messages":0,"octets":0}"#;
         assert_eq!(text.lines().next(), Some(expected));
-        assert_eq!(text.lines().count(), 2);
+        assert_eq!(text.lines().count(), 3);
     }
 
     #[test]

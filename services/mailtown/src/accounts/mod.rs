@@ -4,6 +4,7 @@ mod listing;
 
 use crate::{
     client::{NamedStore, Stores},
+    output::NO_OUTPUT,
     password::PasswordArgs,
 };
 use anyhow::{Context, bail};
@@ -12,8 +13,6 @@ use internal_api::{AccountChange, ApiError, NewAccount, ProblemKind};
 use mail_proto::Mailbox;
 use std::{io::Write, sync::Arc};
 use town_config::Stack;
-
-const NO_OUTPUT: &str = "cannot write to standard output";
 
 /// What can be done about accounts.
 #[derive(Debug, Clone, Subcommand)]

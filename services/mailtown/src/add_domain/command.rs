@@ -53,7 +53,7 @@ impl AddDomain {
             changes.write()?;
             changes.next_steps()
         };
-        std::io::stdout().write_all(said.as_bytes()).context("cannot write to standard output")
+        std::io::stdout().write_all(said.as_bytes()).context(crate::output::NO_OUTPUT)
     }
 }
 

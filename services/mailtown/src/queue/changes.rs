@@ -1,7 +1,10 @@
 //! What is changed in the queue, message by message or as a whole.
 
-use super::{NO_OUTPUT, find, page};
-use crate::client::{NamedStore, told};
+use super::{find, page};
+use crate::{
+    client::{NamedStore, told},
+    output::NO_OUTPUT,
+};
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
 use internal_api::{ApiError, MessageId, ProblemKind, QueueEntry, StoreClient};

@@ -3,7 +3,10 @@
 mod changes;
 mod listing;
 
-use crate::client::{NamedStore, Stores, told};
+use crate::{
+    client::{NamedStore, Stores, told},
+    output::NO_OUTPUT,
+};
 use anyhow::{Context, bail, ensure};
 use changes::{Change, all, each};
 use clap::Subcommand;
@@ -18,9 +21,6 @@ Examples:
   mailtown queue retry --all
 
 In the list, * after an id says that the message is being tried, and ! that it is on hold.";
-
-/// Why nothing can be said.
-const NO_OUTPUT: &str = "cannot write to standard output";
 
 /// What waits to be sent on, and what can be done about it.
 #[derive(Debug, Clone, clap::Args)]
