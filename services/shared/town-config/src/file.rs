@@ -301,6 +301,12 @@ impl File {
                 faults.push(format!("accounts.\"{name}\": no such server; the servers are: {}", self.server_names()));
                 continue;
             };
+            for (address, _) in accounts.iter().filter(|(_, password)| password.expose().is_empty()) {
+                faults.push(format!(
+                    "accounts.\"{name}\".\"{address}\": the password is empty; give one, or a hash from `mailtown accounts \
+                     hash`"
+                ));
+            }
             if server.takes_every_domain() {
                 continue;
             }

@@ -309,6 +309,16 @@ fn one_address_has_one_account_however_it_is_spelled() {
 }
 
 #[test]
+fn an_account_has_a_password() {
+    let servers = "[server.a]\nsmtp = 1\npop = 2\n[accounts.a]\n\"u@x\" = \"p\"\n\"v@x\" = \"\"\n";
+    let expected = "data/config.toml:6: accounts.\"a\".\"v@x\": the password is empty; give one, or a hash from `mailtown \
+                    accounts hash`";
+    assert_eq!(parse(servers).unwrap_err(), expected);
+    let every = servers.replace("pop = 2", "pop = 2\ndomains = [\"*\"]");
+    assert!(parse(&every).unwrap_err().contains("the password is empty"));
+}
+
+#[test]
 fn a_password_is_never_displayed() {
     let config = parse(SHIPPED).unwrap();
     assert!(!format!("{config:?}").contains("pass1"));
