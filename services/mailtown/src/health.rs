@@ -1,6 +1,6 @@
 //! Whether a town that runs on this machine is ready.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use service_kit::cli;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -39,18 +39,43 @@ pub(crate) fn address(
     ports_file: Option<&Path>,
 ) -> anyhow::Result<SocketAddr> {
     let (name, key_name) = (&stack.name, key.as_str());
-    let address = match ports_file {
-        Some(file) => Ports::read(file)?.address(name.as_str(), key).with_context(|| {
+    let Some(file) = ports_file else {
+        let port = stack.port(key).filter(|&port| port != 0).with_context(|| {
+            let state = stack.port(key).map_or("missing", |_| "0");
             format!(
-                "{} has no {key_name} of \"{name}\"; name the file of this town, or the stacks that it runs with -n",
-                file.display()
+                "server.\"{name}\".{key_name} is {state}, so the port is not known here; give --ports-file FILE as the town \
+                 has it"
             )
-        })?,
-        None => SocketAddr::new(crate::reachable(http_bind), stack.require_port(key)?),
+        })?;
+        return Ok(SocketAddr::new(crate::reachable(http_bind), port));
     };
-    ensure!(
-        address.port() != 0,
-        "server.\"{name}\".{key_name} is 0, so the port is not known here; give --ports-file FILE as the town has it"
-    );
-    Ok(address)
+    Ports::read(file)?.address(name.as_str(), key).with_context(|| {
+        format!(
+            "{} has no {key_name} of \"{name}\"; name the file of this town, or the stacks that it runs with -n",
+            file.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use town_config::Config;
+
+    #[test]
+    fn a_port_that_the_system_chooses_is_in_the_ports_file() {
+        let found = |keys: &str| {
+            let text = format!("[server.a]\nsmtp = 1\npop = 2\n{keys}");
+            let config = Config::parse(&text, Path::new("config.toml")).unwrap();
+            address(config.stack("a").unwrap(), PortKey::Store, Ipv4Addr::LOCALHOST.into(), None)
+        };
+        assert_eq!(found("store = 3\n").unwrap(), "127.0.0.1:3".parse().unwrap());
+        for (keys, state) in [("", "missing"), ("store = 0\n", "0")] {
+            let expected = format!(
+                "server.\"a\".store is {state}, so the port is not known here; give --ports-file FILE as the town has it"
+            );
+            assert_eq!(found(keys).unwrap_err().to_string(), expected);
+        }
+    }
 }
