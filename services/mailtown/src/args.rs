@@ -183,7 +183,14 @@ fn stores(args: &Args) -> anyhow::Result<Stores<'_>> {
     let io = Clock::system().io;
     let config = chosen(args.files.open_config(io)?, &args.names)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty());
-    Ok(Stores { config, http_bind: args.http_bind, ports_file: args.ports_file.as_deref(), token, io })
+    Ok(Stores {
+        config,
+        are_named: !args.names.is_empty(),
+        http_bind: args.http_bind,
+        ports_file: args.ports_file.as_deref(),
+        token,
+        io,
+    })
 }
 
 async fn healthy(args: &Args) -> anyhow::Result<()> {

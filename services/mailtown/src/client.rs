@@ -17,6 +17,8 @@ const TOKEN_PLACES: &str = "the units of systemd have it in /etc/mailtown/enviro
 /// How the stores of the running town are called.
 pub(crate) struct Stores<'a> {
     pub(crate) config: LiveConfig,
+    /// Whether the command line names the stacks.
+    pub(crate) are_named: bool,
     pub(crate) http_bind: IpAddr,
     pub(crate) ports_file: Option<&'a Path>,
     pub(crate) token: Option<&'a str>,

@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use internal_api::{AccountChange, ApiError, NewAccount, ProblemKind};
-use mail_proto::Mailbox;
+use mail_proto::{Domain, Mailbox};
 use std::{io::Write, sync::Arc};
 use town_config::Stack;
 
@@ -131,7 +131,7 @@ struct Home {
 impl Home {
     fn of(stores: &Stores<'_>, address: Mailbox) -> anyhow::Result<Self> {
         let stacks: Vec<_> = stores.config.stacks().map(|stack| stack.current()).collect();
-        let stack = stacks.iter().find(|stack| stack.is_local(address.domain())).with_context(|| {
+        let stack = home_of(&stacks, stores.are_named, address.domain()).with_context(|| {
             let domains: Vec<_> = stacks.iter().flat_map(|stack| &stack.domains).map(|it| it.as_str()).collect();
             format!("no server has the mail domain {}; the domains are: {}", address.domain(), domains.join(", "))
         })?;
@@ -166,6 +166,44 @@ impl Home {
     }
 }
 
+/// The stack of a mail domain. If none has it, the one that would take every domain, or the only one that the command line
+/// names: it may have accounts from a time when it took the domain.
+fn home_of<'s>(stacks: &'s [Arc<Stack>], are_named: bool, domain: &Domain) -> Option<&'s Arc<Stack>> {
+    let has_a_star = |stack: &&Arc<Stack>| stack.takes_every_domain() || stack.has_a_star_in_vain();
+    let only = || stacks.first().filter(|_| are_named && stacks.len() == 1);
+    stacks.iter().find(|stack| stack.is_local(domain)).or_else(|| stacks.iter().find(has_a_star)).or_else(only)
+}
+
 fn say(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context(NO_OUTPUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use town_config::Config;
+
+    /// The town may run with `--accept any`, which the command does not know.
+    #[test]
+    fn an_unknown_domain_is_that_of_the_server_with_the_star_or_of_the_named_one() {
+        let home = |keys: &str, only: Option<&str>, domain: &str| {
+            let text = format!(
+                "[server.a]\nsmtp = 1\npop = 2\ndomains = [\"a.test\"]\n[server.b]\nsmtp = 3\npop = 4\ndomains = [{keys}]\n"
+            );
+            let config = Config::parse(&text, Path::new("config.toml")).unwrap();
+            let stacks = config.stacks().filter(|stack| only.is_none_or(|only| stack.name.as_str() == only));
+            let stacks: Vec<_> = stacks.cloned().map(Arc::new).collect();
+            home_of(&stacks, only.is_some(), &domain.parse().unwrap()).map(|stack| stack.name.to_string())
+        };
+        for (keys, only, domain, expected) in [
+            ("\"*\"", None, "bar.test", Some("b")),
+            ("\"*\"", None, "a.test", Some("a")),
+            ("\"*\"", Some("a"), "bar.test", Some("a")),
+            ("\"b.test\"", None, "bar.test", None),
+            ("\"b.test\"", Some("b"), "bar.test", Some("b")),
+        ] {
+            assert_eq!(home(keys, only, domain).as_deref(), expected, "{keys} {only:?} {domain}");
+        }
+    }
 }
