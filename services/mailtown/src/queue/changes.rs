@@ -17,7 +17,7 @@ use std::{
 const CHANGED_TOGETHER: usize = 16;
 
 /// What is done to single messages.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Retry,
     Hold,
@@ -29,32 +29,45 @@ impl Change {
     /// Whether it changes a message of which this is a recipient.
     fn concerns(self, entry: &QueueEntry) -> bool {
         match self {
-            Self::Hold => !entry.held,
+            Self::Retry | Self::Hold => !entry.held,
             Self::Release => entry.held,
-            Self::Retry | Self::Remove => true,
+            Self::Remove => true,
         }
     }
 
-    /// What is to be said of so many: recipients that are due, or messages.
+    /// What is to be said of so many messages.
     fn counted(self, number: u64) -> String {
-        let (one, many, what) = match self {
-            Self::Retry => ("recipient is", "recipients are", "due now"),
-            Self::Hold => ("message is", "messages are", "on hold now"),
-            Self::Release => ("message is", "messages are", "released"),
-            Self::Remove => ("message is", "messages are", "removed"),
+        let verb = if number == 1 { "message is" } else { "messages are" };
+        let what = match self {
+            Self::Retry => "due now",
+            Self::Hold => "on hold now",
+            Self::Release => "released",
+            Self::Remove => "removed",
         };
-        format!("{number} {} {what}", if number == 1 { one } else { many })
+        format!("{number} {verb} {what}")
     }
 
-    /// Does it; returns what is to be said of it.
-    async fn carry_out(self, client: &StoreClient, id: MessageId) -> Result<&'static str, ApiError> {
-        Ok(match self {
-            Self::Retry if client.retry_queued(id).await?.entries > 0 => "is due now",
-            Self::Retry => "was due already, or is being tried",
-            Self::Hold => client.hold_queued(id).await.map(|()| "is on hold")?,
-            Self::Release => client.release_queued(id).await.map(|()| "is released")?,
-            Self::Remove => client.remove_queued(id).await.map(|()| "is removed")?,
-        })
+    /// What is to be said of one message, which this has changed or left as it was.
+    fn said(self, has_changed: bool) -> &'static str {
+        match (self, has_changed) {
+            (Self::Retry, true) => "is due now",
+            (Self::Retry, false) => "was due already, or is being tried",
+            (Self::Hold, _) => "is on hold",
+            (Self::Release, true) => "is released",
+            (Self::Release, false) => "was not on hold",
+            (Self::Remove, _) => "is removed",
+        }
+    }
+
+    /// Does it; returns whether that has changed anything, where the store tells.
+    async fn carry_out(self, client: &StoreClient, id: MessageId) -> Result<bool, ApiError> {
+        match self {
+            Self::Retry => return Ok(client.retry_queued(id).await?.entries > 0),
+            Self::Hold => client.hold_queued(id).await?,
+            Self::Release => client.release_queued(id).await?,
+            Self::Remove => client.remove_queued(id).await?,
+        }
+        Ok(true)
     }
 }
 
@@ -63,11 +76,14 @@ pub(super) async fn each(stores: &[NamedStore], ids: Vec<MessageId>, change: Cha
     let mut failures = Vec::new();
     for id in ids {
         let changed = async {
-            let (store, _) = find(stores, id).await?;
+            let (store, message) = find(stores, id).await?;
             let server = &store.server;
-            let said = change.carry_out(&store.client, id).await.map_err(|error| store.failed(error));
-            let said = said.with_context(|| format!("{server}: {id}"))?;
-            Ok(format!("{server}: {id} {said}"))
+            if change == Change::Release && !message.held {
+                return Ok(format!("{server}: {id} {}", change.said(false)));
+            }
+            let changed = change.carry_out(&store.client, id).await.map_err(|error| store.failed(error));
+            let changed = changed.with_context(|| format!("{server}: {id}"))?;
+            Ok(format!("{server}: {id} {}", change.said(changed)))
         };
         match changed.await {
             Ok(said) => say(&said)?,
@@ -82,27 +98,11 @@ pub(super) async fn all(stores: &[NamedStore], change: Change) -> anyhow::Result
     let mut failures = Vec::new();
     for store in stores {
         let server = &store.server;
-        let changed = match change {
-            Change::Retry => flush(store, &mut failures).await,
-            _ => all_of(store, change, &mut failures).await,
-        };
-        if let Some(changed) = changed {
+        if let Some(changed) = all_of(store, change, &mut failures).await {
             say(&format!("{server}: {}", change.counted(changed)))?;
         }
     }
     told(failures)
-}
-
-/// Makes all messages of one store due that are neither on hold nor being tried; returns for how many recipients.
-async fn flush(store: &NamedStore, failures: &mut Vec<anyhow::Error>) -> Option<u64> {
-    let flushed = store.client.flush_queue().await.map_err(|error| store.failed(error));
-    match flushed.with_context(|| format!("{}: the queue cannot be retried", store.server)) {
-        Ok(flushed) => Some(flushed.entries),
-        Err(failure) => {
-            failures.push(failure);
-            None
-        }
-    }
 }
 
 /// Changes all messages of one store; returns how many, unless it cannot be asked at all.
@@ -123,7 +123,7 @@ async fn all_of(store: &NamedStore, change: Change, failures: &mut Vec<anyhow::E
         let mut changes = stream::iter(ids.into_iter().map(carry_out)).buffer_unordered(CHANGED_TOGETHER);
         while let Some((id, outcome)) = changes.next().await {
             match outcome {
-                Ok(_) => *changed += 1,
+                Ok(has_changed) => *changed += u64::from(has_changed),
                 // It has left the queue meanwhile, or the rest of it was on the page before.
                 Err(error) if error.kind() == Some(ProblemKind::NotQueued) => {}
                 Err(error) => {

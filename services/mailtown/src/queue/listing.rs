@@ -38,6 +38,8 @@ pub(super) struct Listing<W> {
     output: W,
     form: Form,
     server_width: usize,
+    /// Whose queues are listed, if not those of the whole town.
+    only: Option<String>,
     messages: u64,
     octets: u64,
 }
@@ -52,7 +54,13 @@ impl<W: Write> Listing<W> {
     /// Prints messages of these servers. The stream decides over colours.
     pub(super) fn new<'s>(output: W, form: Form, servers: impl IntoIterator<Item = &'s str>) -> Self {
         let server_width = servers.into_iter().chain(["server"]).map(str::len).max().unwrap_or_default();
-        Self { output, form, server_width, messages: 0, octets: 0 }
+        Self { output, form, server_width, only: None, messages: 0, octets: 0 }
+    }
+
+    /// Says of an empty list that it is about these servers only.
+    pub(super) fn of_only(mut self, servers: &[&str]) -> Self {
+        self.only = Some(servers.join(", "));
+        self
     }
 
     /// Whether nothing was printed.
@@ -104,7 +112,10 @@ impl<W: Write> Listing<W> {
     pub(super) fn end(&mut self) -> io::Result<()> {
         match (self.form, self.messages) {
             (Form::Programs, _) => {}
-            (Form::People, 0) => writeln!(self.output, "The queue is empty.")?,
+            (Form::People, 0) => match &self.only {
+                Some(servers) => writeln!(self.output, "The queue of {servers} is empty.")?,
+                None => writeln!(self.output, "The queue is empty.")?,
+            },
             (Form::People, 1) => writeln!(self.output, "\n-- {} octets in 1 message.", self.octets)?,
             (Form::People, messages) => writeln!(self.output, "\n-- {} octets in {messages} messages.", self.octets)?,
         }
@@ -239,6 +250,9 @@ id                octets  arrived               server       sender and recipien
 ";
         assert_eq!(text, expected);
         assert_eq!(printed(Form::People, |listing| listing.end().unwrap()), "The queue is empty.\n");
+        let mut octets = Vec::new();
+        Listing::new(&mut octets, Form::People, ["a.test"]).of_only(&["a.test"]).end().unwrap();
+        assert_eq!(String::from_utf8(octets).unwrap(), "The queue of a.test is empty.\n");
     }
 
     #[test]

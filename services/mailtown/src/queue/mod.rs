@@ -110,10 +110,10 @@ impl Queue {
             !self.json || matches!(self.action, None | Some(Action::List { .. } | Action::Show { .. })),
             "--json is for the list and for show; leave it out"
         );
-        let stores = stores.all()?;
+        let (are_named, stores) = (stores.are_named, stores.all()?);
         match self.action {
-            None => list(&stores, Form::of(self.json)).await,
-            Some(Action::List { json }) => list(&stores, Form::of(json || self.json)).await,
+            None => list(&stores, are_named, Form::of(self.json)).await,
+            Some(Action::List { json }) => list(&stores, are_named, Form::of(json || self.json)).await,
             Some(Action::Show { json, id }) => {
                 let id = id.context("give the id of a message, which `mailtown queue` lists")?;
                 let (store, message) = find(&stores, id).await?;
@@ -146,8 +146,12 @@ async fn page(store: &NamedStore, after: Option<&str>) -> anyhow::Result<QueuePa
 }
 
 /// Prints what waits, page by page. A store that fails does not hide the queues of the others.
-async fn list(stores: &[NamedStore], form: Form) -> anyhow::Result<()> {
-    let mut listing = Listing::new(anstream::stdout(), form, stores.iter().map(|store| store.server.as_str()));
+async fn list(stores: &[NamedStore], are_named: bool, form: Form) -> anyhow::Result<()> {
+    let servers: Vec<_> = stores.iter().map(|store| store.server.as_str()).collect();
+    let mut listing = Listing::new(anstream::stdout(), form, servers.iter().copied());
+    if are_named {
+        listing = listing.of_only(&servers);
+    }
     let mut failures = Vec::new();
     for store in stores {
         let (mut after, mut message) = (None, None::<QueuedMessage>);
