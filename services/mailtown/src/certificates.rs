@@ -10,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use town_config::{LiveConfig, LiveStack, Stack, zone::Zone};
-use town_tls::{Authority, CA_FILE, CertificateFiles, ServedCertificate};
+use town_config::{LiveConfig, LiveStack, Stack, TlsFiles, zone::Zone};
+use town_tls::{Authority, CA_FILE, CertificateFiles, ServedCertificate, TlsFileError};
 
 /// How often the certificates are looked at, so that none expires while the town runs.
 const INTERVAL: SignedDuration = SignedDuration::from_hours(24);
@@ -64,7 +64,12 @@ impl Certificates {
     /// Names the file that is in the way.
     pub(crate) fn of(&self, stack: &Stack) -> anyhow::Result<Arc<ServedCertificate>> {
         let files = match &stack.tls {
-            Some(own) => CertificateFiles { certificate: own.cert.clone(), key: own.key.clone() },
+            Some(own) => {
+                if let Some((key, fault)) = own_faults(stack).first() {
+                    anyhow::bail!(stack.located(["server", stack.name.as_str(), "tls", key], fault));
+                }
+                files_of(own)
+            }
             None => self.issue(stack, self.clock.wall.now())?,
         };
         Ok(Arc::new(ServedCertificate::open(files)?))
@@ -91,6 +96,22 @@ impl Certificates {
     }
 }
 
+/// What is wrong with the files that the configuration names for a stack: each with its key below `tls`. Blocks.
+pub(crate) fn own_faults(stack: &Stack) -> Vec<(&'static str, String)> {
+    let Some(files) = stack.tls.as_ref().map(files_of) else { return Vec::new() };
+    let fault = |error: TlsFileError| {
+        let is_key = error.path() == files.key;
+        let (key, what) = if is_key { ("key", "private key of the certificate") } else { ("cert", "certificate") };
+        let table = format!("server.\"{}\".tls", stack.name);
+        (key, format!("{table}.{key}: {error}; name a file with the {what} in PEM, or remove {table}"))
+    };
+    files.faults().into_iter().map(fault).collect()
+}
+
+fn files_of(own: &TlsFiles) -> CertificateFiles {
+    CertificateFiles { certificate: own.cert.clone(), key: own.key.clone() }
+}
+
 /// What a stack is called, beside its name: by its agents, by those who send mail to it, and on this machine.
 fn names(stack: &Stack, zone: &ZoneSource) -> Vec<String> {
     // A zone that cannot be read is the pseudo-dns's to report.
@@ -111,4 +132,34 @@ pub(crate) fn print_authority(state: &Path) -> anyhow::Result<()> {
     let hint = || format!("{}: start the town once, which makes it; --state names its directory", path.display());
     let pem = std::fs::read(&path).with_context(hint)?;
     io::stdout().write_all(&pem).context(NO_OUTPUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use town_config::Config;
+
+    /// Both files are looked at before the town starts, and the first that is wrong is named.
+    #[test]
+    fn a_certificate_that_cannot_be_used_is_told_with_its_key_and_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        let text = "[server.a]\nsmtp = 1\npop = 2\n[server.a.tls]\ncert = \"no.pem\"\nkey = \"config.toml\"\n";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        let stack = config.stack("a").unwrap();
+        let faults = own_faults(stack);
+        assert_eq!(faults.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["cert", "key"]);
+        let cure = "; name a file with the private key of the certificate in PEM, or remove server.\"a\".tls";
+        assert!(faults[1].1.ends_with(cure), "{faults:?}");
+
+        let zone = ZoneSource::Fixed(Zone::parse("[MX]\n[P]\n", Path::new("fdns.toml")).unwrap());
+        let certificates = Certificates::open(directory.path(), None, zone, Clock::system()).unwrap();
+        let shown = directory.path().display();
+        let expected = format!(
+            "{shown}/config.toml:5: server.\"a\".tls.cert: {shown}/no.pem: No such file or directory (os error 2); name a \
+             file with the certificate in PEM, or remove server.\"a\".tls"
+        );
+        assert_eq!(certificates.of(stack).unwrap_err().to_string(), expected);
+    }
 }

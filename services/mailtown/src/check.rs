@@ -1,5 +1,7 @@
 //! Whether configuration and zone fit together and can be used, each being valid in itself.
 
+mod named_files;
+
 use crate::FileArgs;
 use mail_proto::MailExchange;
 use mailbox_store::accounts;
@@ -162,6 +164,7 @@ impl Check<'_> {
             );
             self.warn(Place::config(["server", name, "domains"]), text);
         }
+        self.certificate(stack);
         for (address, password) in &stack.accounts {
             if let Err(error) = accounts::check(address, password) {
                 let text = format!("accounts.\"{name}\".\"{address}\": {error}");

@@ -223,6 +223,13 @@ impl Stack {
         &self.path
     }
 
+    /// A message about a key of the configuration, with the file and the line. Blocks.
+    pub fn located<const N: usize>(&self, key: [&str; N], message: &str) -> String {
+        let lines = small_file::read_to_string(&self.path).map(|text| KeyLines::of(&text)).unwrap_or_default();
+        let line = lines.line(&key).map(|line| format!("{line}:")).unwrap_or_default();
+        format!("{}:{line} {message}", self.path.display())
+    }
+
     /// The most that this mailbox may hold: what `quotas` says of it, or else `quota`. One without an account,
     /// such as the postmaster that every domain has, is not limited.
     pub fn quota(&self, address: &Mailbox) -> Quota {

@@ -47,6 +47,13 @@ impl TlsFileError {
         |error| Self::Io { path: path.to_owned(), error }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::Content { path, .. } => path,
+        }
+    }
+
     pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
         Self::Content { path: path.to_owned(), reason: reason.to_string() }
     }

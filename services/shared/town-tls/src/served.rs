@@ -66,17 +66,21 @@ fn stamp(files: &CertificateFiles) -> Stamp {
     })
 }
 
+impl CertificateFiles {
+    /// What is wrong with them: with each, or with both together. Blocks.
+    pub fn faults(&self) -> Vec<TlsFileError> {
+        match (chain(&self.certificate), private(&self.key)) {
+            (Ok(_), Ok(_)) => load(self).err().into_iter().collect(),
+            (chain, private) => chain.err().into_iter().chain(private.err()).collect(),
+        }
+    }
+}
+
 fn load(files: &CertificateFiles) -> Result<Served, TlsFileError> {
     let CertificateFiles { certificate, key } = files;
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsFileError::content(certificate, format!("no certificates in PEM: {error:?}")))?;
-    let Some(first) = chain.first() else {
-        return Err(TlsFileError::content(certificate, "there is no certificate in it; give one in PEM"));
-    };
-    let end_point = end_point_binding(first);
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|error| TlsFileError::content(key, format!("no private key in PEM: {error:?}")))?;
+    let chain = chain(certificate)?;
+    let end_point = chain.first().and_then(|first| end_point_binding(first));
+    let private = private(key)?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
@@ -84,7 +88,24 @@ fn load(files: &CertificateFiles) -> Result<Served, TlsFileError> {
     Ok(Served { config: Arc::new(config), end_point })
 }
 
+/// At least one certificate.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let chain = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsFileError::content(path, format!("no certificates in PEM: {error:?}")))?;
+    if chain.is_empty() { Err(TlsFileError::content(path, "there is no certificate in PEM in it")) } else { Ok(chain) }
+}
+
+fn private(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|error| TlsFileError::content(path, format!("no private key in PEM: {error:?}")))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, TlsFileError> {
+    // A FIFO would block for ever.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(TlsFileError::io(path)(io::Error::other("it is no file")));
+    }
     let octets = fs::read(path).map_err(TlsFileError::io(path))?;
     let is_empty = octets.is_empty();
     if is_empty { Err(TlsFileError::io(path)(io::ErrorKind::UnexpectedEof.into())) } else { Ok(octets) }
@@ -95,6 +116,7 @@ mod tests {
     use super::*;
     use crate::Authority;
     use jiff::Timestamp;
+    use std::path::PathBuf;
 
     #[test]
     fn a_certificate_is_followed_and_a_bad_one_leaves_the_one_before() {
@@ -113,5 +135,22 @@ mod tests {
         assert!(ServedCertificate::open(files.clone()).unwrap_err().to_string().contains("a.test.pem"));
         fs::remove_file(&files.key).unwrap();
         assert_eq!(served.current().end_point, second.end_point);
+    }
+
+    #[test]
+    fn both_files_are_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open(directory.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let issue = |name: &str| authority.certificate(name, [name.to_owned()], Timestamp::UNIX_EPOCH).unwrap();
+        let (good, other) = (issue("a.test"), issue("b.test"));
+        let missing = directory.path().join("missing");
+        let faulty = |certificate: &Path, key: &Path| {
+            let files = CertificateFiles { certificate: certificate.to_owned(), key: key.to_owned() };
+            files.faults().iter().map(|fault| fault.path().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(faulty(&good.certificate, &good.key), Vec::<PathBuf>::new());
+        assert_eq!(faulty(&missing, directory.path()), [missing.clone(), directory.path().to_owned()]);
+        assert_eq!(faulty(&good.key, &missing), [good.key.clone(), missing]);
+        assert_eq!(faulty(&good.certificate, &other.key), [other.key]);
     }
 }
