@@ -109,6 +109,7 @@ pub(crate) fn findings(config: &Config, zone: &Zone) -> Vec<Finding> {
     for stack in config.stacks() {
         check.stack(stack);
     }
+    check.relay_files();
     check.agents();
     check.records();
     check.findings.sort_by_key(|finding| finding.severity);

@@ -213,3 +213,23 @@ fn files_that_cannot_be_used_are_named() {
         ]
     );
 }
+
+#[test]
+fn files_of_the_relay_that_cannot_be_read_are_named() {
+    let relay = "[relay]\nca = \"no.pem\"\n[relay.smarthost]\nhost = \"smtp.example\"\nport = 587\nuser = \"u\"\n\
+                 password_file = \"no.secret\"\n[server.\"gmail.com\"]";
+    let missing = "No such file or directory (os error 2); name a file";
+    assert_eq!(
+        found(&[("[server.\"gmail.com\"]", relay)], &[]),
+        [
+            format!(
+                "warning: relay.ca: no.pem: {missing} with the certificates of authorities in PEM, because mail that needs a \
+                 verified certificate waits until then"
+            ),
+            format!(
+                "warning: relay.smarthost.password_file: no.secret: {missing} that mailtown can read, because no mail leaves \
+                 until then"
+            ),
+        ]
+    );
+}

@@ -8,6 +8,7 @@ use mail_proto::Password;
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{
     fmt, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -135,7 +136,16 @@ impl Relay {
         if self.retry.is_empty() {
             faults.push("relay.retry is empty; give at least one duration such as \"5s\"".to_owned());
         }
-        let Some(Smarthost { user, password, password_file, .. }) = &self.smarthost else { return };
+        let Some(Smarthost { host, port, user, password, password_file, .. }) = &self.smarthost else { return };
+        if !is_host(host) {
+            faults.push(format!(
+                "relay.smarthost.host is {host:?}, which is neither a host name nor an IP address; give one such as \
+                 \"smtp.example\" or \"192.0.2.1\""
+            ));
+        }
+        if u16::from(*port) == 0 {
+            faults.push("relay.smarthost.port is 0; give the port on which it listens, such as 587".to_owned());
+        }
         match (user, password, password_file) {
             (None, None, None) | (Some(_), Some(_), None) | (Some(_), None, Some(_)) => {}
             (_, Some(_), Some(_)) => {
@@ -264,6 +274,17 @@ impl Smarthost {
     }
 }
 
+/// Whether this is an IP address, or a name that a resolver takes: also with underscores, as containers have them.
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    // RFC 1123 §2.1: a name does not end with a number, as an address does.
+    let ends_with_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|it| it.is_ascii_digit()));
+    text.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(is_label) && !ends_with_number)
+}
+
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
@@ -327,6 +348,31 @@ mod tests {
             assert!(expected.map_or(faults.is_empty(), |expected| found.ends_with(expected)), "{keys}: {faults:?}");
             assert!(!format!("{relay:?}").contains("\"p\""), "{relay:?}");
         }
+    }
+
+    #[test]
+    fn a_smarthost_has_a_host_and_a_port() {
+        let fault = |host: &str, port: u16| {
+            let relay = relay(&format!("[smarthost]\nhost = \"{host}\"\nport = {port}\n"));
+            let mut faults = Vec::new();
+            relay.faults(&mut faults);
+            faults.join("\n")
+        };
+        for host in
+            ["smtp.example", "smtp.example.", "relay_host", "localhost", "192.0.2.1", "2001:db8::1", "1.example"]
+        {
+            assert_eq!(fault(host, 587), "", "{host}");
+        }
+        for host in ["", ".", "a b", "smtp..example", "smtp.example:587", "https://smtp.example", "[::1]", "256.0.0.1"]
+        {
+            let found = fault(host, 587);
+            assert!(
+                found.starts_with("relay.smarthost.host is ") && found.contains("; give one such as"),
+                "{host}: {found}"
+            );
+        }
+        let expected = "relay.smarthost.port is 0; give the port on which it listens, such as 587";
+        assert_eq!(fault("smtp.example", 0), expected);
     }
 
     #[test]
