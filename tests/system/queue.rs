@@ -94,7 +94,10 @@ async fn mail_waits_on_hold_until_it_is_released() {
     let refused = format!("error: exmail.qq.com: {id}: The message is on hold; release it first\n");
     assert_eq!(complaint(&town, &["retry", id]).await, refused);
     assert!(printed(&town, &[]).await.contains(&format!("\n{id}!        17  ")));
-    assert_eq!(printed(&town, &["retry", "--all"]).await.lines().next(), Some("exmail.qq.com: 0 messages are due now"));
+    assert_eq!(
+        printed(&town, &["retry", "--all"]).await.lines().next(),
+        Some("exmail.qq.com: 0 recipients are due now")
+    );
     // Past its next attempt, the notice of a delay and its expiry. What comes later would be tried after it.
     town.time.advance(48 * HOUR);
     town.send(USR1, &["b@peer.example"], b"Subject: other\r\n\r\n").await;
@@ -131,7 +134,7 @@ async fn mail_is_tried_at_once_and_removed() {
     assert_eq!(printed(&town, &["release", &a]).await, format!("exmail.qq.com: {a} was not on hold\n"));
     put_off(&town, GMAIL, &[2]).await;
     let said = printed(&town, &["retry", "--all"]).await;
-    assert_eq!(said, "exmail.qq.com: 3 messages are due now\ngmail.com: 1 message is due now\n");
+    assert_eq!(said, "exmail.qq.com: 3 recipients are due now\ngmail.com: 1 recipient is due now\n");
     put_off(&town, EXMAIL, &[3, 2, 2]).await;
     put_off(&town, GMAIL, &[3]).await;
     assert_eq!(sent.map(|(_, recipient)| asked(&peer, recipient)), [3, 2, 2, 3]);

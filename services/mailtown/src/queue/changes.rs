@@ -98,11 +98,32 @@ pub(super) async fn all(stores: &[NamedStore], change: Change) -> anyhow::Result
     let mut failures = Vec::new();
     for store in stores {
         let server = &store.server;
-        if let Some(changed) = all_of(store, change, &mut failures).await {
-            say(&format!("{server}: {}", change.counted(changed)))?;
+        let said = match change {
+            Change::Retry => flush(store, &mut failures).await.map(recipients_due),
+            _ => all_of(store, change, &mut failures).await.map(|changed| change.counted(changed)),
+        };
+        if let Some(said) = said {
+            say(&format!("{server}: {said}"))?;
         }
     }
     told(failures)
+}
+
+/// The store makes a whole queue due at once, and counts recipients.
+fn recipients_due(number: u64) -> String {
+    format!("{number} {} due now", if number == 1 { "recipient is" } else { "recipients are" })
+}
+
+/// Makes all messages of one store due that are neither on hold nor being tried; returns for how many recipients.
+async fn flush(store: &NamedStore, failures: &mut Vec<anyhow::Error>) -> Option<u64> {
+    let flushed = store.client.flush_queue().await.map_err(|error| store.failed(error));
+    match flushed.with_context(|| format!("{}: the queue cannot be retried", store.server)) {
+        Ok(flushed) => Some(flushed.entries),
+        Err(failure) => {
+            failures.push(failure);
+            None
+        }
+    }
 }
 
 /// Changes all messages of one store; returns how many, unless it cannot be asked at all.
