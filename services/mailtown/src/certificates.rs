@@ -1,6 +1,6 @@
 //! The certificates of a town's servers: those of the configuration, and the others by the town's own authority.
 
-use crate::output::NO_OUTPUT;
+use crate::output::{NO_OUTPUT, say};
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use mail_net::Clock;
@@ -53,7 +53,7 @@ impl Certificates {
     pub(crate) fn print_all(&self, config: &LiveConfig) -> anyhow::Result<()> {
         for stack in config.stacks().map(|stack| stack.current()).filter(|stack| stack.tls.is_none()) {
             let files = self.issue(&stack, self.clock.wall.now())?;
-            println!("{}: {}", stack.name, files.certificate.display());
+            say(&format!("{}: {}", stack.name, files.certificate.display()))?;
         }
         Ok(())
     }

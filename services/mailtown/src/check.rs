@@ -2,7 +2,7 @@
 
 mod named_files;
 
-use crate::FileArgs;
+use crate::{FileArgs, output::say};
 use mail_proto::MailExchange;
 use mailbox_store::accounts;
 use std::{
@@ -96,11 +96,10 @@ pub(crate) fn run(files: &FileArgs) -> anyhow::Result<()> {
     let errors: Vec<_> = errors.iter().map(|error| sources.located(error)).collect();
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nerror: "));
     let (config, zone) = (sources.config.0.display(), sources.zone.0.display());
-    match warnings.len() {
-        0 => println!("{config} and {zone} are valid and fit together"),
-        warnings => println!("{config} and {zone} are valid; warnings: {warnings}"),
-    }
-    Ok(())
+    say(&match warnings.len() {
+        0 => format!("{config} and {zone} are valid and fit together"),
+        warnings => format!("{config} and {zone} are valid; warnings: {warnings}"),
+    })
 }
 
 /// Everything that is wrong: errors first; empty when all is well.

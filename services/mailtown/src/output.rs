@@ -1,10 +1,19 @@
 //! What commands write to standard output.
 
-use std::io;
+use anyhow::Context;
+use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
 /// Why nothing can be said.
 pub(crate) const NO_OUTPUT: &str = "cannot write to standard output";
+
+/// Writes one line.
+///
+/// # Errors
+/// [`NO_OUTPUT`], with the reason.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{line}").context(NO_OUTPUT)
+}
 
 /// The exit code of a program that SIGPIPE ends, as a shell sees it.
 pub(crate) const UNREAD: u8 = 128 + 13;
@@ -28,7 +37,6 @@ pub(crate) fn padded(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
 
     #[test]
     fn a_broken_pipe_elsewhere_is_an_error() {

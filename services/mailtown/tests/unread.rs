@@ -31,3 +31,15 @@ fn it_ends_silently_when_nobody_reads_and_complains_of_other_failures() {
     let Output { status, stdout, .. } = authority(Stdio::piped());
     assert_eq!((status.code(), &stdout[..]), (Some(0), &b"a certificate\n"[..]));
 }
+
+/// Whatever a command says.
+#[test]
+fn a_check_that_nobody_reads_ends_silently() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailtown"));
+    let directory = tempfile::tempdir().unwrap();
+    command.arg("check").current_dir(directory.path()).env_remove("MAILTOWN_LOG").stdout(writer).stderr(Stdio::piped());
+    let Output { status, stderr, .. } = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(141), ""));
+}

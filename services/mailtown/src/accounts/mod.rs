@@ -4,14 +4,14 @@ mod listing;
 
 use crate::{
     client::{NamedStore, Stores},
-    output::NO_OUTPUT,
+    output::say,
     password::PasswordArgs,
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use internal_api::{AccountChange, ApiError, NewAccount, ProblemKind};
 use mail_proto::{Domain, Mailbox};
-use std::{io::Write, sync::Arc};
+use std::sync::Arc;
 use town_config::Stack;
 
 /// What can be done about accounts.
@@ -172,10 +172,6 @@ fn home_of<'s>(stacks: &'s [Arc<Stack>], are_named: bool, domain: &Domain) -> Op
     let has_a_star = |stack: &&Arc<Stack>| stack.takes_every_domain() || stack.has_a_star_in_vain();
     let only = || stacks.first().filter(|_| are_named && stacks.len() == 1);
     stacks.iter().find(|stack| stack.is_local(domain)).or_else(|| stacks.iter().find(has_a_star)).or_else(only)
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context(NO_OUTPUT)
 }
 
 #[cfg(test)]

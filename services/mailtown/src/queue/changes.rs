@@ -3,15 +3,12 @@
 use super::{find, page};
 use crate::{
     client::{NamedStore, told},
-    output::NO_OUTPUT,
+    output::say,
 };
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
 use internal_api::{ApiError, MessageId, ProblemKind, QueueEntry, StoreClient};
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-};
+use std::collections::BTreeSet;
 
 /// As many messages are changed at once: they are committed together.
 const CHANGED_TOGETHER: usize = 16;
@@ -161,8 +158,4 @@ async fn all_of(store: &NamedStore, change: Change, failures: &mut Vec<anyhow::E
             return Some(*changed);
         }
     }
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{line}").context(NO_OUTPUT)
 }
