@@ -13,7 +13,7 @@ use internal_api::{
 };
 use reqwest::{Method, StatusCode};
 use std::{fs, time::Duration};
-use support::{Server, configured, mailbox, problem, submission};
+use support::{NOW, Server, configured, mailbox, problem, submission};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -225,15 +225,7 @@ async fn a_login_tells_nothing_but_whether_it_is_right() {
 #[tokio::test]
 async fn the_queue_is_claimed_settled_and_flushed() {
     let server = Server::start().await;
-    let request = ClaimRequest {
-        lease_seconds: 60,
-        wait_seconds: 0,
-        limit: 10,
-        except: Vec::new(),
-        inline_octets: 0,
-        requiretls: true,
-        smtputf8: true,
-    };
+    let request = NOW;
     assert_eq!(server.client.claim(&request).await.unwrap(), None);
     // A worker that waits is told at once.
     let (client, patient) = (server.client.clone(), ClaimRequest { wait_seconds: 60, ..request.clone() });

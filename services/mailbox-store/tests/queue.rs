@@ -11,22 +11,13 @@ use internal_api::{
 };
 use reqwest::{Method, StatusCode};
 use std::time::Duration;
-use support::{ACCOUNTS, Server, mailbox, problem, submission};
+use support::{ACCOUNTS, NOW, Server, mailbox, problem, submission};
 use tokio::task::JoinHandle;
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
 const HOUR: Duration = Duration::from_secs(3600);
 /// The default of `relay.expiry`.
 const EXPIRY: Duration = Duration::from_secs(24 * 3600);
-const NOW: ClaimRequest = ClaimRequest {
-    lease_seconds: 60,
-    wait_seconds: 0,
-    limit: 10,
-    except: Vec::new(),
-    inline_octets: 0,
-    requiretls: true,
-    smtputf8: true,
-};
 
 async fn submit(server: &Server, transaction: &str, recipients: &[&str]) -> MessageId {
     server.client.submit(&submission(transaction, recipients), Bytes::from_static(MAIL)).await.unwrap().id

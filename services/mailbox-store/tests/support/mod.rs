@@ -5,7 +5,7 @@
 
 pub(crate) mod admin;
 
-use internal_api::{Endpoint, InProcess, Problem, ProblemKind, StoreClient, Submission};
+use internal_api::{ClaimRequest, Endpoint, InProcess, Problem, ProblemKind, StoreClient, Submission};
 use mail_net::{Clock, ManualClock};
 use mail_proto::Mailbox;
 use mailbox_store::{Config, Listeners, ServiceError, run};
@@ -18,6 +18,17 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub(crate) const TOKEN: &str = "secret";
 pub(crate) const ACCOUNTS: &str = r#""a@local.test" = "pass a"
 "b@local.test" = "pass b""#;
+
+/// What a gateway asks for that does not wait.
+pub(crate) const NOW: ClaimRequest = ClaimRequest {
+    lease_seconds: 60,
+    wait_seconds: 0,
+    limit: 10,
+    except: Vec::new(),
+    inline_octets: 0,
+    requiretls: true,
+    smtputf8: true,
+};
 
 /// A running store.
 pub(crate) struct Server {

@@ -3,7 +3,7 @@
 use super::Policy;
 use internal_api::{Resolved, room::no_such_mailbox};
 use mail_proto::{
-    ForwardPath,
+    ForwardPath, Mailbox,
     smtp::{Inquiry, Reply},
 };
 use town_config::Stack;
@@ -19,11 +19,17 @@ impl Policy {
         in_its_characters(self.expanded(&whom).await, smtputf8)
     }
 
-    async fn verified(&self, whom: &str) -> Reply {
+    /// The address that a client names, and whether its domain is local.
+    async fn named(&self, whom: &str) -> Option<(Mailbox, bool)> {
         let stack = self.stack.current();
-        let Some(path) = path(whom, &stack) else { return no_address(whom) };
-        let address = self.meant(&stack, path).await;
-        if !stack.is_local(address.domain()) {
+        let address = self.meant(&stack, path(whom, &stack)?).await;
+        let is_local = stack.is_local(address.domain());
+        Some((address, is_local))
+    }
+
+    async fn verified(&self, whom: &str) -> Reply {
+        let Some((address, is_local)) = self.named(whom).await else { return no_address(whom) };
+        if !is_local {
             // RFC 5321 §3.5.3.
             return Reply::new(252, (1, 5), format!("<{address}> is not local; mail for it is relayed"));
         }
@@ -38,10 +44,8 @@ impl Policy {
     }
 
     async fn expanded(&self, whom: &str) -> Reply {
-        let stack = self.stack.current();
-        let Some(path) = path(whom, &stack) else { return no_address(whom) };
-        let address = self.meant(&stack, path).await;
-        if !stack.is_local(address.domain()) {
+        let Some((address, is_local)) = self.named(whom).await else { return no_address(whom) };
+        if !is_local {
             return Reply::new(550, (1, 2), format!("<{address}> is not local"));
         }
         let members = match Box::pin(self.look_up(&address)).await {

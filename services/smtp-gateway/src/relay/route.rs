@@ -85,6 +85,8 @@ pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<
     if domain.is_literal() {
         return Err(Reply::new(550, (1, 2), format!("{domain}: mail is not relayed to address literals")));
     }
+    // The configuration may change between two look-ups.
+    let is_proven = context.names.are_proven();
     let records = match context.names.mail_exchanges(domain).await {
         Err(error) => return Err(no_answer(domain.as_str(), &error)),
         Ok(None) => return Err(Reply::new(550, (1, 2), format!("{domain}: no such domain"))),
@@ -98,26 +100,25 @@ pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<
         let implicit = MailExchange { preference: 0, exchange: domain.to_string() };
         let nothing =
             |_: &[String]| Reply::new(550, (4, 4), format!("{domain} has neither an MX record nor a P record"));
-        return resolve(context, domain, vec![implicit], nothing).await;
+        return resolve(context, domain, (vec![implicit], is_proven), nothing).await;
     }
     let nothing = |missing: &[String]| {
         Reply::new(550, (4, 4), format!("{domain}: no exchange has a P record: {}", missing.join(", ")))
     };
-    resolve(context, domain, records, nothing).await
+    resolve(context, domain, (records, is_proven), nothing).await
 }
 
 async fn resolve(
     context: &Context,
     domain: &Domain,
-    mut records: Vec<MailExchange>,
+    (mut records, is_proven): (Vec<MailExchange>, bool),
     nothing: impl FnOnce(&[String]) -> Reply,
 ) -> Result<Vec<Exchange>, Reply> {
     // Those of one preference in a new order each time, which spreads the load (RFC 5321 §5.1).
     records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
     let (mut missing, mut unanswered) = (Vec::new(), None);
-    // The configuration may change at any moment.
-    let (started, is_proven) = (context.clock.io.instant(), context.names.are_proven());
+    let started = context.clock.io.instant();
     for record in records {
         let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
         match locate(context, &name).await {
