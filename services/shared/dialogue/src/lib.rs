@@ -22,6 +22,7 @@
 //! | `C-EOF` | the client closes its side |
 //! | `S: text` | the server sends `text` and CRLF; `{…}` (or `{...}`) stands for one or more octets of any kind |
 //! | `S-EOF` | the server closes the connection |
+//! | `TLS` | both agree on TLS; as the first line: before the server says anything |
 //!
 //! `C` lines in a row are sent in one write (pipelining). After each run of `C` lines the server must send
 //! exactly the `S` lines that follow: no fewer, no more. After the last line the client closes its side, and
@@ -58,6 +59,8 @@ mod play;
 mod stream;
 
 pub use play::{Mismatch, Peer};
+#[cfg(feature = "stream")]
+pub use stream::Duplex;
 
 use pattern::Pattern;
 use std::{
@@ -86,6 +89,8 @@ struct Turn {
     server: Vec<Expectation>,
     /// The number of the line that says so.
     server_closes: Option<usize>,
+    /// Whether TLS begins after that.
+    tls: bool,
 }
 
 /// One line that the server must send.

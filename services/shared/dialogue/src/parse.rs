@@ -73,7 +73,8 @@ impl Script {
             "C-EOF" => self.client_turn()?.client_closes = true,
             "S" => self.server_turn().server.push(Expectation { line: number, pattern: Pattern::new(text) }),
             "S-EOF" => self.server_turn().server_closes = Some(number),
-            _ => return Err(format!("`{tag}` is none of #, C:, C-RAW:, C-EOF, S:, S-EOF")),
+            "TLS" => self.server_turn().tls = true,
+            _ => return Err(format!("`{tag}` is none of #, C:, C-RAW:, C-EOF, S:, S-EOF, TLS")),
         }
         Ok(())
     }
@@ -83,14 +84,14 @@ impl Script {
         if self.turns.iter().any(|turn| turn.client_closes) {
             return Err("the client has closed its side".to_owned());
         }
-        if self.turns.last().is_none_or(|turn| !turn.server.is_empty()) {
+        if self.turns.last().is_none_or(|turn| turn.tls || !turn.server.is_empty()) {
             self.turns.push(Turn::default());
         }
         Ok(self.last())
     }
 
     fn server_turn(&mut self) -> &mut Turn {
-        if self.turns.is_empty() {
+        if self.turns.last().is_none_or(|turn| turn.tls) {
             self.turns.push(Turn::default());
         }
         self.last()
@@ -152,11 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn tls_begins_a_turn() {
+        let text = "# rule\nTLS\nS: hello\nC: STLS\nS: go\nTLS\nC: one\nS: 1\n";
+        let turns = parse("f", text, &[]).unwrap().turns;
+        let turns: Vec<_> = turns.iter().map(|turn| (&turn.client[..], turn.server.len(), turn.tls)).collect();
+        assert_eq!(turns, [(&b""[..], 0, true), (b"", 1, false), (b"STLS\r\n", 1, true), (b"one\r\n", 1, false)]);
+    }
+
+    #[test]
     fn mistakes_are_reported_with_their_line() {
         let table = [
             ("C: x", "f:1: the first line is `# ` and the rule that the file shows"),
             ("# r\n# prifile: rfc\nC: x", "f:2: unknown setting `prifile`"),
-            ("# r\nX: y", "f:2: `X` is none of #, C:, C-RAW:, C-EOF, S:, S-EOF"),
+            ("# r\nX: y", "f:2: `X` is none of #, C:, C-RAW:, C-EOF, S:, S-EOF, TLS"),
             ("# r\nC-RAW: \\q", "f:2: `\\q` is no escape"),
             ("# r\nC-RAW: \\xzz", "f:2: `\\xzz` is no octet"),
             ("# r\nC-RAW: \\(a)", "f:2: `\\(text*count)` lacks its `*`"),

@@ -13,6 +13,13 @@ pub trait Peer {
     fn end_of_input(&mut self) -> Vec<u8>;
     /// Whether the server has closed the connection.
     fn is_closed(&self) -> bool;
+    /// Both have agreed on TLS: what the server sends first over it.
+    ///
+    /// # Panics
+    /// When the server speaks no TLS.
+    fn start_tls(&mut self) -> Vec<u8> {
+        panic!("this server speaks no TLS")
+    }
 }
 
 /// The server did not keep to the dialogue.
@@ -63,6 +70,9 @@ impl Dialogue {
                 output.extend(peer.end_of_input());
             }
             record.server(turn, &std::mem::take(&mut output), peer.is_closed())?;
+            if turn.tls {
+                output = peer.start_tls();
+            }
         }
         if !peer.is_closed() {
             let output = peer.end_of_input();

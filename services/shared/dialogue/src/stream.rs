@@ -10,6 +10,11 @@ use tokio::{
 /// How long a server may take to answer before it counts as silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A connection, in clear or encrypted.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
 impl Dialogue {
     /// Plays over a fresh connection, sending at most `chunk_octets` in one write (`usize::MAX`: each turn
     /// whole). Set TCP_NODELAY before, or small chunks are glued together again.
@@ -19,18 +24,37 @@ impl Dialogue {
     ///
     /// # Panics
     /// When `chunk_octets` is zero.
-    pub async fn play_over<S>(&self, stream: S, chunk_octets: usize) -> Result<(), Mismatch>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub async fn play_over(&self, stream: impl Duplex + 'static, chunk_octets: usize) -> Result<(), Mismatch> {
+        let no_tls = |_| async { Err(io::Error::other("there is no TLS here")) };
+        self.play_over_with_tls(stream, chunk_octets, no_tls).await
+    }
+
+    /// The same; `agree` is the client's side of TLS.
+    ///
+    /// # Errors
+    /// As [`Dialogue::play_over`], and when they do not agree on TLS.
+    ///
+    /// # Panics
+    /// As [`Dialogue::play_over`].
+    pub async fn play_over_with_tls(
+        &self,
+        stream: impl Duplex + 'static,
+        chunk_octets: usize,
+        agree: impl AsyncFn(Box<dyn Duplex>) -> io::Result<Box<dyn Duplex>>,
+    ) -> Result<(), Mismatch> {
         let mut record = Record::new(self, chunk_octets);
-        let mut connection = Connection { stream, received: Vec::new(), closed: false };
+        let mut connection = Connection { stream: Box::new(stream), received: Vec::new(), closed: false };
         for turn in &self.turns {
             record.client(turn);
             // A server that has closed already is found out by what it did not send.
             let _ = connection.send(turn, chunk_octets).await;
             connection.read_for(turn).await;
             record.server(turn, &std::mem::take(&mut connection.received), connection.closed)?;
+            if turn.tls {
+                let agreed = timeout(PATIENCE, agree(connection.stream)).await;
+                let agreed = agreed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                connection.stream = agreed.map_err(|error| record.mismatch(&format!("no TLS: {error}")))?;
+            }
         }
         let _ = connection.stream.shutdown().await;
         connection.read_until(|_| false).await;
@@ -39,13 +63,13 @@ impl Dialogue {
     }
 }
 
-struct Connection<S> {
-    stream: S,
+struct Connection {
+    stream: Box<dyn Duplex>,
     received: Vec<u8>,
     closed: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl Connection {
     async fn send(&mut self, turn: &Turn, chunk_octets: usize) -> io::Result<()> {
         for chunk in turn.client.chunks(chunk_octets) {
             self.stream.write_all(chunk).await?;
