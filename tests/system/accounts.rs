@@ -71,7 +71,10 @@ async fn accounts_come_and_go_while_the_town_runs() {
     town.send(USR1, &[NEW], b"Subject: x\r\n\r\nx\r\n").await;
     town.send(NEW, &[USR1], b"Subject: x\r\n\r\nx\r\n").await;
     // It has a SCRAM verifier, so SCRAM is offered on.
-    assert_eq!(town.store(EXMAIL).login_support().await.unwrap(), Some(LoginSupport { scram: true }));
+    assert_eq!(
+        town.store(EXMAIL).login_support().await.unwrap(),
+        Some(LoginSupport { scram: true, proved_sessions: true })
+    );
     assert_eq!(accounts(&town, &["passwd", NEW, "--password", "two"], "one").await, done("has a new password"));
     assert!(can_log_in(&town, NEW, "two").await && !can_log_in(&town, NEW, "one").await);
     let disabled = done("is disabled: nobody can log in, mail still comes");

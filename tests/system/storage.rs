@@ -156,7 +156,7 @@ impl Patient {
     async fn open_maildrop(&self) -> Response {
         let url = format!("http://{}/v1/mailboxes/{USR1}/sessions", self.town.address(EXMAIL, PortKey::Store));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = OpenSession { password: "pass1".to_owned(), lease_seconds: 1, client: None };
+        let request = OpenSession { password: "pass1".to_owned(), lease_seconds: 1, client: None, proved: false };
         client.post(url).bearer_auth(TOKEN).json(&request).send().await.unwrap()
     }
 

@@ -53,7 +53,7 @@ async fn a_backup_of_a_running_store_is_whole() {
         number += 1;
         let body = large(300_000 + number);
         let id = submit(&server, &format!("churn-{number}"), &["b@local.test"], &body).await;
-        let open = OpenSession { password: "pass b".to_owned(), lease_seconds: 60, client: None };
+        let open = OpenSession { password: "pass b".to_owned(), lease_seconds: 60, client: None, proved: false };
         let session = server.client.open_session(&mailbox("b@local.test"), &open).await.unwrap();
         let update = MaildropUpdate { delete: vec![id] };
         server.client.update_maildrop(&mailbox("b@local.test"), &session.session, &update).await.unwrap();

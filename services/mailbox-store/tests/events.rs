@@ -68,7 +68,7 @@ async fn events_come_in_pages_and_by_message() {
     assert_eq!(kinds(&page(&server, &format!("?after={}", latest.next_after)).await.events), ["accepted", "delivered"]);
 
     let a = mailbox("a@local.test");
-    let open = OpenSession { password: "pass a".to_owned(), lease_seconds: 60, client: None };
+    let open = OpenSession { password: "pass a".to_owned(), lease_seconds: 60, client: None, proved: false };
     let session = server.client.open_session(&a, &open).await.unwrap();
     server.client.update_maildrop(&a, &session.session, &MaildropUpdate { delete: vec![id] }).await.unwrap();
     let story: MessageEvents = server.get(&format!("/v1/messages/{id}/events")).await.json().await.unwrap();

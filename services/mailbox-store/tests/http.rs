@@ -28,7 +28,7 @@ fn kind<T: std::fmt::Debug>(outcome: Result<T, ApiError>) -> ProblemKind {
 }
 
 fn open(password: &str) -> OpenSession {
-    OpenSession { password: password.to_owned(), lease_seconds: 60, client: None }
+    OpenSession { password: password.to_owned(), lease_seconds: 60, client: None, proved: false }
 }
 
 async fn read(mut message: RawMessage) -> Vec<u8> {

@@ -6,7 +6,7 @@
 mod postgres;
 mod support;
 
-use internal_api::{Login, LoginSupport, ProblemKind, ProofOutcome, UserVerifier, VerifierRequest};
+use internal_api::{Login, LoginSupport, OpenSession, ProblemKind, ProofOutcome, UserVerifier, VerifierRequest};
 use mail_proto::{
     Mailbox,
     sasl::{Channel, ClientExchange, ServerExchange, Step},
@@ -78,12 +78,26 @@ async fn a_password_is_checked_and_nothing_is_opened() {
 #[tokio::test]
 async fn passwords_are_proved_with_scram() {
     let server = Server::start().await;
-    assert_eq!(server.client.login_support().await.unwrap(), Some(LoginSupport { scram: true }));
+    assert_eq!(server.client.login_support().await.unwrap(), Some(LoginSupport { scram: true, proved_sessions: true }));
     assert_eq!(scram(&server, "a@local.test", "pass a").await, Some(mailbox("a@local.test")));
     assert_eq!(scram(&server, "b", "pass b").await, Some(mailbox("b@local.test")));
     for (user, password) in [("a@local.test", "pass b"), ("nobody@local.test", "pass a"), ("a@far.test", "pass a")] {
         assert_eq!(scram(&server, user, password).await, None, "{user}");
     }
+    server.stop().await;
+}
+
+/// The gateway has checked the proof.
+#[tokio::test]
+async fn a_maildrop_is_opened_for_who_has_proved_the_password() {
+    let server = Server::start().await;
+    let open = |proved| OpenSession { password: String::new(), lease_seconds: 60, client: None, proved };
+    let a = mailbox("a@local.test");
+    let refused = server.client.open_named_session(&a, "s", &open(false)).await.unwrap_err();
+    assert_eq!(refused.kind(), Some(ProblemKind::AuthenticationFailed));
+    assert_eq!(server.client.open_named_session(&a, "s", &open(true)).await.unwrap().session, "s");
+    let nobody = server.client.open_named_session(&mailbox("nobody@local.test"), "t", &open(true)).await.unwrap_err();
+    assert_eq!(nobody.kind(), Some(ProblemKind::MailboxUnknown));
     server.stop().await;
 }
 
@@ -140,19 +154,25 @@ async fn who_does_not_exist_has_a_verifier_that_stays() {
 async fn scram_is_possible_when_every_account_has_a_verifier() {
     let hashed = format!("{ACCOUNTS}\n\"h@local.test\" = \"{PHC}\"");
     let server = Server::start_in(TempDir::new().unwrap(), &hashed).await;
-    assert_eq!(server.client.login_support().await.unwrap(), Some(LoginSupport { scram: false }));
+    assert_eq!(
+        server.client.login_support().await.unwrap(),
+        Some(LoginSupport { scram: false, proved_sessions: true })
+    );
     assert_eq!(verifier(&server, "h@local.test").await.mailbox, None);
     // Also when all passwords have been hashed, and one is replaced by a plain text.
     assert_eq!(log_in(&server, "a", "pass a").await, Ok(mailbox("a@local.test")));
     let plain = format!("{ACCOUNTS}\n\"h@local.test\" = \"pass h\"");
     let server = Server::start_in(server.stop().await, &plain).await;
-    assert_eq!(server.client.login_support().await.unwrap(), Some(LoginSupport { scram: true }));
+    assert_eq!(server.client.login_support().await.unwrap(), Some(LoginSupport { scram: true, proved_sessions: true }));
     assert_eq!(scram(&server, "h", "pass h").await, Some(mailbox("h@local.test")));
     // Control characters cannot be prepared for SCRAM.
     let odd = format!("{ACCOUNTS}\n\"h@local.test\" = \"a\\u0007\"");
     let server = Server::start_in(server.stop().await, &odd).await;
     assert_eq!(log_in(&server, "h", "a\u{7}").await, Ok(mailbox("h@local.test")));
-    assert_eq!(server.client.login_support().await.unwrap(), Some(LoginSupport { scram: false }));
+    assert_eq!(
+        server.client.login_support().await.unwrap(),
+        Some(LoginSupport { scram: false, proved_sessions: true })
+    );
     server.stop().await;
 }
 

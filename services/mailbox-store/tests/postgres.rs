@@ -91,7 +91,7 @@ impl Store {
     }
 
     async fn open(&self, lease_seconds: u32) -> Result<MaildropSession, ApiError> {
-        let open = OpenSession { password: PASSWORD.to_owned(), lease_seconds, client: None };
+        let open = OpenSession { password: PASSWORD.to_owned(), lease_seconds, client: None, proved: false };
         self.client.open_session(&mailbox("a@local.test"), &open).await
     }
 }

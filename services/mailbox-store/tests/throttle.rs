@@ -84,7 +84,7 @@ async fn a_good_user_elsewhere_gets_in_while_somebody_guesses() {
     assert_eq!(log_in(&server.client, "198.51.100.1", "a", "pass a").await.unwrap(), a);
     assert_eq!(log_in(&server.client, "198.51.100.1", "b", "pass b").await.unwrap(), mailbox("b@local.test"));
     let client = address("2001:db8::1");
-    let open = OpenSession { password: "pass a".to_owned(), lease_seconds: 60, client };
+    let open = OpenSession { password: "pass a".to_owned(), lease_seconds: 60, client, proved: false };
     server.client.open_session(&a, &open).await.unwrap();
     server.client.verifier(&VerifierRequest { user: "a".to_owned(), client }).await.unwrap();
     let mut answered = 0;
@@ -165,7 +165,7 @@ async fn too_many_guesses_at_once_are_refused_for_now() {
     let client = address("192.0.2.1");
     let kind = |error: ApiError| error.kind();
     let right = log_in(&server.client, "192.0.2.1", "a", "pass a").await.map_err(kind);
-    let open = OpenSession { password: "pass a".to_owned(), lease_seconds: 60, client };
+    let open = OpenSession { password: "pass a".to_owned(), lease_seconds: 60, client, proved: false };
     let opened = server.client.open_session(&mailbox("a@local.test"), &open).await.map(drop).map_err(kind);
     let verifier = VerifierRequest { user: "a".to_owned(), client };
     let found = server.client.verifier(&verifier).await.map(drop).map_err(kind);

@@ -189,7 +189,8 @@ impl Connection<'_> {
         let (store, lease_seconds) = (&self.gateway.config.store, self.lease_seconds);
         // One who guesses at an address that many share would delay all others.
         let client = self.gateway.shared.telling(self.peer);
-        let request = OpenSession { password: password.expose().to_owned(), lease_seconds, client };
+        let request =
+            OpenSession { password: password.expose().to_owned(), lease_seconds, client, proved: false };
         let name = uuid::Uuid::new_v4().simple().to_string();
         match store.open_named_session(&user, &name, &request).await {
             Ok(maildrop) => {

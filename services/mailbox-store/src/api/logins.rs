@@ -20,7 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 )]
 pub(super) async fn support(State(api): State<Arc<Api>>) -> Result<axum::Json<LoginSupport>, Problem> {
     let scram = !api.takes_every_login() && api.logins.all_have_verifiers().await?;
-    Ok(axum::Json(LoginSupport { scram }))
+    Ok(axum::Json(LoginSupport { scram, proved_sessions: true }))
 }
 
 /// Checks a password, and opens nothing. An unknown user is refused as a wrong password is, and takes as long.

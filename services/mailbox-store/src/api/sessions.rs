@@ -72,16 +72,26 @@ pub(super) async fn open(
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
     let Ok(address) = extract::address(&name) else { return Err(ProblemKind::AuthenticationFailed.into()) };
+    let address = logged_in(&api, &name, address, &open).await?;
+    Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.maildrops, address, session, lease).await?)))
+}
+
+/// The mailbox of a user whose password is right, as it is spelled.
+async fn logged_in(api: &Api, name: &str, address: Mailbox, open: &OpenSession) -> Result<Mailbox, Problem> {
+    if open.proved {
+        // The proof was counted, and a newcomer has got a mailbox by it.
+        return Ok(api.spelled(address).await?);
+    }
     let began = api.clock.io.instant();
     api.logins.in_time(began, api.admission.admit_user(&address, &open.password)).await?;
     let address = api.spelled(address).await?;
     if !api.takes_every_login() {
-        let user = User { name: &name, address: Some(&address), client: open.client, began };
+        let user = User { name, address: Some(&address), client: open.client, began };
         if !api.logins.verify(&*api.accounts, user, &open.password).await? {
             return Err(ProblemKind::AuthenticationFailed.into());
         }
     }
-    Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.maildrops, address, session, lease).await?)))
+    Ok(address)
 }
 
 /// The name that the caller has chosen, or else a new one.

@@ -101,7 +101,7 @@ pub(crate) async fn read(server: &Server, address: &str, id: MessageId) -> Resul
 
 pub(crate) async fn listed(server: &Server, address: &str) -> Vec<MessageId> {
     let password = format!("pass {}", &address[..1]);
-    let open = OpenSession { password, lease_seconds: 60, client: None };
+    let open = OpenSession { password, lease_seconds: 60, client: None, proved: false };
     let session = server.client.open_session(&mailbox(address), &open).await.unwrap();
     server.client.close_session(&mailbox(address), &session.session).await.unwrap();
     session.messages.iter().map(|entry| entry.id).collect()

@@ -12,6 +12,10 @@ use utoipa::ToSchema;
 pub struct LoginSupport {
     /// Whether there is a SCRAM verifier for every account that somebody can log in to.
     pub scram: bool,
+    /// Whether a maildrop is opened for a user who has proved the password with SCRAM; see
+    /// [`OpenSession::proved`](crate::OpenSession::proved). A store of the version before does not know this field.
+    #[serde(default)]
+    pub proved_sessions: bool,
 }
 
 /// A user with a password (`POST /v1/logins`).

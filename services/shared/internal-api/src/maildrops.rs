@@ -60,6 +60,14 @@ pub struct OpenSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<text::IpAddress>)]
     pub client: Option<IpAddr>,
+    /// Whether the user has proved the password to the gateway already, with SCRAM: the password is empty then, and is not
+    /// checked. A store of the version before does not know this field, and refuses the empty password.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proved: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A maildrop, locked, as it stood when it was opened (RFC 1939 §4).
