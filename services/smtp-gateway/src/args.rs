@@ -80,6 +80,5 @@ fn authority(servers: &Path) -> Option<PathBuf> {
 /// The certificate that the configuration names, or else the one in this directory.
 fn certificate(stack: &Stack, directory: Option<&Path>) -> Result<Option<Arc<ServedCertificate>>, TlsFileError> {
     let own = stack.tls.as_ref().map(|own| CertificateFiles { certificate: own.cert.clone(), key: own.key.clone() });
-    let files = own.or_else(|| Some(CertificateFiles::of_server(directory?, stack.name.as_str())));
-    files.map(|files| ServedCertificate::open(files).map(Arc::new)).transpose()
+    ServedCertificate::find(own, directory, stack.name.as_str())
 }

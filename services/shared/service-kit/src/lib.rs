@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod description;
 pub mod http;
+pub mod logins;
 pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;

@@ -44,6 +44,20 @@ impl ServedCertificate {
         Ok(Self { files, current })
     }
 
+    /// Reads the server's own files if it has some, or else those of the server `name` in this directory, such as
+    /// [`Authority::servers`](crate::Authority::servers). Without either, there is no certificate. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsFileError`].
+    pub fn find(
+        own: Option<CertificateFiles>,
+        directory: Option<&Path>,
+        name: &str,
+    ) -> Result<Option<Arc<Self>>, TlsFileError> {
+        let files = own.or_else(|| Some(CertificateFiles::of_server(directory?, name)));
+        files.map(|files| Self::open(files).map(Arc::new)).transpose()
+    }
+
     /// What the next connection is served with. Looks at the files' times.
     pub fn current(&self) -> Served {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,9 +17,9 @@ mod server;
 pub use channel::{Binding, ChannelBindings, end_point_binding};
 pub use client::{ClientError, ClientExchange};
 pub use mechanism::{Mechanism, Mechanisms, UnknownMechanism};
-pub use saslprep::{Unpreparable, prepare};
+pub use saslprep::{Unpreparable, is_permitted, prepare};
 pub use scram::ScramVerifier;
-pub use server::{Channel, Credentials, Failure, ServerExchange, Step};
+pub use server::{Channel, Credentials, Failure, LoginsUnavailable, ServerExchange, Step};
 
 /// The longest line of an exchange in octets, its CRLF included (RFC 4954 §4, RFC 5034 §4).
 pub const LINE_OCTETS: usize = 12_288;

@@ -1,6 +1,7 @@
 //! SASLprep (RFC 4013): one form for a name or a password, however it was typed.
 
 use std::borrow::Cow;
+use stringprep::tables;
 
 /// A text that cannot be prepared: it has characters that no name and no password may have (RFC 4013 §2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +15,22 @@ pub struct Unpreparable;
 pub fn prepare(text: &str) -> Result<Cow<'_, str>, Unpreparable> {
     let prepared = stringprep::saslprep(text).map_err(|_| Unpreparable)?;
     if prepared.is_empty() { Err(Unpreparable) } else { Ok(prepared) }
+}
+
+/// Whether a text has no character that no name and no password may have (RFC 4013 §2.3). Unlike [`prepare`], this takes
+/// characters that Unicode has got since, as a query must (RFC 3454 §7).
+pub fn is_permitted(text: &str) -> bool {
+    !text.chars().any(|c| {
+        tables::ascii_control_character(c)
+            || tables::non_ascii_control_character(c)
+            || tables::private_use(c)
+            || tables::non_character_code_point(c)
+            || tables::surrogate_code(c)
+            || tables::inappropriate_for_plain_text(c)
+            || tables::inappropriate_for_canonical_representation(c)
+            || tables::change_display_properties_or_deprecated(c)
+            || tables::tagging_character(c)
+    })
 }
 
 #[cfg(test)]
@@ -37,6 +54,17 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(prepare(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_name_may_have() {
+        for text in ["a", "ü", "two words", "a\u{a0}b", "\u{1f600}", ""] {
+            assert!(is_permitted(text), "{text:?}");
+        }
+        for text in ["\u{7}", "ü\t", "\u{85}", "\u{e000}", "\u{fffd}", "\u{2ff0}", "\u{200e}", "\u{e0001}", "\u{fdd0}"]
+        {
+            assert!(!is_permitted(text), "{text:?}");
         }
     }
 }

@@ -72,6 +72,11 @@ pub enum Failure {
     Downgrade,
 }
 
+/// Whoever knows the users cannot be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("logins cannot be checked now")]
+pub struct LoginsUnavailable;
+
 /// One exchange of the server's side.
 #[derive(Debug)]
 pub struct ServerExchange {
@@ -117,11 +122,15 @@ struct Claim {
 }
 
 impl Claim {
-    /// Nobody can act for somebody else.
     fn is_of(&self, identity: &Mailbox) -> bool {
-        let wanted = &self.authorization;
-        wanted.is_empty() || *wanted == self.user || wanted.parse().is_ok_and(|wanted: Mailbox| wanted == *identity)
+        claims(&self.authorization, &self.user, identity)
     }
+}
+
+/// Whether a client that logs in as `user`, who is `identity`, wants to be no other. Nobody can act for somebody else.
+fn claims(authorization: &str, user: &str, identity: &Mailbox) -> bool {
+    let is_identity = || authorization.parse().is_ok_and(|wanted: Mailbox| wanted == *identity);
+    authorization.is_empty() || authorization == user || is_identity()
 }
 
 impl ServerExchange {
@@ -146,6 +155,15 @@ impl ServerExchange {
         match base64::decode(line) {
             Some(message) => self.message(&message),
             None => self.fail(Failure::Encoding),
+        }
+    }
+
+    /// Before the answer to [`Step::Verify`]: whether the client wants to be this user, and not somebody else with this
+    /// user's password.
+    pub fn wants_to_be(&self, identity: &Mailbox) -> bool {
+        match &self.state {
+            State::Verifying { authorization, user, .. } => claims(authorization, user, identity),
+            _ => false,
         }
     }
 

@@ -17,5 +17,5 @@ pub use parameters::{
     BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
 };
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
-pub use session::{Framing, LoginsUnavailable, Received, Session, SessionConfig, Step};
+pub use session::{Framing, Received, Session, SessionConfig, Step};
 pub use tolerance::Tolerance;

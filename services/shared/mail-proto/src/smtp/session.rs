@@ -13,7 +13,6 @@ use crate::{
     line::{CRLF_CURE, LineError},
     sasl::{ChannelBindings, Credentials, Failure, Mechanisms, ServerExchange},
 };
-pub use authentication::LoginsUnavailable;
 use transaction::Transaction;
 
 /// How many octets of trace fields of other servers do not count against the limit of a message (RFC 5321 §4.4).

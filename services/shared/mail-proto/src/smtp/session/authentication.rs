@@ -5,14 +5,12 @@ use crate::{
     address::Mailbox,
     line::{CRLF_CURE, LineError},
     password::Password,
-    sasl::{self, Channel, ChannelBindings, Failure, Mechanism, Mechanisms, ScramVerifier, ServerExchange},
+    sasl::{
+        self, Channel, ChannelBindings, Failure, LoginsUnavailable, Mechanism, Mechanisms, ScramVerifier,
+        ServerExchange,
+    },
     smtp::{CommandError, Reply},
 };
-
-/// Whoever knows the users cannot be asked now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("logins cannot be checked now")]
-pub struct LoginsUnavailable;
 
 impl Session {
     /// Who is logged in.

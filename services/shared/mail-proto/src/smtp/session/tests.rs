@@ -1,5 +1,5 @@
 use super::*;
-use crate::sasl::Mechanism;
+use crate::sasl::{LoginsUnavailable, Mechanism};
 
 fn session() -> Session {
     Session::new(SessionConfig {
