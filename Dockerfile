@@ -53,7 +53,7 @@ ENV MAILTOWN_CONFIG=/etc/mailtown/config.toml \
 USER 10001:10001
 WORKDIR /tls
 WORKDIR /data
-EXPOSE 1025 1587 1465 3110 2025 2587 2465 2110 1053/udp 1053/tcp 2053/udp 2053/tcp
+EXPOSE 1025 1587 1465 3110 3995 2025 2587 2465 2110 2995 1053/udp 1053/tcp 2053/udp 2053/tcp
 # A failed check is seen within 15 s, but a start may take a minute.
 HEALTHCHECK --interval=2s --timeout=3s --retries=3 --start-period=60s CMD ["mailtown", "healthcheck"]
 CMD ["mailtown"]

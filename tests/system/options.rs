@@ -63,7 +63,10 @@ async fn two_processes_with_one_stack_each_are_one_town() {
 
 /// A number for `--port-base` with which every port of the shipped configuration is free. No other test takes ports here.
 fn free_base() -> u16 {
-    const SHIPPED: [u16; 14] = [1025, 3110, 1080, 1053, 1054, 1026, 1111, 2025, 2110, 2080, 2053, 2054, 2026, 2111];
+    const SHIPPED: [u16; 20] = [
+        1025, 3110, 1080, 1053, 1054, 1026, 1111, 1587, 1465, 3995, 2025, 2110, 2080, 2053, 2054, 2026, 2111, 2587,
+        2465, 2995,
+    ];
     let free = |port: u16| {
         let address = (Ipv4Addr::LOCALHOST, port);
         TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()

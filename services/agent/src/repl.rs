@@ -195,7 +195,18 @@ impl Dialogue<'_> {
             let exit = words == "exit";
             let parsed = if exit { Ok(Command::Quit) } else { Command::parse(words.as_bytes()) };
             let command = match parsed {
-                Ok(Command::User(_) | Command::Pass(_)) | Err(CommandError::Unknown) => {
+                // The agent has logged in, and its replies are for programs.
+                Ok(
+                    Command::User(_)
+                    | Command::Pass(_)
+                    | Command::Stls
+                    | Command::Auth { .. }
+                    | Command::Mechanisms
+                    | Command::Apop
+                    | Command::Utf8
+                    | Command::Lang(_),
+                )
+                | Err(CommandError::Unknown) => {
                     self.console.tell(POP_HELP)?;
                     continue;
                 }

@@ -49,7 +49,11 @@ impl StackListeners {
                 submissions: listen_if_configured(PortKey::Submissions).await?,
                 http: listen(PortKey::SmtpHttp).await?,
             },
-            pop: pop3_gateway::Listeners { pop3: listen(PortKey::Pop).await?, http: listen(PortKey::PopHttp).await? },
+            pop: pop3_gateway::Listeners {
+                pop3: listen(PortKey::Pop).await?,
+                pops: listen_if_configured(PortKey::Pops).await?,
+                http: listen(PortKey::PopHttp).await?,
+            },
             store: mailbox_store::Listeners { http: listen(PortKey::Store).await? },
             dns: pseudo_dns::Listeners { http: listen(PortKey::DnsHttp).await?, dns_tcp, dns_udp },
         })
@@ -67,6 +71,7 @@ impl StackListeners {
             PortKey::PopHttp => Some(&self.pop.http),
             PortKey::Submission => self.smtp.submission.as_ref(),
             PortKey::Submissions => self.smtp.submissions.as_ref(),
+            PortKey::Pops => self.pop.pops.as_ref(),
         };
         let bound = PortKey::ALL.into_iter().filter_map(|key| Some((key, listener(key)?)));
         bound.map(|(key, listener)| Ok((key, listener.local_addr()?))).collect()

@@ -105,9 +105,15 @@ impl NewStack<'_> {
     }
 
     fn pop3(&self, neighbours: &Neighbours) -> pop3_gateway::Config {
-        let Options { token, clock, .. } = self.options;
-        let (stack, store) = (self.bound.stack.clone(), neighbours.store.clone());
-        pop3_gateway::Config { stack, store, token: token.clone(), clock: clock.clone() }
+        let Options { trusted_networks, token, clock, .. } = self.options;
+        pop3_gateway::Config {
+            stack: self.bound.stack.clone(),
+            store: neighbours.store.clone(),
+            trusted_networks: trusted_networks.clone(),
+            certificate: Some(Arc::clone(&self.certificate)),
+            token: token.clone(),
+            clock: clock.clone(),
+        }
     }
 
     fn smtp(&self, neighbours: Neighbours) -> smtp_gateway::Config {

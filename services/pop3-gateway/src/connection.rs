@@ -1,79 +1,77 @@
 //! One client: its stream on one side of the session, the store on the other.
 
-use crate::{
-    Gateway,
-    lease::{self, Lease},
-    session_config,
-};
-use bytes::Bytes;
-use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
-use mail_net::{Closed, Io, IoClock, Kind, LineStream, OUTPUT_OCTETS, Place, StreamLimits};
+use crate::{gateway::Gateway, lease::Lease, listeners::Port};
+use internal_api::{ApiError, MessageId};
+use mail_net::{Closed, Io, IoClock, LineStream, Place, StreamLimits, Tls, TlsError};
 use mail_proto::{
-    Mailbox, Password,
-    pop3::{
-        Extent, OpenFailure, ReadFailure, Reply, ResponseCode, SendMessage, Session, Step, Transfer, UpdateFailure,
-        WrongLength,
-    },
+    line::LineError,
+    pop3::{Reply, ResponseCode, Session, Step, WrongLength},
+    sasl::{self, ChannelBindings, Failure},
 };
 use service_kit::{
     shutdown::{CancellationToken, GRACE},
     telemetry,
 };
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use town_config::Limits;
+use town_tls::Served;
 
 /// How much is read at once.
 const READ_OCTETS: usize = 4 * 1024;
 
+/// A client that has connected.
+pub(crate) struct Client {
+    /// To which port.
+    pub(crate) port: Port,
+    /// From where.
+    pub(crate) peer: SocketAddr,
+    pub(crate) io: Box<dyn Io>,
+    /// Its place among the open connections.
+    pub(crate) place: Place,
+}
+
 /// Serves a client until it or we have enough.
-pub(crate) async fn serve(gateway: Arc<Gateway>, io: Box<dyn Io>, peer: SocketAddr, place: Place) {
+pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client) {
     // The filter of fail2ban in docs/operation reads the peer at this place.
+    let peer = client.peer;
     let span = move |id: &_| tracing::info_span!("pop3", %peer, connection = %id, user = tracing::field::Empty);
     let serving = async move {
         let _open = gateway.metrics.connected();
-        let stack = gateway.config.stack.current();
-        let limits = &stack.limits;
-        let stream_limits = StreamLimits {
-            line_octets: limits.pop3_line_octets,
-            read_octets: READ_OCTETS,
-            silence: limits.pop3_idle,
-            write: limits.pop3_idle,
-        };
-        let mut stream = LineStream::new(io, stream_limits, gateway.config.clock.clone()).with_place(place);
-        if stack.tolerance().lf_commands {
-            stream.take_bare_lf(true);
-        }
-        let session = Session::new(session_config(&stack));
-        let mut connection = Connection {
-            gateway: &gateway,
-            peer: peer.ip(),
-            stream,
-            session,
-            lease_seconds: limits.pop3_lease_seconds,
-            lease: None,
-        };
-        let end = tokio::select! {
-            end = connection.talk() => end,
-            () = out_of_grace(&gateway.shutdown, gateway.config.clock.io) => Err(Broken::Cut),
-        };
-        let Connection { stream, lease, .. } = connection;
-        // The lock goes first: the client may be back before this socket is closed.
-        if let Some(lease) = lease {
-            lease.release().await;
-        }
-        match &end {
-            Ok(end) => tracing::debug!(?end, "connection ends"),
-            Err(error) => facts::Pop3ConnectionBroke { error }.log(),
-        }
-        // What was cut off in the middle of a write must not be begun again.
-        if !matches!(end, Err(Broken::Stream(_) | Broken::Cut)) {
-            stream.close().await;
+        let connection = Box::pin(Connection::accepted(&gateway, client)).await;
+        if let Some(connection) = connection {
+            converse(connection).await;
         }
     };
     telemetry::connection(span, serving).await;
+}
+
+/// Talks with a client to the end, and unlocks its maildrop.
+async fn converse(mut connection: Connection<'_>) {
+    let (shutdown, io) = (&connection.gateway.shutdown, connection.gateway.clock.io);
+    connection.stream.push(&connection.session.greeting());
+    let end = loop {
+        let end = tokio::select! {
+            end = connection.talk() => end,
+            () = out_of_grace(shutdown, io) => Err(Broken::Cut),
+        };
+        let Ok(End::StartTls) = end else { break end };
+        // Nobody is logged in yet, so there is nothing to unlock.
+        let Some(encrypted) = Box::pin(connection.start_tls()).await else { return };
+        connection = encrypted;
+    };
+    let Connection { stream, lease, .. } = connection;
+    // The lock goes first: the client may be back before this socket is closed.
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    match &end {
+        Ok(end) => tracing::debug!(?end, "connection ends"),
+        Err(error) => facts::Pop3ConnectionBroke { error }.log(),
+    }
+    // What was cut off in the middle of a write must not be begun again.
+    if !matches!(end, Err(Broken::Stream(_) | Broken::Cut)) {
+        stream.close().await;
+    }
 }
 
 /// Just before the accept loop stops waiting, so that there is time to unlock the maildrop.
@@ -82,7 +80,7 @@ async fn out_of_grace(shutdown: &CancellationToken, io: IoClock) {
     io.sleep(GRACE.saturating_sub(Duration::from_secs(1))).await;
 }
 
-/// How a connection comes to its end.
+/// How a connection comes to its end, or goes on encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The session is over.
@@ -93,11 +91,13 @@ enum End {
     Service,
     /// Another connection needs the place of this one.
     Room,
+    /// TLS begins.
+    StartTls,
 }
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(crate) enum Broken {
     #[error(transparent)]
     Stream(#[from] Closed),
     /// The rest of a message that was begun cannot be had.
@@ -110,24 +110,80 @@ enum Broken {
     Cut,
 }
 
-struct Connection<'a> {
-    gateway: &'a Gateway,
-    /// The client's address.
-    peer: IpAddr,
-    stream: LineStream,
+/// One client's dialogue.
+pub(crate) struct Connection<'a> {
+    pub(crate) gateway: &'a Gateway,
+    port: Port,
+    pub(crate) peer: SocketAddr,
+    pub(crate) stream: LineStream,
     session: Session<MessageId>,
+    /// The longest command line in octets.
+    line_octets: usize,
     /// How long the maildrop stays locked when this gateway dies. The lock is renewed three times as often.
-    lease_seconds: u32,
+    pub(crate) lease_seconds: u32,
     /// There while a maildrop is open.
-    lease: Option<Lease>,
+    pub(crate) lease: Option<Lease>,
+    /// The user whose password the client is proving with SCRAM.
+    proving: Option<Box<str>>,
+    /// Whether the store has refused the password of the login that is under way. That is counted and logged.
+    pub(crate) is_refused: bool,
 }
 
-impl Connection<'_> {
-    /// Replies wait until there is no command left to carry out: that makes pipelining fast.
+impl<'a> Connection<'a> {
+    /// A dialogue whose client is to be greeted; `None` when they do not agree on TLS, with which it was to begin.
+    async fn accepted(gateway: &'a Gateway, client: Client) -> Option<Self> {
+        let Client { port, peer, io, place } = client;
+        let stack = gateway.stack.current();
+        let limits = &stack.limits;
+        let stream = LineStream::new(io, stream_limits(limits), gateway.clock.clone()).with_place(place);
+        let connection = Self {
+            gateway,
+            port,
+            peer,
+            stream,
+            session: Session::new(gateway.session_config(&stack, peer.ip()).await),
+            line_octets: limits.pop3_line_octets,
+            lease_seconds: limits.pop3_lease_seconds,
+            lease: None,
+            proving: None,
+            is_refused: false,
+        };
+        let mut connection = if port.begins_with_tls() { connection.start_tls().await? } else { connection };
+        if stack.tolerance().lf_commands {
+            connection.stream.take_bare_lf(true);
+        }
+        Some(connection)
+    }
+
+    /// Agrees on TLS with the client: from its first octet on, or after STLS. Returns `None` when they do not agree, or the
+    /// service stops meanwhile.
+    async fn start_tls(self) -> Option<Self> {
+        let Self { gateway, port, peer, stream, mut session, .. } = self;
+        let Served { config, end_point } = gateway.certificate.as_ref()?.current();
+        let handshake = async {
+            if port.begins_with_tls() {
+                stream.begin_with_tls(config, &Reply::error("this port begins with TLS")).await
+            } else {
+                stream.upgrade(Tls::Server(config)).await
+            }
+        };
+        let stream = match gateway.shutdown.run_until_cancelled(handshake).await? {
+            Ok(stream) => stream,
+            Err(error) => {
+                tls_failed(peer, &error);
+                return None;
+            }
+        };
+        let exporter = stream.channel_bindings().exporter.clone();
+        session.encrypted(ChannelBindings { exporter, end_point });
+        Some(Self { stream, session, ..self })
+    }
+
+    /// Carries out commands. Replies wait until there is none left: that makes pipelining fast.
     async fn talk(&mut self) -> Result<End, Broken> {
         let shutdown = &self.gateway.shutdown;
-        self.stream.push(&self.session.greeting());
         loop {
+            self.expect_line();
             let deadline = self.stream.deadline();
             let line = tokio::select! {
                 biased;
@@ -143,6 +199,9 @@ impl Connection<'_> {
                 }
                 Err(closed) => return Err(closed.into()),
             };
+            if let Err(error @ LineError::Tls) = line {
+                facts::Pop3TlsFailed { peer: self.peer, error }.log();
+            }
             let step = self.session.line(line.as_deref().map_err(|error| *error));
             if let Some(end) = self.perform(step).await? {
                 return Ok(end);
@@ -153,7 +212,18 @@ impl Connection<'_> {
         }
     }
 
+    /// Prepares for the next line: a command, or a response of AUTH.
+    fn expect_line(&mut self) {
+        let is_response = self.session.expects_response();
+        if is_response {
+            self.stream.expect_secret();
+        }
+        self.stream.limit_lines(if is_response { sasl::LINE_OCTETS } else { self.line_octets });
+    }
+
     /// Does what the session asks for until the command is answered.
+    ///
+    /// What checks a login is boxed: a connection that waits for a command holds no room for it.
     async fn perform(&mut self, mut step: Step<MessageId>) -> Result<Option<End>, Broken> {
         loop {
             step = match step {
@@ -165,12 +235,20 @@ impl Connection<'_> {
                     self.stream.push(&reply);
                     return Ok(Some(End::Session));
                 }
-                Step::OpenMaildrop { user, password } => {
-                    let clock = self.gateway.config.clock.io;
-                    let started = clock.instant();
-                    let outcome = self.open(user, &password).await;
-                    self.gateway.metrics.login(&outcome, clock.since(started));
+                Step::StartTls(reply) => {
+                    self.stream.push(&reply);
+                    return Ok(Some(End::StartTls));
+                }
+                Step::FindVerifier(user) => Box::pin(self.find_verifier(user)).await,
+                Step::OpenMaildrop { user, proof } => {
+                    Box::pin(self.proof_ended(true)).await;
+                    let outcome = Box::pin(self.open_timed(user, proof)).await;
                     self.session.opened(outcome)
+                }
+                Step::LoginFailed { failure, reply, is_last } => {
+                    Box::pin(self.login_failed(failure)).await;
+                    self.stream.push(&reply);
+                    return Ok(is_last.then_some(End::Session));
                 }
                 Step::SendMessage(message) => match self.send(message).await? {
                     Ok(()) => return Ok(None),
@@ -184,119 +262,41 @@ impl Connection<'_> {
         }
     }
 
-    async fn open(&mut self, user: Mailbox, password: &Password) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
-        tracing::Span::current().record("user", tracing::field::display(&user));
-        let (store, lease_seconds) = (&self.gateway.config.store, self.lease_seconds);
-        // One who guesses at an address that many share would delay all others.
-        let client = self.gateway.shared.telling(self.peer);
-        let request =
-            OpenSession { password: password.expose().to_owned(), lease_seconds, client, proved: false };
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        match store.open_named_session(&user, &name, &request).await {
-            Ok(maildrop) => {
-                facts::Pop3Login { messages: maildrop.messages.len() }.log();
-                self.lease = Some(Lease::keep(
-                    store.clone(),
-                    user,
-                    maildrop.session,
-                    lease_seconds,
-                    self.gateway.config.clock.io,
-                ));
-                Ok(maildrop.messages.into_iter().map(|message| (message.id, message.octets)).collect())
-            }
-            Err(error) => Err(match error.kind() {
-                Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => {
-                    facts::Pop3LoginRefused {}.log();
-                    OpenFailure::Authentication
-                }
-                Some(ProblemKind::MaildropInUse) => {
-                    facts::Pop3MaildropInUse {}.log();
-                    OpenFailure::InUse
-                }
-                _ => {
-                    facts::Pop3OpenFailed { error: &error }.log();
-                    if error.kind().is_none() {
-                        lease::release_in_background(
-                            store.clone(),
-                            user,
-                            name,
-                            lease_seconds,
-                            self.gateway.config.clock.io,
-                        );
-                    }
-                    OpenFailure::Unavailable
-                }
-            }),
+    /// Asks for what is known of a user's password, and says what follows from that.
+    async fn find_verifier(&mut self, user: String) -> Step<MessageId> {
+        self.proving = Some(user.as_str().into());
+        let found = self.gateway.logins.find(self.peer.ip(), user).await;
+        self.session.verifier_found(found, &uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// Has a proof by SCRAM counted, if the client gave one.
+    async fn proof_ended(&mut self, proved: bool) {
+        if let Some(user) = self.proving.take() {
+            self.gateway.logins.proof_ended(self.peer.ip(), user.into(), proved).await;
         }
     }
 
-    /// The inner error: nothing of the message was sent.
-    async fn send(&mut self, message: SendMessage<MessageId>) -> Result<Result<(), ReadFailure>, Broken> {
-        let (mut content, first) = match self.begin(message.uid).await {
-            Ok(begun) => begun,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        self.stream.push(&message.reply);
-        let mut transfer = Transfer::new(message.octets, message.extent);
-        let mut piece = first;
-        while let Some(octets) = piece {
-            self.send_piece(&octets, &mut transfer).await?;
-            piece = if transfer.is_complete() { None } else { content.chunk().await? };
+    /// Counts a login that has failed, once. Whoever breaks off has not learned whether a guess was right.
+    async fn login_failed(&mut self, failure: Failure) {
+        if failure == Failure::Credentials {
+            self.proof_ended(false).await;
         }
-        self.stream.write(Kind::Body, |output| transfer.finish(output))?;
-        if message.extent == Extent::Whole {
-            self.gateway.metrics.retrieved();
+        self.proving = None;
+        if !std::mem::take(&mut self.is_refused) {
+            self.gateway.logins.failed(failure);
         }
-        Ok(Ok(()))
     }
+}
 
-    /// The message with its first octets: until they are here, there is still a proper answer to a failure.
-    async fn begin(&self, id: MessageId) -> Result<(RawMessage, Option<Bytes>), ReadFailure> {
-        let Some(lease) = &self.lease else { return Err(ReadFailure::Gone) };
-        let begun = async {
-            let mut content = lease.message(id).await?;
-            let first = content.chunk().await?;
-            Ok((content, first))
-        };
-        begun.await.map_err(|error: ApiError| match error.kind() {
-            Some(ProblemKind::MessageUnknown) => ReadFailure::Gone,
-            Some(ProblemKind::MessageDamaged) => ReadFailure::Damaged,
-            _ => {
-                facts::Pop3ReadFailed { message_id: id, error }.log();
-                ReadFailure::Unavailable
-            }
-        })
-    }
+fn tls_failed(peer: SocketAddr, error: &TlsError) {
+    facts::Pop3TlsFailed { peer, error }.log();
+}
 
-    /// Sends what was had from the store, in portions that keep the output small.
-    async fn send_piece(&mut self, octets: &[u8], transfer: &mut Transfer) -> Result<(), Broken> {
-        for portion in octets.chunks(OUTPUT_OCTETS) {
-            let octets = self.stream.write(Kind::Body, |output| {
-                let before = output.len();
-                transfer.piece(portion, output).map(|()| output.len() - before)
-            })?;
-            self.gateway.metrics.sent(octets);
-            self.stream.flush_if_full().await?;
-        }
-        Ok(())
-    }
-
-    async fn update(&mut self, delete: Vec<MessageId>) -> Result<(), UpdateFailure> {
-        let Some(lease) = self.lease.take() else { return Err(UpdateFailure::LockLost) };
-        let messages = delete.len();
-        match lease.update(delete).await {
-            Ok(()) => {
-                self.gateway.metrics.deleted(messages);
-                if messages > 0 {
-                    facts::Pop3Deleted { messages }.log();
-                }
-                Ok(())
-            }
-            Err(error) => {
-                facts::Pop3DeleteFailed { messages, error: &error }.log();
-                let lost = error.kind() == Some(ProblemKind::LeaseLost);
-                Err(if lost { UpdateFailure::LockLost } else { UpdateFailure::Unavailable })
-            }
-        }
+fn stream_limits(limits: &Limits) -> StreamLimits {
+    StreamLimits {
+        line_octets: limits.pop3_line_octets,
+        read_octets: READ_OCTETS,
+        silence: limits.pop3_idle,
+        write: limits.pop3_idle,
     }
 }

@@ -3,28 +3,31 @@
 
 mod args;
 mod connection;
+mod gateway;
 mod lease;
+mod listeners;
+mod logins;
+mod maildrop;
 mod metrics;
 
 pub use args::Args;
+pub use listeners::Listeners;
 
 use axum::Router;
+use gateway::Gateway;
 use internal_api::{InProcess, StoreClient};
-use mail_net::{AcceptLoop, Clock, ConnectionLimits, Places, SharedAddresses};
-use mail_proto::pop3::{SessionConfig, SizeStyle};
+use ipnet::IpNet;
+use listeners::Port;
+use mail_net::Clock;
 use metrics::Metrics;
 use service_kit::{
     http::{HttpService, Token, ready_with_store},
-    shutdown::{CancellationToken, GRACE},
-    telemetry,
+    shutdown::CancellationToken,
 };
 use std::{io, sync::Arc};
-use tokio::net::TcpListener;
-use town_config::{LiveStack, Profile, Stack};
+use town_config::LiveStack;
+use town_tls::ServedCertificate;
 use utoipa::OpenApi;
-
-/// What a connection over the limit is told.
-const TOO_MANY_CONNECTIONS: &[u8] = b"-ERR [SYS/TEMP] too many connections, try again later\r\n";
 
 /// What a POP3 gateway must be told.
 #[derive(Debug, Clone)]
@@ -33,32 +36,14 @@ pub struct Config {
     pub stack: LiveStack,
     /// The store with the maildrops.
     pub store: StoreClient,
+    /// Who may send a password in clear, whatever the configuration says.
+    pub trusted_networks: Option<Vec<IpNet>>,
+    /// Its certificate; without one, there is no TLS.
+    pub certificate: Option<Arc<ServedCertificate>>,
     /// Guards the HTTP side; without one, anybody may call.
     pub token: Option<Token>,
     /// Limits its calls and connections.
     pub clock: Clock,
-}
-
-/// What each session of a client is told.
-fn session_config(stack: &Stack) -> SessionConfig {
-    SessionConfig {
-        size_style: match stack.profile {
-            Profile::Tutorial => SizeStyle::WithFinalDot,
-            Profile::Rfc => SizeStyle::Message,
-        },
-        bad_command_limit: stack.limits.bad_commands,
-        retention: stack.retention.messages,
-        domains: stack.domains.iter().cloned().collect(),
-    }
-}
-
-/// Where a gateway is called.
-#[derive(Debug)]
-pub struct Listeners {
-    /// POP3.
-    pub pop3: TcpListener,
-    /// Health and metrics.
-    pub http: TcpListener,
 }
 
 /// Why a gateway could not go on.
@@ -73,16 +58,6 @@ pub enum ServiceError {
 #[derive(OpenApi)]
 #[openapi(info(title = "pop3-gateway", description = "Health and metrics of a POP3 gateway"))]
 struct Description;
-
-/// What all connections share.
-#[derive(Debug)]
-struct Gateway {
-    config: Config,
-    metrics: Metrics,
-    /// The addresses by which clients cannot be told apart.
-    shared: SharedAddresses,
-    shutdown: CancellationToken,
-}
 
 /// Serves POP3 until `shutdown`, then lets commands in flight finish, 10 s at most.
 ///
@@ -104,30 +79,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         in_process: InProcess::default(),
         clock: config.clock.io,
     };
-    let stack = config.stack.clone();
-    let limits = move || ConnectionLimits::from(&stack.current().limits);
     // Whichever way this call ends, no connection outlives it.
     let _stop = shutdown.clone().drop_guard();
-    let gateway =
-        Arc::new(Gateway { config, metrics, shared: SharedAddresses::of_this_machine(), shutdown: shutdown.clone() });
-    telemetry::listening("POP3", listeners.pop3.local_addr());
-    let accepting = AcceptLoop {
-        listener: listeners.pop3,
-        is_proxy: |peer| gateway.config.stack.current().is_proxy(peer),
-        places: Places::new(gateway.config.clock.io),
-        limits,
-        refusal: TOO_MANY_CONNECTIONS,
-        refused: |peer| {
-            gateway.metrics.refused();
-            facts::Pop3ConnectionRefused { peer }.log();
-        },
-        grace: GRACE,
-        clock: gateway.config.clock.io,
-    };
-    let connections =
-        accepting.run(shutdown.clone(), |io, peer, place| connection::serve(Arc::clone(&gateway), io, peer, place));
-    tokio::try_join!(service_kit::http::serve(listeners.http, service, shutdown.clone()), async {
-        connections.await;
+    let Listeners { pop3, pops, http } = listeners;
+    let gateway = Arc::new(Gateway::new(config, metrics, shutdown.clone()));
+    let ports = [(Port::Pop3, Some(pop3)), (Port::Pops, pops)];
+    let ports = ports.into_iter().filter_map(|(port, listener)| Some((port, listener?)));
+    tokio::try_join!(service_kit::http::serve(http, service, shutdown), async {
+        listeners::serve(&gateway, ports).await;
         Ok(())
     })?;
     Ok(())

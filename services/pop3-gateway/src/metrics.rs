@@ -1,6 +1,6 @@
 //! What is counted.
 
-use mail_proto::pop3::OpenFailure;
+use mail_proto::{pop3::OpenFailure, sasl::Failure};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -14,12 +14,15 @@ use std::time::Duration;
 enum LoginOutcome {
     ok,
     wrong_password,
+    malformed,
+    cancelled,
     in_use,
     unavailable,
 }
 
 impl LoginOutcome {
-    const ALL: [Self; 4] = [Self::ok, Self::wrong_password, Self::in_use, Self::unavailable];
+    const ALL: [Self; 6] =
+        [Self::ok, Self::wrong_password, Self::malformed, Self::cancelled, Self::in_use, Self::unavailable];
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,13 +31,13 @@ struct Login {
 }
 
 /// The counters of one gateway.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     connections: Gauge,
     sessions: Counter,
     connections_refused: Counter,
     logins: Family<Login, Counter>,
-    /// From PASS to its reply.
+    /// From the password, or the proof of it, to the reply.
     login_seconds: Histogram,
     /// Calls of the store.
     pub(crate) store_call_seconds: Histogram,
@@ -50,7 +53,11 @@ impl Metrics {
             sessions: Counter::default(),
             connections_refused: Counter::default(),
             logins: Family::default(),
-            login_seconds: register_latency(registry, "mailtown_pop3_login", "From PASS to its reply"),
+            login_seconds: register_latency(
+                registry,
+                "mailtown_pop3_login",
+                "From the password, or the proof of it, to the reply",
+            ),
             store_call_seconds: register_latency(registry, "mailtown_pop3_store_call", "Calls of the store"),
             messages_retrieved: Counter::default(),
             octets_sent: Counter::default(),
@@ -67,7 +74,11 @@ impl Metrics {
             "Connections refused, too many were open",
             metrics.connections_refused.clone(),
         );
-        registry.register("mailtown_pop3_logins", "PASS commands, by outcome", metrics.logins.clone());
+        registry.register(
+            "mailtown_pop3_logins",
+            "Logins with USER and PASS, or with AUTH, by outcome",
+            metrics.logins.clone(),
+        );
         registry.register(
             "mailtown_pop3_messages_retrieved",
             "Messages sent whole, by RETR",
@@ -106,6 +117,24 @@ impl Metrics {
             Err(OpenFailure::InUse) => LoginOutcome::in_use,
             Err(OpenFailure::Unavailable) => LoginOutcome::unavailable,
         };
+        self.count_login(outcome);
+    }
+
+    /// Counts a login that did not come to opening a maildrop.
+    pub(crate) fn login_failed(&self, failure: Failure) {
+        self.count_login(match failure {
+            Failure::Cancelled => LoginOutcome::cancelled,
+            Failure::Encoding | Failure::Malformed => LoginOutcome::malformed,
+            Failure::Credentials | Failure::Binding | Failure::Downgrade => LoginOutcome::wrong_password,
+        });
+    }
+
+    /// Counts a login that nobody could check.
+    pub(crate) fn login_unchecked(&self) {
+        self.count_login(LoginOutcome::unavailable);
+    }
+
+    fn count_login(&self, outcome: LoginOutcome) {
         self.logins.get_or_create(&Login { outcome }).inc();
     }
 

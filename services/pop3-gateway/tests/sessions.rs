@@ -6,9 +6,12 @@ mod support;
 
 use axum::{body::Body, response::IntoResponse};
 use bytes::{Bytes, BytesMut};
-use dialogue::Dialogue;
+use dialogue::{Dialogue, Duplex};
 use futures_util::{StreamExt, stream};
-use mail_proto::pop3::{Command, ReplyDecoder, ServerReply};
+use mail_proto::{
+    pop3::{Command, ReplyDecoder, ServerReply},
+    sasl::ClientExchange,
+};
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 use support::{
     FakeStore, PATIENCE, RunningGateway,
@@ -334,6 +337,7 @@ async fn a_deletion_that_was_not_sent_is_not_repeated() {
     let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = RunningGateway::start(store.local_addr().unwrap(), |_| {}).await;
     let opening = tokio::spawn(async move {
+        tell_support(&store).await;
         let (mut stream, _) = store.accept().await.unwrap();
         next_request(&mut stream).await.unwrap();
         let head = "HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length:";
@@ -346,6 +350,15 @@ async fn a_deletion_that_was_not_sent_is_not_repeated() {
     let refusal = "+OK message 1 deleted\r\n-ERR [SYS/TEMP] the marked messages could not be deleted\r\n";
     assert_eq!(read_to_end(&mut client).await, refusal);
     gateway.stop().await;
+}
+
+/// Answers the first call of a gateway, which asks what logins can be checked.
+async fn tell_support(store: &TcpListener) {
+    let (mut stream, _) = store.accept().await.unwrap();
+    let request = next_request(&mut stream).await.unwrap();
+    assert!(request.starts_with("GET /v1/logins "), "{request}");
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length:";
+    stream.write_all(format!("{head} 15\r\n\r\n{{\"scram\":false}}").as_bytes()).await.unwrap();
 }
 
 /// The head and the body of the next request on a connection, until the client closes it.
@@ -374,6 +387,7 @@ async fn a_maildrop_that_may_be_locked_is_released() {
     let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = RunningGateway::start(store.local_addr().unwrap(), |_| {}).await;
     let calls = tokio::spawn(async move {
+        tell_support(&store).await;
         let mut calls = Vec::new();
         while calls.len() < 2 {
             let (mut stream, _) = store.accept().await.unwrap();
@@ -393,5 +407,86 @@ async fn a_maildrop_that_may_be_locked_is_released() {
     let calls = timeout(PATIENCE, calls).await.unwrap().unwrap();
     let name = calls[0].lines().find_map(|line| line.strip_prefix("mailtown-session: ")).unwrap();
     assert!(calls[1].starts_with(&format!("DELETE /v1/mailboxes/{USR1}/sessions/{name} HTTP/1.1\r\n")), "{calls:?}");
+    gateway.stop().await;
+}
+
+/// Sends lines over TLS and in clear alike, and reads one line for each.
+async fn ask(client: &mut Box<dyn Duplex>, line: &str) -> String {
+    client.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+    client.flush().await.unwrap();
+    read_line(client).await
+}
+
+async fn read_line(client: &mut Box<dyn Duplex>) -> String {
+    let mut received = Vec::new();
+    while !received.ends_with(b"\r\n") {
+        let octet = timeout(PATIENCE, client.read_u8()).await.unwrap().unwrap();
+        received.push(octet);
+    }
+    String::from_utf8(received).unwrap().trim_end().to_owned()
+}
+
+/// Logs in with SCRAM-SHA-256; returns the last reply.
+async fn scram(client: &mut Box<dyn Duplex>, user: &str, password: &str) -> String {
+    let mut exchange = ClientExchange::scram(user, &password.to_owned().into(), "nonce").unwrap();
+    let mut reply = ask(client, &format!("AUTH {} {}", exchange.mechanism(), exchange.initial())).await;
+    while let Some(challenge) = reply.strip_prefix("+ ") {
+        let response = exchange.challenge(challenge).unwrap();
+        reply = ask(client, &response).await;
+    }
+    reply
+}
+
+/// The store is told how a proof has ended before it opens the maildrop without a password.
+#[tokio::test]
+async fn scram_opens_the_maildrop_in_clear_and_over_tls() {
+    let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |_| {}).await;
+    let encrypted = gateway.agree(Box::new(gateway.connect_to_pops().await)).await.unwrap();
+    let clear: Box<dyn Duplex> = Box::new(gateway.connect().await);
+    for (count, mut client) in [encrypted, clear].into_iter().enumerate() {
+        assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
+        for user in [USR1, "nobody"] {
+            assert_eq!(scram(&mut client, user, "wrong").await, "-ERR [AUTH] wrong user or password");
+        }
+        assert_eq!(scram(&mut client, "usr1", "pass1").await, "+OK user successfully logged on");
+        assert_eq!(ask(&mut client, "STAT").await, "+OK 6 316");
+        assert_eq!(ask(&mut client, "QUIT").await, "+OK");
+        let expected = [
+            format!("proved {USR1} false"),
+            "proved nobody false".to_owned(),
+            "proved usr1 true".to_owned(),
+            format!("open {USR1}"),
+            format!("update {USR1} lock []"),
+        ];
+        let calls = store.calls(|calls| calls.len() >= 5 * (count + 1)).await;
+        assert_eq!(calls[5 * count..], expected);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_without_tls_is_told_that_the_port_begins_with_it() {
+    let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |_| {}).await;
+    let mut client = gateway.connect_to_pops().await;
+    client.write_all(b"CAPA\r\n").await.unwrap();
+    assert_eq!(read_to_end(&mut client).await, "-ERR this port begins with TLS\r\n");
+    // One that begins with TLS where nobody has asked for it is told so, too.
+    let clear = gateway.connect().await;
+    assert!(gateway.agree(Box::new(clear)).await.is_err());
+    gateway.stop().await;
+}
+
+/// The limit is that of both ports together: a client of the one makes room for a client of the other.
+#[tokio::test]
+async fn both_ports_share_the_limit_of_connections() {
+    let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |config| config.limits.connections = 1).await;
+    let mut idle = logged_in(&gateway).await;
+    // It may be a moment until the first counts as idle; until then others are refused.
+    let served = async { while gateway.agree(Box::new(gateway.connect_to_pops().await)).await.is_err() {} };
+    timeout(PATIENCE, served).await.unwrap();
+    assert_eq!(read_to_end(&mut idle).await, "-ERR [SYS/TEMP] closed to make room for another\r\n");
     gateway.stop().await;
 }

@@ -74,8 +74,7 @@ impl Policy {
 
     /// Whether this client may send a password in clear.
     pub(crate) fn takes_passwords_in_clear(&self, peer: IpAddr) -> bool {
-        let stack = self.stack.current();
-        stack.auth_without_tls || peer.to_canonical().is_loopback() || self.trusts(&stack, peer)
+        self.stack.current().takes_passwords_in_clear(peer, self.trusted_networks.as_deref())
     }
 
     /// Whether this client must log in to submit mail.

@@ -1,6 +1,9 @@
 //! Who has which mail when a POP3 dialogue is played. Both runners include this file: mail-proto's in
 //! memory, and pop3-gateway's over TCP. README.md beside it says the same for people.
 
+/// What the header of a dialogue may set.
+pub(crate) const SETTINGS: &[&str] = &["profile", "port", "require_tls", "pace"];
+
 /// What happens at PASS with the right password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Login {

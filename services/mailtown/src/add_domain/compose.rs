@@ -66,7 +66,7 @@ fn blocks(domain: &Domain, ports: &Ports) -> [(&'static str, String); 6] {
 
 fn services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
     let [exchange, smtp_host, pop_host] = hosts(domain);
-    let Ports { smtp, pop, store, dns, dns_http, smtp_http, pop_http, submission, submissions } = ports;
+    let Ports { smtp, pop, store, dns, dns_http, smtp_http, pop_http, submission, submissions, pops } = ports;
     format!(
         r#"  {prefix}-dns:
     <<: *dns
@@ -94,9 +94,12 @@ fn services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
   {prefix}-pop3:
     <<: *pop3
     environment: *{prefix}
-    ports: ["127.0.0.1:{pop}:{pop}", "127.0.0.1:{pop_http}:{pop_http}"]
+    ports: ["127.0.0.1:{pop}:{pop}", "127.0.0.1:{pops}:{pops}", "127.0.0.1:{pop_http}:{pop_http}"]
     networks: {{ default: {{ aliases: [{pop_host}] }} }}
-    depends_on: {{ {prefix}-store: *healthy-if-chosen, {prefix}-store-1: *healthy-if-chosen }}
+    depends_on:
+      {prefix}-store: *healthy-if-chosen
+      {prefix}-store-1: *healthy-if-chosen
+      certificates: *issued
 
 "#
     )
@@ -131,7 +134,7 @@ fn postgres_services(prefix: &str, domain: &Domain, ports: &Ports) -> String {
     profiles: [postgres]
     environment: *{prefix}
     networks: {{ default: {{ aliases: [{pop_host}] }} }}
-    depends_on: {{ {prefix}-store-2: *healthy }}
+    depends_on: {{ {prefix}-store-2: *healthy, certificates: *issued }}
 
 "#
     )

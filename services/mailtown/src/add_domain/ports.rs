@@ -15,12 +15,13 @@ pub(super) struct Ports {
     pub(super) pop_http: u16,
     pub(super) submission: u16,
     pub(super) submissions: u16,
+    pub(super) pops: u16,
 }
 
 /// How far apart the sets are. No two offsets of a set differ by a multiple of it, so that two sets share no port.
 const DISTANCE: u16 = 200;
 /// The highest offset.
-const HIGHEST: u16 = 587;
+const HIGHEST: u16 = 995;
 
 impl Ports {
     /// The lowest set of which no port is in use.
@@ -46,18 +47,19 @@ impl Ports {
             dns_http: base + 54,
             smtp_http: base + 26,
             pop_http: base + 111,
-            submission: base + HIGHEST,
+            submission: base + 587,
             submissions: base + 465,
+            pops: base + HIGHEST,
         })
     }
 
-    fn all(&self) -> [u16; 9] {
+    fn all(&self) -> [u16; 10] {
         self.by_key().map(|(_, port)| port)
     }
 
     /// Key and port, in the order of the configuration.
-    pub(super) fn by_key(&self) -> [(&'static str, u16); 9] {
-        let Self { smtp, pop, store, dns, dns_http, smtp_http, pop_http, submission, submissions } = *self;
+    pub(super) fn by_key(&self) -> [(&'static str, u16); 10] {
+        let Self { smtp, pop, store, dns, dns_http, smtp_http, pop_http, submission, submissions, pops } = *self;
         [
             ("smtp", smtp),
             ("pop", pop),
@@ -68,6 +70,7 @@ impl Ports {
             ("pop_http", pop_http),
             ("submission", submission),
             ("submissions", submissions),
+            ("pops", pops),
         ]
     }
 }

@@ -70,6 +70,7 @@ fn a_domain_is_added_and_everything_else_stays() {
             "pop_http = 4111",
             "submission = 4587",
             "submissions = 4465",
+            "pops = 4995",
             "[accounts.\"example.org\"]",
             "\"ann@example.org\" = \"secret\"",
             "[agent.\"example.org\"]",

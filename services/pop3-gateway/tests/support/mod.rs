@@ -14,21 +14,35 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
+use dialogue::Duplex;
 use fixture::{Account, Login, Read, Update};
 use internal_api::{
-    Endpoint, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind, StoreClient,
+    Endpoint, LoginSupport, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem,
+    ProblemKind, ProofOutcome, StoreClient, UserVerifier, VerifierRequest,
 };
+use jiff::Timestamp;
 use mail_net::Clock;
+use mail_proto::{Mailbox, sasl::ScramVerifier};
 use pop3_gateway::{Config, Listeners, ServiceError};
 use service_kit::shutdown::CancellationToken;
-use std::{net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{fs, io, net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
+use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
     time::timeout,
 };
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
 use town_config::Stack;
+use town_tls::{Authority, CA_FILE, ServedCertificate};
 
 /// How long anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +72,9 @@ impl FakeStore {
         let (calls, _) = watch::channel(Vec::new());
         let store = Self { address: listener.local_addr().unwrap(), calls, accounts, contents: Arc::new(contents) };
         let routes = Router::new()
+            .route("/v1/logins", get(|| async { Json(LoginSupport { scram: true, proved_sessions: true }) }))
+            .route("/v1/verifiers", post(verifier))
+            .route("/v1/verifiers/outcomes", post(proof_ended))
             .route("/v1/mailboxes/{address}", get(|| async { Problem::from(ProblemKind::MailboxUnknown) }))
             .route("/v1/mailboxes/{address}/sessions", post(open))
             .route("/v1/mailboxes/{address}/sessions/{session}", put(renew).delete(close))
@@ -94,7 +111,8 @@ async fn open(
     Json(request): Json<OpenSession>,
 ) -> Answer<Json<MaildropSession>> {
     store.remember(format!("open {address}"));
-    let account = store.account(&address).filter(|account| account.password == request.password);
+    let fits = |account: &&Account| request.proved || account.password == request.password;
+    let account = store.account(&address).filter(fits);
     let account = account.ok_or(ProblemKind::AuthenticationFailed)?;
     match account.login {
         Login::InUse => Err(ProblemKind::MaildropInUse.into()),
@@ -105,6 +123,24 @@ async fn open(
             Ok(Json(MaildropSession { session: "lock".to_owned(), messages: entries.collect() }))
         }
     }
+}
+
+/// Users may leave out the domain.
+async fn verifier(State(store): State<FakeStore>, Json(request): Json<VerifierRequest>) -> Json<UserVerifier> {
+    let address = Some(request.user.clone()).filter(|user| user.contains('@'));
+    let address = address.unwrap_or_else(|| format!("{}@mail.sustech.edu.cn", request.user));
+    let account = store.account(&address);
+    let verifier = account.map_or_else(
+        || ScramVerifier::of_nobody(b"secret", &address),
+        |account| ScramVerifier::new(account.password, b"sixteen octets.".to_vec(), 4096).unwrap(),
+    );
+    let mailbox = account.map(|account| account.address.parse::<Mailbox>().unwrap());
+    Json(UserVerifier { mailbox, verifier })
+}
+
+async fn proof_ended(State(store): State<FakeStore>, Json(outcome): Json<ProofOutcome>) -> StatusCode {
+    store.remember(format!("proved {} {}", outcome.user, outcome.proved));
+    StatusCode::NO_CONTENT
 }
 
 async fn renew(State(store): State<FakeStore>, Path((address, session)): Path<(String, String)>) -> StatusCode {
@@ -148,9 +184,12 @@ async fn raw(State(store): State<FakeStore>, Path((address, id)): Path<(String, 
 /// A gateway that runs.
 pub(crate) struct RunningGateway {
     pub(crate) pop3: SocketAddr,
+    pub(crate) pops: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), ServiceError>>,
+    /// With the authority that clients trust.
+    certificates: TempDir,
 }
 
 impl RunningGateway {
@@ -162,21 +201,42 @@ impl RunningGateway {
         change(&mut stack);
         let clock = Clock::system();
         let store = StoreClient::new(Endpoint::new(&format!("http://{store}"), None).unwrap(), clock.io);
-        let config = Config { stack: stack.into(), store, token: None, clock };
+        let certificates = TempDir::new().unwrap();
+        let authority = Authority::open(certificates.path(), Timestamp::now()).unwrap();
+        let files = authority.certificate("exmail.qq.com", ["localhost".to_owned()], Timestamp::now()).unwrap();
+        let certificate = Some(Arc::new(ServedCertificate::open(files).unwrap()));
+        let config = Config { stack: stack.into(), store, trusted_networks: None, certificate, token: None, clock };
         let listeners = Listeners {
             pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            pops: Some(TcpListener::bind("127.0.0.1:0").await.unwrap()),
             http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         };
-        let [pop3, http] = [&listeners.pop3, &listeners.http].map(|listener| listener.local_addr().unwrap());
+        let pops = listeners.pops.as_ref().unwrap();
+        let [pop3, pops, http] =
+            [&listeners.pop3, pops, &listeners.http].map(|listener| listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(pop3_gateway::run(config, listeners, shutdown.clone()));
-        Self { pop3, http, shutdown, task }
+        Self { pop3, pops, http, shutdown, task, certificates }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.pop3).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
+        connect(self.pop3).await
+    }
+
+    /// Connects to the port that begins with TLS, and says nothing.
+    pub(crate) async fn connect_to_pops(&self) -> TcpStream {
+        connect(self.pops).await
+    }
+
+    /// The client's side of TLS; it trusts the gateway's certificate.
+    pub(crate) async fn agree(&self, stream: Box<dyn Duplex>) -> io::Result<Box<dyn Duplex>> {
+        let authority = fs::read(self.certificates.path().join(CA_FILE)).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let connector = TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()));
+        Ok(Box::new(connector.connect(ServerName::try_from("localhost").unwrap(), stream).await?))
     }
 
     /// Stops it and waits until it has stopped.
@@ -184,4 +244,10 @@ impl RunningGateway {
         self.shutdown.cancel();
         timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
     }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }

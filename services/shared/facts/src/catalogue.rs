@@ -135,7 +135,7 @@ facts! {
     "pop3_gateway" {
         /// A user has logged in.
         "pop3.login" INFO Pop3Login { messages: Count }
-        /// The user is unknown, or the password is wrong.
+        /// The user is unknown, or the password is wrong; with USER and PASS, or with AUTH.
         "pop3.login_refused" WARN Pop3LoginRefused {}
         /// Another session has the maildrop.
         "pop3.maildrop_in_use" INFO Pop3MaildropInUse {}
@@ -143,6 +143,14 @@ facts! {
         "pop3.connection_refused" INFO Pop3ConnectionRefused { peer: Shown }
         /// A connection broke.
         "pop3.connection_broke" INFO Pop3ConnectionBroke { error: Quoted }
+        /// There is no certificate, so this port stays closed.
+        "pop3.certificate_missing" WARN Pop3CertificateMissing { port: Quoted }
+        /// A client and this server have not agreed on TLS.
+        "pop3.tls_failed" INFO Pop3TlsFailed { peer: Shown, error: Quoted }
+        /// The store gave no usable answer about a login.
+        "pop3.store_failed" WARN Pop3StoreFailed { error: Quoted }
+        /// The store did not answer in time about a login.
+        "pop3.store_late" WARN Pop3StoreLate {}
         /// A maildrop cannot be opened now.
         "pop3.open_failed" WARN Pop3OpenFailed { error: Quoted }
         /// A message cannot be read.

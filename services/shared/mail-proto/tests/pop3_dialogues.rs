@@ -5,7 +5,10 @@ use bytes::BytesMut;
 use dialogue::Peer;
 use mail_proto::{
     line::LineDecoder,
-    pop3::{OpenFailure, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer, UpdateFailure},
+    pop3::{
+        OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer, UpdateFailure,
+    },
+    sasl::{self, ChannelBindings, Mechanism, ScramVerifier},
 };
 
 #[path = "../../../../tests/dialogues/pop3/fixture.rs"]
@@ -15,15 +18,18 @@ use fixture::{Account, Login, Read, Update};
 
 #[test]
 fn every_dialogue_in_memory() {
-    let dialogues = dialogue::load_directory("../../../tests/dialogues/pop3", &["profile"]).unwrap();
+    let dialogues = dialogue::load_directory("../../../tests/dialogues/pop3", fixture::SETTINGS).unwrap();
     for dialogue in dialogues {
         for chunk_octets in [usize::MAX, 1] {
+            let require_tls = dialogue.setting("require_tls") == Some("true");
             let size_style = match dialogue.setting("profile") {
                 Some("tutorial") => SizeStyle::WithFinalDot,
                 None | Some("rfc") => SizeStyle::Message,
                 Some(other) => panic!("{}: no profile {other}", dialogue.file()),
             };
-            dialogue.play(&mut Server::new(size_style), chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+            let mut server = Server::new(size_style, require_tls);
+            server.begins_with_tls = dialogue.setting("port") == Some("pops");
+            dialogue.play(&mut server, chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
         }
     }
 }
@@ -34,23 +40,34 @@ struct Server {
     decoder: LineDecoder,
     input: BytesMut,
     account: Option<&'static Account>,
+    begins_with_tls: bool,
+    /// From the reply to STLS until TLS is spoken: what comes is dropped.
+    waits_for_tls: bool,
     closed: bool,
 }
 
+/// The longest command line in octets.
+const LINE_OCTETS: usize = 512;
+
 impl Server {
-    fn new(size_style: SizeStyle) -> Self {
+    fn new(size_style: SizeStyle, require_tls: bool) -> Self {
         let session = Session::new(SessionConfig {
             size_style,
             bad_command_limit: 10,
             retention: None,
             domains: vec!["mail.sustech.edu.cn".parse().unwrap()],
+            has_tls: true,
+            require_tls,
+            mechanisms: Mechanism::ALL.into_iter().collect(),
+            plain_text_in_clear: true,
         });
-        let mut decoder = LineDecoder::new(512);
+        let mut decoder = LineDecoder::new(LINE_OCTETS);
         if size_style == SizeStyle::WithFinalDot {
             // Profile `tutorial`.
             decoder.take_bare_lf(true);
         }
-        Self { session, decoder, input: BytesMut::new(), account: None, closed: false }
+        let input = BytesMut::new();
+        Self { session, decoder, input, account: None, begins_with_tls: false, waits_for_tls: false, closed: false }
     }
 
     fn perform(&mut self, mut step: Step<String>, output: &mut Vec<u8>) {
@@ -61,8 +78,22 @@ impl Server {
                     self.closed = true;
                     return reply.encode(output);
                 }
-                Step::OpenMaildrop { user, password } => {
+                Step::StartTls(reply) => {
+                    self.waits_for_tls = true;
+                    return reply.encode(output);
+                }
+                Step::FindVerifier(user) => {
+                    let identity = fixture::account_of(&user).map(|account| account.address.parse().unwrap());
+                    let verifier = ScramVerifier::of_nobody(b"secret", &user);
+                    self.session.verifier_found(Ok((identity, verifier)), "3rfcNHYJY1ZVvWVs7j")
+                }
+                Step::LoginFailed { reply, is_last, .. } => {
+                    self.closed = is_last;
+                    return reply.encode(output);
+                }
+                Step::OpenMaildrop { user, proof } => {
                     let account = fixture::account_of(&user.to_string());
+                    let Proof::Password(password) = proof else { panic!("nobody can prove a password here") };
                     let outcome = open(account, password.expose());
                     self.account = account;
                     self.session.opened(outcome)
@@ -111,6 +142,9 @@ fn open(account: Option<&Account>, password: &str) -> Result<Vec<(String, u64)>,
 impl Peer for Server {
     fn connect(&mut self) -> Vec<u8> {
         let mut output = Vec::new();
+        if self.begins_with_tls {
+            return output;
+        }
         self.session.greeting().encode(&mut output);
         output
     }
@@ -118,11 +152,28 @@ impl Peer for Server {
     fn receive(&mut self, input: &[u8]) -> Vec<u8> {
         let mut output = Vec::new();
         self.input.extend_from_slice(input);
-        while !self.closed
-            && let Some(line) = self.decoder.decode(&mut self.input)
-        {
+        loop {
+            if self.waits_for_tls {
+                self.input.clear();
+            }
+            self.decoder.set_limit(if self.session.expects_response() { sasl::LINE_OCTETS } else { LINE_OCTETS });
+            if self.closed {
+                break;
+            }
+            let Some(line) = self.decoder.decode(&mut self.input) else { break };
             let step = self.session.line(line.as_deref().map_err(|error| *error));
             self.perform(step, &mut output);
+        }
+        output
+    }
+
+    fn start_tls(&mut self) -> Vec<u8> {
+        let mut output = Vec::new();
+        self.decoder = self.decoder.anew(LINE_OCTETS);
+        self.waits_for_tls = false;
+        self.session.encrypted(ChannelBindings { exporter: Some(vec![1; 32]), end_point: None });
+        if self.begins_with_tls {
+            self.session.greeting().encode(&mut output);
         }
         output
     }

@@ -49,6 +49,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
+    pub(super) pop3: Pop3,
+    #[serde(default)]
     pub(super) relay: Relay,
     #[serde(default)]
     pub(super) tolerance: ToleranceKeys,
@@ -77,6 +79,7 @@ pub(super) struct Server {
     pub(super) pop_http: Option<Port>,
     pub(super) submission: Option<Port>,
     pub(super) submissions: Option<Port>,
+    pub(super) pops: Option<Port>,
     /// Without it, the domains of the accounts.
     pub(super) domains: Option<BTreeSet<LocalDomain>>,
     pub(super) require_auth: Option<bool>,
@@ -182,6 +185,14 @@ impl From<&Limits> for ConnectionLimits {
     }
 }
 
+/// `[pop3]`: how maildrops are read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pop3 {
+    /// Whether a client must speak TLS before it sends a password, wherever it is.
+    pub require_tls: bool,
+}
+
 /// `[http]`: how the HTTP services are called.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -223,7 +234,7 @@ impl Server {
     }
 
     /// The ports by their keys.
-    fn ports(&self) -> [(&'static str, Option<Port>); 9] {
+    fn ports(&self) -> [(&'static str, Option<Port>); 10] {
         [
             ("smtp", self.smtp),
             ("pop", self.pop),
@@ -234,6 +245,7 @@ impl Server {
             ("pop_http", self.pop_http),
             ("submission", self.submission),
             ("submissions", self.submissions),
+            ("pops", self.pops),
         ]
     }
 }

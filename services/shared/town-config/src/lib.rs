@@ -25,7 +25,7 @@ pub mod watched_file;
 pub mod zone;
 
 pub use aliases::Targets;
-pub use file::{AgentHosts, Limits, Retention, TlsFiles};
+pub use file::{AgentHosts, Limits, Pop3, Retention, TlsFiles};
 pub use files::Files;
 pub use hosts::{Hosts, OwnHosts, canonical_host};
 pub use key_lines::KeyLines;
@@ -93,6 +93,8 @@ pub struct Stack {
     pub accept_password: Password,
     /// What a client may ask for.
     pub limits: Limits,
+    /// How maildrops are read.
+    pub pop3: Pop3,
     /// How queued mail is relayed.
     pub relay: Relay,
     /// How long mail is kept.
@@ -138,11 +140,13 @@ pub enum PortKey {
     Submission,
     /// The same over TLS from the first octet on (RFC 8314 §3.3).
     Submissions,
+    /// POP3 over TLS from the first octet on (RFC 8314 §3.2).
+    Pops,
 }
 
 impl PortKey {
     /// All of them, in the order of the configuration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Smtp,
         Self::Pop,
         Self::Store,
@@ -152,6 +156,7 @@ impl PortKey {
         Self::PopHttp,
         Self::Submission,
         Self::Submissions,
+        Self::Pops,
     ];
 
     /// The key under `[server."<name>"]`.
@@ -166,6 +171,7 @@ impl PortKey {
             Self::PopHttp => "pop_http",
             Self::Submission => "submission",
             Self::Submissions => "submissions",
+            Self::Pops => "pops",
         }
     }
 
@@ -173,7 +179,7 @@ impl PortKey {
     pub fn service(self) -> &'static str {
         match self {
             Self::Smtp | Self::SmtpHttp | Self::Submission | Self::Submissions => "smtp-gateway",
-            Self::Pop | Self::PopHttp => "pop3-gateway",
+            Self::Pop | Self::PopHttp | Self::Pops => "pop3-gateway",
             Self::Store => "mailbox-store",
             Self::Dns | Self::DnsHttp => "pseudo-dns",
         }
@@ -203,6 +209,7 @@ impl Stack {
             PortKey::PopHttp => self.ports.pop_http,
             PortKey::Submission => self.ports.submission,
             PortKey::Submissions => self.ports.submissions,
+            PortKey::Pops => self.ports.pops,
         };
         port.map(u16::from)
     }
@@ -276,6 +283,14 @@ impl Stack {
     /// Whether connections from this address begin with a header of the PROXY protocol.
     pub fn is_proxy(&self, peer: IpAddr) -> bool {
         self.proxy_networks.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+
+    /// Whether a client may send its password without TLS. `trusted` are the networks that are trusted whatever the
+    /// configuration says.
+    pub fn takes_passwords_in_clear(&self, peer: IpAddr, trusted: Option<&[IpNet]>) -> bool {
+        let peer = peer.to_canonical();
+        let is_trusted = |network: &IpNet| network.contains(&peer);
+        self.auth_without_tls || peer.is_loopback() || trusted.unwrap_or(&self.trusted_networks).iter().any(is_trusted)
     }
 
     /// What is taken although the RFCs forbid it.
@@ -414,6 +429,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         accept_password: file.accept_password.clone(),
         elsewhere: file.domains_elsewhere(name),
         limits: file.limits.clone(),
+        pop3: file.pop3.clone(),
         relay: file.relay.clone(),
         retention: file.retention.clone(),
         http_hosts: http_hosts(file),

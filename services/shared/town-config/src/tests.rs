@@ -17,7 +17,7 @@ fn the_shipped_file() {
         ["usr1@mail.sustech.edu.cn", "usr2@mail.sustech.edu.cn"]
     );
     let ports = PortKey::ALL.map(|key| stack.port(key).unwrap());
-    assert_eq!(ports, [1025, 3110, 1080, 1053, 1054, 1026, 1111, 1587, 1465]);
+    assert_eq!(ports, [1025, 3110, 1080, 1053, 1054, 1026, 1111, 1587, 1465, 3995]);
     assert_eq!(config.agent[&"gmail.com".parse().unwrap()].pop, "pop.gmail.com");
 }
 
@@ -43,7 +43,7 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         (
             "[server.a]\nsmtpp = 1\n".to_owned(),
             "data/config.toml:2: server.a.smtpp: unknown field `smtpp`, expected one of `smtp`, `pop`, `store`, `dns`, \
-             `dns_http`, `smtp_http`, `pop_http`, `submission`, `submissions`, `domains`, `require_auth`, `greeting`, `tls`",
+             `dns_http`, `smtp_http`, `pop_http`, `submission`, `submissions`, `pops`, `domains`, `require_auth`, `greeting`, `tls`",
         ),
         (
             "[server.a]\nsmtp = 70000\n".to_owned(),

@@ -1,4 +1,4 @@
-//! What a client says (RFC 1939 §5 to §7, RFC 2449 §5).
+//! What a client says (RFC 1939 §5 to §7, RFC 2449 §5, RFC 2595 §4, RFC 5034 §4, RFC 6856).
 
 use crate::password::Password;
 use std::str::{self, FromStr};
@@ -74,6 +74,23 @@ pub enum Command {
     },
     /// CAPA: what the server can do (RFC 2449 §5).
     Capa,
+    /// STLS: speak TLS from now on (RFC 2595 §4).
+    Stls,
+    /// AUTH: log in with a mechanism of SASL (RFC 5034 §4).
+    Auth {
+        /// The mechanism's name as it was given.
+        mechanism: String,
+        /// The first message in base64, if it is there.
+        initial: Option<Password>,
+    },
+    /// AUTH without a mechanism: list them. No RFC has it; clients have asked so since before CAPA.
+    Mechanisms,
+    /// APOP, whatever its arguments are: a digest is not looked at (RFC 1939 §7).
+    Apop,
+    /// UTF8: speak UTF-8 from now on (RFC 6856 §2.1).
+    Utf8,
+    /// LANG: list the languages, or reply in one (RFC 6856 §3).
+    Lang(Option<String>),
 }
 
 /// Why a line is no command.
@@ -110,6 +127,11 @@ impl Command {
             b"UIDL" => optional_number(argument, "UIDL [number]").map(Self::Uidl),
             b"TOP" => numbers(argument, "TOP number lines").map(|[number, lines]| Self::Top { number, lines }),
             b"CAPA" => none(argument, "CAPA").map(|()| Self::Capa),
+            b"STLS" => none(argument, "STLS").map(|()| Self::Stls),
+            b"AUTH" => auth(argument),
+            b"APOP" => Ok(Self::Apop),
+            b"UTF8" => none(argument, "UTF8").map(|()| Self::Utf8),
+            b"LANG" => words(argument, "LANG [language]").and_then(lang),
             _ => Err(CommandError::Unknown),
         }
     }
@@ -131,13 +153,57 @@ impl Command {
             Self::Uidl(Some(number)) => format!("UIDL {number}\r\n"),
             Self::Top { number, lines } => format!("TOP {number} {lines}\r\n"),
             Self::Capa => "CAPA\r\n".to_owned(),
+            Self::Stls => "STLS\r\n".to_owned(),
+            Self::Auth { mechanism, initial: None } => format!("AUTH {mechanism}\r\n"),
+            Self::Auth { mechanism, initial: Some(initial) } => format!("AUTH {mechanism} {}\r\n", initial.expose()),
+            Self::Mechanisms => "AUTH\r\n".to_owned(),
+            Self::Apop => "APOP\r\n".to_owned(),
+            Self::Utf8 => "UTF8\r\n".to_owned(),
+            Self::Lang(None) => "LANG\r\n".to_owned(),
+            Self::Lang(Some(range)) => format!("LANG {range}\r\n"),
         }
     }
 
     /// Whether lines up to a final dot follow this command's `+OK`.
     pub fn is_answered_in_lines(&self) -> bool {
-        matches!(self, Self::List(None) | Self::Uidl(None) | Self::Retr(_) | Self::Top { .. } | Self::Capa)
+        let is_listing = matches!(self, Self::List(None) | Self::Uidl(None) | Self::Lang(None));
+        is_listing || matches!(self, Self::Retr(_) | Self::Top { .. } | Self::Capa | Self::Mechanisms)
     }
+}
+
+/// The words after AUTH: none, a mechanism, or a mechanism and a response.
+fn auth(argument: Option<&[u8]>) -> Result<Command, CommandError> {
+    const SYNTAX: &str = "AUTH mechanism [initial-response]";
+    match words(argument, SYNTAX)?.as_slice() {
+        [] => Ok(Command::Mechanisms),
+        [mechanism] => Ok(Command::Auth { mechanism: (*mechanism).to_owned(), initial: None }),
+        [mechanism, initial] => {
+            let initial = Some(Password::from((*initial).to_owned()));
+            Ok(Command::Auth { mechanism: (*mechanism).to_owned(), initial })
+        }
+        _ => Err(CommandError::Arguments(SYNTAX)),
+    }
+}
+
+fn lang(words: Vec<&str>) -> Result<Command, CommandError> {
+    match words.as_slice() {
+        [] => Ok(Command::Lang(None)),
+        [range] => Ok(Command::Lang(Some((*range).to_owned()))),
+        _ => Err(CommandError::Arguments("LANG [language]")),
+    }
+}
+
+/// Words of printable ASCII, one space between them.
+fn words<'a>(argument: Option<&'a [u8]>, syntax: &'static str) -> Result<Vec<&'a str>, CommandError> {
+    let argument = without_final_spaces(argument.unwrap_or_default());
+    if argument.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = argument.split(|&octet| octet == b' ').map(|word| {
+        let is_word = !word.is_empty() && word.iter().all(u8::is_ascii_graphic);
+        str::from_utf8(word).ok().filter(|_| is_word)
+    });
+    words.collect::<Option<_>>().ok_or(CommandError::Arguments(syntax))
 }
 
 fn text<T: FromStr>(argument: Option<&[u8]>, syntax: &'static str) -> Result<T, CommandError> {

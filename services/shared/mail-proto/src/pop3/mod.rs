@@ -1,4 +1,5 @@
-//! POP3 (RFC 1939), with CAPA and response codes (RFC 2449, RFC 3206).
+//! POP3 (RFC 1939), with CAPA and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), AUTH (RFC 5034), UTF8 and LANG
+//! (RFC 6856).
 
 pub mod client;
 pub mod command;
@@ -12,6 +13,6 @@ pub use client::{InvalidReply, ReplyDecoder, ServerReply, StatusLine};
 pub use command::{Command, CommandError, InvalidText, UserName};
 pub use maildrop::{Maildrop, NoSuchMessage, SizeStyle};
 pub use reply::{Reply, ResponseCode};
-pub use session::{Extent, OpenFailure, ReadFailure, SendMessage, Session, SessionConfig, Step, UpdateFailure};
+pub use session::{Extent, OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, Step, UpdateFailure};
 pub use top::Top;
 pub use transfer::{Transfer, WrongLength};

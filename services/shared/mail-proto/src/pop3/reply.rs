@@ -1,4 +1,4 @@
-//! What the server says (RFC 1939 §3, RFC 2449 §8, RFC 3206).
+//! What the server says (RFC 1939 §3, RFC 2449 §8, RFC 3206, RFC 5034 §4).
 
 use crate::{
     dot::DotEncoder,
@@ -62,6 +62,13 @@ impl Reply {
         Self::single(format_args!("-ERR {} {text}", code.as_str()))
     }
 
+    /// A challenge of AUTH, which is base64 of any length (RFC 5034 §4).
+    pub fn challenge(base64: &str) -> Self {
+        let mut first = String::new();
+        push_printable(&mut first, format_args!("+ {base64}"));
+        Self { first, body: None }
+    }
+
     /// `+OK`, a text, and lines up to a final dot.
     pub fn lines<T: fmt::Display>(text: impl fmt::Display, lines: impl IntoIterator<Item = T>) -> Self {
         let mut body = String::new();
@@ -74,7 +81,7 @@ impl Reply {
 
     /// Whether it is `+OK`.
     pub fn is_ok(&self) -> bool {
-        self.first.starts_with('+')
+        self.first.starts_with("+OK")
     }
 
     /// Appends what is sent: CRLFs, dot-stuffing and final dot included.
@@ -161,6 +168,14 @@ mod tests {
             assert_eq!(wire(&reply), expected);
             assert_eq!(reply.is_ok(), expected.starts_with("+OK"), "{expected}");
         }
+    }
+
+    #[test]
+    fn a_challenge_is_sent_whole() {
+        assert_eq!(wire(&Reply::challenge("")), "+ \r\n");
+        let long = "A".repeat(2000);
+        assert_eq!(wire(&Reply::challenge(&long)), format!("+ {long}\r\n"));
+        assert!(!Reply::challenge("").is_ok());
     }
 
     #[test]

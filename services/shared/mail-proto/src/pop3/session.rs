@@ -3,18 +3,19 @@
 //! The shell feeds lines in and performs the steps that come out. A step that asks something is answered
 //! with the method it names; the answer is a step again.
 
+mod authentication;
+mod capabilities;
+mod language;
+
 use crate::{
     Domain, Mailbox, http,
     line::LineError,
     password::Password,
     pop3::{Command, Maildrop, Reply, ResponseCode, SizeStyle, UserName},
+    sasl::{ChannelBindings, Failure, Mechanisms, ServerExchange},
 };
+use language::Language;
 use std::{fmt::Display, time::Duration};
-
-/// What the server can do (RFC 2449 §6, RFC 3206), the same in both states.
-const CAPABILITIES: [&str; 6] = ["TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE"];
-const IMPLEMENTATION: &str = "IMPLEMENTATION mailtown";
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a server holds fixed for all its sessions.
 #[derive(Debug, Clone)]
@@ -27,50 +28,41 @@ pub struct SessionConfig {
     pub retention: Option<Duration>,
     /// The mail domains that are local. A user name without a domain is in the only one.
     pub domains: Vec<Domain>,
+    /// Whether the server has a certificate: STLS is offered then, where TLS is not spoken already.
+    pub has_tls: bool,
+    /// Whether every client must speak TLS before it sends a password.
+    pub require_tls: bool,
+    /// How clients may log in with AUTH, over TLS.
+    pub mechanisms: Mechanisms,
+    /// Whether this client may send a password in clear with AUTH, unless all must speak TLS.
+    pub plain_text_in_clear: bool,
 }
 
-impl SessionConfig {
-    /// RFC 2449 §6.7: the days that the server keeps a message at least. EXPIRE 0 would say that it keeps none, so
-    /// less than a day is not announced.
-    fn expire(&self) -> Option<String> {
-        let Some(retention) = self.retention else { return Some("EXPIRE NEVER".to_owned()) };
-        let days = retention.as_secs() / DAY.as_secs();
-        (days > 0).then(|| format!("EXPIRE {days}"))
-    }
-
-    fn capabilities(&self) -> Reply {
-        let fixed = CAPABILITIES.map(str::to_owned).into_iter();
-        Reply::lines("capability list follows", fixed.chain(self.expire()).chain([IMPLEMENTATION.to_owned()]))
-    }
-
-    /// The mailbox that is meant, or why none is.
-    fn mailbox(&self, name: &UserName) -> Result<Mailbox, Reply> {
-        let name = name.as_str();
-        if name.contains('@') {
-            return name.parse().map_err(|_| authentication_failed());
-        }
-        match self.domains.as_slice() {
-            [only] => format!("{name}@{only}").parse().map_err(|_| authentication_failed()),
-            [example, ..] => {
-                let text = format_args!("log in with the whole address, such as user@{example}");
-                Err(Reply::error_code(ResponseCode::Auth, text))
-            }
-            [] => Err(authentication_failed()),
-        }
-    }
-}
-
-/// What the shell has to do.
+/// What the shell has to do. A question is answered with the method that its variant names; until then the session must
+/// not be given the next line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<U> {
     /// Send this.
     Reply(Reply),
-    /// Check the password and lock the maildrop; answer with [`Session::opened`].
+    /// Send this, forget whatever was received, and agree on TLS. Then tell [`Session::encrypted`] and read on.
+    StartTls(Reply),
+    /// What is known of this user's password? Answer with [`Session::verifier_found`].
+    FindVerifier(String),
+    /// Check who the client is and lock the maildrop; answer with [`Session::opened`].
     OpenMaildrop {
         /// Whose maildrop.
         user: Mailbox,
-        /// The password to check.
-        password: Password,
+        /// How it is known that the client is this user.
+        proof: Proof,
+    },
+    /// The client has failed to log in. Send this, and close the connection if this is the last reply.
+    LoginFailed {
+        /// Why.
+        failure: Failure,
+        /// What to send.
+        reply: Reply,
+        /// Whether the connection is to be closed.
+        is_last: bool,
     },
     /// Send a message; answer with [`Session::unreadable`] where it cannot be had at all.
     SendMessage(SendMessage<U>),
@@ -81,6 +73,15 @@ pub enum Step<U> {
     },
     /// Send this and close the connection. Nothing is deleted by that.
     Close(Reply),
+}
+
+/// How it is known that a client is the user whose maildrop it wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// This password, which is to be checked.
+    Password(Password),
+    /// The client has proved the password with SCRAM.
+    Scram,
 }
 
 /// A message to be sent.
@@ -136,11 +137,21 @@ pub enum UpdateFailure {
     Unavailable,
 }
 
-/// The state machine. `U` is a message's unique id.
+/// The state machine: fields that do not depend on one another. `U` is a message's unique id.
 #[derive(Debug)]
 pub struct Session<U> {
     config: SessionConfig,
     state: State<U>,
+    /// Whether TLS is spoken (RFC 2595).
+    is_encrypted: bool,
+    /// What both ends of the TLS connection know.
+    bindings: ChannelBindings,
+    /// From AUTH to the end of the exchange (RFC 5034).
+    exchange: Option<ServerExchange>,
+    /// Whether the client has said UTF8 (RFC 6856 §2).
+    speaks_utf8: bool,
+    /// In which language replies are (RFC 6856 §3).
+    language: Language,
     /// Since the last login, or the last command in the TRANSACTION state that was carried out.
     bad_commands: u32,
 }
@@ -155,9 +166,23 @@ enum State<U> {
 }
 
 impl<U: Clone + Display> Session<U> {
-    /// A session whose client has just connected.
+    /// A session whose client has just connected, in clear.
     pub fn new(config: SessionConfig) -> Self {
-        Self { config, state: State::Authorization(None), bad_commands: 0 }
+        Self {
+            config,
+            state: State::Authorization(None),
+            is_encrypted: false,
+            bindings: ChannelBindings::default(),
+            exchange: None,
+            speaks_utf8: false,
+            language: Language::default(),
+            bad_commands: 0,
+        }
+    }
+
+    /// Whether the client takes messages that are in UTF-8 (RFC 6856 §2.1).
+    pub fn speaks_utf8(&self) -> bool {
+        self.speaks_utf8
     }
 
     /// What the server says first.
@@ -165,8 +190,22 @@ impl<U: Clone + Display> Session<U> {
         Reply::ok("POP3 server ready")
     }
 
-    /// Takes a line without its CRLF.
+    /// TLS is spoken from now on, with these channel bindings. Nothing that the client said before counts (RFC 2595 §4),
+    /// except its bad commands.
+    pub fn encrypted(&mut self, bindings: ChannelBindings) {
+        self.is_encrypted = true;
+        self.bindings = bindings;
+        self.state = State::Authorization(None);
+        self.exchange = None;
+        self.speaks_utf8 = false;
+        self.language = Language::default();
+    }
+
+    /// Takes a line without its CRLF: a command, or a response of an exchange.
     pub fn line(&mut self, line: Result<&[u8], LineError>) -> Step<U> {
+        if let Some(exchange) = self.exchange.take() {
+            return self.response(exchange, line);
+        }
         let command = match line {
             Err(error @ (LineError::HttpRequest | LineError::Tls)) => return self.close_foreign(error),
             Ok(line) if http::is_request(line) => return self.close_foreign(LineError::HttpRequest),
@@ -178,23 +217,6 @@ impl<U: Clone + Display> Session<U> {
             (Ok(command), State::Authorization(_)) => self.authorization(command),
             (Ok(command), State::Transaction(_)) => self.transaction(command),
             (Ok(_), State::Over) => Step::Close(Reply::error("session is over")),
-        }
-    }
-
-    /// The answer to [`Step::OpenMaildrop`]: the messages' unique ids and octets in order.
-    pub fn opened(&mut self, outcome: Result<impl IntoIterator<Item = (U, u64)>, OpenFailure>) -> Step<U> {
-        match outcome {
-            Ok(messages) => {
-                self.state = State::Transaction(Maildrop::new(messages, self.config.size_style));
-                self.bad_commands = 0;
-                Step::Reply(Reply::ok("user successfully logged on"))
-            }
-            // Guessing passwords is bounded like any other noise.
-            Err(OpenFailure::Authentication) => self.bad_command(authentication_failed()),
-            Err(OpenFailure::InUse) => {
-                Step::Reply(Reply::error_code(ResponseCode::InUse, "another session holds this maildrop"))
-            }
-            Err(OpenFailure::Unavailable) => Step::Reply(unavailable()),
         }
     }
 
@@ -223,12 +245,18 @@ impl<U: Clone + Display> Session<U> {
 
     fn authorization(&mut self, command: Command) -> Step<U> {
         match command {
-            Command::User(name) => {
-                self.state = State::Authorization(Some(name));
-                Step::Reply(Reply::ok(""))
-            }
+            Command::User(name) => self.user(name),
             Command::Pass(password) => self.pass(password),
-            Command::Capa => Step::Reply(self.config.capabilities()),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref()),
+            Command::Mechanisms => self.list_mechanisms(),
+            Command::Apop => self.bad_command(Reply::error("APOP needs passwords in plain text; use USER or AUTH")),
+            Command::Stls => self.stls(),
+            Command::Utf8 => {
+                self.speaks_utf8 = true;
+                Step::Reply(Reply::ok("UTF-8 from now on"))
+            }
+            Command::Lang(range) => Step::Reply(self.lang(range.as_deref())),
+            Command::Capa => Step::Reply(self.capabilities()),
             Command::Quit => {
                 self.state = State::Over;
                 Step::Close(Reply::ok(""))
@@ -237,16 +265,18 @@ impl<U: Clone + Display> Session<U> {
         }
     }
 
-    /// PASS uses the name up: after a failure USER comes again (RFC 1939 §7).
-    fn pass(&mut self, password: Password) -> Step<U> {
-        let State::Authorization(Some(name)) = std::mem::replace(&mut self.state, State::Authorization(None)) else {
-            return self.bad_command(Reply::error("USER comes before PASS"));
-        };
-        match self.config.mailbox(&name) {
-            Ok(user) => Step::OpenMaildrop { user, password },
-            // USER has told nothing, and this depends on the form of the name only, not on who has an account.
-            Err(reply) => self.bad_command(reply),
+    /// RFC 2595 §4, RFC 6856 §2.1.
+    fn stls(&mut self) -> Step<U> {
+        if self.is_encrypted {
+            return self.bad_command(Reply::error("TLS is spoken already"));
         }
+        if !self.config.has_tls {
+            return self.bad_command(Reply::error("this server has no certificate"));
+        }
+        if self.speaks_utf8 {
+            return self.bad_command(Reply::error("STLS comes before UTF8"));
+        }
+        Step::StartTls(Reply::ok("ready to start TLS"))
     }
 
     fn transaction(&mut self, command: Command) -> Step<U> {
@@ -269,8 +299,14 @@ impl<U: Clone + Display> Session<U> {
             }
             Command::Noop => Reply::ok(""),
             Command::Quit => return self.quit(),
-            Command::User(_) | Command::Pass(_) => return self.bad_command(Reply::error("already logged in")),
-            Command::Capa => self.config.capabilities(),
+            Command::User(_) | Command::Pass(_) | Command::Auth { .. } | Command::Mechanisms | Command::Apop => {
+                return self.bad_command(Reply::error("already logged in"));
+            }
+            Command::Stls | Command::Utf8 => {
+                return self.bad_command(Reply::error("too late: this comes before the login"));
+            }
+            Command::Lang(range) => self.lang(range.as_deref()),
+            Command::Capa => self.capabilities(),
         };
         if reply.is_ok() {
             self.bad_commands = 0;
@@ -340,10 +376,6 @@ fn send<U: Clone>(maildrop: &Maildrop<U>, number: u64, extent: Extent) -> Step<U
 
 fn holds<U>(maildrop: &Maildrop<U>) -> String {
     format!("{} messages ({} octets)", maildrop.count(), maildrop.size())
-}
-
-fn authentication_failed() -> Reply {
-    Reply::error_code(ResponseCode::Auth, "wrong user or password")
 }
 
 fn unavailable() -> Reply {

@@ -9,6 +9,11 @@ fn pass(password: &str) -> Command {
     Command::Pass(password.parse().unwrap())
 }
 
+fn auth(mechanism: &str, initial: Option<&str>) -> Command {
+    let initial = initial.map(|text| text.parse().unwrap());
+    Command::Auth { mechanism: mechanism.to_owned(), initial }
+}
+
 #[test]
 fn commands() {
     let table: &[(&[u8], Command)] = &[
@@ -35,6 +40,20 @@ fn commands() {
         (b"UIDL 1", Command::Uidl(Some(1))),
         (b"TOP 1 0", Command::Top { number: 1, lines: 0 }),
         (b"CAPA", Command::Capa),
+        (b"stls ", Command::Stls),
+        (b"AUTH", Command::Mechanisms),
+        (b"AUTH ", Command::Mechanisms),
+        (b"auth plain", auth("plain", None)),
+        (b"AUTH LOGIN \t", auth("LOGIN", None)),
+        (b"AUTH PLAIN =", auth("PLAIN", Some("="))),
+        (b"AUTH X-Y dXNy+/8=", auth("X-Y", Some("dXNy+/8="))),
+        (b"APOP", Command::Apop),
+        (b"APOP a@b c4c9334bac560ecc979e58001b3e22fb", Command::Apop),
+        (b"utf8", Command::Utf8),
+        (b"LANG", Command::Lang(None)),
+        (b"LANG ", Command::Lang(None)),
+        (b"lang *", Command::Lang(Some("*".to_owned()))),
+        (b"LANG en-GB", Command::Lang(Some("en-GB".to_owned()))),
     ];
     for (line, expected) in table {
         assert_eq!(Command::parse(line).as_ref(), Ok(expected), "{}", line.escape_ascii());
@@ -76,6 +95,16 @@ fn lines_that_are_no_commands() {
         b"TOP 1 -1",
         b"TOP 1 1 1",
         b"CAPA x",
+        b"STLS now",
+        b"AUTH  PLAIN",
+        b"AUTH PLAIN  =",
+        b"AUTH PLAIN = =",
+        b"AUTH PLAIN \xff",
+        b"AUTH PL\tAIN",
+        b"UTF8 USER",
+        b"LANG en de",
+        b"LANG  en",
+        "LANG é".as_bytes(),
     ];
     for line in arguments {
         let error = Command::parse(line).unwrap_err();
@@ -86,6 +115,8 @@ fn lines_that_are_no_commands() {
 #[test]
 fn a_password_is_never_shown() {
     assert_eq!(format!("{:?}", pass("secret")), "Pass(Password(…))");
+    let shown = format!("{:?}", auth("PLAIN", Some("c2VjcmV0")));
+    assert_eq!(shown, "Auth { mechanism: \"PLAIN\", initial: Some(Password(…)) }");
 }
 
 #[test]
@@ -111,6 +142,12 @@ fn any_command() -> impl Strategy<Value = Command> {
         any::<Option<u64>>().prop_map(Command::Uidl),
         any::<(u64, u64)>().prop_map(|(number, lines)| Command::Top { number, lines }),
         Just(Command::Capa),
+        Just(Command::Stls),
+        Just(Command::Mechanisms),
+        ("[!-~]{1,20}", prop::option::of("[!-~]{1,20}")).prop_map(|(name, initial)| auth(&name, initial.as_deref())),
+        Just(Command::Apop),
+        Just(Command::Utf8),
+        prop::option::of("[!-~]{1,20}").prop_map(Command::Lang),
     ]
 }
 
