@@ -9,6 +9,7 @@
 
 mod files;
 mod pieces;
+mod pop3_session;
 mod sasl;
 mod smtp;
 mod smtp_session;
