@@ -197,10 +197,10 @@ fn all_findings_are_told_at_once_and_errors_first() {
 
 #[test]
 fn files_that_cannot_be_used_are_named() {
-    let tls = "submissions = 2465\n[server.\"gmail.com\".tls]\ncert = \"no.pem\"\nkey = \"no.key\"\n";
+    let tls = "pops = 2995\n[server.\"gmail.com\".tls]\ncert = \"no.pem\"\nkey = \"no.key\"\n";
     let missing = "No such file or directory (os error 2); name a file with the";
     assert_eq!(
-        found(&[("submissions = 2465\n", tls)], &[]),
+        found(&[("pops = 2995\n", tls)], &[]),
         [
             format!(
                 "error: server.\"gmail.com\".tls.cert: no.pem: {missing} certificate in PEM, or remove \

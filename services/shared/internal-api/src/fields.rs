@@ -45,6 +45,12 @@ impl<T: TryFrom<u64>> de::Visitor<'_> for Whole<T> {
     }
 }
 
+/// For a field that is left out where it says no, as a version before knows it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_false(value: &bool) -> bool {
+    !value
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{Ending, Outcome, RecipientOutcome, Renewal, Settlement};

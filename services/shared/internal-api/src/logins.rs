@@ -1,6 +1,6 @@
 //! Logins that open nothing: who a user is, for AUTH of SMTP (RFC 4954) and POP3 (RFC 5034).
 
-use crate::text;
+use crate::{fields, text};
 use mail_proto::{Mailbox, sasl::ScramVerifier};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ pub struct LoginSupport {
     pub scram: bool,
     /// Whether a maildrop is opened for a user who has proved the password with SCRAM; see
     /// [`OpenSession::proved`](crate::OpenSession::proved). A store of the version before does not know this field.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "fields::is_false")]
     pub proved_sessions: bool,
 }
 

@@ -62,12 +62,8 @@ pub struct OpenSession {
     pub client: Option<IpAddr>,
     /// Whether the user has proved the password to the gateway already, with SCRAM: the password is empty then, and is not
     /// checked. A store of the version before does not know this field, and refuses the empty password.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "fields::is_false")]
     pub proved: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// A maildrop, locked, as it stood when it was opened (RFC 1939 §4).

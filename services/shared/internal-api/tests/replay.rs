@@ -123,6 +123,9 @@ fn what_an_address_means_is_tagged() {
 #[test]
 fn logins_travel() {
     both_ways::<LoginSupport>(r#"{"scram":true}"#);
+    // Since a proof opens a maildrop.
+    both_ways::<LoginSupport>(r#"{"scram":true,"proved_sessions":true}"#);
+    both_ways::<OpenSession>(r#"{"password":"","lease_seconds":60,"proved":true}"#);
     both_ways::<Login>(r#"{"user":"a","password":"p"}"#);
     both_ways::<LoggedIn>(r#"{"mailbox":"a@b"}"#);
     both_ways::<VerifierRequest>(r#"{"user":"a"}"#);
