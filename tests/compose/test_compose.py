@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import poplib
 import re
 import smtplib
 import socket
@@ -24,7 +25,7 @@ USR = "usr@gmail.com"
 SERVICES = {f"{stack}-{service}" for stack in ("exmail", "gmail") for service in ("smtp", "pop3", "store", "dns")}
 # It issues the certificates, and ends.
 ONE_SHOT = "certificates"
-PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http", "submission", "submissions")
+PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http", "submission", "submissions", "pops")
 
 arguments = project = None  # set by main()
 
@@ -268,6 +269,19 @@ class Tls(ComposeTest):
                     client.starttls(context=self.context())
                     self.assertEqual(client.ehlo()[0], 250)
             self.assertEqual(len(town.wait_for_mail(sender)), 1)
+            with self.subTest(stack=stack, key="pops"):
+                client = poplib.POP3_SSL("localhost", ports["pops"], timeout=30, context=self.context())
+                self.assert_reads(client, sender)
+            with self.subTest(stack=stack, key="pop"):
+                client = poplib.POP3("localhost", ports["pop"], timeout=30)
+                client.stls(context=self.context())
+                self.assert_reads(client, sender)
+
+    def assert_reads(self, client, user):
+        client.user(user)
+        client.pass_(town.passwords[user])
+        self.assertEqual(client.stat()[0], 1)
+        client.quit()
 
     def test_a_certificate_that_is_good_stays(self):
         port = town.config["server"]["gmail.com"]["submissions"]

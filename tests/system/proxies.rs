@@ -45,7 +45,7 @@ async fn what_a_client_may_do_depends_on_its_own_address() {
 #[tokio::test]
 async fn a_connection_without_a_header_is_closed() {
     let town = town().await;
-    for key in [PortKey::Smtp, PortKey::Submission, PortKey::Submissions, PortKey::Pop] {
+    for key in [PortKey::Smtp, PortKey::Submission, PortKey::Submissions, PortKey::Pop, PortKey::Pops] {
         assert_eq!(heard(&town, key, b"QUIT\r\nQUIT\r\nQUIT\r\n").await, "", "{key:?}");
     }
     town.stop().await;
