@@ -13,6 +13,9 @@ use uuid::Uuid;
 /// How long a maildrop is locked while it is emptied.
 const REMOVAL_LEASE: Duration = Duration::from_secs(60);
 
+/// How many of its messages are deleted in one change.
+const REMOVED_AT_ONCE: u32 = 10_000;
+
 /// Whether the configuration has this account, in whatever spelling. A domain always has a postmaster.
 pub(crate) fn is_configured(stack: &Stack, address: &Mailbox) -> bool {
     let is_postmaster = address.is_postmaster() && stack.is_local(address.domain());
@@ -96,10 +99,10 @@ impl Accounts {
         change_is_ours(stack, address)?;
         let _writing = self.writing().await;
         let name = Uuid::new_v4().simple().to_string();
-        // Mail may arrive until the account is gone.
+        // There may be more, and mail may arrive until the account is gone.
         loop {
-            let session = self.store().open_maildrop(address, &name, REMOVAL_LEASE).await?;
-            let messages = session.messages.iter().map(|entry| entry.id).collect();
+            let listing = self.store().open_maildrop(address, &name, REMOVAL_LEASE, REMOVED_AT_ONCE).await?;
+            let messages = listing.entries.iter().map(|entry| entry.id).collect();
             self.store().update_maildrop(address, &name, messages).await?;
             if self.store().remove_empty_account(address).await? {
                 facts::StoreAccountChanged { address, change: "removed" }.log();

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 41] = [
+const OPERATIONS: [&str; 42] = [
     "delete /v1/accounts/{address}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "delete /v1/queue/{id}",
@@ -24,6 +24,7 @@ const OPERATIONS: [&str; 41] = [
     "get /v1/mailboxes/{address}",
     "get /v1/mailboxes/{address}/messages",
     "get /v1/mailboxes/{address}/messages/{id}/raw",
+    "get /v1/mailboxes/{address}/raw",
     "get /v1/messages",
     "get /v1/messages/{id}",
     "get /v1/messages/{id}/events",

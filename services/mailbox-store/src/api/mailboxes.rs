@@ -2,17 +2,31 @@
 
 use super::{
     Api,
-    extract::{PageQuery, Path, Query, message},
+    extract::{PageQuery, Path, Query, invalid, message},
 };
 use crate::store::StoredMessage;
-use axum::{Json, extract::State};
-use internal_api::{MailboxPage, MailboxSummary, MaildropPage, MessageId, Problem, text};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, header},
+};
+use bytes::{Bytes, BytesMut};
+use internal_api::{
+    DELIVERED_AT_ONCE, DELIVERED_MEDIA_TYPE, DeliveredHead, MailboxPage, MailboxSummary, MaildropPage, MessageId,
+    Problem, frame, text,
+};
+use serde::Deserialize;
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(messages)).routes(routes!(raw))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(messages))
+        .routes(routes!(raw))
+        .routes(routes!(several))
 }
 
 /// The mailboxes here, by address.
@@ -92,4 +106,45 @@ pub(super) async fn raw(
 ) -> Result<StoredMessage, Problem> {
     let raw = api.maildrops.delivered_raw(&api.mailbox(&address).await?, message(&id)?).await;
     raw.map_err(|error| api.problem(error))
+}
+
+/// Several messages as the reader of this maildrop gets them, in the order asked for, up to the first that is long or
+/// cannot be read: ask for that one alone.
+#[utoipa::path(
+    get, path = "/v1/mailboxes/{address}/raw", operation_id = "read_several", tag = "mailboxes",
+    params(
+        ("address" = text::Mailbox, Path),
+        ("ids" = Option<String>, Query, description = "The messages' ids, commas between them, 64 at most"),
+    ),
+    responses(
+        (status = 200, description = "The messages, each after a DeliveredHead as one line of JSON",
+            body = text::Octets, content_type = "application/vnd.mailtown.delivered"),
+        (status = 404, description = "No such mailbox"),
+    ),
+)]
+pub(super) async fn several(
+    State(api): State<Arc<Api>>,
+    Path(address): Path<String>,
+    Query(wanted): Query<Several>,
+) -> Result<([(HeaderName, &'static str); 1], Bytes), Problem> {
+    let ids = wanted.ids.split(',').filter(|id| !id.is_empty()).map(message).collect::<Result<Vec<_>, _>>()?;
+    if ids.len() > DELIVERED_AT_ONCE {
+        return Err(invalid(format!("ids names {} messages; name {DELIVERED_AT_ONCE} at most", ids.len())));
+    }
+    let address = api.mailbox(&address).await?;
+    let found = api.maildrops.delivered_inline(&address, ids).await.map_err(|error| api.problem(error))?;
+    let mut body = BytesMut::new();
+    for (id, octets) in found {
+        body.extend_from_slice(&frame(&DeliveredHead { id, octets: octets.len() as u64 }));
+        body.extend_from_slice(&octets);
+    }
+    Ok(([(header::CONTENT_TYPE, DELIVERED_MEDIA_TYPE)], body.freeze()))
+}
+
+/// Which messages are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Several {
+    #[serde(default)]
+    ids: String,
 }

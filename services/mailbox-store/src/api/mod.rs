@@ -6,6 +6,7 @@ mod batches;
 mod events;
 mod extract;
 mod frames;
+mod listing;
 mod logins;
 mod mailboxes;
 mod messages;

@@ -1,6 +1,6 @@
 //! What the API's description says besides its routes. What every service's says is in `service_kit::description`.
 
-use internal_api::{BatchItem, ProblemKind, Settlement, Submission};
+use internal_api::{BatchItem, DeliveredHead, MaildropHead, ProblemKind, Settlement, Submission};
 use service_kit::description::{document, operations};
 use utoipa::{OpenApi, openapi::OpenApi as Description};
 
@@ -8,7 +8,7 @@ use utoipa::{OpenApi, openapi::OpenApi as Description};
 #[openapi(
     info(title = "mailbox-store", description = "Accounts, messages, maildrops and the outbound queue of one stack"),
     // The heads of frames, to which no schema can point.
-    components(schemas(Submission, Settlement, BatchItem)),
+    components(schemas(Submission, Settlement, BatchItem, MaildropHead, DeliveredHead)),
 )]
 struct Frame;
 

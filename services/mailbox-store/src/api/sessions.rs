@@ -4,14 +4,16 @@ use super::{
     Api,
     extract::{self, Json, Path, invalid},
     lease,
+    listing::{self, Opened},
 };
 use crate::{
     logins::User,
-    store::{Maildrops, StoreError},
+    store::{Listing, Maildrops, StoreError},
 };
 use axum::{
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode},
+    response::Response,
 };
 use internal_api::{
     MaildropSession, MaildropUpdate, OpenSession, Problem, ProblemKind, Renewal, SESSION_NAME_HEADER, text,
@@ -40,7 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(update).layer(DefaultBodyLimit::max(UPDATE_OCTETS)))
 }
 
-/// Logs in, locks the maildrop and lists it. A repeat under the same name returns the same lock.
+/// Logs in, locks the maildrop and lists it. A repeat under the same name returns the same lock. A maildrop of many
+/// messages is better asked for in lines: `Accept: application/vnd.mailtown.maildrop`.
 #[utoipa::path(
     post, path = "/v1/mailboxes/{address}/sessions", operation_id = "open_session", tag = "sessions",
     params(
@@ -50,7 +53,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     ),
     request_body = OpenSession,
     responses(
-        (status = 201, description = "The maildrop is locked", body = MaildropSession, links(
+        (status = 201, description = "The maildrop is locked", content(
+            (MaildropSession = "application/json"),
+            (text::Octets = "application/vnd.mailtown.maildrop"),
+        ), links(
             ("renew" = (operation_id = "renew_session",
                 parameters(("address" = "$request.path.address"), ("session" = "$response.body#/session")))),
             ("update" = (operation_id = "update_maildrop",
@@ -68,12 +74,13 @@ pub(super) async fn open(
     Path(name): Path<String>,
     headers: HeaderMap,
     Json(open): Json<OpenSession>,
-) -> Result<(StatusCode, axum::Json<MaildropSession>), Problem> {
+) -> Result<Response, Problem> {
     let (lease, session) = (lease(open.lease_seconds)?, session_name(&headers)?);
     // What is no address is treated as an account that does not exist.
     let Ok(address) = extract::address(&name) else { return Err(ProblemKind::AuthenticationFailed.into()) };
     let address = logged_in(&api, &name, address, &open).await?;
-    Ok((StatusCode::CREATED, axum::Json(open_for_caller(&api.maildrops, address, session, lease).await?)))
+    let listing = open_for_caller(&api.maildrops, &address, &session, lease).await?;
+    Ok(Opened { store: Arc::clone(&api.maildrops), address, session, listing }.answer(&headers).await?)
 }
 
 /// The mailbox of a user whose password is right, as it is spelled.
@@ -108,14 +115,14 @@ fn session_name(headers: &HeaderMap) -> Result<String, Problem> {
 /// Opens a maildrop, and closes it again if the caller has gone meanwhile: nobody would renew the lock or use it.
 async fn open_for_caller(
     store: &Arc<dyn Maildrops>,
-    address: Mailbox,
-    session: String,
+    address: &Mailbox,
+    session: &str,
     lease: Duration,
-) -> Result<MaildropSession, Problem> {
+) -> Result<Listing, Problem> {
     let (answer, caller) = oneshot::channel();
-    let store = Arc::clone(store);
+    let (store, address, session) = (Arc::clone(store), address.clone(), session.to_owned());
     tokio::spawn(async move {
-        let opened = store.open_maildrop(&address, &session, lease).await;
+        let opened = store.open_maildrop(&address, &session, lease, listing::PAGE).await;
         if let Err(Ok(_)) = answer.send(opened)
             && let Err(error) = store.close_maildrop(&address, &session).await
         {
@@ -228,14 +235,14 @@ mod tests {
         let a = mailbox("a@local.test");
         {
             let maildrops: Arc<dyn Maildrops> = fixture.store.clone();
-            let opening = open_for_caller(&maildrops, a.clone(), "gone".to_owned(), MINUTE);
+            let opening = open_for_caller(&maildrops, &a, "gone", MINUTE);
             tokio::pin!(opening);
             assert!(poll!(opening).is_pending());
         }
         // The lock is given after its caller has gone: it takes the writing thread.
         tokio::task::yield_now().await;
         let freed = async {
-            while let Err(StoreError::MaildropInUse) = fixture.store.open_maildrop(&a, "next", MINUTE).await {
+            while let Err(StoreError::MaildropInUse) = fixture.store.open_maildrop(&a, "next", MINUTE, 1).await {
                 tokio::task::yield_now().await;
             }
         };

@@ -39,8 +39,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use internal_api::{
-    Accepted, AccountPage, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage,
-    MaildropSession, Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
+    Accepted, AccountPage, Claim, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropEntry,
+    MaildropPage, Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
 use jiff::Timestamp;
 use mail_proto::{AddressRules, Domain, Mailbox, sasl::ScramVerifier};
@@ -77,6 +77,9 @@ pub struct StoredPassword {
     /// Its SCRAM verifier, where its plain text was known.
     pub verifier: Option<ScramVerifier>,
 }
+
+/// The longest message that is read together with others.
+pub const INLINE_OCTETS: u64 = 64 * 1024;
 
 /// What became of a submission that is durable now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +150,15 @@ pub struct Backlog {
     pub held: u64,
 }
 
+/// Some of the messages in a maildrop, in order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The messages.
+    pub entries: Vec<MaildropEntry>,
+    /// The last of them, if there are more after it.
+    pub next_after: Option<MessageId>,
+}
+
 /// A message on its way out.
 pub struct StoredMessage {
     /// How many octets `chunks` will give.
@@ -168,7 +180,8 @@ pub struct StoredMessage {
 ///   after a deletion and not after a restart. Several stores of one database promise this each for itself.
 ///   Across them, ids are in the order of their clocks.
 /// - **Leases**: a maildrop's lock and a queue claim live for the time asked for, unless they are renewed. They end by
-///   themselves when their holder dies. Waiting for one never prolongs it.
+///   themselves when their holder dies. Waiting for one never prolongs it. A lock need not outlive the store's process: an
+///   update under a lost lock deletes nothing.
 /// - **Shared bodies**: a message is stored once, however many recipients it has. It goes with the last maildrop entry or
 ///   queue entry that refers to it.
 /// - **Quotas**: no maildrop grows beyond its mailbox's quota. A recipient without room is queued, with a reply that says
@@ -294,9 +307,16 @@ pub trait Maildrops: Send + Sync {
     /// The messages in this maildrop that came after `after`, at most `limit`.
     async fn maildrop(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<MaildropPage>;
 
-    /// Locks a maildrop for a session of this name and lists it; [`StoreError::MaildropInUse`] while a session of
-    /// another name lives.
-    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession>;
+    /// These messages as the reader of this maildrop gets them, in this order, up to the first that cannot be had at once
+    /// or is longer than [`INLINE_OCTETS`].
+    async fn delivered_inline(&self, address: &Mailbox, ids: Vec<MessageId>) -> Result<Vec<(MessageId, Bytes)>>;
+
+    /// Locks a maildrop for a session of this name and lists its first messages, at most `limit`;
+    /// [`StoreError::MaildropInUse`] while a session of another name lives.
+    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration, limit: u32) -> Result<Listing>;
+
+    /// The messages of an open maildrop after `after`, at most `limit`.
+    async fn listing(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<Listing>;
 
     /// Prolongs the lock; [`StoreError::LeaseLost`] once it has run out.
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()>;

@@ -21,6 +21,8 @@ impl FrameHead for crate::Submission {}
 impl FrameHead for crate::Settlement {}
 impl FrameHead for crate::BatchItem {}
 impl FrameHead for crate::Claim {}
+impl FrameHead for crate::MaildropHead {}
+impl FrameHead for crate::DeliveredHead {}
 
 /// Why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]

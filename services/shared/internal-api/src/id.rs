@@ -31,6 +31,18 @@ impl MessageId {
     }
 }
 
+impl From<u64> for MessageId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl From<MessageId> for u64 {
+    fn from(id: MessageId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for digit in (0..DIGITS).rev() {

@@ -37,8 +37,9 @@ pub use in_process::{InProcess, Served};
 pub use logins::{LoggedIn, Login, LoginSupport, ProofOutcome, UserVerifier, VerifierRequest};
 pub use mailboxes::{MailboxPage, MailboxSummary};
 pub use maildrops::{
-    DeliveredMessage, MaildropEntry, MaildropPage, MaildropSession, MaildropUpdate, OpenSession, Renewal,
-    SESSION_NAME_HEADER,
+    DELIVERED_AT_ONCE, DELIVERED_MEDIA_TYPE, DeliveredHead, DeliveredMessage, MAILDROP_MEDIA_TYPE, MaildropEntry,
+    MaildropHead, MaildropPage, MaildropSession, MaildropUpdate, OpenSession, Renewal, SESSION_NAME_HEADER,
+    listing_lines,
 };
 pub use messages::{Accepted, BatchItem, BatchOutcome, Message, MessagePage, Submission};
 pub use patience::{Patience, STALL, patient};
@@ -47,4 +48,4 @@ pub use queue::{
     Claim, ClaimRequest, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, Flushed, Outcome, QueueEntry,
     QueuePage, QueuedMessage, QueuedRecipient, RecipientOutcome, Settlement, SettlementOutcome,
 };
-pub use store_client::{BroughtClaim, RawMessage, StoreClient};
+pub use store_client::{BroughtClaim, OpenedMaildrop, RawMessage, StoreClient};

@@ -4,7 +4,7 @@ use crate::{MessageId, fields, text};
 use jiff::Timestamp;
 use mail_proto::ReversePath;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{fmt::Write, net::IpAddr};
 use utoipa::ToSchema;
 
 /// A message as it stands in a maildrop.
@@ -73,6 +73,48 @@ pub struct MaildropSession {
     pub session: String,
     /// The messages in order of arrival: the first is number 1.
     pub messages: Vec<MaildropEntry>,
+}
+
+/// The media type of a maildrop that is listed while it is read: a [`MaildropHead`] as one line of JSON, then a line
+/// `ID OCTETS` for each message in order of arrival. Each line is ended by LF. A caller asks for it with `Accept`.
+pub const MAILDROP_MEDIA_TYPE: &str = "application/vnd.mailtown.maildrop";
+
+/// What stands before the messages of a [`MAILDROP_MEDIA_TYPE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaildropHead {
+    /// Names the lock.
+    pub session: String,
+}
+
+/// The lines of these messages.
+pub fn listing_lines(entries: &[MaildropEntry]) -> String {
+    let mut lines = String::with_capacity(entries.len() * 20);
+    for MaildropEntry { id, octets } in entries {
+        // Writing to a String does not fail.
+        let _ = writeln!(lines, "{id} {octets}");
+    }
+    lines
+}
+
+/// Reads a line of a listing, without its LF.
+pub(crate) fn listed(line: &[u8]) -> Option<MaildropEntry> {
+    let (id, octets) = str::from_utf8(line).ok()?.split_once(' ')?;
+    Some(MaildropEntry { id: id.parse().ok()?, octets: octets.parse().ok()? })
+}
+
+/// The media type of the answer to `GET /v1/mailboxes/{address}/raw?ids=ID,ID`: each message after a [`DeliveredHead`] as
+/// one line of JSON that is ended by LF.
+pub const DELIVERED_MEDIA_TYPE: &str = "application/vnd.mailtown.delivered";
+/// How many messages can be asked for at once.
+pub const DELIVERED_AT_ONCE: usize = 64;
+
+/// What stands before each message of a [`DELIVERED_MEDIA_TYPE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveredHead {
+    /// Which message.
+    pub id: MessageId,
+    /// How many octets follow.
+    pub octets: u64,
 }
 
 /// Keeps a lock alive.

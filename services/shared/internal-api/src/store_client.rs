@@ -1,19 +1,23 @@
 //! The calls a gateway makes to its mailbox store.
 
+mod maildrop;
 mod queue;
+
+pub use maildrop::OpenedMaildrop;
 
 use crate::{
     Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER,
     Claim, ClaimRequest, ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport,
-    MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem, ProblemKind,
-    ProofOutcome, Renewal, Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission, UserVerifier,
-    VerifierRequest,
+    MAILDROP_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem,
+    ProblemKind, ProofOutcome, Renewal, Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission,
+    UserVerifier, VerifierRequest,
     frame::{frame, split_whole},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use mail_net::IoClock;
 use mail_proto::Mailbox;
+use maildrop::delivered;
 use reqwest::{Body, Method, StatusCode, header};
 use std::{collections::HashMap, time::Duration};
 
@@ -21,6 +25,8 @@ use std::{collections::HashMap, time::Duration};
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the store may take to delete messages. The call can be repeated.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the store may take to open a maildrop. It checks a password first.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the store may fall silent while it sends a message.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -268,6 +274,43 @@ impl StoreClient {
         Ok(self.send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
     }
 
+    /// Opens and locks a maildrop for a session of this name, and lists it bit by bit.
+    ///
+    /// # Errors
+    /// As [`StoreClient::open_named_session`]; [`ApiError::Late`] is one more that leaves it unknown.
+    pub async fn open_maildrop(
+        &self,
+        address: &Mailbox,
+        name: &str,
+        open: &OpenSession,
+    ) -> Result<OpenedMaildrop, ApiError> {
+        let path = ["v1", "mailboxes", &address.to_string(), "sessions"];
+        let request = self.endpoint.streaming(Method::POST, &path).header(SESSION_NAME_HEADER, name);
+        let request = request.header(header::ACCEPT, MAILDROP_MEDIA_TYPE).json(open);
+        let answer = self.io.timeout(OPEN_TIMEOUT, self.send(request)).await;
+        let response = answer.map_err(|_| ApiError::Late(OPEN_TIMEOUT))??;
+        OpenedMaildrop::read(response, self.io).await
+    }
+
+    /// Several messages as a reader of this maildrop gets them, in this order, up to the first that must be asked for alone.
+    /// A store of the version before brings none.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn delivered_messages(
+        &self,
+        address: &Mailbox,
+        ids: &[MessageId],
+    ) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
+        let ids = ids.iter().map(MessageId::to_string).collect::<Vec<_>>().join(",");
+        let request = self.endpoint.request(Method::GET, &["v1", "mailboxes", &address.to_string(), "raw"]);
+        match self.send(request.query(&[("ids", ids)])).await {
+            Ok(response) => delivered(response.bytes().await?),
+            Err(error) if error.kind() == Some(ProblemKind::NotFound) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Keeps the lock of a maildrop.
     ///
     /// # Errors
@@ -354,6 +397,10 @@ impl StoreClient {
 
 fn silent() -> ApiError {
     Problem::new(ProblemKind::Overloaded, "the store fell silent").into()
+}
+
+fn broken(reason: &str) -> ApiError {
+    Problem::new(ProblemKind::Internal, format!("the store's answer {reason}")).into()
 }
 
 /// A claim, and what came along with it.

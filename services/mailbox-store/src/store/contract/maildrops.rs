@@ -94,7 +94,7 @@ pub(crate) async fn a_maildrop_has_one_session(fixture: Fixture) {
 /// A caller that got no response opens again under the same name, or closes what may be open.
 pub(crate) async fn a_session_opens_twice_under_its_name(fixture: Fixture) {
     let (a, id) = (mailbox("a@local.test"), fixture.send("t", &["a@local.test"]).await);
-    let open = async |name: &str| fixture.store.open_maildrop(&a, name, MINUTE).await;
+    let open = async |name: &str| fixture.open_named("a@local.test", name).await;
     let first = open("one").await.unwrap();
     fixture.clock.advance(59 * SECOND);
     let again = open("one").await.unwrap();
@@ -244,6 +244,31 @@ pub(crate) async fn what_comes_late_is_not_deleted(fixture: Fixture) {
     assert_eq!(fixture.listed("a@local.test").await, [waited]);
     assert_eq!(fixture.store.mailbox(&a).await.unwrap().messages, 1);
     assert_eq!(fixture.queued().await, Vec::<String>::new());
+}
+
+/// Several small messages come at once, in the order asked for, up to the first that does not.
+pub(crate) async fn small_messages_are_read_together(fixture: Fixture) {
+    let a = mailbox("a@local.test");
+    let mut sent = Vec::new();
+    for number in 0..4 {
+        let octets = format!("Subject: {number}\r\n\r\n").into_bytes();
+        sent.push(fixture.submit(&number.to_string(), &["a@local.test"], &octets).await.unwrap().id);
+    }
+    let large = fixture.submit("large", &["a@local.test"], &octets(INLINE_OCTETS as usize + 1)).await.unwrap().id;
+    let elsewhere = fixture.send("elsewhere", &["b@local.test"]).await;
+    let read = async |ids: &[MessageId]| {
+        let found = fixture.store.delivered_inline(&a, ids.to_vec()).await.unwrap();
+        for (id, octets) in &found {
+            assert_eq!(fixture.delivered("a@local.test", *id).await.as_deref(), Ok(&**octets));
+        }
+        found.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&[]).await, []);
+    assert_eq!(read(&[sent[2], sent[0], sent[3]]).await, [sent[2], sent[0], sent[3]]);
+    assert_eq!(read(&[sent[0], large, sent[1]]).await, [sent[0]]);
+    assert_eq!(read(&[sent[1], elsewhere, sent[0]]).await, [sent[1]]);
+    fixture.delete("a@local.test", &sent[1..2]).await;
+    assert_eq!(read(&[sent[0], sent[1], sent[2]]).await, [sent[0]]);
 }
 
 /// Accounts that the configuration does not have.

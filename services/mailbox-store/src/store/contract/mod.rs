@@ -25,8 +25,8 @@ pub(crate) use submissions::*;
 pub(crate) use whole::*;
 
 use super::{
-    Abilities, Account, ClaimOutcome, LocalMail, MessageStream, QueuePosition, Result, Store, StoreError,
-    StoredPassword, Submitted,
+    Abilities, Account, ClaimOutcome, INLINE_OCTETS, Listing, LocalMail, MessageStream, QueuePosition, Result, Store,
+    StoreError, StoredPassword, Submitted,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -56,6 +56,8 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 const LIMIT_OCTETS: u64 = 2 * 1024 * 1024;
+/// How many messages the pages of a listing have.
+const LISTED: u32 = 100;
 
 pub(crate) fn mailbox(address: &str) -> Mailbox {
     address.parse().unwrap()
@@ -111,8 +113,21 @@ impl Fixture {
     }
 
     pub(crate) async fn open(&self, address: &str) -> Result<MaildropSession> {
-        let session = uuid::Uuid::new_v4().to_string();
-        self.store.open_maildrop(&mailbox(address), &session, MINUTE).await
+        self.open_named(address, &uuid::Uuid::new_v4().to_string()).await
+    }
+
+    /// Opens a maildrop and lists it, in small pages.
+    pub(crate) async fn open_named(&self, address: &str, session: &str) -> Result<MaildropSession> {
+        let mailbox = mailbox(address);
+        let Listing { entries: mut messages, mut next_after } =
+            self.store.open_maildrop(&mailbox, session, MINUTE, LISTED).await?;
+        while let Some(after) = next_after {
+            assert_eq!(messages.len() % LISTED as usize, 0);
+            let page = self.store.listing(&mailbox, after, LISTED).await?;
+            messages.extend(page.entries);
+            next_after = page.next_after;
+        }
+        Ok(MaildropSession { session: session.to_owned(), messages })
     }
 
     /// What a session on this maildrop lists.
@@ -147,7 +162,10 @@ impl Fixture {
     }
 
     pub(crate) async fn delivered(&self, address: &str, id: MessageId) -> Result<Vec<u8>> {
-        read(self.store.delivered_raw(&mailbox(address), id).await?).await
+        let octets = read(self.store.delivered_raw(&mailbox(address), id).await?).await;
+        let inline = self.store.delivered_inline(&mailbox(address), vec![id]).await?;
+        assert!(inline.iter().all(|(found, inline)| (*found, octets.as_deref()) == (id, Ok(inline))), "{id}");
+        octets
     }
 }
 
@@ -193,7 +211,7 @@ macro_rules! contract_tests {
             submission_delivers_and_queues, parameters_stay_with_a_message, bodies_come_back_as_they_went, small_messages_come_together, a_repeated_submission_stores_nothing,
             ids_grow_and_are_never_reused, a_bad_message_is_not_stored, accounts_are_added_and_updated,
             a_verifier_goes_with_its_hash, accounts_come_and_go, newcomers_are_admitted_at_once, spellings_of_one_address_are_found, a_secret_is_made_once,
-            a_maildrop_has_one_session, a_session_opens_twice_under_its_name, a_transaction_is_known_by_its_name, an_update_can_be_repeated, an_update_is_all_or_nothing, many_are_deleted_in_one_small_change,
+            a_maildrop_has_one_session, a_session_opens_twice_under_its_name, a_transaction_is_known_by_its_name, an_update_can_be_repeated, small_messages_are_read_together, an_update_is_all_or_nothing, many_are_deleted_in_one_small_change,
             what_comes_late_is_not_deleted, a_flush_goes_through_the_whole_queue, a_claim_takes_what_is_due, what_a_gateway_cannot_relay_is_withheld,
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_takes_the_attempt_back,

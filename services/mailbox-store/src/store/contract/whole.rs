@@ -122,7 +122,7 @@ pub(crate) async fn furnish(fixture: &Fixture) -> Vec<(&'static str, MessageId)>
     // The greatest id of all belongs to a message that is not there any more.
     let last = fixture.send("last", &["b@local.test"]).await;
     fixture.delete("b@local.test", &[last]).await;
-    fixture.store.open_maildrop(&mailbox("a@local.test"), "session", MINUTE).await.unwrap();
+    fixture.store.open_maildrop(&mailbox("a@local.test"), "session", MINUTE, 1).await.unwrap();
     messages.push(("last", last));
     messages
 }
@@ -136,5 +136,5 @@ pub(crate) async fn goes_on(copy: &dyn Store, messages: &[(&'static str, Message
     }
     let new = copy.submit(super::submission("new", &["b@local.test"]), super::body(b"\r\n")).await.unwrap();
     assert!(messages.iter().all(|(_, message)| *message < new.id), "{}", new.id);
-    assert!(copy.open_maildrop(&mailbox("b@local.test"), "session", MINUTE).await.is_ok());
+    assert!(copy.open_maildrop(&mailbox("b@local.test"), "session", MINUTE, 1).await.is_ok());
 }

@@ -13,7 +13,7 @@ use crate::store::{
     StoreError,
     deletion::{AT_ONCE, sorted},
     plan::moments::later_ms,
-    records::{Decoded, id, key, next_after},
+    records::{id, key, next_after},
 };
 use internal_api::{DeletedBy, DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
@@ -22,27 +22,28 @@ use std::{
     time::Duration,
 };
 
-/// A maildrop that is locked, and what is in it.
-pub(super) struct Locked {
-    pub(super) session: String,
-    pub(super) entries: Vec<Decoded<MaildropEntry>>,
-}
-
-/// Locks a maildrop for a session, which may have it already, and lists it.
+/// Locks a maildrop for a session, which may have it already, and begins to list it.
 pub(super) async fn open(
     tx: &mut Transaction<'_>,
     address: &Mailbox,
     session: &str,
     lease: Duration,
-) -> Result<Locked, Failure> {
+    limit: u32,
+) -> Result<Page<MaildropEntry>, Failure> {
     accounts::mailbox(tx, address).await?;
+    need_not_be_durable(tx).await?;
     let address = address.to_string();
     if !lock(tx, &address, session, lease).await? {
         return Err(StoreError::MaildropInUse.into());
     }
     // Sees what the session before has deleted: its lock went in the same commit.
-    let entries = entries(tx, &address).await?;
-    Ok(Locked { session: session.to_owned(), entries })
+    entries(tx, &address, MessageId::from_number(0), limit).await
+}
+
+/// Does not wait for the disk at the end of this transaction, which changes locks only. A database that has lost its last
+/// moments has lost the sessions, too: an update without its lock deletes nothing, and a lock too many runs out.
+async fn need_not_be_durable(tx: &Transaction<'_>) -> Result<(), Failure> {
+    tx.query_one("SELECT set_config('synchronous_commit', 'off', true)", &[]).await.map(drop)
 }
 
 /// Locks a maildrop for a session; returns whether it has it: not while another has.
@@ -61,6 +62,7 @@ pub(super) async fn renew(
     session: &str,
     lease: Duration,
 ) -> Result<(), Failure> {
+    need_not_be_durable(tx).await?;
     let now_ms = tx.now_ms();
     let update =
         "UPDATE maildrop_locks SET expires_at_ms = $3 WHERE address = $1 AND session = $2 AND expires_at_ms > $4";
@@ -74,6 +76,9 @@ pub(super) async fn update(
     session: &str,
     delete: &[MessageId],
 ) -> Result<(), Failure> {
+    if delete.is_empty() {
+        need_not_be_durable(tx).await?;
+    }
     let address = &*mailbox.to_string();
     let unlock = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2 AND expires_at_ms > $3";
     let held = tx.execute(unlock, &[&address, &session, &tx.now_ms()]).await? > 0;
@@ -120,23 +125,30 @@ async fn remove(tx: &mut Transaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> 
 }
 
 pub(super) async fn unlock(tx: &mut Transaction<'_>, address: &str, session: &str) -> Result<(), Failure> {
+    need_not_be_durable(tx).await?;
     let delete = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2";
     tx.execute(delete, &[&address, &session]).await.map(drop)
 }
 
-/// Everything in a maildrop, in order of arrival.
-async fn entries(tx: &Transaction<'_>, address: &str) -> Result<Vec<Decoded<MaildropEntry>>, Failure> {
-    let select = "SELECT message_id, octets FROM maildrops WHERE address = $1 AND quarantined_at_ms IS NULL
-         ORDER BY message_id";
+/// The entries of a maildrop after `after`, at most `limit`, in order of arrival, and the id to go on from.
+pub(super) async fn entries(
+    tx: &Transaction<'_>,
+    address: &str,
+    after: MessageId,
+    limit: u32,
+) -> Result<Page<MaildropEntry>, Failure> {
+    let select = "SELECT message_id, octets FROM maildrops
+         WHERE address = $1 AND message_id > $2 AND quarantined_at_ms IS NULL ORDER BY message_id LIMIT $3";
     let mut entries = Vec::new();
-    for row in tx.query(select, &[&address]).await? {
+    for row in tx.query(select, &[&address, &key(after), &(i64::from(limit) + 1)]).await? {
         let message = row.try_get(0)?;
         entries.push(decode(&row, message, |row| {
             let Natural(octets) = row.try_get(1)?;
             Ok(MaildropEntry { id: id(message), octets })
         }));
     }
-    Ok(entries)
+    let next_after = next_after(&mut entries, limit, |entry: &MaildropEntry| entry.id);
+    Ok((entries, next_after))
 }
 
 /// The messages of a maildrop after `after`, at most `limit`, and the id to go on from.

@@ -9,7 +9,7 @@ use super::{
     values::{Digest, Moment, Natural, Parsed, decode, parameters},
 };
 use crate::store::{
-    StoreError,
+    INLINE_OCTETS, StoreError,
     checksum::{Checksum, Expected, OTHER_LENGTH},
     records::{Decoded, Undecodable, id, key, next_after, return_path},
 };
@@ -197,6 +197,39 @@ pub(super) async fn inline_bodies(
         }
     }
     Ok(found)
+}
+
+/// These messages as the reader of a maildrop gets them, as far as they are small and good, up to the first that is not.
+/// The others are left to [`delivered_location`].
+pub(super) async fn delivered_inline(
+    tx: &Transaction<'_>,
+    address: &str,
+    ids: &[MessageId],
+) -> Result<Vec<(MessageId, Bytes)>, Failure> {
+    let keys: Vec<i64> = ids.iter().map(|id| key(*id)).collect();
+    let in_maildrop = "SELECT message_id FROM maildrops
+         WHERE address = $1 AND message_id = ANY($2) AND quarantined_at_ms IS NULL";
+    let rows = tx.query(in_maildrop, &[&address, &keys]).await?;
+    let present: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let select = "SELECT id, messages.octets, checksum, bodies.octets, adds_return_path, reverse_path
+         FROM messages JOIN bodies ON message_id = id AND piece = 0
+         WHERE id = ANY($1) AND messages.octets <= $2";
+    let mut found = HashMap::with_capacity(present.len());
+    for row in tx.query(select, &[&present, &(INLINE_OCTETS as i64)]).await? {
+        let (message, body): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(3)?);
+        let decoded = decode(&row, message, |row| {
+            let (Natural(octets), Digest(checksum)) = (row.try_get(1)?, row.try_get(2)?);
+            let Parsed::<ReversePath>(reverse_path) = row.try_get(5)?;
+            let prefix = if row.try_get(4)? { return_path(&reverse_path) } else { String::new() };
+            Ok((Expected { octets, checksum: Some(Checksum::from_bytes(checksum)) }, prefix))
+        });
+        if let Ok((expected, prefix)) = decoded
+            && expected.find_fault(&body).is_none()
+        {
+            found.insert(id(message), Bytes::from([prefix.as_bytes(), &body].concat()));
+        }
+    }
+    Ok(ids.iter().map_while(|id| Some((*id, found.remove(id)?))).collect())
 }
 
 /// How long a message is in a maildrop; `None` when it cannot be told.

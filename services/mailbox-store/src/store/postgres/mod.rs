@@ -42,7 +42,7 @@ pub(crate) use snapshot::PostgresSnapshot;
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
-    Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail,
+    Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, Listing, LocalMail,
     Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
     StoredPassword, Submitted,
     aliases::LiveRules,
@@ -59,8 +59,8 @@ use database::Database;
 use futures_util::{FutureExt, StreamExt, stream};
 use group_commit::{GroupCommit, submit_all};
 use internal_api::{
-    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession,
-    Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
+    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, Message,
+    MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
 use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};
@@ -251,12 +251,25 @@ impl Maildrops for PostgresStore {
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
-    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
+    async fn delivered_inline(&self, address: &Mailbox, ids: Vec<MessageId>) -> Result<Vec<(MessageId, Bytes)>> {
+        let wanted = (address.to_string(), ids);
+        self.database.read(&wanted, |tx, (address, ids)| messages::delivered_inline(tx, address, ids).boxed()).await
+    }
+
+    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration, limit: u32) -> Result<Listing> {
         let session = (address, session);
-        let open =
-            self.database.write(&session, |tx, (address, session)| maildrop::open(tx, address, session, lease).boxed());
-        let maildrop::Locked { session, entries } = open.await?;
-        Ok(MaildropSession { session, messages: self.good_ones(entries).await })
+        let open = self
+            .database
+            .write(&session, |tx, (address, session)| maildrop::open(tx, address, session, lease, limit).boxed());
+        let (entries, next_after) = open.await?;
+        Ok(Listing { entries: self.good_ones(entries).await, next_after })
+    }
+
+    async fn listing(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<Listing> {
+        let address = address.to_string();
+        let list = self.database.read(&address, |tx, address| maildrop::entries(tx, address, after, limit).boxed());
+        let (entries, next_after) = list.await?;
+        Ok(Listing { entries: self.good_ones(entries).await, next_after })
     }
 
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()> {

@@ -9,66 +9,26 @@ use super::{
 use crate::store::{
     Result, StoreError,
     deletion::{AT_ONCE, Deletion, REMOVED, sorted},
-    plan::moments::later_ms,
     records::next_after,
 };
 use internal_api::{DeletedBy, DeliveredMessage, MaildropEntry, MessageId};
 use mail_proto::Mailbox;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::time::Duration;
 
-/// Locks a maildrop for a session, which may have it already; returns the session.
-pub(super) fn lock(
-    tx: &mut WriteTransaction<'_>,
-    address: &Mailbox,
-    session: String,
-    lease: Duration,
-) -> Result<String> {
-    accounts::mailbox(tx.connection, address.clone())?;
-    let now_ms = tx.now().as_millisecond();
-    let locked = tx
-        .connection
-        .prepare_cached(
-            "INSERT INTO maildrop_locks (address, session, expires_at_ms) VALUES (?1, ?2, ?3)
-             ON CONFLICT (address) DO UPDATE SET session = ?2, expires_at_ms = ?3
-             WHERE session = ?2 OR expires_at_ms <= ?4",
-        )?
-        .execute(params![address.to_string(), session, later_ms(now_ms, lease), now_ms])?;
-    if locked == 1 { Ok(session) } else { Err(StoreError::MaildropInUse) }
-}
-
-pub(super) fn renew(tx: &mut WriteTransaction<'_>, address: &str, session: &str, lease: Duration) -> Result<()> {
-    let now_ms = tx.now().as_millisecond();
-    let renewed = tx
-        .connection
-        .prepare_cached(
-            "UPDATE maildrop_locks SET expires_at_ms = ?3 WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?4",
-        )?
-        .execute(params![address, session, later_ms(now_ms, lease), now_ms])?;
-    if renewed == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
-}
-
-pub(super) fn update(
-    tx: &mut WriteTransaction<'_>,
-    mailbox: &Mailbox,
-    session: &str,
-    delete: &[MessageId],
-) -> Result<()> {
-    let address = &*mailbox.to_string();
-    let held = tx
-        .connection
-        .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2 AND expires_at_ms > ?3")?
-        .execute(params![address, session, tx.now().as_millisecond()])?;
+/// Deletes these entries of a maildrop.
+pub(super) fn delete(tx: &mut WriteTransaction<'_>, mailbox: &Mailbox, delete: &[MessageId]) -> Result<()> {
     let delete = sorted(delete.iter().copied().map(key));
-    if held == 0 {
-        // An update that is repeated finds its lock and its messages gone.
-        return if holds_any(tx.connection, address, &delete)? { Err(StoreError::LeaseLost) } else { Ok(()) };
-    }
     let (messages, octets) = match delete.len() {
         0..=AT_ONCE => remove(tx, mailbox, &delete)?,
         _ => hide(tx, mailbox, &delete)?,
     };
-    accounts::count_out(tx.connection, &address.into(), messages, octets)
+    accounts::count_out(tx.connection, &mailbox.to_string().as_str().into(), messages, octets)
+}
+
+/// What an update comes to that has no lock. One that is repeated finds its lock and its messages gone.
+pub(super) fn without_lock(connection: &Connection, address: &str, delete: &[MessageId]) -> Result<()> {
+    let delete = sorted(delete.iter().copied().map(key));
+    if holds_any(connection, address, &delete)? { Err(StoreError::LeaseLost) } else { Ok(()) }
 }
 
 /// Whether any of these entries is in a maildrop.
@@ -193,26 +153,26 @@ pub(super) fn has(connection: &Connection, address: &str, message: i64) -> Resul
     Ok(connection.prepare_cached(select)?.query_row(params![address, message], |row| row.get(0))?)
 }
 
-pub(super) fn unlock(tx: &mut WriteTransaction<'_>, address: &str, session: &str) -> Result<()> {
-    tx.connection
-        .prepare_cached("DELETE FROM maildrop_locks WHERE address = ?1 AND session = ?2")?
-        .execute([address, session])?;
-    Ok(())
-}
-
-/// Everything in a maildrop, in order of arrival.
-pub(super) fn entries(connection: &Connection, address: &str) -> Result<Vec<Decoded<MaildropEntry>>> {
+/// The entries of a maildrop after `after`, at most `limit`, in order of arrival, and the id to go on from.
+pub(super) fn entries(
+    connection: &Connection,
+    address: &str,
+    after: MessageId,
+    limit: u32,
+) -> Result<(Vec<Decoded<MaildropEntry>>, Option<MessageId>)> {
     let mut statement = connection.prepare_cached(
-        "SELECT message_id, octets FROM maildrops WHERE address = ?1 AND quarantined_at_ms IS NULL
-         ORDER BY message_id",
+        "SELECT message_id, octets FROM maildrops WHERE address = ?1 AND message_id > ?2 AND quarantined_at_ms IS NULL
+         ORDER BY message_id LIMIT ?3",
     )?;
-    let rows = statement.query_map([address], |row| {
+    let rows = statement.query_map(params![address, key(after), i64::from(limit) + 1], |row| {
         decode(row, |row| {
             let Natural(octets) = row.get(1)?;
             Ok(MaildropEntry { id: id(row.get(0)?), octets })
         })
     })?;
-    collect(rows)
+    let mut rows = collect(rows)?;
+    let next_after = next_after(&mut rows, limit, |entry| entry.id);
+    Ok((rows, next_after))
 }
 
 /// The messages of a maildrop after `after`, at most `limit`, and the id to go on from.

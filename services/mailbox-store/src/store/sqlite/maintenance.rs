@@ -6,7 +6,7 @@ use super::{
     values::{RawText, collect},
     writer::WriteTransaction,
 };
-use crate::store::{REPEAT_WINDOW, Result, plan::moments::least_key_of_age};
+use crate::store::{REPEAT_WINDOW, Result, StoreError, plan::moments::least_key_of_age};
 use internal_api::DeletedBy;
 use rusqlite::params;
 use std::time::Duration;
@@ -24,13 +24,9 @@ pub(super) fn probe(tx: &mut WriteTransaction<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Forgets some submissions that are not repeated any more, and locks that have run out; returns whether there
-/// may be more.
+/// Forgets some submissions that are not repeated any more; returns whether there may be more.
 pub(super) fn forget(tx: &mut WriteTransaction<'_>) -> Result<bool> {
     let now = tx.now();
-    tx.connection
-        .prepare_cached("DELETE FROM maildrop_locks WHERE expires_at_ms <= ?1")?
-        .execute([now.as_millisecond()])?;
     let forgotten = tx
         .connection
         .prepare_cached(
@@ -44,25 +40,25 @@ pub(super) fn forget(tx: &mut WriteTransaction<'_>) -> Result<bool> {
     Ok(forgotten as i64 == FORGOTTEN)
 }
 
-/// Deletes some maildrop entries that are older than `age`; returns whether there may be more. Maildrops that
-/// are open wait: their sessions count on what they were told is there.
-pub(super) fn expire(tx: &mut WriteTransaction<'_>, age: Duration) -> Result<bool> {
+/// Deletes some maildrop entries that are older than `age`; returns whether there may be more. The maildrops in `open`
+/// wait: their sessions count on what they were told is there.
+pub(super) fn expire(tx: &mut WriteTransaction<'_>, age: Duration, open: &[String]) -> Result<bool> {
     if maildrop::has_deletions(tx.connection)? {
         // What is hidden would be looked through again and again.
         return Ok(false);
     }
-    let now = tx.now();
-    let oldest = least_key_of_age(now, age);
+    let oldest = least_key_of_age(tx.now(), age);
+    let open = serde_json::to_string(open).map_err(|error| StoreError::Internal(error.to_string()))?;
     let mut statement = tx.connection.prepare_cached(
         "DELETE FROM deliveries WHERE (address, message_id) IN (
              SELECT address, message_id FROM deliveries
              WHERE message_id < ?1
-             AND address NOT IN (SELECT address FROM maildrop_locks WHERE expires_at_ms > ?2)
+             AND address NOT IN (SELECT value FROM json_each(?2))
              ORDER BY message_id LIMIT ?3
          ) RETURNING address, message_id, octets, quarantined_at_ms IS NULL",
     )?;
     let expired: Vec<(RawText, i64, i64, bool)> =
-        collect(statement.query_map(params![oldest, now.as_millisecond(), EXPIRED], |row| {
+        collect(statement.query_map(params![oldest, open, EXPIRED], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?)?;
     for (address, message, octets, is_counted) in &expired {

@@ -2,7 +2,7 @@
 
 use super::values::{Decoded, Moment, Natural, Parsed, RawText, collect, decode, id, key, parameters};
 use crate::store::{
-    Result, StoreError,
+    INLINE_OCTETS, Result, StoreError,
     checksum::{Checksum, Expected},
     records::{next_after, return_path},
 };
@@ -124,6 +124,29 @@ pub(super) fn inline_bodies(connection: &Connection, messages: &[MessageId]) -> 
                 found.insert(message, Bytes::from(body));
             }
             Ok(_) | Err(StoreError::MessageUnknown) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// These messages as the reader of a maildrop gets them, as far as they are in the database and good, up to the first
+/// that is not. The others are left to [`delivered_location`].
+pub(super) fn delivered_inline(
+    connection: &Connection,
+    address: &str,
+    ids: &[MessageId],
+) -> Result<Vec<(MessageId, Bytes)>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for &id in ids {
+        match delivered_location(connection, address, id) {
+            Ok(Ok(Location { expected, prefix, content: Content::Database(body), .. }))
+                if expected.octets <= INLINE_OCTETS && expected.find_fault(&body).is_none() =>
+            {
+                let octets = if prefix.is_empty() { body } else { [prefix.as_bytes(), &body].concat() };
+                found.push((id, Bytes::from(octets)));
+            }
+            Ok(_) | Err(StoreError::MessageUnknown | StoreError::Damaged(_)) => break,
             Err(error) => return Err(error),
         }
     }

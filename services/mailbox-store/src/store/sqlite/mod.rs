@@ -15,6 +15,7 @@ mod claims;
 mod database;
 mod destination;
 mod events;
+mod leases;
 mod maildrop;
 mod maintenance;
 mod messages;
@@ -36,7 +37,7 @@ pub(crate) use open::{PRIVATE, announce, announced, lock};
 pub(crate) use snapshot::SqliteSnapshot;
 
 use super::{
-    Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, LocalMail,
+    Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, Listing, LocalMail,
     Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
     StoredPassword, Submitted,
     aliases::LiveRules,
@@ -47,9 +48,10 @@ use async_trait::async_trait;
 use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
-    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, MaildropSession,
-    Message, MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
+    AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, Message,
+    MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
+use leases::Leases;
 use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};
 use messages::Location;
@@ -80,6 +82,7 @@ pub struct SqliteStore {
     bodies: Arc<Bodies>,
     adds_return_path: bool,
     rules: LiveRules,
+    leases: Arc<Leases>,
     clock: Clock,
     queue_changes: watch::Sender<()>,
     deletions: watch::Sender<()>,
@@ -238,34 +241,54 @@ impl Maildrops for SqliteStore {
         Ok(MaildropPage { messages: self.good_ones(page.0).await, next_after: page.1 })
     }
 
-    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<MaildropSession> {
-        let (locked, listed, session) = (address.clone(), address.to_string(), session.to_owned());
-        let session = self.writer.write(move |tx| maildrop::lock(tx, &locked, session, lease)).await?;
-        // Listed by a reader, because the writer has no time for a long list. What is in the maildrop stays
-        // there, now that it is locked; what arrives meanwhile is seen one session earlier.
-        match self.readers.read(move |connection| maildrop::entries(connection, &listed)).await {
-            Ok(entries) => Ok(MaildropSession { session, messages: self.good_ones(entries).await }),
-            Err(error) => {
-                // Else the lock ends with its lease.
-                let _ = self.close_maildrop(address, &session).await;
-                Err(error)
-            }
-        }
+    async fn delivered_inline(&self, address: &Mailbox, ids: Vec<MessageId>) -> Result<Vec<(MessageId, Bytes)>> {
+        let address = address.to_string();
+        self.readers.read(move |connection| messages::delivered_inline(connection, &address, &ids)).await
+    }
+
+    async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration, limit: u32) -> Result<Listing> {
+        let _opening = self.leases.opening().await;
+        let (leases, address, session) = (Arc::clone(&self.leases), address.clone(), session.to_owned());
+        // What is in the maildrop stays there, now that it is locked; what arrives meanwhile is seen one session earlier.
+        let open = move |connection: &_| {
+            let mailbox = address.to_string();
+            accounts::mailbox(connection, address)?;
+            leases.take(&mailbox, &session, lease)?;
+            let listed = maildrop::entries(connection, &mailbox, MessageId::from_number(0), limit);
+            listed.inspect_err(|_| leases.release(&mailbox, &session))
+        };
+        let (entries, next_after) = self.readers.read(open).await?;
+        Ok(Listing { entries: self.good_ones(entries).await, next_after })
+    }
+
+    async fn listing(&self, address: &Mailbox, after: MessageId, limit: u32) -> Result<Listing> {
+        let address = address.to_string();
+        let list = move |connection: &_| maildrop::entries(connection, &address, after, limit);
+        let (entries, next_after) = self.readers.read(list).await?;
+        Ok(Listing { entries: self.good_ones(entries).await, next_after })
     }
 
     async fn renew_maildrop(&self, address: &Mailbox, session: &str, lease: Duration) -> Result<()> {
-        let (address, session) = (address.to_string(), session.to_owned());
-        self.writer.write(move |tx| maildrop::renew(tx, &address, &session, lease)).await
+        self.leases.renew(&address.to_string(), session, lease)
     }
 
     async fn update_maildrop(&self, address: &Mailbox, session: &str, delete: Vec<MessageId>) -> Result<()> {
-        let (address, session) = (address.clone(), session.to_owned());
-        self.writer.write(move |tx| maildrop::update(tx, &address, &session, &delete)).await
+        let mailbox = address.to_string();
+        let Some(updating) = self.leases.update(&mailbox, session) else {
+            return self.readers.read(move |connection| maildrop::without_lock(connection, &mailbox, &delete)).await;
+        };
+        if delete.is_empty() {
+            return Ok(());
+        }
+        let address = address.clone();
+        // The lock goes when the change is durable or has failed, also when the caller does not wait for that.
+        let updated = self.writer.write(move |tx| maildrop::delete(tx, &address, &delete).map(|()| updating));
+        updated.await.map(drop)
     }
 
     async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()> {
-        let (address, session) = (address.to_string(), session.to_owned());
-        self.writer.write(move |tx| maildrop::unlock(tx, &address, &session)).await
+        self.leases.release(&address.to_string(), session);
+        Ok(())
     }
 }
 
@@ -353,8 +376,13 @@ impl Lifecycle for SqliteStore {
     }
 
     async fn expire(&self, age: Duration) -> Result<()> {
-        while self.writer.write(move |tx| maintenance::expire(tx, age)).await? {}
-        Ok(())
+        loop {
+            let _expiring = self.leases.expiring().await;
+            let open = self.leases.open_maildrops();
+            if !self.writer.write(move |tx| maintenance::expire(tx, age, &open)).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn sweep(&self) -> Result<bool> {
@@ -371,6 +399,7 @@ impl Lifecycle for SqliteStore {
     }
 
     async fn maintain(&self, local: LocalMail) -> Result<()> {
+        self.leases.forget();
         while self.writer.write(maintenance::forget).await? {}
         let domains = self.readers.read(queue::domains).await?;
         for domain in domains.into_iter().filter(|domain| local.is_local(domain)) {

@@ -3,7 +3,9 @@
 use super::{
     Options, SqliteStore,
     bodies::Bodies,
-    database, queue,
+    database,
+    leases::Leases,
+    queue,
     reader_pool::ReaderPool,
     writer::{Writer, WriterContext},
 };
@@ -191,8 +193,19 @@ impl SqliteStore {
             (Writer::start(context, connection)?, Arc::new(ReaderPool::new(path)))
         };
         let writer = Arc::new(writer);
-        let rules = LiveRules::default();
-        Ok(Self { writer, readers, bodies, adds_return_path, rules, clock, queue_changes, deletions, event_changes })
+        let (rules, leases) = (LiveRules::default(), Arc::new(Leases::new(clock.wall.clone())));
+        Ok(Self {
+            writer,
+            readers,
+            bodies,
+            adds_return_path,
+            rules,
+            leases,
+            clock,
+            queue_changes,
+            deletions,
+            event_changes,
+        })
     }
 }
 

@@ -183,7 +183,7 @@ async fn a_newer_schema_is_refused() {
     tamper(directory.path(), "PRAGMA user_version = 99");
     let error = open(directory.path(), &clock, false).err().unwrap();
     let path = directory.path().join("store.db");
-    let expected = "has schema version 99, this program knows 9; use a newer mailbox-store";
+    let expected = "has schema version 99, this program knows 10; use a newer mailbox-store";
     assert_eq!(error.to_string(), format!("{} {expected}", path.display()));
 }
 
