@@ -15,7 +15,7 @@ const PASSWORD: &str = "p";
 
 /// A session with one maildrop of two messages.
 struct Server {
-    session: Session<&'static str>,
+    session: Session<u64>,
     lines: LineDecoder,
     input: BytesMut,
     replies: Vec<Reply>,
@@ -51,7 +51,7 @@ impl Server {
         assert!(self.closed || self.input.len() < LINE_OCTETS, "the buffer stays bounded");
     }
 
-    fn perform(&mut self, step: Step<&'static str>) {
+    fn perform(&mut self, step: Step<u64>) {
         let reply = match step {
             Step::Reply(reply) => reply,
             Step::Close(reply) => {
@@ -70,12 +70,18 @@ impl Server {
             Step::OpenMaildrop { proof: Proof::Scram, .. } => panic!("nobody can prove a password"),
             Step::OpenMaildrop { proof: Proof::Password(password), .. } => {
                 let fits = password.expose() == PASSWORD;
-                let opened = if fits { Ok([("1", 10), ("2", 20)]) } else { Err(OpenFailure::Authentication) };
-                let step = self.session.opened(opened);
+                let opened = fits.then(|| [(1, 10), (2, 20)].into_iter().collect());
+                let step = self.session.opened(opened.ok_or(OpenFailure::Authentication));
                 return self.perform(step);
             }
             Step::LoginFailed { reply, is_last, .. } => {
                 self.closed = is_last;
+                reply
+            }
+            Step::SendList(reply, mut lines) => {
+                let mut output = Vec::new();
+                while self.session.list(&mut lines, &mut output) {}
+                assert!(output.ends_with(b".\r\n"), "{output:?}");
                 reply
             }
             Step::SendMessage(message) => message.reply,
@@ -111,6 +117,8 @@ fn pop3_session() {
         b"APOP a b\r\n",
         b"STAT\r\n",
         b"LIST 1\r\n",
+        b"LIST\r\n",
+        b"UIDL\r\n",
         b"RETR 2\r\n",
         b"TOP 1 0\r\n",
         b"DELE 1\r\n",

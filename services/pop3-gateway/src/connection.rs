@@ -1,11 +1,11 @@
 //! One client: its stream on one side of the session, the store on the other.
 
-use crate::{gateway::Gateway, lease::Lease, listeners::Port};
+use crate::{ahead::ReadAhead, gateway::Gateway, lease::Lease, listeners::Port};
 use internal_api::{ApiError, MessageId};
 use mail_net::{Closed, Io, IoClock, LineStream, Place, StreamLimits, Tls, TlsError};
 use mail_proto::{
     line::LineError,
-    pop3::{Proof, Reply, ResponseCode, Session, Step, WrongLength},
+    pop3::{Reply, ResponseCode, Session, Step, WrongLength},
     sasl::{self, ChannelBindings, Failure},
 };
 use service_kit::{
@@ -116,13 +116,15 @@ pub(crate) struct Connection<'a> {
     port: Port,
     pub(crate) peer: SocketAddr,
     pub(crate) stream: LineStream,
-    session: Session<MessageId>,
+    pub(crate) session: Session<MessageId>,
     /// The longest command line in octets.
     line_octets: usize,
     /// How long the maildrop stays locked when this gateway dies. The lock is renewed three times as often.
     pub(crate) lease_seconds: u32,
     /// There while a maildrop is open.
     pub(crate) lease: Option<Lease>,
+    /// What is fetched already of what the client will ask for.
+    pub(crate) ahead: ReadAhead,
     /// The user whose password the client is proving with SCRAM.
     proving: Option<Box<str>>,
     /// Whether the store has refused the password of the login that is under way. That is counted and logged.
@@ -145,6 +147,7 @@ impl<'a> Connection<'a> {
             line_octets: limits.pop3_line_octets,
             lease_seconds: limits.pop3_lease_seconds,
             lease: None,
+            ahead: ReadAhead::new(gateway.ahead.clone()),
             proving: None,
             is_refused: false,
         };
@@ -241,10 +244,7 @@ impl<'a> Connection<'a> {
                 }
                 Step::FindVerifier(user) => Box::pin(self.find_verifier(user)).await,
                 Step::OpenMaildrop { user, proof } => {
-                    match proof {
-                        Proof::Scram => Box::pin(self.proof_ended(true)).await,
-                        Proof::Password(_) => self.proving = None,
-                    }
+                    Box::pin(self.proof_ended(true)).await;
                     let outcome = Box::pin(self.open_timed(user, proof)).await;
                     self.session.opened(outcome)
                 }
@@ -252,6 +252,10 @@ impl<'a> Connection<'a> {
                     Box::pin(self.login_failed(failure)).await;
                     self.stream.push(&reply);
                     return Ok(is_last.then_some(End::Session));
+                }
+                Step::SendList(reply, lines) => {
+                    self.send_list(&reply, lines).await?;
+                    return Ok(None);
                 }
                 Step::SendMessage(message) => match self.send(message).await? {
                     Ok(()) => return Ok(None),

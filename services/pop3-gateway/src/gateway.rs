@@ -1,6 +1,6 @@
 //! What all connections of a gateway share.
 
-use crate::{Config, logins::Logins, metrics::Metrics};
+use crate::{Config, ahead, logins::Logins, metrics::Metrics};
 use internal_api::StoreClient;
 use ipnet::IpNet;
 use mail_net::Clock;
@@ -15,6 +15,8 @@ pub(crate) struct Gateway {
     pub(crate) stack: LiveStack,
     pub(crate) store: StoreClient,
     pub(crate) logins: Logins,
+    /// Who may read ahead.
+    pub(crate) ahead: ahead::Room,
     /// Who may send a password in clear, whatever the configuration says.
     trusted_networks: Option<Vec<IpNet>>,
     /// Its certificate; without one, there is no TLS.
@@ -28,7 +30,8 @@ impl Gateway {
     pub(crate) fn new(config: Config, metrics: Metrics, shutdown: CancellationToken) -> Self {
         let Config { stack, store, trusted_networks, certificate, clock, .. } = config;
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
-        Self { stack, store, logins, trusted_networks, certificate, metrics, clock, shutdown }
+        let ahead = ahead::Room::default();
+        Self { stack, store, logins, ahead, trusted_networks, certificate, metrics, clock, shutdown }
     }
 
     /// What the session of this client is told.

@@ -1,5 +1,6 @@
 //! The lock of a maildrop: a lease, kept as long as its session lives.
 
+use bytes::Bytes;
 use internal_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
 use mail_net::IoClock;
 use mail_proto::Mailbox;
@@ -42,6 +43,11 @@ impl Lease {
     /// Begins to read a message.
     pub(crate) async fn message(&self, id: MessageId) -> Result<RawMessage, ApiError> {
         self.holder.store.delivered_message(&self.holder.mailbox, id).await
+    }
+
+    /// Reads several messages, up to the first that must be read alone.
+    pub(crate) async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
+        self.holder.store.delivered_messages(&self.holder.mailbox, ids).await
     }
 
     /// Deletes these messages or none, and unlocks the maildrop. A store that gives no answer is asked again: it may have

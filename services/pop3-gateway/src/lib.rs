@@ -1,6 +1,7 @@
 //! pop3-gateway: POP3 (RFC 1939) in front of the mailbox store. It holds nothing durable: kill it, and all
 //! that is lost is connections; the locks of their maildrops run out.
 
+mod ahead;
 mod args;
 mod connection;
 mod gateway;

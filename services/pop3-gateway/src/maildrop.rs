@@ -5,20 +5,27 @@ use crate::{
     lease::{self, Lease},
 };
 use bytes::Bytes;
-use internal_api::{ApiError, MessageId, OpenSession, ProblemKind, RawMessage};
+use internal_api::{ApiError, MessageId, OpenSession, OpenedMaildrop, ProblemKind, RawMessage};
 use mail_net::{Kind, OUTPUT_OCTETS};
 use mail_proto::{
     Mailbox,
-    pop3::{Extent, OpenFailure, Proof, ReadFailure, SendMessage, Transfer, UpdateFailure},
+    pop3::{Extent, ListLines, Listing, OpenFailure, Proof, ReadFailure, Reply, SendMessage, Transfer, UpdateFailure},
 };
+
+/// All that is in a maildrop.
+async fn listed(mut maildrop: OpenedMaildrop) -> Result<Listing<MessageId>, ApiError> {
+    let mut listing = Listing::default();
+    while let page = maildrop.page().await?
+        && !page.is_empty()
+    {
+        listing.extend(page.into_iter().map(|entry| (entry.id, entry.octets)));
+    }
+    Ok(listing)
+}
 
 impl Connection<'_> {
     /// Checks who the client is and locks the maildrop; counts the login, and how long it took.
-    pub(crate) async fn open_timed(
-        &mut self,
-        user: Mailbox,
-        proof: Proof,
-    ) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
+    pub(crate) async fn open_timed(&mut self, user: Mailbox, proof: Proof) -> Result<Listing<MessageId>, OpenFailure> {
         let clock = self.gateway.clock.io;
         let started = clock.instant();
         let outcome = self.open(user, proof).await;
@@ -27,7 +34,7 @@ impl Connection<'_> {
         outcome
     }
 
-    async fn open(&mut self, user: Mailbox, proof: Proof) -> Result<Vec<(MessageId, u64)>, OpenFailure> {
+    async fn open(&mut self, user: Mailbox, proof: Proof) -> Result<Listing<MessageId>, OpenFailure> {
         tracing::Span::current().record("user", tracing::field::display(&user));
         let (store, lease_seconds) = (&self.gateway.store, self.lease_seconds);
         // One who guesses at an address that many share would delay all others.
@@ -38,13 +45,8 @@ impl Connection<'_> {
         };
         let request = OpenSession { password, lease_seconds, client, proved };
         let name = uuid::Uuid::new_v4().simple().to_string();
-        match store.open_named_session(&user, &name, &request).await {
-            Ok(maildrop) => {
-                facts::Pop3Login { messages: maildrop.messages.len() }.log();
-                self.lease =
-                    Some(Lease::keep(store.clone(), user, maildrop.session, lease_seconds, self.gateway.clock.io));
-                Ok(maildrop.messages.into_iter().map(|message| (message.id, message.octets)).collect())
-            }
+        match store.open_maildrop(&user, &name, &request).await {
+            Ok(maildrop) => self.list(user, maildrop).await,
             Err(error) => Err(match error.kind() {
                 Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => {
                     facts::Pop3LoginRefused {}.log();
@@ -65,9 +67,27 @@ impl Connection<'_> {
         }
     }
 
+    /// Keeps the lock from now on, and has the maildrop listed.
+    async fn list(&mut self, user: Mailbox, mut maildrop: OpenedMaildrop) -> Result<Listing<MessageId>, OpenFailure> {
+        let session = std::mem::take(&mut maildrop.session);
+        let lease = Lease::keep(self.gateway.store.clone(), user, session, self.lease_seconds, self.gateway.clock.io);
+        match listed(maildrop).await {
+            Ok(listing) => {
+                facts::Pop3Login { messages: listing.len() }.log();
+                self.lease = Some(lease);
+                Ok(listing)
+            }
+            Err(error) => {
+                facts::Pop3OpenFailed { error: &error }.log();
+                lease.release().await;
+                Err(OpenFailure::Unavailable)
+            }
+        }
+    }
+
     /// The inner error: nothing of the message was sent.
     pub(crate) async fn send(&mut self, message: SendMessage<MessageId>) -> Result<Result<(), ReadFailure>, Broken> {
-        let (mut content, first) = match self.begin(message.uid).await {
+        let (mut content, first) = match self.begin_message(&message).await {
             Ok(begun) => begun,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -86,10 +106,21 @@ impl Connection<'_> {
     }
 
     /// The message with its first octets: until they are here, there is still a proper answer to a failure.
-    async fn begin(&self, id: MessageId) -> Result<(RawMessage, Option<Bytes>), ReadFailure> {
+    async fn begin_message(
+        &mut self,
+        message: &SendMessage<MessageId>,
+    ) -> Result<(RawMessage, Option<Bytes>), ReadFailure> {
+        let id = message.uid;
         let Some(lease) = &self.lease else { return Err(ReadFailure::Gone) };
         let begun = async {
-            let mut content = lease.message(id).await?;
+            let fetched = match self.ahead.take(id) {
+                None if message.is_in_sequence => self.ahead.fetch(lease, &self.session, message.number).await?,
+                fetched => fetched,
+            };
+            let mut content = match fetched {
+                Some(octets) => octets.into(),
+                None => lease.message(id).await?,
+            };
             let first = content.chunk().await?;
             Ok((content, first))
         };
@@ -101,6 +132,15 @@ impl Connection<'_> {
                 ReadFailure::Unavailable
             }
         })
+    }
+
+    /// Sends a list of all messages, bit by bit.
+    pub(crate) async fn send_list(&mut self, reply: &Reply, mut lines: ListLines) -> Result<(), Broken> {
+        self.stream.push(reply);
+        while self.stream.write(Kind::Line, |output| self.session.list(&mut lines, output)) {
+            self.stream.flush_if_full().await?;
+        }
+        Ok(())
     }
 
     /// Sends what was had from the store, in portions that keep the output small.

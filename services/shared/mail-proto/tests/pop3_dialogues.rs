@@ -6,10 +6,12 @@ use dialogue::Peer;
 use mail_proto::{
     line::LineDecoder,
     pop3::{
-        OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer, UpdateFailure,
+        Listing, OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer,
+        UpdateFailure,
     },
-    sasl::{self, ChannelBindings, LoginsUnavailable, Mechanism, ScramVerifier},
+    sasl::{self, ChannelBindings, Mechanism, ScramVerifier},
 };
+use std::fmt;
 
 #[path = "../../../../tests/dialogues/pop3/fixture.rs"]
 mod fixture;
@@ -36,7 +38,7 @@ fn every_dialogue_in_memory() {
 
 /// A session over the fixture's maildrops, without a socket.
 struct Server {
-    session: Session<String>,
+    session: Session<Uid>,
     decoder: LineDecoder,
     input: BytesMut,
     account: Option<&'static Account>,
@@ -44,6 +46,28 @@ struct Server {
     /// From the reply to STLS until TLS is spoken: what comes is dropped.
     waits_for_tls: bool,
     closed: bool,
+}
+
+/// The unique id of a message, as a store writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Uid(u64);
+
+impl From<u64> for Uid {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl From<Uid> for u64 {
+    fn from(uid: Uid) -> Self {
+        uid.0
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:013}", self.0)
+    }
 }
 
 /// The longest command line in octets.
@@ -70,7 +94,7 @@ impl Server {
         Self { session, decoder, input, account: None, begins_with_tls: false, waits_for_tls: false, closed: false }
     }
 
-    fn perform(&mut self, mut step: Step<String>, output: &mut Vec<u8>) {
+    fn perform(&mut self, mut step: Step<Uid>, output: &mut Vec<u8>) {
         loop {
             step = match step {
                 Step::Reply(reply) => return reply.encode(output),
@@ -83,12 +107,9 @@ impl Server {
                     return reply.encode(output);
                 }
                 Step::FindVerifier(user) => {
-                    let account = fixture::account_of(&user);
-                    let identity = account.map(|account| account.address.parse().unwrap());
+                    let identity = fixture::account_of(&user).map(|account| account.address.parse().unwrap());
                     let verifier = ScramVerifier::of_nobody(b"secret", &user);
-                    let is_silent = account.is_some_and(|account| account.login == Login::Unavailable);
-                    let found = if is_silent { Err(LoginsUnavailable) } else { Ok((identity, verifier)) };
-                    self.session.verifier_found(found, "3rfcNHYJY1ZVvWVs7j")
+                    self.session.verifier_found(Ok((identity, verifier)), "3rfcNHYJY1ZVvWVs7j")
                 }
                 Step::LoginFailed { reply, is_last, .. } => {
                     self.closed = is_last;
@@ -100,6 +121,11 @@ impl Server {
                     let outcome = open(account, password.expose());
                     self.account = account;
                     self.session.opened(outcome)
+                }
+                Step::SendList(reply, mut lines) => {
+                    reply.encode(output);
+                    while self.session.list(&mut lines, output) {}
+                    return;
                 }
                 Step::SendMessage(message) => match self.send(message, output) {
                     Ok(()) => return,
@@ -114,8 +140,8 @@ impl Server {
         }
     }
 
-    fn send(&mut self, message: SendMessage<String>, output: &mut Vec<u8>) -> Result<(), ReadFailure> {
-        let index = message.uid.parse::<usize>().unwrap() - 1;
+    fn send(&mut self, message: SendMessage<Uid>, output: &mut Vec<u8>) -> Result<(), ReadFailure> {
+        let index = message.uid.0 as usize - 1;
         let octets = match self.account.unwrap().messages[index].read {
             Read::Octets(octets) => octets,
             Read::Gone => return Err(ReadFailure::Gone),
@@ -130,13 +156,13 @@ impl Server {
     }
 }
 
-fn open(account: Option<&Account>, password: &str) -> Result<Vec<(String, u64)>, OpenFailure> {
+fn open(account: Option<&Account>, password: &str) -> Result<Listing<Uid>, OpenFailure> {
     let account = account.filter(|account| account.password == password).ok_or(OpenFailure::Authentication)?;
     match account.login {
         Login::InUse => Err(OpenFailure::InUse),
         Login::Unavailable => Err(OpenFailure::Unavailable),
         Login::Opens => {
-            let uids = (1..).map(|number| format!("{number:013}"));
+            let uids = (1..).map(Uid);
             Ok(uids.zip(account.messages).map(|(uid, message)| (uid, message.octets)).collect())
         }
     }

@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod command;
+pub mod lines;
+pub mod listing;
 pub mod maildrop;
 pub mod reply;
 pub mod session;
@@ -11,7 +13,9 @@ pub mod transfer;
 
 pub use client::{InvalidReply, ReplyDecoder, ServerReply, StatusLine};
 pub use command::{Command, CommandError, InvalidText, UserName};
-pub use maildrop::{Maildrop, NoSuchMessage, SizeStyle};
+pub use lines::ListLines;
+pub use listing::{Listing, UniqueId};
+pub use maildrop::{Listed, Maildrop, NoSuchMessage, SizeStyle};
 pub use reply::{Reply, ResponseCode};
 pub use session::{Extent, OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, Step, UpdateFailure};
 pub use top::Top;

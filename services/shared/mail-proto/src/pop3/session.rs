@@ -12,11 +12,11 @@ use crate::{
     Domain, Mailbox, http,
     line::LineError,
     password::Password,
-    pop3::{Command, Maildrop, Reply, ResponseCode, SizeStyle, UserName},
+    pop3::{Command, ListLines, Maildrop, Reply, ResponseCode, SizeStyle, UniqueId, UserName},
     sasl::{ChannelBindings, Failure, Mechanisms, ServerExchange},
 };
 use language::Language;
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
 /// What a server holds fixed for all its sessions.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub enum Step<U> {
         /// Whether the connection is to be closed.
         is_last: bool,
     },
+    /// Send this and then all lines of the list, as [`Session::list`] gives them.
+    SendList(Reply, ListLines),
     /// Send a message; answer with [`Session::unreadable`] where it cannot be had at all.
     SendMessage(SendMessage<U>),
     /// Delete all of these or none, and unlock the maildrop; answer with [`Session::updated`].
@@ -90,6 +92,10 @@ pub enum Proof {
 pub struct SendMessage<U> {
     /// Which.
     pub uid: U,
+    /// Its number in this session.
+    pub number: u64,
+    /// Whether the client reads one message after the other: the next ones are in [`Session::following`].
+    pub is_in_sequence: bool,
     /// How many octets it has; if it turns out to have another number, it must not look complete.
     pub octets: u64,
     /// How much of it.
@@ -161,12 +167,16 @@ pub struct Session<U> {
 enum State<U> {
     /// Nobody has logged in. Between USER and PASS there is a name.
     Authorization(Option<UserName>),
-    Transaction(Maildrop<U>),
+    Transaction {
+        maildrop: Maildrop<U>,
+        /// The number of the last message that RETR was for; 0 before.
+        retrieved: u64,
+    },
     /// QUIT was given, or the connection is to be closed.
     Over,
 }
 
-impl<U: Clone + Display> Session<U> {
+impl<U: UniqueId> Session<U> {
     /// A session whose client has just connected, in clear.
     pub fn new(config: SessionConfig) -> Self {
         Self {
@@ -216,7 +226,7 @@ impl<U: Clone + Display> Session<U> {
         match (command, &mut self.state) {
             (Err(reply), _) => self.bad_command(reply),
             (Ok(command), State::Authorization(_)) => self.authorization(command),
-            (Ok(command), State::Transaction(_)) => self.transaction(command),
+            (Ok(command), State::Transaction { .. }) => self.transaction(command),
             (Ok(_), State::Over) => Step::Close(Reply::error("session is over")),
         }
     }

@@ -5,12 +5,11 @@ use crate::{
     Mailbox,
     line::LineError,
     password::Password,
-    pop3::{Maildrop, OpenFailure, Reply, ResponseCode, UserName},
+    pop3::{Listing, Maildrop, OpenFailure, Reply, ResponseCode, UniqueId, UserName},
     sasl::{
         self, Channel, Credentials, Failure, LoginsUnavailable, Mechanism, ScramVerifier, ServerExchange, is_permitted,
     },
 };
-use std::fmt::Display;
 
 /// The client must speak TLS before it sends a password. That is a matter of its login (RFC 3206 §4).
 const STLS_FIRST: &str = "say STLS first: passwords are taken over TLS only";
@@ -32,7 +31,7 @@ impl SessionConfig {
     }
 }
 
-impl<U: Clone + Display> Session<U> {
+impl<U: UniqueId> Session<U> {
     /// Whether the next line is a response of AUTH. It may hold a password, and may have [`sasl::LINE_OCTETS`] octets.
     pub fn expects_response(&self) -> bool {
         self.exchange.is_some()
@@ -113,12 +112,13 @@ impl<U: Clone + Display> Session<U> {
         self.go_on(exchange, step)
     }
 
-    /// The answer to [`Step::OpenMaildrop`]: the messages' unique ids and octets in order.
-    pub fn opened(&mut self, outcome: Result<impl IntoIterator<Item = (U, u64)>, OpenFailure>) -> Step<U> {
+    /// The answer to [`Step::OpenMaildrop`]: what is in the maildrop.
+    pub fn opened(&mut self, outcome: Result<Listing<U>, OpenFailure>) -> Step<U> {
         let exchange = self.exchange.take();
         match (outcome, exchange) {
-            (Ok(messages), _) => {
-                self.state = State::Transaction(Maildrop::new(messages, self.config.size_style));
+            (Ok(listing), _) => {
+                self.state =
+                    State::Transaction { maildrop: Maildrop::new(listing, self.config.size_style), retrieved: 0 };
                 self.bad_commands = 0;
                 Step::Reply(Reply::ok("user successfully logged on"))
             }

@@ -2,10 +2,10 @@
 
 use super::{Session, SessionConfig, State};
 use crate::{
-    pop3::Reply,
+    pop3::{Reply, UniqueId},
     sasl::{Mechanism, Mechanisms},
 };
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -19,7 +19,7 @@ impl SessionConfig {
     }
 }
 
-impl<U: Clone + Display> Session<U> {
+impl<U: UniqueId> Session<U> {
     pub(super) fn capabilities(&self) -> Reply {
         let fixed = |tag: &str| Some(tag.to_owned());
         let mechanisms = self.mechanisms();

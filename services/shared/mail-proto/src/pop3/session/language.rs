@@ -1,8 +1,7 @@
 //! LANG (RFC 6856 §3). All texts are in English, so a language changes only what LANG says.
 
 use super::Session;
-use crate::pop3::Reply;
-use std::fmt::Display;
+use crate::pop3::{Reply, UniqueId};
 
 /// A language of replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +45,7 @@ impl Language {
     }
 }
 
-impl<U: Clone + Display> Session<U> {
+impl<U: UniqueId> Session<U> {
     pub(super) fn lang(&mut self, range: Option<&str>) -> Reply {
         let Some(range) = range else {
             let lines = Language::ALL.map(|language| format!("{} {}", language.tag(), language.name()));

@@ -17,24 +17,24 @@ fn config() -> SessionConfig {
     }
 }
 
-fn session() -> Session<&'static str> {
+fn session() -> Session<u64> {
     Session::new(config())
 }
 
-fn logged_in() -> Session<&'static str> {
+fn logged_in() -> Session<u64> {
     let mut session = session();
-    session.opened(Ok([("a", 120), ("b", 200)]));
+    session.opened(Ok([(1, 120), (2, 200)].into_iter().collect()));
     session
 }
 
-fn encrypted(config: SessionConfig) -> Session<&'static str> {
+fn encrypted(config: SessionConfig) -> Session<u64> {
     let mut session = Session::new(config);
     session.encrypted(ChannelBindings { exporter: Some(vec![1; 32]), end_point: None });
     session
 }
 
 /// The lines of a reply after the first one and before the dot.
-fn lines(step: Step<&str>) -> Vec<String> {
+fn lines(step: Step<u64>) -> Vec<String> {
     let Step::Reply(reply) = step else { panic!("{step:?}") };
     let mut output = Vec::new();
     reply.encode(&mut output);
@@ -42,7 +42,7 @@ fn lines(step: Step<&str>) -> Vec<String> {
     text.lines().skip(1).take_while(|line| *line != ".").map(str::to_owned).collect()
 }
 
-fn capability(session: &mut Session<&'static str>, tag: &str) -> Option<String> {
+fn capability(session: &mut Session<u64>, tag: &str) -> Option<String> {
     lines(session.line(Ok(b"CAPA"))).into_iter().find(|line| line.split(' ').next() == Some(tag))
 }
 
@@ -50,7 +50,7 @@ fn plain(message: &str) -> Vec<u8> {
     format!("AUTH PLAIN {}", STANDARD.encode(message)).into_bytes()
 }
 
-fn reply(step: Step<&str>) -> String {
+fn reply(step: Step<u64>) -> String {
     match step {
         Step::Reply(reply) | Step::LoginFailed { reply, is_last: false, .. } => reply.to_string(),
         other => panic!("{other:?}"),
@@ -64,10 +64,7 @@ fn pass_asks_to_open_the_maildrop_of_the_user_named_before() {
     let user = "usr1@mail.sustech.edu.cn".parse().unwrap();
     let proof = Proof::Password(" two words ".parse().unwrap());
     assert_eq!(session.line(Ok(b"PASS  two words ")), Step::OpenMaildrop { user, proof });
-    assert_eq!(
-        reply(session.opened(Err::<[_; 0], _>(OpenFailure::InUse))),
-        "-ERR [IN-USE] another session holds this maildrop"
-    );
+    assert_eq!(reply(session.opened(Err(OpenFailure::InUse))), "-ERR [IN-USE] another session holds this maildrop");
     assert_eq!(reply(session.line(Ok(b"PASS again"))), "-ERR USER comes before PASS");
     assert_eq!(reply(session.line(Ok(b"STAT"))), "-ERR log in first");
 }
@@ -83,7 +80,7 @@ fn no_question_is_asked_for_a_name_that_is_no_address() {
 fn only_quit_in_transaction_state_deletes() {
     let mut session = logged_in();
     assert_eq!(reply(session.line(Ok(b"DELE 2"))), "+OK message 2 deleted");
-    assert_eq!(session.line(Ok(b"QUIT")), Step::Update { delete: vec!["b"] });
+    assert_eq!(session.line(Ok(b"QUIT")), Step::Update { delete: vec![2] });
     assert_eq!(session.updated(Ok(())), Step::Close(Reply::ok("")));
     assert_eq!(session.line(Ok(b"STAT")), Step::Close(Reply::error("session is over")));
 
@@ -116,8 +113,11 @@ fn too_many_bad_commands_close_and_delete_nothing() {
 #[test]
 fn messages_are_sent_with_the_octets_they_must_have() {
     let mut session = Session::new(SessionConfig { size_style: SizeStyle::WithFinalDot, ..config() });
-    session.opened(Ok([("a", 120)]));
-    let expected = |extent, reply| Step::SendMessage(SendMessage { uid: "a", octets: 120, extent, reply });
+    session.opened(Ok([(1, 120)].into_iter().collect()));
+    let expected = |extent, reply| {
+        let is_in_sequence = extent == Extent::Whole;
+        Step::SendMessage(SendMessage { uid: 1, number: 1, is_in_sequence, octets: 120, extent, reply })
+    };
     assert_eq!(session.line(Ok(b"RETR 1")), expected(Extent::Whole, Reply::ok("123 octets")));
     assert_eq!(session.line(Ok(b"TOP 1 4")), expected(Extent::Top(4), Reply::ok("top of message follows")));
     let temporary = "-ERR [SYS/TEMP] the mailbox store is not available, try again later";
@@ -139,7 +139,7 @@ fn capa_tells_for_how_many_whole_days_a_message_is_kept() {
     ];
     for (seconds, expected) in table {
         let mut session =
-            Session::<&str>::new(SessionConfig { retention: seconds.map(Duration::from_secs), ..config() });
+            Session::<u64>::new(SessionConfig { retention: seconds.map(Duration::from_secs), ..config() });
         let Step::Reply(reply) = session.line(Ok(b"CAPA")) else { panic!("no reply") };
         let mut output = Vec::new();
         reply.encode(&mut output);
@@ -154,12 +154,12 @@ fn a_user_name_without_a_domain_is_in_the_only_one() {
         domains: domains.iter().map(|domain| domain.parse().unwrap()).collect(),
         ..config()
     };
-    let mut session = Session::<&str>::new(config(&["one.test"]));
+    let mut session = Session::<u64>::new(config(&["one.test"]));
     assert_eq!(reply(session.line(Ok(b"USER usr1"))), "+OK");
     let Step::OpenMaildrop { user, .. } = session.line(Ok(b"PASS x")) else { panic!("nothing is opened") };
     assert_eq!(user.to_string(), "usr1@one.test");
 
-    let mut session = Session::<&str>::new(config(&["one.test", "two.test"]));
+    let mut session = Session::<u64>::new(config(&["one.test", "two.test"]));
     assert_eq!(reply(session.line(Ok(b"USER usr1"))), "+OK");
     let hint = "-ERR [AUTH] log in with the whole address, such as user@one.test";
     assert_eq!(reply(session.line(Ok(b"PASS x"))), hint);
@@ -180,7 +180,7 @@ fn only_bad_commands_in_a_row_close() {
     assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
     assert_eq!(reply(session.line(Ok(b"USER a@b"))), "+OK");
     assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
-    session.opened(Ok([("a", 120)]));
+    session.opened(Ok([(1, 120)].into_iter().collect()));
     assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
     assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
     assert_eq!(session.line(Ok(b"XYZZY")), Step::Close(Reply::error("too many bad commands")));
@@ -206,7 +206,7 @@ fn capabilities_follow_the_state() {
     let all = "SASL PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS XOAUTH2 OAUTHBEARER";
     assert_eq!(capability(&mut session, "SASL").as_deref(), Some(all));
     assert_eq!(capability(&mut session, "STLS"), None);
-    session.opened(Ok([("a", 1)]));
+    session.opened(Ok([(1, 1)].into_iter().collect()));
     assert_eq!(capability(&mut session, "SASL").as_deref(), Some(all));
     let mut logged_in = logged_in();
     assert_eq!(capability(&mut logged_in, "STLS"), None);
@@ -254,7 +254,7 @@ fn a_password_in_an_exchange_opens_the_maildrop() {
     for wanted in ["", "a@b.test"] {
         let mut session = encrypted(config());
         assert_eq!(session.line(Ok(&plain(&format!("{wanted}\0a@b.test\0pass")))), open());
-        assert_eq!(reply(session.opened(Ok([("a", 1)]))), "+OK user successfully logged on");
+        assert_eq!(reply(session.opened(Ok([(1, 1)].into_iter().collect()))), "+OK user successfully logged on");
         assert!(!session.expects_response());
         assert_eq!(reply(session.line(Ok(b"AUTH PLAIN"))), "-ERR already logged in");
     }
@@ -262,7 +262,7 @@ fn a_password_in_an_exchange_opens_the_maildrop() {
     assert_eq!(reply(session.line(Ok(b"AUTH LOGIN"))), "+ VXNlcm5hbWU6");
     assert_eq!(reply(session.line(Ok(b"YUBiLnRlc3Q="))), "+ UGFzc3dvcmQ6");
     assert_eq!(session.line(Ok(b"cGFzcw==")), open());
-    let wrong = session.opened(Err::<[_; 0], _>(OpenFailure::Authentication));
+    let wrong = session.opened(Err(OpenFailure::Authentication));
     assert_eq!(reply(wrong), "-ERR [AUTH] wrong user or password");
     assert!(!session.expects_response());
 }
@@ -282,7 +282,7 @@ fn a_maildrop_in_use_ends_the_exchange() {
     for (failure, code) in [(OpenFailure::InUse, "[IN-USE]"), (OpenFailure::Unavailable, "[SYS/TEMP]")] {
         let mut session = encrypted(config());
         session.line(Ok(&plain("\0a@b.test\0pass")));
-        assert!(reply(session.opened(Err::<[_; 0], _>(failure))).starts_with(&format!("-ERR {code} ")));
+        assert!(reply(session.opened(Err(failure))).starts_with(&format!("-ERR {code} ")));
         assert!(!session.expects_response());
     }
 }
@@ -314,7 +314,7 @@ fn a_token_that_is_refused_is_acknowledged() {
     let message = STANDARD.encode("n,a=a@b.test,\u{1}auth=Bearer x\u{1}\u{1}");
     let step = session.line(Ok(format!("AUTH OAUTHBEARER {message}").as_bytes()));
     assert!(matches!(step, Step::OpenMaildrop { .. }), "{step:?}");
-    let refused = session.opened(Err::<[_; 0], _>(OpenFailure::Authentication));
+    let refused = session.opened(Err(OpenFailure::Authentication));
     assert!(reply(refused).starts_with("+ "));
     assert_eq!(reply(session.line(Ok(b"AQ=="))), "-ERR [AUTH] wrong user or password");
 }
@@ -335,7 +335,7 @@ fn scram_opens_the_maildrop_without_a_password() {
         if let Step::OpenMaildrop { .. } = step {
             assert_eq!(step, Step::OpenMaildrop { user: user.clone(), proof: Proof::Scram });
             assert_eq!(client.succeeded(), Ok(()));
-            assert_eq!(reply(session.opened(Ok([("a", 1)]))), "+OK user successfully logged on");
+            assert_eq!(reply(session.opened(Ok([(1, 1)].into_iter().collect()))), "+OK user successfully logged on");
             return;
         }
         challenge = reply(step);
@@ -357,7 +357,7 @@ fn utf8_and_languages() {
     assert_eq!(reply(session.line(Ok("USER ü@b.test".as_bytes()))), "+OK");
     // RFC 4013 §2.3.
     assert_eq!(reply(session.line(Ok("PASS ü\u{200e}".as_bytes()))), "-ERR [AUTH] wrong user or password");
-    session.opened(Ok([("a", 1)]));
+    session.opened(Ok([(1, 1)].into_iter().collect()));
     assert_eq!(reply(session.line(Ok(b"UTF8"))), "-ERR too late: this comes before the login");
     assert_eq!(reply(session.line(Ok(b"LANG en"))), "+OK en replies are in English");
     let mut session = self::session();
@@ -370,4 +370,29 @@ fn apop_is_refused_with_its_reason() {
     let apop = &b"APOP a@b c4c9334bac560ecc979e58001b3e22fb"[..];
     assert_eq!(reply(session().line(Ok(apop))), "-ERR APOP needs passwords in plain text; use USER or AUTH");
     assert_eq!(reply(logged_in().line(Ok(apop))), "-ERR already logged in");
+}
+
+/// RETR of one message after the other is a sequence, in which marked messages do not count.
+#[test]
+fn who_reads_in_sequence_is_noticed() {
+    let mut session = session();
+    session.opened(Ok((1..=6).map(|number| (number, 100)).collect()));
+    let is_in_sequence =
+        |session: &mut Session<u64>, number: u64| match session.line(Ok(format!("RETR {number}").as_bytes())) {
+            Step::SendMessage(message) => message.is_in_sequence,
+            other => panic!("{other:?}"),
+        };
+    assert!(is_in_sequence(&mut session, 1));
+    assert!(is_in_sequence(&mut session, 2));
+    assert!(!is_in_sequence(&mut session, 2));
+    assert!(!is_in_sequence(&mut session, 5));
+    reply(session.line(Ok(b"DELE 2")));
+    assert!(!is_in_sequence(&mut session, 1));
+    assert!(is_in_sequence(&mut session, 3), "2 is marked");
+    assert!(is_in_sequence(&mut session, 4));
+    assert_eq!(session.following(1, 300, 10), [1, 3, 4], "in 300 octets");
+    assert_eq!(session.following(1, 299, 10), [1, 3]);
+    assert_eq!(session.following(1, 1000, 1), [1]);
+    assert_eq!(session.following(6, 1000, 10), [6]);
+    assert_eq!(session.following(7, 1000, 10), [0; 0]);
 }

@@ -1,10 +1,31 @@
 //! The TRANSACTION state and its end (RFC 1939 §5, §6).
 
 use super::{Extent, ReadFailure, SendMessage, Session, State, Step, UpdateFailure, unavailable};
-use crate::pop3::{Command, Maildrop, Reply, ResponseCode};
+use crate::pop3::{Command, ListLines, Listed, Maildrop, Reply, ResponseCode, UniqueId};
 use std::fmt::Display;
 
-impl<U: Clone + Display> Session<U> {
+impl<U: UniqueId> Session<U> {
+    /// Appends the next lines of a list, a few KiB at most; after the last of them the final dot. Returns whether there
+    /// are more.
+    pub fn list(&self, lines: &mut ListLines, output: &mut Vec<u8>) -> bool {
+        match &self.state {
+            State::Transaction { maildrop, .. } => lines.encode(maildrop, output),
+            State::Authorization(_) | State::Over => false,
+        }
+    }
+
+    /// The unique ids of the message of this number and of those after it that are not marked as deleted: at most `limit`
+    /// messages, which have at most `limit_octets` together.
+    pub fn following(&self, number: u64, limit_octets: u64, limit: usize) -> Vec<U> {
+        let State::Transaction { maildrop, .. } = &self.state else { return Vec::new() };
+        let mut room = Some(limit_octets);
+        let messages = maildrop.listed_from(number).take(limit).take_while(|message| {
+            room = room.and_then(|room| room.checked_sub(message.octets));
+            room.is_some()
+        });
+        messages.map(|message| message.uid).collect()
+    }
+
     /// The answer to [`Step::SendMessage`] when not even its beginning can be had.
     pub fn unreadable(&self, failure: ReadFailure) -> Step<U> {
         Step::Reply(match failure {
@@ -29,14 +50,22 @@ impl<U: Clone + Display> Session<U> {
     }
 
     pub(super) fn transaction(&mut self, command: Command) -> Step<U> {
-        let State::Transaction(maildrop) = &mut self.state else {
+        let State::Transaction { maildrop, retrieved } = &mut self.state else {
             return self.bad_command(Reply::error("log in first"));
         };
         let reply = match command {
             Command::Stat => Reply::ok(format_args!("{} {}", maildrop.count(), maildrop.size())),
-            Command::List(number) => list(maildrop, number),
-            Command::Uidl(number) => uidl(maildrop, number),
-            Command::Retr(number) => return send(maildrop, number, Extent::Whole),
+            Command::List(None) => {
+                self.bad_commands = 0;
+                return Step::SendList(Reply::ok(holds(maildrop)), ListLines::sizes());
+            }
+            Command::Uidl(None) => {
+                self.bad_commands = 0;
+                return Step::SendList(Reply::ok("unique-id listing follows"), ListLines::unique_ids());
+            }
+            Command::List(Some(number)) => one(maildrop, number, |message| message.size),
+            Command::Uidl(Some(number)) => one(maildrop, number, |message| message.uid),
+            Command::Retr(number) => return retr(maildrop, retrieved, number),
             Command::Top { number, lines } => return send(maildrop, number, Extent::Top(lines)),
             Command::Dele(number) => match maildrop.mark(number) {
                 Ok(()) => Reply::ok(format_args!("message {number} deleted")),
@@ -65,46 +94,43 @@ impl<U: Clone + Display> Session<U> {
 
     fn quit(&mut self) -> Step<U> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Transaction(maildrop) => Step::Update { delete: maildrop.into_marked() },
+            State::Transaction { maildrop, .. } => Step::Update { delete: maildrop.into_marked() },
             State::Authorization(_) | State::Over => Step::Close(Reply::ok("")),
         }
     }
 }
 
-fn list<U>(maildrop: &Maildrop<U>, number: Option<u64>) -> Reply {
-    match number.map(|number| maildrop.message(number)) {
-        None => {
-            let lines = maildrop.listed().map(|message| format!("{} {}", message.number, message.size));
-            Reply::lines(holds(maildrop), lines)
-        }
-        Some(Ok(message)) => Reply::ok(format_args!("{} {}", message.number, message.size)),
-        Some(Err(error)) => Reply::error(error),
+/// LIST and UIDL of one message.
+fn one<U: UniqueId, T: Display>(maildrop: &Maildrop<U>, number: u64, told: impl FnOnce(Listed<U>) -> T) -> Reply {
+    match maildrop.message(number) {
+        Ok(message) => Reply::ok(format_args!("{number} {}", told(message))),
+        Err(error) => Reply::error(error),
     }
 }
 
-fn uidl<U: Display>(maildrop: &Maildrop<U>, number: Option<u64>) -> Reply {
-    match number.map(|number| maildrop.message(number)) {
-        None => {
-            let lines = maildrop.listed().map(|message| format!("{} {}", message.number, message.uid));
-            Reply::lines("unique-id listing follows", lines)
-        }
-        Some(Ok(message)) => Reply::ok(format_args!("{} {}", message.number, message.uid)),
-        Some(Err(error)) => Reply::error(error),
+/// RETR. Those who read one message after the other are noticed.
+fn retr<U: UniqueId>(maildrop: &Maildrop<U>, retrieved: &mut u64, number: u64) -> Step<U> {
+    let expected = maildrop.listed_from(retrieved.saturating_add(1)).next();
+    let mut step = send(maildrop, number, Extent::Whole);
+    if let Step::SendMessage(message) = &mut step {
+        message.is_in_sequence = expected.is_some_and(|expected| expected.number == number);
+        *retrieved = number;
     }
+    step
 }
 
-fn send<U: Clone>(maildrop: &Maildrop<U>, number: u64, extent: Extent) -> Step<U> {
-    let message = match maildrop.message(number) {
+fn send<U: UniqueId>(maildrop: &Maildrop<U>, number: u64, extent: Extent) -> Step<U> {
+    let Listed { uid, octets, size, .. } = match maildrop.message(number) {
         Ok(message) => message,
         Err(error) => return Step::Reply(Reply::error(error)),
     };
     let reply = match extent {
-        Extent::Whole => Reply::ok(format_args!("{} octets", message.size)),
+        Extent::Whole => Reply::ok(format_args!("{size} octets")),
         Extent::Top(_) => Reply::ok("top of message follows"),
     };
-    Step::SendMessage(SendMessage { uid: message.uid.clone(), octets: message.octets, extent, reply })
+    Step::SendMessage(SendMessage { uid, number, is_in_sequence: false, octets, extent, reply })
 }
 
-fn holds<U>(maildrop: &Maildrop<U>) -> String {
+fn holds<U: UniqueId>(maildrop: &Maildrop<U>) -> String {
     format!("{} messages ({} octets)", maildrop.count(), maildrop.size())
 }

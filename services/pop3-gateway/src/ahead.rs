@@ -1,0 +1,81 @@
+//! Messages that are fetched before the client asks for them: whoever reads one after the other waits for the store once
+//! in many messages.
+
+use crate::lease::Lease;
+use bytes::Bytes;
+use internal_api::{ApiError, DELIVERED_AT_ONCE, MessageId};
+use mail_proto::pop3::Session;
+use std::{collections::VecDeque, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How much a session has in memory at most.
+const SESSION_OCTETS: u64 = 64 * 1024;
+/// How many sessions have messages in memory at once: 16 MiB in all. The others fetch one message at a time.
+const SESSIONS: usize = 256;
+
+/// The sessions that may read ahead.
+#[derive(Debug, Clone)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(SESSIONS)))
+    }
+}
+
+/// The messages that a session has fetched and not sent yet.
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    room: Room,
+    fetched: VecDeque<(MessageId, Bytes)>,
+    /// Held while there are any.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ReadAhead {
+    pub(crate) fn new(room: Room) -> Self {
+        Self { room, fetched: VecDeque::new(), permit: None }
+    }
+
+    /// This message, if it is here; what comes before it is dropped.
+    pub(crate) fn take(&mut self, id: MessageId) -> Option<Bytes> {
+        let position = self.fetched.iter().position(|(fetched, _)| *fetched == id)?;
+        let (_, octets) = self.fetched.drain(..=position).next_back()?;
+        if self.fetched.is_empty() {
+            self.permit = None;
+        }
+        Some(octets)
+    }
+
+    /// Fetches the message of this number and those after it, and returns the first. Returns `None` where that one is long,
+    /// where too many others read ahead, and where the store has nothing to bring at once.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub(crate) async fn fetch(
+        &mut self,
+        lease: &Lease,
+        session: &Session<MessageId>,
+        number: u64,
+    ) -> Result<Option<Bytes>, ApiError> {
+        let ids = session.following(number, SESSION_OCTETS, DELIVERED_AT_ONCE);
+        let (Some(first), true) = (ids.first().copied(), ids.len() > 1) else { return Ok(None) };
+        self.fetched.clear();
+        self.permit = match self.permit.take() {
+            Some(permit) => Some(permit),
+            None => Arc::clone(&self.room.0).try_acquire_owned().ok(),
+        };
+        if self.permit.is_none() {
+            return Ok(None);
+        }
+        let fetched = lease.messages(&ids).await;
+        if let Ok(messages) = &fetched {
+            self.fetched.extend(messages.iter().cloned());
+        }
+        let first = self.take(first);
+        if first.is_none() {
+            (self.fetched, self.permit) = (VecDeque::new(), None);
+        }
+        fetched.map(|_| first)
+    }
+}
