@@ -201,6 +201,7 @@ impl SqliteStore {
             adds_return_path,
             rules,
             leases,
+            known: Arc::default(),
             clock,
             queue_changes,
             deletions,

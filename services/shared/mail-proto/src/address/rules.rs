@@ -3,7 +3,7 @@
 use super::{LocalPart, Mailbox};
 
 /// When two spellings are one address. By default, none are but the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct AddressRules {
     /// Whether upper and lower case are the same.
     pub ignores_case: bool,
