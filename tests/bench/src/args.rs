@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Where queues and maildrops live meanwhile; all of them on this one file system
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     pub(crate) state: PathBuf,
-    /// How many connections submit at once [default: 1,10,50,200; quick: 10,50]
+    /// How many connections submit at once [default: 1,10,50,200; quick: 10,50; of `pop3`: 1,10,100]
     #[arg(long, value_delimiter = ',', value_name = "N")]
     connections: Vec<usize>,
     /// How often each measurement is repeated [default: 3; quick: 2]
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// How Dovecot stores mail: `maildir` or `mdbox`
     #[arg(long, value_enum, default_value = "maildir")]
     pub(crate) dovecot_format: MailFormat,
+    /// How the Dovecot of `pop3` stores passwords: `sha1`, as if all were in its cache, or `argon2id`, as mailtown does
+    #[arg(long, value_enum, value_name = "SCHEME", default_value = "sha1")]
+    pub(crate) dovecot_hash: HashScheme,
     /// Measure mailtown alone
     #[arg(long)]
     pub(crate) no_peers: bool,
@@ -59,6 +62,8 @@ pub(crate) enum Measure {
     Relay,
     /// Rate and login time with up to a million messages stored
     Growth,
+    /// POP3 sessions, messages and octets a second, and the login to a large maildrop
+    Pop3,
 }
 
 /// A Dovecot mail storage format.
@@ -69,6 +74,16 @@ pub(crate) enum MailFormat {
     Maildir,
     /// Dovecot's own, many messages in a file
     Mdbox,
+}
+
+/// How Dovecot keeps a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HashScheme {
+    /// What Dovecot's cache holds of a password that another service has checked
+    Sha1,
+    /// What mailtown stores; Dovecot computes it for each login, cached or not
+    Argon2id,
 }
 
 impl Args {
@@ -85,6 +100,12 @@ pub(crate) struct Scale {
     pub(crate) connections: Vec<usize>,
     /// How many connections submit at once when mail is relayed.
     pub(crate) relay_connections: Vec<usize>,
+    /// How many POP3 clients log in at once, one entry for each measurement.
+    pub(crate) pop3_clients: Vec<usize>,
+    /// How many messages the large maildrop holds that POP3 clients log in to.
+    pub(crate) pop3_stored: u64,
+    /// How Dovecot keeps the passwords of its POP3 users.
+    pub(crate) dovecot_hash: HashScheme,
     /// How often each is repeated.
     pub(crate) rounds: usize,
     /// How long each system is sent mail at a time.
@@ -105,14 +126,15 @@ impl Scale {
     /// What the command line asks for.
     pub(crate) fn new(args: &Args) -> Self {
         let quick = args.quick;
-        let connections = match args.connections.as_slice() {
-            [] if quick => vec![10, 50],
-            [] => vec![1, 10, 50, 200],
-            given => given.to_vec(),
+        let given = |default: &[usize]| {
+            if args.connections.is_empty() { default.to_vec() } else { args.connections.clone() }
         };
         Self {
             relay_connections: if quick { vec![10] } else { vec![10, 50] },
-            connections,
+            connections: given(if quick { &[10, 50] } else { &[1, 10, 50, 200] }),
+            pop3_clients: given(&[1, 10, 100]),
+            pop3_stored: if quick { 10_000 } else { 100_000 },
+            dovecot_hash: args.dovecot_hash,
             rounds: args.rounds.unwrap_or(if quick { 2 } else { 3 }).max(1),
             seconds: args.seconds.unwrap_or(if quick { 1.0 } else { 2.0 }),
             message_octets: 4096,

@@ -111,24 +111,16 @@ impl Process {
     /// When it is gone, or does not come to rest.
     pub(crate) async fn rest(&self) -> anyhow::Result<()> {
         let started = Instant::now();
-        let mut before = self.processor_ticks()?;
+        let mut before = processor_ticks(self.child.id())?;
         loop {
             tokio::time::sleep(REST).await;
-            let now = self.processor_ticks()?;
+            let now = processor_ticks(self.child.id())?;
             if now <= before + 1 {
                 return Ok(());
             }
             anyhow::ensure!(started.elapsed() < PATIENCE, "{}", self.failure("does not come to rest"));
             before = now;
         }
-    }
-
-    /// The time that it has used of the processors, in hundredths of a second.
-    fn processor_ticks(&self) -> anyhow::Result<u64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name of the program, in parentheses, may hold anything. User and system time are fields 14 and 15.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
-        fields.map(|ticks| Ok(ticks.parse::<u64>()?)).sum()
     }
 
     fn failure(&self, what: &str) -> anyhow::Error {
@@ -168,6 +160,22 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// The time that this program has used of the processors.
+///
+/// # Errors
+/// When the system does not tell it.
+pub(crate) fn own_processor_time() -> anyhow::Result<Duration> {
+    Ok(Duration::from_millis(10 * processor_ticks(std::process::id())?))
+}
+
+/// The time that a process has used of the processors, in hundredths of a second.
+fn processor_ticks(process: u32) -> anyhow::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name of the program, in parentheses, may hold anything. User and system time are fields 14 and 15.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
+    fields.map(|ticks| Ok(ticks.parse::<u64>()?)).sum()
 }
 
 /// The programs that are measured.

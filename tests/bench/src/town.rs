@@ -20,6 +20,9 @@ use std::{
 pub(crate) const DOMAINS: [&str; 2] = ["one.bench", "two.bench"];
 /// Everybody's password.
 pub(crate) const PASSWORD: &str = "pass";
+/// Its hash, with the parameters that mailtown uses.
+pub(crate) const PASSWORD_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$hdiwMf9W9ziDSGRNECZ8NA$pzaRjkn2czL+VVxTNPIxciwe7k9M2CoRebmlvMwSjDU";
 
 /// What a town is to be like.
 #[derive(Debug, Clone, Copy)]
@@ -28,13 +31,15 @@ pub(crate) struct Shape {
     pub(crate) mailboxes: usize,
     /// How many connections a gateway takes.
     pub(crate) connections: usize,
+    /// How [`PASSWORD`] is written: by itself, or as its hash.
+    pub(crate) password: &'static str,
 }
 
 impl Shape {
     /// What mail is sent to.
-    pub(crate) const LOADED: Self = Self { mailboxes: 8, connections: 1000 };
+    pub(crate) const LOADED: Self = Self { mailboxes: 8, connections: 1000, password: PASSWORD };
     /// Two stacks with three accounts in all, more or less as mailtown is shipped.
-    pub(crate) const SHIPPED: Self = Self { mailboxes: 2, connections: 1000 };
+    pub(crate) const SHIPPED: Self = Self { mailboxes: 2, connections: 1000, password: PASSWORD };
 }
 
 /// The files that describe a town, and where they say that it is.
@@ -97,7 +102,7 @@ impl Plan {
         &self.directory
     }
 
-    fn config(&self, Shape { mailboxes, connections }: Shape) -> String {
+    fn config(&self, Shape { mailboxes, connections, password }: Shape) -> String {
         let mut text = format!(
             "profile = \"rfc\"\n\n[limits]\nconnections = {connections}\nconnections_per_peer = {connections}\n"
         );
@@ -109,7 +114,7 @@ impl Plan {
                  dns_http = {dns_http}\nsmtp_http = {smtp_http}\npop_http = {pop_http}\n\n[accounts.\"{domain}\"]\n"
             );
             for address in addresses(domain, mailboxes) {
-                let _ = writeln!(text, "\"{address}\" = \"{PASSWORD}\"");
+                let _ = writeln!(text, "\"{address}\" = \"{password}\"");
             }
         }
         text

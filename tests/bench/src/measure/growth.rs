@@ -1,23 +1,23 @@
 //! `growth`: whether a store that is full of mail is slower than an empty one beside it.
 
-use super::{Bench, rounds::rate, rounds::warm_up};
+use super::{
+    Bench,
+    filling::{Mail, fill},
+    rounds::{rate, warm_up},
+};
 use crate::{
-    load::{message, number_message},
-    pop3,
+    pop3::User,
     statistics::Summary,
     target::Target,
     town::{DOMAINS, PASSWORD, Town},
 };
 use anyhow::Context;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use internal_api::{StoreClient, Submission};
+use internal_api::StoreClient;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// How many clients send, when rates are compared.
 const CONNECTIONS: usize = 10;
-/// How many submissions are under way while a store is filled.
-const SUBMISSIONS: usize = 64;
 /// How many messages are stored between looks at the clock.
 const BATCH: u64 = 2_000;
 /// How often a login is repeated.
@@ -109,18 +109,22 @@ async fn step(bench: &Bench<'_>, full: &Town, empty: &Town, stored: u64) -> anyh
 }
 
 async fn logins(town: &Town, user: &str) -> anyhow::Result<(Summary, u64)> {
-    let address = format!("{user}@{}", DOMAINS[1]);
-    let server = town.plan().pop(1);
+    let mut user = User::new(town.plan().pop(1), 0, &format!("{user}@{}", DOMAINS[1]), PASSWORD);
     // The first one hashes the password.
-    let (_, messages) = pop3::login(server, &address, PASSWORD).await?;
+    let first = user.log_in().await?;
+    let messages = first.messages;
+    first.quit().await?;
     let mut milliseconds = Vec::new();
     for _ in 0..LOGINS {
-        milliseconds.push(pop3::login(server, &address, PASSWORD).await?.0.as_secs_f64() * 1e3);
+        let started = Instant::now();
+        let session = user.log_in().await?;
+        milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
+        session.quit().await?;
     }
     Ok((Summary::of(milliseconds).context("no login")?, messages))
 }
 
-/// Fills a store, faster than SMTP would.
+/// Fills a store in steps.
 struct Filling {
     store: StoreClient,
     stored: u64,
@@ -135,27 +139,14 @@ impl Filling {
         while self.stored < stored && Instant::now() < deadline {
             bench.progress.begin(&format!("filling the store: {} of {stored}", self.stored));
             let batch = self.stored..stored.min(self.stored + BATCH);
-            let store = &self.store;
-            stream::iter(batch.clone())
-                .map(|number| submit(store, number))
-                .buffer_unordered(SUBMISSIONS)
-                .try_collect::<()>()
-                .await?;
+            let mail = batch.clone().map(|number| Mail {
+                number,
+                recipient: format!("u{}@{}", 1 + number % 6, DOMAINS[1]),
+                octets: FILLING_OCTETS,
+            });
+            fill(&self.store, mail).await?;
             self.stored = batch.end;
         }
         Ok(())
     }
-}
-
-async fn submit(store: &StoreClient, number: u64) -> anyhow::Result<()> {
-    const SENDER: &str = "s@load.bench";
-    let mut body = message(SENDER, FILLING_OCTETS);
-    number_message(&mut body, usize::try_from(number)?);
-    let submission = Submission::new(
-        format!("fill-{number}"),
-        format!("<{SENDER}>").parse()?,
-        [format!("u{}@{}", 1 + number % 6, DOMAINS[1]).parse()?],
-    );
-    store.submit(&submission, body.into()).await?;
-    Ok(())
 }

@@ -53,7 +53,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Pair<Idle>> {
 async fn measure_build(bench: &Bench<'_>, binaries: &Binaries, name: &str) -> anyhow::Result<Idle> {
     let connections = allowed(bench);
     let directory = bench.state.join(name);
-    let shape = Shape { mailboxes: 1, connections: 2 * connections };
+    let shape = Shape { mailboxes: 1, connections: 2 * connections, ..Shape::LOADED };
     let plan = Plan::write(directory, &bench.ports, shape)?;
     let mut store = service(binaries, &plan, "mailbox-store")?;
     store.await_listening(plan.store(0))?;

@@ -1,20 +1,23 @@
 //! The measurements.
 
 mod accept;
+mod filling;
 mod growth;
 mod idle;
+mod pop3;
 mod rounds;
 mod start;
 
 pub(crate) use accept::{Accept, AcceptRow, delivered};
 pub(crate) use growth::{Growth, GrowthStep};
 pub(crate) use idle::Idle;
+pub(crate) use pop3::{Pop3, Pop3Row, Speed, Task};
 pub(crate) use start::Start;
 
 use crate::{
     args::{Args, Measure, Scale},
     machine::Machine,
-    peers::Peers,
+    peers::{Peers, Pop3Peer},
     ports::Ports,
     process::Binaries,
     progress::Progress,
@@ -41,6 +44,7 @@ pub(crate) struct Results {
     pub(crate) smtp_accept_tls: Option<Accept>,
     pub(crate) relay: Option<Accept>,
     pub(crate) growth: Option<Growth>,
+    pub(crate) pop3: Option<Pop3>,
 }
 
 /// What was measured of mailtown, and of an earlier build of it where one was given.
@@ -96,7 +100,7 @@ impl<'a> Bench<'a> {
         if [Measure::SmtpAccept, Measure::SmtpAcceptTls, Measure::Relay].into_iter().any(wants) {
             self.progress.begin("starting the systems");
             peers = self.peers()?;
-            let towns = self.towns("town")?;
+            let towns = self.towns("town", Shape::LOADED)?;
             if wants(Measure::SmtpAccept) {
                 smtp_accept = Some(accept::measure(&self, &towns, &peers).await?);
             }
@@ -107,9 +111,17 @@ impl<'a> Bench<'a> {
                 relay = Some(accept::measure_relay(&self, &towns, &peers).await?);
             }
         }
-        let (versions, missing) = (std::mem::take(&mut peers.versions), std::mem::take(&mut peers.missing));
+        let (mut versions, mut missing) = (std::mem::take(&mut peers.versions), std::mem::take(&mut peers.missing));
         drop(peers);
         let growth = if wants(Measure::Growth) { Some(growth::measure(&self).await?) } else { None };
+        let pop3 = if wants(Measure::Pop3) {
+            let (pop3, lacking) = pop3::measure(&self).await?;
+            versions.extend(pop3.peer.clone().filter(|peer| !versions.contains(peer)));
+            missing.extend(lacking);
+            Some(pop3)
+        } else {
+            None
+        };
         self.progress.end();
         let Self { machine, scale, .. } = self;
         Ok(Results {
@@ -123,6 +135,7 @@ impl<'a> Bench<'a> {
             smtp_accept_tls,
             relay,
             growth,
+            pop3,
         })
     }
 
@@ -137,10 +150,23 @@ impl<'a> Bench<'a> {
         Ok(peers)
     }
 
-    /// A loaded town of each build.
-    fn towns(&self, name: &str) -> anyhow::Result<Pair<Town>> {
-        let before = self.builds.before.as_ref().map(|builds| self.town(&format!("{name}-before"), builds));
-        Ok(Pair { now: self.town(name, &self.builds.now)?, before: before.transpose()? })
+    /// The Dovecot whose POP3 is compared, if any is wanted; the inner error tells why it is missing.
+    fn pop3_peer(&self, users: &[String]) -> anyhow::Result<Result<Option<Pop3Peer>, String>> {
+        if self.args.no_peers {
+            return Ok(Ok(None));
+        }
+        let peer = Pop3Peer::start(&self.state, &self.ports, users, self.args.dovecot_hash)?;
+        if let Err(missing) = &peer {
+            self.progress.say(missing);
+        }
+        Ok(peer.map(Some))
+    }
+
+    /// A town of each build.
+    fn towns(&self, name: &str, shape: Shape) -> anyhow::Result<Pair<Town>> {
+        let town = |name: &str, builds| Town::new(self.state.join(name), &self.ports, shape, builds);
+        let before = self.builds.before.as_ref().map(|builds| town(&format!("{name}-before"), builds));
+        Ok(Pair { now: town(name, &self.builds.now)?, before: before.transpose()? })
     }
 
     fn town(&self, name: &str, binaries: &Binaries) -> anyhow::Result<Town> {

@@ -1,8 +1,11 @@
 //! What mailtown is compared with, each in an instance of its own that nobody else sees.
 
 mod dovecot;
+mod pop3;
 mod postfix;
 mod sink;
+
+pub(crate) use pop3::Pop3Peer;
 
 use crate::{args::MailFormat, ports::Ports, target::Target};
 use dovecot::Dovecot;
@@ -55,13 +58,13 @@ impl Peers {
             Some(program) => peers.sink = Some(Sink::start(&program, directory, ports)?),
             None => peers.missing.push(format!("smtp-sink is not installed, so there is no ceiling: {INSTALL}")),
         }
-        let lacking = postfix::lacking().or_else(dovecot::lacking);
+        let lacking = postfix::lacking().or_else(|| dovecot::lacking(&["lmtp", "pop3"]));
         if let Some(lacking) = lacking {
             peers.missing.push(format!("{lacking}, so Postfix and Dovecot are not compared: {INSTALL}"));
         } else if !rustix::process::geteuid().is_root() {
             peers.missing.push("Postfix starts for root only, so Postfix and Dovecot are not compared".to_owned());
         } else {
-            let dovecot = Dovecot::start(directory, ports, format)?;
+            let dovecot = Dovecot::start(directory, ports, &dovecot::Role::delivering(format))?;
             let certificate = certificate(&directory.join("tls"))?;
             let exchange = Postfix::start(directory, ports, &postfix::exchange(&dovecot, &certificate))?;
             let relay = Postfix::start(directory, ports, &postfix::relay(&exchange))?;

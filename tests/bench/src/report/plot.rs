@@ -1,7 +1,7 @@
 //! Bars of what was measured, for the README.
 
 use crate::{
-    measure::{Accept, Results, delivered},
+    measure::{Accept, Pop3Row, Results, Task, delivered},
     statistics::Summary,
 };
 use std::fmt::Write;
@@ -32,6 +32,7 @@ pub(super) fn svg(results: &Results) -> Option<String> {
             rates(accept, title, vec!["mailtown", "Postfix, Postfix and Dovecot"])
         }),
         growth(results),
+        pop3(results),
     ]
     .into_iter()
     .flatten()
@@ -80,6 +81,21 @@ fn growth(results: &Results) -> Option<Panel> {
     Some(Panel {
         title: "With mail already stored: messages a second",
         series: vec!["the full store", "an empty one beside it"],
+        groups: groups.collect(),
+    })
+}
+
+fn pop3(results: &Results) -> Option<Panel> {
+    let plotted = |row: &&Pop3Row| matches!(row.task, Task::Sessions | Task::Small);
+    let groups = results.pop3.as_ref()?.rows.iter().filter(plotted).map(|row| {
+        let bars = [&row.town, &row.peer]
+            .map(|speeds| Summary::of(speeds.iter().map(|speed| row.task.value(speed))).map(|summary| summary.median));
+        let what = if row.task == Task::Small { "RETR 4 KiB" } else { "sessions" };
+        (format!("{what}, {}", connections(row.clients)), bars.to_vec())
+    });
+    Some(Panel {
+        title: "POP3: sessions and messages a second",
+        series: vec!["mailtown", "Dovecot"],
         groups: groups.collect(),
     })
 }

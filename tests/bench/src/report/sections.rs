@@ -3,7 +3,7 @@
 use super::table::{Cell, Table};
 use crate::{
     args::Scale,
-    measure::{Accept, AcceptRow, Growth, Idle, Pair, Results, Start, delivered},
+    measure::{Accept, AcceptRow, Growth, Idle, Pair, Pop3, Pop3Row, Results, Speed, Start, Task, delivered},
     statistics::Summary,
 };
 
@@ -20,6 +20,10 @@ mod aim {
     pub(super) const IDLE_KIB: f64 = 10.0;
     pub(super) const START_MS: f64 = 300.0;
     pub(super) const RESIDENT_MIB: f64 = 100.0;
+    /// How many times as fast as Dovecot.
+    pub(super) const SESSIONS: f64 = 5.0;
+    pub(super) const SMALL: f64 = 2.0;
+    pub(super) const LARGE: f64 = 1.0;
 }
 
 /// The tables of what was measured.
@@ -32,6 +36,7 @@ pub(super) fn all(results: &Results) -> Vec<Table> {
         results.smtp_accept_tls.as_ref().map(|accept| smtp_accept_tls(accept, scale)),
         results.relay.as_ref().map(|accept| relay(accept, scale)),
         results.growth.as_ref().map(growth),
+        results.pop3.as_ref().map(|measured| pop3(measured, scale)),
     ];
     tables.into_iter().flatten().collect()
 }
@@ -173,7 +178,50 @@ fn growth(growth: &Growth) -> Table {
     }
 }
 
-fn median<T>(values: &[T], value: fn(&T) -> Option<f64>) -> Option<f64> {
+fn pop3(pop3: &Pop3, scale: &Scale) -> Table {
+    let row = |row: &Pop3Row| {
+        let (what, aim, decimals) = match row.task {
+            Task::Sessions => ("sessions/s".to_owned(), Some(aim::SESSIONS), 0),
+            Task::Small => ("RETR 4 KiB, messages/s".to_owned(), Some(aim::SMALL), 0),
+            Task::Large => ("RETR 1 MiB, MB/s".to_owned(), Some(aim::LARGE), 0),
+            Task::Full => (format!("login to {} messages, ms", scale.pop3_stored), None, 1),
+        };
+        let value = |speed: &Speed| Some(row.task.value(speed));
+        vec![
+            Cell::new(what),
+            Cell::new(row.clients.to_string()),
+            Cell::number(median(&row.town, value), decimals),
+            Cell::number(median(&row.town, |speed| Some(speed.median_ms)), 2),
+            Cell::number(median(&row.town, |speed| Some(speed.p99_ms)), 2),
+            Cell::number(median(&row.town, |speed| Some(speed.generator)), 2),
+            Cell::number(median(&row.peer, value), decimals),
+            Cell::number(median(&row.peer, |speed| Some(speed.generator)), 2),
+            Cell::number(aim, 0),
+            ratio(row.over_peer(), aim),
+            ratio(row.of_before(), Some(aim::OF_BEFORE)),
+        ]
+    };
+    Table {
+        title: "pop3: how many times as fast as Dovecot; generator: the part of one processor that the clients need"
+            .to_owned(),
+        headings: vec![
+            "",
+            "clients",
+            "mailtown",
+            "median ms",
+            "p99 ms",
+            "generator",
+            "Dovecot",
+            "generator",
+            "aim",
+            "x (min)",
+            "of before (min)",
+        ],
+        rows: pop3.rows.iter().map(row).collect(),
+    }
+}
+
+fn median<T>(values: &[T], value: impl Fn(&T) -> Option<f64>) -> Option<f64> {
     Summary::of(values.iter().filter_map(value)).map(|summary| summary.median)
 }
 
