@@ -21,6 +21,7 @@
 //! | `C-RAW: text` | the client sends exactly these octets: `\r \n \t \0 \\ \xHH`, and `\(text*600)` for 600 times `text` |
 //! | `C-EOF` | the client closes its side |
 //! | `S: text` | the server sends `text` and CRLF; `{…}` (or `{...}`) stands for one or more octets of any kind |
+//! | `S-RAW: text` | the server sends exactly these octets, written as in `C-RAW`: one line, which ends with `\r\n` |
 //! | `S-EOF` | the server closes the connection |
 //! | `TLS` | both agree on TLS; as the first line: before the server says anything |
 //!

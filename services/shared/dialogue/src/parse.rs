@@ -70,6 +70,10 @@ impl Script {
                 let octets = unescape(text)?;
                 self.client_turn()?.client.extend(octets);
             }
+            "S-RAW" => {
+                let pattern = Pattern::exact(raw_line(text)?);
+                self.server_turn().server.push(Expectation { line: number, pattern });
+            }
             "C-EOF" => self.client_turn()?.client_closes = true,
             "S" => self.server_turn().server.push(Expectation { line: number, pattern: Pattern::new(text) }),
             "S-EOF" => self.server_turn().server_closes = Some(number),
@@ -103,7 +107,17 @@ impl Script {
     }
 }
 
-/// The octets that the text of a `C-RAW` line stands for.
+/// The octets of an `S-RAW` line, without its CRLF.
+fn raw_line(text: &str) -> Result<Vec<u8>, String> {
+    let mut line = unescape(text)?;
+    if line.windows(2).position(|pair| pair == b"\r\n").is_none_or(|end| end + 2 < line.len()) {
+        return Err("S-RAW is one line that ends with \\r\\n".to_owned());
+    }
+    line.truncate(line.len() - 2);
+    Ok(line)
+}
+
+/// The octets that the text of a `C-RAW` or `S-RAW` line stands for.
 fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut octets = Vec::new();
     let mut rest = text;
@@ -169,6 +183,8 @@ mod tests {
             ("# r\nC-RAW: \\q", "f:2: `\\q` is no escape"),
             ("# r\nC-RAW: \\xzz", "f:2: `\\xzz` is no octet"),
             ("# r\nC-RAW: \\(a)", "f:2: `\\(text*count)` lacks its `*`"),
+            ("# r\nS-RAW: a", "f:2: S-RAW is one line that ends with \\r\\n"),
+            ("# r\nS-RAW: a\\r\\nb\\r\\n", "f:2: S-RAW is one line that ends with \\r\\n"),
             ("# r\nS-EOF\nS: x", "f:3: nothing comes after S-EOF"),
             ("# r\nC-EOF\nC: x", "f:3: the client has closed its side"),
             ("# r\n", "f:1: a dialogue without an event"),

@@ -13,6 +13,11 @@ impl Pattern {
         Self { literals }
     }
 
+    /// A line without gaps.
+    pub(crate) fn exact(line: Vec<u8>) -> Self {
+        Self { literals: vec![line] }
+    }
+
     /// Whether `line` is this, each gap filled with at least one octet.
     pub(crate) fn matches(&self, line: &[u8]) -> bool {
         matches(&self.literals, line)
