@@ -89,6 +89,32 @@ const MESSAGES: &[Message] = &[
     message(b""),
 ];
 
+/// Messages that are odd, but none the worse for it.
+const ODD: &[Message] = &[
+    message(b"Subject: nul\r\n\r\na\0b\r\n\0\r\n"),
+    message(b"Subject: caf\xe9\r\n\r\n\xff\xfe \xc3\xa9\r\n"),
+    message(&LONG_LINE),
+    message(b"Subject: headers only\r\nX-Empty:\r\n"),
+    message(b"Subject: no body\r\n\r\n"),
+    message(b"Subject: cr and lf\r\n\r\na\nb\rc\r\n\n.d\r\n"),
+    message(b"."),
+    message(b"Subject: cr last\r\n\r\nend\r"),
+    message(b"\r\n"),
+    message(b"Subject: looks like replies\r\n\r\n+OK\r\n-ERR\r\n.\r\n+OK\r\nQUIT\r\n"),
+    message(&LONG_DOTS),
+    message(b"Subject: folded\r\n\tonce\r\n \r\nX: y\r\n\r\nbody\r\n"),
+];
+
+/// The empty line, and 10,000 octets on the next.
+const LONG_LINE: [u8; 10_004] = long(b'x');
+const LONG_DOTS: [u8; 10_004] = long(b'.');
+
+const fn long(octet: u8) -> [u8; 10_004] {
+    let mut message = [octet; 10_004];
+    [message[0], message[1], message[10_002], message[10_003]] = *b"\r\n\r\n";
+    message
+}
+
 const TROUBLE: &[Message] = &[
     Message { octets: 100, read: Read::Octets(b"Subject: shorter than announced\r\n\r\nhalf\r\n") },
     Message { octets: 10, read: Read::Gone },
@@ -101,6 +127,8 @@ const TROUBLE: &[Message] = &[
 pub(crate) const ACCOUNTS: &[Account] = &[
     Account { password: "pass1", messages: MESSAGES, ..account("usr1@mail.sustech.edu.cn") },
     Account { password: " correct  horse ", ..account("spaces@mail.sustech.edu.cn") },
+    Account { password: "   ", ..account("blank@mail.sustech.edu.cn") },
+    Account { messages: ODD, ..account("odd@mail.sustech.edu.cn") },
     Account { messages: TROUBLE, ..account("trouble@mail.sustech.edu.cn") },
     Account { login: Login::InUse, ..account("busy@mail.sustech.edu.cn") },
     Account { login: Login::Unavailable, ..account("down@mail.sustech.edu.cn") },
