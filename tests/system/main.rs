@@ -34,6 +34,7 @@ mod memory;
 mod open_relay;
 mod operators;
 mod options;
+mod pop3_faults;
 mod pop3_model;
 mod pop3_tls;
 mod ports;
