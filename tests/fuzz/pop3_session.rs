@@ -30,6 +30,7 @@ impl Server {
             size_style: SizeStyle::Message,
             bad_command_limit: u32::MAX,
             retention: None,
+            login_delay: None,
             domains: vec!["a.test".parse().unwrap()],
             has_tls: true,
             require_tls: false,

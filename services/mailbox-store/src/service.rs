@@ -11,7 +11,7 @@ use crate::{
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
-    throttle::Throttle,
+    throttle::{LoginDelays, Throttle},
 };
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
@@ -141,6 +141,7 @@ async fn serve_store(
         queue: store.clone(),
         admission,
         logins: Logins::new(Arc::clone(&accounts), throttle, metrics.clone()),
+        login_delays: LoginDelays::new(stack.clone(), clock.wall.clone()),
         metrics,
         event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
         stack: stack.clone(),

@@ -218,6 +218,32 @@ async fn failures_are_forgotten_as_time_passes() {
     server.stop().await;
 }
 
+/// A user who has logged in over POP3 waits for a while. One who has not is not concerned, and nor is SMTP.
+#[tokio::test]
+async fn a_user_logs_in_again_after_the_delay() {
+    let data = TempDir::new().unwrap();
+    let config = configured_with(data.path(), ACCOUNTS, "[pop3]\nlogin_delay = \"60s\"\n");
+    let server = Server::run(config, data).await;
+    let kind = |error: ApiError| error.kind().unwrap();
+    let open = async |user: &str, password: &str| {
+        let open = OpenSession { password: password.to_owned(), lease_seconds: 60, client: None, proved: false };
+        let address = mailbox(&format!("{user}@local.test"));
+        let session = server.client.open_session(&address, &open).await.map_err(kind)?;
+        server.client.close_session(&address, &session.session).await.map_err(kind)
+    };
+    assert_eq!(open("a", "wrong").await, Err(ProblemKind::AuthenticationFailed));
+    assert_eq!(open("a", "pass a").await, Ok(()), "nobody has logged in yet");
+    assert_eq!(open("a", "pass a").await, Err(ProblemKind::LoginTooSoon));
+    assert_eq!(open("a", "wrong").await, Err(ProblemKind::AuthenticationFailed), "a guess learns nothing of it");
+    assert_eq!(open("b", "pass b").await, Ok(()));
+    assert_eq!(log_in(&server.client, "192.0.2.1", "a", "pass a").await.unwrap(), mailbox("a@local.test"));
+    server.time.advance(Duration::from_secs(59));
+    assert_eq!(open("a", "pass a").await, Err(ProblemKind::LoginTooSoon));
+    server.time.advance(Duration::from_secs(1));
+    assert_eq!(open("a", "pass a").await, Ok(()));
+    server.stop().await;
+}
+
 /// What an ordinary user meets is what there was before: also one who polls, mistypes the password at times, or whose
 /// gateway is of the version before.
 #[tokio::test]

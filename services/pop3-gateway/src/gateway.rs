@@ -45,6 +45,7 @@ impl Gateway {
             retention: stack.retention.messages,
             domains: stack.domains.iter().cloned().collect(),
             has_tls: self.certificate.is_some(),
+            login_delay: stack.pop3.login_delay,
             require_tls: stack.pop3.require_tls,
             mechanisms: self.logins.mechanisms().await,
             plain_text_in_clear: stack.takes_passwords_in_clear(peer, self.trusted_networks.as_deref()),

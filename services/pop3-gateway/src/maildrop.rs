@@ -56,6 +56,10 @@ impl Connection<'_> {
                     facts::Pop3MaildropInUse {}.log();
                     OpenFailure::InUse
                 }
+                Some(ProblemKind::LoginTooSoon) => {
+                    facts::Pop3LoginTooSoon {}.log();
+                    OpenFailure::TooSoon
+                }
                 _ => {
                     facts::Pop3OpenFailed { error: &error }.log();
                     if error.kind().is_none() {

@@ -17,12 +17,20 @@ enum LoginOutcome {
     malformed,
     cancelled,
     in_use,
+    too_soon,
     unavailable,
 }
 
 impl LoginOutcome {
-    const ALL: [Self; 6] =
-        [Self::ok, Self::wrong_password, Self::malformed, Self::cancelled, Self::in_use, Self::unavailable];
+    const ALL: [Self; 7] = [
+        Self::ok,
+        Self::wrong_password,
+        Self::malformed,
+        Self::cancelled,
+        Self::in_use,
+        Self::too_soon,
+        Self::unavailable,
+    ];
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,6 +123,7 @@ impl Metrics {
             Ok(_) => LoginOutcome::ok,
             Err(OpenFailure::Authentication) => LoginOutcome::wrong_password,
             Err(OpenFailure::InUse) => LoginOutcome::in_use,
+            Err(OpenFailure::TooSoon) => LoginOutcome::too_soon,
             Err(OpenFailure::Unavailable) => LoginOutcome::unavailable,
         };
         self.count_login(outcome);

@@ -11,6 +11,8 @@ pub(crate) enum Login {
     Opens,
     /// Another session holds it.
     InUse,
+    /// The user has logged in a moment ago.
+    TooSoon,
     /// The store does not answer.
     Unavailable,
 }
@@ -131,6 +133,7 @@ pub(crate) const ACCOUNTS: &[Account] = &[
     Account { messages: ODD, ..account("odd@mail.sustech.edu.cn") },
     Account { messages: TROUBLE, ..account("trouble@mail.sustech.edu.cn") },
     Account { login: Login::InUse, ..account("busy@mail.sustech.edu.cn") },
+    Account { login: Login::TooSoon, ..account("again@mail.sustech.edu.cn") },
     Account { login: Login::Unavailable, ..account("down@mail.sustech.edu.cn") },
     Account { messages: MESSAGES, update: Update::LockLost, ..account("lost@mail.sustech.edu.cn") },
     Account { messages: MESSAGES, update: Update::Unavailable, ..account("stuck@mail.sustech.edu.cn") },

@@ -24,6 +24,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{Accounts, Events, Maildrops, MessageStream, Messages, Queue, StoreError, Submitted},
+    throttle::LoginDelays,
 };
 use axum::{Router, extract::DefaultBodyLimit};
 use internal_api::{Problem, ProblemKind, Submission};
@@ -51,6 +52,7 @@ pub(crate) struct Api {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) logins: Logins,
+    pub(crate) login_delays: LoginDelays,
     pub(crate) metrics: Metrics,
     /// As many callers may stream events at once.
     pub(crate) event_streams: Arc<Semaphore>,

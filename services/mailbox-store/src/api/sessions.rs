@@ -67,6 +67,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         (status = 403, description = "No such mailbox, or another password"),
         (status = 404, description = "The mailbox has just been removed"),
         (status = 409, description = "Another session holds this maildrop"),
+        (status = 429, description = "The user has logged in less than pop3.login_delay ago"),
     ),
 )]
 pub(super) async fn open(
@@ -79,7 +80,11 @@ pub(super) async fn open(
     // What is no address is treated as an account that does not exist.
     let Ok(address) = extract::address(&name) else { return Err(ProblemKind::AuthenticationFailed.into()) };
     let address = logged_in(&api, &name, address, &open).await?;
+    if !api.login_delays.permits(&address) {
+        return Err(ProblemKind::LoginTooSoon.into());
+    }
     let listing = open_for_caller(&api.maildrops, &address, &session, lease).await?;
+    api.login_delays.logged_in(&address);
     Ok(Opened { store: Arc::clone(&api.maildrops), address, session, listing }.answer(&headers).await?)
 }
 

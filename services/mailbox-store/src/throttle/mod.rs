@@ -1,12 +1,16 @@
 //! The login throttle: who has failed to log in often waits longer and longer, and others do not.
 //!
 //! ```text
-//! failures  the counts and the delays, without clock
-//! table     what is remembered, in bounded memory
+//! failures     the counts and the delays, without clock
+//! login_delay  how soon a user of POP3 may log in again, which is another matter
+//! table        what is remembered, in bounded memory
 //! ```
 
 mod failures;
+mod login_delay;
 mod table;
+
+pub(crate) use login_delay::LoginDelays;
 
 use crate::{
     metrics::Metrics,

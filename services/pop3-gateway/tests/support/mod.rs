@@ -116,6 +116,7 @@ async fn open(
     let account = account.ok_or(ProblemKind::AuthenticationFailed)?;
     match account.login {
         Login::InUse => Err(ProblemKind::MaildropInUse.into()),
+        Login::TooSoon => Err(ProblemKind::LoginTooSoon.into()),
         Login::Unavailable => Err(ProblemKind::Overloaded.into()),
         Login::Opens => {
             let ids = (1..).map(MessageId::from_number);

@@ -139,6 +139,8 @@ facts! {
         "pop3.login_refused" WARN Pop3LoginRefused {}
         /// Another session has the maildrop.
         "pop3.maildrop_in_use" INFO Pop3MaildropInUse {}
+        /// The user has logged in less than `pop3.login_delay` ago.
+        "pop3.login_too_soon" INFO Pop3LoginTooSoon {}
         /// A connection was refused, because too many are open.
         "pop3.connection_refused" INFO Pop3ConnectionRefused { peer: Shown }
         /// A connection broke.

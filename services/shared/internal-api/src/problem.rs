@@ -85,6 +85,9 @@ pub enum ProblemKind {
     /// Another session holds the maildrop's lock.
     #[serde(rename = "urn:mailtown:problem:maildrop-in-use")]
     MaildropInUse,
+    /// The user has logged in a moment ago. Try again later.
+    #[serde(rename = "urn:mailtown:problem:login-too-soon")]
+    LoginTooSoon,
     /// The lease has run out or was never given.
     #[serde(rename = "urn:mailtown:problem:lease-lost")]
     LeaseLost,
@@ -129,6 +132,7 @@ impl ProblemKind {
             | Self::MessageHeld
             | Self::MaildropInUse
             | Self::LeaseLost => StatusCode::CONFLICT,
+            Self::LoginTooSoon => StatusCode::TOO_MANY_REQUESTS,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded | Self::DatabaseUnavailable | Self::RecordJustLost => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageUnavailable => StatusCode::INSUFFICIENT_STORAGE,
@@ -162,6 +166,7 @@ impl ProblemKind {
             Self::NameUnknown => "No such name",
             Self::RecordJustLost => "The record has just gone from the zone, try again later",
             Self::MaildropInUse => "Another session holds this maildrop",
+            Self::LoginTooSoon => "The user has logged in a moment ago, try again later",
             Self::LeaseLost => "The lease has been lost",
             Self::MessageDamaged => "The message is damaged",
             Self::Overloaded => "Overloaded, try again later",

@@ -79,6 +79,7 @@ impl Server {
             size_style,
             bad_command_limit: 10,
             retention: None,
+            login_delay: None,
             domains: vec!["mail.sustech.edu.cn".parse().unwrap()],
             has_tls: true,
             require_tls,
@@ -160,6 +161,7 @@ fn open(account: Option<&Account>, password: &str) -> Result<Listing<Uid>, OpenF
     let account = account.filter(|account| account.password == password).ok_or(OpenFailure::Authentication)?;
     match account.login {
         Login::InUse => Err(OpenFailure::InUse),
+        Login::TooSoon => Err(OpenFailure::TooSoon),
         Login::Unavailable => Err(OpenFailure::Unavailable),
         Login::Opens => {
             let uids = (1..).map(Uid);

@@ -191,6 +191,9 @@ impl From<&Limits> for ConnectionLimits {
 pub struct Pop3 {
     /// Whether a client must speak TLS before it sends a password, wherever it is.
     pub require_tls: bool,
+    /// How long a user waits from one login to the next (RFC 2449 §6.5); not at all without.
+    #[serde(deserialize_with = "optional_duration")]
+    pub login_delay: Option<Duration>,
 }
 
 /// `[http]`: how the HTTP services are called.

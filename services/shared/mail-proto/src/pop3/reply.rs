@@ -15,6 +15,8 @@ const LINE_OCTETS: usize = 512;
 pub enum ResponseCode {
     /// Another session holds the maildrop (RFC 2449 §8.1.2).
     InUse,
+    /// The user has logged in a moment ago (RFC 2449 §8.1.1).
+    LoginDelay,
     /// Name or password is wrong (RFC 3206 §4).
     Auth,
     /// The server is in trouble; try again later (RFC 3206 §3).
@@ -24,12 +26,13 @@ pub enum ResponseCode {
 }
 
 impl ResponseCode {
-    pub(super) const ALL: [Self; 4] = [Self::InUse, Self::Auth, Self::SysTemp, Self::SysPerm];
+    pub(super) const ALL: [Self; 5] = [Self::InUse, Self::LoginDelay, Self::Auth, Self::SysTemp, Self::SysPerm];
 
     /// The code with its brackets.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InUse => "[IN-USE]",
+            Self::LoginDelay => "[LOGIN-DELAY]",
             Self::Auth => "[AUTH]",
             Self::SysTemp => "[SYS/TEMP]",
             Self::SysPerm => "[SYS/PERM]",

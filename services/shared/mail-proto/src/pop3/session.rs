@@ -31,6 +31,8 @@ pub struct SessionConfig {
     pub domains: Vec<Domain>,
     /// Whether the server has a certificate: STLS is offered then, where TLS is not spoken already.
     pub has_tls: bool,
+    /// How long a user waits from one login to the next (RFC 2449 §6.5).
+    pub login_delay: Option<Duration>,
     /// Whether every client must speak TLS before it sends a password.
     pub require_tls: bool,
     /// How clients may log in with AUTH, over TLS.
@@ -120,6 +122,8 @@ pub enum OpenFailure {
     Authentication,
     /// Another session holds it.
     InUse,
+    /// The user has logged in a moment ago.
+    TooSoon,
     /// The store cannot be asked now.
     Unavailable,
 }

@@ -130,6 +130,10 @@ impl<U: UniqueId> Session<U> {
             (Err(OpenFailure::InUse), _) => {
                 Step::Reply(Reply::error_code(ResponseCode::InUse, "another session holds this maildrop"))
             }
+            (Err(OpenFailure::TooSoon), _) => Step::Reply(Reply::error_code(
+                ResponseCode::LoginDelay,
+                "the last login was a moment ago, try again later",
+            )),
             (Err(OpenFailure::Unavailable), _) => Step::Reply(unavailable()),
         }
     }

@@ -19,6 +19,11 @@ impl SessionConfig {
     }
 }
 
+/// RFC 2449 §6.5: a client that waits this number of seconds is not refused.
+fn whole_seconds(delay: Duration) -> u64 {
+    delay.as_secs() + u64::from(delay.subsec_nanos() > 0)
+}
+
 impl<U: UniqueId> Session<U> {
     pub(super) fn capabilities(&self) -> Reply {
         let fixed = |tag: &str| Some(tag.to_owned());
@@ -35,6 +40,7 @@ impl<U: UniqueId> Session<U> {
             fixed("PIPELINING"),
             fixed("RESP-CODES"),
             fixed("AUTH-RESP-CODE"),
+            self.config.login_delay.map(|delay| format!("LOGIN-DELAY {}", whole_seconds(delay))),
             fixed("UTF8 USER"),
             fixed("LANG"),
             self.config.expire(),

@@ -9,6 +9,7 @@ fn config() -> SessionConfig {
         size_style: SizeStyle::Message,
         bad_command_limit: 3,
         retention: None,
+        login_delay: None,
         domains: Vec::new(),
         has_tls: true,
         require_tls: false,
