@@ -1,6 +1,6 @@
 //! Commands (RFC 5321 §4.1.1).
 
-use super::{MailParameters, RecipientParameters, Reply, Tolerance};
+use super::{MailParameters, ParameterName, RecipientParameters, Reply, Tolerance};
 use crate::{
     address::{AddressError, Domain, ForwardPath, ReversePath, in_command, split_bare_path, split_path},
     password::Password,
@@ -112,7 +112,7 @@ pub struct Chunk {
 }
 
 /// What is wrong with a command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The verb has octets that no verb has.
     #[error("a command is made of printable ASCII characters")]
@@ -136,13 +136,13 @@ pub enum CommandError {
     #[error("an address beyond ASCII needs the parameter SMTPUTF8 of MAIL, VRFY or EXPN")]
     NotAscii,
     /// A parameter of MAIL or RCPT that was not announced, or a value of one.
-    #[error("parameter not recognised")]
-    UnknownParameter,
+    #[error("parameter not known: {0}")]
+    UnknownParameter(ParameterName),
 }
 
 impl CommandError {
     /// The reply to such a command.
-    pub fn reply(self) -> Reply {
+    pub fn reply(&self) -> Reply {
         let (code, status) = match self {
             Self::NotText => (500, (5, 2)),
             Self::Unrecognised => (500, (5, 1)),
@@ -151,7 +151,7 @@ impl CommandError {
             Self::ReversePath(_) => (501, (1, 7)),
             Self::ForwardPath(_) => (501, (1, 3)),
             Self::NotAscii => (553, (6, 7)),
-            Self::UnknownParameter => (555, (5, 4)),
+            Self::UnknownParameter(_) => (555, (5, 4)),
         };
         Reply::new(code, status, self.to_string())
     }

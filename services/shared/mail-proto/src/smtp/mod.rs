@@ -14,7 +14,7 @@ pub use command::{Chunk, ClientName, Command, CommandError, Inquiry, Verb, is_se
 pub use envelope::{Envelope, Hello, Origin, Recipient};
 pub use extensions::{AnnouncedLimits, Extensions};
 pub use parameters::{
-    BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, RecipientParameters, Ret,
+    BodyType, EnvelopeId, MailParameters, Notify, Occasions, OriginalRecipient, ParameterName, RecipientParameters, Ret,
 };
 pub use reply::{Reply, ReplyError, ReplyReader, Status};
 pub use session::{Framing, Received, Session, SessionConfig, Step};

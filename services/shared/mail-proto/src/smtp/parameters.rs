@@ -18,6 +18,41 @@ const ORCPT_OCTETS: usize = 500;
 #[error("{0}")]
 pub struct ParameterError(&'static str);
 
+/// The name of a parameter as replies repeat it: in capitals, short, and printable ASCII only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterName(Box<str>);
+
+impl ParameterName {
+    /// The longest that is repeated, in characters.
+    const CHARACTERS: usize = 40;
+
+    /// The first parameter that was asked for and is not permitted. Both are written as they travel.
+    pub(super) fn of_refused(asked: &impl fmt::Display, permitted: &impl fmt::Display) -> Self {
+        let (asked, permitted) = (asked.to_string(), permitted.to_string());
+        let is_refused = |parameter: &&str| permitted.split(' ').all(|other| other != *parameter);
+        let refused = asked.split(' ').find(is_refused).unwrap_or_default();
+        refused.split('=').next().unwrap_or_default().into()
+    }
+}
+
+impl From<&str> for ParameterName {
+    fn from(written: &str) -> Self {
+        let printable = |sign: char| if sign.is_ascii_graphic() { sign.to_ascii_uppercase() } else { '?' };
+        let mut signs = written.chars();
+        let mut name: String = signs.by_ref().take(Self::CHARACTERS).map(printable).collect();
+        if signs.next().is_some() {
+            name.push_str("...");
+        }
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for ParameterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl From<ParameterError> for CommandError {
     fn from(ParameterError(expected): ParameterError) -> Self {
         Self::Argument(expected)
@@ -66,14 +101,16 @@ impl MailParameters {
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => self.size_octets.replace(size(text)?).is_some(),
             // RFC 3030 §3, which is not announced: POP3 could not give such a message back.
-            "BODY" if text.eq_ignore_ascii_case("BINARYMIME") => return Err(CommandError::UnknownParameter),
+            "BODY" if text.eq_ignore_ascii_case("BINARYMIME") => {
+                return Err(CommandError::UnknownParameter("BODY=BINARYMIME".into()));
+            }
             "BODY" => self.body.replace(text.parse()?).is_some(),
             "SMTPUTF8" => flag(&mut self.smtputf8, value, "SMTPUTF8 takes no value")?,
             "RET" => self.ret.replace(text.parse()?).is_some(),
             "ENVID" => self.envid.replace(EnvelopeId::from_xtext(text)?).is_some(),
             "REQUIRETLS" => flag(&mut self.requiretls, value, "REQUIRETLS takes no value")?,
             "AUTH" => self.submitter.replace(submitter(text)?).is_some(),
-            _ => return Err(CommandError::UnknownParameter),
+            _ => return Err(CommandError::UnknownParameter(keyword.into())),
         };
         once(repeated)
     }
@@ -130,7 +167,7 @@ impl RecipientParameters {
         once(match keyword.to_ascii_uppercase().as_str() {
             "ORCPT" => self.original.replace(OriginalRecipient::from_parameter(text)?).is_some(),
             "NOTIFY" => self.notify.replace(text.parse()?).is_some(),
-            _ => return Err(CommandError::UnknownParameter),
+            _ => return Err(CommandError::UnknownParameter(keyword.into())),
         })
     }
 }

@@ -258,7 +258,7 @@ impl Session {
             }
             Command::Noop => Step::Reply(Reply::new(250, (0, 0), "OK")),
             Command::Vrfy(inquiry) | Command::Expn(inquiry) if inquiry.smtputf8 && !self.usable().smtputf8 => {
-                self.bad(CommandError::UnknownParameter.reply())
+                self.bad(CommandError::UnknownParameter("SMTPUTF8".into()).reply())
             }
             Command::Vrfy(inquiry) if self.config.discloses_addresses => Step::VerifyAddress(inquiry),
             Command::Expn(inquiry) if self.config.discloses_addresses => Step::ExpandList(inquiry),

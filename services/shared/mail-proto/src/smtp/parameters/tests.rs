@@ -168,3 +168,19 @@ proptest! {
         }
     }
 }
+
+/// A reply never repeats a value, and is one short line of ASCII.
+#[test]
+fn a_refused_parameter_is_named_in_few_printable_characters() {
+    let long = "A".repeat(40);
+    let longer = format!("{long}...");
+    for (written, expected) in
+        [("foo", "FOO"), ("x-\u{e9}\u{7f}", "X-??"), ("", ""), (&long, &long), (&"a".repeat(41), &longer)]
+    {
+        assert_eq!(ParameterName::from(written).to_string(), expected, "{written}");
+    }
+    let mut asked = MailParameters { size_octets: Some(7), ..MailParameters::default() };
+    asked.set("ENVID", Some("secret")).unwrap();
+    let permitted = MailParameters { envid: None, ..asked.clone() };
+    assert_eq!(ParameterName::of_refused(&asked, &permitted).to_string(), "ENVID");
+}

@@ -204,7 +204,7 @@ fn after_helo_there_are_no_extensions() {
     let mut session = session();
     play(&mut session, &["HELO a", "MAIL FROM:<>", "RCPT TO:<a@b>"]);
     assert_eq!(play(&mut session, &["BDAT 3 LAST"]), ["502 5.5.1 command not implemented"]);
-    assert_eq!(play(&mut session, &["RCPT TO:<a@b> NOTIFY=NEVER"]), ["555 5.5.4 parameter not recognised"]);
+    assert_eq!(play(&mut session, &["RCPT TO:<a@b> NOTIFY=NEVER"]), ["555 5.5.4 parameter not known: NOTIFY"]);
 }
 
 /// RFC 3207 §4.2.
@@ -281,7 +281,7 @@ fn logins_that_cannot_be_checked_fail_for_now() {
 
     session.config.mechanisms = Mechanisms::NONE;
     assert!(play(&mut session, &["EHLO a", PLAIN])[1].starts_with("502 5.5.1 "));
-    assert_eq!(play(&mut session, &["MAIL FROM:<> AUTH=<>"]), ["555 5.5.4 parameter not recognised"]);
+    assert_eq!(play(&mut session, &["MAIL FROM:<> AUTH=<>"]), ["555 5.5.4 parameter not known: AUTH"]);
 }
 
 /// RFC 4954 §5.

@@ -4,8 +4,8 @@ use super::{Framing, Received, Session, Step, TRACE_OCTETS, too_large};
 use crate::{
     address::{ForwardPath, Mailbox, ReversePath},
     smtp::{
-        CommandError, Envelope, Extensions, MailParameters, Origin, Recipient, RecipientParameters, Reply,
-        command::Chunk,
+        CommandError, Envelope, Extensions, MailParameters, Origin, ParameterName, Recipient, RecipientParameters,
+        Reply, command::Chunk,
     },
 };
 
@@ -46,8 +46,10 @@ impl Session {
                 "REQUIRETLS is offered over TLS only; say STARTTLS first",
             ));
         }
-        if usable.permitted(parameters.clone()) != parameters {
-            return self.refuse_mail(CommandError::UnknownParameter.reply());
+        let permitted = usable.permitted(parameters.clone());
+        if permitted != parameters {
+            let refused = ParameterName::of_refused(&parameters, &permitted);
+            return self.refuse_mail(CommandError::UnknownParameter(refused).reply());
         }
         let most_octets = self.config.size_limit_octets.saturating_add(TRACE_OCTETS);
         if parameters.size_octets.is_some_and(|octets| octets > most_octets) {
@@ -113,10 +115,13 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, path: ForwardPath, parameters: RecipientParameters) -> Step {
-        let is_permitted = self.usable().permitted_to_recipient(parameters.clone()) == parameters;
+        let permitted = self.usable().permitted_to_recipient(parameters.clone());
         match &self.transaction {
             None => self.bad_unless_pipelined(self.out_of_transaction()),
-            Some(_) if !is_permitted => Step::Reply(CommandError::UnknownParameter.reply()),
+            Some(_) if permitted != parameters => {
+                let refused = ParameterName::of_refused(&parameters, &permitted);
+                Step::Reply(CommandError::UnknownParameter(refused).reply())
+            }
             Some(Transaction { message: Message::Chunks { .. }, .. }) => self.bad(chunks_first()),
             Some(transaction) if transaction.recipients.len() >= self.config.recipient_limit => Step::Reply(
                 Reply::new(452, (5, 3), "too many recipients; send to the others in a transaction of their own"),
