@@ -51,6 +51,23 @@ async fn a_connection_without_a_header_is_closed() {
     town.stop().await;
 }
 
+/// The line is there with the header, before the server can have greeted (RFC 5321 §4.3.1).
+#[tokio::test]
+async fn a_line_before_the_greeting_is_early_talk_unless_that_is_tolerated() {
+    let early = [HEADER, b"EHLO laptop\r\n"].concat();
+    let town = town().await;
+    let said = heard(&town, PortKey::Smtp, &early).await;
+    assert!(said.contains("\r\n554 5.5.0 wait for the greeting"), "{said}");
+    town.stop().await;
+    let tolerant = Plan::default().rfc().setting("proxy_networks = [\"127.0.0.1/32\"]");
+    let town = TestTown::start(tolerant.tables("[tolerance]\nearly_talk = true\n")).await;
+    let mut client = SmtpClient::connect_silently(town.address(EXMAIL, PortKey::Smtp)).await.unwrap();
+    client.write(&early).await.unwrap();
+    assert!(client.reply().await.unwrap().starts_with("220 "));
+    assert!(client.reply().await.unwrap().starts_with("250"));
+    town.stop().await;
+}
+
 /// Whoever could tell any address would be trusted.
 #[tokio::test]
 async fn others_are_not_believed() {

@@ -80,6 +80,9 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
     if tolerance.lf_commands {
         dialogue.stream.take_bare_lf(true);
     }
+    // Whoever has talked by now cannot have seen the greeting. The refusal follows the first line, which may tell more of
+    // what the client wants.
+    let mut is_early = !tolerance.early_talk && dialogue.stream.has_arrived();
     dialogue.stream.push(&dialogue.session.greeting());
     loop {
         dialogue.expect_line(limits.smtp_line_octets);
@@ -95,7 +98,7 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
         if let Err(error @ LineError::Tls) = line {
             facts::SmtpTlsFailed { peer: dialogue.peer, error }.log();
         }
-        let is_early = !tolerance.early_talk && !dialogue.session.is_introduced() && dialogue.stream.has_input();
+        is_early |= !tolerance.early_talk && !dialogue.session.is_introduced() && dialogue.stream.has_input();
         let mut step = dialogue.session.line(line.as_deref().map_err(|error| *error));
         if is_early && !matches!(step, Step::Close(_)) {
             step = Step::Close(early_talk());

@@ -1,6 +1,7 @@
 //! What a dialogue runs over.
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::net::{RecvFlags, recv};
 use std::{
     future::poll_fn,
     io,
@@ -28,6 +29,13 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     fn poll_readable(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+
+    /// Whether octets of the peer are here that nobody has read. Does not wait, and reads nothing.
+    ///
+    /// An implementation that cannot tell says no.
+    fn has_arrived(&self) -> bool {
+        false
+    }
 }
 
 /// The addresses of the two ends of a connection.
@@ -46,6 +54,12 @@ impl Io for TcpStream {
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(context)
+    }
+
+    /// Asks the socket itself: of a new one, tokio has not heard yet what has arrived.
+    fn has_arrived(&self) -> bool {
+        let peeked = recv(self, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        peeked.is_ok_and(|(_, octets)| octets > 0)
     }
 }
 
@@ -68,6 +82,10 @@ impl Io for Prefixed {
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() { self.io.poll_readable(context) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn has_arrived(&self) -> bool {
+        !self.prefix.is_empty() || self.io.has_arrived()
     }
 }
 
@@ -124,4 +142,39 @@ pub async fn read_some(io: &mut dyn Io, input: &mut BytesMut, octets: usize) -> 
         read
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    #[tokio::test]
+    async fn what_has_arrived_is_told_and_stays() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        assert!(!server.has_arrived());
+        client.write_all(b"EHLO a\r\n").await.unwrap();
+        server.readable().await.unwrap();
+        assert!(server.has_arrived() && server.has_arrived());
+        let mut server: Box<dyn Io> = Box::new(server);
+        let mut input = BytesMut::new();
+        read_some(&mut *server, &mut input, 100).await.unwrap();
+        assert_eq!(input, b"EHLO a\r\n"[..]);
+        assert!(!server.has_arrived());
+        let prefixed = Prefixed { prefix: input.freeze(), io: server };
+        assert!(prefixed.has_arrived());
+    }
+
+    /// Who closes has not talked.
+    #[tokio::test]
+    async fn the_end_is_nothing_that_has_arrived() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        drop(client);
+        server.readable().await.unwrap();
+        assert!(!server.has_arrived());
+    }
 }

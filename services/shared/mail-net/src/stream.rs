@@ -350,6 +350,12 @@ impl LineStream {
         !self.input.is_empty()
     }
 
+    /// Whether the peer has said anything that nobody has asked for yet, as far as the stream can tell. Does not wait, and
+    /// reads nothing.
+    pub fn has_arrived(&self) -> bool {
+        self.has_input() || self.io.has_arrived()
+    }
+
     /// Whether the peer has neither closed the connection nor said anything that nobody has asked for. Does not wait.
     pub fn is_quiet(&mut self) -> bool {
         if self.has_input() {

@@ -155,6 +155,12 @@ impl Io for server::TlsStream<Box<dyn Io>> {
     fn ends(&self) -> io::Result<Ends> {
         self.get_ref().0.ends()
     }
+
+    /// After the handshake. rustls may have read already what came with the end of it.
+    fn has_arrived(&self) -> bool {
+        let (io, tls) = self.get_ref();
+        !tls.wants_read() || io.has_arrived()
+    }
 }
 
 impl Io for client::TlsStream<Box<dyn Io>> {
