@@ -3,7 +3,7 @@
 use super::{
     Accept, Auth, Password, Profile, Quota, Relay, Targets,
     tolerance::ToleranceKeys,
-    values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, optional_duration},
+    values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
 };
 use ipnet::IpNet;
 use mail_net::ConnectionLimits;
@@ -20,11 +20,11 @@ use std::{
 pub(super) struct File {
     #[serde(default)]
     pub(super) profile: Profile,
-    #[serde(default = "loopback")]
+    #[serde(default = "loopback", deserialize_with = "networks")]
     pub(super) trusted_networks: Vec<IpNet>,
     #[serde(default)]
     pub(super) require_auth: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub(super) proxy_networks: Vec<IpNet>,
     #[serde(default)]
     pub(super) auth_without_tls: bool,

@@ -113,11 +113,27 @@ fn every_error_is_one_line_with_file_key_and_remedy() {
         ),
         (
             server.to_owned() + "[http]\nhosts = [\"town.example:1080\"]\n",
-            "data/config.toml:5: http.hosts[0]: invalid domain: \"town.example:1080\"",
+            "data/config.toml:5: http.hosts[0]: invalid domain: \"town.example:1080\"; write letters, digits and inner hyphens, with dots between",
         ),
         (
             server.to_owned() + "[accounts.a]\n\"a\\n\\u001bb\" = \"p\"\n",
-            "data/config.toml:5: accounts.a.\"a\\n\\u{1b}b\": invalid local part: \"a\\n\\u{1b}b\"",
+            "data/config.toml:5: accounts.a.\"a\\n\\u{1b}b\": invalid local part: \"a\\n\\u{1b}b\"; before the @ write letters, \
+             digits and signs such as . _ + -, or put what is there in quotes of its own",
+        ),
+        (
+            "trusted_networks = [\"127.0.0.0/8\", \"10.0.0.300/8\"]\n".to_owned() + server,
+            "data/config.toml:1: trusted_networks[1]: \"10.0.0.300/8\" is no network; give an address and the number of its \
+             leading bits, such as \"192.0.2.0/24\" or \"2001:db8::/32\"",
+        ),
+        (
+            "proxy_networks = [\"192.0.2.7\"]\n".to_owned() + server,
+            "data/config.toml:1: proxy_networks[0]: \"192.0.2.7\" is no network; for this address alone write \
+             \"192.0.2.7/32\"",
+        ),
+        ("auth = 5\n".to_owned() + server, "data/config.toml:1: auth: give text in quotes: `accounts` or `any`"),
+        (
+            server.to_owned() + "[relay]\ntls = true\n",
+            "data/config.toml:5: relay.tls: give text in quotes: one of `opportunistic`, `verify`, `off`",
         ),
         ("[server.a\n".to_owned(), "data/config.toml:1: unclosed table, expected `]`"),
     ];
@@ -220,7 +236,7 @@ fn quotas_are_the_defaults_unless_an_account_has_its_own() {
         ("[quota]\nbytes = 5\n", ":8: quota.bytes: unknown field `bytes`, expected `messages` or `octets`"),
         (
             "[retention]\nmessages = \"0s\"\n",
-            ":8: retention.messages: \"0s\" is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\"",
+            ":8: retention.messages: \"0s\" is no time at all; give more, such as \"15s\" or \"5m\"",
         ),
     ];
     for (text, expected) in table {
@@ -353,4 +369,15 @@ fn a_star_stands_for_every_domain_that_no_other_server_has() {
         let error = parse(&format!("accept_password = \"{password}\"\n{servers}")).unwrap_err();
         assert_eq!(error, "data/config.toml:1: accept_password is empty or a hash; give plain text");
     }
+}
+
+#[test]
+fn a_file_in_another_encoding_is_named_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
+    std::fs::write(&path, b"# A town\n# f\xfcr uns\n").unwrap();
+    let expected = format!("{}:2: not UTF-8; save the file as UTF-8", path.display());
+    assert_eq!(Config::load(&path).unwrap_err().to_string(), expected);
+    assert_eq!(Config::check_file(&path).unwrap_err()[0].to_string(), expected);
+    assert_eq!(crate::zone::Zone::check_file(&path).unwrap_err()[0].to_string(), expected);
 }

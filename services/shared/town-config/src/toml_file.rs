@@ -1,7 +1,9 @@
 //! Strict TOML with errors that fit on one line and name file, line and key.
 
+mod duplicate;
 mod misplaced;
 mod plain_words;
+mod unquoted;
 
 use crate::descriptors;
 use serde::de::DeserializeOwned;
@@ -51,7 +53,9 @@ fn remedy(reason: &std::io::Error, option: &str) -> String {
 
 /// Reads a file that the user can name with `--option`.
 pub(crate) fn read(path: &Path, option: &'static str) -> Result<String, FileError> {
-    crate::small_file::read_to_string(path).map_err(|reason| FileError::Read { path: path.to_owned(), option, reason })
+    let content = crate::small_file::read(path);
+    let content = content.map_err(|reason| FileError::Read { path: path.to_owned(), option, reason })?;
+    utf8(&content, path).map(str::to_owned)
 }
 
 /// The text of the file at `path`.
@@ -107,7 +111,10 @@ fn without_faults<T: DeserializeOwned>(
         };
         let keys: Vec<_> = error.path().iter().map_while(key).collect();
         let what = plain_words::plain(error.inner().message());
+        let what =
+            if what == "wanted string or table" { words_for::<T>(document, &keys).unwrap_or(what) } else { what };
         let what = misplaced::cure::<T>(document.get_ref(), text, &keys, &what).unwrap_or(what);
+        let what = unquoted::cure(document.get_ref(), &keys, &what).unwrap_or(what);
         // A key that was removed as a fault is not missing.
         if !what.starts_with("missing field") || !removed.iter().any(|path| path.starts_with(&keys)) {
             let dotted: String = error.path().iter().map(dotted).collect();
@@ -123,7 +130,26 @@ fn without_faults<T: DeserializeOwned>(
     None
 }
 
-fn syntax(text: &str, error: &toml::de::Error) -> String {
+/// Which words may stand at this path, where something else than text stands. A text that is no word has serde tell them.
+fn words_for<T: DeserializeOwned>(document: &Spanned<DeTable<'_>>, path: &[String]) -> Option<String> {
+    let mut document = document.clone();
+    let (last, tables) = path.split_last()?;
+    let mut table = document.get_mut();
+    for name in tables {
+        let DeValue::Table(inner) = table.get_mut(name.as_str())?.get_mut() else { return None };
+        table = inner;
+    }
+    *table.get_mut(last.as_str())?.get_mut() = DeValue::String("".into());
+    let error = serde_path_to_error::deserialize::<_, T>(toml::Deserializer::from(document)).err()?;
+    let (_, words) = error.inner().message().rsplit_once(", expected ")?;
+    Some(format!("give text in quotes: {words}"))
+}
+
+/// What is wrong with a text that is not TOML.
+pub(crate) fn syntax(text: &str, error: &toml::de::Error) -> String {
+    if let Some(first) = duplicate::first(text, error) {
+        return first;
+    }
     let message = error.message().replace(char::is_control, " ");
     let found = error.span().and_then(|span| text.get(span.start..));
     let is_value = ["invalid boolean", "string values must be quoted"].iter().any(|what| message.starts_with(what));

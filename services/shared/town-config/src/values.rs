@@ -1,8 +1,9 @@
 //! The values that stand in the configuration.
 
+use ipnet::IpNet;
 use mail_proto::Domain;
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 /// How many seconds a lease on a maildrop or on queued mail may last.
 pub const LEASE_SECONDS: RangeInclusive<u32> = 1..=3600;
@@ -204,6 +205,29 @@ impl<'de> Deserialize<'de> for Port {
     }
 }
 
+/// A network of IP addresses.
+struct Network(IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let fault = |cure: &str| D::Error::custom(format_args!("{text:?} is no network; {cure}"));
+        match (text.parse(), text.parse::<IpAddr>()) {
+            (Ok(network), _) => Ok(Self(network)),
+            (_, Ok(address)) => Err(fault(&format!("for this address alone write \"{}\"", IpNet::from(address)))),
+            _ => Err(fault(
+                "give an address and the number of its leading bits, such as \"192.0.2.0/24\" or \"2001:db8::/32\"",
+            )),
+        }
+    }
+}
+
+/// Reads a list of networks.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let networks = Vec::<Network>::deserialize(deserializer)?;
+    Ok(networks.into_iter().map(|Network(network)| network).collect())
+}
+
 /// Reads `"90s"`, `"1h 30m"` or a list of such.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?)
@@ -239,7 +263,10 @@ pub(super) fn lease_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 
 fn parse_duration<E: Error>(text: &str) -> Result<Duration, E> {
     match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(duration) if duration.is_zero() => {
+            Err(E::custom(format_args!("{text:?} is no time at all; give more, such as \"15s\" or \"5m\"")))
+        }
+        Ok(duration) => Ok(duration),
         _ => Err(E::custom(format_args!("{text:?} is no duration; give one such as \"15s\", \"5m\" or \"1h 30m\""))),
     }
 }

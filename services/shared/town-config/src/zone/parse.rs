@@ -1,8 +1,8 @@
 //! The text of a zone file into records; every fault with its line, its key and its remedy.
 
 use super::{Port, ZoneError};
-use crate::toml_file::line_of;
-use mail_proto::MailExchange;
+use crate::toml_file::{line_of, syntax};
+use mail_proto::{Domain, MailExchange};
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::Path};
 use toml::{
     Spanned,
@@ -45,7 +45,7 @@ pub(super) fn records(text: &str, path: &Path) -> Result<(MailExchanges, Ports),
 
 fn read(text: &str) -> Result<(MailExchanges, Ports), Vec<Fault>> {
     let document = DeTable::parse(text).map_err(|error| {
-        let message = error.message().replace(char::is_control, " ");
+        let message = syntax(text, &error);
         vec![Fault::new(error.span().unwrap_or_default(), format!("not TOML: {message}"))]
     })?;
     let mut faults = Vec::new();
@@ -172,10 +172,20 @@ fn absolute(text: &str) -> Result<String, String> {
         return Err(match is_host_name(text) {
             // Clients of the file look names up with their final dot, and would not find this one.
             true => format!("no final dot; write {:?}", format!("{text}.")),
-            false => BAD_NAME.to_owned(),
+            false => bad_name(text),
         });
     };
-    if is_host_name(name) { Ok(text.to_ascii_lowercase()) } else { Err(BAD_NAME.to_owned()) }
+    if is_host_name(name) { Ok(text.to_ascii_lowercase()) } else { Err(bad_name(name)) }
+}
+
+/// What is wrong with a name that is none. One in letters of another script has a form in ASCII (RFC 5890 §2.3.2.1).
+fn bad_name(name: &str) -> String {
+    match name.parse::<Domain>() {
+        Ok(domain) if !name.is_ascii() && is_host_name(domain.as_str()) => {
+            format!("a zone has names in ASCII; write {:?}", format!("{domain}."))
+        }
+        _ => BAD_NAME.to_owned(),
+    }
 }
 
 const BAD_NAME: &str = "no domain name; write labels of letters, digits and inner hyphens, each with a dot after it";
@@ -211,6 +221,14 @@ mod tests {
             (
                 "[MX]\n[P]\n\n\"a.\" = \"70000\"",
                 r#"4: [P] "a.": "70000" is no TCP port; write a number from 1 to 65535"#,
+            ),
+            (
+                "[MX]\n[P]\n\"b\u{fc}cher.example.\" = \"1\"",
+                r#"3: [P] "bücher.example.": a zone has names in ASCII; write "xn--bcher-kva.example.""#,
+            ),
+            (
+                "[MX]\n\"a.\" = \"b\u{fc}cher.example\"\n[P]",
+                r#"2: [MX] "a.": exchange "bücher.example": a zone has names in ASCII; write "xn--bcher-kva.example.""#,
             ),
             ("[MX]\n[P]\n\"a.\" = \"abc\"", r#"3: [P] "a.": "abc" is no TCP port; write a number from 1 to 65535"#),
             (
