@@ -16,6 +16,7 @@ mod deletions;
 mod descriptors;
 mod dialogues;
 mod documented;
+mod exchanges;
 mod failure_messages;
 mod fairness;
 mod faults;

@@ -53,10 +53,28 @@ async fn a_server_without_tls_gets_no_verified_mail() {
     town.deferred(EXMAIL).await;
     town.time.advance(HOUR);
     let report = String::from_utf8(town.mail_within(USR1, 1, PATIENCE).await.remove(0)).unwrap();
+    assert!(report.contains("Status: 5.4.7\r\n"), "{report}");
     assert!(
         report.contains("Diagnostic-Code: X-Mailtown; 451 4.7.5 ") && report.contains("it does not offer STARTTLS"),
         "{report}"
     );
     assert!(!peer.transcript().iter().any(|said| said.starts_with("C: MAIL")), "{:?}", peer.transcript());
+    town.stop().await;
+}
+
+/// RFC 8689 §3. The others of the same domain wait.
+#[tokio::test]
+async fn a_sender_may_waive_verified_tls() {
+    let peer = FakePeer::start(polite).await;
+    let plan = Plan::default().relay("tls = \"verify\"\nretry = [\"1h\"]");
+    let town = TestTown::start(plan.peer("peer.example", peer.port())).await;
+    town.send(USR1, &["a@peer.example"], b"Subject: report\r\nTLS-Required: No\r\n\r\n").await;
+    peer.heard("C: Subject: report", 1).await;
+    town.drained(EXMAIL).await;
+    // Not over the connection that is kept for a moment.
+    town.send(USR1, &["a@peer.example"], b"Subject: verified\r\n\r\nTLS-Required: No\r\n").await;
+    let entry = town.deferred(EXMAIL).await;
+    assert!(entry.last_reply.starts_with("451 4.7.5 "), "{}", entry.last_reply);
+    assert!(!peer.transcript().contains(&"C: Subject: verified".to_owned()), "{:?}", peer.transcript());
     town.stop().await;
 }

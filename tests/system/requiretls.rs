@@ -87,3 +87,20 @@ async fn what_was_looked_up_over_dns_is_not_safe() {
     assert!(report.contains("Status: 5.7.10\r\n") && report.contains("over DNS"), "{report}");
     town.stop().await;
 }
+
+/// What MAIL says counts, and not the header (RFC 8689 §4.1).
+#[tokio::test]
+async fn a_message_that_both_requires_and_waives_tls_requires_it() {
+    let peer = FakePeer::start(polite).await;
+    let plan = Plan::default().rfc().relay("tls = \"verify\"");
+    let town = TestTown::start(plan.peer("peer.example", peer.port())).await;
+    let mut client = encrypted(&town).await;
+    let mail = format!("MAIL FROM:<{USR1}> REQUIRETLS\r\n");
+    for line in [&mail, "RCPT TO:<a@peer.example>\r\n", "BDAT 20 LAST\r\nTLS-Required: No\r\n\r\n"] {
+        let said = command(&mut client, line).await;
+        assert!(said[0].starts_with("250 "), "{line}: {said:?}");
+    }
+    let report = reports(&town, 1).await.remove(0);
+    assert!(report.contains("Status: 5.7.10\r\n"), "{report}");
+    town.stop().await;
+}

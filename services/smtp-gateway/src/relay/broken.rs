@@ -38,6 +38,9 @@ pub(super) enum Broken {
     /// The sender requires TLS for the whole way, and the exchange does not announce REQUIRETLS (RFC 8689 §4.2.1).
     #[error("the sender requires TLS for the whole way, and it does not support REQUIRETLS")]
     PromisesNothing,
+    /// The exchange lacks an extension that a message needs; the reply says which.
+    #[error("{}", .0.on_one_line())]
+    Unable(Reply),
     /// The exchange does not know us.
     #[error("{0}")]
     Login(#[from] LoginError),
@@ -68,13 +71,14 @@ impl Broken {
                 | Self::OurName(_)
                 | Self::InTheClear(_)
                 | Self::PromisesNothing
+                | Self::Unable(_)
                 | Self::Login(_)
         )
     }
 
-    /// Whether the exchange is well, but not safe enough for a message.
-    pub(super) fn is_about_security(&self) -> bool {
-        matches!(self, Self::Insecure(_) | Self::Unproven | Self::PromisesNothing)
+    /// Whether the exchange is well, but not safe enough for a message, or not able to take it.
+    pub(super) fn is_about_fitness(&self) -> bool {
+        matches!(self, Self::Insecure(_) | Self::Unproven | Self::PromisesNothing | Self::Unable(_))
     }
 
     /// The same for a message whose sender requires TLS: an exchange that cannot prove who it is will not do.
@@ -124,7 +128,7 @@ impl Broken {
 
     fn reply(&self, Exchange { name, address, .. }: &Exchange) -> Reply {
         match self {
-            Self::Refused(reply) => reply.clone(),
+            Self::Refused(reply) | Self::Unable(reply) => reply.clone(),
             Self::Unexpected(_) => Reply::new(451, (5, 0), self.to_string()),
             Self::Connection(error) => Reply::new(451, (4, 1), format!("{name} ({address}): {}", describe(error))),
             // RFC 3463 §3.5: the connection was there, and the transaction could not be completed.

@@ -10,6 +10,7 @@ mod names;
 mod pool;
 mod returned;
 mod route;
+mod search;
 mod security;
 mod settle;
 mod slots;

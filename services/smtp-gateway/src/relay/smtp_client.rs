@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     takes_bare_lf: bool,
     /// Whether TLS is spoken, and a certificate has proved the name of the exchange.
     is_verified: bool,
+    /// Whether it was opened for mail whose certificates need not be verified, although the configuration wants that.
+    is_waived: bool,
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
@@ -103,7 +105,8 @@ impl Connection {
     /// Whether this connection is as safe as that (RFC 8689 §4.2.1).
     pub(crate) fn is_fit_for(&self, security: Security) -> bool {
         match security {
-            Security::Configured => true,
+            Security::Waived => true,
+            Security::Configured => !self.is_waived,
             Security::Required => self.exchange.is_proven && self.is_verified && self.client.extensions().requiretls,
         }
     }
@@ -121,7 +124,7 @@ impl Connection {
         &mut self,
         context: &Context,
         slot: &DomainSlot,
-        mail: Outgoing<'_>,
+        mail: &Outgoing<'_>,
     ) -> Result<Vec<Verdict>, BrokenTransaction> {
         self.transactions += 1;
         let recipients = mail.recipients.len();
@@ -169,11 +172,11 @@ impl Connection {
         &mut self,
         context: &Context,
         slot: &DomainSlot,
-        mail: Outgoing<'_>,
+        mail: &Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
         let message = mail.message;
-        if let Some(obstacle) = self.obstacle(context, &mail).await? {
-            return Ok(vec![Verdict::Ours(obstacle); mail.recipients.len()]);
+        if let Some(obstacle) = self.obstacle(context, mail).await? {
+            return Err(Broken::Unable(obstacle));
         }
         let transaction = mail.transaction();
         let mut step = self.client.begin(&transaction);

@@ -5,10 +5,10 @@ use super::{
     broken::{Broken, BrokenTransaction},
     delivery::{Delivery, Verdicts},
     forwarded,
-    route::{self, Exchange},
+    search::{another, connect},
     security::Security,
     settle::Settler,
-    slots::{DomainSlot, Interruption},
+    slots::DomainSlot,
     smtp_client::{Connection, Outgoing},
     verdict::Verdict,
 };
@@ -72,12 +72,17 @@ async fn relay(
     if is_local {
         return None;
     }
+    let mut wanted = Vec::with_capacity(claim.messages.len());
+    for message in &claim.messages {
+        wanted.push(Security::of(context, message, bodies.get(&message.id)).await);
+    }
     let mut kept = None;
     // A connection that is safe enough for the first is good for the others too. What keeps the first does not keep the
     // others.
-    for security in [Security::Required, Security::Configured] {
-        let messages = claim.messages.iter().filter(|message| Security::of(message) == security);
-        let waiting = messages.map(Delivery::new).filter(|delivery| !delivery.is_done()).collect();
+    for security in [Security::Required, Security::Configured, Security::Waived] {
+        let messages = claim.messages.iter().zip(&wanted).filter(|(_, wanted)| **wanted == security);
+        let waiting =
+            messages.map(|(message, _)| Delivery::new(message)).filter(|delivery| !delivery.is_done()).collect();
         let (settler, domain) = (&settler, &claim.domain);
         let sender = Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, limit: None };
         kept = sender.send(kept).await;
@@ -167,14 +172,42 @@ impl<'a> Sender<'a> {
         let body = bodies.get(&message.id).cloned();
         let trace = via.map(|alias| forwarded::trace(message, alias, &context.stack.current()));
         let started = context.clock.io.instant();
-        let sent = connection.transact(context, slot, Outgoing { message, recipients, body, trace }).await;
+        let mail = Outgoing { message, recipients, body, trace };
+        let sent = connection.transact(context, slot, &mail).await;
         context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
         match sent {
             Ok(verdicts) => {
                 slot.succeeded(&context.stack.current().relay);
                 Next::On(Box::new(connection), message, delivery.record(portion, verdicts))
             }
+            Err(BrokenTransaction { broken: Broken::Unable(obstacle), .. }) => {
+                self.look_elsewhere(connection, portion, (&mail, obstacle)).await
+            }
             Err(broken) => self.broke(connection, portion, broken).await,
+        }
+    }
+
+    /// Finds another exchange for the first message, which this one cannot take (RFC 5321 §5.1). Without one, this
+    /// connection stays for the other messages.
+    async fn look_elsewhere(
+        &mut self,
+        connection: Connection,
+        portion: Vec<&'a ClaimedRecipient>,
+        (mail, obstacle): (&Outgoing<'a>, Reply),
+    ) -> Next<'a> {
+        let Self { context, slot, domain, security, .. } = *self;
+        let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
+        let lacking = (Arc::clone(connection.exchange()), obstacle);
+        match another(context, slot, (domain, security), mail, lacking).await {
+            Ok(other) => {
+                connection.quit().await;
+                delivery.put_back(portion);
+                Next::On(Box::new(other), mail.message, Vec::new())
+            }
+            Err(verdict) => {
+                let verdicts = vec![verdict; portion.len()];
+                Next::On(Box::new(connection), mail.message, delivery.record(portion, verdicts))
+            }
         }
     }
 
@@ -215,60 +248,4 @@ impl<'a> Sender<'a> {
             }
         }
     }
-}
-
-/// The connection that was kept, or else one to the first exchange that talks to us. The mail fails for good only when every
-/// exchange said so: one that is down may be up again (RFC 5321 §5.1).
-///
-/// # Errors
-/// The verdict on all messages.
-async fn connect(
-    context: &Context,
-    slot: &DomainSlot,
-    (domain, security): (&Domain, Security),
-    kept: Option<Connection>,
-) -> Result<Connection, Verdict> {
-    if slot.is_stopping() {
-        if let Some(connection) = kept {
-            connection.quit().await;
-        }
-        return Err(Verdict::Released);
-    }
-    if let Some(connection) = kept {
-        if connection.takes_another() && connection.is_fit_for(security) {
-            return Ok(connection);
-        }
-        connection.quit().await;
-    }
-    let Ok(found) = slot.until_shutdown(route::exchanges(context, domain)).await else {
-        return Err(Verdict::Released);
-    };
-    let mut refusals: Vec<(Arc<Exchange>, Verdict)> = Vec::new();
-    let mut all_are_well = true;
-    for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
-        let broken = match Connection::open(context, slot, &exchange, security).await {
-            Ok(connection) => return Ok(connection),
-            Err(broken) => broken,
-        };
-        let verdict = broken.verdict(&exchange);
-        all_are_well &= broken.is_about_security();
-        if let Broken::Interrupted(reason) = broken {
-            return Err(if reason == Interruption::Shutdown { Verdict::Released } else { verdict });
-        }
-        facts::RelayExchangeFailed { exchange: &exchange.name, error: &broken }.log();
-        if broken.is_a_loop() {
-            // Neither this exchange nor one that is not preferred to it (RFC 5321 §5.1).
-            refusals.retain(|(earlier, _)| earlier.preference < exchange.preference);
-            refusals.push((exchange, verdict));
-            break;
-        }
-        refusals.push((exchange, verdict));
-    }
-    // An exchange that is not safe enough for some messages is well.
-    if !all_are_well {
-        slot.failed(&context.stack.current().relay);
-    }
-    let hopeful = refusals.iter().position(|(_, verdict)| !verdict.is_permanent());
-    let decisive = hopeful.or(refusals.len().checked_sub(1)).map(|index| refusals.swap_remove(index).1);
-    Err(decisive.unwrap_or_else(|| Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to"))))
 }

@@ -15,8 +15,12 @@ impl Outgoing<'_> {
 }
 
 impl Connection {
-    /// Why the exchange cannot take this message, if it lacks an extension that the message needs.
-    pub(super) async fn obstacle(&self, context: &Context, mail: &Outgoing<'_>) -> Result<Option<Reply>, ApiError> {
+    /// Why the exchange cannot take this message, if it lacks an extension that the message needs. Another exchange of the
+    /// domain may have it.
+    ///
+    /// # Errors
+    /// When the octets of the message are needed to know, and the store does not give them.
+    pub(crate) async fn obstacle(&self, context: &Context, mail: &Outgoing<'_>) -> Result<Option<Reply>, ApiError> {
         let (name, extensions) = (&self.exchange.name, self.client.extensions());
         if !extensions.smtputf8 {
             if mail.goes_beyond_ascii() {

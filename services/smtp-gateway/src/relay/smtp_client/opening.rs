@@ -26,6 +26,8 @@ struct Way<'s> {
     tls: RelayTls,
     /// What the mail for it needs.
     security: Security,
+    /// Whether that is less than the configuration wants.
+    is_waived: bool,
     /// Whether the connection begins with TLS.
     is_implicit: bool,
     /// The smarthost, if the exchange is it.
@@ -44,9 +46,12 @@ impl<'s> Way<'s> {
         };
         let tls = match security {
             Security::Configured => configured,
+            // A smarthost gets a password.
+            Security::Waived if configured == RelayTls::Verify && smarthost.is_none() => RelayTls::Opportunistic,
+            Security::Waived => configured,
             Security::Required => RelayTls::Verify,
         };
-        Self { tls, security, is_implicit, smarthost }
+        Self { tls, security, is_waived: security == Security::Waived && tls != configured, is_implicit, smarthost }
     }
 
     fn starttls(self) -> Starttls {
@@ -116,6 +121,7 @@ impl Connection {
         (stack, way): (&Stack, Way<'_>),
     ) -> Result<Self, Broken> {
         let mut connection = Self::connect(context, slot, exchange, stack).await?;
+        connection.is_waived = way.is_waived;
         if way.is_implicit {
             connection = connection.encrypt(context, slot, (stack, way)).await?;
             connection.client = connection.client.over_tls();
@@ -177,6 +183,7 @@ impl Connection {
             patience,
             takes_bare_lf,
             is_verified: false,
+            is_waived: false,
             transactions: 0,
             has_carried: false,
         })

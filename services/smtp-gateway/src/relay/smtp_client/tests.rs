@@ -133,7 +133,7 @@ async fn a_message_travels_over_the_connection_that_was_made() {
             body,
             trace: Some("Delivered-To: l@b.test\r\n".to_owned()),
         };
-        let verdicts = connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
+        let verdicts = connection.transact(&fixture.context, &fixture.slot, &mail).await.unwrap();
         assert!(matches!(&verdicts[..], [verdict] if verdict.is_taken()), "{verdicts:?}");
         connection.quit().await;
     };

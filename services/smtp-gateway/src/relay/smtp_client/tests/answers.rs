@@ -16,7 +16,7 @@ async fn sent(relay: &str, announced: &str, octets: &'static [u8], answer: &[u8]
             body: Some(Bytes::from_static(octets)),
             trace: Some("Delivered-To: l@b.test\r\n".to_owned()),
         };
-        match connection.transact(&fixture.context, &fixture.slot, mail).await {
+        match connection.transact(&fixture.context, &fixture.slot, &mail).await {
             Ok(mut verdicts) => verdicts.remove(0),
             Err(mut broken) => broken.verdicts.remove(0),
         }
@@ -136,7 +136,7 @@ async fn a_reply_too_many_is_no_answer_to_the_message() {
                 let mut connection = fixture.open().await.unwrap();
                 let body = Some(Bytes::from_static(b"x\r\n"));
                 let mail = Outgoing { message: &message, recipients: vec![recipient], body, trace: None };
-                connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap_err()
+                connection.transact(&fixture.context, &fixture.slot, &mail).await.unwrap_err()
             };
             let receiving = async {
                 let mut stream = accept(&mut listener).await;
@@ -171,7 +171,7 @@ async fn a_transaction_has_a_time_limit() {
         let mut connection = fixture.open().await.unwrap();
         let started = Instant::now();
         let mail = Outgoing { message: &message, recipients, body: Some(Bytes::from_static(b"x\r\n")), trace: None };
-        let broken = connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap_err();
+        let broken = connection.transact(&fixture.context, &fixture.slot, &mail).await.unwrap_err();
         (broken, started.elapsed(), connection.recipient_limit())
     };
     let receiving = async {

@@ -80,7 +80,7 @@ async fn it_learns_who_has_submitted_a_message() {
             let mut connection = fixture.open().await.unwrap();
             let (recipients, body) = (vec![recipient], Some(Bytes::from_static(b"a\r\n")));
             let mail = Outgoing { message: &message, recipients, body, trace: None };
-            connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
+            connection.transact(&fixture.context, &fixture.slot, &mail).await.unwrap();
         };
         let receiving = async {
             let (_, io) = listener.accept().await.unwrap();

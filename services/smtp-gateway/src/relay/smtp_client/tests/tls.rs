@@ -221,11 +221,11 @@ async fn a_message_that_requires_tls_goes_to_a_verified_server_that_promises_the
         let mut message = message(&recipient);
         message.parameters.requiretls = true;
         let relaying = async {
-            let mut connection = fixture.open_for(Security::of(&message)).await.unwrap();
+            let mut connection = fixture.open_for(Security::of(&fixture.context, &message, None).await).await.unwrap();
             assert!(connection.is_fit_for(Security::Required) && connection.is_fit_for(Security::Configured));
             let (recipients, body) = (vec![recipient], Some(Bytes::from_static(b"a\r\n")));
             let mail = Outgoing { message: &message, recipients, body, trace: None };
-            let verdicts = connection.transact(&fixture.context, &fixture.slot, mail).await.unwrap();
+            let verdicts = connection.transact(&fixture.context, &fixture.slot, &mail).await.unwrap();
             assert!(matches!(&verdicts[..], [Verdict::Said(reply, _)] if reply.code() == 550), "{verdicts:?}");
         };
         let receiving = async {

@@ -1,0 +1,123 @@
+//! From a domain to a connection with one of its exchanges.
+
+use super::{
+    Context,
+    broken::Broken,
+    route::{self, Exchange},
+    security::Security,
+    slots::{DomainSlot, Interruption},
+    smtp_client::{Connection, Outgoing},
+    verdict::Verdict,
+};
+use mail_proto::{Domain, smtp::Reply};
+use std::sync::Arc;
+
+/// The connection that was kept, or else one to the first exchange that talks to us. The mail fails for good only when every
+/// exchange said so: one that is down may be up again (RFC 5321 §5.1).
+///
+/// # Errors
+/// The verdict on all messages.
+pub(super) async fn connect(
+    context: &Context,
+    slot: &DomainSlot,
+    (domain, security): (&Domain, Security),
+    kept: Option<Connection>,
+) -> Result<Connection, Verdict> {
+    if slot.is_stopping() {
+        if let Some(connection) = kept {
+            connection.quit().await;
+        }
+        return Err(Verdict::Released);
+    }
+    if let Some(connection) = kept {
+        if connection.takes_another() && connection.is_fit_for(security) {
+            return Ok(connection);
+        }
+        connection.quit().await;
+    }
+    let mut search = Search { context, slot, security, mail: None, refusals: Vec::new(), all_are_well: true };
+    let found = search.find(domain).await;
+    // An exchange that is not fit for some messages is well.
+    if !search.all_are_well && found.is_err() {
+        slot.failed(&context.stack.current().relay);
+    }
+    found
+}
+
+/// A connection to an exchange that can take this message. The exchange `lacking` cannot, as it has shown. The message
+/// fails for good only when every exchange said so.
+///
+/// # Errors
+/// The verdict on this message.
+pub(super) async fn another(
+    context: &Context,
+    slot: &DomainSlot,
+    (domain, security): (&Domain, Security),
+    mail: &Outgoing<'_>,
+    (lacking, obstacle): (Arc<Exchange>, Reply),
+) -> Result<Connection, Verdict> {
+    let refusals = vec![(lacking, Verdict::Ours(obstacle))];
+    Search { context, slot, security, mail: Some(mail), refusals, all_are_well: true }.find(domain).await
+}
+
+/// Goes from one exchange to the next.
+struct Search<'a> {
+    context: &'a Context,
+    slot: &'a DomainSlot,
+    security: Security,
+    /// What the exchange must be able to take; without it, any exchange will do.
+    mail: Option<&'a Outgoing<'a>>,
+    /// The exchanges that will not do, and what that means for the mail.
+    refusals: Vec<(Arc<Exchange>, Verdict)>,
+    /// Whether no exchange has failed.
+    all_are_well: bool,
+}
+
+impl Search<'_> {
+    async fn find(&mut self, domain: &Domain) -> Result<Connection, Verdict> {
+        let Ok(found) = self.slot.until_shutdown(route::exchanges(self.context, domain)).await else {
+            return Err(Verdict::Released);
+        };
+        for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
+            if self
+                .refusals
+                .iter()
+                .any(|(known, _)| (&known.name, &known.address) == (&exchange.name, &exchange.address))
+            {
+                continue;
+            }
+            let broken = match self.open(&exchange).await {
+                Ok(connection) => return Ok(connection),
+                Err(broken) => broken,
+            };
+            let verdict = broken.verdict(&exchange);
+            self.all_are_well &= broken.is_about_fitness();
+            if let Broken::Interrupted(reason) = broken {
+                return Err(if reason == Interruption::Shutdown { Verdict::Released } else { verdict });
+            }
+            facts::RelayExchangeFailed { exchange: &exchange.name, error: &broken }.log();
+            if broken.is_a_loop() {
+                // Neither this exchange nor one that is not preferred to it (RFC 5321 §5.1).
+                self.refusals.retain(|(earlier, _)| earlier.preference < exchange.preference);
+                self.refusals.push((exchange, verdict));
+                break;
+            }
+            self.refusals.push((exchange, verdict));
+        }
+        let hopeful = self.refusals.iter().position(|(_, verdict)| !verdict.is_permanent());
+        let decisive = hopeful.or(self.refusals.len().checked_sub(1)).map(|index| self.refusals.swap_remove(index).1);
+        Err(decisive.unwrap_or_else(|| Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to"))))
+    }
+
+    async fn open(&self, exchange: &Arc<Exchange>) -> Result<Connection, Broken> {
+        let connection = Connection::open(self.context, self.slot, exchange, self.security).await?;
+        let Some(mail) = self.mail else { return Ok(connection) };
+        let broken = match connection.obstacle(self.context, mail).await {
+            Ok(None) => return Ok(connection),
+            Ok(Some(obstacle)) => Broken::Unable(obstacle),
+            Err(error) => error.into(),
+        };
+        connection.quit().await;
+        Err(broken)
+    }
+}
