@@ -12,26 +12,31 @@ use std::{
 };
 use town_config::PortKey;
 
-const HEADINGS: [&str; 6] = ["server", "mail domain", "SMTP", "POP3", "store API", "DNS"];
+/// The columns of addresses. One that is empty for every server is left out.
+const PORTS: [(&str, PortKey); 6] = [
+    ("SMTP", PortKey::Smtp),
+    ("submission", PortKey::Submission),
+    ("submissions", PortKey::Submissions),
+    ("POP3", PortKey::Pop),
+    ("store API", PortKey::Store),
+    ("DNS", PortKey::Dns),
+];
 
 /// Writes where everything is, and how to begin. The caller's stream decides over colours. An agent is told of the ports file where it needs one.
 ///
 /// # Errors
 /// When the stream fails.
 pub(crate) fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
-    let rows: Vec<_> = stacks.iter().map(row).collect();
-    let width = |column: usize| {
-        rows.iter().map(|row| columns(&row[column])).chain([HEADINGS[column].len()]).max().unwrap_or_default()
-    };
-    let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
-    let bold = Style::new().bold();
-    let line = |output: &mut dyn Write, style: Style, cells: &[String]| {
-        let cells: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width)).collect();
-        writeln!(output, "{style}{}{style:#}", cells.join("  ").trim_end())
-    };
-    line(output, bold, &HEADINGS.map(str::to_owned))?;
+    let mut rows = vec![headings()];
+    rows.extend(stacks.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or_default();
+    let is_used = |column: &usize| rows.iter().skip(1).any(|row| !row[*column].is_empty());
+    let used: Vec<_> = (0..rows[0].len()).filter(is_used).map(|column| (column, width(column))).collect();
+    let mut style = Style::new().bold();
     for row in &rows {
-        line(output, Style::new(), row)?;
+        let cells: Vec<_> = used.iter().map(|(column, width)| padded(&row[*column], *width)).collect();
+        writeln!(output, "{style}{}{style:#}", cells.join("  ").trim_end())?;
+        style = Style::new();
     }
     if let Some(address) = stacks.iter().find_map(|stack| stack.stack.accounts.keys().next()) {
         let whom = whom_to_ask(stacks, ports_file);
@@ -61,16 +66,48 @@ fn whom_to_ask(stacks: &[StackAddresses], ports_file: Option<&Path>) -> String {
     }
 }
 
-fn row(stack: &StackAddresses) -> [String; HEADINGS.len()] {
+fn headings() -> Vec<String> {
+    ["server", "mail domain"].into_iter().chain(PORTS.map(|(heading, _)| heading)).map(str::to_owned).collect()
+}
+
+fn row(stack: &StackAddresses) -> Vec<String> {
     let every = stack.stack.takes_every_domain().then_some("*");
     let domains: Vec<_> = stack.stack.domains.iter().map(|domain| domain.as_str()).chain(every).collect();
-    let address = |key| stack.address(key).map(|address| address.to_string()).unwrap_or_default();
-    [
-        stack.stack.name.to_string(),
-        domains.join(", "),
-        address(PortKey::Smtp),
-        address(PortKey::Pop),
-        format!("http://{}", address(PortKey::Store)),
-        address(PortKey::Dns),
-    ]
+    let addresses = PORTS.map(|(_, key)| {
+        let scheme = if key.is_http() { "http://" } else { "" };
+        stack.address(key).map(|address| format!("{scheme}{address}")).unwrap_or_default()
+    });
+    [stack.stack.name.to_string(), domains.join(", ")].into_iter().chain(addresses).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use town_config::Config;
+
+    /// The table of a town of one server, with these ports besides those that every server has.
+    fn table(ports: &[(PortKey, u16)]) -> String {
+        let config = Config::parse("[server.a]\nsmtp = 1\npop = 2\ndomains = [\"x\"]\n", Path::new("c.toml")).unwrap();
+        let stack = Arc::new(config.stack("a").unwrap().clone());
+        let all = [(PortKey::Smtp, 25), (PortKey::Pop, 110), (PortKey::Store, 80)].iter().chain(ports);
+        let addresses = all.map(|(key, port)| (*key, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))).collect();
+        let mut output = Vec::new();
+        write(&[StackAddresses { stack, addresses }], None, &mut output).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn ports_that_a_server_has_are_columns() {
+        let without = table(&[]);
+        assert_eq!(without.lines().next().unwrap(), "server  mail domain  SMTP          POP3           store API");
+        let with = table(&[(PortKey::Submission, 587), (PortKey::Submissions, 465)]);
+        let [head, row] = [0, 1].map(|number| with.lines().nth(number).unwrap().split_whitespace().collect::<Vec<_>>());
+        assert_eq!(head, ["server", "mail", "domain", "SMTP", "submission", "submissions", "POP3", "store", "API"]);
+        assert_eq!(
+            row,
+            ["a", "x", "127.0.0.1:25", "127.0.0.1:587", "127.0.0.1:465", "127.0.0.1:110", "http://127.0.0.1:80"]
+        );
+    }
 }
