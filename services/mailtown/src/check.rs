@@ -1,6 +1,7 @@
 //! Whether configuration and zone fit together and can be used, each being valid in itself.
 
 mod named_files;
+mod targets;
 
 use crate::{FileArgs, output::say};
 use mail_proto::MailExchange;
@@ -37,7 +38,7 @@ impl Place {
 
     /// The record of a name, which ends with a dot in the file.
     fn record(table: &str, name: &str) -> Self {
-        Self::Zone(vec![table.to_owned(), format!("{}.", name.trim_end_matches('.'))])
+        Self::Zone(vec![table.to_owned(), format!("{}.", name.trim_end_matches('.').to_ascii_lowercase())])
     }
 }
 
@@ -165,6 +166,7 @@ impl Check<'_> {
             self.warn(Place::config(["server", name, "domains"]), text);
         }
         self.certificate(stack);
+        self.targets(stack);
         for (address, password) in &stack.accounts {
             if let Err(error) = accounts::check(address, password) {
                 let text = format!("accounts.\"{name}\".\"{address}\": {error}");
@@ -301,12 +303,14 @@ impl Check<'_> {
             }
         }
         for (name, port) in self.zone.all_ports().filter(|(_, port)| is_local(port)) {
-            if !self.listeners.contains_key(&port.number.get()) && !self.has_free_ports() {
+            let place = Place::record("P", name);
+            let is_known = self.findings.iter().any(|finding| finding.place == place);
+            if !is_known && !self.listeners.contains_key(&port.number.get()) && !self.has_free_ports() {
                 let text = format!(
                     "the P record of {name} leads to port {port}, where no server listens; make it the port of one, or \
                      remove it"
                 );
-                self.warn(Place::record("P", name), text);
+                self.warn(place, text);
             }
         }
     }
