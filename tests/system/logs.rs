@@ -193,3 +193,21 @@ async fn one_message_can_be_followed_by_its_ids() {
     let log = fs::read_to_string(town.log()).unwrap();
     assert!(!log.contains("secret body"), "no body: {log}");
 }
+
+/// As `mailtown check` tells it: at the start, and after each change of the configuration.
+#[tokio::test]
+async fn a_file_that_the_relay_cannot_read_is_told_with_its_line() {
+    let town = NativeTown::start(Plan::default().relay("ca = \"lost.pem\"")).await;
+    let whose = format!("service=\"smtp-gateway\" server=\"{EXMAIL}\"");
+    let told = |config: &str, file: &str| {
+        let line = 1 + config.lines().position(|line| line.starts_with("ca = ")).unwrap();
+        [format!("{}:{line}: relay.ca: ", town.site.config().display()), file.to_owned()]
+    };
+    let config = fs::read_to_string(town.site.config()).unwrap();
+    let [place, file] = told(&config, "lost.pem");
+    town.logged(&[&whose, "WARN", "relay.file_unusable", &place, &file]).await;
+    let changed = format!("# A comment.\n{}", config.replace("lost.pem", "elsewhere.pem"));
+    fs::write(town.site.config(), &changed).unwrap();
+    let [place, file] = told(&changed, "elsewhere.pem");
+    town.logged(&[&whose, "WARN", "relay.file_unusable", &place, &file]).await;
+}

@@ -66,7 +66,7 @@ impl Certificates {
         let files = match &stack.tls {
             Some(own) => {
                 if let Some((key, fault)) = own_faults(stack).first() {
-                    anyhow::bail!(stack.located(["server", stack.name.as_str(), "tls", key], fault));
+                    anyhow::bail!(stack.located(&["server", stack.name.as_str(), "tls", key], fault));
                 }
                 files_of(own)
             }

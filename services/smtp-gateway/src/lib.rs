@@ -21,7 +21,10 @@ mod submitter;
 
 pub use args::Args;
 pub use listeners::Listeners;
-pub use relay::Hosts;
+pub use relay::{
+    Hosts,
+    files::{UnusableFile, unusable_relay_files},
+};
 
 use axum::Router;
 use gateway::Gateway;
@@ -93,13 +96,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let Listeners { smtp, submission, submissions, http } = listeners;
     let address = smtp.local_addr()?;
     let relay = relay::run(relay::Context::new(&config, address, metrics.clone()), shutdown.clone());
+    let files = relay::files::watch(config.stack.clone(), shutdown.clone());
     let http = http::serve(http, http_service(&config, registry), shutdown.clone());
     let gateway = Arc::new(Gateway::new(config, address, metrics));
     gateway.policy.log_who_is_trusted();
     let ports = [(Port::Smtp, Some(smtp)), (Port::Submission, submission), (Port::Submissions, submissions)];
     let ports = ports.into_iter().filter_map(|(port, listener)| Some((port, listener?)));
     let clients = listeners::serve(&gateway, ports, &shutdown);
-    let ((), (), served) = tokio::join!(clients, relay, http);
+    let ((), (), (), served) = tokio::join!(clients, relay, files, http);
     Ok(served?)
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Check, Place};
 use crate::certificates;
+use smtp_gateway::UnusableFile;
 use town_config::Stack;
-use town_tls::Trust;
 
 impl Check<'_> {
     /// Whether the certificate of a stack and its key can be used.
@@ -17,22 +17,8 @@ impl Check<'_> {
     pub(super) fn relay_files(&mut self) {
         // The table is that of the whole town.
         let Some(stack) = self.config.stacks().next() else { return };
-        if let Some(file) = stack.relay_authorities()
-            && let Err(error) = Trust::new(None).verified(Some(&file))
-        {
-            let text = format!(
-                "relay.ca: {error}; name a file with the certificates of authorities in PEM, because mail that needs a \
-                 verified certificate waits until then"
-            );
-            self.warn(Place::config(["relay", "ca"]), text);
-        }
-        if let Some(smarthost) = &stack.relay.smarthost
-            && let Err(error) = smarthost.password(stack.config_path())
-        {
-            let text = format!(
-                "relay.smarthost.password_file: {error}; name a file that mailtown can read, because no mail leaves until then"
-            );
-            self.warn(Place::config(["relay", "smarthost", "password_file"]), text);
+        for UnusableFile { key, text } in smtp_gateway::unusable_relay_files(stack) {
+            self.warn(Place::Config(key.iter().map(|part| (*part).to_owned()).collect()), text);
         }
     }
 }

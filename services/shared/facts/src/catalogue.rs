@@ -117,6 +117,8 @@ facts! {
         "relay.exchange_failed" INFO RelayExchangeFailed { exchange: Quoted, error: Quoted }
         /// TLS with an exchange has failed. With `relay.tls = "opportunistic"`, the mail goes in the clear.
         "relay.tls_failed" INFO RelayTlsFailed { exchange: Quoted, error: Quoted }
+        /// A file of `[relay]` cannot be used. It is read again for each connection.
+        "relay.file_unusable" WARN RelayFileUnusable { error: Quoted }
         /// A name cannot be looked up.
         "relay.lookup_failed" WARN RelayLookupFailed { name: Quoted, error: Quoted }
         /// The queue cannot be read now.

@@ -231,9 +231,9 @@ impl Stack {
     }
 
     /// A message about a key of the configuration, with the file and the line. Blocks.
-    pub fn located<const N: usize>(&self, key: [&str; N], message: &str) -> String {
+    pub fn located(&self, key: &[&str], message: &str) -> String {
         let lines = small_file::read_to_string(&self.path).map(|text| KeyLines::of(&text)).unwrap_or_default();
-        let line = lines.line(&key).map(|line| format!("{line}:")).unwrap_or_default();
+        let line = lines.line(key).map(|line| format!("{line}:")).unwrap_or_default();
         format!("{}:{line} {message}", self.path.display())
     }
 

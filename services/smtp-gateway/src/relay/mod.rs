@@ -5,6 +5,7 @@ mod concurrency;
 mod delivery;
 mod dispatch;
 mod dsn;
+pub(crate) mod files;
 mod forwarded;
 mod names;
 mod pool;
