@@ -52,3 +52,20 @@ async fn an_exchange_that_is_down_may_be_able_to_take_it() {
     town.send(USR1, &["b@peer.example"], b"Subject: seven\r\n\r\na\r\n").await;
     lacking.heard("C: Subject: seven", 1).await;
 }
+
+/// An exchange that could take the message ends each connection before.
+#[tokio::test]
+async fn an_exchange_that_keeps_no_connection_is_not_asked_for_ever() {
+    let lacking = FakePeer::start(old).await;
+    let fleeting = FakePeer::start(|line| match line.text.starts_with("EHLO") {
+        true => "250-two.example\n250 8BITMIME\n421 4.3.2 enough".into(),
+        false => polite(line),
+    })
+    .await;
+    let town = TestTown::start(plan(lacking.port(), fleeting.port())).await;
+    town.send(USR1, &["a@peer.example"], EIGHT_BIT).await;
+    assert!(town.deferred(EXMAIL).await.last_reply.starts_with('4'));
+    let connections =
+        fleeting.transcript().iter().filter(|line| line.starts_with("-- ") && *line != "-- closed").count();
+    assert!((1..=4).contains(&connections), "{:?}", fleeting.transcript());
+}

@@ -84,7 +84,8 @@ async fn relay(
         let waiting =
             messages.map(|(message, _)| Delivery::new(message)).filter(|delivery| !delivery.is_done()).collect();
         let (settler, domain) = (&settler, &claim.domain);
-        let sender = Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, limit: None };
+        let sender =
+            Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, detours: 0, limit: None };
         kept = sender.send(kept).await;
     }
     kept
@@ -103,6 +104,8 @@ struct Sender<'a> {
     waiting: VecDeque<Delivery<'a>>,
     /// How many connections have broken.
     breaks: usize,
+    /// How often another exchange was found for the first message.
+    detours: usize,
     /// How many recipients the exchange took before a connection broke.
     limit: Option<usize>,
 }
@@ -177,6 +180,7 @@ impl<'a> Sender<'a> {
         context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
         match sent {
             Ok(verdicts) => {
+                self.detours = 0;
                 slot.succeeded(&context.stack.current().relay);
                 Next::On(Box::new(connection), message, delivery.record(portion, verdicts))
             }
@@ -198,13 +202,22 @@ impl<'a> Sender<'a> {
         let Self { context, slot, domain, security, .. } = *self;
         let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
         let lacking = (Arc::clone(connection.exchange()), obstacle);
-        match another(context, slot, (domain, security), mail, lacking).await {
+        let found = match self.detours {
+            // Otherwise an exchange that ends each connection at once would keep us for ever.
+            BREAKS => {
+                Err(Verdict::Ours(Reply::new(451, (4, 2), "no exchange that can take the message keeps a connection")))
+            }
+            _ => another(context, slot, (domain, security), mail, lacking).await,
+        };
+        match found {
             Ok(other) => {
+                self.detours += 1;
                 connection.quit().await;
                 delivery.put_back(portion);
                 Next::On(Box::new(other), mail.message, Vec::new())
             }
             Err(verdict) => {
+                self.detours = 0;
                 let verdicts = vec![verdict; portion.len()];
                 Next::On(Box::new(connection), mail.message, delivery.record(portion, verdicts))
             }
