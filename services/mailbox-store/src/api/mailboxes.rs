@@ -19,6 +19,9 @@ use serde::Deserialize;
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// More than a [`DeliveredHead`] as a line of JSON needs.
+const DELIVERED_HEAD_OCTETS: usize = 64;
+
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -133,7 +136,8 @@ pub(super) async fn several(
     }
     let address = api.mailbox(&address).await?;
     let found = api.maildrops.delivered_inline(&address, ids).await.map_err(|error| api.problem(error))?;
-    let mut body = BytesMut::new();
+    let octets = found.iter().map(|(_, octets)| octets.len() + DELIVERED_HEAD_OCTETS).sum();
+    let mut body = BytesMut::with_capacity(octets);
     for (id, octets) in found {
         body.extend_from_slice(&frame(&DeliveredHead { id, octets: octets.len() as u64 }));
         body.extend_from_slice(&octets);

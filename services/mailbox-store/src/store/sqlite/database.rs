@@ -97,8 +97,15 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_size_limit", LOG_OCTETS)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    keep_statements(&connection)?;
     Ok(connection)
+}
+
+/// Prepares each statement once. Without this promise of SQLite's, one with a bound LIMIT is prepared anew whenever it is
+/// used.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Creates a database that is nobody's until it is whole, and begins to fill it.
@@ -161,7 +168,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
         connection = open_immutable(path)?;
     }
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    keep_statements(&connection)?;
     Ok(connection)
 }
 
@@ -181,7 +188,7 @@ pub(super) fn lone_reader(path: &Path) -> rusqlite::Result<Connection> {
         }
     };
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    keep_statements(&connection)?;
     Ok(connection)
 }
 

@@ -95,22 +95,22 @@ pub(super) fn location(connection: &Connection, message: MessageId) -> Result<De
     let mut statement = connection.prepare_cached(
         "SELECT id, octets, body_file, body, reverse_path, adds_return_path, checksum FROM held_messages WHERE id = ?1",
     )?;
-    let found = statement.query_row([key(message)], |row| {
-        decode(row, |row| {
-            let Natural(octets) = row.get(1)?;
-            let content = match (row.get(2)?, row.get(3)?) {
-                (Some(file), _) => Content::File(file),
-                (None, Some(body)) => Content::Database(body),
-                (None, None) => Content::Nowhere,
-            };
-            let Parsed::<ReversePath>(reverse_path) = row.get(4)?;
-            let prefix = if row.get(5)? { return_path(&reverse_path) } else { String::new() };
-            let checksum: Option<[u8; 16]> = row.get(6)?;
-            let expected = Expected { octets, checksum: checksum.map(Checksum::from_bytes) };
-            Ok(Location { message: row.get(0)?, expected, prefix, content })
-        })
-    });
+    let found = statement.query_row([key(message)], |row| decode(row, located));
     found.optional()?.ok_or(StoreError::MessageUnknown)
+}
+
+fn located(row: &Row<'_>) -> rusqlite::Result<Location> {
+    let Natural(octets) = row.get(1)?;
+    let content = match (row.get(2)?, row.get(3)?) {
+        (Some(file), _) => Content::File(file),
+        (None, Some(body)) => Content::Database(body),
+        (None, None) => Content::Nowhere,
+    };
+    let Parsed::<ReversePath>(reverse_path) = row.get(4)?;
+    let prefix = if row.get(5)? { return_path(&reverse_path) } else { String::new() };
+    let checksum: Option<[u8; 16]> = row.get(6)?;
+    let expected = Expected { octets, checksum: checksum.map(Checksum::from_bytes) };
+    Ok(Location { message: row.get(0)?, expected, prefix, content })
 }
 
 /// The octets of those of the messages that are in the database and good. The others are left to [`location`].
@@ -137,17 +137,22 @@ pub(super) fn delivered_inline(
     address: &str,
     ids: &[MessageId],
 ) -> Result<Vec<(MessageId, Bytes)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, messages.octets, body_file, body, reverse_path, adds_return_path, checksum
+         FROM maildrops JOIN messages ON id = message_id
+         WHERE address = ?1 AND message_id = ?2 AND quarantined_at_ms IS NULL",
+    )?;
     let mut found = Vec::with_capacity(ids.len());
     for &id in ids {
-        match delivered_location(connection, address, id) {
-            Ok(Ok(Location { expected, prefix, content: Content::Database(body), .. }))
+        let location = statement.query_row(params![address, key(id)], |row| decode(row, located)).optional()?;
+        match location {
+            Some(Ok(Location { expected, prefix, content: Content::Database(body), .. }))
                 if expected.octets <= INLINE_OCTETS && expected.find_fault(&body).is_none() =>
             {
                 let octets = if prefix.is_empty() { body } else { [prefix.as_bytes(), &body].concat() };
                 found.push((id, Bytes::from(octets)));
             }
-            Ok(_) | Err(StoreError::MessageUnknown | StoreError::Damaged(_)) => break,
-            Err(error) => return Err(error),
+            _ => break,
         }
     }
     Ok(found)

@@ -266,11 +266,12 @@ impl Maildrops for SqliteStore {
 
     async fn open_maildrop(&self, address: &Mailbox, session: &str, lease: Duration, limit: u32) -> Result<Listing> {
         let _opening = self.leases.opening().await;
-        let (leases, address, session) = (Arc::clone(&self.leases), address.clone(), session.to_owned());
+        let (leases, mailbox, session) = (Arc::clone(&self.leases), address.to_string(), session.to_owned());
         // What is in the maildrop stays there, now that it is locked; what arrives meanwhile is seen one session earlier.
         let open = move |connection: &_| {
-            let mailbox = address.to_string();
-            accounts::mailbox(connection, address)?;
+            if !accounts::exists(connection, &mailbox)? {
+                return Err(StoreError::MailboxUnknown);
+            }
             leases.take(&mailbox, &session, lease)?;
             let listed = maildrop::entries(connection, &mailbox, MessageId::from_number(0), limit);
             listed.inspect_err(|_| leases.release(&mailbox, &session))
