@@ -13,11 +13,12 @@ use std::{
 use town_config::PortKey;
 
 /// The columns of addresses. One that is empty for every server is left out.
-const PORTS: [(&str, PortKey); 6] = [
+const PORTS: [(&str, PortKey); 7] = [
     ("SMTP", PortKey::Smtp),
     ("submission", PortKey::Submission),
     ("submissions", PortKey::Submissions),
     ("POP3", PortKey::Pop),
+    ("pops", PortKey::Pops),
     ("store API", PortKey::Store),
     ("DNS", PortKey::Dns),
 ];
