@@ -7,9 +7,9 @@ mod small_disk;
 use crate::campaign::{Kill, Ledger, plan, seed, setting, sound, survive};
 use bytes::Bytes;
 use futures_util::stream;
-use internal_api::{OpenSession, ProblemKind, Submission};
+use internal_api::{FRAME_MEDIA_TYPE, ProblemKind, Submission, frame};
 use mail_proto::{ReversePath, pop3::Command};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode, header};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -131,7 +131,8 @@ impl Patient {
         }
     }
 
-    /// Whatever is asked has a temporary answer, over SMTP, POP3 and HTTP, and the SMTP client stays in step.
+    /// What must be written has a temporary answer, over SMTP and HTTP, and the SMTP client stays in step. Mail can be read,
+    /// unless nothing can.
     async fn refuses(&self, client: &mut SmtpClient, what: &str, readable: bool) {
         for size in SIZES {
             let refusal = client.send(USR1, &[USR2], message("refused", size).as_bytes()).await.unwrap_err();
@@ -139,9 +140,15 @@ impl Patient {
             assert!(refusal == FULL || (!readable && refusal == UNREADABLE), "{what}, {size} octets: {refusal}");
             assert_eq!(client.command("NOOP").await.unwrap(), "250 2.0.0 OK", "{what}");
         }
-        let refusal = self.log_in(USR1, "pass1").await.unwrap_err().to_string();
-        assert_eq!(refusal, "[SYS/TEMP] the mailbox store is not available, try again later", "{what}");
-        let refusal = self.open_maildrop().await;
+        match self.log_in(USR1, "pass1").await {
+            Ok(reader) => reader.quit().await,
+            Err(refusal) => {
+                let refusal = refusal.to_string();
+                assert!(!readable, "{what}: {refusal}");
+                assert_eq!(refusal, "[SYS/TEMP] the mailbox store is not available, try again later", "{what}");
+            }
+        }
+        let refusal = self.submit().await;
         assert_eq!(refusal.status(), StatusCode::INSUFFICIENT_STORAGE, "{what}");
         assert_eq!(refusal.headers()["retry-after"], "1", "{what}");
         assert_eq!(self.ready().await, StatusCode::SERVICE_UNAVAILABLE, "{what}");
@@ -153,11 +160,13 @@ impl Patient {
         self.town.call(Method::GET, EXMAIL, PortKey::Store, "/readyz").await.status()
     }
 
-    async fn open_maildrop(&self) -> Response {
-        let url = format!("http://{}/v1/mailboxes/{USR1}/sessions", self.town.address(EXMAIL, PortKey::Store));
+    async fn submit(&self) -> Response {
+        let url = format!("http://{}/v1/messages", self.town.address(EXMAIL, PortKey::Store));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = OpenSession { password: "pass1".to_owned(), lease_seconds: 1, client: None, proved: false };
-        client.post(url).bearer_auth(TOKEN).json(&request).send().await.unwrap()
+        let submission = Submission::new("refused", ReversePath::Null, [USR2.parse().unwrap()]);
+        let body = [&frame(&submission)[..], message("refused", 100).as_bytes()].concat();
+        let request = client.post(url).bearer_auth(TOKEN).header(header::CONTENT_TYPE, FRAME_MEDIA_TYPE);
+        request.body(body).send().await.unwrap()
     }
 
     async fn log_in(&self, user: &str, password: &str) -> io::Result<Pop3Client> {
