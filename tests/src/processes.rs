@@ -67,6 +67,8 @@ pub struct ProcessTown {
     site: Site,
     processes: [Option<Child>; Service::ALL.len()],
     disks: BTreeMap<&'static str, ForgetfulDisk>,
+    /// Whether gateways call their neighbours over Unix sockets.
+    over_sockets: bool,
 }
 
 impl ProcessTown {
@@ -76,6 +78,16 @@ impl ProcessTown {
     /// When that fails.
     pub async fn start(plan: Plan) -> Self {
         Self::start_on(plan, |_| BTreeMap::new()).await
+    }
+
+    /// As [`ProcessTown::start`], with gateways that call their stores and name servers over Unix sockets.
+    ///
+    /// # Panics
+    /// As [`ProcessTown::start`].
+    pub async fn start_over_sockets(plan: Plan) -> Self {
+        let mut town = Self::new(plan.write(), BTreeMap::new());
+        town.over_sockets = true;
+        town.all_started().await
     }
 
     /// As [`ProcessTown::start`], with each store on a [`ForgetfulDisk`].
@@ -103,14 +115,21 @@ impl ProcessTown {
     async fn start_on(plan: Plan, disks: impl FnOnce(&Site) -> BTreeMap<&'static str, ForgetfulDisk>) -> Self {
         let site = plan.write();
         let disks = disks(&site);
-        let mut town = Self { site, processes: Default::default(), disks };
+        Self::new(site, disks).all_started().await
+    }
+
+    fn new(site: Site, disks: BTreeMap<&'static str, ForgetfulDisk>) -> Self {
+        Self { site, processes: Default::default(), disks, over_sockets: false }
+    }
+
+    async fn all_started(mut self) -> Self {
         for service in Service::ALL {
-            town.spawn(service);
+            self.spawn(service);
         }
         for service in Service::ALL {
-            town.ready(service).await;
+            self.ready(service).await;
         }
-        town
+        self
     }
 
     /// Starts a service again, and returns once it is ready.
@@ -198,9 +217,28 @@ impl ProcessTown {
             "pseudo-dns" => command.arg("--zone").arg(self.zone()),
             _ => &mut command,
         };
+        if self.over_sockets {
+            command.args(self.socket_arguments(service));
+        }
         command.env("MAILTOWN_TOKEN", TOKEN).current_dir(self.directory()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.processes[service.index()] = Some(command.spawn().unwrap());
+    }
+
+    /// The Unix socket of a server's store or name server.
+    pub fn socket(&self, binary: &str, server: &str) -> PathBuf {
+        self.directory().join(format!("{binary}.{server}.sock"))
+    }
+
+    /// Where a service listens for gateways, or where a gateway finds them.
+    fn socket_arguments(&self, service: Service) -> Vec<String> {
+        let socket = |binary: &str| self.socket(binary, service.server).display().to_string();
+        let url = |binary: &str| format!("unix:{}", socket(binary));
+        match service.binary {
+            "mailbox-store" | "pseudo-dns" => vec!["--http-socket".to_owned(), socket(service.binary)],
+            "pop3-gateway" => vec!["--store".to_owned(), url("mailbox-store")],
+            _ => vec!["--store".to_owned(), url("mailbox-store"), "--dns".to_owned(), url("pseudo-dns")],
+        }
     }
 
     /// Waits until a service is ready.

@@ -52,6 +52,7 @@ mod requiretls;
 mod schedule;
 mod smarthost;
 mod smtputf8;
+mod sockets;
 mod starttls;
 mod storage;
 mod submission;

@@ -16,7 +16,7 @@ use town_config::PortKey;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example:\n  mailbox-store --name gmail.com --config data/config.toml --data /var/lib/mailtown"
+    after_help = "Examples:\n  mailbox-store --name gmail.com --config data/config.toml --data /var/lib/mailtown\n  mailbox-store --name gmail.com --http-socket /run/mailtown/store.sock"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -41,7 +41,7 @@ impl Args {
             return cli::exit_code(logs.and(database).and_then(|database| command.run(&service, data, database)));
         }
         cli::run(&service, PortKey::Store, async |launch| {
-            let listeners = Listeners { http: launch.listen(PortKey::Store).await? };
+            let listeners = Listeners { http: launch.listen_http(PortKey::Store).await? };
             let data = admin::directory(data, &launch.stack.current());
             let config = Config {
                 stack: launch.stack,

@@ -17,12 +17,12 @@ use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
 use prometheus_client::registry::Registry;
 use service_kit::{
-    http::{HttpService, Readiness, Token, serve},
+    http::{HttpListener, HttpService, Readiness, Token, serve},
     shutdown::CancellationToken,
     telemetry,
 };
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{sync::Semaphore, task::JoinHandle};
 use town_config::{Accept, Auth, LiveStack, Profile, Stack};
 
 /// How long to wait when nothing could be removed.
@@ -58,7 +58,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Listeners {
     /// Its API, health and metrics.
-    pub http: TcpListener,
+    pub http: HttpListener,
 }
 
 /// Why a store did not start, or stopped.

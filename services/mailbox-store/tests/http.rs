@@ -514,7 +514,7 @@ async fn what_is_wrong_at_the_start_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         mailbox_store::run(
             configured(data.path(), accounts),
-            mailbox_store::Listeners { http: listener },
+            mailbox_store::Listeners { http: listener.into() },
             Default::default(),
         )
         .await

@@ -47,33 +47,33 @@ impl StackListeners {
                 smtp: listen(PortKey::Smtp).await?,
                 submission: listen_if_configured(PortKey::Submission).await?,
                 submissions: listen_if_configured(PortKey::Submissions).await?,
-                http: listen(PortKey::SmtpHttp).await?,
+                http: listen(PortKey::SmtpHttp).await?.into(),
             },
             pop: pop3_gateway::Listeners {
                 pop3: listen(PortKey::Pop).await?,
                 pops: listen_if_configured(PortKey::Pops).await?,
-                http: listen(PortKey::PopHttp).await?,
+                http: listen(PortKey::PopHttp).await?.into(),
             },
-            store: mailbox_store::Listeners { http: listen(PortKey::Store).await? },
-            dns: pseudo_dns::Listeners { http: listen(PortKey::DnsHttp).await?, dns_tcp, dns_udp },
+            store: mailbox_store::Listeners { http: listen(PortKey::Store).await?.into() },
+            dns: pseudo_dns::Listeners { http: listen(PortKey::DnsHttp).await?.into(), dns_tcp, dns_udp },
         })
     }
 
     /// Where they are; nowhere for a key that the configuration lacks.
     pub(crate) fn addresses(&self) -> io::Result<BTreeMap<PortKey, SocketAddr>> {
-        let listener = |key| match key {
-            PortKey::Smtp => Some(&self.smtp.smtp),
-            PortKey::Pop => Some(&self.pop.pop3),
-            PortKey::Store => Some(&self.store.http),
-            PortKey::Dns => Some(&self.dns.dns_tcp),
-            PortKey::DnsHttp => Some(&self.dns.http),
-            PortKey::SmtpHttp => Some(&self.smtp.http),
-            PortKey::PopHttp => Some(&self.pop.http),
-            PortKey::Submission => self.smtp.submission.as_ref(),
-            PortKey::Submissions => self.smtp.submissions.as_ref(),
-            PortKey::Pops => self.pop.pops.as_ref(),
+        let address = |key| match key {
+            PortKey::Smtp => Some(self.smtp.smtp.local_addr()),
+            PortKey::Pop => Some(self.pop.pop3.local_addr()),
+            PortKey::Store => Some(self.store.http.local_addr()),
+            PortKey::Dns => Some(self.dns.dns_tcp.local_addr()),
+            PortKey::DnsHttp => Some(self.dns.http.local_addr()),
+            PortKey::SmtpHttp => Some(self.smtp.http.local_addr()),
+            PortKey::PopHttp => Some(self.pop.http.local_addr()),
+            PortKey::Submission => self.smtp.submission.as_ref().map(TcpListener::local_addr),
+            PortKey::Submissions => self.smtp.submissions.as_ref().map(TcpListener::local_addr),
+            PortKey::Pops => self.pop.pops.as_ref().map(TcpListener::local_addr),
         };
-        let bound = PortKey::ALL.into_iter().filter_map(|key| Some((key, listener(key)?)));
-        bound.map(|(key, listener)| Ok((key, listener.local_addr()?))).collect()
+        let bound = PortKey::ALL.into_iter().filter_map(|key| Some((key, address(key)?)));
+        bound.map(|(key, address)| Ok((key, address?))).collect()
     }
 }

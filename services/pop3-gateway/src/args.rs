@@ -14,7 +14,10 @@ use town_tls::{CertificateFiles, ServedCertificate, TlsFileError};
 
 /// POP3 in front of the stack's mailbox store: lets users read and delete their mail.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Example:\n  pop3-gateway --name gmail.com --store http://127.0.0.1:2080")]
+#[command(
+    version,
+    after_help = "Examples:\n  pop3-gateway --name gmail.com --store http://127.0.0.1:2080\n  pop3-gateway --name gmail.com --store unix:/run/mailtown/store.sock"
+)]
 pub struct Args {
     #[command(flatten)]
     service: ServiceArgs,
@@ -37,7 +40,7 @@ impl Args {
             let listeners = Listeners {
                 pop3: launch.listen(PortKey::Pop).await?,
                 pops: launch.listen_if_configured(PortKey::Pops).await?,
-                http: launch.listen(PortKey::PopHttp).await?,
+                http: launch.listen_http(PortKey::PopHttp).await?,
             };
             let store = launch.store(self.store.as_deref())?;
             let certificate = certificate(&launch.stack.current(), self.tls.as_deref())?;

@@ -6,7 +6,7 @@ use crate::{
 };
 use futures_util::future::join_all;
 use mail_net::{AcceptLoop, ConnectionLimits, Places};
-use service_kit::{shutdown::GRACE, telemetry};
+use service_kit::{http::HttpListener, shutdown::GRACE, telemetry};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -21,7 +21,7 @@ pub struct Listeners {
     /// The same over TLS from the first octet on. It stays closed as long as the gateway has no certificate.
     pub pops: Option<TcpListener>,
     /// Health and metrics.
-    pub http: TcpListener,
+    pub http: HttpListener,
 }
 
 /// What a port is for.

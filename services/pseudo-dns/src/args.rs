@@ -21,7 +21,7 @@ impl Args {
     /// Runs the name server until a signal ends it.
     pub fn run(self) -> ExitCode {
         cli::run(&self.service, PortKey::DnsHttp, async |launch| {
-            let http = launch.listen(PortKey::DnsHttp).await?;
+            let http = launch.listen_http(PortKey::DnsHttp).await?;
             let (dns_tcp, dns_udp) = launch.listen_dns().await?;
             let listeners = Listeners { http, dns_tcp, dns_udp };
             let config = Config {

@@ -21,7 +21,7 @@ use metrics::Metrics;
 use reload::ZoneFile;
 use served::ServedZone;
 use service_kit::{
-    http::{HttpService, Token, always_ready},
+    http::{HttpListener, HttpService, Token, always_ready},
     shutdown::CancellationToken,
     telemetry,
 };
@@ -70,7 +70,7 @@ pub enum ZoneSource {
 #[derive(Debug)]
 pub struct Listeners {
     /// `GET /v1/resolve`, health and metrics.
-    pub http: TcpListener,
+    pub http: HttpListener,
     /// DNS over TCP.
     pub dns_tcp: TcpListener,
     /// DNS over UDP.

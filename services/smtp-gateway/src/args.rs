@@ -17,7 +17,7 @@ use town_tls::{CA_FILE, CertificateFiles, ServedCertificate, TlsFileError};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example:\n  smtp-gateway --name gmail.com --store http://127.0.0.1:2080 --dns http://127.0.0.1:2054"
+    after_help = "Examples:\n  smtp-gateway --name gmail.com --store http://127.0.0.1:2080 --dns http://127.0.0.1:2054\n  smtp-gateway --name gmail.com --store unix:/run/mailtown/store.sock"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -51,7 +51,7 @@ impl Args {
                 smtp: launch.listen(PortKey::Smtp).await?,
                 submission: launch.listen_if_configured(PortKey::Submission).await?,
                 submissions: launch.listen_if_configured(PortKey::Submissions).await?,
-                http: launch.listen(PortKey::SmtpHttp).await?,
+                http: launch.listen_http(PortKey::SmtpHttp).await?,
             };
             let certificate = certificate(&launch.stack.current(), self.tls.as_deref())?;
             let config = Config {

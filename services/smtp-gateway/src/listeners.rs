@@ -7,6 +7,7 @@ use crate::{
 use futures_util::future::join_all;
 use mail_net::{AcceptLoop, ConnectionLimits, Places};
 use service_kit::{
+    http::HttpListener,
     shutdown::{CancellationToken, GRACE},
     telemetry,
 };
@@ -26,7 +27,7 @@ pub struct Listeners {
     /// The same over TLS from the first octet on. It stays closed as long as the gateway has no certificate.
     pub submissions: Option<TcpListener>,
     /// Health and metrics.
-    pub http: TcpListener,
+    pub http: HttpListener,
 }
 
 /// What a port is for.

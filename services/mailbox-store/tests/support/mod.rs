@@ -64,7 +64,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(run(config, Listeners { http: listener }, shutdown.clone()));
+        let running = tokio::spawn(run(config, Listeners { http: listener.into() }, shutdown.clone()));
         let client = StoreClient::new(Endpoint::new(&url, Some(TOKEN)).unwrap(), Clock::system().io);
         Self { url, client, data, time, shutdown, running }
     }

@@ -210,11 +210,10 @@ impl RunningGateway {
         let listeners = Listeners {
             pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             pops: Some(TcpListener::bind("127.0.0.1:0").await.unwrap()),
-            http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            http: TcpListener::bind("127.0.0.1:0").await.unwrap().into(),
         };
-        let pops = listeners.pops.as_ref().unwrap();
-        let [pop3, pops, http] =
-            [&listeners.pop3, pops, &listeners.http].map(|listener| listener.local_addr().unwrap());
+        let pops = listeners.pops.as_ref().unwrap().local_addr().unwrap();
+        let (pop3, http) = (listeners.pop3.local_addr().unwrap(), listeners.http.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(pop3_gateway::run(config, listeners, shutdown.clone()));
         Self { pop3, pops, http, shutdown, task, certificates }

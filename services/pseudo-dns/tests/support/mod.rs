@@ -55,7 +55,7 @@ impl PseudoDns {
             clock: Clock::system(),
         };
         let shutdown = CancellationToken::new();
-        let listeners = Listeners { http, dns_tcp, dns_udp };
+        let listeners = Listeners { http: http.into(), dns_tcp, dns_udp };
         let running = tokio::spawn(pseudo_dns::run(config, listeners, shutdown.clone()));
         Self { http: format!("http://{http_address}"), dns, directory, shutdown, running }
     }

@@ -15,6 +15,11 @@ const POOL_IDLE: Duration = Duration::from_secs(30);
 /// How long a call without a body of its own may take: far below what a mail client waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What the URL of a Unix socket begins with; its path follows.
+const UNIX_SCHEME: &str = "unix:";
+/// The base of URLs that are asked for over a Unix socket. Every service takes this name for its own.
+const LOCAL_BASE: &str = "http://localhost";
+
 /// Why a call brought no answer that could be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -84,7 +89,8 @@ impl fmt::Debug for Observer {
 }
 
 impl Endpoint {
-    /// The service at `base` (such as `http://127.0.0.1:1080`), called with this bearer token.
+    /// The service at `base`, called with this bearer token: `http://127.0.0.1:1080`, say, or
+    /// `unix:/run/mailtown/store.sock`, which is a Unix socket. Requests and answers are the same over both.
     ///
     /// # Errors
     /// When the platform gives no HTTP client at all.
@@ -97,8 +103,11 @@ impl Endpoint {
             .redirect(reqwest::redirect::Policy::none());
         #[cfg(target_os = "linux")]
         let http = http.tcp_user_timeout(SILENCE).tcp_keepalive(SILENCE / 2).tcp_keepalive_interval(SILENCE / 2);
-        let http = http.build()?;
-        let (base, token) = (base.trim_end_matches('/').to_owned(), token.map(str::to_owned));
+        let (base, http) = match base.strip_prefix(UNIX_SCHEME) {
+            Some(path) => (LOCAL_BASE, http.unix_socket(path)),
+            None => (base.trim_end_matches('/'), http),
+        };
+        let (base, token, http) = (base.to_owned(), token.map(str::to_owned), http.build()?);
         Ok(Self { base, token, http, in_process: InProcess::default(), observer: None })
     }
 
@@ -179,4 +188,30 @@ async fn checked(response: Response) -> Result<Response, ApiError> {
     }
     let kind = if status == StatusCode::NOT_FOUND { ProblemKind::NotFound } else { ProblemKind::Internal };
     Err(ApiError::Problem(Problem::new(kind, format!("answered {status} without saying why"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, extract::Request, routing::get};
+    use mail_net::Clock;
+    use tokio::net::UnixListener;
+
+    #[tokio::test]
+    async fn calls_go_over_a_unix_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.sock");
+        let endpoint = Endpoint::new(&format!("unix:{}", path.display()), Some("secret")).unwrap();
+        let call = async || endpoint.call(endpoint.request(Method::GET, &["echo"]), Clock::system().io).await;
+        assert!(call().await.unwrap_err().was_not_sent(), "there is no socket yet");
+        let listener = UnixListener::bind(&path).unwrap();
+        let echo = async |request: Request| {
+            let names = [header::HOST, header::AUTHORIZATION];
+            names.map(|name| request.headers()[name].to_str().unwrap().to_owned()).join(" ")
+        };
+        let serving = tokio::spawn(async move { axum::serve(listener, Router::new().route("/echo", get(echo))).await });
+        assert_eq!(call().await.unwrap().text().await.unwrap(), "localhost Bearer secret");
+        serving.abort();
+        drop(serving.await);
+    }
 }

@@ -10,13 +10,14 @@ use crate::{IoClock, close::close, descriptors, io::Io, read_proxy_header};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
     future::Future,
+    io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
     time::Instant,
 };
@@ -43,15 +44,28 @@ pub async fn accept_one(listener: &TcpListener, clock: IoClock) -> (TcpStream, S
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) => {
-                if is_due(&REMINDED, clock) {
-                    let remedy = descriptors::remedy(&error);
-                    facts::ServiceAcceptFailed { error, remedy: remedy.unwrap_or_default() }.log();
-                }
-                clock.sleep(PAUSE).await;
-            }
+            Err(error) => failed(error, clock).await,
         }
     }
+}
+
+/// As [`accept_one`], on a Unix socket.
+pub async fn accept_local(listener: &UnixListener, clock: IoClock) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => failed(error, clock).await,
+        }
+    }
+}
+
+/// Logs that nothing could be accepted, now and then, and waits a little.
+async fn failed(error: io::Error, clock: IoClock) {
+    if is_due(&REMINDED, clock) {
+        let remedy = descriptors::remedy(&error);
+        facts::ServiceAcceptFailed { error, remedy: remedy.unwrap_or_default() }.log();
+    }
+    clock.sleep(PAUSE).await;
 }
 
 /// Whether [`REMINDER`] has passed since this was due the last time.

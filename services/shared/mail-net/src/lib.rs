@@ -13,7 +13,9 @@ mod proxy;
 mod stream;
 mod tap;
 
-pub use accept::{AcceptLoop, ConnectionLimits, Place, Places, SharedAddresses, accept_one, client_network};
+pub use accept::{
+    AcceptLoop, ConnectionLimits, Place, Places, SharedAddresses, accept_local, accept_one, client_network,
+};
 pub use clock::{Clock, IoClock, ManualClock, WallClock};
 pub use close::close;
 pub use dial::{Address, Dial, Dialing, Hop, InvalidAddress, MemoryListener, MemoryNetwork, TcpDial, pair};

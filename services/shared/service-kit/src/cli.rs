@@ -1,7 +1,7 @@
 //! The command line that all services share, and the way each is started from it.
 
 use crate::{
-    http::Token,
+    http::{HttpListener, Token},
     shutdown::{self, CancellationToken, Signals},
     telemetry::{self, LogArgs},
 };
@@ -47,6 +47,9 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
     /// Where HTTP listens
     #[arg(long, env = "MAILTOWN_HTTP_BIND", default_value_t = LOOPBACK, value_name = "ADDRESS", global = true)]
     pub http_bind: IpAddr,
+    /// Where HTTP listens as well: a Unix socket, for neighbours of the same user on this machine
+    #[arg(long, env = "MAILTOWN_HTTP_SOCKET", value_name = "PATH", global = true)]
+    pub http_socket: Option<PathBuf>,
     /// The bearer token of the HTTP API, required where it listens beyond loopback (better set in the environment)
     #[arg(long, env = "MAILTOWN_TOKEN", hide_env_values = true, global = true)]
     pub token: Option<String>,
@@ -70,8 +73,9 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
 impl<C: clap::Subcommand> ServiceArgs<C> {
     /// The same flags with another subcommand.
     pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
-        let Self { name, config, bind, http_bind, token, auth, accept, proxy_networks, log, command: _ } = self;
-        ServiceArgs { name, config, bind, http_bind, token, auth, accept, proxy_networks, log, command }
+        let Self { name, config, bind, http_bind, http_socket, token, auth, accept, proxy_networks, log, command: _ } =
+            self;
+        ServiceArgs { name, config, bind, http_bind, http_socket, token, auth, accept, proxy_networks, log, command }
     }
 
     /// The stack that they name.
@@ -127,6 +131,8 @@ pub struct Launch {
     pub bind: IpAddr,
     /// Where HTTP listens.
     pub http_bind: IpAddr,
+    /// The Unix socket on which HTTP listens as well.
+    pub http_socket: Option<PathBuf>,
     /// The clocks of this machine.
     pub clock: Clock,
 }
@@ -195,7 +201,8 @@ fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveCo
     descriptors::expect(descriptors::needed(&stack.current(), health));
     let Signals { shutdown, reload } = shutdown::on_signal()?;
     let (bind, http_bind) = (args.bind, args.http_bind);
-    let launch = Launch { stack, servers, token, shutdown, reload, bind, http_bind, clock };
+    let http_socket = args.http_socket.clone().filter(|path| !path.as_os_str().is_empty());
+    let launch = Launch { stack, servers, token, shutdown, reload, bind, http_bind, http_socket, clock };
     Ok((launch, config))
 }
 
@@ -278,6 +285,18 @@ impl Launch {
         }
     }
 
+    /// Listens on the TCP port under `key`, which is one of HTTP, and on the Unix socket if there is to be one.
+    ///
+    /// # Errors
+    /// One line that names the port and its key, or the path, and what to do.
+    pub async fn listen_http(&self, key: PortKey) -> anyhow::Result<HttpListener> {
+        let listener = HttpListener::from(self.listen(key).await?);
+        match &self.http_socket {
+            Some(path) => Ok(listener.with_socket(path).await?),
+            None => Ok(listener),
+        }
+    }
+
     /// Binds the port of DNS, for both of its transports.
     ///
     /// # Errors
@@ -335,8 +354,10 @@ impl Launch {
     fn endpoint(&self, url: Option<&str>, key: PortKey) -> anyhow::Result<Endpoint> {
         let url = match url {
             Some(url) => {
-                let http = url.starts_with("http://");
-                anyhow::ensure!(http, "\"{url}\" is no URL of a service; give one such as http://127.0.0.1:1080");
+                anyhow::ensure!(
+                    url.starts_with("http://") || url.starts_with("unix:/"),
+                    "\"{url}\" is no URL of a service; give one such as http://127.0.0.1:1080 or unix:/run/mailtown/store.sock"
+                );
                 url.to_owned()
             }
             None => format!("http://127.0.0.1:{}", known_port(&self.stack.current(), key)?),
@@ -419,6 +440,7 @@ mod tests {
             reload: Reload::never(),
             bind: bind.parse().unwrap(),
             http_bind: LOOPBACK,
+            http_socket: None,
             clock: Clock::system(),
         }
     }
@@ -445,6 +467,7 @@ mod tests {
             ("::1", None, "[::1]:53"),
             ("0.0.0.0", Some("http://a-dns:1054"), "a-dns:53"),
             ("0.0.0.0", Some("http://[::1]:1054/"), "[::1]:53"),
+            ("0.0.0.0", Some("unix:/run/a-dns.sock"), "127.0.0.1:53"),
         ] {
             let found = launch(&with_port, bind).name_server(url).unwrap();
             assert_eq!(found.as_deref(), Some(expected), "{bind} {url:?}");

@@ -5,7 +5,7 @@ mod stderr;
 
 use internal_api::ConnectionId;
 use json::{JsonLines, JsonMembers};
-use std::{future::Future, io::IsTerminal, net::SocketAddr};
+use std::{future::Future, io::IsTerminal};
 use stderr::GatheredStderr;
 use tracing::{Instrument, Span};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -108,7 +108,7 @@ pub async fn program<T>(name: &'static str, run: impl Future<Output = T>) -> T {
 }
 
 /// Logs that a service listens.
-pub fn listening(protocol: &'static str, address: std::io::Result<SocketAddr>) {
+pub fn listening(protocol: &'static str, address: std::io::Result<impl std::fmt::Display>) {
     if let Ok(address) = address {
         facts::ServiceListening { protocol, address }.log();
     }

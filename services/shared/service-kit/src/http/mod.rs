@@ -1,8 +1,11 @@
 //! The HTTP side of a service: health, metrics, description, and its API behind the bearer token.
 
+mod listener;
 mod origin;
 mod room;
 mod server;
+
+pub use listener::{HttpListener, SocketError};
 
 use crate::{description, shutdown::CancellationToken};
 use axum::{
@@ -21,7 +24,6 @@ use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
 use town_config::Hosts;
 use tracing::Instrument;
 use utoipa::openapi::OpenApi;
@@ -106,11 +108,12 @@ pub struct HttpService {
 }
 
 /// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`](crate::shutdown::GRACE) at most. How many
-/// connections there are at once, in all HTTP services of a process, depends on its limit of descriptors.
+/// connections there are at once, in all HTTP services of a process, depends on its limit of descriptors. What comes over a
+/// Unix socket is checked as what comes over TCP is.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve(listener: TcpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(listener: HttpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
     let (clock, in_process) = (service.clock, service.in_process.clone());
     let router = router(service);
     let _served = in_process.serve(router.clone());

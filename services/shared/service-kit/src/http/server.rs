@@ -1,6 +1,10 @@
 //! Accepts HTTP connections, and ends those that do not get on.
 
-use super::room::{self, Connection, Place, Room, UnderWay};
+use super::{
+    HttpListener,
+    listener::HttpSocket,
+    room::{self, Connection, Place, Room, UnderWay},
+};
 use crate::{
     shutdown::{CancellationToken, GRACE},
     telemetry,
@@ -17,15 +21,20 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use internal_api::{STALL, patient};
-use mail_net::{IoClock, accept_one};
+use mail_net::{IoClock, accept_local, accept_one};
 use std::{
     convert::Infallible,
+    fmt::Display,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixStream},
+};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use tracing::Instrument;
@@ -41,26 +50,69 @@ const BUFFER_OCTETS: usize = 32 * 1024;
 const STREAMS: u32 = 64;
 
 /// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`] at most.
-pub(super) async fn serve(listener: TcpListener, clock: IoClock, router: Router, shutdown: CancellationToken) {
-    serve_in(&room::PROCESS, listener, clock, router, shutdown).await;
+pub(super) async fn serve(listener: HttpListener, clock: IoClock, router: Router, shutdown: CancellationToken) {
+    let (tcp, socket) = listener.into_parts();
+    let local = async {
+        if let Some(socket) = socket {
+            serve_in(&room::PROCESS, socket, clock, router.clone(), shutdown.clone()).await;
+        }
+    };
+    tokio::join!(serve_in(&room::PROCESS, tcp, clock, router.clone(), shutdown.clone()), local);
 }
 
-async fn serve_in(
+/// A socket that connections come to.
+trait Listen: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Where it is, for the log.
+    fn address(&self) -> io::Result<impl Display>;
+
+    /// Waits for the next connection.
+    fn accept(&self, clock: IoClock) -> impl Future<Output = Self::Stream> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    fn address(&self) -> io::Result<impl Display> {
+        self.local_addr()
+    }
+
+    async fn accept(&self, clock: IoClock) -> TcpStream {
+        let (stream, _) = accept_one(self, clock).await;
+        prepare(&stream);
+        stream
+    }
+}
+
+impl Listen for HttpSocket {
+    type Stream = UnixStream;
+
+    fn address(&self) -> io::Result<impl Display> {
+        Ok(format!("unix:{}", self.file.path().display()))
+    }
+
+    async fn accept(&self, clock: IoClock) -> UnixStream {
+        accept_local(&self.listener, clock).await
+    }
+}
+
+async fn serve_in<L: Listen>(
     room: &Arc<Room>,
-    listener: TcpListener,
+    listener: L,
     clock: IoClock,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    telemetry::listening("HTTP", listener.local_addr());
+    telemetry::listening("HTTP", listener.address());
     let connections = TaskTracker::new();
     // Whichever way this call ends, no connection outlives it.
     let cut_off = CancellationToken::new();
     let _cut_off = cut_off.clone().drop_guard();
     loop {
-        let accepted = async { (accept_one(&listener, clock).await, room.enter(clock).await) };
+        let accepted = async { (listener.accept(clock).await, room.enter(clock).await) };
         let Some((stream, place)) = shutdown.run_until_cancelled(accepted).await else { break };
-        let connection = Box::pin(connection(stream.0, place, router.clone(), shutdown.clone()));
+        let connection = Box::pin(connection(stream, place, router.clone(), shutdown.clone()));
         connections.spawn(cut_off.clone().run_until_cancelled_owned(connection).in_current_span());
     }
     drop(listener);
@@ -71,8 +123,10 @@ async fn serve_in(
 }
 
 /// Serves a connection to its end.
-async fn connection(stream: TcpStream, place: Place, router: Router, shutdown: CancellationToken) {
-    prepare(&stream);
+async fn connection<S>(stream: S, place: Place, router: Router, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let requests = Requests { router, connection: Arc::clone(&place.connection) };
     let builder = builder();
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(requests));
@@ -89,11 +143,14 @@ async fn connection(stream: TcpStream, place: Place, router: Router, shutdown: C
 }
 
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-type Serving<'a> =
-    hyper_util::server::conn::auto::Connection<'a, TokioIo<TcpStream>, TowerToHyperService<Requests>, TokioExecutor>;
+type Serving<'a, S> =
+    hyper_util::server::conn::auto::Connection<'a, TokioIo<S>, TowerToHyperService<Requests>, TokioExecutor>;
 
 /// Lets the requests that are under way finish. Without any, the connection is closed at once.
-async fn finish(connection: &Connection, mut serving: Pin<&mut Serving<'_>>) -> Ended {
+async fn finish<S>(connection: &Connection, mut serving: Pin<&mut Serving<'_, S>>) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     if connection.idle_for().is_some() {
         return Ok(());
     }
