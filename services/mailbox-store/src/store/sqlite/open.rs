@@ -169,10 +169,7 @@ impl SqliteStore {
         sync(&directory)?;
 
         let bodies = Arc::new(Bodies::new(bodies_directory, ArrivalMemory::default()));
-        let orphans = bodies.remove_orphans(|name| is_referenced(&connection, name))?;
-        if orphans > 0 {
-            tracing::info!(orphans, "removed bodies that a crash had left behind");
-        }
+        remove_orphans(&bodies, &connection)?;
         metrics.queue_entries.set(queue::length(&connection)?);
         let (queue_changes, deletions, event_changes) =
             (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(()));
@@ -295,6 +292,15 @@ pub(super) fn lock_file(path: &Path, subject: &Path) -> Result<File, OpenError> 
 
 pub(super) fn accessible<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError> {
     outcome.map_err(|error| OpenError::Inaccessible { path: path.to_owned(), error })
+}
+
+/// Removes the bodies that a crash has left behind.
+fn remove_orphans(bodies: &Bodies, connection: &Connection) -> Result<(), StoreError> {
+    let orphans = bodies.remove_orphans(|name| is_referenced(connection, name))?;
+    if orphans > 0 {
+        tracing::info!(orphans, "removed bodies that a crash had left behind");
+    }
+    Ok(())
 }
 
 fn is_referenced(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
