@@ -5,7 +5,7 @@ use internal_api::{ApiError, MessageId};
 use mail_net::{Closed, Io, IoClock, LineStream, Place, StreamLimits, Tls, TlsError};
 use mail_proto::{
     line::LineError,
-    pop3::{Reply, ResponseCode, Session, Step, WrongLength},
+    pop3::{Proof, Reply, ResponseCode, Session, Step, WrongLength},
     sasl::{self, ChannelBindings, Failure},
 };
 use service_kit::{
@@ -244,7 +244,10 @@ impl<'a> Connection<'a> {
                 }
                 Step::FindVerifier(user) => Box::pin(self.find_verifier(user)).await,
                 Step::OpenMaildrop { user, proof } => {
-                    Box::pin(self.proof_ended(true)).await;
+                    match proof {
+                        Proof::Scram => Box::pin(self.proof_ended(true)).await,
+                        Proof::Password(_) => self.proving = None,
+                    }
                     let outcome = Box::pin(self.open_timed(user, proof)).await;
                     self.session.opened(outcome)
                 }

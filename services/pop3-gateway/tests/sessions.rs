@@ -465,6 +465,21 @@ async fn scram_opens_the_maildrop_in_clear_and_over_tls() {
     gateway.stop().await;
 }
 
+/// Whoever wanted to prove a password and could not has not proved it with the password of another login.
+#[tokio::test]
+async fn no_proof_is_reported_that_was_not_given() {
+    let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |_| {}).await;
+    let mut client: Box<dyn Duplex> = Box::new(gateway.connect().await);
+    assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
+    let unavailable = "-ERR [SYS/TEMP] the mailbox store is not available, try again later";
+    assert_eq!(scram(&mut client, "down@mail.sustech.edu.cn", "pass").await, unavailable);
+    assert_eq!(ask(&mut client, "USER usr1").await, "+OK");
+    assert_eq!(ask(&mut client, "PASS pass1").await, "+OK user successfully logged on");
+    assert_eq!(store.calls(|calls| !calls.is_empty()).await, [format!("open {USR1}")]);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_without_tls_is_told_that_the_port_begins_with_it() {
     let store = FakeStore::start(ACCOUNTS).await;

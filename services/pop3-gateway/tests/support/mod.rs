@@ -127,16 +127,19 @@ async fn open(
 }
 
 /// Users may leave out the domain.
-async fn verifier(State(store): State<FakeStore>, Json(request): Json<VerifierRequest>) -> Json<UserVerifier> {
+async fn verifier(State(store): State<FakeStore>, Json(request): Json<VerifierRequest>) -> Answer<Json<UserVerifier>> {
     let address = Some(request.user.clone()).filter(|user| user.contains('@'));
     let address = address.unwrap_or_else(|| format!("{}@mail.sustech.edu.cn", request.user));
     let account = store.account(&address);
+    if account.is_some_and(|account| account.login == Login::Unavailable) {
+        return Err(ProblemKind::Overloaded.into());
+    }
     let verifier = account.map_or_else(
         || ScramVerifier::of_nobody(b"secret", &address),
         |account| ScramVerifier::new(account.password, b"sixteen octets.".to_vec(), 4096).unwrap(),
     );
     let mailbox = account.map(|account| account.address.parse::<Mailbox>().unwrap());
-    Json(UserVerifier { mailbox, verifier })
+    Ok(Json(UserVerifier { mailbox, verifier }))
 }
 
 async fn proof_ended(State(store): State<FakeStore>, Json(outcome): Json<ProofOutcome>) -> StatusCode {

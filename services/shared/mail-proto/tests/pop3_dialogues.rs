@@ -9,7 +9,7 @@ use mail_proto::{
         Listing, OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer,
         UpdateFailure,
     },
-    sasl::{self, ChannelBindings, Mechanism, ScramVerifier},
+    sasl::{self, ChannelBindings, LoginsUnavailable, Mechanism, ScramVerifier},
 };
 use std::fmt;
 
@@ -108,9 +108,12 @@ impl Server {
                     return reply.encode(output);
                 }
                 Step::FindVerifier(user) => {
-                    let identity = fixture::account_of(&user).map(|account| account.address.parse().unwrap());
+                    let account = fixture::account_of(&user);
+                    let identity = account.map(|account| account.address.parse().unwrap());
                     let verifier = ScramVerifier::of_nobody(b"secret", &user);
-                    self.session.verifier_found(Ok((identity, verifier)), "3rfcNHYJY1ZVvWVs7j")
+                    let is_silent = account.is_some_and(|account| account.login == Login::Unavailable);
+                    let found = if is_silent { Err(LoginsUnavailable) } else { Ok((identity, verifier)) };
+                    self.session.verifier_found(found, "3rfcNHYJY1ZVvWVs7j")
                 }
                 Step::LoginFailed { reply, is_last, .. } => {
                     self.closed = is_last;
