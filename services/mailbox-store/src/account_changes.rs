@@ -13,8 +13,8 @@ use uuid::Uuid;
 /// How long a maildrop is locked while it is emptied.
 const REMOVAL_LEASE: Duration = Duration::from_secs(60);
 
-/// How many of its messages are deleted in one change.
-const REMOVED_AT_ONCE: u32 = 10_000;
+/// How many of its messages are read at once.
+const LISTED_AT_ONCE: u32 = 10_000;
 
 /// Whether the configuration has this account, in whatever spelling. A domain always has a postmaster.
 pub(crate) fn is_configured(stack: &Stack, address: &Mailbox) -> bool {
@@ -99,10 +99,15 @@ impl Accounts {
         change_is_ours(stack, address)?;
         let _writing = self.writing().await;
         let name = Uuid::new_v4().simple().to_string();
-        // There may be more, and mail may arrive until the account is gone.
+        // Mail may arrive until the account is gone.
         loop {
-            let listing = self.store().open_maildrop(address, &name, REMOVAL_LEASE, REMOVED_AT_ONCE).await?;
-            let messages = listing.entries.iter().map(|entry| entry.id).collect();
+            // All that is listed is deleted in one change, under one lock.
+            let mut listing = self.store().open_maildrop(address, &name, REMOVAL_LEASE, LISTED_AT_ONCE).await?;
+            let mut messages: Vec<_> = listing.entries.iter().map(|entry| entry.id).collect();
+            while let Some(after) = listing.next_after {
+                listing = self.store().listing(address, after, LISTED_AT_ONCE).await?;
+                messages.extend(listing.entries.iter().map(|entry| entry.id));
+            }
             self.store().update_maildrop(address, &name, messages).await?;
             if self.store().remove_empty_account(address).await? {
                 facts::StoreAccountChanged { address, change: "removed" }.log();

@@ -124,8 +124,14 @@ async fn remove(tx: &mut Transaction<'_>, mailbox: &Mailbox, delete: &[i64]) -> 
     accounts::count_out(tx, &BTreeMap::from([(address, (removed.len() as i64, octets))])).await
 }
 
-pub(super) async fn unlock(tx: &mut Transaction<'_>, address: &str, session: &str) -> Result<(), Failure> {
+/// Ends a session that has deleted nothing.
+pub(super) async fn close(tx: &mut Transaction<'_>, address: &str, session: &str) -> Result<(), Failure> {
     need_not_be_durable(tx).await?;
+    unlock(tx, address, session).await
+}
+
+/// Unlocks a maildrop together with what else the transaction changes.
+pub(super) async fn unlock(tx: &Transaction<'_>, address: &str, session: &str) -> Result<(), Failure> {
     let delete = "DELETE FROM maildrop_locks WHERE address = $1 AND session = $2";
     tx.execute(delete, &[&address, &session]).await.map(drop)
 }

@@ -286,7 +286,7 @@ impl Maildrops for PostgresStore {
 
     async fn close_maildrop(&self, address: &Mailbox, session: &str) -> Result<()> {
         let close = (address.to_string(), session);
-        self.database.write(&close, |tx, (address, session)| maildrop::unlock(tx, address, session).boxed()).await
+        self.database.write(&close, |tx, (address, session)| maildrop::close(tx, address, session).boxed()).await
     }
 }
 

@@ -77,8 +77,9 @@ impl ReaderPool {
                 None => database::reader(&readers.path)?,
             };
             let outcome = query(&connection);
-            // One that failed is not used again: the next one may fare better.
-            if outcome.is_ok() && !readers.permits.is_closed() {
+            // One that failed is not used again: the next one may fare better. Other answers are no fault of its own.
+            let has_failed = matches!(outcome, Err(StoreError::Unavailable(_) | StoreError::Internal(_)));
+            if !has_failed && !readers.permits.is_closed() {
                 readers.idle().push(connection);
             }
             outcome
