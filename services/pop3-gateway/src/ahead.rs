@@ -43,8 +43,15 @@ impl ReadAhead {
         let (_, octets) = self.fetched.drain(..=position).next_back()?;
         if self.fetched.is_empty() {
             self.permit = None;
+            // The others of its answer do not stay in memory until it is sent.
+            return Some(Bytes::copy_from_slice(&octets));
         }
         Some(octets)
+    }
+
+    /// This message, if it is here. It stays.
+    pub(crate) fn see(&self, id: MessageId) -> Option<Bytes> {
+        self.fetched.iter().find(|(fetched, _)| *fetched == id).map(|(_, octets)| octets.clone())
     }
 
     /// Fetches the message of this number and those after it, and returns the first. Returns `None` where that one is long,

@@ -62,9 +62,8 @@ impl Connection<'_> {
                 }
                 _ => {
                     facts::Pop3OpenFailed { error: &error }.log();
-                    if error.kind().is_none() {
-                        lease::release_in_background(store.clone(), user, name, lease_seconds, self.gateway.clock.io);
-                    }
+                    // The maildrop may be locked all the same.
+                    lease::release_in_background(store.clone(), user, name, lease_seconds, self.gateway.clock.io);
                     OpenFailure::Unavailable
                 }
             }),
@@ -117,7 +116,12 @@ impl Connection<'_> {
         let id = message.uid;
         let Some(lease) = &self.lease else { return Err(ReadFailure::Gone) };
         let begun = async {
-            let fetched = match self.ahead.take(id) {
+            let known = match message.extent {
+                Extent::Whole => self.ahead.take(id),
+                // RETR of the same message mostly follows.
+                Extent::Top(_) => self.ahead.see(id),
+            };
+            let fetched = match known {
                 None if message.is_in_sequence => self.ahead.fetch(lease, &self.session, message.number).await?,
                 fetched => fetched,
             };

@@ -30,7 +30,8 @@ impl OpenedMaildrop {
     pub(super) async fn read(mut response: Response, io: IoClock) -> Result<Self, ApiError> {
         let media_type = response.headers().get(header::CONTENT_TYPE);
         if media_type.is_none_or(|media_type| media_type != MAILDROP_MEDIA_TYPE) {
-            let MaildropSession { session, messages } = response.json().await?;
+            let whole = io.timeout(READ_TIMEOUT, response.json()).await.map_err(|_| silent())?;
+            let MaildropSession { session, messages } = whole?;
             return Ok(Self { session, listing: Listing::Whole(messages) });
         }
         let mut arrived = BytesMut::new();
@@ -57,7 +58,7 @@ impl OpenedMaildrop {
         };
         let mut entries = Vec::new();
         loop {
-            while let Ok(Some(line)) = split_line(arrived) {
+            while let Some(line) = split_line(arrived).map_err(|error| broken(&error.to_string()))? {
                 entries.push(listed(line.trim_ascii_end()).ok_or_else(|| broken("has a line that lists no message"))?);
             }
             if !entries.is_empty() {
