@@ -52,6 +52,12 @@ impl ConnectionId {
         CURRENT.scope(self, work)
     }
 
+    /// The number behind the last 12 digits of the id; 0 for an id of another service that ends otherwise.
+    pub fn number(&self) -> u64 {
+        let digits = self.0.get(self.0.len().saturating_sub(12)..).unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or(0)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

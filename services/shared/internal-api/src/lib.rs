@@ -20,8 +20,10 @@ mod messages;
 mod patience;
 mod problem;
 mod queue;
+mod records;
 pub mod reports;
 pub mod room;
+mod session_id;
 mod store_client;
 pub mod text;
 
@@ -48,4 +50,9 @@ pub use queue::{
     Claim, ClaimRequest, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, Flushed, Outcome, QueueEntry,
     QueuePage, QueuedMessage, QueuedRecipient, RecipientOutcome, Settlement, SettlementOutcome,
 };
+pub use records::{
+    Dropped, Flow, Form, Handled, Mark, Octets, Protocol, Record, RecordedSession, Role, Seen, SeenOctets, SessionPage,
+    SessionRecords, TracePage, TracedRecord,
+};
+pub use session_id::{InvalidSessionId, SessionId};
 pub use store_client::{BroughtClaim, OpenedMaildrop, RawMessage, StoreClient};
