@@ -4,6 +4,7 @@ use crate::{Plan, Site, TOKEN};
 use mail_net::{Clock, ManualClock};
 use mailtown::{InternalCalls, Options, Town};
 use pseudo_dns::ZoneSource;
+use records::Records;
 use service_kit::http::Token;
 use std::{
     fs,
@@ -54,6 +55,7 @@ impl TestTown {
             token,
             reload: Reload::never(),
             internal_calls: InternalCalls::default(),
+            records: Records::default(),
             clock,
         };
         Self { town: Town::start(options).await.unwrap(), site, time }

@@ -44,6 +44,7 @@ mod proxies;
 mod queue;
 mod quotas;
 mod rates;
+mod records;
 mod refusals;
 mod relay;
 mod relay_tls;

@@ -15,6 +15,7 @@ use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 use mail_net::Clock;
+use records::Records;
 use service_kit::{
     cli,
     http::Token,
@@ -150,6 +151,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         http_bind: args.http_bind,
         trusted_networks: args.trusted_networks,
         internal_calls: args.internal_calls,
+        records: Records::default(),
         token,
         reload,
         clock,

@@ -29,6 +29,7 @@ use listeners::StackListeners;
 use mail_net::{Clock, IoClock};
 use ports_file::PortsFile;
 use pseudo_dns::{Overlay, RunningStack, ZoneSource};
+use records::Records;
 use service_kit::{cli, http::Token, shutdown::CancellationToken, telemetry};
 use stack::{BoundStack, NewStack};
 use std::{
@@ -67,6 +68,8 @@ pub struct Options {
     pub reload: Reload,
     /// How its gateways call its stores.
     pub internal_calls: InternalCalls,
+    /// Where all services record their sessions.
+    pub records: Records,
     /// The time of all services.
     pub clock: Clock,
 }

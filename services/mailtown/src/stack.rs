@@ -4,6 +4,7 @@ use crate::{InternalCalls, Layer, Options, StackAddresses, certificates, listene
 use internal_api::{DnsClient, InProcess, StoreClient};
 use mail_net::TcpDial;
 use pseudo_dns::Overlay;
+use records::Recorder;
 use service_kit::cli;
 use smtp_gateway::Hosts;
 use std::sync::Arc;
@@ -100,6 +101,7 @@ impl NewStack<'_> {
             reload: reload.clone(),
             token: token.clone(),
             hosts: stack.http_hosts(),
+            recorder: self.recorder(pseudo_dns::SERVICE),
             clock: clock.clone(),
         }
     }
@@ -112,6 +114,7 @@ impl NewStack<'_> {
             trusted_networks: trusted_networks.clone(),
             certificate: Some(Arc::clone(&self.certificate)),
             token: token.clone(),
+            recorder: self.recorder(pop3_gateway::SERVICE),
             clock: clock.clone(),
         }
     }
@@ -130,7 +133,14 @@ impl NewStack<'_> {
             certificate: Some(Arc::clone(&self.certificate)),
             authority: Some(certificates::directory(state).join(CA_FILE)),
             token: token.clone(),
+            recorder: self.recorder(smtp_gateway::SERVICE),
             clock: clock.clone(),
         }
+    }
+
+    /// What records the sessions of this service. All services of the town record into one memory.
+    fn recorder(&self, service: &'static str) -> Recorder {
+        let Options { records, clock, .. } = self.options;
+        Recorder::of_stack(self.bound.stack.clone(), service, records.clone(), clock.wall.clone())
     }
 }

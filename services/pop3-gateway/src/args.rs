@@ -1,8 +1,9 @@
 //! The command line.
 
-use crate::{Config, Listeners, run};
+use crate::{Config, Listeners, SERVICE, run};
 use clap::Parser;
 use ipnet::IpNet;
+use records::{Recorder, Records};
 use service_kit::cli::{self, ServiceArgs};
 use std::{
     path::{Path, PathBuf},
@@ -45,11 +46,17 @@ impl Args {
             let store = launch.store(self.store.as_deref())?;
             let certificate = certificate(&launch.stack.current(), self.tls.as_deref())?;
             let config = Config {
-                stack: launch.stack,
                 store,
                 trusted_networks: self.trusted_networks,
                 certificate,
                 token: launch.token,
+                recorder: Recorder::of_stack(
+                    launch.stack.clone(),
+                    SERVICE,
+                    Records::default(),
+                    launch.clock.wall.clone(),
+                ),
+                stack: launch.stack,
                 clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)

@@ -1,13 +1,14 @@
 //! One client: its stream on one side of the session, the store on the other.
 
 use crate::{ahead::ReadAhead, gateway::Gateway, lease::Lease, listeners::Port};
-use internal_api::{ApiError, MessageId};
+use internal_api::{ApiError, Mark, MessageId, Role};
 use mail_net::{Closed, Io, IoClock, LineStream, Place, StreamLimits, Tls, TlsError};
 use mail_proto::{
     line::LineError,
     pop3::{Proof, Reply, ResponseCode, Session, Step, WrongLength},
     sasl::{self, ChannelBindings, Failure},
 };
+use records::{Opening, Recording};
 use service_kit::{
     shutdown::{CancellationToken, GRACE},
     telemetry,
@@ -37,7 +38,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client) {
     let span = move |id: &_| tracing::info_span!("pop3", %peer, connection = %id, user = tracing::field::Empty);
     let serving = async move {
         let _open = gateway.metrics.connected();
-        let connection = Box::pin(Connection::accepted(&gateway, client)).await;
+        let local = client.io.ends().ok().map(|ends| ends.local);
+        let (role, protocol) = (Role::Server, client.port.protocol());
+        // It ends last, when the connection is closed.
+        let recording = gateway.recorder.open(Opening { role, protocol, local, remote: Some(peer) });
+        let connection = Box::pin(Connection::accepted(&gateway, client, &recording)).await;
         if let Some(connection) = connection {
             converse(connection).await;
         }
@@ -59,7 +64,11 @@ async fn converse(mut connection: Connection<'_>) {
         let Some(encrypted) = Box::pin(connection.start_tls()).await else { return };
         connection = encrypted;
     };
-    let Connection { stream, lease, .. } = connection;
+    let Connection { stream, lease, recording, .. } = connection;
+    match &end {
+        Ok(end) => recording.ends(end.reason()),
+        Err(error) => recording.ends(error),
+    }
     // The lock goes first: the client may be back before this socket is closed.
     if let Some(lease) = lease {
         lease.release().await;
@@ -95,6 +104,19 @@ enum End {
     StartTls,
 }
 
+impl End {
+    /// The same for the record of the session.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Session => "the server has closed it",
+            Self::Client => "the connection was closed",
+            Self::Service => "the server is shutting down",
+            Self::Room => "closed to make room for another",
+            Self::StartTls => "TLS begins",
+        }
+    }
+}
+
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
@@ -116,6 +138,7 @@ pub(crate) struct Connection<'a> {
     port: Port,
     pub(crate) peer: SocketAddr,
     pub(crate) stream: LineStream,
+    pub(crate) recording: &'a Recording,
     pub(crate) session: Session<MessageId>,
     /// The longest command line in octets.
     line_octets: usize,
@@ -133,16 +156,18 @@ pub(crate) struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     /// A dialogue whose client is to be greeted; `None` when they do not agree on TLS, with which it was to begin.
-    async fn accepted(gateway: &'a Gateway, client: Client) -> Option<Self> {
+    async fn accepted(gateway: &'a Gateway, client: Client, recording: &'a Recording) -> Option<Self> {
         let Client { port, peer, io, place } = client;
         let stack = gateway.stack.current();
         let limits = &stack.limits;
         let stream = LineStream::new(io, stream_limits(limits), gateway.clock.clone()).with_place(place);
+        let stream = stream.with_taps(recording.taps());
         let connection = Self {
             gateway,
             port,
             peer,
             stream,
+            recording,
             session: Session::new(gateway.session_config(&stack, peer.ip()).await),
             line_octets: limits.pop3_line_octets,
             lease_seconds: limits.pop3_lease_seconds,
@@ -161,7 +186,7 @@ impl<'a> Connection<'a> {
     /// Agrees on TLS with the client: from its first octet on, or after STLS. Returns `None` when they do not agree, or the
     /// service stops meanwhile.
     async fn start_tls(self) -> Option<Self> {
-        let Self { gateway, port, peer, stream, mut session, .. } = self;
+        let Self { gateway, port, peer, stream, recording, mut session, .. } = self;
         let Served { config, end_point } = gateway.certificate.as_ref()?.current();
         let handshake = async {
             if port.begins_with_tls() {
@@ -173,10 +198,12 @@ impl<'a> Connection<'a> {
         let stream = match gateway.shutdown.run_until_cancelled(handshake).await? {
             Ok(stream) => stream,
             Err(error) => {
+                recording.ends(&error);
                 tls_failed(peer, &error);
                 return None;
             }
         };
+        recording.mark(|| Mark::Encrypted { tls: stream.tls().unwrap_or_default().to_owned() });
         let exporter = stream.channel_bindings().exporter.clone();
         session.encrypted(ChannelBindings { exporter, end_point });
         Some(Self { stream, session, ..self })
@@ -235,6 +262,7 @@ impl<'a> Connection<'a> {
                     return Ok(None);
                 }
                 Step::Close(reply) => {
+                    self.recording.ends(&reply);
                     self.stream.push(&reply);
                     return Ok(Some(End::Session));
                 }
@@ -253,6 +281,7 @@ impl<'a> Connection<'a> {
                 }
                 Step::LoginFailed { failure, reply, is_last } => {
                     Box::pin(self.login_failed(failure)).await;
+                    self.recording.mark(|| Mark::LoginRefused { reason: failure.to_string() });
                     self.stream.push(&reply);
                     return Ok(is_last.then_some(End::Session));
                 }

@@ -5,6 +5,7 @@ use internal_api::StoreClient;
 use ipnet::IpNet;
 use mail_net::Clock;
 use mail_proto::pop3::{SessionConfig, SizeStyle};
+use records::Recorder;
 use service_kit::shutdown::CancellationToken;
 use std::{net::IpAddr, sync::Arc};
 use town_config::{LiveStack, Profile, Stack};
@@ -22,16 +23,17 @@ pub(crate) struct Gateway {
     /// Its certificate; without one, there is no TLS.
     pub(crate) certificate: Option<Arc<ServedCertificate>>,
     pub(crate) metrics: Metrics,
+    pub(crate) recorder: Recorder,
     pub(crate) clock: Clock,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Gateway {
     pub(crate) fn new(config: Config, metrics: Metrics, shutdown: CancellationToken) -> Self {
-        let Config { stack, store, trusted_networks, certificate, clock, .. } = config;
+        let Config { stack, store, trusted_networks, certificate, recorder, clock, .. } = config;
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let ahead = ahead::Room::default();
-        Self { stack, store, logins, ahead, trusted_networks, certificate, metrics, clock, shutdown }
+        Self { stack, store, logins, ahead, trusted_networks, certificate, metrics, recorder, clock, shutdown }
     }
 
     /// What the session of this client is told.

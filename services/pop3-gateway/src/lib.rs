@@ -14,13 +14,13 @@ mod metrics;
 pub use args::Args;
 pub use listeners::Listeners;
 
-use axum::Router;
 use gateway::Gateway;
 use internal_api::{InProcess, StoreClient};
 use ipnet::IpNet;
 use listeners::Port;
 use mail_net::Clock;
 use metrics::Metrics;
+use records::Recorder;
 use service_kit::{
     http::{HttpService, Token, ready_with_store},
     shutdown::CancellationToken,
@@ -29,6 +29,10 @@ use std::{io, sync::Arc};
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
 use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// Its name.
+pub const SERVICE: &str = "pop3-gateway";
 
 /// What a POP3 gateway must be told.
 #[derive(Debug, Clone)]
@@ -43,6 +47,8 @@ pub struct Config {
     pub certificate: Option<Arc<ServedCertificate>>,
     /// Guards the HTTP side; without one, anybody may call.
     pub token: Option<Token>,
+    /// Records its sessions.
+    pub recorder: Recorder,
     /// Limits its calls and connections.
     pub clock: Clock,
 }
@@ -55,9 +61,9 @@ pub enum ServiceError {
     Http(#[from] io::Error),
 }
 
-/// The HTTP side has no routes of its own.
+/// What the HTTP side shows.
 #[derive(OpenApi)]
-#[openapi(info(title = "pop3-gateway", description = "Health and metrics of a POP3 gateway"))]
+#[openapi(info(title = "pop3-gateway", description = "Health, metrics and records of a POP3 gateway"))]
 struct Description;
 
 /// Serves POP3 until `shutdown`, then lets commands in flight finish, 10 s at most.
@@ -70,9 +76,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let store_calls = metrics.store_call_seconds.clone();
     let store = config.store.observed(move |took| store_calls.observe(took.as_secs_f64()));
     let config = Config { store, ..config };
+    let records = records::routes(config.recorder.clone(), config.clock.io, shutdown.clone());
+    let (api, description) = OpenApiRouter::with_openapi(Description::openapi()).merge(records).split_for_parts();
     let service = HttpService {
-        api: Router::new(),
-        description: Description::openapi(),
+        api,
+        description,
         metrics: Arc::new(registry),
         readiness: ready_with_store(config.store.clone(), config.stack.current().name.clone(), config.clock.io),
         token: config.token.clone(),

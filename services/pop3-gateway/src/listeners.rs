@@ -5,7 +5,9 @@ use crate::{
     gateway::Gateway,
 };
 use futures_util::future::join_all;
+use internal_api::{Protocol, Role};
 use mail_net::{AcceptLoop, ConnectionLimits, Places};
+use records::Opening;
 use service_kit::{http::HttpListener, shutdown::GRACE, telemetry};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -39,6 +41,14 @@ impl Port {
         self == Self::Pops
     }
 
+    /// What is spoken there.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::Pop3 => Protocol::Pop3,
+            Self::Pops => Protocol::Pop3s,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Pop3 => "POP3",
@@ -63,14 +73,18 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, ports: impl IntoIterator<Item 
 }
 
 async fn accept(gateway: &Arc<Gateway>, port: Port, listener: TcpListener, places: Places) {
+    // A client that expects TLS could not read it.
+    let refusal = if port.begins_with_tls() { b"" } else { TOO_MANY_CONNECTIONS };
+    let local = listener.local_addr().ok();
     let accepting = AcceptLoop {
         listener,
         is_proxy: |peer| gateway.stack.current().is_proxy(peer),
         places,
         limits: || ConnectionLimits::from(&gateway.stack.current().limits),
-        // A client that expects TLS could not read it.
-        refusal: if port.begins_with_tls() { b"" } else { TOO_MANY_CONNECTIONS },
+        refusal,
         refused: |peer| {
+            let (role, protocol) = (Role::Server, port.protocol());
+            gateway.recorder.refused(Opening { role, protocol, local, remote: Some(peer) }, refusal);
             gateway.metrics.refused();
             facts::Pop3ConnectionRefused { peer }.log();
         },

@@ -5,12 +5,13 @@ use crate::{
     lease::{self, Lease},
 };
 use bytes::Bytes;
-use internal_api::{ApiError, MessageId, OpenSession, OpenedMaildrop, ProblemKind, RawMessage};
+use internal_api::{ApiError, Handled, Mark, MessageId, OpenSession, OpenedMaildrop, ProblemKind, RawMessage};
 use mail_net::{Kind, OUTPUT_OCTETS};
 use mail_proto::{
     Mailbox,
     pop3::{Extent, ListLines, Listing, OpenFailure, Proof, ReadFailure, Reply, SendMessage, Transfer, UpdateFailure},
 };
+use records::LISTED;
 
 /// All that is in a maildrop.
 async fn listed(mut maildrop: OpenedMaildrop) -> Result<Listing<MessageId>, ApiError> {
@@ -73,10 +74,13 @@ impl Connection<'_> {
     /// Keeps the lock from now on, and has the maildrop listed.
     async fn list(&mut self, user: Mailbox, mut maildrop: OpenedMaildrop) -> Result<Listing<MessageId>, OpenFailure> {
         let session = std::mem::take(&mut maildrop.session);
+        self.recording.mark(|| Mark::LoggedIn { user: user.to_string() });
+        let mailbox = user.clone();
         let lease = Lease::keep(self.gateway.store.clone(), user, session, self.lease_seconds, self.gateway.clock.io);
         match listed(maildrop).await {
             Ok(listing) => {
                 facts::Pop3Login { messages: listing.len() }.log();
+                self.recording.mark(|| Mark::Locked { mailbox, messages: listing.len() as u64 });
                 self.lease = Some(lease);
                 Ok(listing)
             }
@@ -102,9 +106,15 @@ impl Connection<'_> {
             piece = if transfer.is_complete() { None } else { content.chunk().await? };
         }
         self.stream.write(Kind::Body, |output| transfer.finish(output))?;
-        if message.extent == Extent::Whole {
-            self.gateway.metrics.retrieved();
-        }
+        let how = match message.extent {
+            Extent::Whole => {
+                self.gateway.metrics.retrieved();
+                Handled::Fetched
+            }
+            Extent::Top(_) => Handled::Looked,
+        };
+        let message = message.uid;
+        self.recording.mark(|| Mark::Message { message, how, transaction: 0, recipients: Vec::new() });
         Ok(Ok(()))
     }
 
@@ -167,17 +177,22 @@ impl Connection<'_> {
     pub(crate) async fn update(&mut self, delete: Vec<MessageId>) -> Result<(), UpdateFailure> {
         let Some(lease) = self.lease.take() else { return Err(UpdateFailure::LockLost) };
         let messages = delete.len();
+        let deleted = if self.recording.is_on() { delete.iter().take(LISTED).copied().collect() } else { Vec::new() };
         match lease.update(delete).await {
             Ok(()) => {
                 self.gateway.metrics.deleted(messages);
                 if messages > 0 {
                     facts::Pop3Deleted { messages }.log();
+                    self.recording.mark(|| Mark::Deleted { messages: deleted });
                 }
                 Ok(())
             }
             Err(error) => {
                 facts::Pop3DeleteFailed { messages, error: &error }.log();
                 let lost = error.kind() == Some(ProblemKind::LeaseLost);
+                if lost {
+                    self.recording.mark(|| Mark::LockLost);
+                }
                 Err(if lost { UpdateFailure::LockLost } else { UpdateFailure::Unavailable })
             }
         }

@@ -1,6 +1,7 @@
 //! The command line.
 
-use crate::{Config, Listeners, Overlay, ZoneSource, run};
+use crate::{Config, Listeners, Overlay, SERVICE, ZoneSource, run};
+use ::records::{Recorder, Records};
 use clap::Parser;
 use service_kit::cli::{self, ServiceArgs};
 use std::{path::PathBuf, process::ExitCode};
@@ -32,6 +33,7 @@ impl Args {
                 reload: launch.reload,
                 token: launch.token,
                 hosts: launch.stack.http_hosts(),
+                recorder: Recorder::of_stack(launch.stack, SERVICE, Records::default(), launch.clock.wall.clone()),
                 clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)

@@ -6,12 +6,12 @@ use crate::{
     served::JustLost,
 };
 use axum::{
-    Json, Router,
+    Json,
     extract::{Query, State, rejection::QueryRejection},
 };
 use internal_api::{Problem, ProblemKind, RecordType, Records, Resolution, ResolveQuery};
 use town_config::zone::{Lookup, absolute_name};
-use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone)]
@@ -25,11 +25,8 @@ struct Resolver {
 struct Frame;
 
 /// The route, and its description for machines.
-pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> (Router, OpenApi) {
-    OpenApiRouter::with_openapi(Frame::openapi())
-        .routes(routes!(resolve))
-        .with_state(Resolver { zone, metrics })
-        .split_for_parts()
+pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Frame::openapi()).routes(routes!(resolve)).with_state(Resolver { zone, metrics })
 }
 
 /// The records of one type under a name.

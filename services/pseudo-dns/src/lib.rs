@@ -15,6 +15,7 @@ mod wire;
 pub use args::Args;
 pub use overlay::{Overlay, RunningStack};
 
+use ::records::Recorder;
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock};
 use metrics::Metrics;
@@ -36,6 +37,9 @@ use town_config::{
 };
 use wire::Responder;
 
+/// Its name.
+pub const SERVICE: &str = "pseudo-dns";
+
 /// What a pseudo-dns must be told.
 #[derive(Clone)]
 pub struct Config {
@@ -51,6 +55,8 @@ pub struct Config {
     pub reload: Reload,
     /// Guards the HTTP API; without one, anybody may call.
     pub token: Option<Token>,
+    /// Records what it is asked over DNS.
+    pub recorder: Recorder,
     /// The names that the HTTP side may be called by.
     pub hosts: Hosts,
     /// Measures the grace, and limits its connections.
@@ -110,7 +116,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     let mut registry = service_kit::metrics::registry("pseudo-dns");
     let metrics = Metrics::register(&mut registry);
-    let (api, description) = http::api(zone.clone(), metrics.clone());
+    let (api, description) = http::api(zone.clone(), metrics.clone())
+        .merge(::records::routes(config.recorder.clone(), io, shutdown.clone()))
+        .split_for_parts();
     let service = HttpService {
         api,
         description,
@@ -129,7 +137,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
         async {
             let responder = Responder::new(zone, metrics);
-            answer(responder, (listeners.dns_udp, listeners.dns_tcp), io, shutdown.clone()).await;
+            let answering = Answering { responder: Arc::new(responder), recorder: config.recorder, io };
+            answer(answering, (listeners.dns_udp, listeners.dns_tcp), shutdown.clone()).await;
             Ok(())
         },
         async {
@@ -144,12 +153,19 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 }
 
 /// Speaks DNS until `shutdown`.
-async fn answer(responder: Responder, (udp, tcp): (UdpSocket, TcpListener), io: IoClock, shutdown: CancellationToken) {
+async fn answer(answering: Answering, (udp, tcp): (UdpSocket, TcpListener), shutdown: CancellationToken) {
     telemetry::listening("DNS", udp.local_addr());
-    let responder = Arc::new(responder);
-    let udp = udp::serve(udp, &responder, io, shutdown.clone());
-    let tcp = tcp::serve(tcp, Arc::clone(&responder), io, shutdown);
+    let udp = udp::serve(udp, &answering, shutdown.clone());
+    let tcp = tcp::serve(tcp, answering.clone(), shutdown);
     tokio::join!(udp, tcp);
+}
+
+/// What answers queries over UDP and TCP, and records them.
+#[derive(Clone)]
+struct Answering {
+    responder: Arc<Responder>,
+    recorder: Recorder,
+    io: IoClock,
 }
 
 /// The zone in force, as its readers see it.

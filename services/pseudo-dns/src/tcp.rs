@@ -1,8 +1,10 @@
 //! DNS over TCP (RFC 1035 §4.2.2, RFC 7766).
 
-use crate::{metrics::Transport, wire::Responder};
+use crate::{Answering, metrics::Transport, wire::Responder};
+use ::records::{Opening, Recording};
 use bytes::{Buf, BytesMut};
-use mail_net::{AcceptLoop, ConnectionLimits, Io, IoClock, Place, Places, read_some};
+use internal_api::{Protocol, Role};
+use mail_net::{AcceptLoop, ConnectionLimits, Direction, Io, IoClock, Kind, Place, Places, read_some};
 use service_kit::shutdown::{CancellationToken, GRACE};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
@@ -17,10 +19,14 @@ const LENGTH_OCTETS: usize = 2;
 const READ_OCTETS: usize = 512;
 
 /// Answers queries until `shutdown`. A connection too many gets no message: DNS has none that refuses a connection.
-pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, io: IoClock, shutdown: CancellationToken) {
-    let serve = |stream, _, place| {
-        let connection = Connection { stream, input: BytesMut::new(), io };
-        serve_one(Arc::clone(&responder), connection, place, shutdown.clone())
+pub(crate) async fn serve(listener: TcpListener, answering: Answering, shutdown: CancellationToken) {
+    let io = answering.io;
+    let serve = |stream: Box<dyn Io>, peer, place| {
+        let local = stream.ends().ok().map(|ends| ends.local);
+        let (role, protocol) = (Role::Server, Protocol::DnsTcp);
+        let recording = answering.recorder.open(Opening { role, protocol, local, remote: Some(peer) });
+        let connection = Connection { stream, input: BytesMut::new(), io, recording };
+        serve_one(Arc::clone(&answering.responder), connection, place, shutdown.clone())
     };
     let accepting = AcceptLoop {
         listener,
@@ -40,10 +46,16 @@ pub(crate) async fn serve(listener: TcpListener, responder: Arc<Responder>, io: 
 async fn serve_one(responder: Arc<Responder>, mut connection: Connection, place: Place, shutdown: CancellationToken) {
     loop {
         let message = shutdown.run_until_cancelled(place.idle(connection.message())).await;
-        let Some(Some(Ok(Some(message)))) = message else { break };
+        let message = match message {
+            Some(Some(Ok(Some(message)))) => message,
+            Some(Some(Ok(None))) => break connection.recording.ends("the connection was closed"),
+            Some(Some(Err(error))) => break connection.recording.ends(error),
+            Some(None) => break connection.recording.ends("closed to make room for another"),
+            None => break connection.recording.ends("the server is shutting down"),
+        };
         let Some(response) = responder.respond(&message, Transport::tcp) else { continue };
-        if connection.send(&response).await.is_err() {
-            break;
+        if let Err(error) = connection.send(&response).await {
+            break connection.recording.ends(error);
         }
     }
 }
@@ -53,6 +65,7 @@ struct Connection {
     /// What was read and not answered yet: a message at most, and what was read at once with its end.
     input: BytesMut,
     io: IoClock,
+    recording: Recording,
 }
 
 impl Connection {
@@ -69,6 +82,7 @@ impl Connection {
             if let Some((length, rest)) = self.input.split_first_chunk::<LENGTH_OCTETS>() {
                 let length = usize::from(u16::from_be_bytes(*length));
                 if rest.len() >= length {
+                    self.recording.octets(Direction::Received, Kind::Body, &self.input[..LENGTH_OCTETS + length]);
                     self.input.advance(LENGTH_OCTETS);
                     return Ok(Some(self.input.split_to(length)));
                 }
@@ -87,6 +101,8 @@ impl Connection {
     async fn send(&mut self, message: &[u8]) -> io::Result<()> {
         let length = u16::try_from(message.len()).map_err(io::Error::other)?;
         let octets = [&length.to_be_bytes(), message].concat();
-        self.io.timeout(PATIENCE, self.stream.write_all(&octets)).await?
+        self.io.timeout(PATIENCE, self.stream.write_all(&octets)).await??;
+        self.recording.octets(Direction::Sent, Kind::Body, &octets);
+        Ok(())
     }
 }

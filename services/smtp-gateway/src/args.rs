@@ -1,9 +1,10 @@
 //! The command line.
 
-use crate::{Config, Hosts, Listeners, run};
+use crate::{Config, Hosts, Listeners, SERVICE, run};
 use clap::Parser;
 use ipnet::IpNet;
 use mail_net::TcpDial;
+use records::{Recorder, Records};
 use service_kit::cli::{self, ServiceArgs};
 use std::{
     path::{Path, PathBuf},
@@ -55,7 +56,6 @@ impl Args {
             };
             let certificate = certificate(&launch.stack.current(), self.tls.as_deref())?;
             let config = Config {
-                stack: launch.stack,
                 store,
                 dns,
                 dial: Arc::new(TcpDial::default()),
@@ -65,6 +65,13 @@ impl Args {
                 certificate,
                 authority: self.tls.as_deref().and_then(authority),
                 token: launch.token,
+                recorder: Recorder::of_stack(
+                    launch.stack.clone(),
+                    SERVICE,
+                    Records::default(),
+                    launch.clock.wall.clone(),
+                ),
+                stack: launch.stack,
                 clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)

@@ -7,6 +7,7 @@ use crate::{
     receive::{self, Incoming},
     submission,
 };
+use internal_api::{Mark, Role};
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
     ForwardPath, ReversePath,
@@ -14,6 +15,7 @@ use mail_proto::{
     sasl::{self, ChannelBindings, Credentials, Failure, Mechanisms},
     smtp::{Framing, Origin, Received, Reply, Session, SessionConfig, Step, session::early_talk},
 };
+use records::{Opening, Recording};
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::{net::SocketAddr, sync::Arc};
 use town_config::{Limits, Stack};
@@ -34,14 +36,21 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn stream(self, gateway: &Gateway, limits: &Limits) -> LineStream {
-        LineStream::new(self.io, stream_limits(limits), gateway.clock.clone()).with_place(self.place)
+    /// How its session begins.
+    fn opening(&self) -> Opening {
+        let local = self.io.ends().ok().map(|ends| ends.local);
+        Opening { role: Role::Server, protocol: self.port.protocol(), local, remote: Some(self.peer) }
+    }
+
+    fn stream(self, gateway: &Gateway, limits: &Limits, recording: &Recording) -> LineStream {
+        let stream = LineStream::new(self.io, stream_limits(limits), gateway.clock.clone());
+        stream.with_place(self.place).with_taps(recording.taps())
     }
 
     /// Closes the connection with this reply. A client that expects TLS could not read it, and gets none.
-    async fn refuse(self, gateway: &Gateway, limits: &Limits, reply: &Reply) {
+    async fn refuse(self, gateway: &Gateway, limits: &Limits, recording: &Recording, reply: &Reply) {
         let is_readable = !self.port.begins_with_tls();
-        let mut stream = self.stream(gateway, limits);
+        let mut stream = self.stream(gateway, limits, recording);
         if is_readable {
             stream.push(reply);
         }
@@ -56,11 +65,15 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client, shutdown: Cance
     let serving = async move {
         gateway.metrics.connections.inc();
         let stack = gateway.stack.current();
+        // It ends last, when the connection is closed.
+        let recording = gateway.recorder.open(client.opening());
         if let Err(refusal) = gateway.policy.count(peer.ip(), Action::Connect) {
             gateway.replied("CONNECT", &refusal);
-            return Box::pin(client.refuse(&gateway, &stack.limits, &refusal)).await;
+            recording.mark(|| verdict("CONNECT", &refusal));
+            recording.ends(refusal.on_one_line());
+            return Box::pin(client.refuse(&gateway, &stack.limits, &recording, &refusal)).await;
         }
-        let dialogue = Box::pin(Dialogue::new(&gateway, &stack, client)).await;
+        let dialogue = Box::pin(Dialogue::new(&gateway, &stack, client, &recording)).await;
         if let Err(error) = converse(dialogue, &stack.limits, shutdown).await {
             tracing::debug!(%error, "the connection broke");
         }
@@ -70,6 +83,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client, shutdown: Cance
 
 /// Talks with a client. All that is done once only is boxed: a connection that waits for a command holds no room for it.
 async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: CancellationToken) -> Result<(), Closed> {
+    let recording = dialogue.recording;
     if dialogue.port.begins_with_tls() {
         let Some(certificate) = &dialogue.gateway.certificate else { return Ok(()) };
         let certificate = certificate.current();
@@ -88,9 +102,10 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
         dialogue.expect_line(limits.smtp_line_octets);
         let line = match next_line(&mut dialogue.stream, &shutdown).await {
             Some(Ok(line)) => line,
-            Some(Err(closed)) => return Box::pin(end(dialogue.stream, closed)).await,
+            Some(Err(closed)) => return Box::pin(end(dialogue.stream, recording, closed)).await,
             None => {
                 let last = Reply::new(421, (3, 2), "this server is shutting down");
+                recording.ends("the server is shutting down");
                 Box::pin(close(dialogue.stream, &last)).await;
                 return Ok(());
             }
@@ -106,6 +121,7 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
         match dialogue.perform(step).await {
             Ok(Next::Line) => {}
             Ok(Next::Close(last)) => {
+                recording.ends(last.on_one_line());
                 Box::pin(close(dialogue.stream, &last)).await;
                 return Ok(());
             }
@@ -113,7 +129,7 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
                 let Some(encrypted) = Box::pin(dialogue.start_tls(certificate, &shutdown)).await else { return Ok(()) };
                 dialogue = encrypted;
             }
-            Err(closed) => return Box::pin(end(dialogue.stream, closed)).await,
+            Err(closed) => return Box::pin(end(dialogue.stream, recording, closed)).await,
         }
     }
 }
@@ -135,6 +151,9 @@ struct Dialogue<'a> {
     peer: SocketAddr,
     session: Session,
     stream: LineStream,
+    recording: &'a Recording,
+    /// How many transactions have begun.
+    transactions: u32,
     /// The user whose password the client is proving with SCRAM.
     proving: Option<Box<str>>,
     /// The message that is being received.
@@ -143,16 +162,16 @@ struct Dialogue<'a> {
 
 impl<'a> Dialogue<'a> {
     /// One that has not begun.
-    async fn new(gateway: &'a Gateway, stack: &Stack, client: Client) -> Self {
+    async fn new(gateway: &'a Gateway, stack: &Stack, client: Client, recording: &'a Recording) -> Self {
         let (port, peer) = (client.port, client.peer);
-        let stream = client.stream(gateway, &stack.limits);
+        let stream = client.stream(gateway, &stack.limits, recording);
         let session = Session::new(SessionConfig {
             has_tls: gateway.certificate.is_some(),
             plain_text_in_clear: gateway.policy.takes_passwords_in_clear(peer.ip()),
             discloses_addresses: gateway.policy.discloses_addresses(peer.ip()),
             ..session_config(stack, gateway.logins.mechanisms().await)
         });
-        Self { gateway, port, peer, session, stream, proving: None, incoming: None }
+        Self { gateway, port, peer, session, stream, recording, transactions: 0, proving: None, incoming: None }
     }
 
     /// Prepares for the next line: a command, or a response of AUTH.
@@ -167,7 +186,7 @@ impl<'a> Dialogue<'a> {
     /// Agrees on TLS with the client: from its first octet on, or after STARTTLS. Returns `None` when they do not agree, or
     /// the server stops meanwhile.
     async fn start_tls(self, certificate: Served, shutdown: &CancellationToken) -> Option<Self> {
-        let Self { port, peer, stream, .. } = self;
+        let Self { port, peer, stream, recording, .. } = self;
         let Served { config, end_point } = certificate;
         let handshake = async {
             if port.begins_with_tls() {
@@ -180,10 +199,12 @@ impl<'a> Dialogue<'a> {
         let stream = match shutdown.run_until_cancelled(handshake).await? {
             Ok(stream) => stream,
             Err(error) => {
+                recording.ends(&error);
                 facts::SmtpTlsFailed { peer, error }.log();
                 return None;
             }
         };
+        recording.mark(|| Mark::Encrypted { tls: stream.tls().unwrap_or_default().to_owned() });
         let exporter = stream.channel_bindings().exporter.clone();
         let mut dialogue = Self { stream, ..self };
         dialogue.session.encrypted();
@@ -207,12 +228,15 @@ impl<'a> Dialogue<'a> {
             Step::FindVerifier(user) => return Box::pin(self.find_verifier(user)).await,
             Step::LoggedIn(reply) => {
                 Box::pin(self.proof_ended(Ok(()))).await;
-                gateway.logins.succeeded(self.session.identity());
+                let identity = self.session.identity();
+                gateway.logins.succeeded(identity);
+                self.recording.mark(|| Mark::LoggedIn { user: identity.map(ToString::to_string).unwrap_or_default() });
                 reply
             }
             Step::LoginFailed { failure, reply, is_last } => {
                 Box::pin(self.proof_ended(Err(failure))).await;
                 gateway.logins.failed(self.peer, failure);
+                self.recording.mark(|| Mark::LoginRefused { reason: failure.to_string() });
                 gateway.metrics.replied(&reply);
                 if is_last {
                     return Ok(Next::Close(reply));
@@ -241,6 +265,7 @@ impl<'a> Dialogue<'a> {
     }
 
     async fn check_sender(&mut self, path: ReversePath) -> Reply {
+        self.transactions += 1;
         let (peer, identity, policy) = (self.peer.ip(), self.session.identity(), &self.gateway.policy);
         let mut verdict = policy.sender(peer, identity, &path).await;
         if self.port.is_for_submission() {
@@ -260,6 +285,7 @@ impl<'a> Dialogue<'a> {
     /// Counts and logs a reply, and words it for the client.
     fn replied(&self, command: &str, reply: Reply) -> Reply {
         self.gateway.replied(command, &reply);
+        self.recording.mark(|| verdict(command, &reply));
         self.session.in_its_characters(reply)
     }
 
@@ -314,12 +340,17 @@ impl<'a> Dialogue<'a> {
                 reply
             }
             Received::Message => {
-                let reply = incoming.commit(self.gateway).await;
+                let reply = incoming.commit(self.gateway, (self.recording, self.transactions)).await;
                 self.session.committed(&reply);
                 self.replied("DATA", reply)
             }
         })
     }
+}
+
+/// What is recorded of a reply to a client, a sender, a recipient or a message.
+fn verdict(about: &str, reply: &Reply) -> Mark {
+    Mark::Verdict { about: about.to_owned(), accepted: reply.is_positive(), reply: reply.on_one_line() }
 }
 
 /// Waits for the client's next line; `None` when the server stops before it comes.
@@ -333,7 +364,8 @@ async fn next_line(stream: &mut LineStream, shutdown: &CancellationToken) -> Opt
 }
 
 /// Ends a connection that is of no use any more, and tells the client why if it may still listen.
-async fn end(stream: LineStream, closed: Closed) -> Result<(), Closed> {
+async fn end(stream: LineStream, recording: &Recording, closed: Closed) -> Result<(), Closed> {
+    recording.ends(&closed);
     let status = match closed {
         Closed::End => return Ok(()),
         Closed::Idle => (4, 2),

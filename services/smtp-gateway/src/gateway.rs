@@ -12,6 +12,7 @@ use crate::{
 use internal_api::StoreClient;
 use mail_net::Clock;
 use mail_proto::smtp::Reply;
+use records::Recorder;
 use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
@@ -26,19 +27,20 @@ pub(crate) struct Gateway {
     /// Its certificate; without one, there is no TLS.
     pub(crate) certificate: Option<Arc<ServedCertificate>>,
     pub(crate) metrics: Metrics,
+    pub(crate) recorder: Recorder,
     pub(crate) clock: Clock,
 }
 
 impl Gateway {
     /// A gateway that listens on this address.
     pub(crate) fn new(config: Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, name_server, trusted_networks, certificate, clock, .. } = config;
+        let Config { stack, store, dns, name_server, trusted_networks, certificate, recorder, clock, .. } = config;
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let own_names = OwnNames::new(stack.clone(), names, listener, clock.io);
         let policy = Policy::new(stack.clone(), store.clone(), trusted_networks, own_names, clock.wall.clone());
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let submitter = Submitter::new(store.clone(), clock.io);
-        Self { stack, store, submitter, policy, logins, certificate, metrics, clock }
+        Self { stack, store, submitter, policy, logins, certificate, metrics, recorder, clock }
     }
 
     /// Counts and logs the reply to a sender, a recipient or a message, if it is a refusal.

@@ -26,7 +26,6 @@ pub use relay::{
     files::{UnusableFile, unusable_relay_files},
 };
 
-use axum::Router;
 use gateway::Gateway;
 use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
@@ -34,6 +33,7 @@ use listeners::Port;
 use mail_net::{Clock, Dial};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
+use records::Recorder;
 use service_kit::{
     http::{self, HttpService, Token},
     shutdown::CancellationToken,
@@ -42,6 +42,10 @@ use std::{io, path::PathBuf, sync::Arc};
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
 use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// Its name.
+pub const SERVICE: &str = "smtp-gateway";
 
 /// What a gateway is part of, and who its neighbours are.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub struct Config {
     pub authority: Option<PathBuf>,
     /// Guards its HTTP side.
     pub token: Option<Token>,
+    /// Records its sessions, and those of its relay.
+    pub recorder: Recorder,
     /// Dates what it adds to messages, and limits its calls and connections.
     pub clock: Clock,
 }
@@ -78,9 +84,9 @@ pub enum ServiceError {
     Http(#[from] io::Error),
 }
 
-/// The HTTP side has no routes of its own.
+/// What the HTTP side shows.
 #[derive(OpenApi)]
-#[openapi(info(title = "mailtown smtp-gateway", description = "Health and metrics only."))]
+#[openapi(info(title = "smtp-gateway", description = "Health, metrics and records of an SMTP gateway"))]
 struct Description;
 
 /// Serves until `shutdown`, then finishes what is in flight.
@@ -97,7 +103,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let address = smtp.local_addr()?;
     let relay = relay::run(relay::Context::new(&config, address, metrics.clone()), shutdown.clone());
     let files = relay::files::watch(config.stack.clone(), shutdown.clone());
-    let http = http::serve(http, http_service(&config, registry), shutdown.clone());
+    let http = http::serve(http, http_service(&config, registry, &shutdown), shutdown.clone());
     let gateway = Arc::new(Gateway::new(config, address, metrics));
     gateway.policy.log_who_is_trusted();
     let ports = [(Port::Smtp, Some(smtp)), (Port::Submission, submission), (Port::Submissions, submissions)];
@@ -107,11 +113,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     Ok(served?)
 }
 
-fn http_service(config: &Config, registry: Registry) -> HttpService {
+fn http_service(config: &Config, registry: Registry, shutdown: &CancellationToken) -> HttpService {
     let (store, stack, io) = (config.store.clone(), &config.stack, config.clock.io);
+    let records = records::routes(config.recorder.clone(), io, shutdown.clone());
+    let (api, description) = OpenApiRouter::with_openapi(Description::openapi()).merge(records).split_for_parts();
     HttpService {
-        api: Router::new(),
-        description: Description::openapi(),
+        api,
+        description,
         metrics: Arc::new(registry),
         readiness: http::ready_with_store(store, stack.current().name.clone(), io),
         token: config.token.clone(),

@@ -5,7 +5,9 @@ use crate::{
     gateway::Gateway,
 };
 use futures_util::future::join_all;
+use internal_api::{Protocol, Role};
 use mail_net::{AcceptLoop, ConnectionLimits, Places};
+use records::Opening;
 use service_kit::{
     http::HttpListener,
     shutdown::{CancellationToken, GRACE},
@@ -52,6 +54,15 @@ impl Port {
         self == Self::Submissions
     }
 
+    /// What is spoken there.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::Smtp => Protocol::Smtp,
+            Self::Submission => Protocol::Submission,
+            Self::Submissions => Protocol::Submissions,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Smtp => "SMTP",
@@ -87,14 +98,18 @@ async fn accept(
     places: Places,
     shutdown: &CancellationToken,
 ) {
+    // A client that expects TLS could not read it.
+    let refusal = if port.begins_with_tls() { b"" } else { TOO_MANY_CONNECTIONS };
+    let local = listener.local_addr().ok();
     let accepting = AcceptLoop {
         listener,
         is_proxy: |peer| gateway.stack.current().is_proxy(peer),
         places,
         limits: || ConnectionLimits::from(&gateway.stack.current().limits),
-        // A client that expects TLS could not read it.
-        refusal: if port.begins_with_tls() { b"" } else { TOO_MANY_CONNECTIONS },
+        refusal,
         refused: |peer| {
+            let (role, protocol) = (Role::Server, port.protocol());
+            gateway.recorder.refused(Opening { role, protocol, local, remote: Some(peer) }, refusal);
             gateway.metrics.connections_refused.inc();
             facts::SmtpConnectionRefused { peer }.log();
         },

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use internal_api::{Accepted, ApiError, StoreClient, Submission};
+use internal_api::{Accepted, ApiError, Handled, Mark, StoreClient, Submission};
 use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::{
     ReversePath,
@@ -21,6 +21,7 @@ use mail_proto::{
         session::{TRACE_OCTETS, bare_line_ending, too_large},
     },
 };
+use records::{LISTED, Recording};
 use service_kit::telemetry;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -98,18 +99,26 @@ impl Incoming {
         self.sink.abandon(reply).await;
     }
 
-    /// Waits until the message is durable; returns the reply to it.
-    pub(crate) async fn commit(mut self: Box<Self>, gateway: &Gateway) -> Reply {
+    /// Waits until the message of this transaction is durable; returns the reply to it.
+    pub(crate) async fn commit(
+        mut self: Box<Self>,
+        gateway: &Gateway,
+        (recording, transaction): (&Recording, u32),
+    ) -> Reply {
         if let Some(line) = self.chunks.bare_line_ending() {
             self.abandon(bare_line_ending(line)).await;
         }
         let (started, recipients) = (gateway.clock.io.instant(), self.sink.submission.recipients.len());
+        let listed = self.sink.submission.recipients.iter().map(|recipient| recipient.mailbox.clone());
+        let listed: Vec<_> = if recording.is_on() { listed.take(LISTED).collect() } else { Vec::new() };
         match self.sink.finish().await {
             Ok(accepted) => {
                 let took = gateway.clock.io.since(started);
                 gateway.metrics.messages_accepted.inc();
                 gateway.metrics.accept_seconds.observe(took.as_secs_f64());
                 let octets = self.octets;
+                let how = Handled::Accepted;
+                recording.mark(|| Mark::Message { message: accepted.id, how, transaction, recipients: listed });
                 facts::SmtpAccepted { message_id: accepted.id, recipients, octets, seconds: took }.log();
                 Reply::new(250, (0, 0), format!("OK queued as {}", accepted.id))
             }

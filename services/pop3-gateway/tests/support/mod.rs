@@ -23,7 +23,8 @@ use internal_api::{
 use jiff::Timestamp;
 use mail_net::Clock;
 use mail_proto::{Mailbox, sasl::ScramVerifier};
-use pop3_gateway::{Config, Listeners, ServiceError};
+use pop3_gateway::{Config, Listeners, SERVICE, ServiceError};
+use records::{Recorder, Records};
 use service_kit::shutdown::CancellationToken;
 use std::{fs, io, net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -41,7 +42,7 @@ use tokio_rustls::{
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
-use town_config::Stack;
+use town_config::{LiveStack, Stack};
 use town_tls::{Authority, CA_FILE, ServedCertificate};
 
 /// How long anything may take before the test fails.
@@ -209,7 +210,9 @@ impl RunningGateway {
         let authority = Authority::open(certificates.path(), Timestamp::now()).unwrap();
         let files = authority.certificate("exmail.qq.com", ["localhost".to_owned()], Timestamp::now()).unwrap();
         let certificate = Some(Arc::new(ServedCertificate::open(files).unwrap()));
-        let config = Config { stack: stack.into(), store, trusted_networks: None, certificate, token: None, clock };
+        let stack: LiveStack = stack.into();
+        let recorder = Recorder::of_stack(stack.clone(), SERVICE, Records::default(), clock.wall.clone());
+        let config = Config { stack, store, trusted_networks: None, certificate, token: None, recorder, clock };
         let listeners = Listeners {
             pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             pops: Some(TcpListener::bind("127.0.0.1:0").await.unwrap()),

@@ -8,7 +8,8 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 use mail_net::Clock;
-use pseudo_dns::{Config, Listeners, Overlay, ServiceError};
+use pseudo_dns::{Config, Listeners, Overlay, SERVICE, ServiceError};
+use records::{Recorder, Records};
 use service_kit::{http::Token, shutdown::CancellationToken};
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -18,7 +19,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use town_config::{OwnHosts, Reload};
+use town_config::{OwnHosts, Reload, Trace};
 
 /// What takes longer will never happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +53,12 @@ impl PseudoDns {
             reload: Reload::never(),
             token: token.map(Token::from),
             hosts: Arc::new(OwnHosts::default),
+            recorder: Recorder::new(
+                Records::default(),
+                ("server.example".parse().unwrap(), SERVICE),
+                Trace::default,
+                Clock::system().wall,
+            ),
             clock: Clock::system(),
         };
         let shutdown = CancellationToken::new();

@@ -93,7 +93,7 @@ pub struct RecordedSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Timestamp>,
-    /// Why it ended; absent while it lasts.
+    /// Why it ended, or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
     /// The version of TLS and the cipher suite; absent in clear.
@@ -111,7 +111,7 @@ pub struct RecordedSession {
     pub octets_sent: u64,
     /// How many replies refused something: 4xx, 5xx or `-ERR`.
     pub refusals: u64,
-    /// The last of these replies; its first line.
+    /// The last of these replies; its last line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<String>,
     /// How many records are missing, because the session had too many.
@@ -234,9 +234,8 @@ pub enum Octets {
 pub enum Mark {
     /// The relay knows where a domain's mail goes: MX, then the address of the exchange.
     Resolved {
-        /// The domain of the recipients.
-        #[schema(value_type = text::Domain)]
-        domain: Domain,
+        /// The domain of the recipients; the smarthost, where all mail goes there.
+        domain: String,
         /// The exchange that is tried.
         exchange: String,
         /// Where it listens, `host:port`.
@@ -287,7 +286,7 @@ pub enum Mark {
     LockLost,
     /// Messages were deleted from the maildrop (RFC 1939 §6).
     Deleted {
-        /// The messages.
+        /// The messages. At most 100.
         messages: Vec<MessageId>,
     },
     /// A message was handled.

@@ -159,6 +159,8 @@ pub struct LineStream {
     clock: Clock,
     limits: StreamLimits,
     is_encrypted: bool,
+    /// The version of TLS and the cipher suite.
+    tls: Option<Box<str>>,
     bindings: ChannelBindings,
 }
 
@@ -176,6 +178,7 @@ impl LineStream {
             clock,
             limits,
             is_encrypted: false,
+            tls: None,
             bindings: ChannelBindings::default(),
         }
     }
@@ -203,6 +206,11 @@ impl LineStream {
     /// Whether TLS is spoken.
     pub fn is_encrypted(&self) -> bool {
         self.is_encrypted
+    }
+
+    /// The version of TLS that is spoken and the cipher suite: `TLS 1.3, TLS13_AES_256_GCM_SHA384`.
+    pub fn tls(&self) -> Option<&str> {
+        self.tls.as_deref()
     }
 
     /// When a peer that begins now to say something must have said it.

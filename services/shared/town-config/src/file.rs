@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    Accept, Auth, Password, Profile, Quota, Relay, Targets,
+    Accept, Auth, Password, Profile, Quota, Relay, Targets, Trace,
     tolerance::ToleranceKeys,
     values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
 };
@@ -63,6 +63,8 @@ pub(super) struct File {
     pub(super) quotas: BTreeMap<Mailbox, Quota>,
     #[serde(default)]
     pub(super) retention: Retention,
+    #[serde(default)]
+    pub(super) trace: Trace,
     #[serde(default = "zone_grace", deserialize_with = "duration")]
     pub(super) zone_grace: Duration,
 }

@@ -20,6 +20,7 @@ mod schedule;
 mod small_file;
 mod tolerance;
 mod toml_file;
+mod trace;
 mod values;
 pub mod watched_file;
 pub mod zone;
@@ -36,6 +37,7 @@ pub use relay::{Jitter, Patience, Relay, Smarthost, SmarthostTls, Timeouts};
 pub use reload::Reload;
 pub use schedule::Next;
 pub use toml_file::FileError as ConfigError;
+pub use trace::{Secrets, Trace};
 pub use values::{Accept, Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
 
 use file::{File, Server};
@@ -99,6 +101,8 @@ pub struct Stack {
     pub relay: Relay,
     /// How long mail is kept.
     pub retention: Retention,
+    /// What is recorded of sessions.
+    pub trace: Trace,
     /// The names that its HTTP services may be called by: those of the town, and `[http] hosts`.
     pub http_hosts: OwnHosts,
     /// How long a record that has gone from the zone file is not denied.
@@ -432,6 +436,7 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         pop3: file.pop3.clone(),
         relay: file.relay.clone(),
         retention: file.retention.clone(),
+        trace: file.trace,
         http_hosts: http_hosts(file),
         zone_grace: file.zone_grace,
         tls: server.tls.as_ref().map(|files| files.beside(path)),

@@ -27,6 +27,7 @@ pub(crate) use route::is_self;
 use crate::{Config, metrics::Metrics};
 use internal_api::StoreClient;
 use mail_net::{Clock, Dial};
+use records::Recorder;
 use std::{net::SocketAddr, sync::Arc};
 use town_config::LiveStack;
 use town_tls::Trust;
@@ -46,16 +47,18 @@ pub(crate) struct Context {
     /// Where this gateway listens for SMTP.
     listener: SocketAddr,
     pool: Arc<pool::Pool>,
+    /// Records the sessions with other servers.
+    recorder: Recorder,
     clock: Clock,
 }
 
 impl Context {
     /// Starts what the workers share.
     pub(crate) fn new(config: &Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, dial, name_server, hosts, clock, authority, .. } = config.clone();
+        let Config { stack, store, dns, dial, name_server, hosts, recorder, clock, authority, .. } = config.clone();
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let settlements = settle::settlements(store.clone());
         let (trust, pool) = (Arc::new(Trust::new(authority)), Arc::default());
-        Self { stack, store, names, dial, hosts, trust, metrics, settlements, listener, pool, clock }
+        Self { stack, store, names, dial, hosts, trust, metrics, settlements, listener, pool, recorder, clock }
     }
 }

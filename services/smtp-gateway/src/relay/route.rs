@@ -4,6 +4,7 @@ use super::{Context, names::NoAnswer};
 use mail_proto::MailExchange;
 use mail_proto::{Domain, smtp::Reply};
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -60,6 +61,15 @@ impl Destination {
         match self {
             Self::Domain(domain) => Some(domain),
             Self::Smarthost(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Domain(domain) => domain.fmt(f),
+            Self::Smarthost(host) => f.write_str(host),
         }
     }
 }

@@ -14,12 +14,13 @@ use super::{
 };
 use body::{Body, Framing};
 use bytes::Bytes;
-use internal_api::{ApiError, ClaimedMessage, RawMessage};
+use internal_api::{ApiError, ClaimedMessage, Handled, Mark, RawMessage};
 use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::smtp::{
     Recipient, Reply, ReplyReader,
     client::{self, Awaited, Client, Step, Transaction},
 };
+use records::{LISTED, Recording};
 use std::{io, sync::Arc, time::Duration};
 use town_config::Patience;
 
@@ -49,6 +50,8 @@ pub(crate) struct Connection {
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
+    /// It ends after the stream.
+    recording: Recording,
 }
 
 /// A message for some of its recipients. Its octets may be at hand.
@@ -127,6 +130,36 @@ impl Connection {
         mail: &Outgoing<'_>,
     ) -> Result<Vec<Verdict>, BrokenTransaction> {
         self.transactions += 1;
+        self.record(Handled::Sending, mail, |_| true);
+        let outcome = self.transact_unrecorded(context, slot, mail).await;
+        let verdicts = match &outcome {
+            Ok(verdicts) => verdicts,
+            Err(BrokenTransaction { broken, verdicts, .. }) => {
+                self.recording.ends(broken);
+                verdicts
+            }
+        };
+        if verdicts.iter().any(Verdict::is_taken) {
+            self.record(Handled::Relayed, mail, |index| verdicts.get(index).is_some_and(Verdict::is_taken));
+        }
+        outcome
+    }
+
+    /// Records what happens to a message and those of its recipients that `is_concerned` names by their places.
+    fn record(&self, how: Handled, mail: &Outgoing<'_>, is_concerned: impl Fn(usize) -> bool) {
+        self.recording.mark(|| {
+            let concerned = mail.recipients.iter().enumerate().filter(|(index, _)| is_concerned(*index));
+            let recipients = concerned.map(|(_, recipient)| recipient.mailbox.clone()).take(LISTED).collect();
+            Mark::Message { message: mail.message.id, how, transaction: self.transactions, recipients }
+        });
+    }
+
+    async fn transact_unrecorded(
+        &mut self,
+        context: &Context,
+        slot: &DomainSlot,
+        mail: &Outgoing<'_>,
+    ) -> Result<Vec<Verdict>, BrokenTransaction> {
         let recipients = mail.recipients.len();
         match self.try_transact(context, slot, mail).await {
             Ok(verdicts) => {
@@ -241,6 +274,7 @@ impl Connection {
 
     /// Says goodbye; whether the exchange hears it does not matter.
     pub(crate) async fn quit(mut self) {
+        self.recording.ends("QUIT");
         if let Step::Send(octets) = self.client.quit() {
             let (io, patience) = (self.io, self.patience.quit);
             let goodbye = async {

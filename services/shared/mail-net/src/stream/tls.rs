@@ -110,9 +110,9 @@ impl LineStream {
             Some(place) => place.idle_from(busy_until, handshake).await.ok_or(Closed::Room)?,
             None => handshake.await,
         };
-        let (io, bindings) = agreed.map_err(|_| Closed::Idle)?.map_err(TlsError::Handshake)?;
+        let Agreed { io, bindings, tls } = agreed.map_err(|_| Closed::Idle)?.map_err(TlsError::Handshake)?;
         let (input, lines) = (BytesMut::new(), lines.anew(limits.line_octets));
-        Ok(Self { io, place, clock, input, lines, is_encrypted: true, bindings, ..self })
+        Ok(Self { io, place, clock, input, lines, is_encrypted: true, tls: Some(tls), bindings, ..self })
     }
 
     /// What both ends of the TLS connection know, and nobody in between. A server adds the hash of its certificate, which
@@ -122,13 +122,22 @@ impl LineStream {
     }
 }
 
-async fn handshake(io: Box<dyn Io>, tls: Tls) -> io::Result<(Box<dyn Io>, ChannelBindings)> {
+/// A connection after the handshake.
+struct Agreed {
+    io: Box<dyn Io>,
+    bindings: ChannelBindings,
+    /// The version of TLS and the cipher suite.
+    tls: Box<str>,
+}
+
+async fn handshake(io: Box<dyn Io>, tls: Tls) -> io::Result<Agreed> {
     Ok(match tls {
         Tls::Server(config) => {
             let stream = TlsAcceptor::from(config).accept(io).await?;
             let (_, tls) = stream.get_ref();
             let exporter = exported(tls, |octets| tls.export_keying_material(octets, EXPORTER_LABEL, Some(&[])));
-            (Box::new(stream), ChannelBindings { exporter, end_point: None })
+            let (bindings, tls) = (ChannelBindings { exporter, end_point: None }, described(tls));
+            Agreed { io: Box::new(stream), bindings, tls }
         }
         Tls::Client(config, name) => {
             let stream = TlsConnector::from(config).connect(name, io).await?;
@@ -136,9 +145,23 @@ async fn handshake(io: Box<dyn Io>, tls: Tls) -> io::Result<(Box<dyn Io>, Channe
             let exporter = exported(tls, |octets| tls.export_keying_material(octets, EXPORTER_LABEL, Some(&[])));
             let certificate = tls.peer_certificates().and_then(<[_]>::first);
             let end_point = certificate.and_then(|certificate| end_point_binding(certificate));
-            (Box::new(stream), ChannelBindings { exporter, end_point })
+            let (bindings, tls) = (ChannelBindings { exporter, end_point }, described(tls));
+            Agreed { io: Box::new(stream), bindings, tls }
         }
     })
+}
+
+/// The version of TLS and the cipher suite.
+fn described(tls: &CommonState) -> Box<str> {
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    match tls.negotiated_cipher_suite() {
+        Some(suite) => format!("{version}, {:?}", suite.suite()).into(),
+        None => version.into(),
+    }
 }
 
 /// The octets of `tls-exporter`. Before TLS 1.3 they are safe only with an extension that rustls does not tell of

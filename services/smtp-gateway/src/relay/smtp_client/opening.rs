@@ -8,11 +8,13 @@ use crate::relay::{
     security::Security,
     slots::{DomainSlot, Stage},
 };
+use internal_api::{Mark, Protocol, Role};
 use mail_net::{Address, Closed, Ends, Hop, Kind, LineStream, StreamLimits, Tls, TlsError};
 use mail_proto::smtp::{
     ClientName, ReplyReader,
     client::{Client, Login, Starttls, Step, Wording},
 };
+use records::{Opening, Recording};
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio_rustls::rustls::{self, pki_types::ServerName};
 use town_config::{Profile, RelayTls, Smarthost, SmarthostTls, Stack};
@@ -120,14 +122,34 @@ impl Connection {
         exchange: &Arc<Exchange>,
         (stack, way): (&Stack, Way<'_>),
     ) -> Result<Self, Broken> {
-        let mut connection = Self::connect(context, slot, exchange, stack).await?;
+        let recording = context.recorder.open(Opening {
+            role: Role::Client,
+            protocol: if way.is_implicit { Protocol::Submissions } else { Protocol::Smtp },
+            local: None,
+            remote: None,
+        });
+        recording.mark(|| Mark::Resolved {
+            domain: slot.destination().to_string(),
+            exchange: exchange.name.clone(),
+            address: exchange.address.clone(),
+        });
+        let stream = match connect(context, slot, exchange, stack).await {
+            Ok(stream) => stream.with_taps(recording.taps()),
+            Err(broken) => {
+                recording.ends(&broken);
+                return Err(broken);
+            }
+        };
+        let ends = stream.ends()?;
+        recording.mark(|| Mark::Connected { local: ends.local, remote: ends.peer });
+        let mut connection = Self::new(stream, exchange, (context, stack), recording);
         connection.is_waived = way.is_waived;
         if way.is_implicit {
             connection = connection.encrypt(context, slot, (stack, way)).await?;
             connection.client = connection.client.over_tls();
         }
         connection.client = connection.client.with_starttls(way.starttls());
-        if let Some(login) = way.login(stack, connection.stream.ends()?).map_err(Broken::Password)? {
+        if let Some(login) = way.login(stack, ends).map_err(Broken::Password)? {
             connection.client = connection.client.with_login(login);
         }
         let mut step = Step::Await;
@@ -147,46 +169,33 @@ impl Connection {
         }
     }
 
-    async fn connect(
-        context: &Context,
-        slot: &DomainSlot,
+    /// A connection on which nothing was said.
+    fn new(
+        mut stream: LineStream,
         exchange: &Arc<Exchange>,
-        stack: &Stack,
-    ) -> Result<Self, Broken> {
-        let relay = &stack.relay;
-        let address: Address = exchange.address.parse().map_err(io::Error::other)?;
-        let connecting = context.clock.io.timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
-        let io = slot.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
-        if is_own(io.ends()?, context.listener) {
-            return Err(Broken::Ourselves);
-        }
-        let patience = relay.patience();
-        let limits = StreamLimits {
-            line_octets: REPLY_LINE_OCTETS,
-            read_octets: BUFFER_OCTETS,
-            silence: patience.longest(),
-            write: patience.block,
-        };
+        (context, stack): (&Context, &Stack),
+        recording: Recording,
+    ) -> Self {
         let wording = match stack.profile {
             Profile::Tutorial => Wording::HandOut,
             Profile::Rfc => Wording::Standard,
         };
         let takes_bare_lf = stack.tolerance().lf_replies;
-        let mut stream = LineStream::new(io, limits, context.clock.clone());
         stream.take_bare_lf(takes_bare_lf);
-        Ok(Self {
+        Self {
             exchange: Arc::clone(exchange),
             stream,
             client: Client::new(ClientName::from(&stack.name)).with_wording(wording).with_chunks(),
             replies: ReplyReader::default(),
             io: context.clock.io,
-            patience,
+            patience: stack.relay.patience(),
             takes_bare_lf,
             is_verified: false,
             is_waived: false,
             transactions: 0,
             has_carried: false,
-        })
+            recording,
+        }
     }
 
     /// Takes steps until the exchange waits for something else than a command of the introduction.
@@ -232,17 +241,27 @@ impl Connection {
         slot: &DomainSlot,
         (stack, way): (&Stack, Way<'_>),
     ) -> Result<Self, Broken> {
-        let Self { stream, .. } = self;
+        let Self { stream, recording, .. } = self;
         let tls = client_side(context, (stack, way), &self.exchange, stream.ends()?).map_err(Broken::Tls)?;
         let upgrading = context.clock.io.timeout(self.patience.greeting, stream.upgrade(tls));
-        let upgraded = slot.wait(Stage::BeforeDot, upgrading).await?;
-        let upgraded = upgraded.map_err(|_| Broken::Tls("no TLS handshake in time".to_owned()))?;
-        let stream = upgraded.map_err(|error| {
-            let why = error.to_string();
-            if is_about_the_certificate(&error) { Broken::Certificate(why) } else { Broken::Tls(why) }
-        })?;
+        let upgraded = slot.wait(Stage::BeforeDot, upgrading).await.map_err(Broken::from);
+        let upgraded = upgraded.and_then(|it| it.map_err(|_| Broken::Tls("no TLS handshake in time".to_owned())));
+        let upgraded = upgraded.and_then(|upgraded| {
+            upgraded.map_err(|error| {
+                let why = error.to_string();
+                if is_about_the_certificate(&error) { Broken::Certificate(why) } else { Broken::Tls(why) }
+            })
+        });
+        let stream = upgraded.inspect_err(|broken| recording.ends(broken))?;
+        recording.mark(|| Mark::Encrypted { tls: stream.tls().unwrap_or_default().to_owned() });
         // A reply of which a part came in the clear does not go on.
-        Ok(Self { stream, replies: ReplyReader::default(), is_verified: way.tls == RelayTls::Verify, ..self })
+        Ok(Self {
+            stream,
+            replies: ReplyReader::default(),
+            is_verified: way.tls == RelayTls::Verify,
+            recording,
+            ..self
+        })
     }
 
     /// Sends what is never recorded.
@@ -263,11 +282,35 @@ impl Connection {
 
     /// Says goodbye where the dialogue is open.
     async fn abandon(self, broken: Broken) -> Broken {
+        self.recording.ends(&broken);
         if broken.leaves_an_open_dialogue() {
             self.quit().await;
         }
         broken
     }
+}
+
+async fn connect(
+    context: &Context,
+    slot: &DomainSlot,
+    exchange: &Exchange,
+    stack: &Stack,
+) -> Result<LineStream, Broken> {
+    let relay = &stack.relay;
+    let address: Address = exchange.address.parse().map_err(io::Error::other)?;
+    let connecting = context.clock.io.timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
+    let io = slot.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
+    if is_own(io.ends()?, context.listener) {
+        return Err(Broken::Ourselves);
+    }
+    let patience = relay.patience();
+    let limits = StreamLimits {
+        line_octets: REPLY_LINE_OCTETS,
+        read_octets: BUFFER_OCTETS,
+        silence: patience.longest(),
+        write: patience.block,
+    };
+    Ok(LineStream::new(io, limits, context.clock.clone()))
 }
 
 /// Our side of TLS with an exchange. One whose name cannot stand in a certificate is known by its address.

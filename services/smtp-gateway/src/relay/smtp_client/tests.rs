@@ -7,7 +7,7 @@ mod tls;
 
 use super::*;
 use crate::{
-    Config, Hosts,
+    Config, Hosts, SERVICE,
     metrics::Metrics,
     relay::slots::{DomainSlots, Interruption},
 };
@@ -15,6 +15,7 @@ use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient
 use mail_net::{Clock, Hop, Io, MemoryListener, MemoryNetwork, StreamLimits};
 use mail_proto::{Mailbox, ReversePath, chunk::ChunkDecoder, dot::DotDecoder, smtp::MailParameters};
 use prometheus_client::registry::Registry;
+use records::{Recorder, Records};
 use service_kit::shutdown::CancellationToken;
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
@@ -48,6 +49,8 @@ impl Fixture {
         let nobody = || Endpoint::new("http://127.0.0.1:9", None).unwrap();
         let network = MemoryNetwork::default();
         let listener = network.listen("mx.test:25".parse().unwrap());
+        let clock = Clock::system();
+        let recorder = Recorder::of_stack(stack.clone(), SERVICE, Records::default(), clock.wall.clone());
         let config = Config {
             certificate: None,
             authority,
@@ -59,7 +62,8 @@ impl Fixture {
             hosts: Hosts::Loopback,
             trusted_networks: None,
             token: None,
-            clock: Clock::system(),
+            recorder,
+            clock,
         };
         let context =
             Context::new(&config, "127.0.0.1:1025".parse().unwrap(), Metrics::register(&mut Registry::default()));
