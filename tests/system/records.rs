@@ -81,6 +81,8 @@ async fn a_message_is_seen_at_both_ends_of_each_hop() {
     let fetch = closed(&town, GMAIL, PortKey::PopHttp, &format!("message={there}")).await;
     assert_eq!(fetch.session.user.as_deref(), Some(USR));
     assert_eq!(handled(&fetch, Handled::Fetched), Some((there, 0)));
+    let called = |mark: &&Mark| matches!(mark, Mark::Called { request, status: Some(201), .. } if request.starts_with("POST /v1/mailboxes/usr@gmail.com/"));
+    assert!(marks(&fetch).iter().any(called), "{:?}", marks(&fetch));
     let commands = String::from_utf8(octets(&fetch, Flow::Received)).unwrap();
     assert!(commands.contains("PASS ****\r\n"), "{commands}");
     assert!(String::from_utf8(octets(&fetch, Flow::Sent)).unwrap().contains("\r\n..leading dot\r\n.\r\n"));

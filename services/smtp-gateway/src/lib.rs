@@ -97,7 +97,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let mut registry = service_kit::metrics::registry("smtp-gateway");
     let metrics = Metrics::register(&mut registry);
     let store_calls = metrics.store_call_seconds.clone();
-    let store = config.store.observed(move |took| store_calls.observe(took.as_secs_f64()));
+    let recorder = config.recorder.clone();
+    let store = config.store.observed(move |call| {
+        store_calls.observe(call.took.as_secs_f64());
+        recorder.called("mailbox-store", &call);
+    });
     let config = Config { store, ..config };
     let Listeners { smtp, submission, submissions, http } = listeners;
     let address = smtp.local_addr()?;

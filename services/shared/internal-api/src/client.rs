@@ -2,7 +2,7 @@
 
 use crate::{CONNECTION_HEADER, ConnectionId, InProcess, Problem, ProblemKind};
 use mail_net::IoClock;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, header};
 use std::{fmt, sync::Arc, time::Duration};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,9 +78,22 @@ pub struct Endpoint {
     observer: Option<Observer>,
 }
 
-/// Is told how long calls take.
+/// A call that is over, except for the body of its answer.
+#[derive(Debug)]
+pub struct Call<'c> {
+    /// The method of the request.
+    pub method: &'c Method,
+    /// The path of the request, percent-encoded.
+    pub path: &'c str,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// How long it took until the answer began.
+    pub took: Duration,
+}
+
+/// Is told of calls.
 #[derive(Clone)]
-struct Observer(Arc<dyn Fn(Duration) + Send + Sync>);
+struct Observer(Arc<dyn Fn(Call<'_>) + Send + Sync>);
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,24 +129,34 @@ impl Endpoint {
         Self { in_process, ..self }
     }
 
-    /// The same endpoint; `observer` is told how long each call takes until its answer begins.
-    pub fn observed(self, observer: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+    /// The same endpoint; `observer` is told of each call once its answer begins.
+    pub fn observed(self, observer: impl Fn(Call<'_>) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Observer(Arc::new(observer))), ..self }
     }
 
-    /// Calls as [`Endpoint::call`] does, and tells the observer how long it took.
+    /// Calls as [`Endpoint::call`] does, and tells the observer.
     pub(crate) async fn observed_call(&self, request: RequestBuilder, io: IoClock) -> Result<Response, ApiError> {
+        let Some(Observer(observe)) = &self.observer else { return self.call(request, io).await };
         let started = io.instant();
-        let answer = self.call(request, io).await;
-        if let Some(Observer(observe)) = &self.observer {
-            observe(io.since(started));
-        }
+        let request = request.build()?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let answer = self.execute(request, io).await;
+        let status = match &answer {
+            Ok(response) => Some(response.status()),
+            Err(error) => error.kind().map(ProblemKind::status),
+        };
+        let status = status.map(|status| status.as_u16());
+        observe(Call { method: &method, path: &path, status, took: io.since(started) });
         answer
     }
 
     /// Sends a request, and turns an error status into the problem it carries. `io` limits a call in the process.
     pub(crate) async fn call(&self, request: RequestBuilder, io: IoClock) -> Result<Response, ApiError> {
-        match self.in_process.call(request.build()?, io).await {
+        self.execute(request.build()?, io).await
+    }
+
+    async fn execute(&self, request: Request, io: IoClock) -> Result<Response, ApiError> {
+        match self.in_process.call(request, io).await {
             Ok(answer) => checked(answer?).await,
             Err(request) => checked(self.http.execute(request).await?).await,
         }

@@ -29,7 +29,7 @@ pub mod text;
 
 pub use accounts::{AccountChange, AccountPage, AccountSource, AccountSummary, NewAccount};
 pub use addresses::Resolved;
-pub use client::{ApiError, Endpoint};
+pub use client::{ApiError, Call, Endpoint};
 pub use connection_id::{CONNECTION_HEADER, ConnectionId};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};

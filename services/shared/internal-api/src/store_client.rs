@@ -6,7 +6,7 @@ mod queue;
 pub use maildrop::OpenedMaildrop;
 
 use crate::{
-    Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER,
+    Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Call,
     Claim, ClaimRequest, ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport,
     MAILDROP_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem,
     ProblemKind, ProofOutcome, Renewal, Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission,
@@ -43,8 +43,8 @@ impl StoreClient {
         Self { endpoint, io }
     }
 
-    /// The same client; `observer` is told how long each call takes, except those that wait for mail or for a client.
-    pub fn observed(self, observer: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+    /// The same client; `observer` is told of each call, except those that wait for mail or for a client.
+    pub fn observed(self, observer: impl Fn(Call<'_>) + Send + Sync + 'static) -> Self {
         Self { endpoint: self.endpoint.observed(observer), ..self }
     }
 

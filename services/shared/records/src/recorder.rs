@@ -4,7 +4,7 @@ use crate::{
     Records,
     recording::{Limits, Log, Recording},
 };
-use internal_api::{ConnectionId, Mark, Protocol, RecordedSession, Role, SessionId};
+use internal_api::{Call, ConnectionId, Mark, Protocol, RecordedSession, Role, SessionId};
 use mail_net::{Direction, Kind, WallClock};
 use mail_proto::Domain;
 use std::{fmt, net::SocketAddr, sync::Arc};
@@ -102,11 +102,19 @@ impl Recorder {
         recording.ends("too many connections");
     }
 
-    /// Records something about the connection for which the running task works, if that is recorded.
-    pub fn mark_current(&self, mark: impl FnOnce() -> Mark) {
+    /// Records that this neighbour was called for the connection for which the running task works, if that is recorded.
+    pub fn called(&self, service: &str, call: &Call<'_>) {
+        if !(self.settings)().enabled {
+            return;
+        }
         let log = ConnectionId::current().and_then(|id| self.records.of_connection(id.number()));
         if let Some(log) = log {
-            log.mark(mark());
+            log.mark(Mark::Called {
+                service: service.to_owned(),
+                request: format!("{} {}", call.method, call.path),
+                status: call.status,
+                microseconds: u64::try_from(call.took.as_micros()).unwrap_or(u64::MAX),
+            });
         }
     }
 
