@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Also measure an earlier mailtown in the same rounds: the release binaries in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) before: Option<PathBuf>,
+    /// Also measure the same mailtown without records of sessions, as `before`
+    #[arg(long, conflicts_with = "before")]
+    pub(crate) before_unrecorded: bool,
 }
 
 /// What can be measured.

@@ -44,7 +44,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("{} cannot be created", args.out.display()))?;
     let state = machine::state_directory(&args.state)?;
     let scale = Scale::new(args);
-    let before = args.before.as_deref().map(process::Binaries::in_directory).transpose()?;
+    let before = match args.before.as_deref() {
+        Some(directory) => Some(process::Binaries::in_directory(directory)?),
+        None => args.before_unrecorded.then(|| binaries.without_records()),
+    };
     let bench = Bench::new(args, Builds { now: binaries, before }, state.path(), scale)?;
     let results = bench.measure_all().await?;
     report::write(&results, &args.out)

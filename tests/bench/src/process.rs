@@ -185,6 +185,8 @@ const MEASURED: [&str; 3] = ["mailtown", "smtp-gateway", "mailbox-store"];
 #[derive(Debug)]
 pub(crate) struct Binaries {
     directory: PathBuf,
+    /// What the configuration of their towns says besides.
+    pub(crate) settings: &'static str,
 }
 
 impl Binaries {
@@ -204,7 +206,7 @@ impl Binaries {
         build.env("CARGO_TARGET_DIR", directory.parent().unwrap_or(&directory));
         let status = build.status().context("cargo cannot be started")?;
         anyhow::ensure!(status.success(), "mailtown does not compile");
-        Ok(Self { directory })
+        Ok(Self { directory, settings: "" })
     }
 
     /// Those of another build of mailtown, in this directory.
@@ -216,7 +218,18 @@ impl Binaries {
             let file = directory.join(program);
             anyhow::ensure!(file.is_file(), "{} is missing; build it with cargo build --release", file.display());
         }
-        Ok(Self { directory: directory.canonicalize()? })
+        Ok(Self { directory: directory.canonicalize()?, settings: "" })
+    }
+
+    /// None, for tests that start nothing.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self { directory: PathBuf::new(), settings: "" }
+    }
+
+    /// The same, without records of sessions.
+    pub(crate) fn without_records(&self) -> Self {
+        Self { directory: self.directory.clone(), settings: "\n[trace]\nenabled = false\n" }
     }
 
     /// One of them.

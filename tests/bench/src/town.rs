@@ -76,14 +76,14 @@ impl StackPorts {
 }
 
 impl Plan {
-    /// Writes configuration and zone into a new directory.
+    /// Writes configuration and zone into a new directory, for a town of these binaries.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub(crate) fn write(directory: PathBuf, ports: &Ports, shape: Shape) -> anyhow::Result<Self> {
+    pub(crate) fn write(directory: PathBuf, ports: &Ports, shape: Shape, binaries: &Binaries) -> anyhow::Result<Self> {
         fs::create_dir_all(&directory).with_context(|| format!("{} cannot be created", directory.display()))?;
         let plan = Self { directory, stacks: [StackPorts::take(ports)?, StackPorts::take(ports)?] };
-        fs::write(plan.config_path(), plan.config(shape))?;
+        fs::write(plan.config_path(), plan.config(shape) + binaries.settings)?;
         fs::write(plan.zone_path(), plan.zone())?;
         Ok(plan)
     }
@@ -180,7 +180,7 @@ impl Town {
     /// # Errors
     /// When it does not start.
     pub(crate) fn new(directory: PathBuf, ports: &Ports, shape: Shape, binaries: &Binaries) -> anyhow::Result<Self> {
-        Self::start(Plan::write(directory, ports, shape)?, binaries)
+        Self::start(Plan::write(directory, ports, shape, binaries)?, binaries)
     }
 
     /// Stops it; the plan can be started again.
@@ -256,9 +256,12 @@ mod tests {
     #[test]
     fn what_is_written_is_valid() {
         let directory = tempfile::tempdir().unwrap();
-        let plan = Plan::write(directory.path().join("town"), &Ports::default(), Shape::LOADED).unwrap();
+        let binaries = Binaries::nowhere().without_records();
+        let town = directory.path().join("town");
+        let plan = Plan::write(town, &Ports::default(), Shape::LOADED, &binaries).unwrap();
         let config = Config::load(&plan.config_path()).unwrap();
         assert_eq!(config.stacks().map(|stack| stack.accounts.len()).collect::<Vec<_>>(), [8, 8]);
+        assert!(config.stacks().all(|stack| !stack.trace.enabled));
         let zone = Zone::load(&plan.zone_path()).unwrap();
         assert!(zone.ports("mx.two.bench").found().is_some());
     }

@@ -54,7 +54,7 @@ async fn measure_build(bench: &Bench<'_>, binaries: &Binaries, name: &str) -> an
     let connections = allowed(bench);
     let directory = bench.state.join(name);
     let shape = Shape { mailboxes: 1, connections: 2 * connections, ..Shape::LOADED };
-    let plan = Plan::write(directory, &bench.ports, shape)?;
+    let plan = Plan::write(directory, &bench.ports, shape, binaries)?;
     let mut store = service(binaries, &plan, "mailbox-store")?;
     store.await_listening(plan.store(0))?;
     let mut gateway = service(binaries, &plan, "smtp-gateway")?;

@@ -52,7 +52,7 @@ struct Starts {
 impl Starts {
     /// Starts a town twice in a new directory.
     async fn measure(&mut self, bench: &Bench<'_>, binaries: &Binaries, name: &str) -> anyhow::Result<()> {
-        let plan = Plan::write(bench.state.join(name), &bench.ports, Shape::SHIPPED)?;
+        let plan = Plan::write(bench.state.join(name), &bench.ports, Shape::SHIPPED, binaries)?;
         let town = start(binaries, plan).await?;
         self.first_ms.push(town.started_in.as_secs_f64() * 1e3);
         town.rest().await?;
