@@ -8,6 +8,7 @@ pub mod address;
 pub mod chunk;
 pub mod dot;
 mod exchange;
+pub mod explain;
 pub mod header;
 mod http;
 pub mod line;
@@ -15,7 +16,9 @@ mod password;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
+mod spoken;
 
 pub use address::{AddressError, AddressRules, Domain, ForwardPath, LocalPart, Mailbox, ReversePath};
 pub use exchange::MailExchange;
 pub use password::Password;
+pub use spoken::{Protocol, Side};

@@ -26,7 +26,7 @@ pub enum ResponseCode {
 }
 
 impl ResponseCode {
-    pub(super) const ALL: [Self; 5] = [Self::InUse, Self::LoginDelay, Self::Auth, Self::SysTemp, Self::SysPerm];
+    pub(crate) const ALL: [Self; 5] = [Self::InUse, Self::LoginDelay, Self::Auth, Self::SysTemp, Self::SysPerm];
 
     /// The code with its brackets.
     pub fn as_str(self) -> &'static str {

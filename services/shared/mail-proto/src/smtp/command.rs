@@ -3,6 +3,7 @@
 use super::{MailParameters, ParameterName, RecipientParameters, Reply, Tolerance};
 use crate::{
     address::{AddressError, Domain, ForwardPath, ReversePath, in_command, split_bare_path, split_path},
+    explain,
     password::Password,
 };
 use std::{fmt, str::FromStr};
@@ -193,24 +194,24 @@ pub enum Verb {
 /// The white space of commands.
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// The verbs, and how each is used.
-const VERBS: [(&str, Verb, &str); 16] = [
-    ("HELO", Verb::Helo, "HELO name (RFC 5321 section 4.1.1.1)"),
-    ("EHLO", Verb::Ehlo, "EHLO name (RFC 5321 section 4.1.1.1)"),
-    ("MAIL", Verb::Mail, "MAIL FROM:<address> and parameters (RFC 5321 section 4.1.1.2)"),
-    ("SOML", Verb::Mail, "SOML FROM:<address> does what MAIL does (RFC 821 section 3.4)"),
-    ("SAML", Verb::Mail, "SAML FROM:<address> does what MAIL does (RFC 821 section 3.4)"),
-    ("RCPT", Verb::Rcpt, "RCPT TO:<address> and parameters (RFC 5321 section 4.1.1.3)"),
-    ("DATA", Verb::Data, "DATA, then the message and a line with a dot (RFC 5321 section 4.1.1.4)"),
-    ("BDAT", Verb::Bdat, "BDAT octets [LAST], then so many octets of the message (RFC 3030 section 2)"),
-    ("STARTTLS", Verb::StartTls, "STARTTLS, then the TLS handshake (RFC 3207 section 4)"),
-    ("AUTH", Verb::Auth, "AUTH mechanism [first message in base64] (RFC 4954 section 4)"),
-    ("RSET", Verb::Rset, "RSET forgets the transaction (RFC 5321 section 4.1.1.5)"),
-    ("VRFY", Verb::Vrfy, "VRFY address (RFC 5321 section 4.1.1.6)"),
-    ("EXPN", Verb::Expn, "EXPN address of a list (RFC 5321 section 4.1.1.7)"),
-    ("HELP", Verb::Help, "HELP [command] (RFC 5321 section 4.1.1.8)"),
-    ("NOOP", Verb::Noop, "NOOP does nothing (RFC 5321 section 4.1.1.9)"),
-    ("QUIT", Verb::Quit, "QUIT ends the connection (RFC 5321 section 4.1.1.10)"),
+/// The verbs, in the order in which HELP lists them. How each is used is in the tables of [`explain`].
+const VERBS: [(&str, Verb); 16] = [
+    ("HELO", Verb::Helo),
+    ("EHLO", Verb::Ehlo),
+    ("MAIL", Verb::Mail),
+    ("SOML", Verb::Mail),
+    ("SAML", Verb::Mail),
+    ("RCPT", Verb::Rcpt),
+    ("DATA", Verb::Data),
+    ("BDAT", Verb::Bdat),
+    ("STARTTLS", Verb::StartTls),
+    ("AUTH", Verb::Auth),
+    ("RSET", Verb::Rset),
+    ("VRFY", Verb::Vrfy),
+    ("EXPN", Verb::Expn),
+    ("HELP", Verb::Help),
+    ("NOOP", Verb::Noop),
+    ("QUIT", Verb::Quit),
 ];
 
 /// Commands of the RFCs that this server does not offer: RFC 821 §3.4 and §3.8, RFC 1985.
@@ -218,12 +219,9 @@ const NOT_OFFERED: [&str; 3] = ["ETRN", "SEND", "TURN"];
 
 /// What HELP says about a command, or about all of them. EXPN is one only for those to whom it is offered.
 pub(super) fn help(topic: &str, offers_expn: bool) -> String {
-    let offered = VERBS.iter().filter(|(_, verb, _)| offers_expn || *verb != Verb::Expn);
-    let about = offered.clone().find(|(name, ..)| name.eq_ignore_ascii_case(topic));
-    about.map_or_else(
-        || format!("{} (RFC 5321)", offered.map(|(name, ..)| *name).collect::<Vec<_>>().join(" ")),
-        |(_, _, usage)| (*usage).to_owned(),
-    )
+    let offered = VERBS.iter().filter(|(_, verb)| offers_expn || *verb != Verb::Expn).map(|(name, _)| *name);
+    let about = offered.clone().find(|name| name.eq_ignore_ascii_case(topic));
+    about.and_then(explain::usage).unwrap_or_else(|| format!("{} (RFC 5321)", offered.collect::<Vec<_>>().join(" ")))
 }
 
 impl Verb {
@@ -247,8 +245,8 @@ impl Verb {
 
     fn parse(verb: &[u8]) -> Result<Self, CommandError> {
         let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(verb);
-        match VERBS.iter().find(|(name, ..)| is(name)) {
-            Some((_, known, _)) => Ok(*known),
+        match VERBS.iter().find(|(name, _)| is(name)) {
+            Some((_, known)) => Ok(*known),
             None if NOT_OFFERED.into_iter().any(is) => Err(CommandError::NotImplemented),
             None if verb.iter().all(u8::is_ascii_graphic) => Err(CommandError::Unrecognised),
             None => Err(CommandError::NotText),

@@ -118,6 +118,18 @@ const TABLE: [Extension; 12] = [
 ];
 
 impl Extensions {
+    /// The keywords of all of them.
+    #[cfg(test)]
+    pub(crate) const KEYWORDS: [&str; TABLE.len()] = {
+        let mut keywords = [""; TABLE.len()];
+        let mut index = 0;
+        while index < TABLE.len() {
+            keywords[index] = TABLE[index].keyword;
+            index += 1;
+        }
+        keywords
+    };
+
     /// The lines that announce them.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         TABLE.iter().filter_map(|extension| {
