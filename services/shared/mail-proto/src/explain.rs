@@ -79,6 +79,16 @@ pub fn reply_code(code: u16) -> Option<Explanation> {
     codes::explain(code)
 }
 
+/// What a line of the reply to EHLO announces that begins with this keyword (RFC 5321 §4.1.1.1).
+pub fn ehlo_keyword(keyword: &str) -> Option<Explanation> {
+    find(smtp::KEYWORDS, keyword)
+}
+
+/// What a command of POP3 asks for (RFC 1939).
+pub fn pop3_command(verb: &str) -> Option<Explanation> {
+    find(pop3::COMMANDS, verb)
+}
+
 /// How a client proves who it is with this mechanism of SASL, named as in `AUTH PLAIN`.
 pub fn mechanism(mechanism: &str) -> Option<Explanation> {
     find(auth::MECHANISMS, mechanism)

@@ -14,6 +14,7 @@ mod http;
 pub mod line;
 mod password;
 pub mod pop3;
+pub mod remark;
 pub mod sasl;
 pub mod smtp;
 mod spoken;

@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 use dialogue::Peer;
 use mail_proto::{
+    Protocol,
     line::LineDecoder,
     pop3::{
         Listing, OpenFailure, Proof, ReadFailure, SendMessage, Session, SessionConfig, SizeStyle, Step, Transfer,
@@ -15,11 +16,14 @@ use std::fmt;
 
 #[path = "../../../../tests/dialogues/pop3/fixture.rs"]
 mod fixture;
+mod recorder;
 
 use fixture::{Account, Login, Read, Update};
+use recorder::{Recorder, Verdicts};
 
 #[test]
 fn every_dialogue_in_memory() {
+    let mut verdicts = Verdicts::of("pop3", Protocol::Pop3);
     let dialogues = dialogue::load_directory("../../../tests/dialogues/pop3", fixture::SETTINGS).unwrap();
     for dialogue in dialogues {
         for chunk_octets in [usize::MAX, 1] {
@@ -31,9 +35,12 @@ fn every_dialogue_in_memory() {
             };
             let mut server = Server::new(size_style, require_tls);
             server.begins_with_tls = dialogue.setting("port") == Some("pops");
+            let mut server = Recorder::new(server);
             dialogue.play(&mut server, chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+            verdicts.judge(&dialogue, chunk_octets, server.events());
         }
     }
+    verdicts.are_those_of_the_list();
 }
 
 /// A session over the fixture's maildrops, without a socket.

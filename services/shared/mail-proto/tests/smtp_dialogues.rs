@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use dialogue::Peer;
 use mail_proto::{
-    Domain, ForwardPath, Mailbox, ReversePath,
+    Domain, ForwardPath, Mailbox, Protocol, ReversePath,
     chunk::ChunkDecoder,
     dot::DotDecoder,
     line::LineDecoder,
@@ -19,8 +19,13 @@ const LOCAL_DOMAIN: &str = "mail.sustech.edu.cn";
 const SIZE_LIMIT_OCTETS: u64 = 70_000;
 const LINE_OCTETS: usize = 2048;
 
+mod recorder;
+
+use recorder::{Recorder, Verdicts};
+
 #[test]
 fn every_dialogue_in_memory() {
+    let mut verdicts = Verdicts::of("smtp", Protocol::Smtp);
     for dialogue in dialogue::load_directory("../../../tests/dialogues/smtp", &["profile", "tolerance"]).unwrap() {
         let tolerance = match dialogue.setting("tolerance") {
             None => Tolerance::default(),
@@ -30,11 +35,12 @@ fn every_dialogue_in_memory() {
         };
         for chunk_octets in [usize::MAX, 1] {
             let tutorial = dialogue.setting("profile") != Some("rfc");
-            dialogue
-                .play(&mut Server::new(tutorial, tolerance), chunk_octets)
-                .unwrap_or_else(|mismatch| panic!("{mismatch}"));
+            let mut server = Recorder::new(Server::new(tutorial, tolerance));
+            dialogue.play(&mut server, chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+            verdicts.judge(&dialogue, chunk_octets, server.events());
         }
     }
+    verdicts.are_those_of_the_list();
 }
 
 /// A session with a policy and without a socket or a store.

@@ -1,0 +1,116 @@
+mod pop3;
+mod smtp;
+
+use super::*;
+
+/// Plays a script and returns the remarks, as `at side name`. Its events are separated by ` / `: `C: line`, `S: line` and
+/// their raw forms `C! octets` and `S! octets` with `\r`, `\n`, `\0` and `\x` for the octet 0xE9; `TLS`, `EOF C`, `EOF S`.
+fn remarks(protocol: Protocol, script: &str) -> String {
+    let mut machine = Remarks::new(protocol);
+    let mut found = Vec::new();
+    for event in script.split(" / ") {
+        let side = if event.starts_with('C') || event == "EOF C" { Side::Client } else { Side::Server };
+        match (event, event.get(1..2)) {
+            ("TLS", _) => machine.encrypted(),
+            ("EOF C" | "EOF S", _) => found.extend(machine.closed(Some(side))),
+            (_, Some(":")) => {
+                let text = event[2..].strip_prefix(' ').unwrap_or(&event[2..]);
+                found.extend(machine.saw(side, Form::Line, format!("{text}\r\n").as_bytes()));
+            }
+            _ => found.extend(machine.saw(side, Form::Line, &raw(&event[3..]))),
+        }
+    }
+    let found = found.iter().map(|Remark { what, by, at, .. }| format!("{at} {by} {what}"));
+    found.collect::<Vec<_>>().join(", ")
+}
+
+fn raw(text: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(octet) = rest.next() {
+        octets.push(match octet {
+            b'\\' => match rest.next().unwrap() {
+                b'r' => b'\r',
+                b'n' => b'\n',
+                b'0' => 0,
+                _ => 0xE9,
+            },
+            octet => octet,
+        });
+    }
+    octets
+}
+
+/// Checks a table of what follows `before`, and what there is to remark. Events are counted from `before` on.
+fn check(protocol: Protocol, before: &str, table: &[(&str, &str)]) {
+    assert_eq!(remarks(protocol, before), "", "{before}");
+    for (script, expected) in table {
+        let found = remarks(protocol, &[before, script].join(" / "));
+        assert_eq!(found, *expected, "{script}");
+    }
+}
+
+#[test]
+fn the_table_is_sound() {
+    for (index, breach) in Breach::ALL.iter().enumerate() {
+        assert!(Breach::ALL[..index].iter().all(|other| other.name() != breach.name()), "{breach}");
+        assert!(breach.text().ends_with('.') && !breach.text().contains(". "), "{breach}");
+    }
+}
+
+#[test]
+fn a_masked_secret_is_not_judged() {
+    let mut machine = Remarks::new(Protocol::Smtp);
+    let lines: [(Side, Form, &str); 7] = [
+        (Side::Server, Form::Line, "220 a"),
+        (Side::Client, Form::Line, "EHLO b"),
+        (Side::Server, Form::Line, "250-a\r\n250 AUTH SCRAM-SHA-256"),
+        (Side::Client, Form::Secret, "AUTH SCRAM-SHA-256 ******"),
+        (Side::Server, Form::Line, "334 abcd"),
+        (Side::Client, Form::Secret, "** **"),
+        (Side::Server, Form::Line, "235 ok"),
+    ];
+    for (side, form, line) in lines {
+        assert_eq!(machine.saw(side, form, format!("{line}\r\n").as_bytes()), [], "{line}");
+    }
+}
+
+#[test]
+fn octets_of_a_body_that_were_not_kept_are_no_breach() {
+    let mut machine = Remarks::new(Protocol::Smtp);
+    let before =
+        ["S220 a", "CHELO b", "S250 a", "CMAIL FROM:<a@b>", "S250 ok", "CRCPT TO:<a@b>", "S250 ok", "CDATA", "S354 go"];
+    for line in before {
+        let side = if line.starts_with('C') { Side::Client } else { Side::Server };
+        assert_eq!(machine.saw(side, Form::Line, format!("{}\r\n", &line[1..]).as_bytes()), [], "{line}");
+    }
+    assert_eq!(machine.saw(Side::Client, Form::Body, b"the first half, cut in a li"), []);
+    machine.missing(Side::Client);
+    assert_eq!(machine.saw(Side::Server, Form::Line, b"250 taken\r\n"), []);
+    assert_eq!(machine.saw(Side::Client, Form::Line, b"QUIT\r\n"), []);
+    assert_eq!(machine.saw(Side::Server, Form::Line, b"221 bye\r\n"), []);
+    assert_eq!(machine.closed(None), []);
+
+    let mut machine = Remarks::new(Protocol::Pop3);
+    let before = ["S+OK", "CAPOP a b", "S+OK", "CRETR 1", "S+OK"];
+    for line in before {
+        let side = if line.starts_with('C') { Side::Client } else { Side::Server };
+        assert_eq!(machine.saw(side, Form::Line, format!("{}\r\n", &line[1..]).as_bytes()), [], "{line}");
+    }
+    assert_eq!(machine.saw(Side::Server, Form::Body, b"the first half, cut in a li"), []);
+    machine.missing(Side::Server);
+    assert_eq!(machine.saw(Side::Client, Form::Line, b"QUIT\r\n"), []);
+    assert_eq!(machine.saw(Side::Server, Form::Line, b"+OK\r\n"), []);
+    assert_eq!(machine.closed(None), []);
+}
+
+#[test]
+fn a_line_may_come_in_pieces() {
+    let mut machine = Remarks::new(Protocol::Smtp);
+    machine.saw(Side::Server, Form::Line, b"220 a\r\n");
+    for octet in b"NOOP" {
+        assert_eq!(machine.saw(Side::Client, Form::Line, &[*octet]), []);
+    }
+    let found = machine.saw(Side::Client, Form::Line, b"\nNOOP\n");
+    assert_eq!(found.iter().map(|remark| remark.at).collect::<Vec<_>>(), [1, 5], "{found:?}");
+}
