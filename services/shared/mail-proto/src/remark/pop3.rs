@@ -44,8 +44,10 @@ pub(super) struct Pop3 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Dialogue,
-    /// The server has agreed to TLS, and it has not begun.
-    Tls,
+    /// The server has agreed to TLS, and it has not begun. What comes meanwhile is remarked once.
+    Tls {
+        is_remarked: bool,
+    },
     /// What the client sends is not understood.
     Over,
 }
@@ -173,7 +175,7 @@ impl Pop3 {
     pub(super) fn encrypted(&mut self) {
         let before = std::mem::take(self);
         self.is_encrypted = true;
-        if before.phase == Phase::Tls {
+        if matches!(before.phase, Phase::Tls { .. }) {
             self.asked.clear();
         }
     }
@@ -181,7 +183,7 @@ impl Pop3 {
     pub(super) fn closed(&mut self, by: Option<Side>, last: usize, log: &mut Log) {
         if self.lines.is_some() && !self.misses_octets {
             log.add(Breach::MultiLineUnfinished, Side::Server, last);
-        } else if !self.server.is_empty() && self.phase != Phase::Tls {
+        } else if !self.server.is_empty() && !matches!(self.phase, Phase::Tls { .. }) {
             log.add(Breach::ReplyUnfinished, Side::Server, last);
         }
         let is_read = self.phase == Phase::Dialogue && !self.is_held() && !self.is_answered;
@@ -233,8 +235,11 @@ impl Pop3 {
                     Some(_) => {}
                     None => return,
                 },
-                Phase::Tls => {
-                    log.add(Breach::InjectedBeforeTls, Side::Client, at);
+                Phase::Tls { is_remarked } => {
+                    if !is_remarked {
+                        log.add(Breach::InjectedBeforeTls, Side::Client, at);
+                    }
+                    self.phase = Phase::Tls { is_remarked: true };
                     self.client.clear();
                 }
                 Phase::Over => self.client.clear(),

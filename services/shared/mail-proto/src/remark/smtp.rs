@@ -52,8 +52,10 @@ enum Reading {
         left: u64,
         is_last: bool,
     },
-    /// The server has agreed to TLS, and it has not begun.
-    Tls,
+    /// The server has agreed to TLS, and it has not begun. What comes meanwhile is remarked once.
+    Tls {
+        is_remarked: bool,
+    },
     /// What comes is not understood.
     Nothing,
 }
@@ -110,7 +112,7 @@ impl Smtp {
 
     pub(super) fn encrypted(&mut self) {
         self.is_encrypted = true;
-        if matches!(self.reading, Reading::Tls) {
+        if matches!(self.reading, Reading::Tls { .. }) {
             self.reading = Reading::Commands;
             self.asked.clear();
         }
@@ -119,7 +121,7 @@ impl Smtp {
     }
 
     pub(super) fn closed(&mut self, by: Option<Side>, last: usize, log: &mut Log) {
-        if self.reply.is_some() || !self.server.is_empty() && !matches!(self.reading, Reading::Tls) {
+        if self.reply.is_some() || !self.server.is_empty() && !matches!(self.reading, Reading::Tls { .. }) {
             log.add(Breach::ReplyUnfinished, Side::Server, last);
         }
         if by == Some(Side::Server) || self.misses_octets {
@@ -152,11 +154,13 @@ impl Smtp {
                 Reading::Commands => self.read_command(log),
                 Reading::Message(_) => self.read_message(log),
                 Reading::Chunk { .. } => self.read_chunk(log),
-                Reading::Tls => {
-                    if let Some(at) = self.client.at() {
+                Reading::Tls { is_remarked } => {
+                    if let Some(at) = self.client.at()
+                        && !std::mem::replace(is_remarked, true)
+                    {
                         log.add(Breach::InjectedBeforeTls, Side::Client, at);
-                        self.client.clear();
                     }
+                    self.client.clear();
                     false
                 }
                 Reading::Nothing => {

@@ -2,6 +2,7 @@ mod pop3;
 mod smtp;
 
 use super::*;
+use proptest::prelude::*;
 
 /// Plays a script and returns the remarks, as `at side name`. Its events are separated by ` / `: `C: line`, `S: line` and
 /// their raw forms `C! octets` and `S! octets` with `\r`, `\n`, `\0` and `\x` for the octet 0xE9; `TLS`, `EOF C`, `EOF S`.
@@ -113,4 +114,70 @@ fn a_line_may_come_in_pieces() {
     }
     let found = machine.saw(Side::Client, Form::Line, b"\nNOOP\n");
     assert_eq!(found.iter().map(|remark| remark.at).collect::<Vec<_>>(), [1, 5], "{found:?}");
+}
+
+/// Octets that mean something, of either side.
+fn octets() -> impl Strategy<Value = (bool, Vec<u8>)> {
+    let words = [
+        "\r\n",
+        "\n",
+        "\r",
+        ".",
+        "EHLO a",
+        "MAIL FROM:<a@b>",
+        "RCPT TO:<a@b>",
+        "DATA",
+        "BDAT 3",
+        "STARTTLS",
+        "AUTH PLAIN",
+        "QUIT",
+        "250 ok",
+        "250-PIPELINING",
+        "354 go",
+        "334 ",
+        "220 a",
+        "421 x",
+        "+OK",
+        "-ERR",
+        "+ ",
+        "USER a",
+        "PASS a",
+        "RETR 1",
+        "UIDL",
+        "STLS",
+        "CAPA",
+        "SASL PLAIN",
+        "\0",
+        "\u{16}\u{3}",
+        "é",
+        " ",
+    ];
+    let word = prop::sample::select(words.to_vec());
+    let text = prop::collection::vec((word, any::<bool>()), 1..6);
+    let octets = text.prop_map(|words| {
+        let ended = words.iter().map(|(word, ends)| if *ends { format!("{word}\r\n") } else { (*word).to_owned() });
+        ended.collect::<String>().into_bytes()
+    });
+    (any::<bool>(), octets)
+}
+
+/// What was found, in order; `chunk_octets` at a time.
+fn found(protocol: Protocol, events: &[(bool, Vec<u8>)], chunk_octets: usize) -> Vec<(Side, Breach)> {
+    let mut machine = Remarks::new(protocol);
+    let mut found = Vec::new();
+    for (by_client, octets) in events {
+        let side = if *by_client { Side::Client } else { Side::Server };
+        octets.chunks(chunk_octets).for_each(|chunk| found.extend(machine.saw(side, Form::Line, chunk)));
+    }
+    found.extend(machine.closed(None));
+    found.iter().map(|remark| (remark.by, remark.what)).collect()
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_the_pieces_do_not_matter(events in prop::collection::vec(octets(), 1..20), chunk_octets in 1usize..9) {
+        for protocol in [Protocol::Smtp, Protocol::Pop3] {
+            prop_assert_eq!(found(protocol, &events, chunk_octets), found(protocol, &events, usize::MAX));
+        }
+    }
 }

@@ -17,7 +17,7 @@ const UNIQUE_ID_OCTETS: usize = 70;
 impl Pop3 {
     /// Judges a line of the server.
     pub(super) fn server_line(&mut self, piece: &Piece, log: &mut Log) {
-        if self.phase == Phase::Tls {
+        if matches!(self.phase, Phase::Tls { .. }) {
             return;
         }
         if self.lines.is_some() {
@@ -83,13 +83,7 @@ impl Pop3 {
             What::User => self.is_named = true,
             What::Login | What::Auth => self.is_logged_in = true,
             What::Utf8 => self.speaks_utf8 = true,
-            What::Stls => {
-                self.phase = Phase::Tls;
-                if let Some(at) = self.client.at() {
-                    log.add(Breach::InjectedBeforeTls, Side::Client, at);
-                    self.client.clear();
-                }
-            }
+            What::Stls => self.phase = Phase::Tls { is_remarked: false },
             What::Stat if !is_pair(text) => log.add(Breach::ListingMalformed, Side::Server, at),
             What::One { unique_id } => {
                 let text = text.strip_prefix(b" ").unwrap_or(text);

@@ -27,7 +27,7 @@ pub(super) struct PartialReply {
 impl Smtp {
     /// Judges a line of the server.
     pub(super) fn reply_line(&mut self, piece: &Piece, log: &mut Log) {
-        if matches!(self.reading, Reading::Tls) {
+        if matches!(self.reading, Reading::Tls { .. }) {
             return;
         }
         let line = content(piece, &mut self.endings.1, Side::Server, log);
@@ -126,7 +126,7 @@ impl Smtp {
                 self.reading = Reading::Message(text);
             }
             What::Auth => self.in_exchange = code == 334,
-            What::StartTls if is_accepted => self.begin_tls(log),
+            What::StartTls if is_accepted => self.begin_tls(),
             What::Quit => self.reading = Reading::Nothing,
             _ => {}
         }
@@ -135,14 +135,10 @@ impl Smtp {
         }
     }
 
-    fn begin_tls(&mut self, log: &mut Log) {
+    fn begin_tls(&mut self) {
         self.announced = Announced::default();
-        self.reading = Reading::Tls;
+        self.reading = Reading::Tls { is_remarked: false };
         self.is_doubtful = false;
-        if let Some(at) = self.client.at() {
-            log.add(Breach::InjectedBeforeTls, Side::Client, at);
-            self.client.clear();
-        }
     }
 
     /// The server has replied, and no command waits.
