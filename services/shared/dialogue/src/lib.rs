@@ -1,5 +1,5 @@
 //! Golden dialogues: a protocol conversation in a text file, played against a server in memory, octet by
-//! octet, and over a real stream. For tests only.
+//! octet, and over a real stream; and what was seen on a connection as such a file.
 //!
 //! # The files
 //! The first line names the rule that the file shows; `key: value` lines in the header set up the fixture.
@@ -21,7 +21,7 @@
 //! | `C-RAW: text` | the client sends exactly these octets: `\r \n \t \0 \\ \xHH`, and `\(text*600)` for 600 times `text` |
 //! | `C-EOF` | the client closes its side |
 //! | `S: text` | the server sends `text` and CRLF; `{…}` (or `{...}`) stands for one or more octets of any kind |
-//! | `S-RAW: text` | the server sends exactly these octets, written as in `C-RAW`: one line, which ends with `\r\n` |
+//! | `S-RAW: text` | the server sends exactly these octets, written as in `C-RAW`: one line, which ends with `\r\n`; what it sends last in a turn may lack that |
 //! | `S-EOF` | the server closes the connection |
 //! | `TLS` | both agree on TLS; as the first line: before the server says anything |
 //!
@@ -50,6 +50,17 @@
 //! # Ok(())
 //! # }
 //! ```
+//! # Writing them
+//! [`write()`] makes the text of a dialogue out of what was seen on a connection.
+//! ```
+//! use dialogue::{Dialogue, Event, Volatile};
+//!
+//! let seen = [Event::Server(b"220 mail.example\r\n"), Event::Client(b"NOOP\n"), Event::Server(b"500 no\r\n")];
+//! let text = dialogue::write("a line ends with CRLF", &[], seen, Volatile::Kept);
+//! assert_eq!(text, "# a line ends with CRLF\nS: 220 mail.example\nC-RAW: NOOP\\n\nS: 500 no\n");
+//! assert!(Dialogue::parse("seen.txt", &text, &[]).is_ok());
+//! ```
+//!
 //! The error of `play` displays file, line, and the expected and the actual conversation.
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
@@ -58,10 +69,13 @@ mod pattern;
 mod play;
 #[cfg(feature = "stream")]
 mod stream;
+mod volatile;
+mod write;
 
 pub use play::{Mismatch, Peer};
 #[cfg(feature = "stream")]
 pub use stream::Duplex;
+pub use write::{Event, Volatile, write};
 
 use pattern::Pattern;
 use std::{
@@ -99,6 +113,8 @@ struct Turn {
 struct Expectation {
     line: usize,
     pattern: Pattern,
+    /// Whether a CRLF follows.
+    ends: bool,
 }
 
 /// Why a dialogue cannot be read.

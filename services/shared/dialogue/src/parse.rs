@@ -71,11 +71,11 @@ impl Script {
                 self.client_turn()?.client.extend(octets);
             }
             "S-RAW" => {
-                let pattern = Pattern::exact(raw_line(text)?);
-                self.server_turn().server.push(Expectation { line: number, pattern });
+                let (line, ends) = raw_line(text)?;
+                self.expect(Expectation { line: number, pattern: Pattern::exact(line), ends })?;
             }
             "C-EOF" => self.client_turn()?.client_closes = true,
-            "S" => self.server_turn().server.push(Expectation { line: number, pattern: Pattern::new(text) }),
+            "S" => self.expect(Expectation { line: number, pattern: Pattern::new(text), ends: true })?,
             "S-EOF" => self.server_turn().server_closes = Some(number),
             "TLS" => self.server_turn().tls = true,
             _ => return Err(format!("`{tag}` is none of #, C:, C-RAW:, C-EOF, S:, S-EOF, TLS")),
@@ -94,6 +94,16 @@ impl Script {
         Ok(self.last())
     }
 
+    /// The server sends one more line.
+    fn expect(&mut self, expectation: Expectation) -> Result<(), String> {
+        let server = &mut self.server_turn().server;
+        if server.last().is_some_and(|last| !last.ends) {
+            return Err("only the last S-RAW of a turn may lack its \\r\\n".to_owned());
+        }
+        server.push(expectation);
+        Ok(())
+    }
+
     fn server_turn(&mut self) -> &mut Turn {
         if self.turns.last().is_none_or(|turn| turn.tls) {
             self.turns.push(Turn::default());
@@ -107,14 +117,15 @@ impl Script {
     }
 }
 
-/// The octets of an `S-RAW` line, without its CRLF.
-fn raw_line(text: &str) -> Result<Vec<u8>, String> {
+/// The octets of an `S-RAW` line without its CRLF, and whether it has one.
+fn raw_line(text: &str) -> Result<(Vec<u8>, bool), String> {
     let mut line = unescape(text)?;
-    if line.windows(2).position(|pair| pair == b"\r\n").is_none_or(|end| end + 2 < line.len()) {
-        return Err("S-RAW is one line that ends with \\r\\n".to_owned());
+    let end = line.windows(2).position(|pair| pair == b"\r\n");
+    if line.is_empty() || end.is_some_and(|end| end + 2 < line.len()) {
+        return Err("S-RAW is one line, at most one \\r\\n at its end".to_owned());
     }
-    line.truncate(line.len() - 2);
-    Ok(line)
+    line.truncate(end.unwrap_or(line.len()));
+    Ok((line, end.is_some()))
 }
 
 /// The octets that the text of a `C-RAW` or `S-RAW` line stands for.
@@ -183,8 +194,9 @@ mod tests {
             ("# r\nC-RAW: \\q", "f:2: `\\q` is no escape"),
             ("# r\nC-RAW: \\xzz", "f:2: `\\xzz` is no octet"),
             ("# r\nC-RAW: \\(a)", "f:2: `\\(text*count)` lacks its `*`"),
-            ("# r\nS-RAW: a", "f:2: S-RAW is one line that ends with \\r\\n"),
-            ("# r\nS-RAW: a\\r\\nb\\r\\n", "f:2: S-RAW is one line that ends with \\r\\n"),
+            ("# r\nS-RAW: a\nS: b", "f:3: only the last S-RAW of a turn may lack its \\r\\n"),
+            ("# r\nS-RAW: a\\r\\nb\\r\\n", "f:2: S-RAW is one line, at most one \\r\\n at its end"),
+            ("# r\nS-RAW:", "f:2: S-RAW is one line, at most one \\r\\n at its end"),
             ("# r\nS-EOF\nS: x", "f:3: nothing comes after S-EOF"),
             ("# r\nC-EOF\nC: x", "f:3: the client has closed its side"),
             ("# r\n", "f:1: a dialogue without an event"),

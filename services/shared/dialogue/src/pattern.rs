@@ -18,6 +18,12 @@ impl Pattern {
         Self { literals: vec![line] }
     }
 
+    /// How many octets such a line has at least.
+    #[cfg(feature = "stream")]
+    pub(crate) fn least_octets(&self) -> usize {
+        self.literals.iter().map(|literal| literal.len() + 1).sum::<usize>() - 1
+    }
+
     /// Whether `line` is this, each gap filled with at least one octet.
     pub(crate) fn matches(&self, line: &[u8]) -> bool {
         matches(&self.literals, line)

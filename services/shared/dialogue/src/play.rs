@@ -118,7 +118,8 @@ impl<'a> Record<'a> {
             let Some(line) = lines.next() else {
                 return Err(self.mismatch(if closed { "the server closed instead" } else { "the server is silent" }));
             };
-            if !line.strip_suffix(b"\r\n").is_some_and(|line| expectation.pattern.matches(line)) {
+            let content = if expectation.ends { line.strip_suffix(b"\r\n") } else { Some(line) };
+            if !content.is_some_and(|content| expectation.pattern.matches(content)) {
                 return Err(self.mismatch(&format!("the server sent {}", line.escape_ascii())));
             }
         }
@@ -227,6 +228,7 @@ mod tests {
                 Ok(())
             );
             assert_eq!(play("S: hello\nC: one\nS: one\nC-EOF", chunk_octets), Ok(()));
+            assert_eq!(play("S: hello\nC: a\nC-RAW: one\\n\nS: a\nS-RAW: one\\n\nC: b\nS: b", chunk_octets), Ok(()));
         }
     }
 
@@ -242,6 +244,7 @@ mod tests {
             ("S: hello\nC: x\nS: x\nS-EOF", "f:5: the server does not close the connection"),
             ("S: hello\nC-RAW: x\\n\nS: x", "f:4: the server sent x\\n"),
             ("S: hello\nC: x\nS: x\nC-RAW: rest", "f:4: the server goes on after the end of the dialogue"),
+            ("S: hello\nC-RAW: x\\n\nS-RAW: x", "f:4: the server sent x\\n"),
         ];
         for (events, expected) in table {
             let mismatch = play(events, usize::MAX).unwrap_err();

@@ -83,9 +83,15 @@ impl Connection {
 
     /// Reads as many lines as the turn expects, or everything where the server is to close.
     async fn read_for(&mut self, turn: &Turn) {
-        let (lines, to_the_end) = (turn.server.len(), turn.server_closes.is_some());
-        self.read_until(|received| !to_the_end && received.windows(2).filter(|pair| pair == b"\r\n").count() >= lines)
-            .await;
+        let to_the_end = turn.server_closes.is_some();
+        let lines = turn.server.iter().filter(|expectation| expectation.ends).count();
+        let rest = turn.server.last().filter(|last| !last.ends).map_or(0, |last| last.pattern.least_octets());
+        let enough = |received: &[u8]| {
+            let ends: Vec<_> = received.windows(2).enumerate().filter(|(_, pair)| pair == b"\r\n").collect();
+            let after = ends.last().map_or(0, |(at, _)| at + 2);
+            ends.len() > lines || ends.len() == lines && received.len() - after >= rest
+        };
+        self.read_until(|received| !to_the_end && enough(received)).await;
     }
 
     /// Reads until `enough`, the end of the stream, or the end of patience.
@@ -134,6 +140,8 @@ mod tests {
             assert_eq!(play(events, chunk_octets).await, Ok(()));
             assert_eq!(play("S: hello\nC: one\nS: one\nC-EOF\nS-EOF", chunk_octets).await, Ok(()));
             assert_eq!(play("S: hello\nC: one\nS: one", chunk_octets).await, Ok(()));
+            let half_lines = "S: hello\nC-RAW: a\\r\\nbc\\n\nS: a\nS-RAW: bc\\n\nC-RAW: d\\n\nS-RAW: d\\n\nC: e\nS: e";
+            assert_eq!(play(half_lines, chunk_octets).await, Ok(()));
         }
     }
 
@@ -143,6 +151,7 @@ mod tests {
             ("S: hullo", "f:2: the server sent hello\\r\\n"),
             ("S: hello\nC: x\nS: x\nS: y", "f:5: the server is silent"),
             ("S: hello\nC: x\nC: y\nS: x", "f:5: after this line the server sent y\\r\\n"),
+            ("S: hello\nC-RAW: x\\n\nS-RAW: x", "f:4: the server sent x\\n"),
             ("S: hello\nC: quit\nS: quit\nS: bye", "f:5: the server closed instead"),
             ("S: hello\nC: x\nS: x\nS-EOF", "f:5: the server does not close the connection"),
             ("S: hello\nC-RAW: x\nC-EOF\nS-EOF", "f:5: after this line the server sent x"),

@@ -33,11 +33,18 @@ fn every_dialogue_in_memory() {
                 None | Some("rfc") => SizeStyle::Message,
                 Some(other) => panic!("{}: no profile {other}", dialogue.file()),
             };
-            let mut server = Server::new(size_style, require_tls);
-            server.begins_with_tls = dialogue.setting("port") == Some("pops");
-            let mut server = Recorder::new(server);
+            let new_server = || {
+                let mut server = Server::new(size_style, require_tls);
+                server.begins_with_tls = dialogue.setting("port") == Some("pops");
+                server
+            };
+            let mut server = Recorder::new(new_server());
             dialogue.play(&mut server, chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
-            verdicts.judge(&dialogue, chunk_octets, server.events());
+            let events = server.events();
+            for again in recorder::written(&dialogue, &events, fixture::SETTINGS) {
+                again.play(&mut new_server(), chunk_octets).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+            }
+            verdicts.judge(&dialogue, chunk_octets, events);
         }
     }
     verdicts.are_those_of_the_list();

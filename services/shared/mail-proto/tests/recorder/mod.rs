@@ -1,6 +1,6 @@
 //! What both sides send while a dialogue is played, and what there is to remark on it.
 
-use dialogue::{Dialogue, Peer};
+use dialogue::{Dialogue, Peer, Volatile};
 use mail_proto::{
     Protocol, Side,
     remark::{Breach, Form, Remark, Remarks, Weight},
@@ -70,6 +70,22 @@ impl<P: Peer> Peer for Recorder<P> {
         self.sent(&output);
         output
     }
+}
+
+/// What was recorded as dialogues: once with the very octets of the server, once with gaps for what changes.
+pub(crate) fn written(dialogue: &Dialogue, events: &[Event], settings: &[&str]) -> [Dialogue; 2] {
+    [Volatile::Kept, Volatile::Gaps].map(|volatile| {
+        let header: Vec<_> = settings.iter().filter_map(|key| Some((*key, dialogue.setting(key)?))).collect();
+        let seen = events.iter().map(|event| match event {
+            Event::Octets(Side::Client, octets) => dialogue::Event::Client(octets),
+            Event::Octets(Side::Server, octets) => dialogue::Event::Server(octets),
+            Event::Tls => dialogue::Event::Tls,
+            Event::Closed(Side::Client) => dialogue::Event::ClientCloses,
+            Event::Closed(Side::Server) => dialogue::Event::ServerCloses,
+        });
+        let text = dialogue::write(dialogue.rule(), &header, seen, volatile);
+        Dialogue::parse(dialogue.file(), &text, settings).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    })
 }
 
 /// The remarks on all dialogues of a directory, compared with the list of those that are meant.
