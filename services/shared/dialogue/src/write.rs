@@ -28,8 +28,8 @@ pub enum Volatile {
 }
 
 /// The text of a dialogue that shows `rule`, with these settings in its header. `Dialogue::parse` reads it back: with
-/// [`Volatile::Kept`] the same octets in the same order, where there is an event. Nothing is written of what comes after
-/// [`Event::ServerCloses`]. What the client sends is written as it is, also where a record has masked a password.
+/// [`Volatile::Kept`] the same octets in the same order, where there is an event. Nothing is written of what comes
+/// after [`Event::ServerCloses`]. What the client sends is written as it is, also where a record has masked a password.
 pub fn write<'o>(
     rule: &str,
     settings: &[(&str, &str)],

@@ -97,8 +97,8 @@ impl Remarks {
 
     /// `side` has sent these octets: a line, several, or a part of one. Returns what is new to remark.
     ///
-    /// Where octets of a body were not recorded, call [`Remarks::missing`] after this. Where other records are missing, the
-    /// rest of the session cannot be judged: do not go on.
+    /// Where octets of a body were not recorded, call [`Remarks::missing`] after this. Where other records are missing,
+    /// the rest of the session cannot be judged: do not go on.
     pub fn saw(&mut self, side: Side, form: Form, octets: &[u8]) -> Vec<Remark> {
         let at = self.seen;
         self.seen += 1;
@@ -109,10 +109,11 @@ impl Remarks {
         std::mem::take(&mut self.log.found)
     }
 
-    /// More octets of the body that `side` sends were on the wire, and are not known.
-    pub fn missing(&mut self, side: Side) {
+    /// After what was seen last, this number of octets of the body that `side` sends were on the wire, and are not
+    /// known.
+    pub fn missing(&mut self, side: Side, octets: u64) {
         match &mut self.machine {
-            Machine::Smtp(smtp) => smtp.missing(side),
+            Machine::Smtp(smtp) => smtp.missing(side, octets),
             Machine::Pop3(pop3) => pop3.missing(side),
         }
     }

@@ -45,7 +45,8 @@ pub(super) fn controls(content: &[u8], at: usize, by: Side, log: &mut Log) {
     }
 }
 
-/// Whether this can be a message of a login exchange: base64, nothing, or the sign that it is cancelled. A masked one can.
+/// Whether this can be a message of a login exchange: base64, nothing, or the sign that it is cancelled. A masked one
+/// can.
 pub(super) fn is_response(content: &[u8]) -> bool {
     let is_base64 = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=' | b'*');
     content.iter().all(is_base64)

@@ -94,7 +94,12 @@ impl Default for Smtp {
 impl Smtp {
     pub(super) fn saw(&mut self, side: Side, form: Form, octets: &[u8], at: usize, log: &mut Log) {
         match side {
-            Side::Client => self.client.push(at, form, octets),
+            Side::Client => {
+                if self.misses_octets && form != Form::Body {
+                    self.end_unknown_message();
+                }
+                self.client.push(at, form, octets);
+            }
             Side::Server => {
                 self.server.push(at, form, octets);
                 while let Some(piece) = self.server.line() {
@@ -106,8 +111,25 @@ impl Smtp {
         self.read_client(log);
     }
 
-    pub(super) fn missing(&mut self, side: Side) {
-        self.misses_octets |= side == Side::Client;
+    pub(super) fn missing(&mut self, side: Side, octets: u64) {
+        match &mut self.reading {
+            Reading::Message(_) if side == Side::Client => self.misses_octets = true,
+            Reading::Chunk { left, .. } if side == Side::Client => {
+                *left = left.saturating_sub(octets);
+                // Nobody knows where in a line the next octets are.
+                self.chunks = Text::new(true, true);
+            }
+            _ => {}
+        }
+    }
+
+    /// The end of the message was among what is not known.
+    fn end_unknown_message(&mut self) {
+        self.misses_octets = false;
+        self.client.clear();
+        self.reading = Reading::Commands;
+        self.endings.0 = Ending::CrLf;
+        self.ask(What::Message);
     }
 
     pub(super) fn encrypted(&mut self) {

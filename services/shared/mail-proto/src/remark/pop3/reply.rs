@@ -4,6 +4,7 @@ use super::{Breach, Kind, Lines, Log, Phase, Pop3, Wants, What};
 use crate::{
     Side,
     remark::{
+        Form,
         octets::{Ending, content, controls, ends, is_response},
         wire::Piece,
     },
@@ -22,6 +23,10 @@ impl Pop3 {
         }
         if self.lines.is_some() {
             return self.line_of_several(piece, log);
+        }
+        if piece.form == Form::Body {
+            // The record knows better than this what it is.
+            return;
         }
         let line = content(piece, &mut self.endings.1, Side::Server, log);
         let mut remark = |breach| log.add(breach, Side::Server, piece.at);

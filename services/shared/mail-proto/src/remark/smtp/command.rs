@@ -113,23 +113,14 @@ impl Smtp {
         let state = self.expected();
         let smtputf8 = has("SMTPUTF8");
         let permits_utf8 = smtputf8 || line.verb == Verb::Rcpt && state.smtputf8;
-        if !line.argument.is_ascii() && !permits_utf8 {
-            log.add(Breach::EightBitCommand, Side::Client, line.at);
-        }
-        if has_odd_spaces(line) {
-            log.add(Breach::OddSpaces, Side::Client, line.at);
-        }
-        if let Err(error) = &parsed
-            && form != Form::Secret
-        {
-            argument_error(line, error, log);
-        }
-        if let Some(breach) = sequence(line.verb, state) {
-            log.add(breach, Side::Client, line.at);
-        }
-        if let Some(breach) = self.not_announced(line, &parameters) {
-            log.add(breach, Side::Client, line.at);
-        }
+        let breaches = [
+            (!line.argument.is_ascii() && !permits_utf8).then_some(Breach::EightBitCommand),
+            has_odd_spaces(line).then_some(Breach::OddSpaces),
+            parsed.as_ref().err().filter(|_| form != Form::Secret).and_then(|error| argument_error(line, error)),
+            sequence(line.verb, state),
+            self.not_announced(line, &parameters),
+        ];
+        breaches.into_iter().flatten().for_each(|breach| log.add(breach, Side::Client, line.at));
         match line.verb {
             Verb::Helo | Verb::Ehlo => {
                 if str::from_utf8(line.argument)
@@ -237,8 +228,8 @@ fn after_path(argument: &str) -> &str {
 }
 
 /// What is wrong with an argument that cannot be parsed.
-fn argument_error(line: &Line<'_>, error: &CommandError, log: &mut Log) {
-    let breach = match error {
+fn argument_error(line: &Line<'_>, error: &CommandError) -> Option<Breach> {
+    Some(match error {
         CommandError::ReversePath(AddressError::Brackets) | CommandError::ForwardPath(AddressError::Brackets)
             if !line.argument.contains(&b'<') =>
         {
@@ -248,16 +239,15 @@ fn argument_error(line: &Line<'_>, error: &CommandError, log: &mut Log) {
         | CommandError::ForwardPath(AddressError::NotPrintable)
             if !line.argument.is_ascii() =>
         {
-            return;
+            return None;
         }
         CommandError::ReversePath(_) | CommandError::ForwardPath(_) => Breach::PathMalformed,
         // Told by others.
-        CommandError::NotAscii | CommandError::UnknownParameter(_) => return,
-        _ if matches!(line.verb, Verb::Helo | Verb::Ehlo) => return,
-        CommandError::Argument(_) if has_odd_spaces(line) => return,
+        CommandError::NotAscii | CommandError::UnknownParameter(_) => return None,
+        _ if matches!(line.verb, Verb::Helo | Verb::Ehlo) => return None,
+        CommandError::Argument(_) if has_odd_spaces(line) => return None,
         _ => Breach::ArgumentMalformed,
-    };
-    log.add(breach, Side::Client, line.at);
+    })
 }
 
 /// Whether there is white space on a side of the colon (RFC 5321 §3.3).

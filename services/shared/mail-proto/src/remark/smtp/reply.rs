@@ -71,7 +71,8 @@ impl Smtp {
         self.state.smtputf8 || self.asked.front().is_some_and(|asked| asked.what.permits_utf8())
     }
 
-    /// RFC 2034 §4: each line of a reply has an enhanced status code, except the greeting and the reply to HELO and EHLO.
+    /// RFC 2034 §4: each line of a reply has an enhanced status code, except the greeting and the reply to HELO and
+    /// EHLO.
     fn judge_status(&self, code: Option<u16>, text: &[u8], at: usize, reply: &mut PartialReply, log: &mut Log) {
         let Some(code) = code.filter(|code| matches!(code / 100, 2 | 4 | 5)) else { return };
         let is_exempt =
@@ -96,6 +97,9 @@ impl Smtp {
     fn replied(&mut self, reply: PartialReply, at: usize, log: &mut Log) {
         // What cannot be read counts as agreement.
         let code = reply.code.unwrap_or(250);
+        if self.misses_octets && self.asked.is_empty() && code != 421 {
+            self.end_unknown_message();
+        }
         let Some(asked) = self.asked.pop_front() else { return self.unasked(code, at, log) };
         let (before, what) = (self.state, asked.what);
         let is_accepted = code < 400 && !(what == What::Auth && code == 334);
@@ -146,16 +150,11 @@ impl Smtp {
         if let Reading::Message(text) = &self.reading {
             let breach = match code {
                 421 => None,
-                _ if self.misses_octets => None,
                 200..400 if text.seemed_to_end => Some(Breach::EndedByBareLf),
                 _ => Some(Breach::ReplyTooEarly),
             };
             if let Some(breach) = breach {
                 log.add(breach, Side::Server, at);
-            }
-            if std::mem::take(&mut self.misses_octets) {
-                // The end of the message was among what is not known.
-                self.client.clear();
             }
             self.reading = Reading::Commands;
             self.state = self.state.after(What::Message, code < 400);

@@ -146,7 +146,8 @@ impl Announced {
         mechanisms.any(|name| name.eq_ignore_ascii_case(mechanism))
     }
 
-    /// Whether a parameter of MAIL or RCPT may be used; one that nobody knows may belong to a keyword that nobody knows.
+    /// Whether a parameter of MAIL or RCPT may be used. One that nobody knows may belong to a keyword that nobody
+    /// knows.
     pub(super) fn has_parameter(&self, parameter: &str) -> bool {
         let keyword = match parameter {
             "SIZE" | "SMTPUTF8" | "REQUIRETLS" | "AUTH" => parameter,
