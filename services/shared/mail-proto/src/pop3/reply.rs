@@ -17,11 +17,11 @@ pub enum ResponseCode {
     InUse,
     /// The user has logged in a moment ago (RFC 2449 §8.1.1).
     LoginDelay,
-    /// Name or password is wrong (RFC 3206 §4).
+    /// Name or password is wrong (RFC 3206 §5).
     Auth,
-    /// The server is in trouble; try again later (RFC 3206 §3).
+    /// The server is in trouble; try again later (RFC 3206 §4).
     SysTemp,
-    /// The server is in trouble that will not pass by itself (RFC 3206 §3).
+    /// The server is in trouble that will not pass by itself (RFC 3206 §4).
     SysPerm,
 }
 

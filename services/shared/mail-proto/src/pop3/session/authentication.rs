@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The client must speak TLS before it sends a password. That is a matter of its login (RFC 3206 §4).
+/// The client must speak TLS before it sends a password. That is a matter of its login (RFC 3206 §5).
 const STLS_FIRST: &str = "say STLS first: passwords are taken over TLS only";
 
 impl SessionConfig {
