@@ -176,6 +176,11 @@ fn only_bad_commands_in_a_row_close() {
         assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
         assert_eq!(reply(session.line(Ok(b"NOOP"))), "+OK");
     }
+    for command in [&b"RETR 1"[..], b"TOP 1 0"].repeat(3) {
+        assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
+        assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");
+        assert!(matches!(session.line(Ok(command)), Step::SendMessage(_)), "{command:?}");
+    }
     // Before the login nothing but the login itself sets the count back: passwords could be guessed for ever.
     let mut session = self::session();
     assert_eq!(reply(session.line(Ok(b"XYZZY"))), "-ERR unknown command");

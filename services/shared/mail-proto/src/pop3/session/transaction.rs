@@ -1,7 +1,7 @@
 //! The TRANSACTION state and its end (RFC 1939 §5, §6).
 
 use super::{Extent, ReadFailure, SendMessage, Session, State, Step, UpdateFailure, unavailable};
-use crate::pop3::{Command, ListLines, Listed, Maildrop, Reply, ResponseCode, UniqueId};
+use crate::pop3::{Command, ListLines, Listed, Maildrop, NoSuchMessage, Reply, ResponseCode, UniqueId};
 use std::fmt::Display;
 
 impl<U: UniqueId> Session<U> {
@@ -65,8 +65,14 @@ impl<U: UniqueId> Session<U> {
             }
             Command::List(Some(number)) => one(maildrop, number, |message| message.size),
             Command::Uidl(Some(number)) => one(maildrop, number, |message| message.uid),
-            Command::Retr(number) => return retr(maildrop, retrieved, number),
-            Command::Top { number, lines } => return send(maildrop, number, Extent::Top(lines)),
+            Command::Retr(number) => match retr(maildrop, retrieved, number) {
+                Ok(message) => return self.send(message),
+                Err(error) => Reply::error(error),
+            },
+            Command::Top { number, lines } => match message(maildrop, number, Extent::Top(lines)) {
+                Ok(message) => return self.send(message),
+                Err(error) => Reply::error(error),
+            },
             Command::Dele(number) => match maildrop.mark(number) {
                 Ok(()) => Reply::ok(format_args!("message {number} deleted")),
                 Err(error) => Reply::error(error),
@@ -92,6 +98,12 @@ impl<U: UniqueId> Session<U> {
         Step::Reply(reply)
     }
 
+    /// RETR or TOP of a message that there is. It is no bad command, also where the message cannot be read.
+    fn send(&mut self, message: SendMessage<U>) -> Step<U> {
+        self.bad_commands = 0;
+        Step::SendMessage(message)
+    }
+
     fn quit(&mut self) -> Step<U> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Transaction { maildrop, .. } => Step::Update { delete: maildrop.into_marked() },
@@ -109,26 +121,25 @@ fn one<U: UniqueId, T: Display>(maildrop: &Maildrop<U>, number: u64, told: impl 
 }
 
 /// RETR. Those who read one message after the other are noticed.
-fn retr<U: UniqueId>(maildrop: &Maildrop<U>, retrieved: &mut u64, number: u64) -> Step<U> {
+fn retr<U: UniqueId>(
+    maildrop: &Maildrop<U>,
+    retrieved: &mut u64,
+    number: u64,
+) -> Result<SendMessage<U>, NoSuchMessage> {
     let expected = maildrop.listed_from(retrieved.saturating_add(1)).next();
-    let mut step = send(maildrop, number, Extent::Whole);
-    if let Step::SendMessage(message) = &mut step {
-        message.is_in_sequence = expected.is_some_and(|expected| expected.number == number);
-        *retrieved = number;
-    }
-    step
+    let is_in_sequence = expected.is_some_and(|expected| expected.number == number);
+    let message = message(maildrop, number, Extent::Whole)?;
+    *retrieved = number;
+    Ok(SendMessage { is_in_sequence, ..message })
 }
 
-fn send<U: UniqueId>(maildrop: &Maildrop<U>, number: u64, extent: Extent) -> Step<U> {
-    let Listed { uid, octets, size, .. } = match maildrop.message(number) {
-        Ok(message) => message,
-        Err(error) => return Step::Reply(Reply::error(error)),
-    };
+fn message<U: UniqueId>(maildrop: &Maildrop<U>, number: u64, extent: Extent) -> Result<SendMessage<U>, NoSuchMessage> {
+    let Listed { uid, octets, size, .. } = maildrop.message(number)?;
     let reply = match extent {
         Extent::Whole => Reply::ok(format_args!("{size} octets")),
         Extent::Top(_) => Reply::ok("top of message follows"),
     };
-    Step::SendMessage(SendMessage { uid, number, is_in_sequence: false, octets, extent, reply })
+    Ok(SendMessage { uid, number, is_in_sequence: false, octets, extent, reply })
 }
 
 fn holds<U: UniqueId>(maildrop: &Maildrop<U>) -> String {
