@@ -6,12 +6,9 @@ mod support;
 
 use axum::{body::Body, response::IntoResponse};
 use bytes::{Bytes, BytesMut};
-use dialogue::{Dialogue, Duplex};
+use dialogue::Dialogue;
 use futures_util::{StreamExt, stream};
-use mail_proto::{
-    pop3::{Command, ReplyDecoder, ServerReply},
-    sasl::ClientExchange,
-};
+use mail_proto::pop3::{Command, ReplyDecoder, ServerReply};
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 use support::{
     FakeStore, PATIENCE, RunningGateway,
@@ -407,76 +404,6 @@ async fn a_maildrop_that_may_be_locked_is_released() {
     let calls = timeout(PATIENCE, calls).await.unwrap().unwrap();
     let name = calls[0].lines().find_map(|line| line.strip_prefix("mailtown-session: ")).unwrap();
     assert!(calls[1].starts_with(&format!("DELETE /v1/mailboxes/{USR1}/sessions/{name} HTTP/1.1\r\n")), "{calls:?}");
-    gateway.stop().await;
-}
-
-/// Sends lines over TLS and in clear alike, and reads one line for each.
-async fn ask(client: &mut Box<dyn Duplex>, line: &str) -> String {
-    client.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-    client.flush().await.unwrap();
-    read_line(client).await
-}
-
-async fn read_line(client: &mut Box<dyn Duplex>) -> String {
-    let mut received = Vec::new();
-    while !received.ends_with(b"\r\n") {
-        let octet = timeout(PATIENCE, client.read_u8()).await.unwrap().unwrap();
-        received.push(octet);
-    }
-    String::from_utf8(received).unwrap().trim_end().to_owned()
-}
-
-/// Logs in with SCRAM-SHA-256; returns the last reply.
-async fn scram(client: &mut Box<dyn Duplex>, user: &str, password: &str) -> String {
-    let mut exchange = ClientExchange::scram(user, &password.to_owned().into(), "nonce").unwrap();
-    let mut reply = ask(client, &format!("AUTH {} {}", exchange.mechanism(), exchange.initial())).await;
-    while let Some(challenge) = reply.strip_prefix("+ ") {
-        let response = exchange.challenge(challenge).unwrap();
-        reply = ask(client, &response).await;
-    }
-    reply
-}
-
-/// The store is told how a proof has ended before it opens the maildrop without a password.
-#[tokio::test]
-async fn scram_opens_the_maildrop_in_clear_and_over_tls() {
-    let store = FakeStore::start(ACCOUNTS).await;
-    let gateway = RunningGateway::start(store.address, |_| {}).await;
-    let encrypted = gateway.agree(Box::new(gateway.connect_to_pops().await)).await.unwrap();
-    let clear: Box<dyn Duplex> = Box::new(gateway.connect().await);
-    for (count, mut client) in [encrypted, clear].into_iter().enumerate() {
-        assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
-        for user in [USR1, "nobody"] {
-            assert_eq!(scram(&mut client, user, "wrong").await, "-ERR [AUTH] wrong user or password");
-        }
-        assert_eq!(scram(&mut client, "usr1", "pass1").await, "+OK user successfully logged on");
-        assert_eq!(ask(&mut client, "STAT").await, "+OK 6 316");
-        assert_eq!(ask(&mut client, "QUIT").await, "+OK");
-        let expected = [
-            format!("proved {USR1} false"),
-            "proved nobody false".to_owned(),
-            "proved usr1 true".to_owned(),
-            format!("open {USR1}"),
-            format!("update {USR1} lock []"),
-        ];
-        let calls = store.calls(|calls| calls.len() >= 5 * (count + 1)).await;
-        assert_eq!(calls[5 * count..], expected);
-    }
-    gateway.stop().await;
-}
-
-/// Whoever wanted to prove a password and could not has not proved it with the password of another login.
-#[tokio::test]
-async fn no_proof_is_reported_that_was_not_given() {
-    let store = FakeStore::start(ACCOUNTS).await;
-    let gateway = RunningGateway::start(store.address, |_| {}).await;
-    let mut client: Box<dyn Duplex> = Box::new(gateway.connect().await);
-    assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
-    let unavailable = "-ERR [SYS/TEMP] the mailbox store is not available, try again later";
-    assert_eq!(scram(&mut client, "down@mail.sustech.edu.cn", "pass").await, unavailable);
-    assert_eq!(ask(&mut client, "USER usr1").await, "+OK");
-    assert_eq!(ask(&mut client, "PASS pass1").await, "+OK user successfully logged on");
-    assert_eq!(store.calls(|calls| !calls.is_empty()).await, [format!("open {USR1}")]);
     gateway.stop().await;
 }
 

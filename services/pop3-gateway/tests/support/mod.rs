@@ -6,6 +6,8 @@
 #[path = "../../../../tests/dialogues/pop3/fixture.rs"]
 pub(crate) mod fixture;
 
+pub(crate) mod client;
+
 use axum::{
     Json, Router,
     body::Body,
