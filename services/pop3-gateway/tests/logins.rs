@@ -55,3 +55,35 @@ async fn no_proof_is_reported_that_was_not_given() {
     assert_eq!(store.calls(|calls| !calls.is_empty()).await, [format!("open {USR1}")]);
     gateway.stop().await;
 }
+
+/// How many logins have ended as wrong passwords.
+async fn wrong_passwords(gateway: &RunningGateway) -> u64 {
+    let metrics = reqwest::get(format!("http://{}/metrics", gateway.http)).await.unwrap().text().await.unwrap();
+    let count =
+        metrics.lines().find_map(|line| line.strip_prefix("mailtown_pop3_logins_total{outcome=\"wrong_password\"} "));
+    count.unwrap().parse().unwrap()
+}
+
+/// A client that has learned from the challenge that its token is wrong may go without acknowledging that (RFC 7628
+/// §3.2.3).
+#[tokio::test]
+async fn a_token_that_is_refused_is_counted_before_it_is_acknowledged() {
+    let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |_| {}).await;
+    for (message, count) in [
+        // `n,a=usr1@mail.sustech.edu.cn,^Aauth=Bearer x^A^A`.
+        ("bixhPXVzcjFAbWFpbC5zdXN0ZWNoLmVkdS5jbiwBYXV0aD1CZWFyZXIgeAEB", 1),
+        // `n,a=@,^Aauth=Bearer pass1^A^A`: it is no address, so the store is not asked.
+        ("bixhPUAsAWF1dGg9QmVhcmVyIHBhc3MxAQE=", 2),
+    ] {
+        let mut client: Box<dyn Duplex> = Box::new(gateway.connect().await);
+        assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
+        let challenge = ask(&mut client, &format!("AUTH OAUTHBEARER {message}")).await;
+        assert!(challenge.starts_with("+ "), "{challenge}");
+        assert_eq!(wrong_passwords(&gateway).await, count);
+        // It counts once.
+        assert_eq!(ask(&mut client, "AQ==").await, "-ERR [AUTH] wrong user or password");
+        assert_eq!(wrong_passwords(&gateway).await, count);
+    }
+    gateway.stop().await;
+}

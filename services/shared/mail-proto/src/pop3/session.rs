@@ -58,7 +58,8 @@ pub enum Step<U> {
         /// How it is known that the client is this user.
         proof: Proof,
     },
-    /// The client has failed to log in. Send this, and close the connection if this is the last reply.
+    /// The client has failed to log in. Send this, which may be a challenge to be acknowledged (RFC 7628 §3.2.3), and
+    /// close the connection if this is the last reply.
     LoginFailed {
         /// Why.
         failure: Failure,

@@ -38,6 +38,11 @@ pub struct Credentials {
 pub enum Step {
     /// Send this, which is base64. The client's next line goes to [`ServerExchange::response`].
     Challenge(String),
+    /// The client is nobody: [`Failure::Credentials`]. That counts now, because a client may go without another word. Send
+    /// this as a challenge, which is base64; the client's next line goes to [`ServerExchange::response`].
+    Refuse(String),
+    /// The client has acknowledged what [`Step::Refuse`] told it. The exchange is over.
+    Refused,
     /// Check this; answer with [`ServerExchange::verified`].
     Verify(Credentials),
     /// Find what is known of this user's password; answer with [`ServerExchange::verifier_found`]. A user that does not
@@ -167,6 +172,11 @@ impl ServerExchange {
         }
     }
 
+    /// Whether the client has been told that it is nobody: after [`Step::Refuse`].
+    pub fn is_refused(&self) -> bool {
+        matches!(self.state, State::Refusal)
+    }
+
     /// The answer to [`Step::Verify`]: whose user name and password they are.
     pub fn verified(&mut self, identity: Option<Mailbox>) -> Step {
         let State::Verifying { mechanism, authorization, user } = self.take() else { return malformed() };
@@ -209,7 +219,7 @@ impl ServerExchange {
             },
             State::Acknowledgement(identity) if message.is_empty() => Step::Done(identity),
             // Whatever it is.
-            State::Refusal => Step::Failed(Failure::Credentials),
+            State::Refusal => Step::Refused,
             State::Acknowledgement(_) | State::Verifying { .. } | State::Finding(_) | State::Over => malformed(),
         }
     }
@@ -246,13 +256,13 @@ impl ServerExchange {
 
     fn refuse(&mut self, reason: &str) -> Step {
         self.state = State::Refusal;
-        challenge(reason)
+        Step::Refuse(base64::encode(reason))
     }
 
     fn fail(&mut self, failure: Failure) -> Step {
         // Whoever has to acknowledge a refusal may do that with `*`, too.
         match self.take() {
-            State::Refusal => Step::Failed(Failure::Credentials),
+            State::Refusal => Step::Refused,
             _ => Step::Failed(failure),
         }
     }

@@ -60,7 +60,8 @@ pub enum Step {
     FindVerifier(String),
     /// Send this: the client is logged in, as [`Session::identity`].
     LoggedIn(Reply),
-    /// The client has failed to log in. Send this, and close the connection if this is the last reply.
+    /// The client has failed to log in. Send this, which may be a challenge to be acknowledged (RFC 7628 §3.2.3), and
+    /// close the connection if this is the last reply.
     LoginFailed {
         /// Why.
         failure: Failure,

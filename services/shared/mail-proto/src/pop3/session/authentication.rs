@@ -91,9 +91,9 @@ impl<U: UniqueId> Session<U> {
                 self.go_on(exchange, step)
             }
             Err(LineError::TooLong) => {
-                self.refuse_login(Failure::Malformed, Reply::error("authentication exchange line is too long"))
+                self.unreadable_response(&exchange, Reply::error("authentication exchange line is too long"))
             }
-            Err(error @ LineError::BareLf) => self.refuse_login(Failure::Malformed, Reply::from(error)),
+            Err(error @ LineError::BareLf) => self.unreadable_response(&exchange, Reply::from(error)),
             Err(error @ (LineError::HttpRequest | LineError::Tls)) => self.close_foreign(error),
         }
     }
@@ -141,6 +141,11 @@ impl<U: UniqueId> Session<U> {
     fn go_on(&mut self, mut exchange: ServerExchange, step: sasl::Step) -> Step<U> {
         let step = match step {
             sasl::Step::Challenge(line) => Step::Reply(Reply::challenge(&line)),
+            sasl::Step::Refuse(line) => {
+                let reply = Reply::challenge(&line);
+                Step::LoginFailed { failure: Failure::Credentials, reply, is_last: false }
+            }
+            sasl::Step::Refused => return self.bad_command(wrong_password()),
             sasl::Step::FindVerifier(user) => Step::FindVerifier(user),
             sasl::Step::Verify(Credentials { user, password }) => match self.config.mailbox(&user) {
                 Ok(user) if exchange.wants_to_be(&user) => {
@@ -157,6 +162,11 @@ impl<U: UniqueId> Session<U> {
         };
         self.exchange = Some(exchange);
         step
+    }
+
+    /// Ends an exchange with a line that cannot be read. A refusal has counted before.
+    fn unreadable_response(&mut self, exchange: &ServerExchange, reply: Reply) -> Step<U> {
+        if exchange.is_refused() { self.bad_command(reply) } else { self.refuse_login(Failure::Malformed, reply) }
     }
 
     fn login_failed(&mut self, failure: Failure) -> Step<U> {

@@ -321,8 +321,24 @@ fn a_token_that_is_refused_is_acknowledged() {
     let step = session.line(Ok(format!("AUTH OAUTHBEARER {message}").as_bytes()));
     assert!(matches!(step, Step::OpenMaildrop { .. }), "{step:?}");
     let refused = session.opened(Err(OpenFailure::Authentication));
+    assert!(counts_a_guess(&refused), "{refused:?}");
     assert!(reply(refused).starts_with("+ "));
-    assert_eq!(reply(session.line(Ok(b"AQ=="))), "-ERR [AUTH] wrong user or password");
+    assert_eq!(session.line(Ok(b"AQ==")), Step::Reply(wrong_password()), "counted before");
+    // Nobody needs to be asked for a user who has no address, which counts all the same.
+    let step =
+        session.line(Ok(format!("AUTH XOAUTH2 {}", STANDARD.encode("user=x\u{1}auth=Bearer x\u{1}\u{1}")).as_bytes()));
+    assert!(counts_a_guess(&step) && reply(step).starts_with("+ "));
+    // The acknowledgements are bad commands, also one that cannot be read.
+    assert_eq!(reply(session.line(Err(LineError::TooLong))), "-ERR authentication exchange line is too long");
+    assert_eq!(session.line(Ok(b"XYZZY")), Step::Close(Reply::error("too many bad commands")));
+}
+
+fn counts_a_guess(step: &Step<u64>) -> bool {
+    matches!(step, Step::LoginFailed { failure: Failure::Credentials, is_last: false, .. })
+}
+
+fn wrong_password() -> Reply {
+    Reply::error_code(ResponseCode::Auth, "wrong user or password")
 }
 
 #[test]

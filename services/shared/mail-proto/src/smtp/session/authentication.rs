@@ -81,12 +81,10 @@ impl Session {
             }
             // RFC 4954 §4.
             Err(LineError::TooLong) => {
-                let reply = Reply::new(500, (5, 6), "authentication exchange line is too long");
-                self.refuse_login(Failure::Malformed, reply)
+                self.unreadable_response(&exchange, Reply::new(500, (5, 6), "authentication exchange line is too long"))
             }
             Err(error @ LineError::BareLf) => {
-                let reply = Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}"));
-                self.refuse_login(Failure::Malformed, reply)
+                self.unreadable_response(&exchange, Reply::new(500, (5, 2), format!("{error}; {CRLF_CURE}")))
             }
             Err(error @ (LineError::HttpRequest | LineError::Tls)) => close_foreign(error),
         }
@@ -116,6 +114,11 @@ impl Session {
     fn go_on(&mut self, exchange: ServerExchange, step: sasl::Step) -> Step {
         let step = match step {
             sasl::Step::Challenge(line) => Step::Reply(Reply::plain(334, line)),
+            sasl::Step::Refuse(line) => {
+                let reply = Reply::plain(334, line);
+                Step::LoginFailed { failure: Failure::Credentials, reply, is_last: false }
+            }
+            sasl::Step::Refused => return self.bad(refusal(Failure::Credentials)),
             sasl::Step::Verify(credentials) => Step::Verify(credentials),
             sasl::Step::FindVerifier(user) => Step::FindVerifier(user),
             sasl::Step::Done(identity) => {
@@ -128,13 +131,13 @@ impl Session {
         step
     }
 
+    /// Ends an exchange with a line that cannot be read. A refusal has counted before.
+    fn unreadable_response(&mut self, exchange: &ServerExchange, reply: Reply) -> Step {
+        if exchange.is_refused() { self.bad(reply) } else { self.refuse_login(Failure::Malformed, reply) }
+    }
+
     fn login_failed(&mut self, failure: Failure) -> Step {
-        let (code, status) = match failure {
-            Failure::Cancelled => (501, (7, 0)),
-            Failure::Encoding | Failure::Malformed => (501, (5, 2)),
-            Failure::Credentials | Failure::Binding | Failure::Downgrade => (535, (7, 8)),
-        };
-        self.refuse_login(failure, Reply::new(code, status, failure.to_string()))
+        self.refuse_login(failure, refusal(failure))
     }
 
     /// Guessing passwords is bounded like any other noise.
@@ -145,6 +148,15 @@ impl Session {
             step => step,
         }
     }
+}
+
+fn refusal(failure: Failure) -> Reply {
+    let (code, status) = match failure {
+        Failure::Cancelled => (501, (7, 0)),
+        Failure::Encoding | Failure::Malformed => (501, (5, 2)),
+        Failure::Credentials | Failure::Binding | Failure::Downgrade => (535, (7, 8)),
+    };
+    Reply::new(code, status, failure.to_string())
 }
 
 fn unavailable() -> Reply {

@@ -312,6 +312,35 @@ fn the_last_of_too_many_guesses_closes() {
     assert!(matches!(step, Step::LoginFailed { failure: Failure::Cancelled, is_last: true, .. }), "{step:?}");
 }
 
+/// RFC 7628 §3.2.3. A client that has learned of its refusal may go without another word.
+#[test]
+fn a_token_that_is_refused_counts_before_it_is_acknowledged() {
+    let mut session = session();
+    session.encrypted();
+    session.config.bad_command_limit = 9;
+    play(&mut session, &["EHLO a"]);
+    let acknowledgements = [
+        (Ok(&b"AQ=="[..]), "535 5.7.8 authentication credentials invalid"),
+        (Ok(b"*"), "535 5.7.8 authentication credentials invalid"),
+        (Err(LineError::TooLong), "500 5.5.6 authentication exchange line is too long"),
+        (Err(LineError::BareLf), "500 5.5.2 lines end with CRLF"),
+    ];
+    for (acknowledgement, expected) in acknowledgements {
+        // `n,a=u,^Aauth=Bearer x^A^A`.
+        let step = session.line(Ok(b"AUTH OAUTHBEARER bixhPXUsAWF1dGg9QmVhcmVyIHgBAQ=="));
+        assert!(matches!(step, Step::Verify(_)), "{step:?}");
+        let step = session.verified(Ok(None));
+        let Step::LoginFailed { failure: Failure::Credentials, reply, is_last: false } = step else {
+            panic!("{step:?}")
+        };
+        assert!(reply.on_one_line().starts_with("334 ") && session.expects_response(), "{reply}");
+        let Step::Reply(reply) = session.line(acknowledgement) else { panic!("counted again") };
+        assert!(reply.on_one_line().starts_with(expected), "{reply}");
+        assert!(!session.expects_response());
+    }
+    assert_eq!(session.offences.bad_commands, 4);
+}
+
 #[test]
 fn lines_with_passwords_are_known() {
     for secret in [PLAIN, "auth plain x", "AUTH LOGIN", "AUTH\tx"] {
