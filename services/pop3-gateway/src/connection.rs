@@ -305,6 +305,9 @@ impl<'a> Connection<'a> {
     async fn find_verifier(&mut self, user: String) -> Step<MessageId> {
         self.proving = Some(user.as_str().into());
         let found = self.gateway.logins.find(self.peer.ip(), user).await;
+        if found.is_err() {
+            self.proving = None;
+        }
         self.session.verifier_found(found, &uuid::Uuid::new_v4().simple().to_string())
     }
 

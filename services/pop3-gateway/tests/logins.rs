@@ -50,6 +50,9 @@ async fn no_proof_is_reported_that_was_not_given() {
     assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
     let unavailable = "-ERR [SYS/TEMP] the mailbox store is not available, try again later";
     assert_eq!(scram(&mut client, "down@mail.sustech.edu.cn", "pass").await, unavailable);
+    // Nor has it failed to, with a login of which the store hears nothing: `usr1^@spaces@mail.sustech.edu.cn^@pass`.
+    let plain = "AUTH PLAIN dXNyMQBzcGFjZXNAbWFpbC5zdXN0ZWNoLmVkdS5jbgBwYXNz";
+    assert_eq!(ask(&mut client, plain).await, "-ERR [AUTH] wrong user or password");
     assert_eq!(ask(&mut client, "USER usr1").await, "+OK");
     assert_eq!(ask(&mut client, "PASS pass1").await, "+OK user successfully logged on");
     assert_eq!(store.calls(|calls| !calls.is_empty()).await, [format!("open {USR1}")]);
