@@ -49,6 +49,11 @@ impl Connection<'_> {
         match store.open_maildrop(&user, &name, &request).await {
             Ok(maildrop) => self.list(user, maildrop).await,
             Err(error) => Err(match error.kind() {
+                // The proof was right: the account was removed a moment ago, or is not made yet.
+                Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) if proved => {
+                    facts::Pop3OpenFailed { error: &error }.log();
+                    OpenFailure::Unavailable
+                }
                 Some(ProblemKind::AuthenticationFailed | ProblemKind::MailboxUnknown) => {
                     facts::Pop3LoginRefused {}.log();
                     OpenFailure::Authentication

@@ -90,3 +90,22 @@ async fn a_token_that_is_refused_is_counted_before_it_is_acknowledged() {
     }
     gateway.stop().await;
 }
+
+/// Whoever has proved the password is not told that it is wrong: the account was removed meanwhile.
+#[tokio::test]
+async fn after_a_proof_an_account_that_is_gone_is_a_temporary_failure() {
+    let store = FakeStore::start(ACCOUNTS).await;
+    let gateway = RunningGateway::start(store.address, |_| {}).await;
+    store.remove_accounts();
+    let mut client: Box<dyn Duplex> = Box::new(gateway.connect().await);
+    assert_eq!(read_line(&mut client).await, "+OK POP3 server ready");
+    let unavailable = "-ERR [SYS/TEMP] the mailbox store is not available, try again later";
+    assert_eq!(scram(&mut client, "usr1", "pass1").await, unavailable);
+    assert_eq!(wrong_passwords(&gateway).await, 0);
+    // A password says nothing of an account that there is not.
+    assert_eq!(ask(&mut client, "USER usr1").await, "+OK");
+    assert_eq!(ask(&mut client, "PASS pass1").await, "-ERR [AUTH] wrong user or password");
+    let opened = format!("open {USR1}");
+    assert_eq!(store.calls(|calls| calls.len() >= 3).await, ["proved usr1 true", &opened, &opened]);
+    gateway.stop().await;
+}

@@ -28,7 +28,16 @@ use mail_proto::{Mailbox, sasl::ScramVerifier};
 use pop3_gateway::{Config, Listeners, SERVICE, ServiceError};
 use records::{Recorder, Records};
 use service_kit::shutdown::CancellationToken;
-use std::{fs, io, net::SocketAddr, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::Path as FilePath,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -59,6 +68,8 @@ pub(crate) struct FakeStore {
     calls: watch::Sender<Vec<String>>,
     accounts: &'static [Account],
     contents: Contents,
+    /// Whether the accounts are gone. Their verifiers still come.
+    are_removed: Arc<AtomicBool>,
 }
 
 impl FakeStore {
@@ -73,7 +84,8 @@ impl FakeStore {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (calls, _) = watch::channel(Vec::new());
-        let store = Self { address: listener.local_addr().unwrap(), calls, accounts, contents: Arc::new(contents) };
+        let (address, contents, are_removed) = (listener.local_addr().unwrap(), Arc::new(contents), Arc::default());
+        let store = Self { address, calls, accounts, contents, are_removed };
         let routes = Router::new()
             .route("/v1/logins", get(|| async { Json(LoginSupport { scram: true, proved_sessions: true }) }))
             .route("/v1/verifiers", post(verifier))
@@ -97,6 +109,11 @@ impl FakeStore {
         }
     }
 
+    /// Removes the accounts, after their verifiers have been asked for.
+    pub(crate) fn remove_accounts(&self) {
+        self.are_removed.store(true, Ordering::Relaxed);
+    }
+
     fn remember(&self, call: String) {
         self.calls.send_modify(|calls| calls.push(call));
     }
@@ -114,6 +131,9 @@ async fn open(
     Json(request): Json<OpenSession>,
 ) -> Answer<Json<MaildropSession>> {
     store.remember(format!("open {address}"));
+    if store.are_removed.load(Ordering::Relaxed) {
+        return Err(ProblemKind::MailboxUnknown.into());
+    }
     let fits = |account: &&Account| request.proved || account.password == request.password;
     let account = store.account(&address).filter(fits);
     let account = account.ok_or(ProblemKind::AuthenticationFailed)?;
