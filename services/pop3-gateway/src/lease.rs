@@ -122,7 +122,7 @@ impl Holder {
             pause = interval;
             match self.store.renew_session(&self.mailbox, &self.session, renewal).await {
                 Ok(()) => {}
-                Err(error) if error.kind() == Some(ProblemKind::LeaseLost) => {
+                Err(error) if is_lost(&error) => {
                     facts::Pop3LockLost {}.log();
                     return;
                 }
@@ -132,5 +132,49 @@ impl Holder {
                 }
             }
         }
+    }
+}
+
+/// Whether there is nothing to renew. The lock of a mailbox that was removed went with it.
+fn is_lost(error: &ApiError) -> bool {
+    matches!(error.kind(), Some(ProblemKind::LeaseLost | ProblemKind::MailboxUnknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, extract::State, routing::put};
+    use internal_api::{Endpoint, InProcess, Problem};
+    use mail_net::Clock;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    /// How often a lease of a minute is renewed within an hour, when the store always has this problem.
+    async fn renewals_in_an_hour(problem: ProblemKind) -> u32 {
+        let renewals = Arc::new(AtomicU32::default());
+        let renew = async move |State(renewals): State<Arc<AtomicU32>>| {
+            renewals.fetch_add(1, Ordering::Relaxed);
+            Problem::from(problem)
+        };
+        let routes = Router::new().route("/v1/mailboxes/{address}/sessions/{session}", put(renew));
+        let (in_process, io) = (InProcess::default(), Clock::system().io);
+        let _served = in_process.serve(routes.with_state(Arc::clone(&renewals)));
+        // Nobody listens there.
+        let endpoint = Endpoint::new("http://127.0.0.1:1", None).unwrap().in_process(in_process);
+        let (store, mailbox) = (StoreClient::new(endpoint, io), "a@b.test".parse().unwrap());
+        let _lease = Lease::keep(store, mailbox, "lock".to_owned(), 60, io);
+        io.sleep(Duration::from_secs(3600)).await;
+        renewals.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_is_lost_is_not_renewed_any_more() {
+        for problem in [ProblemKind::LeaseLost, ProblemKind::MailboxUnknown] {
+            assert_eq!(renewals_in_an_hour(problem).await, 1, "{problem:?}");
+        }
+        // The store may recover before the lease has run out.
+        assert!(renewals_in_an_hour(ProblemKind::StorageUnavailable).await > 3600 / 6);
     }
 }
