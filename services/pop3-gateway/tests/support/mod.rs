@@ -11,7 +11,7 @@ pub(crate) mod client;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -19,8 +19,8 @@ use axum::{
 use dialogue::Duplex;
 use fixture::{Account, Login, Read, Update};
 use internal_api::{
-    Endpoint, LoginSupport, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession, Problem,
-    ProblemKind, ProofOutcome, StoreClient, UserVerifier, VerifierRequest,
+    DeliveredHead, Endpoint, LoginSupport, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession,
+    Problem, ProblemKind, ProofOutcome, StoreClient, UserVerifier, VerifierRequest,
 };
 use jiff::Timestamp;
 use mail_net::Clock;
@@ -29,6 +29,7 @@ use pop3_gateway::{Config, Listeners, SERVICE, ServiceError};
 use records::{Recorder, Records};
 use service_kit::shutdown::CancellationToken;
 use std::{
+    collections::HashMap,
     fs, io,
     net::SocketAddr,
     path::Path as FilePath,
@@ -70,6 +71,8 @@ pub(crate) struct FakeStore {
     contents: Contents,
     /// Whether the accounts are gone. Their verifiers still come.
     are_removed: Arc<AtomicBool>,
+    /// Whether it brings several messages at once. A store of the version before does not.
+    brings_several: Arc<AtomicBool>,
 }
 
 impl FakeStore {
@@ -85,7 +88,8 @@ impl FakeStore {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (calls, _) = watch::channel(Vec::new());
         let (address, contents, are_removed) = (listener.local_addr().unwrap(), Arc::new(contents), Arc::default());
-        let store = Self { address, calls, accounts, contents, are_removed };
+        let brings_several = Arc::default();
+        let store = Self { address, calls, accounts, contents, are_removed, brings_several };
         let routes = Router::new()
             .route("/v1/logins", get(|| async { Json(LoginSupport { scram: true, proved_sessions: true }) }))
             .route("/v1/verifiers", post(verifier))
@@ -95,6 +99,7 @@ impl FakeStore {
             .route("/v1/mailboxes/{address}/sessions/{session}", put(renew).delete(close))
             .route("/v1/mailboxes/{address}/sessions/{session}/update", post(update))
             .route("/v1/mailboxes/{address}/messages/{id}/raw", get(raw))
+            .route("/v1/mailboxes/{address}/raw", get(several))
             .with_state(store.clone());
         tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
         store
@@ -112,6 +117,11 @@ impl FakeStore {
     /// Removes the accounts, after their verifiers have been asked for.
     pub(crate) fn remove_accounts(&self) {
         self.are_removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Brings several messages at once from now on.
+    pub(crate) fn bring_several(&self) {
+        self.brings_several.store(true, Ordering::Relaxed);
     }
 
     fn remember(&self, call: String) {
@@ -206,6 +216,28 @@ async fn raw(State(store): State<FakeStore>, Path((address, id)): Path<(String, 
         Read::Damaged => Err(ProblemKind::MessageDamaged.into()),
         Read::Unavailable => Err(ProblemKind::StorageUnavailable.into()),
     }
+}
+
+async fn several(
+    State(store): State<FakeStore>,
+    Path(address): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer<Vec<u8>> {
+    if !store.brings_several.load(Ordering::Relaxed) {
+        return Err(ProblemKind::NotFound.into());
+    }
+    let ids: Vec<MessageId> = query["ids"].split(',').map(|id| id.parse().unwrap()).collect();
+    let numbers: Vec<_> = ids.iter().map(|id| id.number()).collect();
+    store.remember(format!("read {address} {numbers:?}"));
+    let mut answer = Vec::new();
+    for id in ids {
+        let message = store.account(&address).unwrap().messages[usize::try_from(id.number()).unwrap() - 1];
+        // The gateway asks for any other alone.
+        let Read::Octets(octets) = message.read else { break };
+        answer.extend_from_slice(&internal_api::frame(&DeliveredHead { id, octets: octets.len() as u64 }));
+        answer.extend_from_slice(octets);
+    }
+    Ok(answer)
 }
 
 /// A gateway that runs.
