@@ -4,14 +4,20 @@
 use crate::lease::Lease;
 use bytes::Bytes;
 use internal_api::{ApiError, DELIVERED_AT_ONCE, MessageId};
+use mail_net::IoClock;
 use mail_proto::pop3::Session;
-use std::{collections::VecDeque, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::{collections::VecDeque, convert::Infallible, future, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 /// How much a session has in memory at most.
 const SESSION_OCTETS: u64 = 64 * 1024;
 /// How many sessions have messages in memory at once: 16 MiB in all. The others fetch one message at a time.
 const SESSIONS: usize = 256;
+/// How long they stay there after the client has taken the last one by RETR.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// The sessions that may read ahead.
 #[derive(Debug, Clone)]
@@ -30,11 +36,29 @@ pub(crate) struct ReadAhead {
     fetched: VecDeque<(MessageId, Bytes)>,
     /// Held while there are any.
     permit: Option<OwnedSemaphorePermit>,
+    /// When they are dropped, unless one is taken before.
+    until: Instant,
+    io: IoClock,
 }
 
 impl ReadAhead {
-    pub(crate) fn new(room: Room) -> Self {
-        Self { room, fetched: VecDeque::new(), permit: None }
+    pub(crate) fn new(room: Room, io: IoClock) -> Self {
+        Self { room, fetched: VecDeque::new(), permit: None, until: io.instant(), io }
+    }
+
+    /// Drops what is here once the client has taken none of it for [`IDLE`]: other sessions need the room. Never returns;
+    /// for as long as the client is waited for.
+    pub(crate) async fn drop_when_idle(&mut self) -> Infallible {
+        if self.permit.is_some() {
+            // Boxed: most connections that wait for a command have nothing here.
+            Box::pin(self.io.sleep_until(self.until)).await;
+            self.clear();
+        }
+        future::pending().await
+    }
+
+    fn clear(&mut self) {
+        (self.fetched, self.permit) = (VecDeque::new(), None);
     }
 
     /// This message, if it is here; what comes before it is dropped.
@@ -46,10 +70,11 @@ impl ReadAhead {
             // The others of its answer do not stay in memory until it is sent.
             return Some(Bytes::copy_from_slice(&octets));
         }
+        self.until = self.io.instant() + IDLE;
         Some(octets)
     }
 
-    /// This message, if it is here. It stays.
+    /// This message, if it is here. It stays, but no longer for that.
     pub(crate) fn see(&self, id: MessageId) -> Option<Bytes> {
         self.fetched.iter().find(|(fetched, _)| *fetched == id).map(|(_, octets)| octets.clone())
     }
@@ -81,7 +106,7 @@ impl ReadAhead {
         }
         let first = self.take(first);
         if first.is_none() {
-            (self.fetched, self.permit) = (VecDeque::new(), None);
+            self.clear();
         }
         fetched.map(|_| first)
     }

@@ -172,7 +172,7 @@ impl<'a> Connection<'a> {
             line_octets: limits.pop3_line_octets,
             lease_seconds: limits.pop3_lease_seconds,
             lease: None,
-            ahead: ReadAhead::new(gateway.ahead.clone()),
+            ahead: ReadAhead::new(gateway.ahead.clone(), gateway.clock.io),
             proving: None,
             is_refused: false,
         };
@@ -219,6 +219,7 @@ impl<'a> Connection<'a> {
                 biased;
                 line = self.stream.line(deadline) => line,
                 () = shutdown.cancelled() => return Ok(End::Service),
+                never = self.ahead.drop_when_idle() => match never {},
             };
             let line = match line {
                 Ok(line) => line,

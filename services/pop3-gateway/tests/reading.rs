@@ -5,11 +5,12 @@
 mod support;
 
 use mail_proto::pop3::{Command, ReplyDecoder};
+use std::time::Duration;
 use support::{FakeStore, PATIENCE, RunningGateway, fixture::ACCOUNTS};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{self, timeout},
 };
 
 const USR1: &str = "usr1@mail.sustech.edu.cn";
@@ -59,6 +60,33 @@ async fn top_and_retr_of_each_message_need_two_calls_of_the_store() {
         say(&mut client, Command::Retr(number)).await;
     }
     assert_eq!(reads(&store).await, ["1", "[1, 2, 3, 4, 5, 6]"]);
+    drop(client);
+    gateway.stop().await;
+}
+
+/// A session that stays idle after RETR gives up its room among those who read ahead. Only RETR prolongs it.
+#[tokio::test]
+async fn what_is_read_ahead_is_dropped_after_a_while() {
+    let (store, gateway, mut client) = logged_in().await;
+    let pass = async |seconds| {
+        time::pause();
+        time::advance(Duration::from_secs(seconds)).await;
+        time::resume();
+    };
+    say(&mut client, Command::Retr(1)).await;
+    pass(3).await;
+    say(&mut client, Command::Retr(2)).await;
+    pass(3).await;
+    say(&mut client, Command::Dele(1)).await;
+    say(&mut client, Command::Retr(3)).await;
+    assert_eq!(reads(&store).await, ["[1, 2, 3, 4, 5, 6]"]);
+    pass(3).await;
+    say(&mut client, Command::Top { number: 4, lines: 0 }).await;
+    assert_eq!(reads(&store).await, ["[1, 2, 3, 4, 5, 6]"], "it is still there");
+    pass(3).await;
+    say(&mut client, Command::Noop).await;
+    say(&mut client, Command::Retr(4)).await;
+    assert_eq!(reads(&store).await[1..], ["[4, 5, 6]"]);
     drop(client);
     gateway.stop().await;
 }
