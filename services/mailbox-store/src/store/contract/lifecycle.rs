@@ -202,6 +202,47 @@ pub(crate) async fn mail_that_waits_makes_mailboxes(fixture: Fixture) {
     assert_eq!(fixture.queued().await, Vec::<String>::new());
 }
 
+/// Whichever way it is made or changed, and although it was asked for in vain before.
+pub(crate) async fn an_account_is_known_as_soon_as_it_is_there(fixture: Fixture) {
+    let store = &fixture.store;
+    store.set_address_rules(AddressRules { ignores_case: true, delimiter: None });
+    let known = async |name: &str| {
+        let (account, password) = (store.account(&mailbox(name)).await, store.password(&mailbox(name)).await);
+        (account.unwrap().map(|account| account.to_string()), password.unwrap().map(|password| password.hash))
+    };
+    let unknown = (None, None);
+    let here = |name: &str, hash: &str| (Some(name.to_owned()), Some(hash.to_owned()));
+    let new = |name: &str| Account { password_hash: None, ..account(name) };
+    let password = |hash: &str| StoredPassword { hash: hash.to_owned(), verifier: None };
+
+    assert_eq!(known("put@far.test").await, unknown);
+    store.put_accounts(vec![new("put@far.test")]).await.unwrap();
+    assert_eq!(known("put@far.test").await, (Some("put@far.test".to_owned()), None));
+    store.set_password(&mailbox("put@far.test"), password("1")).await.unwrap();
+    assert_eq!(known("put@far.test").await, here("put@far.test", "1"));
+
+    assert_eq!(known("added@far.test").await, unknown);
+    store.add_account(new("added@far.test"), password("2")).await.unwrap();
+    assert_eq!(known("added@far.test").await, here("added@far.test", "2"));
+
+    assert_eq!(known("admitted@far.test").await, unknown);
+    store.admit_accounts(vec![new("admitted@far.test")], password("3")).await.unwrap();
+    assert_eq!(known("admitted@far.test").await, here("admitted@far.test", "3"));
+
+    assert_eq!(known("claimed@far.test").await, unknown);
+    fixture.send("1", &["claimed@far.test"]).await;
+    drop(store.claim(MINUTE, 9, Vec::new(), whoever(), Abilities::ALL).await.unwrap());
+    assert_eq!(known("claimed@far.test").await, here("claimed@far.test", "hash of all"));
+
+    assert_eq!(known("waited@far.test").await, unknown);
+    fixture.send("2", &["waited@far.test"]).await;
+    store.maintain(whoever()).await.unwrap();
+    assert_eq!(known("waited@far.test").await, here("waited@far.test", "hash of all"));
+
+    assert_eq!(store.remove_empty_account(&mailbox("added@far.test")).await, Ok(true));
+    assert_eq!(known("added@far.test").await, unknown);
+}
+
 /// A gateway may know of a domain before the store does.
 pub(crate) async fn mail_for_nobody_is_not_for_a_full_mailbox(fixture: Fixture) {
     let message = fixture.send("1", &["x@far.test"]).await;

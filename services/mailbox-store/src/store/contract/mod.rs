@@ -216,7 +216,7 @@ macro_rules! contract_tests {
             a_claim_ends_with_its_lease, a_settlement_defers_and_a_flush_hurries,
             a_settlement_takes_the_attempt_back,
             a_settlement_carries_its_failure_message, the_queue_tells_of_changes, listings_come_in_pages,
-            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, maintenance_delivers_local_mail, mail_that_waits_makes_mailboxes, mail_for_nobody_is_not_for_a_full_mailbox, what_a_gateway_delivers_here_finds_the_account_by_the_rules, old_mail_expires,
+            many_submit_at_once, a_full_mailbox_keeps_its_mail_waiting, local_mail_is_delivered_once_there_is_room, maintenance_delivers_local_mail, mail_that_waits_makes_mailboxes, an_account_is_known_as_soon_as_it_is_there, mail_for_nobody_is_not_for_a_full_mailbox, what_a_gateway_delivers_here_finds_the_account_by_the_rules, old_mail_expires,
             an_address_is_resolved, an_address_has_many_spellings, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
             many_write_to_a_list_at_once, mail_loops_end,

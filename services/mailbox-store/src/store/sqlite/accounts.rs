@@ -16,6 +16,7 @@ use std::collections::HashMap;
 
 /// Adds and updates accounts; returns how many others there are.
 pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result<u64> {
+    tx.effects.accounts_changed = true;
     // Each with whether the API has added it.
     let mut others: HashMap<RawText, bool> = collect(
         tx.connection
@@ -48,6 +49,7 @@ pub(super) fn put(tx: &mut WriteTransaction<'_>, accounts: &[Account]) -> Result
 
 /// Adds an account of the API. An address may have mail from a time when it had another account.
 pub(super) fn add(tx: &mut WriteTransaction<'_>, account: &Account, password: &StoredPassword) -> Result<()> {
+    tx.effects.accounts_changed = true;
     let Account { address, quota, .. } = account;
     let StoredPassword { hash, verifier } = password;
     let insert = "INSERT INTO accounts
@@ -83,6 +85,7 @@ pub(super) fn admit(
 
 /// Removes an account without messages; returns whether it is gone.
 pub(super) fn remove_empty(tx: &mut WriteTransaction<'_>, address: &str) -> Result<bool> {
+    tx.effects.accounts_changed = true;
     let delete = "DELETE FROM accounts WHERE address = ?1 AND messages = 0";
     if tx.connection.prepare_cached(delete)?.execute([address])? == 1 {
         return Ok(true);
@@ -113,6 +116,7 @@ pub(super) fn alike(connection: &Connection, limit: u32) -> Result<Vec<(Mailbox,
 }
 
 pub(super) fn set_password(tx: &mut WriteTransaction<'_>, address: &str, password: &StoredPassword) -> Result<()> {
+    tx.effects.accounts_changed = true;
     let StoredPassword { hash, verifier } = password;
     let sql = "UPDATE accounts SET password_hash = ?2, scram_verifier = ?3 WHERE address = ?1";
     let verifier = verifier.as_ref().map(ScramVerifier::to_string);

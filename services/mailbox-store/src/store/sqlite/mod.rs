@@ -61,7 +61,7 @@ use reader_pool::ReaderPool;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use submit::Ways;
 use tokio::sync::watch;
-use writer::{WriteTransaction, Writer};
+use writer::Writer;
 
 /// How a store is opened.
 pub struct Options {
@@ -95,7 +95,7 @@ pub struct SqliteStore {
 #[async_trait]
 impl Accounts for SqliteStore {
     async fn put_accounts(&self, accounts: Vec<Account>) -> Result<u64> {
-        self.change_accounts(move |tx| accounts::put(tx, &accounts)).await
+        self.writer.write(move |tx| accounts::put(tx, &accounts)).await
     }
 
     async fn put_aliases(&self, aliases: Vec<Alias>) -> Result<()> {
@@ -109,28 +109,26 @@ impl Accounts for SqliteStore {
     async fn account(&self, address: &Mailbox) -> Result<Option<Mailbox>> {
         let rules = self.rules.current();
         if let Some(known) = self.known.spelling(rules, address) {
-            return Ok(Some(known));
+            return Ok(known);
         }
         let (reading, asked) = (self.known.reading(), address.clone());
         let account = self.readers.read(move |connection| aliases::account(connection, rules, &asked)).await?;
-        if let Some(account) = &account {
-            self.known.remember_spelling(reading, rules, address.clone(), account);
-        }
+        self.known.remember_spelling(reading, rules, address.clone(), account.as_ref());
         Ok(account)
     }
 
     async fn add_account(&self, account: Account, password: StoredPassword) -> Result<()> {
-        self.change_accounts(move |tx| accounts::add(tx, &account, &password)).await
+        self.writer.write(move |tx| accounts::add(tx, &account, &password)).await
     }
 
     async fn admit_accounts(&self, accounts: Vec<Account>, password: StoredPassword) -> Result<Vec<Mailbox>> {
         let rules = self.rules.current();
-        self.change_accounts(move |tx| accounts::admit(tx, rules, &accounts, &password)).await
+        self.writer.write(move |tx| accounts::admit(tx, rules, &accounts, &password)).await
     }
 
     async fn remove_empty_account(&self, address: &Mailbox) -> Result<bool> {
         let address = address.to_string();
-        self.change_accounts(move |tx| accounts::remove_empty(tx, &address)).await
+        self.writer.write(move |tx| accounts::remove_empty(tx, &address)).await
     }
 
     async fn accounts(&self, after: &str, limit: u32) -> Result<AccountPage> {
@@ -144,7 +142,7 @@ impl Accounts for SqliteStore {
 
     async fn set_password(&self, address: &Mailbox, password: StoredPassword) -> Result<()> {
         let address = address.to_string();
-        self.change_accounts(move |tx| accounts::set_password(tx, &address, &password)).await
+        self.writer.write(move |tx| accounts::set_password(tx, &address, &password)).await
     }
 
     async fn passwords(&self) -> Result<HashMap<Mailbox, StoredPassword>> {
@@ -153,13 +151,11 @@ impl Accounts for SqliteStore {
 
     async fn password(&self, address: &Mailbox) -> Result<Option<StoredPassword>> {
         if let Some(known) = self.known.password(address) {
-            return Ok(Some(known));
+            return Ok(known);
         }
         let (reading, account) = (self.known.reading(), address.to_string());
         let password = self.readers.read(move |connection| accounts::password(connection, &account)).await?;
-        if let Some(password) = &password {
-            self.known.remember_password(reading, address.clone(), password);
-        }
+        self.known.remember_password(reading, address.clone(), password.as_ref());
         Ok(password)
     }
 
@@ -440,16 +436,6 @@ impl Lifecycle for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Makes a change of accounts, after which nothing is known of them that was read before.
-    async fn change_accounts<T, F>(&self, change: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut WriteTransaction<'_>) -> Result<T> + Send + 'static,
-    {
-        let changing = self.known.changing();
-        self.writer.write(move |tx| change(tx).map(|value| (value, changing))).await.map(|(value, _)| value)
-    }
-
     fn ways(&self) -> Ways {
         Ways { adds_return_path: self.adds_return_path, rules: self.rules.current() }
     }

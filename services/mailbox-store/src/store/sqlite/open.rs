@@ -4,6 +4,7 @@ use super::{
     Options, SqliteStore,
     bodies::Bodies,
     database,
+    known_accounts::KnownAccounts,
     leases::Leases,
     queue,
     reader_pool::ReaderPool,
@@ -173,6 +174,7 @@ impl SqliteStore {
         metrics.queue_entries.set(queue::length(&connection)?);
         let (queue_changes, deletions, event_changes) =
             (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(()));
+        let known = Arc::new(KnownAccounts::default());
         let context = WriterContext {
             path: path.clone(),
             directory_lock,
@@ -182,6 +184,7 @@ impl SqliteStore {
             queue_changes: queue_changes.clone(),
             deletions: deletions.clone(),
             event_changes: event_changes.clone(),
+            known: Arc::clone(&known),
         };
         let (writer, readers) = if is_lone {
             let readers = Arc::new(ReaderPool::lone(path, connection));
@@ -198,7 +201,7 @@ impl SqliteStore {
             adds_return_path,
             rules,
             leases,
-            known: Arc::default(),
+            known,
             clock,
             queue_changes,
             deletions,

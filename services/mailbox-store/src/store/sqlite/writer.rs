@@ -6,6 +6,7 @@
 use super::{
     bodies::{Bodies, SpooledFile},
     database, events,
+    known_accounts::KnownAccounts,
     reader_pool::{ReaderPool, closed},
 };
 use crate::{
@@ -69,6 +70,7 @@ pub(super) struct WriterContext {
     pub(super) queue_changes: watch::Sender<()>,
     pub(super) deletions: watch::Sender<()>,
     pub(super) event_changes: watch::Sender<()>,
+    pub(super) known: Arc<KnownAccounts>,
 }
 
 /// What a change works with.
@@ -100,6 +102,8 @@ pub(super) struct Effects {
     pub(super) quarantined: Vec<Quarantined>,
     pub(super) expired: u64,
     pub(super) swept: u64,
+    /// Accounts were added, changed or removed.
+    pub(super) accounts_changed: bool,
     /// Who has got a mailbox with his mail.
     pub(super) admitted: Vec<Mailbox>,
     /// By how much the queue has grown.
@@ -363,6 +367,8 @@ impl WriterThread {
             }
             Err(error) => {
                 self.roll_back();
+                // A commit that has failed may be found in the log all the same, when the database is opened anew.
+                self.context.known.forget();
                 group.into_iter().for_each(|job| job.answer(Err(error.clone())));
             }
         }
@@ -416,6 +422,9 @@ impl WriterThread {
         metrics.submitted.inc_by(effects.submitted);
         metrics.delivered.inc_by(effects.delivered);
         effects.quarantined.iter().for_each(|records| records.publish(metrics));
+        if effects.accounts_changed {
+            self.context.known.forget();
+        }
         log_admitted(&effects.admitted);
         metrics.expired.inc_by(effects.expired);
         metrics.swept.inc_by(effects.swept);
@@ -445,6 +454,7 @@ impl Effects {
         self.quarantined.extend(other.quarantined);
         self.expired += other.expired;
         self.swept += other.swept;
+        self.accounts_changed |= other.accounts_changed;
         self.admitted.extend(other.admitted);
         self.queued += other.queued;
     }

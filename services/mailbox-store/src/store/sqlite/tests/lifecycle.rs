@@ -12,6 +12,28 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+/// A login of a user who exists takes as long as one of a user who does not: neither is read again. Nobody but a test
+/// changes accounts behind a store's back.
+#[tokio::test]
+async fn neither_who_exists_nor_who_does_not_is_read_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let (somebody, nobody) = (mailbox("a@local.test"), mailbox("nobody@local.test"));
+    let asked = async || {
+        let store = &fixture.store;
+        let accounts = (store.account(&somebody).await.unwrap(), store.account(&nobody).await.unwrap());
+        let hash = async |address| store.password(address).await.unwrap().map(|password| password.hash);
+        (accounts, hash(&somebody).await, hash(&nobody).await)
+    };
+    let known = asked().await;
+    assert_eq!(known, ((Some(somebody.clone()), None), Some("hash of a@local.test".to_owned()), None));
+    tamper(&path, "UPDATE accounts SET address = 'nobody@local.test' WHERE address = 'a@local.test'");
+    assert_eq!(asked().await, known);
+    fixture.store.put_accounts(Vec::new()).await.unwrap();
+    assert_eq!(asked().await, ((None, Some(nobody.clone())), None, Some("hash of a@local.test".to_owned())));
+}
+
 /// One octet of each body is changed: nobody gets them whole, and the rest goes on.
 #[tokio::test]
 async fn a_changed_body_is_noticed_and_quarantined() {
