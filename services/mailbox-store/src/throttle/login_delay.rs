@@ -25,9 +25,12 @@ impl LoginDelays {
         Self { until: Mutex::default(), hasher: RandomState::new(), stack, wall }
     }
 
-    /// Whether this user may log in now.
+    /// Whether this user may log in now. Nobody waits for longer than the delay: where the clock was set back since, a last
+    /// login that is still to come counts as none.
     pub(crate) fn permits(&self, user: &Mailbox) -> bool {
-        self.stack.current().pop3.login_delay.is_none() || self.table().until(&self.key(user)) <= self.now()
+        let Some(delay) = self.stack.current().pop3.login_delay else { return true };
+        let left = self.table().until(&self.key(user)).saturating_sub(self.now());
+        left.is_zero() || left > delay
     }
 
     /// Begins the delay of a user who has logged in now.
@@ -49,5 +52,35 @@ impl LoginDelays {
 
     fn table(&self) -> MutexGuard<'_, Table<u64>> {
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::{HOUR, SECOND, mailbox, manual_clock};
+    use std::path::Path;
+    use town_config::Config;
+
+    #[test]
+    fn nobody_waits_for_longer_than_the_delay_when_the_clock_is_set_back() {
+        let text = "[server.\"a.test\"]\nsmtp = 1\npop = 2\n[pop3]\nlogin_delay = \"60s\"\n";
+        let config = Config::parse(text, Path::new("config.toml")).unwrap();
+        let (clock, user) = (manual_clock(), mailbox("a@a.test"));
+        let delays = LoginDelays::new(config.stack("a.test").unwrap().clone().into(), clock.clock().wall);
+        for _ in 0..2 {
+            delays.logged_in(&user);
+            assert!(!delays.permits(&user));
+            clock.turn_back(HOUR);
+            assert!(delays.permits(&user));
+        }
+        delays.logged_in(&user);
+        clock.advance(59 * SECOND);
+        assert!(!delays.permits(&user));
+        // By less than has passed: it still waits for its minute.
+        clock.turn_back(59 * SECOND);
+        assert!(!delays.permits(&user));
+        clock.advance(60 * SECOND);
+        assert!(delays.permits(&user));
     }
 }
