@@ -96,16 +96,21 @@ impl Accounts {
     /// # Errors
     /// [`StoreError::MailboxUnknown`], [`StoreError::MaildropInUse`], [`StoreError::AccountConfigured`].
     pub(crate) async fn remove(&self, stack: &Stack, address: &Mailbox) -> Result<()> {
+        self.remove_listed(stack, address, LISTED_AT_ONCE).await
+    }
+
+    /// As [`Accounts::remove`], which lists this number of messages at once.
+    async fn remove_listed(&self, stack: &Stack, address: &Mailbox, at_once: u32) -> Result<()> {
         change_is_ours(stack, address)?;
         let _writing = self.writing().await;
         let name = Uuid::new_v4().simple().to_string();
         // Mail may arrive until the account is gone.
         loop {
             // All that is listed is deleted in one change, under one lock.
-            let mut listing = self.store().open_maildrop(address, &name, REMOVAL_LEASE, LISTED_AT_ONCE).await?;
+            let mut listing = self.store().open_maildrop(address, &name, REMOVAL_LEASE, at_once).await?;
             let mut messages: Vec<_> = listing.entries.iter().map(|entry| entry.id).collect();
             while let Some(after) = listing.next_after {
-                listing = self.store().listing(address, after, LISTED_AT_ONCE).await?;
+                listing = self.store().listing(address, after, at_once).await?;
                 messages.extend(listing.entries.iter().map(|entry| entry.id));
             }
             self.store().update_maildrop(address, &name, messages).await?;
@@ -135,4 +140,47 @@ impl Accounts {
 
 fn change_is_ours(stack: &Stack, address: &Mailbox) -> Result<()> {
     if is_configured(stack, address) { Err(StoreError::AccountConfigured) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        service,
+        store::contract::{account, body, mailbox, submission},
+    };
+    use mail_net::Clock;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+    use std::path::Path;
+    use town_config::Config;
+
+    /// However many pages it has: between two changes a session could come in, or mail arrive.
+    #[tokio::test]
+    async fn the_messages_of_an_account_go_in_one_change() {
+        let (directory, mut registry) = (tempfile::tempdir().unwrap(), Registry::default());
+        let metrics = Metrics::new(&mut registry);
+        let text = "[server.\"a.test\"]\nsmtp = 1\npop = 2\n";
+        let stack = Config::parse(text, Path::new("config.toml")).unwrap().stack("a.test").unwrap().clone();
+        let store =
+            service::open(&stack, directory.path().join("store"), None, Clock::system(), metrics).await.unwrap();
+        let accounts = Accounts::new(store.clone(), directory.path(), Clock::system().io);
+        let (name, others) = ("u@a.test", "other@a.test");
+        store.put_accounts(vec![account(name), account(others)]).await.unwrap();
+        for number in 0..5 {
+            let submission = submission(&number.to_string(), &[name, others]);
+            store.submit(submission, body(b"Subject: x\r\n\r\nx\r\n")).await.unwrap();
+        }
+        let commits = || {
+            let mut metrics = String::new();
+            encode(&mut metrics, &registry).unwrap();
+            let count = metrics.lines().find_map(|line| line.strip_prefix("mailtown_store_group_changes_count "));
+            count.unwrap().parse::<u32>().unwrap()
+        };
+        let before = commits();
+        accounts.remove_listed(&stack, &mailbox(name), 2).await.unwrap();
+        assert_eq!(commits() - before, 2, "its messages, and then the account");
+        assert_eq!(store.account(&mailbox(name)).await, Ok(None));
+        assert_eq!(store.mailbox(&mailbox(others)).await.unwrap().messages, 5);
+    }
 }
