@@ -75,6 +75,44 @@ async fn commits_wait_for_the_disk() {
     assert_eq!(setting.unwrap().into_iter().map(shown).collect::<Vec<_>>(), ["on"]);
 }
 
+/// Whatever deletes messages waits for the disk, although those who only hold or release a lock do not. The setting is
+/// looked at when the transaction ends.
+#[tokio::test]
+async fn deletions_wait_for_the_disk() {
+    let Some(town) = Town::new().await else { return };
+    let fixture = town.fixture().await;
+    let note = |table: &str| {
+        format!(
+            "CREATE CONSTRAINT TRIGGER note AFTER DELETE ON {table} DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION note()"
+        )
+    };
+    let noting = "CREATE TABLE notes (table_name TEXT, setting TEXT);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO notes VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'));
+             RETURN NULL;
+         END $$";
+    for sql in [noting, &note("deliveries"), &note("maildrop_locks")] {
+        town.stranger().await.batch_execute(sql).await.unwrap();
+    }
+    let noted = async || {
+        let take = "WITH taken AS (DELETE FROM notes RETURNING *)
+             SELECT DISTINCT table_name || ' ' || setting FROM taken ORDER BY 1";
+        let rows = town.stranger().await.query(take, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    let deleted = fixture.send("deleted", &["a@local.test"]).await;
+    fixture.send("expired", &["a@local.test"]).await;
+    fixture.listed("a@local.test").await;
+    assert_eq!(noted().await, ["maildrop_locks off"], "the trigger sees what a session does that deletes nothing");
+    fixture.delete("a@local.test", &[deleted]).await;
+    assert_eq!(noted().await, ["deliveries on", "maildrop_locks on"]);
+    fixture.clock.advance(2 * HOUR);
+    fixture.store.expire(HOUR).await.unwrap();
+    assert_eq!(noted().await, ["deliveries on", "maildrop_locks on"]);
+    assert_eq!(fixture.listed("a@local.test").await, []);
+}
+
 /// A full disk is told apart from a database that serves nobody.
 #[tokio::test]
 async fn what_is_wrong_with_a_database_is_told_apart() {
