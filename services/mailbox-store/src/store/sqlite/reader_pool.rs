@@ -130,4 +130,25 @@ mod tests {
         let all = readers.permits.acquire_many(READERS as u32).await;
         assert!(all.is_ok());
     }
+
+    /// Only one that the storage has failed is not used again: to open another takes longer than a query.
+    #[tokio::test]
+    async fn a_connection_stays_after_an_answer_that_is_no_failure_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        drop(database::open(&path).unwrap());
+        let readers = Arc::new(ReaderPool::new(path));
+        let failure = "it has failed".to_owned();
+        for (error, idle) in [
+            (StoreError::MailboxUnknown, 1),
+            (StoreError::MaildropInUse, 1),
+            (StoreError::Unavailable(failure.clone()), 0),
+            (StoreError::MessageUnknown, 1),
+            (StoreError::Internal(failure), 0),
+        ] {
+            let answer = error.clone();
+            assert_eq!(readers.read(move |_| Err::<(), _>(answer)).await, Err(error.clone()));
+            assert_eq!(readers.idle().len(), idle, "{error:?}");
+        }
+    }
 }
