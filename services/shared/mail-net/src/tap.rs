@@ -1,9 +1,11 @@
 //! Taps: who sees what a dialogue consists of.
 
 use crate::WallClock;
-use bytes::BytesMut;
 use jiff::Timestamp;
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, ops::Range, sync::Arc};
+
+/// How much memory for received octets a connection keeps while it is idle.
+const KEPT_OCTETS: usize = 512;
 
 /// Sees all octets of a dialogue, in both directions and in their order.
 ///
@@ -43,8 +45,9 @@ struct Active {
     /// Whether a received line holds a password.
     is_secret: fn(&[u8]) -> bool,
     clock: WallClock,
-    /// Received and not yet understood, and when the last of it came.
-    heard: BytesMut,
+    /// Received and not yet understood, after the first `understood` octets; and when the last of it came.
+    heard: Vec<u8>,
+    understood: usize,
     heard_at: Timestamp,
     /// What the next line is: known of the rest of a long line, and of a password.
     expected: Option<Kind>,
@@ -65,8 +68,17 @@ impl Taps {
         if taps.is_empty() {
             return Self::none();
         }
-        let (heard_at, heard, queued) = (clock.now(), BytesMut::new(), VecDeque::new());
-        Self(Some(Box::new(Active { taps, is_secret, clock, heard, heard_at, expected: None, queued, shown: 0 })))
+        Self(Some(Box::new(Active {
+            taps,
+            is_secret,
+            heard_at: clock.now(),
+            clock,
+            heard: Vec::new(),
+            understood: 0,
+            expected: None,
+            queued: VecDeque::new(),
+            shown: 0,
+        })))
     }
 
     /// The next line holds a password.
@@ -87,28 +99,32 @@ impl Taps {
     /// The first `octets` of what was heard are lines. Of the last one it may be only a part.
     pub(crate) fn took_lines(&mut self, octets: usize) {
         let Some(active) = &mut self.0 else { return };
-        let lines = active.heard.split_to(octets.min(active.heard.len()));
-        for line in lines.split_inclusive(|&octet| octet == b'\n') {
-            let kind = active.expected.take().unwrap_or_else(|| active.kind_of(line));
-            active.expected = (!line.ends_with(b"\n")).then_some(kind);
+        let lines = active.next(octets);
+        let mut expected = active.expected.take();
+        for line in active.heard[lines.clone()].split_inclusive(|&octet| octet == b'\n') {
+            let kind = expected.take().unwrap_or_else(|| active.kind_of(line));
+            expected = (!line.ends_with(b"\n")).then_some(kind);
             active.show(active.heard_at, Direction::Received, kind, line);
         }
+        active.expected = expected;
+        active.understand(lines);
     }
 
     /// The first `octets` of what was heard are a part of a body.
     pub(crate) fn took_body(&mut self, octets: usize) {
         if let Some(active) = &mut self.0 {
-            let body = active.heard.split_to(octets.min(active.heard.len()));
+            let body = active.next(octets);
             if !body.is_empty() {
-                active.show(active.heard_at, Direction::Received, Kind::Body, &body);
+                active.show(active.heard_at, Direction::Received, Kind::Body, &active.heard[body.clone()]);
             }
+            active.understand(body);
         }
     }
 
     /// Nobody is going to understand the rest of what was heard.
     pub(crate) fn took_rest(&mut self) {
         if let Some(active) = &self.0 {
-            let rest = active.heard.len();
+            let rest = active.heard.len() - active.understood;
             self.took_lines(rest);
         }
     }
@@ -154,6 +170,22 @@ impl Taps {
 impl Active {
     fn kind_of(&self, line: &[u8]) -> Kind {
         if (self.is_secret)(line) { Kind::Secret } else { Kind::Line }
+    }
+
+    /// Where the next octets are that were heard, as many as there are of these.
+    fn next(&self, octets: usize) -> Range<usize> {
+        self.understood..(self.understood + octets).min(self.heard.len())
+    }
+
+    /// Forgets octets that were shown.
+    fn understand(&mut self, shown: Range<usize>) {
+        self.understood = shown.end;
+        if self.understood == self.heard.len() {
+            self.understood = 0;
+            self.heard.clear();
+            // An idle connection keeps next to nothing.
+            self.heard.shrink_to(KEPT_OCTETS);
+        }
     }
 
     fn show(&self, at: Timestamp, direction: Direction, kind: Kind, octets: &[u8]) {

@@ -19,6 +19,9 @@ use std::{
 pub const LISTED: usize = 100;
 /// How much of a refusal is kept for the list of sessions.
 const REFUSAL_OCTETS: usize = 200;
+/// How many entries and octets there is room for at first: a short session needs no more.
+const ENTRIES: usize = 24;
+const OCTETS: usize = 512;
 /// What a mark may have in memory beyond its own size.
 const MARK_OCTETS: usize = 128;
 
@@ -149,7 +152,8 @@ impl Log {
         clock: WallClock,
     ) -> Self {
         let id = session.id;
-        let state = State { session, entries: Vec::new(), data: Vec::new(), marks: 0, body: 0, cut: None };
+        let (entries, data) = (Vec::with_capacity(ENTRIES), Vec::with_capacity(OCTETS));
+        let state = State { session, entries, data, marks: 0, body: 0, cut: None };
         Self { id, connection, records, limits, clock, octets: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
@@ -222,7 +226,9 @@ impl Log {
             self.finish_body(&mut state, at);
             state.session.closed_at = Some(at);
             state.session.ended.get_or_insert_with(|| "cut off".to_owned());
-            state.data.shrink_to_fit();
+            if state.data.capacity() > 2 * state.data.len() + OCTETS {
+                state.data.shrink_to_fit();
+            }
             self.push(&mut state, at, What::Closed)
         });
         self.records.changed().notify_waiters();
@@ -242,7 +248,11 @@ impl Log {
             + state.data.capacity()
             + state.entries.capacity() * mem::size_of::<Entry>()
             + state.marks * (mem::size_of::<Mark>() + MARK_OCTETS);
-        self.records.account(self.octets.swap(octets, Ordering::Relaxed), octets);
+        let before = self.octets();
+        if octets != before {
+            self.octets.store(octets, Ordering::Relaxed);
+            self.records.account(before, octets);
+        }
         sequence
     }
 
