@@ -2,6 +2,7 @@
 
 use super::{
     Accept, Auth, Password, Profile, Quota, Relay, Targets, Trace,
+    console::ConsoleKeys,
     tolerance::ToleranceKeys,
     values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
 };
@@ -56,6 +57,8 @@ pub(super) struct File {
     pub(super) tolerance: ToleranceKeys,
     #[serde(default)]
     pub(super) http: Http,
+    #[serde(default)]
+    pub(super) console: ConsoleKeys,
     /// For every account but those that `quotas` names.
     #[serde(default)]
     pub(super) quota: Quota,
@@ -262,6 +265,7 @@ impl File {
         let mut faults = Vec::new();
         self.relay.faults(&mut faults);
         self.check_limits(&mut faults);
+        self.console.faults(&mut faults);
         self.check_ports(&mut faults);
         if is_whole {
             self.check_servers(&mut faults);
@@ -435,6 +439,11 @@ impl File {
                     owners.insert(port, key);
                 }
             }
+        }
+        let port = self.console.port;
+        if let Some(other) = owners.get(&port).filter(|_| self.console.enabled) {
+            let port = u16::from(port);
+            faults.push(format!("console.port and {other} are both {port}; give each its own port"));
         }
     }
 }

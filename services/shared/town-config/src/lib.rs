@@ -3,6 +3,7 @@
 //! One configuration describes the whole town; each service takes the part of its stack.
 
 mod aliases;
+mod console;
 pub mod descriptors;
 #[cfg(test)]
 mod documented;
@@ -26,6 +27,7 @@ pub mod watched_file;
 pub mod zone;
 
 pub use aliases::Targets;
+pub use console::{Console, ConsoleBounds};
 pub use file::{AgentHosts, Limits, Pop3, Retention, TlsFiles};
 pub use files::Files;
 pub use hosts::{Hosts, OwnHosts, canonical_host};
@@ -58,6 +60,8 @@ pub struct Config {
     stacks: BTreeMap<Domain, Stack>,
     /// Which names the agents of a mail domain look up.
     pub agent: BTreeMap<Domain, AgentHosts>,
+    /// The service that shows the town.
+    pub console: Console,
 }
 
 /// The part of the configuration that concerns one stack.
@@ -387,7 +391,7 @@ impl Config {
         match file {
             Some(file) if faults.is_empty() => {
                 let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();
-                Ok(Self { path: path.to_owned(), stacks, agent: file.agent })
+                Ok(Self { path: path.to_owned(), stacks, agent: file.agent, console: Console::from(&file.console) })
             }
             _ => Err(faults),
         }

@@ -1,7 +1,7 @@
 //! The configuration of a running process: the file is read again whenever it changes.
 
 use crate::{
-    Config, ConfigError, Hosts, Overrides, PortKey, PortMove, Reload, Stack, toml_file,
+    Config, ConfigError, Console, Hosts, Overrides, PortKey, PortMove, Reload, Stack, toml_file,
     watched_file::{self, WatchedFile},
 };
 use mail_net::IoClock;
@@ -58,6 +58,7 @@ pub struct LiveConfig {
     ports: BTreeSet<u16>,
     port_move: PortMove,
     overrides: Overrides,
+    console: Console,
     /// Whether stacks that are not running are of interest.
     runs_all: bool,
 }
@@ -82,6 +83,7 @@ impl LiveConfig {
     pub fn with_port_base(mut self, base: u16) -> Result<Self, ConfigError> {
         let stacks: Vec<_> = self.stacks().map(|stack| stack.current()).collect();
         self.port_move = PortMove::to_base(base, stacks.iter().map(Arc::as_ref))?;
+        self.port_move.check_console(base, &self.console, stacks.first().map(|stack| stack.config_path()))?;
         for running in self.running.values() {
             running.send_modify(|stack| Arc::make_mut(stack).port_move = self.port_move);
         }
@@ -135,6 +137,11 @@ impl LiveConfig {
         self.servers.clone()
     }
 
+    /// The console as the file has it, with its port where it was moved to. Changes of the file need a restart.
+    pub fn console(&self) -> Console {
+        Console { port: self.port_move.apply(self.console.port), ..self.console.clone() }
+    }
+
     /// The stacks, by name.
     pub fn stacks(&self) -> impl Iterator<Item = LiveStack> {
         self.running.values().map(|stack| LiveStack(stack.subscribe()))
@@ -180,6 +187,9 @@ impl LiveConfig {
                 is_change
             });
         }
+        if self.runs_all && self.console != config.console {
+            needs_restart.push("console".to_owned());
+        }
         if self.runs_all {
             let added = config.stacks.keys().filter(|name| !self.running.contains_key(*name));
             needs_restart.extend(added.map(|name| format!("server.\"{name}\" (added)")));
@@ -202,8 +212,9 @@ impl From<Config> for LiveConfig {
         let port = |stack, key| Stack::configured_port(stack, key).filter(|&port| port != 0);
         let ports = config.stacks().flat_map(|stack| PortKey::ALL.into_iter().filter_map(move |key| port(stack, key)));
         let (ports, port_move, overrides) = (ports.collect(), PortMove::default(), Overrides::default());
+        let console = config.console;
         let running = config.stacks.into_iter().map(|(name, stack)| (name, watch::channel(Arc::new(stack)).0));
-        Self { file: None, running: running.collect(), servers, ports, port_move, overrides, runs_all: true }
+        Self { file: None, running: running.collect(), servers, ports, port_move, overrides, console, runs_all: true }
     }
 }
 

@@ -1,12 +1,15 @@
 //! The ports of a configuration, moved away from those of another town on the same machine.
 
-use super::{ConfigError, PortKey, Stack, meaning};
+use super::{ConfigError, Console, PortKey, Stack, meaning};
+use std::path::Path;
 
 /// A distance by which every port of a configuration is moved. By default it is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortMove {
     /// Added modulo 65,536, so that ports move down as well.
     distance: u16,
+    /// The lowest port before; 0 where there is none.
+    lowest: u16,
 }
 
 impl PortMove {
@@ -27,7 +30,22 @@ impl PortMove {
             let message = format!("--port-base {base} makes server.\"{name}\".{key} {port}; give at most {most}");
             return Err(meaning(stack.config_path(), message));
         }
-        Ok(Self { distance: base.wrapping_sub(*lowest) })
+        Ok(Self { distance: base.wrapping_sub(*lowest), lowest: *lowest })
+    }
+
+    /// Refuses a move by which the console's port would be too high, or no port at all. The console keeps its distance to the
+    /// others, and never is the lowest port.
+    ///
+    /// # Errors
+    /// Names the port that it would be.
+    pub(crate) fn check_console(self, base: u16, console: &Console, file: Option<&Path>) -> Result<(), ConfigError> {
+        let distance = if base < self.lowest { i32::from(base) - i32::from(self.lowest) } else { i32::from(self.distance) };
+        let moved = i32::from(console.port) + distance;
+        if !console.enabled || console.port == 0 || (1..=i32::from(u16::MAX)).contains(&moved) {
+            return Ok(());
+        }
+        let message = format!("--port-base {base} makes console.port {moved}; give another base, or set console.port to 0");
+        Err(meaning(file.unwrap_or(Path::new("")), message))
     }
 
     /// Where this port of the configuration is moved to. 0 stays 0.

@@ -190,6 +190,12 @@ pub struct Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Port(u16);
 
+impl From<u16> for Port {
+    fn from(port: u16) -> Self {
+        Self(port)
+    }
+}
+
 impl From<Port> for u16 {
     fn from(port: Port) -> Self {
         port.0
