@@ -21,6 +21,7 @@ mod patience;
 mod problem;
 mod queue;
 mod records;
+mod records_client;
 pub mod reports;
 pub mod room;
 mod session_id;
@@ -54,5 +55,6 @@ pub use records::{
     Dropped, Flow, Form, Handled, Mark, Octets, Protocol, Record, RecordedSession, Role, Seen, SeenOctets, SessionPage,
     SessionRecords, TracePage, TracedRecord,
 };
+pub use records_client::RecordsClient;
 pub use session_id::{InvalidSessionId, SessionId};
 pub use store_client::{BroughtClaim, OpenedMaildrop, RawMessage, StoreClient};

@@ -1,5 +1,6 @@
 //! The calls a gateway makes to its mailbox store.
 
+mod events;
 mod maildrop;
 mod queue;
 

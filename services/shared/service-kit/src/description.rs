@@ -36,6 +36,17 @@ pub(crate) fn complete(mut description: OpenApi) -> OpenApi {
     description
 }
 
+/// The same for a service with pages for people, which a password guards and no token.
+pub(crate) fn complete_for_pages(description: OpenApi) -> OpenApi {
+    let mut description = complete(description);
+    let components = description.components.get_or_insert_default();
+    components.security_schemes.clear();
+    let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build());
+    components.add_security_scheme("password", scheme);
+    description.security = Some(vec![SecurityRequirement::new("password", Vec::<String>::new())]);
+    description
+}
+
 /// Every operation that may be called.
 pub fn operations(description: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
     description.paths.paths.values_mut().flat_map(|path: &mut PathItem| {

@@ -96,7 +96,9 @@ impl ConsoleKeys {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
         let is_url = |url: &str| url.starts_with("http://") && url.len() > "http://".len();
         for url in self.services.iter().filter(|url| !is_url(url)) {
-            faults.push(format!("console.services has \"{url}\"; give the base URL of a service, such as http://other:1080"));
+            faults.push(format!(
+                "console.services has \"{url}\"; give the base URL of a service, such as http://other:1080"
+            ));
         }
         if let Some(url) = self.webhook.iter().find(|url| !is_url(url)) {
             faults.push(format!("console.webhook is \"{url}\"; give a URL that begins with http://"));

@@ -39,12 +39,14 @@ impl PortMove {
     /// # Errors
     /// Names the port that it would be.
     pub(crate) fn check_console(self, base: u16, console: &Console, file: Option<&Path>) -> Result<(), ConfigError> {
-        let distance = if base < self.lowest { i32::from(base) - i32::from(self.lowest) } else { i32::from(self.distance) };
+        let distance =
+            if base < self.lowest { i32::from(base) - i32::from(self.lowest) } else { i32::from(self.distance) };
         let moved = i32::from(console.port) + distance;
         if !console.enabled || console.port == 0 || (1..=i32::from(u16::MAX)).contains(&moved) {
             return Ok(());
         }
-        let message = format!("--port-base {base} makes console.port {moved}; give another base, or set console.port to 0");
+        let message =
+            format!("--port-base {base} makes console.port {moved}; give another base, or set console.port to 0");
         Err(meaning(file.unwrap_or(Path::new("")), message))
     }
 

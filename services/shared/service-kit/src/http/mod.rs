@@ -15,7 +15,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use bytes::BytesMut;
 use internal_api::{CONNECTION_HEADER, ConnectionId, InProcess, PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
@@ -121,26 +121,45 @@ pub async fn serve(listener: HttpListener, service: HttpService, shutdown: Cance
     Ok(())
 }
 
+/// Serves a router such as that of [`pages_router`] until `shutdown`, in the way of [`serve`].
+pub async fn serve_router(listener: HttpListener, router: Router, clock: IoClock, shutdown: CancellationToken) {
+    server::serve(listener, clock, router, shutdown).await;
+}
+
 /// All the routes of a service, for those who serve them in another way.
 pub fn router(service: HttpService) -> Router {
-    let description = Arc::new(description::complete(service.description));
-    let index = Arc::new(Index::of(&description));
+    let (description, hosts) = (description::complete(service.description.clone()), Arc::clone(&service.hosts));
+    let index = get(index_page).with_state(Arc::new(Index::of(&description)));
+    assemble(service, description, index)
+        .layer(middleware::from_fn_with_state(hosts, origin::guard))
+        .layer(middleware::map_response(end_line))
+}
+
+/// The same for a service with pages for people. `home` answers at `/`. Links of other sites may lead to the pages; a page of
+/// another site can neither read them nor change anything.
+pub fn pages_router(service: HttpService, home: MethodRouter) -> Router {
+    let (description, hosts) =
+        (description::complete_for_pages(service.description.clone()), Arc::clone(&service.hosts));
+    assemble(service, description, home)
+        .layer(middleware::from_fn_with_state(hosts, origin::guard_pages))
+        .layer(middleware::map_response(end_line))
+}
+
+fn assemble(service: HttpService, description: OpenApi, home: MethodRouter) -> Router {
     let api = service
         .api
-        .route("/v1/openapi.json", get(openapi_json).with_state(description))
+        .route("/v1/openapi.json", get(openapi_json).with_state(Arc::new(description)))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(|| async { Problem::from(ProblemKind::NotFound) })
         .layer(middleware::from_fn(for_connection))
         .layer(middleware::from_fn_with_state(service.token, guard));
     Router::new()
-        .route("/", get(index_page).with_state(index))
+        .route("/", home)
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(service.readiness))
         .route("/metrics", get(metrics).with_state(service.metrics))
         .method_not_allowed_fallback(method_not_allowed)
         .merge(api)
-        .layer(middleware::from_fn_with_state(service.hosts, origin::guard))
-        .layer(middleware::map_response(end_line))
 }
 
 /// Where to go from `/`.

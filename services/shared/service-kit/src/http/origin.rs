@@ -27,6 +27,16 @@ pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Ne
     }
 }
 
+/// The same for a service with pages: links of other sites may lead to them, and forms may not.
+pub(super) async fn guard_pages(state: State<Hosts>, mut request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        // Other sites cannot read what is answered.
+        request.headers_mut().remove(header::ORIGIN);
+        request.headers_mut().remove(SEC_FETCH_SITE);
+    }
+    guard(state, request, next).await
+}
+
 fn check(own: &OwnHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let header = match (hosts.next(), hosts.next()) {
@@ -121,6 +131,24 @@ mod tests {
         assert_eq!(absolute("http://localhost/", "localhost"), None);
         assert_eq!(absolute("http://evil.example/", "localhost"), Some(ProblemKind::ForeignHost));
         assert_eq!(absolute("http://localhost/", "evil.example"), Some(ProblemKind::ForeignHost));
+    }
+
+    #[tokio::test]
+    async fn a_link_of_another_site_leads_to_a_page_and_a_form_changes_nothing() {
+        use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
+        use tower_service::Service;
+        let hosts: Hosts = std::sync::Arc::new(OwnHosts::default);
+        let pages = Router::new().route("/", get(|| async {}).post(|| async {}));
+        let mut pages = pages.layer(middleware::from_fn_with_state(hosts, guard_pages));
+        let mut status = async |method: &str, host: &str, site: &str| {
+            let request = Request::builder().method(method).uri("/").header(header::HOST, host);
+            let request = request.header(header::ORIGIN, "https://evil.example").header(SEC_FETCH_SITE, site);
+            pages.call(request.body(Body::empty()).unwrap()).await.unwrap().status()
+        };
+        assert_eq!(status("GET", "localhost:8025", "cross-site").await, StatusCode::OK);
+        assert_eq!(status("POST", "localhost:8025", "cross-site").await, StatusCode::FORBIDDEN);
+        assert_eq!(status("POST", "localhost:8025", "same-origin").await, StatusCode::FORBIDDEN);
+        assert_eq!(status("GET", "evil.example", "none").await, StatusCode::MISDIRECTED_REQUEST);
     }
 
     #[test]
