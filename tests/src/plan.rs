@@ -14,6 +14,7 @@ pub struct Plan {
     servers: BTreeMap<String, String>,
     limits: String,
     relay: String,
+    console: String,
     accounts: String,
     mx: BTreeMap<String, String>,
     p: BTreeMap<String, String>,
@@ -30,6 +31,7 @@ impl Default for Plan {
             servers: BTreeMap::new(),
             limits: String::new(),
             relay: String::new(),
+            console: String::new(),
             accounts: String::new(),
             mx: BTreeMap::new(),
             p: BTreeMap::new(),
@@ -98,6 +100,13 @@ impl Plan {
         self
     }
 
+    /// Adds lines of TOML to `[console]`.
+    #[must_use]
+    pub fn console(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.console, "{lines}");
+        self
+    }
+
     /// Sets the MX of a domain to a value in TOML.
     #[must_use]
     pub fn mx(mut self, domain: &str, value: &str) -> Self {
@@ -151,6 +160,7 @@ impl Plan {
         for (domain, server) in [("mail.sustech.edu.cn", EXMAIL), ("gmail.com", GMAIL)] {
             let _ = writeln!(text, "[agent.\"{domain}\"]\nsmtp = \"smtp.{server}\"\npop = \"pop.{server}\"");
         }
+        let _ = writeln!(text, "[console]\nport = {}\n{}", self.ports.port(CONSOLE), self.console);
         text + &self.tables
     }
 
@@ -181,6 +191,9 @@ impl Plan {
         Site::new(directory, config, zone, self.ports)
     }
 }
+
+/// Where the console's port stands in the block, behind those of the stacks.
+pub(crate) const CONSOLE: u16 = 2 * PortKey::ALL.len() as u16;
 
 /// Where a service's port stands in the block.
 pub(crate) fn index(server: &str, key: PortKey) -> u16 {

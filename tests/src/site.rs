@@ -62,6 +62,11 @@ impl Site {
         (Ipv4Addr::LOCALHOST, self.ports.port(plan::index(server, key))).into()
     }
 
+    /// Where the console listens, or will.
+    pub fn console(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.port(plan::CONSOLE)).into()
+    }
+
     /// An SMTP client that has not said hello.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 
 use crate::{Plan, Site, TOKEN};
 use mail_net::{Clock, ManualClock};
-use mailtown::{InternalCalls, Options, Town};
+use mailtown::{ConsoleOptions, InternalCalls, Options, Town};
 use pseudo_dns::ZoneSource;
 use records::Records;
 use service_kit::http::Token;
@@ -38,6 +38,19 @@ impl TestTown {
     /// # Panics
     /// As [`TestTown::start`].
     pub async fn start_edited(plan: Plan, edit: impl FnOnce(&str) -> String) -> Self {
+        Self::start_as(plan, edit, None).await
+    }
+
+    /// Starts a town with a console that lets everybody in.
+    ///
+    /// # Panics
+    /// As [`TestTown::start`].
+    pub async fn start_with_console(plan: Plan) -> Self {
+        let console = ConsoleOptions::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None, None).unwrap();
+        Self::start_as(plan, str::to_owned, Some(console)).await
+    }
+
+    async fn start_as(plan: Plan, edit: impl FnOnce(&str) -> String, console: Option<ConsoleOptions>) -> Self {
         let site = plan.write();
         fs::write(site.config(), edit(&fs::read_to_string(site.config()).unwrap())).unwrap();
         let time = ManualClock::starting_at(Clock::system().wall.now());
@@ -56,6 +69,7 @@ impl TestTown {
             reload: Reload::never(),
             internal_calls: InternalCalls::default(),
             records: Records::default(),
+            console,
             clock,
         };
         Self { town: Town::start(options).await.unwrap(), site, time }

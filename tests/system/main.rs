@@ -12,6 +12,7 @@ mod campaign;
 mod chunks;
 mod claims;
 mod cli;
+mod console_mail;
 mod deletions;
 mod descriptors;
 mod dialogues;

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{
-    FileArgs, InternalCalls, Options, PortsFile, Town,
+    ConsoleOptions, FileArgs, InternalCalls, Options, PortsFile, Town,
     accounts::Accounts,
     add_domain::AddDomain,
     certificates::{self, Certificates},
@@ -71,6 +71,12 @@ pub struct Args {
     /// How gateways call their store
     #[arg(long, env = "MAILTOWN_INTERNAL_CALLS", value_enum, default_value_t, value_name = "HOW")]
     internal_calls: InternalCalls,
+    /// The password of the console; without one, the console listens on this machine only (better set in the environment)
+    #[arg(long, env = "MAILTOWN_CONSOLE_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    console_password: Option<String>,
+    /// none: the console listens where SMTP does and lets everybody in
+    #[arg(long, env = "MAILTOWN_CONSOLE_AUTH", value_name = "HOW")]
+    console_auth: Option<String>,
     #[command(flatten)]
     log: LogArgs,
     /// Instead of running the town:
@@ -136,6 +142,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let config = chosen(config, &args.names)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
     cli::require_token(args.http_bind, token.as_ref())?;
+    let console = ConsoleOptions::new(args.bind, args.console_password.as_deref(), args.console_auth.as_deref())?;
     descriptors::raise();
     let services = [PortKey::Smtp, PortKey::Pop, PortKey::Store, PortKey::Dns];
     let needed =
@@ -154,13 +161,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
         records: Records::default(),
         token,
         reload,
+        console: Some(console),
         clock,
     };
     let mut town = Town::start(options).await?;
     if let Some(file) = &mut ports_file {
-        file.write(town.stacks())?;
+        file.write(town.stacks(), town.console())?;
     }
-    table::write(town.stacks(), args.ports_file.as_deref(), &mut anstream::stdout()).context(output::NO_OUTPUT)?;
+    table::write(town.stacks(), town.console(), args.ports_file.as_deref(), &mut anstream::stdout())
+        .context(output::NO_OUTPUT)?;
     let failure = tokio::select! {
         () = shutdown.cancelled() => None,
         error = town.failed() => Some(error),

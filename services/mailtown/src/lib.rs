@@ -7,6 +7,7 @@ mod args;
 mod certificates;
 mod check;
 mod client;
+mod console_service;
 mod files;
 mod health;
 mod help;
@@ -20,6 +21,7 @@ mod state;
 mod table;
 
 pub use args::Args;
+pub use console_service::ConsoleOptions;
 
 use anyhow::Context;
 use certificates::Certificates;
@@ -70,6 +72,8 @@ pub struct Options {
     pub internal_calls: InternalCalls,
     /// Where all services record their sessions.
     pub records: Records,
+    /// How the console is reached; without this, there is none.
+    pub console: Option<ConsoleOptions>,
     /// The time of all services.
     pub clock: Clock,
 }
@@ -124,7 +128,11 @@ fn reachable(bind: IpAddr) -> IpAddr {
 /// A running town.
 pub struct Town {
     stacks: Vec<StackAddresses>,
-    /// Stopped first: they still need the services below.
+    /// Where the console listens, if there is one.
+    console: Option<SocketAddr>,
+    /// The console. Stopped first: it asks all others.
+    front: Layer,
+    /// Stopped next: they still need the services below.
     gateways: Layer,
     /// The stores and the name servers.
     foundations: Layer,
@@ -151,9 +159,19 @@ impl Town {
             let addresses = StackAddresses { stack: current, addresses: listeners.addresses()? };
             bound.push(BoundStack { stack, addresses, listeners });
         }
+        let console = match options.console.clone().filter(|_| options.config.console().enabled) {
+            Some(console) => Some(console.bind(&options.config).await.map_err(listeners::with_hint)?),
+            None => None,
+        };
         let overlay = Overlay::new(options.config.moved_ports(), running);
         let certificates = Certificates::open(&options.state, None, options.zone.clone(), options.clock.clone())?;
-        let mut town = Self { stacks: Vec::new(), gateways: Layer::default(), foundations: Layer::default() };
+        let mut town = Self {
+            stacks: Vec::new(),
+            console: console.as_ref().map(|console| console.address),
+            front: Layer::default(),
+            gateways: Layer::default(),
+            foundations: Layer::default(),
+        };
         let all: Vec<LiveStack> = bound.iter().map(|bound| bound.stack.clone()).collect();
         let renewing = certificates.clone().renew(all);
         let until = town.foundations.shutdown.clone();
@@ -163,6 +181,9 @@ impl Town {
             town.stacks.push(bound.addresses.clone());
             let new = NewStack { options: &options, overlay: &overlay, certificate, bound };
             new.start(&mut town.foundations, &mut town.gateways)?;
+        }
+        if let Some(console) = console {
+            console.start(&options, &town.stacks, &mut town.front)?;
         }
         telemetry::spawn(options.config.watch(options.reload, town.foundations.shutdown.clone()));
         let stacks = town.stacks.clone();
@@ -178,9 +199,15 @@ impl Town {
         &self.stacks
     }
 
+    /// Where this machine reaches the console, if there is one.
+    pub fn console(&self) -> Option<SocketAddr> {
+        self.console.map(|address| SocketAddr::new(reachable(address.ip()), address.port()))
+    }
+
     /// Waits until a service ends by itself, which none should; returns why.
     pub async fn failed(&mut self) -> anyhow::Error {
         tokio::select! {
+            error = self.front.failed() => error,
             error = self.foundations.failed() => error,
             error = self.gateways.failed() => error,
         }
@@ -191,6 +218,7 @@ impl Town {
     /// # Errors
     /// What a service could not finish.
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.front.stop().await?;
         self.gateways.stop().await?;
         self.foundations.stop().await
     }
@@ -231,12 +259,12 @@ struct Layer {
 }
 
 impl Layer {
-    fn spawn<F, E>(&mut self, key: PortKey, server: &str, run: F)
+    fn spawn<F, E>(&mut self, service: &'static str, server: &str, run: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let (service, server) = (key.service(), server.to_owned());
+        let server = server.to_owned();
         self.services.spawn(async move {
             let outcome = telemetry::service(service, &server, run).await;
             outcome.with_context(|| format!("the {service} of {server} failed"))
@@ -246,8 +274,10 @@ impl Layer {
     async fn failed(&mut self) -> anyhow::Error {
         match self.services.join_next().await {
             Some(Ok(Err(error))) => error,
-            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a service stopped by itself"),
+            Some(Ok(Ok(()))) => anyhow::anyhow!("a service stopped by itself"),
             Some(Err(panic)) => panic.into(),
+            // A town may have no console.
+            None => std::future::pending().await,
         }
     }
 

@@ -5,6 +5,7 @@ use anyhow::{Context, ensure};
 use std::{
     fs::{self, Permissions},
     io::{self, Write},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -42,12 +43,15 @@ impl PortsFile {
         Ok(Self { path: path.to_owned(), text: None })
     }
 
-    /// Writes where these stacks listen, all at once.
+    /// Writes where these stacks and the console listen, all at once.
     ///
     /// # Errors
     /// Names the file, when it cannot be written.
-    pub(crate) fn write(&mut self, stacks: &[StackAddresses]) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, stacks: &[StackAddresses], console: Option<SocketAddr>) -> anyhow::Result<()> {
         let mut ports = Ports::default();
+        if let Some(address) = console {
+            ports.set_console(address);
+        }
         for stack in stacks {
             for (key, address) in stack.addresses() {
                 ports.insert(stack.stack.name.as_str(), key, address);
@@ -128,12 +132,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ports.json");
         let mut file = PortsFile::prepare(&path).unwrap();
-        file.write(&[]).unwrap();
+        file.write(&[], None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o444, 0o444);
         drop(file);
         assert!(!path.exists());
         let mut file = PortsFile::prepare(&path).unwrap();
-        file.write(&[]).unwrap();
+        file.write(&[], None).unwrap();
         fs::write(&path, "another").unwrap();
         drop(file);
         assert_eq!(fs::read_to_string(&path).unwrap(), "another");

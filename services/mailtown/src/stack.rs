@@ -50,11 +50,11 @@ impl NewStack<'_> {
         let Self { bound: BoundStack { addresses, listeners, .. }, .. } = self;
         let name = addresses.stack.name.as_str();
         let stop = foundations.shutdown.clone();
-        foundations.spawn(PortKey::Store, name, mailbox_store::run(store, listeners.store, stop.clone()));
-        foundations.spawn(PortKey::Dns, name, pseudo_dns::run(dns, listeners.dns, stop));
+        foundations.spawn(PortKey::Store.service(), name, mailbox_store::run(store, listeners.store, stop.clone()));
+        foundations.spawn(PortKey::Dns.service(), name, pseudo_dns::run(dns, listeners.dns, stop));
         let stop = gateways.shutdown.clone();
-        gateways.spawn(PortKey::Pop, name, pop3_gateway::run(pop, listeners.pop, stop.clone()));
-        gateways.spawn(PortKey::Smtp, name, smtp_gateway::run(smtp, listeners.smtp, stop));
+        gateways.spawn(PortKey::Pop.service(), name, pop3_gateway::run(pop, listeners.pop, stop.clone()));
+        gateways.spawn(PortKey::Smtp.service(), name, smtp_gateway::run(smtp, listeners.smtp, stop));
         Ok(())
     }
 

@@ -27,7 +27,12 @@ const PORTS: [(&str, PortKey); 7] = [
 ///
 /// # Errors
 /// When the stream fails.
-pub(crate) fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(
+    stacks: &[StackAddresses],
+    console: Option<SocketAddr>,
+    ports_file: Option<&Path>,
+    output: &mut impl Write,
+) -> io::Result<()> {
     let mut rows = vec![headings()];
     rows.extend(stacks.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or_default();
@@ -46,6 +51,10 @@ pub(crate) fn write(stacks: &[StackAddresses], ports_file: Option<&Path>, output
             output,
             "\nSend and read mail:  {hint}cargo run --release -p agent -- -e {address} -p PASSWORD{whom}{hint:#}"
         )?;
+    }
+    if let Some(address) = console {
+        let shown = Style::new().fg_color(Some(AnsiColor::Green.into()));
+        writeln!(output, "See all mail:        {shown}http://{address}/{shown:#}")?;
     }
     writeln!(output, "Stop with Ctrl-C.")?;
     output.flush()
@@ -94,7 +103,7 @@ mod tests {
         let all = [(PortKey::Smtp, 25), (PortKey::Pop, 110), (PortKey::Store, 80)].iter().chain(ports);
         let addresses = all.map(|(key, port)| (*key, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))).collect();
         let mut output = Vec::new();
-        write(&[StackAddresses { stack, addresses }], None, &mut output).unwrap();
+        write(&[StackAddresses { stack, addresses }], Some(([127, 0, 0, 1], 8025).into()), None, &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
         anstream::adapter::strip_str(&text).to_string()
     }
@@ -102,6 +111,7 @@ mod tests {
     #[test]
     fn ports_that_a_server_has_are_columns() {
         let without = table(&[]);
+        assert!(without.contains("\nSee all mail:        http://127.0.0.1:8025/\n"), "{without}");
         assert_eq!(without.lines().next().unwrap(), "server  mail domain  SMTP          POP3           store API");
         let with = table(&[(PortKey::Submission, 587), (PortKey::Submissions, 465)]);
         let [head, row] = [0, 1].map(|number| with.lines().nth(number).unwrap().split_whitespace().collect::<Vec<_>>());

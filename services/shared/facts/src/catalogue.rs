@@ -62,6 +62,12 @@ facts! {
         /// The configuration has an error; the old one stays in force.
         "config.refused" ERROR ConfigRefused { error: Quoted }
     }
+    "console" {
+        /// The webhook was not told of a new message, because it is too slow.
+        "console.announcement_dropped" WARN ConsoleAnnouncementDropped { message_id: Shown }
+        /// The webhook does not take what it is told of a new message.
+        "console.webhook_failed" WARN ConsoleWebhookFailed { message_id: Shown, error: Quoted }
+    }
     "pseudo_dns" {
         /// A zone was read, and is served.
         "dns.zone_read" INFO DnsZoneRead { file: Quoted, record_sets: Count }

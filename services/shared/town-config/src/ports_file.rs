@@ -1,4 +1,4 @@
-//! The file that tells where a running town listens: JSON, `{server: {key: {"host": …, "port": …}}}`.
+//! The file that tells where a running town listens: JSON, `{server: {key: {"host": …, "port": …}}, "console": {"host": …, "port": …}}`.
 
 use crate::{
     PortKey, small_file,
@@ -13,10 +13,12 @@ use std::{
 
 /// Where each service of a town is reached from this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Ports {
-    /// By server name and port key.
+    /// By server name and port key. The key `console` has an address of its own; no server has such a name.
+    #[serde(flatten)]
     servers: BTreeMap<String, BTreeMap<String, Place>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    console: Option<Place>,
 }
 
 /// An address and a port.
@@ -53,6 +55,16 @@ impl Ports {
         Some(SocketAddr::new(place.host, place.port))
     }
 
+    /// Sets where the console listens.
+    pub fn set_console(&mut self, address: SocketAddr) {
+        self.console = Some(Place { host: address.ip(), port: address.port() });
+    }
+
+    /// Where the console listens, if the file says so.
+    pub fn console(&self) -> Option<SocketAddr> {
+        self.console.map(|place| SocketAddr::new(place.host, place.port))
+    }
+
     /// The servers, by name.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         self.servers.keys().map(String::as_str)
@@ -86,6 +98,13 @@ mod tests {
         assert_eq!(read.address("gmail.com", PortKey::DnsHttp), Some(address));
         assert_eq!(read.address("gmail.com", PortKey::Smtp), None);
         assert_eq!(read.servers().collect::<Vec<_>>(), ["gmail.com"]);
+        assert_eq!(read.console(), None);
+        let console = "127.0.0.1:8025".parse().unwrap();
+        ports.set_console(console);
+        std::fs::write(&path, ports.to_json()).unwrap();
+        let read = Ports::read(&path).unwrap();
+        assert_eq!((read.console(), read.address("gmail.com", PortKey::DnsHttp)), (Some(console), Some(address)));
+        assert_eq!(read.servers().count(), 1);
     }
 
     #[test]

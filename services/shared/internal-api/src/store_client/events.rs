@@ -1,7 +1,7 @@
 //! The calls of those who follow what happens to messages.
 
 use super::StoreClient;
-use crate::{ApiError, EventPage, EventPosition, Message, MessageId};
+use crate::{ApiError, EventPage, EventPosition, Message, MessageId, MessagePage};
 use reqwest::Method;
 use std::time::Duration;
 
@@ -39,5 +39,14 @@ impl StoreClient {
     /// among others.
     pub async fn stored_message(&self, id: MessageId) -> Result<Message, ApiError> {
         Ok(self.send(self.endpoint.request(Method::GET, &["v1", "messages", &id.to_string()])).await?.json().await?)
+    }
+
+    /// A page of all messages that are somewhere, in order of arrival, after `after`.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn stored_messages(&self, after: Option<MessageId>) -> Result<MessagePage, ApiError> {
+        let after: Vec<_> = after.map(|after| ("after", after.to_string())).into_iter().collect();
+        Ok(self.send(self.endpoint.request(Method::GET, &["v1", "messages"]).query(&after)).await?.json().await?)
     }
 }

@@ -1,0 +1,70 @@
+//! axum's extractors, with problem details for what they refuse.
+
+use super::invalid;
+use crate::index::Cursor;
+use crate::query;
+use axum::{
+    extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
+    http::{HeaderMap, header, request::Parts},
+};
+use internal_api::{MessageId, Problem, ProblemKind};
+use serde::de::DeserializeOwned;
+
+/// The query of the URL.
+pub(crate) struct Query<T>(pub(crate) T);
+
+/// The variable parts of the path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match AxumQuery::from_request_parts(parts, state).await {
+            Ok(AxumQuery(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid(rejection.body_text())),
+        }
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match AxumPath::from_request_parts(parts, state).await {
+            Ok(AxumPath(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// The message of a path. What is no id is no message's.
+pub(crate) fn message(id: &str) -> Result<MessageId, Problem> {
+    id.parse().map_err(|error| Problem::new(ProblemKind::MessageUnknown, format!("{error}")))
+}
+
+/// The query for mail.
+pub(crate) fn mail_query(text: Option<&str>) -> Result<query::Query, Problem> {
+    query::Query::parse(text.unwrap_or_default()).map_err(|error| invalid(format!("query: {error}")))
+}
+
+/// The place after which mail is wanted.
+pub(crate) fn since(text: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    text.filter(|text| !text.is_empty()).map(str::parse).transpose().map_err(|error| invalid(format!("since: {error}")))
+}
+
+/// A number that has to be in a range.
+pub(crate) fn within(name: &str, value: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
+    match value {
+        None => Ok(default),
+        Some(value) if value <= most => Ok(value),
+        Some(value) => Err(invalid(format!("{name} is {value}; give at most {most}"))),
+    }
+}
+
+/// Whether the caller asks for a stream of events.
+pub(crate) fn accepts_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    types.any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
+}

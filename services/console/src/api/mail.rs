@@ -1,0 +1,73 @@
+//! Mail: listing and reading.
+
+use super::{
+    App,
+    extract::{Path, Query, mail_query, message, since, within},
+    invalid,
+};
+use crate::{
+    index::SearchPage,
+    model::{Mail, MailPage},
+};
+use axum::{Json, extract::State};
+use internal_api::{MessageId, Problem, ProblemKind};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How many messages a page has, unless asked otherwise, and at most.
+const PAGE: u32 = 50;
+const MOST: u32 = 1000;
+
+/// Which messages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MailQuery {
+    query: Option<String>,
+    since: Option<String>,
+    before: Option<String>,
+    limit: Option<u32>,
+}
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
+}
+
+/// The mail of all stacks, the newest first.
+#[utoipa::path(
+    get, path = "/v1/mail", operation_id = "list_mail", tag = "mail",
+    params(
+        ("query" = Option<String>, Query, description = "Which messages, in Mailpit's language and a town's"),
+        ("since" = Option<String>, Query, description = "Only what has come after this checkpoint or message"),
+        ("before" = Option<String>, Query, description = "The last page's next"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 unless given"),
+    ),
+    responses((status = 200, description = "A page of mail", body = MailPage)),
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Query(wanted): Query<MailQuery>,
+) -> Result<Json<MailPage>, Problem> {
+    let query = mail_query(wanted.query.as_deref())?;
+    let limit = within("limit", wanted.limit, PAGE, MOST)? as usize;
+    let before = wanted.before.as_deref().map(str::parse).transpose();
+    let before = before.map_err(|error| invalid(format!("before: {error}")))?;
+    let since = since(wanted.since.as_deref())?;
+    app.caught_up().await;
+    Ok(Json(app.index.search(&query, SearchPage { since, before, offset: 0, limit }).await?))
+}
+
+/// A message with all that is in it, and all that has happened to it.
+#[utoipa::path(
+    get, path = "/v1/mail/{id}", operation_id = "show_mail", tag = "mail",
+    params(("id" = MessageId, Path)),
+    responses(
+        (status = 200, description = "The message", body = Mail),
+        (status = 404, description = "The console knows no such message"),
+    ),
+)]
+pub(super) async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Mail>, Problem> {
+    let found = app.index.mail(message(&id)?).await?;
+    found.map(Json).ok_or_else(|| ProblemKind::MessageUnknown.into())
+}

@@ -1,0 +1,72 @@
+//! The API for tests, described by `/v1/openapi.json`.
+
+mod extract;
+mod mail;
+
+use crate::{follow::Town, index::Index};
+use axum::{Json, Router, extract::State};
+use internal_api::{Problem, ProblemKind};
+use mail_net::Clock;
+use serde::{Deserialize, Serialize};
+use service_kit::shutdown::CancellationToken;
+use std::{sync::Arc, time::Duration};
+use utoipa::{OpenApi, ToSchema, openapi::OpenApi as Description};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How long a call waits for the index to have all that the stores have.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// What all handlers share.
+pub(crate) struct App {
+    pub(crate) index: Index,
+    pub(crate) town: Town,
+    pub(crate) clock: Clock,
+    /// Ends those who wait.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl App {
+    /// Waits until what was accepted before this call is in the index, for a short time.
+    pub(crate) async fn caught_up(&self) {
+        self.town.caught_up(CATCH_UP).await;
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "console", description = "Mail, sessions and queue of a whole town"))]
+struct Frame;
+
+/// All routes under `/v1`, and their description.
+pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
+    OpenApiRouter::with_openapi(Frame::openapi())
+        .routes(routes!(services))
+        .merge(mail::routes())
+        .with_state(app)
+        .split_for_parts()
+}
+
+/// Where to begin, as long as there are no pages.
+pub(crate) async fn home() -> &'static str {
+    "The console of a mailtown. Its API is described at /v1/openapi.json, new mail is at /v1/mail.\n"
+}
+
+/// The services of the town, and how each is followed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct FollowedServices {
+    /// By URL.
+    services: Vec<crate::follow::FollowedService>,
+}
+
+/// The services that the console follows, and how that goes.
+#[utoipa::path(
+    get, path = "/v1/services", operation_id = "list_services", tag = "town",
+    responses((status = 200, description = "The services", body = FollowedServices)),
+)]
+pub(crate) async fn services(State(app): State<Arc<App>>) -> Json<FollowedServices> {
+    Json(FollowedServices { services: app.town.services() })
+}
+
+/// A problem with a parameter.
+pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest, detail)
+}

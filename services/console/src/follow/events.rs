@@ -1,0 +1,139 @@
+//! Follows the events of a store.
+
+use super::{Backoff, FollowState, Follower, WAIT, fetch::Fetcher};
+use crate::{
+    index::{Arrival, Found, IndexError, StoreBatch},
+    message::Content,
+    services::Service,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use internal_api::{ApiError, Event, EventKind, EventPosition, MessageId, StoreClient};
+use tokio::sync::watch;
+
+/// How many events are taken at once.
+const PAGE: u32 = 200;
+/// How many messages are fetched at once.
+const FETCHED: usize = 8;
+
+/// Why following pauses.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] ApiError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// The follower of one store.
+struct StoreFollower {
+    follower: Follower,
+    service: Service,
+    store: StoreClient,
+    fetcher: Fetcher,
+    after: EventPosition,
+    /// Tells how far it has come.
+    tell: watch::Sender<EventPosition>,
+    /// All that had happened before the console began is in the index.
+    caught_up: bool,
+}
+
+/// Follows a store for ever. `tell` gets the position of what is in the index.
+pub(super) async fn follow(
+    follower: Follower,
+    service: Service,
+    store: StoreClient,
+    tell: watch::Sender<EventPosition>,
+) {
+    let (states, url) = (follower.states.clone(), service.url.clone());
+    states.set(&service, &url, FollowState::Starting, None);
+    let (io, fetcher) = (follower.io, Fetcher::new(store.clone()));
+    let after = EventPosition::default();
+    let mut following = StoreFollower { follower, service, store, fetcher, after, tell, caught_up: false };
+    let mut backoff = Backoff::new();
+    loop {
+        match following.step().await {
+            Ok(()) => {
+                states.set(&following.service, &url, FollowState::Following, None);
+                backoff.reset();
+            }
+            Err(failure) => {
+                states.set(&following.service, &url, FollowState::Unreachable, Some(failure.to_string()));
+                backoff.pause(io).await;
+            }
+        }
+    }
+}
+
+impl StoreFollower {
+    /// Takes in one page of events, or waits for one.
+    async fn step(&mut self) -> Result<(), Failure> {
+        let wait = if self.caught_up { WAIT } else { std::time::Duration::ZERO };
+        let page = self.store.events(self.after, PAGE, wait).await?;
+        let is_last = page.events.len() < PAGE as usize;
+        let next = page.next_after.parse().unwrap_or(self.after);
+        let arrivals = self.arrivals(page.events).await?;
+        let new: Vec<_> =
+            arrivals.iter().filter(|arrival| arrival.is_new()).map(|arrival| arrival.event.message).collect();
+        if !arrivals.is_empty() {
+            let stack = self.service.stack.clone();
+            self.follower.index.apply(StoreBatch { stack, arrivals }).await?;
+        }
+        if self.caught_up {
+            self.announce(new).await?;
+        } else if is_last {
+            self.add_older().await?;
+            self.caught_up = true;
+        }
+        self.after = next;
+        self.tell.send_replace(next);
+        Ok(())
+    }
+
+    /// The events with the messages that are new.
+    async fn arrivals(&self, events: Vec<Event>) -> Result<Vec<Arrival>, ApiError> {
+        let fetching = events.into_iter().map(async |event| {
+            let content = match &event.kind {
+                EventKind::Accepted { octets, .. } => self.fetcher.content(event.message, *octets).await?,
+                _ => None,
+            };
+            Ok(Arrival { event, content })
+        });
+        stream::iter(fetching).buffered(FETCHED).try_collect().await
+    }
+
+    /// Adds the messages of which the store does not keep the events any more.
+    async fn add_older(&self) -> Result<(), Failure> {
+        let (mut after, index, stack) = (None, &self.follower.index, &self.service.stack);
+        loop {
+            let page = self.store.stored_messages(after).await?;
+            let ids = page.messages.iter().map(|message| message.id).collect();
+            let unknown = index.unknown(stack, ids).await?;
+            let messages = page.messages.into_iter().filter(|message| unknown.contains(&message.id));
+            let fetching = messages.map(async |message| {
+                let content: Option<Content> = self.fetcher.content(message.id, message.octets).await?;
+                Ok::<_, ApiError>(Found { message, content })
+            });
+            let found: Vec<_> = stream::iter(fetching).buffered(FETCHED).try_collect().await?;
+            if !found.is_empty() {
+                index.add_found(stack, found).await?;
+            }
+            after = page.next_after;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells of new messages, as far as somebody listens and keeps up.
+    async fn announce(&self, new: Vec<MessageId>) -> Result<(), Failure> {
+        let Some(announcements) = &self.follower.announcements else { return Ok(()) };
+        for id in new {
+            if let Some(mail) = self.follower.index.mail(id).await?
+                && announcements.try_send(mail.summary).is_err()
+            {
+                facts::ConsoleAnnouncementDropped { message_id: id }.log();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! Follows all services of the town, and puts what they tell into the index.
+
+mod events;
+mod fetch;
+mod trace;
+
+use crate::{
+    index::Index,
+    model::MailSummary,
+    services::{Service, ServiceKind},
+};
+use futures_util::future::join_all;
+use internal_api::{ApiError, Endpoint, EventPosition, StoreClient};
+use mail_net::IoClock;
+use serde::{Deserialize, Serialize};
+use service_kit::{http::Token, shutdown::CancellationToken, telemetry};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+use utoipa::ToSchema;
+
+/// How long a service may keep a follower waiting for something new.
+const WAIT: Duration = Duration::from_secs(25);
+/// The pauses before another try: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What all followers of a town know. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Town {
+    stores: Arc<Vec<FollowedStore>>,
+    states: States,
+    io: IoClock,
+}
+
+/// A store, and how far it was followed.
+#[derive(Debug, Clone)]
+pub struct FollowedStore {
+    /// The server name of its stack.
+    pub stack: String,
+    /// Calls it.
+    pub client: StoreClient,
+    applied: watch::Receiver<EventPosition>,
+}
+
+/// How a service is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FollowedService {
+    /// The server name of its stack.
+    pub stack: String,
+    /// What it is, such as `smtp-gateway`.
+    pub service: String,
+    /// Where it is called.
+    pub url: String,
+    /// How it goes.
+    pub state: FollowState,
+    /// What it said when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How many of its records are missing here, because there was no memory for them.
+    pub dropped: u64,
+}
+
+/// How following a service goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowState {
+    /// It was not reached yet.
+    Starting,
+    /// It tells what happens.
+    Following,
+    /// It does not answer now.
+    Unreachable,
+    /// It keeps no records of its sessions.
+    RecordsNothing,
+}
+
+/// The states by URL.
+#[derive(Debug, Clone, Default)]
+struct States(Arc<Mutex<BTreeMap<String, FollowedService>>>);
+
+/// What a follower needs.
+#[derive(Debug, Clone)]
+struct Follower {
+    index: Index,
+    states: States,
+    token: Option<Token>,
+    io: IoClock,
+    shutdown: CancellationToken,
+    /// Gets each new message.
+    announcements: Option<mpsc::Sender<MailSummary>>,
+}
+
+impl Town {
+    /// Follows these services until `shutdown`. Each new message is sent to `announcements`, unless that is full.
+    ///
+    /// # Errors
+    /// When the platform gives no HTTP client.
+    pub fn follow(
+        services: Vec<Service>,
+        index: &Index,
+        token: Option<Token>,
+        io: IoClock,
+        shutdown: &CancellationToken,
+        announcements: Option<mpsc::Sender<MailSummary>>,
+    ) -> Result<Self, ApiError> {
+        let states = States::default();
+        let follower = Follower {
+            index: index.clone(),
+            states: states.clone(),
+            token,
+            io,
+            shutdown: shutdown.clone(),
+            announcements,
+        };
+        let mut stores = Vec::new();
+        for service in services {
+            let until = shutdown.clone();
+            if service.kind == ServiceKind::Store {
+                let client = StoreClient::new(follower.endpoint(&service.url)?, io);
+                let (tell, applied) = watch::channel(EventPosition::default());
+                stores.push(FollowedStore { stack: service.stack.clone(), client: client.clone(), applied });
+                let following = events::follow(follower.clone(), service, client, tell);
+                telemetry::spawn(async move { drop(until.run_until_cancelled(following).await) });
+            } else {
+                let following = trace::follow_all(follower.clone(), service);
+                telemetry::spawn(async move { drop(until.run_until_cancelled(following).await) });
+            }
+        }
+        Ok(Self { stores: Arc::new(stores), states, io })
+    }
+
+    /// The stores, one for each stack.
+    pub fn stores(&self) -> &[FollowedStore] {
+        &self.stores
+    }
+
+    /// The store of a stack.
+    pub fn store(&self, stack: &str) -> Option<&FollowedStore> {
+        self.stores.iter().find(|store| store.stack == stack)
+    }
+
+    /// How each service is followed.
+    pub fn services(&self) -> Vec<FollowedService> {
+        self.states.lock().values().cloned().collect()
+    }
+
+    /// Waits until the index has all that has happened before this call; `limit` at most. A store that does not answer is
+    /// not waited for.
+    pub async fn caught_up(&self, limit: Duration) {
+        let waiting = self.stores.iter().map(async |store| {
+            let Ok(last) = store.client.last_event().await else { return };
+            let mut applied = store.applied.clone();
+            // Without a sender the console stops.
+            let _ = applied.wait_for(|applied| *applied >= last).await;
+        });
+        let _ = self.io.timeout(limit, join_all(waiting)).await;
+    }
+}
+
+impl States {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, FollowedService>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, service: &Service, url: &str, state: FollowState, error: Option<String>) {
+        let mut states = self.lock();
+        let known = states.entry(url.to_owned()).or_insert_with(|| FollowedService {
+            stack: service.stack.clone(),
+            service: service.kind.name().to_owned(),
+            url: url.to_owned(),
+            state: FollowState::Starting,
+            error: None,
+            dropped: 0,
+        });
+        if known.state != state {
+            tracing::debug!(%service, url, ?state, error, "a service is followed in another way");
+        }
+        (known.state, known.error) = (state, error);
+    }
+
+    fn dropped(&self, url: &str, dropped: u64) {
+        if let Some(known) = self.lock().get_mut(url) {
+            known.dropped = dropped;
+        }
+    }
+
+    fn forget(&self, url: &str) {
+        self.lock().remove(url);
+    }
+}
+
+impl Follower {
+    fn endpoint(&self, url: &str) -> Result<Endpoint, ApiError> {
+        service_kit::cli::endpoint(url, self.token.as_ref())
+    }
+}
+
+/// The pauses between tries: longer each time, up to a limit.
+#[derive(Debug)]
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Self(PAUSES.0)
+    }
+
+    async fn pause(&mut self, io: IoClock) {
+        io.sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSES.1);
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new();
+    }
+}

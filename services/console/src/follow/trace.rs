@@ -1,0 +1,94 @@
+//! Follows what gateways and name servers record of their sessions.
+
+use super::{Backoff, FollowState, Follower, WAIT};
+use crate::services::Service;
+use internal_api::{ProblemKind, RecordsClient};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::net::lookup_host;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How often it is looked which processes stand behind a name.
+const RESOLVE: Duration = Duration::from_secs(5);
+/// How often a service that records nothing is asked again: it may be started anew with records.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Follows every process behind the URL of a service.
+pub(super) async fn follow_all(follower: Follower, service: Service) {
+    let mut followed: BTreeMap<String, DropGuard> = BTreeMap::new();
+    loop {
+        let urls = urls(&service.url).await;
+        // While a name is unknown, those who were behind it may live on.
+        if !urls.is_empty() {
+            let gone: Vec<_> = followed.keys().filter(|url| !urls.contains(*url)).cloned().collect();
+            for url in gone {
+                followed.remove(&url);
+                follower.states.forget(&url);
+                close(&follower, &url).await;
+            }
+        }
+        for url in urls {
+            followed.entry(url.clone()).or_insert_with(|| {
+                let stop = CancellationToken::new();
+                let following = follow(follower.clone(), service.clone(), url);
+                let (until, all) = (stop.clone(), follower.shutdown.clone());
+                let following = async move { drop(until.run_until_cancelled(following).await) };
+                service_kit::telemetry::spawn(async move { drop(all.run_until_cancelled(following).await) });
+                stop.drop_guard()
+            });
+        }
+        follower.io.sleep(RESOLVE).await;
+    }
+}
+
+/// The URL with each address of its host.
+async fn urls(url: &str) -> BTreeSet<String> {
+    let Ok(parsed) = reqwest::Url::parse(url) else { return BTreeSet::new() };
+    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else { return BTreeSet::new() };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match lookup_host((host, port)).await {
+        Ok(addresses) => addresses.map(|address| format!("http://{address}")).collect(),
+        Err(_) => BTreeSet::new(),
+    }
+}
+
+async fn follow(follower: Follower, service: Service, url: String) {
+    follower.states.set(&service, &url, FollowState::Starting, None);
+    let Ok(endpoint) = follower.endpoint(&url) else { return };
+    let client = RecordsClient::new(endpoint, follower.io);
+    let (mut after, mut backoff, mut wait) = (None::<String>, Backoff::new(), Duration::ZERO);
+    loop {
+        match client.trace(after.as_deref(), wait).await {
+            Ok(page) => {
+                follower.states.set(&service, &url, FollowState::Following, None);
+                follower.states.dropped(&url, page.dropped.records + page.dropped.sessions);
+                if !page.records.is_empty()
+                    && let Err(error) = follower.index.apply_trace(&url, page.records).await
+                {
+                    tracing::error!(%error, "what a service has seen cannot be kept");
+                }
+                (after, wait) = (Some(page.next_after), WAIT);
+                backoff.reset();
+            }
+            Err(error) if error.kind() == Some(ProblemKind::NotFound) => {
+                follower.states.set(&service, &url, FollowState::RecordsNothing, None);
+                follower.io.sleep(ASK_AGAIN).await;
+            }
+            Err(error) => {
+                if error.is_unanswered() {
+                    close(&follower, &url).await;
+                }
+                follower.states.set(&service, &url, FollowState::Unreachable, Some(error.to_string()));
+                backoff.pause(follower.io).await;
+            }
+        }
+    }
+}
+
+async fn close(follower: &Follower, url: &str) {
+    if let Err(error) = follower.index.close_sessions(url).await {
+        tracing::error!(%error, "the sessions of a service that has gone cannot be closed");
+    }
+}

@@ -1,0 +1,268 @@
+//! Messages: searching, reading, marking.
+
+use super::{
+    Cursor, Index, IndexError, Tables,
+    apply::{Body, Head},
+};
+use crate::{
+    model::{Mail, MailPage, MailRecipient, MailSummary},
+    query::Query,
+};
+use internal_api::{Event, MessageId};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
+use std::{fmt, str::FromStr};
+
+/// Which part of the messages that match.
+#[derive(Debug, Clone, Copy)]
+pub struct SearchPage {
+    /// Only what has come after this.
+    pub since: Option<Cursor>,
+    /// Only what is older than this: the last page's `next`.
+    pub before: Option<MailPosition>,
+    /// How many of the newest are left out.
+    pub offset: usize,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl SearchPage {
+    /// The first page of n messages.
+    pub fn first(limit: usize) -> Self {
+        Self { since: None, before: None, offset: 0, limit }
+    }
+}
+
+/// Where a message stands in the order of lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailPosition {
+    id: MessageId,
+    seq: i64,
+}
+
+impl fmt::Display for MailPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:x}", self.id, self.seq)
+    }
+}
+
+impl FromStr for MailPosition {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = |text: &str| {
+            let (id, seq) = text.split_once('-')?;
+            Some(Self { id: id.parse().ok()?, seq: i64::from_str_radix(seq, 16).ok()? })
+        };
+        read(text).ok_or("no place in a list; give a page's next")
+    }
+}
+
+const COLUMNS: &str = "seq, stack, id, accepted_at, octets, reverse_path, is_read, bounce, attachments, places, head";
+
+impl Index {
+    /// A page of the messages that match, the newest first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn search(&self, query: &Query, page: SearchPage) -> Result<MailPage, IndexError> {
+        let query = query.clone();
+        self.call(move |tables| tables.search(&query, page)).await
+    }
+
+    /// How many messages match after `since`, and how many of them are unread.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn count(&self, query: &Query, since: Option<Cursor>) -> Result<(u64, u64), IndexError> {
+        let query = query.clone();
+        self.call(move |tables| {
+            let (condition, values) = tables.condition(&query, since);
+            let select = format!("SELECT count(*), count(*) FILTER (WHERE is_read = 0) FROM mail WHERE {condition}");
+            let mut select = tables.db.prepare_cached(&select)?;
+            let counts = select.query_row(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok((from_sql(counts.0), from_sql(counts.1)))
+        })
+        .await
+    }
+
+    /// The ids and stacks of all messages that match, the newest first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn matching(&self, query: &Query) -> Result<Vec<(String, MessageId)>, IndexError> {
+        let query = query.clone();
+        self.call(move |tables| {
+            let (condition, values) = tables.condition(&query, None);
+            let select = format!("SELECT stack, id FROM mail WHERE {condition} ORDER BY id DESC");
+            let mut select = tables.db.prepare(&select)?;
+            let rows = select.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+            rows.map(|row| row.map(|(stack, id)| (stack, message_id(&id))).map_err(Into::into)).collect()
+        })
+        .await
+    }
+
+    /// A message with all that is in it. Where two stacks have one of this id, which does not happen, one of them.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
+        self.call(move |tables| tables.mail(id)).await
+    }
+
+    /// The newest message that matches.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn latest(&self, query: &Query) -> Result<Option<MailSummary>, IndexError> {
+        Ok(self.search(query, SearchPage::first(1)).await?.mail.pop())
+    }
+
+    /// Marks messages as read or unread; returns how many it has changed.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn set_read(&self, ids: Vec<MessageId>, read: bool) -> Result<usize, IndexError> {
+        self.change(move |tables| {
+            let mut update =
+                tables.db.prepare_cached("UPDATE mail SET is_read = ?2 WHERE id = ?1 AND is_read <> ?2")?;
+            let mut changed = 0;
+            for id in ids {
+                changed += update.execute(params![id.to_string(), read])?;
+            }
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Marks all messages that match as read or unread.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn set_all_read(&self, query: &Query, read: bool) -> Result<(), IndexError> {
+        let query = query.clone();
+        self.change(move |tables| {
+            let (condition, mut values) = tables.condition(&query, None);
+            values.insert(0, Value::from(i64::from(read)));
+            let update = format!("UPDATE mail SET is_read = ? WHERE {condition}");
+            tables.db.execute(&update, params_from_iter(values))?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Tables {
+    fn condition(&self, query: &Query, since: Option<Cursor>) -> (String, Vec<Value>) {
+        let sql = query.sql();
+        let (mut condition, mut values) = (sql.condition, sql.values);
+        if let Some(since) = since {
+            let (later, value) = since.later(self);
+            condition.push_str(" AND ");
+            condition.push_str(later);
+            values.push(value.into());
+        }
+        (condition, values)
+    }
+
+    fn search(&self, query: &Query, page: SearchPage) -> Result<MailPage, IndexError> {
+        let (mut condition, mut values) = self.condition(query, page.since);
+        if let Some(MailPosition { id, seq }) = page.before {
+            condition.push_str(" AND (id, seq) < (?, ?)");
+            values.extend([Value::from(id.to_string()), Value::from(seq)]);
+        }
+        // One more tells whether there is a next page.
+        values.extend([page.limit as i64 + 1, page.offset as i64].map(Value::from));
+        let select =
+            format!("SELECT {COLUMNS} FROM mail WHERE {condition} ORDER BY id DESC, seq DESC LIMIT ? OFFSET ?");
+        let mut select = self.db.prepare_cached(&select)?;
+        let rows = select.query_map(params_from_iter(values), |row| Ok(self.row(row)))?;
+        let mut found = rows.map(|row| row?).collect::<Result<Vec<_>, IndexError>>()?;
+        let has_more = found.len() > page.limit;
+        found.truncate(page.limit);
+        let position = found.last().map(|(seq, last)| MailPosition { id: last.id, seq: *seq }.to_string());
+        let mail = found.into_iter().map(|(_, summary)| summary).collect();
+        Ok(MailPage { mail, next: position.filter(|_| has_more) })
+    }
+
+    fn row(&self, row: &Row<'_>) -> Result<(i64, MailSummary), IndexError> {
+        let (seq, accepted_at): (i64, i64) = (row.get("seq")?, row.get("accepted_at")?);
+        let head: Head = serde_json::from_str(row.get_ref("head")?.as_str().unwrap_or("{}")).unwrap_or_default();
+        let summary = MailSummary {
+            id: message_id(row.get_ref("id")?.as_str().unwrap_or_default()),
+            stack: row.get("stack")?,
+            cursor: Cursor::new(self.birth, seq, accepted_at).to_string(),
+            accepted_at: time(accepted_at),
+            octets: from_sql(row.get("octets")?),
+            mail_from: row.get("reverse_path")?,
+            recipients: self.recipients(seq)?,
+            message_id: head.message_id,
+            subject: head.subject,
+            from: head.from,
+            to: head.to,
+            cc: head.cc,
+            bcc: head.bcc,
+            reply_to: head.reply_to,
+            snippet: head.snippet,
+            attachments: from_sql(row.get("attachments")?),
+            read: row.get("is_read")?,
+            identity: head.identity,
+            bounced_as: row.get::<_, Option<String>>("bounce")?.map(|id| message_id(&id)),
+            held_by_store: row.get::<_, i64>("places")? > 0,
+        };
+        Ok((seq, summary))
+    }
+
+    fn recipients(&self, seq: i64) -> Result<Vec<MailRecipient>, IndexError> {
+        let select = "SELECT address, state, attempts, reply, next_attempt_at, exchange, peer_id FROM recipient \
+                      WHERE mail = ? ORDER BY address";
+        let mut select = self.db.prepare_cached(select)?;
+        let rows = select.query_map([seq], |row| {
+            Ok(MailRecipient {
+                address: row.get(0)?,
+                state: row.get(1)?,
+                attempts: row.get(2)?,
+                reply: row.get(3)?,
+                next_attempt_at: row.get::<_, Option<i64>>(4)?.map(time),
+                exchange: row.get(5)?,
+                peer_id: row.get::<_, Option<String>>(6)?.map(|id| message_id(&id)),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
+        let select = format!("SELECT {COLUMNS}, body FROM mail WHERE id = ? ORDER BY seq LIMIT 1");
+        let mut select = self.db.prepare_cached(&select)?;
+        let found = select
+            .query_row([id.to_string()], |row| {
+                let body: String = row.get("body")?;
+                Ok(self.row(row).map(|(seq, summary)| (seq, summary, body)))
+            })
+            .optional()?;
+        let Some((seq, summary, body)) = found.transpose()? else { return Ok(None) };
+        let Body { date, headers, text, html, parts, links, codes } = serde_json::from_str(&body)?;
+        let events = self.events(seq)?;
+        Ok(Some(Mail { summary, date, headers, text, html, parts, links, codes, events }))
+    }
+
+    fn events(&self, seq: i64) -> Result<Vec<Event>, IndexError> {
+        let mut select = self.db.prepare_cached("SELECT body FROM event WHERE mail = ? ORDER BY rowid")?;
+        let rows = select.query_map([seq], |row| row.get::<_, String>(0))?;
+        rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect()
+    }
+}
+
+/// An id as a table has it.
+pub(super) fn message_id(text: &str) -> MessageId {
+    text.parse().unwrap_or(MessageId::from_number(0))
+}
+
+/// A time as a table has it.
+pub(super) fn time(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,151 @@
+//! The index: what the console knows of mail and sessions, in memory.
+//!
+//! It is derived from what the services tell, and bounded ([`ConsoleBounds`]): the oldest messages and sessions are dropped
+//! first. A thread of its own has the database; calls are done one after the other.
+//!
+//! What pages and APIs use:
+//!
+//! | call | returns |
+//! |---|---|
+//! | [`Index::search`] | a page of [`MailSummary`], the newest first |
+//! | [`Index::count`] | how many match, and how many of them are unread |
+//! | [`Index::mail`], [`Index::latest`] | a message with all that is in it |
+//! | [`Index::set_read`] | |
+//! | [`Index::sessions`], [`Index::session`] | sessions and their records |
+//! | [`Index::changes`] | wakes whenever something has changed |
+
+mod apply;
+mod mail;
+mod place;
+mod prune;
+mod schema;
+mod sessions;
+mod trace;
+
+pub(crate) use apply::{Arrival, Found, StoreBatch};
+pub use mail::{MailPosition, SearchPage};
+pub use place::Cursor;
+pub use sessions::{Refusal, SessionFilter};
+
+use crate::model::{Mail, MailSummary};
+use mail_net::{Clock, WallClock};
+use rusqlite::Connection;
+use std::{collections::HashMap, sync::Arc, thread};
+use tokio::sync::{mpsc, oneshot, watch};
+use town_config::ConsoleBounds;
+use trace::Dialogue;
+
+/// How many calls may wait.
+const WAITING: usize = 1024;
+
+/// Why the index has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// A bug, or no memory.
+    #[error("the index of the console failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// What it holds cannot be read.
+    #[error("the index of the console holds what cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Its thread has ended, which is a bug.
+    #[error("the index of the console has stopped")]
+    Stopped,
+}
+
+impl From<IndexError> for internal_api::Problem {
+    fn from(error: IndexError) -> Self {
+        tracing::error!(%error, "the index failed");
+        Self::new(internal_api::ProblemKind::Internal, error.to_string())
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Tables) + Send>;
+
+/// A handle of the index. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Index {
+    jobs: mpsc::Sender<Job>,
+    changes: Arc<watch::Sender<u64>>,
+    /// Names this index among all that there were: it begins anew with each start.
+    birth: u64,
+    wall: WallClock,
+}
+
+/// What the thread has.
+pub(crate) struct Tables {
+    db: Connection,
+    bounds: ConsoleBounds,
+    birth: u64,
+    /// The octets of all messages, and of all records.
+    mail_octets: usize,
+    mails: usize,
+    record_octets: usize,
+    session_count: usize,
+    /// The sessions that are open.
+    dialogues: HashMap<String, Dialogue>,
+}
+
+impl Index {
+    /// An empty index.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn open(bounds: ConsoleBounds, clock: &Clock) -> Result<Self, IndexError> {
+        let wall = clock.wall.clone();
+        let birth = uuid::Uuid::new_v4().as_u64_pair().0;
+        let mut tables = Tables {
+            db: schema::open()?,
+            bounds,
+            birth,
+            mail_octets: 0,
+            mails: 0,
+            record_octets: 0,
+            session_count: 0,
+            dialogues: HashMap::new(),
+        };
+        let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
+        let work = move || {
+            while let Some(job) = waiting.blocking_recv() {
+                job(&mut tables);
+            }
+        };
+        thread::Builder::new().name("console-index".to_owned()).spawn(work).map_err(|_| IndexError::Stopped)?;
+        Ok(Self { jobs, changes: Arc::new(watch::Sender::new(0)), birth, wall })
+    }
+
+    /// Wakes whenever something has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Does something with the tables.
+    async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |tables| drop(answer.send(job(tables))));
+        self.jobs.send(job).await.map_err(|_| IndexError::Stopped)?;
+        answered.await.map_err(|_| IndexError::Stopped)?
+    }
+
+    /// As [`Index::call`], in one transaction. Who waits for changes is woken.
+    async fn change<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let changed = self
+            .call(move |tables| {
+                tables.db.execute_batch("BEGIN")?;
+                let done = job(tables);
+                tables.db.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+                done
+            })
+            .await;
+        self.changes.send_modify(|version| *version += 1);
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! The bounds of the index.
+
+use super::{IndexError, Tables};
+use rusqlite::{OptionalExtension, params};
+
+/// How many are dropped at once.
+const AT_ONCE: i64 = 100;
+
+impl Tables {
+    /// Drops the oldest messages while there are too many, or too many octets.
+    pub(super) fn prune_mail(&mut self) -> Result<(), IndexError> {
+        while self.mails > self.bounds.messages || self.mail_octets > self.bounds.message_octets {
+            let excess = self.mails.saturating_sub(self.bounds.messages).clamp(1, AT_ONCE as usize);
+            let oldest: Vec<(i64, i64)> = self
+                .db
+                .prepare_cached("SELECT seq, weight FROM mail ORDER BY id LIMIT ?")?
+                .query_map([excess as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            if oldest.is_empty() {
+                break;
+            }
+            for (seq, weight) in oldest {
+                self.db.prepare_cached("DELETE FROM mail_text WHERE rowid = ?")?.execute([seq])?;
+                self.db.prepare_cached("DELETE FROM mail WHERE seq = ?")?.execute([seq])?;
+                self.mails -= 1;
+                self.mail_octets = self.mail_octets.saturating_sub(usize::try_from(weight).unwrap_or(0));
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest sessions that are closed while there are too many, or too many octets of records; then open ones.
+    pub(super) fn prune_sessions(&mut self) -> Result<(), IndexError> {
+        while self.session_count > self.bounds.sessions || self.record_octets > self.bounds.session_octets {
+            let oldest = "SELECT id, octets FROM session ORDER BY is_open, id LIMIT 1";
+            let oldest: Option<(String, i64)> =
+                self.db.prepare_cached(oldest)?.query_row((), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let Some((id, octets)) = oldest else { break };
+            self.db.prepare_cached("DELETE FROM session WHERE id = ?")?.execute(params![id])?;
+            self.dialogues.remove(&id);
+            self.session_count -= 1;
+            self.record_octets = self.record_octets.saturating_sub(usize::try_from(octets).unwrap_or(0));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! The tables of the index.
+
+use rusqlite::Connection;
+
+/// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still.
+/// `mail_text` finds three letters in a row; each candidate is compared with `search`.
+const TABLES: &str = "
+    PRAGMA foreign_keys = ON;
+    PRAGMA temp_store = MEMORY;
+    CREATE TABLE mail (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        stack TEXT NOT NULL,
+        id TEXT NOT NULL,
+        accepted_at INTEGER NOT NULL,
+        octets INTEGER NOT NULL,
+        reverse_path TEXT NOT NULL,
+        is_read INTEGER NOT NULL DEFAULT 0,
+        places INTEGER NOT NULL DEFAULT 0,
+        bounce TEXT,
+        attachments INTEGER NOT NULL DEFAULT 0,
+        inlines INTEGER NOT NULL DEFAULT 0,
+        links INTEGER NOT NULL DEFAULT 0,
+        codes INTEGER NOT NULL DEFAULT 0,
+        subject_lower TEXT NOT NULL DEFAULT '',
+        message_id_lower TEXT NOT NULL DEFAULT '',
+        from_lower TEXT NOT NULL DEFAULT '',
+        to_lower TEXT NOT NULL DEFAULT '',
+        cc_lower TEXT NOT NULL DEFAULT '',
+        bcc_lower TEXT NOT NULL DEFAULT '',
+        reply_to_lower TEXT NOT NULL DEFAULT '',
+        weight INTEGER NOT NULL DEFAULT 0,
+        head TEXT NOT NULL DEFAULT '{}',
+        search TEXT NOT NULL DEFAULT '',
+        body TEXT NOT NULL DEFAULT '{}',
+        UNIQUE (stack, id)
+    );
+    CREATE INDEX mail_by_id ON mail (id);
+    CREATE INDEX mail_held ON mail (id) WHERE places > 0;
+    CREATE TABLE recipient (
+        mail INTEGER NOT NULL REFERENCES mail (seq) ON DELETE CASCADE,
+        address TEXT NOT NULL,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        reply TEXT NOT NULL DEFAULT '',
+        next_attempt_at INTEGER,
+        exchange TEXT,
+        peer_id TEXT,
+        PRIMARY KEY (mail, address)
+    ) WITHOUT ROWID;
+    CREATE TABLE event (
+        mail INTEGER NOT NULL REFERENCES mail (seq) ON DELETE CASCADE,
+        cursor TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (mail, cursor)
+    );
+    CREATE VIRTUAL TABLE mail_text USING fts5 (
+        search, content = '', contentless_delete = 1, detail = none, tokenize = 'trigram'
+    );
+    CREATE TABLE session (
+        id TEXT PRIMARY KEY,
+        origin TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        service TEXT NOT NULL,
+        opened_at INTEGER NOT NULL,
+        is_open INTEGER NOT NULL,
+        refusals INTEGER NOT NULL,
+        octets INTEGER NOT NULL DEFAULT 0,
+        state TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX session_by_age ON session (is_open, id);
+    CREATE TABLE record (
+        session TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
+        sequence INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (session, sequence)
+    ) WITHOUT ROWID;
+    CREATE TABLE session_message (
+        message TEXT NOT NULL,
+        session TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
+        PRIMARY KEY (message, session)
+    ) WITHOUT ROWID;
+    CREATE INDEX session_message_by_session ON session_message (session);
+    CREATE TABLE refusal (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        session TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
+        at INTEGER NOT NULL,
+        verb TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        reply TEXT NOT NULL
+    );
+    CREATE INDEX refusal_by_session ON refusal (session);
+";
+
+/// An empty index in memory.
+pub(super) fn open() -> rusqlite::Result<Connection> {
+    let db = Connection::open_in_memory()?;
+    db.execute_batch(TABLES)?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(db)
+}

@@ -1,0 +1,130 @@
+//! Sessions: listing and reading.
+
+use super::{Index, IndexError, mail::time};
+use internal_api::{MessageId, Record, RecordedSession, SessionId, SessionPage, SessionRecords};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params_from_iter, types::Value};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Which sessions.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    /// Only those of this stack.
+    pub stack: Option<String>,
+    /// Only those that this service has seen.
+    pub service: Option<String>,
+    /// Only those with a refusal.
+    pub failed: bool,
+    /// Only those that have handled this message.
+    pub message: Option<MessageId>,
+    /// Only those in which this recipient or sender was refused.
+    pub refused: Option<String>,
+    /// Only those that were opened before this one.
+    pub before: Option<SessionId>,
+}
+
+/// A command that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// In which session.
+    pub session: SessionId,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The verb of the command.
+    pub verb: String,
+    /// The address that it names, in lower case; empty without.
+    pub address: String,
+    /// The reply.
+    pub reply: String,
+}
+
+impl Index {
+    /// A page of n sessions, the newest first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn sessions(&self, filter: SessionFilter, limit: usize) -> Result<SessionPage, IndexError> {
+        self.call(move |tables| {
+            let (mut condition, mut values) = ("true".to_owned(), Vec::new());
+            let mut and = |text: &str, value: Option<String>| {
+                if let Some(value) = value {
+                    condition.push_str(" AND ");
+                    condition.push_str(text);
+                    values.push(Value::from(value));
+                }
+            };
+            and("stack = ?", filter.stack);
+            and("service = ?", filter.service);
+            and("id < ?", filter.before.map(|id| id.to_string()));
+            let with_message = "id IN (SELECT session FROM session_message WHERE message = ?)";
+            and(with_message, filter.message.map(|id| id.to_string()));
+            let with_refusal = "id IN (SELECT session FROM refusal WHERE recipient = ?)";
+            and(with_refusal, filter.refused.map(|address| address.to_lowercase()));
+            if filter.failed {
+                condition.push_str(" AND refusals > 0");
+            }
+            values.push(Value::from(limit as i64 + 1));
+            let select = format!("SELECT state FROM session WHERE {condition} ORDER BY id DESC LIMIT ?");
+            let mut select = tables.db.prepare_cached(&select)?;
+            let rows = select.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
+            let mut sessions = rows
+                .map(|state| Ok(serde_json::from_str::<RecordedSession>(&state?)?))
+                .collect::<Result<Vec<_>, IndexError>>()?;
+            let has_more = sessions.len() > limit;
+            sessions.truncate(limit);
+            let next_before = sessions.last().map(|last| last.id).filter(|_| has_more);
+            Ok(SessionPage { sessions, next_before })
+        })
+        .await
+    }
+
+    /// A session with what was seen of it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn session(&self, id: SessionId) -> Result<Option<SessionRecords>, IndexError> {
+        self.call(move |tables| {
+            let id = id.to_string();
+            let mut select = tables.db.prepare_cached("SELECT state FROM session WHERE id = ?")?;
+            let Some(state) = select.query_row([&id], |row| row.get::<_, String>(0)).optional()? else {
+                return Ok(None);
+            };
+            let session: RecordedSession = serde_json::from_str(&state)?;
+            let mut select = tables.db.prepare_cached("SELECT body FROM record WHERE session = ? ORDER BY sequence")?;
+            let rows = select.query_map([&id], |row| row.get::<_, String>(0))?;
+            let records =
+                rows.map(|body| Ok(serde_json::from_str::<Record>(&body?)?)).collect::<Result<_, IndexError>>()?;
+            Ok(Some(SessionRecords { session, records }))
+        })
+        .await
+    }
+
+    /// The newest refusals of commands that name an address with this text, since a time; n at most.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn refusals(&self, address: &str, since: Timestamp, limit: usize) -> Result<Vec<Refusal>, IndexError> {
+        let address = address.to_lowercase();
+        self.call(move |tables| {
+            let select = "SELECT session, at, verb, recipient, reply FROM refusal \
+                          WHERE instr(recipient, ?) > 0 AND at >= ? ORDER BY number DESC LIMIT ?";
+            let mut select = tables.db.prepare_cached(select)?;
+            let values = (address, since.as_microsecond(), limit as i64);
+            let rows = select.query_map(values, |row| {
+                let session: String = row.get(0)?;
+                let refusal = (time(row.get(1)?), row.get(2)?, row.get(3)?, row.get(4)?);
+                Ok((session, refusal))
+            })?;
+            let mut refusals = Vec::new();
+            for row in rows {
+                let (session, (at, verb, address, reply)) = row?;
+                let Ok(session) = session.parse() else { continue };
+                refusals.push(Refusal { session, at, verb, address, reply });
+            }
+            Ok(refusals)
+        })
+        .await
+    }
+}

@@ -1,0 +1,99 @@
+//! console: shows a whole town. It follows all services over the internal API, keeps an index in memory, and serves it to
+//! people and tests.
+//!
+//! It holds nothing durable: started anew, it builds its index from what the services tell. The token of the internal API
+//! stays in this process.
+
+mod api;
+mod args;
+mod follow;
+mod index;
+mod login;
+mod mailpit;
+mod message;
+mod metrics;
+mod model;
+mod query;
+mod services;
+mod webhook;
+
+pub use args::Args;
+pub use login::Login;
+pub use services::{Service, ServiceKind, UnknownService, at_urls, on_this_machine};
+
+use api::App;
+use axum::routing::get;
+use follow::Town;
+use index::{Index, IndexError};
+use internal_api::{ApiError, InProcess};
+use mail_net::Clock;
+use service_kit::{
+    http::{HttpListener, HttpService, Token, always_ready},
+    shutdown::CancellationToken,
+};
+use std::sync::Arc;
+use town_config::{Console, Hosts};
+
+/// What a console must be told.
+pub struct Config {
+    /// The services that it follows.
+    pub services: Vec<Service>,
+    /// Opens their APIs. Nobody sees it.
+    pub token: Option<Token>,
+    /// `[console]` of the configuration.
+    pub settings: Console,
+    /// The names that it may be called by.
+    pub hosts: Hosts,
+    /// Who is let in.
+    pub login: Login,
+    /// Limits its calls, and says what is due.
+    pub clock: Clock,
+}
+
+/// Where it listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Pages and API.
+    pub http: HttpListener,
+}
+
+/// Why a console could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// There is no memory for its index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The platform gives no HTTP client.
+    #[error("no HTTP client: {0}")]
+    Client(#[from] ApiError),
+}
+
+/// Serves the console until `shutdown`.
+///
+/// # Errors
+/// [`ServiceError`].
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
+    let Config { services, token, settings, hosts, login, clock } = config;
+    // Whichever way this call ends, no follower outlives it.
+    let _stop = shutdown.clone().drop_guard();
+    let index = Index::open(settings.bounds, &clock)?;
+    let announcements = settings.webhook.as_deref().map(|url| webhook::start(url, clock.io, &shutdown)).transpose()?;
+    let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
+    let mut registry = service_kit::metrics::registry("console");
+    metrics::register(&mut registry, &town);
+    let app = Arc::new(App { index, town, clock: clock.clone(), shutdown: shutdown.clone() });
+    let (routes, description) = api::routes(Arc::clone(&app));
+    let service = HttpService {
+        api: routes.merge(mailpit::routes(app)),
+        description,
+        metrics: Arc::new(registry),
+        readiness: always_ready(),
+        token: None,
+        hosts,
+        in_process: InProcess::default(),
+        clock: clock.io,
+    };
+    let router = login.guard(service_kit::http::pages_router(service, get(api::home)));
+    service_kit::http::serve_router(listeners.http, router, clock.io, shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The console of the town, from a bound socket to a running task.
+
+use crate::{Layer, Options, StackAddresses};
+use console::{Listeners, Login, Service, ServiceKind};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+use tokio::net::TcpListener;
+use town_config::{LiveConfig, OwnHosts};
+
+/// How the console of a town is reached.
+#[derive(Debug, Clone)]
+pub struct ConsoleOptions {
+    /// Where it listens.
+    pub bind: IpAddr,
+    /// Who is let in.
+    pub login: Login,
+}
+
+impl ConsoleOptions {
+    /// Where the console listens when the town listens on `bind`. Beyond loopback a password is required, or `auth` has to say
+    /// that none is; otherwise it stays on this machine.
+    ///
+    /// # Errors
+    /// When `auth` says something else.
+    pub fn new(bind: IpAddr, password: Option<&str>, auth: Option<&str>) -> anyhow::Result<Self> {
+        let is_guarded =
+            password.is_some_and(|password| !password.is_empty()) || auth.is_some_and(|auth| !auth.is_empty());
+        let bind = if is_guarded { bind } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        Ok(Self { bind, login: Login::at(bind, password, auth)? })
+    }
+
+    /// Binds the port of the configuration.
+    pub(crate) async fn bind(self, config: &LiveConfig) -> anyhow::Result<BoundConsole> {
+        let address = SocketAddr::new(self.bind, config.console().port);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let remedy = "stop what listens there, or give console.port or console.enabled in config.toml";
+            let message = format!("cannot listen on TCP {address} (the console): {remedy}");
+            anyhow::Error::new(error).context(message)
+        })?;
+        Ok(BoundConsole { address: listener.local_addr()?, listener, login: self.login })
+    }
+}
+
+/// A console whose socket is bound.
+pub(crate) struct BoundConsole {
+    pub(crate) address: SocketAddr,
+    listener: TcpListener,
+    login: Login,
+}
+
+impl BoundConsole {
+    /// Starts it for these stacks, unless the configuration names other services.
+    ///
+    /// # Errors
+    /// When a URL of the configuration is no service.
+    pub(crate) fn start(self, options: &Options, stacks: &[StackAddresses], layer: &mut Layer) -> anyhow::Result<()> {
+        let settings = options.config.console();
+        let configured: Vec<_> = stacks.iter().map(|stack| Arc::as_ref(&stack.stack)).collect();
+        let services = match settings.services.as_slice() {
+            [] => own_services(stacks)?,
+            urls => console::at_urls(urls, &configured)?,
+        };
+        let hosts = match options.config.stacks().next() {
+            Some(stack) => stack.http_hosts(),
+            None => Arc::new(OwnHosts::default) as town_config::Hosts,
+        };
+        let (token, clock, login) = (options.token.clone(), options.clock.clone(), self.login);
+        let config = console::Config { services, token, settings, hosts, login, clock };
+        let listeners = Listeners { http: self.listener.into() };
+        let run = console::run(config, listeners, layer.shutdown.clone());
+        layer.spawn("console", "town", run);
+        Ok(())
+    }
+}
+
+fn own_services(stacks: &[StackAddresses]) -> anyhow::Result<Vec<Service>> {
+    let each = stacks.iter().flat_map(|stack| ServiceKind::ALL.map(|kind| (stack, kind)));
+    each.map(|(stack, kind)| {
+        let url = format!("http://{}", stack.required(kind.port_key())?);
+        Ok(Service { stack: stack.stack.name.to_string(), kind, url })
+    })
+    .collect()
+}
