@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 pub mod binaries;
+mod console;
 mod disk;
 pub mod mailtown;
 mod peer;
@@ -17,6 +18,7 @@ mod site;
 mod smtp;
 mod town;
 
+pub use console::ConsoleClient;
 pub use disk::{ForgetfulDisk, Operation};
 pub use mailtown::Mailtown;
 pub use peer::{Answer, FakePeer, Line, polite};

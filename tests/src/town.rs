@@ -1,6 +1,6 @@
 //! A town in the process of its test.
 
-use crate::{Plan, Site, TOKEN};
+use crate::{ConsoleClient, Plan, Site, TOKEN};
 use mail_net::{Clock, ManualClock};
 use mailtown::{ConsoleOptions, InternalCalls, Options, Town};
 use pseudo_dns::ZoneSource;
@@ -48,6 +48,11 @@ impl TestTown {
     pub async fn start_with_console(plan: Plan) -> Self {
         let console = ConsoleOptions::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None, None).unwrap();
         Self::start_as(plan, str::to_owned, Some(console)).await
+    }
+
+    /// A client of its console.
+    pub fn console_client(&self) -> ConsoleClient {
+        ConsoleClient::new(self.console())
     }
 
     async fn start_as(plan: Plan, edit: impl FnOnce(&str) -> String, console: Option<ConsoleOptions>) -> Self {

@@ -6,6 +6,7 @@
 
 mod api;
 mod args;
+mod deletion;
 mod follow;
 mod index;
 mod login;
@@ -81,7 +82,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
     let mut registry = service_kit::metrics::registry("console");
     metrics::register(&mut registry, &town);
-    let app = Arc::new(App { index, town, clock: clock.clone(), shutdown: shutdown.clone() });
+    let app =
+        Arc::new(App { index, town, clock: clock.clone(), started: clock.io.instant(), shutdown: shutdown.clone() });
     let (routes, description) = api::routes(Arc::clone(&app));
     let service = HttpService {
         api: routes.merge(mailpit::routes(app)),

@@ -8,109 +8,109 @@ use utoipa::ToSchema;
 
 /// A message in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct MailSummary {
+pub(crate) struct MailSummary {
     /// The message's id in its store.
-    pub id: MessageId,
+    pub(crate) id: MessageId,
     /// The server name of the stack that has taken it.
-    pub stack: String,
+    pub(crate) stack: String,
     /// Pass this as `since` to get what comes later.
-    pub cursor: String,
+    pub(crate) cursor: String,
     /// When the store has taken it.
     #[schema(value_type = String, format = DateTime)]
-    pub accepted_at: Timestamp,
+    pub(crate) accepted_at: Timestamp,
     /// Its octets as received.
-    pub octets: u64,
+    pub(crate) octets: u64,
     /// The sender of the envelope, without angle brackets; empty for a failure message.
-    pub mail_from: String,
+    pub(crate) mail_from: String,
     /// The recipients of the envelope, and what has become of the message for each.
-    pub recipients: Vec<MailRecipient>,
+    pub(crate) recipients: Vec<MailRecipient>,
     /// `Message-ID`, without angle brackets.
-    pub message_id: String,
+    pub(crate) message_id: String,
     /// `Subject`, decoded.
-    pub subject: String,
+    pub(crate) subject: String,
     /// The first of `From`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<Person>,
+    pub(crate) from: Option<Person>,
     /// `To`.
-    pub to: Vec<Person>,
+    pub(crate) to: Vec<Person>,
     /// `Cc`.
-    pub cc: Vec<Person>,
+    pub(crate) cc: Vec<Person>,
     /// `Bcc`.
-    pub bcc: Vec<Person>,
+    pub(crate) bcc: Vec<Person>,
     /// `Reply-To`.
-    pub reply_to: Vec<Person>,
+    pub(crate) reply_to: Vec<Person>,
     /// The beginning of the text, 250 characters at most.
-    pub snippet: String,
+    pub(crate) snippet: String,
     /// How many files are attached.
-    pub attachments: u64,
+    pub(crate) attachments: u64,
     /// Whether somebody has read it in the console.
-    pub read: bool,
+    pub(crate) read: bool,
     /// Who was logged in when it was submitted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    pub(crate) identity: Option<String>,
     /// The failure message about it, or the report.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bounced_as: Option<MessageId>,
+    pub(crate) bounced_as: Option<MessageId>,
     /// Whether a store has it still, in a maildrop or in the queue.
-    pub held_by_store: bool,
+    pub(crate) held_by_store: bool,
 }
 
 /// A recipient of a message's envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct MailRecipient {
+pub(crate) struct MailRecipient {
     /// Who.
-    pub address: String,
+    pub(crate) address: String,
     /// What has become of the message for them: `queued`, `deferred`, `held`, `delivered`, `relayed`, `failed`, `finished` or
     /// `deleted`.
-    pub state: String,
+    pub(crate) state: String,
     /// How often another server was tried.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// What was last said of it; empty when nothing was.
-    pub reply: String,
+    pub(crate) reply: String,
     /// When it is tried next.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_attempt_at: Option<Timestamp>,
+    pub(crate) next_attempt_at: Option<Timestamp>,
     /// The mail exchange that has taken or refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exchange: Option<String>,
+    pub(crate) exchange: Option<String>,
     /// The message's id at the server that has taken it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<MessageId>,
+    pub(crate) peer_id: Option<MessageId>,
 }
 
 /// A message with all that is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Mail {
+pub(crate) struct Mail {
     /// What a list shows of it.
     #[serde(flatten)]
-    pub summary: MailSummary,
+    pub(crate) summary: MailSummary,
     /// `Date`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub date: Option<Timestamp>,
+    pub(crate) date: Option<Timestamp>,
     /// The header fields in order.
-    pub headers: Vec<HeaderField>,
+    pub(crate) headers: Vec<HeaderField>,
     /// The text; without a text, what the HTML says.
-    pub text: String,
+    pub(crate) text: String,
     /// The HTML; empty without.
-    pub html: String,
+    pub(crate) html: String,
     /// The parts that are no multiparts.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// The URLs in HTML and text, each once.
-    pub links: Vec<String>,
+    pub(crate) links: Vec<String>,
     /// The numbers of 4 to 8 digits in the text, each once: the codes of confirmations.
-    pub codes: Vec<String>,
+    pub(crate) codes: Vec<String>,
     /// What has happened to it, the oldest first.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// A page of `GET /v1/mail`, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct MailPage {
+pub(crate) struct MailPage {
     /// The messages of this page.
-    pub mail: Vec<MailSummary>,
+    pub(crate) mail: Vec<MailSummary>,
     /// Pass this as `before` to read on; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
 }

@@ -32,7 +32,7 @@ pub(crate) fn start(
             tell(&client, &url, &mail, io).await;
         }
     };
-    telemetry::spawn(async move { drop(until.run_until_cancelled(telling).await) });
+    telemetry::spawn(async move { until.run_until_cancelled(telling).await.unwrap_or_default() });
     Ok(sender)
 }
 

@@ -2,15 +2,20 @@
 
 use super::{
     App,
-    extract::{Path, Query, mail_query, message, since, within},
-    invalid,
+    extract::{Path, Query, accepts_stream, mail_query, message, since, within},
+    invalid, stream,
 };
 use crate::{
     index::SearchPage,
     model::{Mail, MailPage},
 };
-use axum::{Json, extract::State};
-use internal_api::{MessageId, Problem, ProblemKind};
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use internal_api::{MessageId, Problem};
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,6 +23,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 /// How many messages a page has, unless asked otherwise, and at most.
 const PAGE: u32 = 50;
 const MOST: u32 = 1000;
+/// The header with which an event source goes on where it was.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Which messages.
 #[derive(Debug, Deserialize)]
@@ -34,7 +41,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
 }
 
-/// The mail of all stacks, the newest first.
+/// The mail of all stacks, the newest first. A caller that asks for `text/event-stream` gets each new message, after `since`
+/// or `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/v1/mail", operation_id = "list_mail", tag = "mail",
     params(
@@ -43,19 +51,28 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         ("before" = Option<String>, Query, description = "The last page's next"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 unless given"),
     ),
-    responses((status = 200, description = "A page of mail", body = MailPage)),
+    responses((status = 200, description = "A page of mail, or a stream of new mail", content(
+        (MailPage = "application/json"),
+        (String = "text/event-stream"),
+    ))),
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     Query(wanted): Query<MailQuery>,
-) -> Result<Json<MailPage>, Problem> {
+) -> Result<Response, Problem> {
     let query = mail_query(wanted.query.as_deref())?;
     let limit = within("limit", wanted.limit, PAGE, MOST)? as usize;
     let before = wanted.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|error| invalid(format!("before: {error}")))?;
-    let since = since(wanted.since.as_deref())?;
+    let resumed = headers.get(LAST_EVENT_ID).and_then(|cursor| cursor.to_str().ok());
+    let since = since(resumed.or(wanted.since.as_deref()))?;
+    if accepts_stream(&headers) {
+        return stream::mail(app, query, since).await;
+    }
     app.caught_up().await;
-    Ok(Json(app.index.search(&query, SearchPage { since, before, offset: 0, limit }).await?))
+    let page = app.index.search(&query, SearchPage { since, before, offset: 0, limit }).await?;
+    Ok(Json(page).into_response())
 }
 
 /// A message with all that is in it, and all that has happened to it.
@@ -68,6 +85,5 @@ pub(super) async fn list(
     ),
 )]
 pub(super) async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Mail>, Problem> {
-    let found = app.index.mail(message(&id)?).await?;
-    found.map(Json).ok_or_else(|| ProblemKind::MessageUnknown.into())
+    Ok(Json(app.mail(message(&id)?).await?))
 }

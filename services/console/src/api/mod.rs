@@ -1,7 +1,13 @@
 //! The API for tests, described by `/v1/openapi.json`.
 
-mod extract;
+mod changes;
+pub(crate) mod content;
+pub(crate) mod extract;
+mod idle;
 mod mail;
+mod sessions;
+mod stream;
+mod wait;
 
 use crate::{follow::Town, index::Index};
 use axum::{Json, Router, extract::State};
@@ -9,26 +15,29 @@ use internal_api::{Problem, ProblemKind};
 use mail_net::Clock;
 use serde::{Deserialize, Serialize};
 use service_kit::shutdown::CancellationToken;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use utoipa::{OpenApi, ToSchema, openapi::OpenApi as Description};
 use utoipa_axum::{router::OpenApiRouter, routes};
-
-/// How long a call waits for the index to have all that the stores have.
-const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// What all handlers share.
 pub(crate) struct App {
     pub(crate) index: Index,
     pub(crate) town: Town,
     pub(crate) clock: Clock,
+    pub(crate) started: tokio::time::Instant,
     /// Ends those who wait.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl App {
+    /// How long the console has been running.
+    pub(crate) fn uptime(&self) -> std::time::Duration {
+        self.clock.io.since(self.started)
+    }
+
     /// Waits until what was accepted before this call is in the index, for a short time.
     pub(crate) async fn caught_up(&self) {
-        self.town.caught_up(CATCH_UP).await;
+        self.town.caught_up().await;
     }
 }
 
@@ -40,7 +49,12 @@ struct Frame;
 pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
     OpenApiRouter::with_openapi(Frame::openapi())
         .routes(routes!(services))
+        .merge(wait::routes())
         .merge(mail::routes())
+        .merge(content::routes())
+        .merge(changes::routes())
+        .merge(idle::routes())
+        .merge(sessions::routes())
         .with_state(app)
         .split_for_parts()
 }

@@ -1,15 +1,18 @@
 //! Follows all services of the town, and puts what they tell into the index.
 
+mod catch_up;
 mod events;
 mod fetch;
 mod trace;
+
+pub(crate) use fetch::raw;
 
 use crate::{
     index::Index,
     model::MailSummary,
     services::{Service, ServiceKind},
 };
-use futures_util::future::join_all;
+use catch_up::CatchingUp;
 use internal_api::{ApiError, Endpoint, EventPosition, StoreClient};
 use mail_net::IoClock;
 use serde::{Deserialize, Serialize};
@@ -29,44 +32,44 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// What all followers of a town know. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Town {
+pub(crate) struct Town {
     stores: Arc<Vec<FollowedStore>>,
     states: States,
-    io: IoClock,
+    catching_up: CatchingUp,
 }
 
 /// A store, and how far it was followed.
 #[derive(Debug, Clone)]
-pub struct FollowedStore {
+pub(crate) struct FollowedStore {
     /// The server name of its stack.
-    pub stack: String,
+    pub(crate) stack: String,
     /// Calls it.
-    pub client: StoreClient,
+    pub(crate) client: StoreClient,
     applied: watch::Receiver<EventPosition>,
 }
 
 /// How a service is followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FollowedService {
+pub(crate) struct FollowedService {
     /// The server name of its stack.
-    pub stack: String,
+    pub(crate) stack: String,
     /// What it is, such as `smtp-gateway`.
-    pub service: String,
+    pub(crate) service: String,
     /// Where it is called.
-    pub url: String,
+    pub(crate) url: String,
     /// How it goes.
-    pub state: FollowState,
+    pub(crate) state: FollowState,
     /// What it said when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// How many of its records are missing here, because there was no memory for them.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// How following a service goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum FollowState {
+pub(crate) enum FollowState {
     /// It was not reached yet.
     Starting,
     /// It tells what happens.
@@ -98,7 +101,7 @@ impl Town {
     ///
     /// # Errors
     /// When the platform gives no HTTP client.
-    pub fn follow(
+    pub(crate) fn follow(
         services: Vec<Service>,
         index: &Index,
         token: Option<Token>,
@@ -123,40 +126,36 @@ impl Town {
                 let (tell, applied) = watch::channel(EventPosition::default());
                 stores.push(FollowedStore { stack: service.stack.clone(), client: client.clone(), applied });
                 let following = events::follow(follower.clone(), service, client, tell);
-                telemetry::spawn(async move { drop(until.run_until_cancelled(following).await) });
+                telemetry::spawn(async move { until.run_until_cancelled(following).await.unwrap_or_default() });
             } else {
                 let following = trace::follow_all(follower.clone(), service);
-                telemetry::spawn(async move { drop(until.run_until_cancelled(following).await) });
+                telemetry::spawn(async move { until.run_until_cancelled(following).await.unwrap_or_default() });
             }
         }
-        Ok(Self { stores: Arc::new(stores), states, io })
+        let stores = Arc::new(stores);
+        let catching_up = CatchingUp::start(Arc::clone(&stores), io, shutdown);
+        Ok(Self { stores, states, catching_up })
     }
 
     /// The stores, one for each stack.
-    pub fn stores(&self) -> &[FollowedStore] {
+    pub(crate) fn stores(&self) -> &[FollowedStore] {
         &self.stores
     }
 
     /// The store of a stack.
-    pub fn store(&self, stack: &str) -> Option<&FollowedStore> {
+    pub(crate) fn store(&self, stack: &str) -> Option<&FollowedStore> {
         self.stores.iter().find(|store| store.stack == stack)
     }
 
     /// How each service is followed.
-    pub fn services(&self) -> Vec<FollowedService> {
+    pub(crate) fn services(&self) -> Vec<FollowedService> {
         self.states.lock().values().cloned().collect()
     }
 
-    /// Waits until the index has all that has happened before this call; `limit` at most. A store that does not answer is
-    /// not waited for.
-    pub async fn caught_up(&self, limit: Duration) {
-        let waiting = self.stores.iter().map(async |store| {
-            let Ok(last) = store.client.last_event().await else { return };
-            let mut applied = store.applied.clone();
-            // Without a sender the console stops.
-            let _ = applied.wait_for(|applied| *applied >= last).await;
-        });
-        let _ = self.io.timeout(limit, join_all(waiting)).await;
+    /// Waits until the index has all that has happened before this call, for a short time. A store that does not answer is not
+    /// waited for.
+    pub(crate) async fn caught_up(&self) {
+        self.catching_up.wait().await;
     }
 }
 

@@ -34,8 +34,10 @@ pub(super) async fn follow_all(follower: Follower, service: Service) {
                 let stop = CancellationToken::new();
                 let following = follow(follower.clone(), service.clone(), url);
                 let (until, all) = (stop.clone(), follower.shutdown.clone());
-                let following = async move { drop(until.run_until_cancelled(following).await) };
-                service_kit::telemetry::spawn(async move { drop(all.run_until_cancelled(following).await) });
+                let following = async move { until.run_until_cancelled(following).await.unwrap_or_default() };
+                service_kit::telemetry::spawn(
+                    async move { all.run_until_cancelled(following).await.unwrap_or_default() },
+                );
                 stop.drop_guard()
             });
         }

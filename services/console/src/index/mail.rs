@@ -15,27 +15,27 @@ use std::{fmt, str::FromStr};
 
 /// Which part of the messages that match.
 #[derive(Debug, Clone, Copy)]
-pub struct SearchPage {
+pub(crate) struct SearchPage {
     /// Only what has come after this.
-    pub since: Option<Cursor>,
+    pub(crate) since: Option<Cursor>,
     /// Only what is older than this: the last page's `next`.
-    pub before: Option<MailPosition>,
+    pub(crate) before: Option<MailPosition>,
     /// How many of the newest are left out.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// How many at most.
-    pub limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl SearchPage {
     /// The first page of n messages.
-    pub fn first(limit: usize) -> Self {
+    pub(crate) fn first(limit: usize) -> Self {
         Self { since: None, before: None, offset: 0, limit }
     }
 }
 
 /// Where a message stands in the order of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MailPosition {
+pub(crate) struct MailPosition {
     id: MessageId,
     seq: i64,
 }
@@ -65,7 +65,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn search(&self, query: &Query, page: SearchPage) -> Result<MailPage, IndexError> {
+    pub(crate) async fn search(&self, query: &Query, page: SearchPage) -> Result<MailPage, IndexError> {
         let query = query.clone();
         self.call(move |tables| tables.search(&query, page)).await
     }
@@ -74,7 +74,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn count(&self, query: &Query, since: Option<Cursor>) -> Result<(u64, u64), IndexError> {
+    pub(crate) async fn count(&self, query: &Query, since: Option<Cursor>) -> Result<(u64, u64), IndexError> {
         let query = query.clone();
         self.call(move |tables| {
             let (condition, values) = tables.condition(&query, since);
@@ -86,27 +86,69 @@ impl Index {
         .await
     }
 
-    /// The ids and stacks of all messages that match, the newest first.
+    /// The first n messages that match and have come after `after`, in the order in which they came.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn matching(&self, query: &Query) -> Result<Vec<(String, MessageId)>, IndexError> {
+    pub(crate) async fn news(
+        &self,
+        query: &Query,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Vec<MailSummary>, IndexError> {
+        let query = query.clone();
+        self.call(move |tables| {
+            let (condition, mut values) = tables.condition(&query, Some(after));
+            values.push(Value::from(limit as i64));
+            let select = format!("SELECT {COLUMNS} FROM mail WHERE {condition} ORDER BY seq LIMIT ?");
+            let mut select = tables.db.prepare_cached(&select)?;
+            let rows = select.query_map(params_from_iter(values), |row| Ok(tables.row(row)))?;
+            rows.map(|row| Ok(row??.1)).collect()
+        })
+        .await
+    }
+
+    /// Where the messages are that match: in maildrops and queues.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn places(&self, query: &Query) -> Result<Vec<Place>, IndexError> {
         let query = query.clone();
         self.call(move |tables| {
             let (condition, values) = tables.condition(&query, None);
-            let select = format!("SELECT stack, id FROM mail WHERE {condition} ORDER BY id DESC");
-            let mut select = tables.db.prepare(&select)?;
-            let rows = select.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
-            rows.map(|row| row.map(|(stack, id)| (stack, message_id(&id))).map_err(Into::into)).collect()
+            tables.places(&condition, values)
         })
         .await
+    }
+
+    /// Where these messages are.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn places_of(&self, ids: Vec<MessageId>) -> Result<Vec<Place>, IndexError> {
+        self.call(move |tables| {
+            let mut places = Vec::new();
+            for id in ids {
+                places.extend(tables.places("id = ?", vec![Value::from(id.to_string())])?);
+            }
+            Ok(places)
+        })
+        .await
+    }
+
+    /// Forgets the messages that no store has any more, and all sessions.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn forget_gone(&self) -> Result<(), IndexError> {
+        self.change(|tables| tables.forget_gone()).await
     }
 
     /// A message with all that is in it. Where two stacks have one of this id, which does not happen, one of them.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
+    pub(crate) async fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
         self.call(move |tables| tables.mail(id)).await
     }
 
@@ -114,7 +156,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn latest(&self, query: &Query) -> Result<Option<MailSummary>, IndexError> {
+    pub(crate) async fn latest(&self, query: &Query) -> Result<Option<MailSummary>, IndexError> {
         Ok(self.search(query, SearchPage::first(1)).await?.mail.pop())
     }
 
@@ -122,7 +164,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn set_read(&self, ids: Vec<MessageId>, read: bool) -> Result<usize, IndexError> {
+    pub(crate) async fn set_read(&self, ids: Vec<MessageId>, read: bool) -> Result<usize, IndexError> {
         self.change(move |tables| {
             let mut update =
                 tables.db.prepare_cached("UPDATE mail SET is_read = ?2 WHERE id = ?1 AND is_read <> ?2")?;
@@ -139,7 +181,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn set_all_read(&self, query: &Query, read: bool) -> Result<(), IndexError> {
+    pub(crate) async fn set_all_read(&self, query: &Query, read: bool) -> Result<(), IndexError> {
         let query = query.clone();
         self.change(move |tables| {
             let (condition, mut values) = tables.condition(&query, None);
@@ -152,7 +194,34 @@ impl Index {
     }
 }
 
+/// A message in a maildrop or in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The server name of the stack.
+    pub(crate) stack: String,
+    /// The message.
+    pub(crate) id: MessageId,
+    /// Whose maildrop it is, or for whom it waits.
+    pub(crate) address: String,
+    /// Whether it is in a maildrop; otherwise it is in the queue.
+    pub(crate) in_maildrop: bool,
+}
+
 impl Tables {
+    fn places(&self, condition: &str, values: Vec<Value>) -> Result<Vec<Place>, IndexError> {
+        let select = format!(
+            "SELECT stack, id, address, state FROM recipient JOIN mail ON mail = seq \
+             WHERE state IN ('queued', 'deferred', 'held', 'delivered') AND seq IN (SELECT seq FROM mail WHERE {condition})"
+        );
+        let mut select = self.db.prepare_cached(&select)?;
+        let rows = select.query_map(params_from_iter(values), |row| {
+            let (id, state): (String, String) = (row.get(1)?, row.get(3)?);
+            let in_maildrop = state == "delivered";
+            Ok(Place { stack: row.get(0)?, id: message_id(&id), address: row.get(2)?, in_maildrop })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     fn condition(&self, query: &Query, since: Option<Cursor>) -> (String, Vec<Value>) {
         let sql = query.sql();
         let (mut condition, mut values) = (sql.condition, sql.values);

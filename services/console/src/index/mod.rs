@@ -7,7 +7,7 @@
 //!
 //! | call | returns |
 //! |---|---|
-//! | [`Index::search`] | a page of [`MailSummary`], the newest first |
+//! | [`Index::search`] | a page of messages, the newest first |
 //! | [`Index::count`] | how many match, and how many of them are unread |
 //! | [`Index::mail`], [`Index::latest`] | a message with all that is in it |
 //! | [`Index::set_read`] | |
@@ -23,11 +23,10 @@ mod sessions;
 mod trace;
 
 pub(crate) use apply::{Arrival, Found, StoreBatch};
-pub use mail::{MailPosition, SearchPage};
-pub use place::Cursor;
-pub use sessions::{Refusal, SessionFilter};
+pub(crate) use mail::{Place, SearchPage};
+pub(crate) use place::Cursor;
+pub(crate) use sessions::{Refusal, SessionFilter};
 
-use crate::model::{Mail, MailSummary};
 use mail_net::{Clock, WallClock};
 use rusqlite::Connection;
 use std::{collections::HashMap, sync::Arc, thread};
@@ -63,7 +62,7 @@ type Job = Box<dyn FnOnce(&mut Tables) + Send>;
 
 /// A handle of the index. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Index {
+pub(crate) struct Index {
     jobs: mpsc::Sender<Job>,
     changes: Arc<watch::Sender<u64>>,
     /// Names this index among all that there were: it begins anew with each start.
@@ -90,7 +89,7 @@ impl Index {
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub fn open(bounds: ConsoleBounds, clock: &Clock) -> Result<Self, IndexError> {
+    pub(crate) fn open(bounds: ConsoleBounds, clock: &Clock) -> Result<Self, IndexError> {
         let wall = clock.wall.clone();
         let birth = uuid::Uuid::new_v4().as_u64_pair().0;
         let mut tables = Tables {
@@ -114,7 +113,7 @@ impl Index {
     }
 
     /// Wakes whenever something has changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
@@ -146,6 +145,3 @@ impl Index {
         changed
     }
 }
-
-#[cfg(test)]
-mod tests;

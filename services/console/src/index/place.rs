@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 /// A place among all messages in the order in which the console has come to know them. It stays good when the console is
 /// started anew: then it means the time at which it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     birth: u64,
     seq: i64,
     /// In microseconds.
@@ -17,7 +17,7 @@ pub struct Cursor {
 /// The text is no cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no cursor; give that of a checkpoint or of a message")]
-pub struct InvalidCursor;
+pub(crate) struct InvalidCursor;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +44,11 @@ impl Cursor {
         Self { birth, seq, at }
     }
 
+    /// When it was given, by the console's clock; of a message, when that was accepted.
+    pub(crate) fn at(&self) -> Timestamp {
+        Timestamp::from_microsecond(self.at).unwrap_or(Timestamp::MIN)
+    }
+
     /// The condition that messages after it meet, with its one parameter.
     pub(super) fn later(&self, tables: &Tables) -> (&'static str, i64) {
         if self.birth == tables.birth { ("seq > ?", self.seq) } else { ("accepted_at >= ?", self.at) }
@@ -55,7 +60,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn checkpoint(&self) -> Result<Cursor, IndexError> {
+    pub(crate) async fn checkpoint(&self) -> Result<Cursor, IndexError> {
         let (birth, now): (u64, Timestamp) = (self.birth, self.wall.now());
         self.call(move |tables| {
             let last = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'mail'), 0)";

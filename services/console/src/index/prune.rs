@@ -29,6 +29,19 @@ impl Tables {
         Ok(())
     }
 
+    /// Drops the messages that no store has, and all sessions.
+    pub(super) fn forget_gone(&mut self) -> Result<(), IndexError> {
+        self.db.execute("DELETE FROM mail_text WHERE rowid IN (SELECT seq FROM mail WHERE places = 0)", ())?;
+        self.db.execute("DELETE FROM mail WHERE places = 0", ())?;
+        let sums = "SELECT count(*), coalesce(sum(weight), 0) FROM mail";
+        let (mails, octets): (i64, i64) = self.db.query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        (self.mails, self.mail_octets) = (mails as usize, octets as usize);
+        self.db.execute("DELETE FROM session", ())?;
+        (self.session_count, self.record_octets) = (0, 0);
+        self.dialogues.clear();
+        Ok(())
+    }
+
     /// Drops the oldest sessions that are closed while there are too many, or too many octets of records; then open ones.
     pub(super) fn prune_sessions(&mut self) -> Result<(), IndexError> {
         while self.session_count > self.bounds.sessions || self.record_octets > self.bounds.session_octets {

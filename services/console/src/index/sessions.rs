@@ -9,35 +9,35 @@ use utoipa::ToSchema;
 
 /// Which sessions.
 #[derive(Debug, Clone, Default)]
-pub struct SessionFilter {
+pub(crate) struct SessionFilter {
     /// Only those of this stack.
-    pub stack: Option<String>,
+    pub(crate) stack: Option<String>,
     /// Only those that this service has seen.
-    pub service: Option<String>,
+    pub(crate) service: Option<String>,
     /// Only those with a refusal.
-    pub failed: bool,
+    pub(crate) failed: bool,
     /// Only those that have handled this message.
-    pub message: Option<MessageId>,
+    pub(crate) message: Option<MessageId>,
     /// Only those in which this recipient or sender was refused.
-    pub refused: Option<String>,
+    pub(crate) refused: Option<String>,
     /// Only those that were opened before this one.
-    pub before: Option<SessionId>,
+    pub(crate) before: Option<SessionId>,
 }
 
 /// A command that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// In which session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// When.
     #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The verb of the command.
-    pub verb: String,
+    pub(crate) verb: String,
     /// The address that it names, in lower case; empty without.
-    pub address: String,
+    pub(crate) address: String,
     /// The reply.
-    pub reply: String,
+    pub(crate) reply: String,
 }
 
 impl Index {
@@ -45,7 +45,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn sessions(&self, filter: SessionFilter, limit: usize) -> Result<SessionPage, IndexError> {
+    pub(crate) async fn sessions(&self, filter: SessionFilter, limit: usize) -> Result<SessionPage, IndexError> {
         self.call(move |tables| {
             let (mut condition, mut values) = ("true".to_owned(), Vec::new());
             let mut and = |text: &str, value: Option<String>| {
@@ -84,7 +84,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn session(&self, id: SessionId) -> Result<Option<SessionRecords>, IndexError> {
+    pub(crate) async fn session(&self, id: SessionId) -> Result<Option<SessionRecords>, IndexError> {
         self.call(move |tables| {
             let id = id.to_string();
             let mut select = tables.db.prepare_cached("SELECT state FROM session WHERE id = ?")?;
@@ -105,7 +105,12 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn refusals(&self, address: &str, since: Timestamp, limit: usize) -> Result<Vec<Refusal>, IndexError> {
+    pub(crate) async fn refusals(
+        &self,
+        address: &str,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Refusal>, IndexError> {
         let address = address.to_lowercase();
         self.call(move |tables| {
             let select = "SELECT session, at, verb, recipient, reply FROM refusal \

@@ -45,7 +45,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn apply_trace(&self, origin: &str, records: Vec<TracedRecord>) -> Result<(), IndexError> {
+    pub(crate) async fn apply_trace(&self, origin: &str, records: Vec<TracedRecord>) -> Result<(), IndexError> {
         let origin = origin.to_owned();
         self.change(move |tables| {
             for TracedRecord { session, record } in records {
@@ -60,7 +60,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn close_sessions(&self, origin: &str) -> Result<(), IndexError> {
+    pub(crate) async fn close_sessions(&self, origin: &str) -> Result<(), IndexError> {
         let origin = origin.to_owned();
         self.change(move |tables| {
             let update = "UPDATE session SET is_open = 0 WHERE origin = ? AND is_open RETURNING id";
@@ -79,7 +79,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn open_transactions(&self) -> Result<usize, IndexError> {
+    pub(crate) async fn open_transactions(&self) -> Result<usize, IndexError> {
         self.call(|tables| {
             let open = |dialogue: &&Dialogue| dialogue.in_transaction && dialogue.role == Some(Role::Server);
             Ok(tables.dialogues.values().filter(open).count())

@@ -3,7 +3,7 @@
 mod found;
 
 use jiff::Timestamp;
-use mail_parser::{Address as ParsedAddress, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Address as ParsedAddress, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -13,39 +13,39 @@ const SNIPPET: usize = 250;
 
 /// Someone who stands in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Person {
+pub(crate) struct Person {
     /// The display name; empty when there is none.
-    pub name: String,
+    pub(crate) name: String,
     /// The address as it is written, without angle brackets.
-    pub address: String,
+    pub(crate) address: String,
 }
 
 /// A header field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HeaderField {
+pub(crate) struct HeaderField {
     /// Its name as it is written.
-    pub name: String,
+    pub(crate) name: String,
     /// Its value, unfolded. What is encoded in it stays so (RFC 2047).
-    pub value: String,
+    pub(crate) value: String,
 }
 
 /// A part that is no multipart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its number in the message, for `/parts/{number}`.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Its media type, such as `image/png`.
-    pub media_type: String,
+    pub(crate) media_type: String,
     /// The file name that it suggests; empty without.
-    pub name: String,
+    pub(crate) name: String,
     /// The Content-ID without angle brackets; empty without.
-    pub content_id: String,
+    pub(crate) content_id: String,
     /// Whether it is a file that is attached, and not shown in the text.
-    pub attachment: bool,
+    pub(crate) attachment: bool,
     /// Whether it belongs into the HTML or the text, as an image does.
-    pub inline: bool,
+    pub(crate) inline: bool,
     /// Its octets, decoded.
-    pub octets: usize,
+    pub(crate) octets: usize,
     /// Their SHA-256 in hexadecimal digits.
     pub sha256: String,
 }
@@ -103,11 +103,6 @@ impl Content {
     pub(crate) fn attached(&self) -> (usize, usize) {
         let count = |is: fn(&Part) -> bool| self.parts.iter().filter(|part| is(part)).count();
         (count(|part| part.attachment), count(|part| part.inline))
-    }
-
-    /// The value of the first header field of this name.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.as_str())
     }
 }
 
@@ -200,11 +195,6 @@ fn snippet(text: &str) -> String {
         Some((end, _)) => format!("{}...", &words[..end]),
         None => words,
     }
-}
-
-/// The text of a header value that may be a list.
-pub(crate) fn header_text(value: &HeaderValue<'_>) -> Option<String> {
-    value.as_text().map(str::to_owned)
 }
 
 #[cfg(test)]

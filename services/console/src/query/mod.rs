@@ -23,14 +23,14 @@
 mod parse;
 mod sql;
 
-pub(crate) use sql::Sql;
-
 use jiff::Timestamp;
 
 /// A query, understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query {
+pub(crate) struct Query {
     terms: Vec<Term>,
+    /// Also messages that no store has any more.
+    with_gone: bool,
 }
 
 /// One condition of a query.
@@ -104,26 +104,26 @@ enum State {
 /// Why a text is no query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidQuery(String);
+pub(crate) struct InvalidQuery(String);
 
 impl Query {
     /// Reads a query.
     ///
     /// # Errors
     /// Says which filter has a value that it cannot have.
-    pub fn parse(text: &str) -> Result<Self, InvalidQuery> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidQuery> {
         let terms = parse::words(text).map(|word| parse::term(&word)).filter_map(Result::transpose);
-        Ok(Self { terms: terms.collect::<Result<_, _>>()? })
+        Ok(Self { terms: terms.collect::<Result<_, _>>()?, with_gone: false })
     }
 
     /// Reads a query as Mailpit does, which ignores a filter with a wrong value.
-    pub fn lenient(text: &str) -> Self {
+    pub(crate) fn lenient(text: &str) -> Self {
         let terms = parse::words(text).filter_map(|word| parse::term(&word).ok().flatten());
-        Self { terms: terms.collect() }
+        Self { terms: terms.collect(), with_gone: false }
     }
 
     /// Whether every message matches.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
@@ -137,18 +137,24 @@ impl Query {
         })
     }
 
+    /// The same query, for messages too that no store has any more.
+    pub(crate) fn including_gone(&self) -> Self {
+        Self { terms: self.terms.clone(), with_gone: true }
+    }
+
     /// The same query without its term of this number; `None` when it has fewer.
     pub(crate) fn without(&self, number: usize) -> Option<(Self, String)> {
         let mut terms = self.terms.clone();
         (number < terms.len()).then(|| {
             let left_out = terms.remove(number);
-            (Self { terms }, left_out.to_string())
+            (Self { terms, with_gone: self.with_gone }, left_out.to_string())
         })
     }
 
     /// Whether it asks for messages that no store may have any more.
     fn names_what_is_gone(&self) -> bool {
-        self.terms.iter().any(|term| matches!(term.criterion, Criterion::Gone | Criterion::Id(_) | Criterion::State(_)))
+        let names = |term: &Term| matches!(term.criterion, Criterion::Gone | Criterion::Id(_) | Criterion::State(_));
+        self.with_gone || self.terms.iter().any(names)
     }
 }
 

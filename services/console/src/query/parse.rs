@@ -56,7 +56,7 @@ pub(super) fn term(word: &Word) -> Result<Option<Term>, InvalidQuery> {
         None => Some(Criterion::Text(text.clone())),
     };
     // Mailpit takes a filter that it does not know for a text.
-    let criterion = criterion.unwrap_or_else(|| Criterion::Text(text));
+    let criterion = criterion.unwrap_or(Criterion::Text(text));
     if matches!(&criterion, Criterion::Field(_, value) | Criterion::Reply(value) if value.is_empty()) {
         return Ok(None);
     }

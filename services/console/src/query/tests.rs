@@ -87,3 +87,15 @@ fn the_recipients_of_a_query_are_known() {
     assert_eq!((left_out.as_str(), rest.terms.len()), ("subject:d", 4));
     assert_eq!(query.without(5), None);
 }
+
+#[test]
+fn only_what_a_store_has_is_found_unless_the_query_says_otherwise() {
+    let condition = |text: &str| Query::parse(text).unwrap().sql().condition;
+    for text in ["", "x", "to:a -b"] {
+        assert!(condition(text).starts_with("places > 0"), "{text}");
+    }
+    for text in ["is:gone", "id:06g", "x state:relayed"] {
+        assert!(condition(text).starts_with("true"), "{text}");
+    }
+    assert!(Query::parse("x").unwrap().including_gone().sql().condition.starts_with("true"));
+}

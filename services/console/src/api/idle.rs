@@ -1,0 +1,130 @@
+//! Checkpoints, and when nothing is under way.
+
+use super::{
+    App,
+    extract::{Query, within},
+};
+use axum::{Json, extract::State};
+use internal_api::{Problem, QueueEntry};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How long a call waits unless told otherwise, and at most, in seconds.
+const TIMEOUT: u32 = 10;
+const LONGEST: u32 = 60;
+/// How long a change is waited for before it is looked again: a lease that ends changes nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A place in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(super) struct Checkpoint {
+    /// Pass this as `since`: all that was accepted before this call is left out.
+    cursor: String,
+}
+
+/// How long to wait.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdleQuery {
+    timeout: Option<u32>,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(super) struct Idle {
+    /// Whether nothing is: no transaction is open, and nothing is claimed or due.
+    idle: bool,
+    /// SMTP transactions that clients have begun and not ended, as far as the gateways keep records.
+    open_transactions: usize,
+    /// Recipients in a queue that a relay worker is trying now.
+    claimed: usize,
+    /// Recipients in a queue that are tried as soon as a worker is free.
+    due: usize,
+    /// Recipients in a queue that are tried later. They keep nothing from being idle.
+    deferred: usize,
+    /// Recipients in a queue that an operator has put on hold.
+    held: usize,
+    /// The stacks whose store does not answer: what waits there is not known.
+    unknown: Vec<String>,
+}
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(checkpoint)).routes(routes!(idle))
+}
+
+/// Returns a cursor behind all mail that was accepted before. A test that passes it as `since` sees its own mail only, and
+/// needs to delete none.
+#[utoipa::path(
+    post, path = "/v1/checkpoint", operation_id = "checkpoint", tag = "town",
+    responses((status = 200, description = "The place", body = Checkpoint)),
+)]
+pub(super) async fn checkpoint(State(app): State<Arc<App>>) -> Result<Json<Checkpoint>, Problem> {
+    app.caught_up().await;
+    Ok(Json(Checkpoint { cursor: app.index.checkpoint().await?.to_string() }))
+}
+
+/// Waits until nothing is under way: then no more mail comes of what was sent, except what is deferred.
+#[utoipa::path(
+    get, path = "/v1/idle", operation_id = "wait_until_idle", tag = "town",
+    params(
+        ("timeout" = Option<u32>, Query, minimum = 0, maximum = 60, description = "How many seconds; 10 unless given"),
+    ),
+    responses((status = 200, description = "Nothing is under way, or the time is up", body = Idle)),
+)]
+pub(super) async fn idle(State(app): State<Arc<App>>, Query(wanted): Query<IdleQuery>) -> Result<Json<Idle>, Problem> {
+    let timeout = Duration::from_secs(within("timeout", wanted.timeout, TIMEOUT, LONGEST)?.into());
+    let deadline = app.clock.io.instant() + timeout;
+    let mut changes = app.index.changes();
+    loop {
+        app.caught_up().await;
+        changes.mark_unchanged();
+        let state = app.under_way().await?;
+        if state.idle {
+            return Ok(Json(state));
+        }
+        tokio::select! {
+            _ = app.clock.io.timeout(LOOK_AGAIN, changes.changed()) => {}
+            () = app.clock.io.sleep_until(deadline) => return Ok(Json(state)),
+            () = app.shutdown.cancelled() => return Ok(Json(state)),
+        }
+    }
+}
+
+impl App {
+    async fn under_way(&self) -> Result<Idle, Problem> {
+        let mut state = Idle { open_transactions: self.index.open_transactions().await?, ..Idle::default() };
+        for store in self.town.stores() {
+            let mut after = None;
+            loop {
+                let Ok(page) = store.client.queue(after.as_deref()).await else {
+                    state.unknown.push(store.stack.clone());
+                    break;
+                };
+                let now = self.clock.wall.now();
+                page.entries.iter().for_each(|entry| state.add(entry, now));
+                after = page.next_after;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        state.idle = state.open_transactions + state.claimed + state.due == 0 && state.unknown.is_empty();
+        Ok(state)
+    }
+}
+
+impl Idle {
+    fn add(&mut self, entry: &QueueEntry, now: Timestamp) {
+        let counter = match entry {
+            entry if entry.leased => &mut self.claimed,
+            entry if entry.held => &mut self.held,
+            entry if entry.next_attempt_at <= now => &mut self.due,
+            _ => &mut self.deferred,
+        };
+        *counter += 1;
+    }
+}

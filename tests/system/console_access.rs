@@ -1,0 +1,135 @@
+//! The console: who may ask it, and what a restart leaves.
+
+use console::{Config, Listeners, Login, Service, ServiceKind};
+use mail_net::Clock;
+use reqwest::{Method, StatusCode};
+use service_kit::{http::Token, shutdown::CancellationToken};
+use std::sync::Arc;
+use tokio::{net::TcpListener, task::JoinHandle};
+use town_config::{ConsoleBounds, OwnHosts};
+use town_tests::{ConsoleClient, EXMAIL, GMAIL, Plan, TOKEN, TestTown, USR1, USR2};
+
+/// A console beside a town.
+struct Beside {
+    client: ConsoleClient,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), console::ServiceError>>,
+}
+
+impl Beside {
+    async fn start(town: &TestTown, login: Login, bounds: ConsoleBounds) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = ConsoleClient::new(listener.local_addr().unwrap());
+        let each = [EXMAIL, GMAIL].iter().flat_map(|server| ServiceKind::ALL.map(|kind| (*server, kind)));
+        let services = each.map(|(server, kind)| Service {
+            stack: server.to_owned(),
+            kind,
+            url: format!("http://{}", town.address(server, kind.port_key())),
+        });
+        let config = Config {
+            services: services.collect(),
+            token: Some(Token::from(TOKEN)),
+            settings: town_config::Console { bounds, ..town_config::Console::default() },
+            hosts: Arc::new(|| OwnHosts::from_iter(["town.example"])),
+            login,
+            clock: Clock::system(),
+        };
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(console::run(config, Listeners { http: listener.into() }, shutdown.clone()));
+        Self { client, shutdown, running }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restart_builds_the_index_anew() {
+    let town = TestTown::start(Plan::default()).await;
+    for number in 0..5 {
+        town.send(USR1, &[USR2], format!("Subject: number {number}\r\n\r\ntext {number}\r\n").as_bytes()).await;
+    }
+    let mut client = town.pop3(USR2).await;
+    client.delete(2..=2).await.unwrap();
+    client.quit().await;
+    let expected = ["number 4", "number 3", "number 2", "number 0"];
+    let first = Beside::start(&town, Login::everybody(), ConsoleBounds::default()).await;
+    assert_eq!(first.client.subjects("").await, expected);
+    let cursor = first.client.json(Method::POST, "/v1/checkpoint").await["cursor"].as_str().unwrap().to_owned();
+    first.stop().await;
+    // It is called again after what its time says, so that what comes now is later than the checkpoint.
+    let second = Beside::start(&town, Login::everybody(), ConsoleBounds::default()).await;
+    assert_eq!(second.client.subjects("").await, expected);
+    assert_eq!(second.client.subjects("\"text 3\"").await, ["number 3"]);
+    let since = second.client.get(&format!("/v1/mail?since={cursor}")).await;
+    assert_eq!(since["mail"], serde_json::json!([]), "a checkpoint stays good");
+    second.stop().await;
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn the_index_is_bounded() {
+    let town = TestTown::start(Plan::default()).await;
+    for number in 0..8 {
+        town.send(USR1, &[USR2], format!("Subject: number {number}\r\n\r\n").as_bytes()).await;
+    }
+    let bounds = ConsoleBounds { messages: 3, ..ConsoleBounds::default() };
+    let console = Beside::start(&town, Login::everybody(), bounds).await;
+    assert_eq!(console.client.subjects("").await, ["number 7", "number 6", "number 5"]);
+    console.stop().await;
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_change_nothing_and_foreign_hosts_are_refused() {
+    let town = TestTown::start(Plan::default()).await;
+    let console = Beside::start(&town, Login::everybody(), ConsoleBounds::default()).await;
+    let status = async |method: Method, path: &str, headers: &[(&str, &str)]| {
+        let mut request = console.client.request(method, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        console.client.answer(request).await.0
+    };
+    assert_eq!(status(Method::GET, "/v1/mail", &[("Host", "evil.example")]).await, StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(status(Method::GET, "/v1/mail", &[("Host", "town.example")]).await, StatusCode::OK);
+    for (method, path) in [
+        (Method::POST, "/v1/reset"),
+        (Method::POST, "/v1/checkpoint"),
+        (Method::DELETE, "/v1/mail?query="),
+        (Method::DELETE, "/api/v1/messages"),
+        (Method::PUT, "/api/v1/messages"),
+    ] {
+        let cross_site = [("Sec-Fetch-Site", "cross-site")];
+        assert_eq!(status(method.clone(), path, &cross_site).await, StatusCode::FORBIDDEN, "{method} {path}");
+        let foreign = [("Origin", "http://evil.example")];
+        assert_eq!(status(method.clone(), path, &foreign).await, StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    assert_eq!(status(Method::GET, "/v1/mail", &[("Sec-Fetch-Site", "cross-site")]).await, StatusCode::OK);
+    console.stop().await;
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_everywhere_but_at_health_and_metrics() {
+    let town = TestTown::start(Plan::default()).await;
+    let console = Beside::start(&town, Login::password("open sesame"), ConsoleBounds::default()).await;
+    let paths = ["/", "/v1/mail", "/v1/openapi.json", "/api/v1/messages", "/view/latest.html", "/nowhere"];
+    for path in paths {
+        let answer = console.client.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert!(answer.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic "));
+        let request = console.client.request(Method::GET, path).basic_auth("anybody", Some("open sesame"));
+        assert_ne!(console.client.answer(request).await.0, StatusCode::UNAUTHORIZED, "{path}");
+        // The token of the internal API opens nothing here.
+        let request = console.client.request(Method::GET, path).bearer_auth(TOKEN);
+        assert_eq!(console.client.answer(request).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(console.client.answer(console.client.request(Method::GET, path)).await.0, StatusCode::OK);
+    }
+    console.stop().await;
+    town.stop().await;
+}
