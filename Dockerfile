@@ -1,7 +1,7 @@
 # One image with every binary of mailtown. It runs a whole town:
 #
 #   docker build --tag mailtown .
-#   docker run --rm -p 1025:1025 -p 3110:3110 -v mailtown:/data mailtown
+#   docker run --rm -p 1025:1025 -p 3110:3110 -p 8025:8025 -v mailtown:/data mailtown
 #
 # or one service of it, as docker-compose.yml does. `docker compose up --build` builds it with nothing but Docker.
 #
@@ -29,9 +29,9 @@ RUN --mount=type=cache,id=mailtown-registry,target=/usr/local/cargo/registry \
     set -eu; \
     host="$(rustc --print host-tuple)"; \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$host" \
-        -p smtp-gateway -p pop3-gateway -p mailbox-store -p pseudo-dns -p agent -p mailtown; \
+        -p smtp-gateway -p pop3-gateway -p mailbox-store -p pseudo-dns -p agent -p town-console -p mailtown; \
     mkdir /binaries; \
-    for binary in smtp-gateway pop3-gateway mailbox-store pseudo-dns agent mailtown; do \
+    for binary in smtp-gateway pop3-gateway mailbox-store pseudo-dns agent console mailtown; do \
         cp "target/$host/release/$binary" /binaries/; \
     done
 
@@ -40,20 +40,22 @@ FROM scratch AS runtime
 LABEL org.opencontainers.image.title="mailtown" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 # The default town, and how the one process of it listens: SMTP, POP3 and DNS for everybody to whom Docker publishes
-# them, the internal HTTP inside the container only.
+# them, the internal HTTP inside the container only. Whoever publishes the console's port, 8025, decides who sees all mail:
+# it asks for no password.
 COPY data/config.toml data/fdns.toml /etc/mailtown/
 ENV MAILTOWN_CONFIG=/etc/mailtown/config.toml \
     MAILTOWN_ZONE=/etc/mailtown/fdns.toml \
     MAILTOWN_STATE=/data \
     MAILTOWN_BIND=0.0.0.0 \
     MAILTOWN_HTTP_BIND=127.0.0.1 \
+    MAILTOWN_CONSOLE_AUTH=none \
     MAILTOWN_TRUSTED_NETWORKS=127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7
 # BuildKit makes a WORKDIR as the current user's. A named volume mounted over it takes on that owner. It is no VOLUME: the
 # services that keep nothing would each get a writable one. In /tls docker-compose.yml has certificates.
 USER 10001:10001
 WORKDIR /tls
 WORKDIR /data
-EXPOSE 1025 1587 1465 3110 3995 2025 2587 2465 2110 2995 1053/udp 1053/tcp 2053/udp 2053/tcp
+EXPOSE 8025 1025 1587 1465 3110 3995 2025 2587 2465 2110 2995 1053/udp 1053/tcp 2053/udp 2053/tcp
 # A failed check is seen within 15 s, but a start may take a minute.
 HEALTHCHECK --interval=2s --timeout=3s --retries=3 --start-period=60s CMD ["mailtown", "healthcheck"]
 CMD ["mailtown"]
@@ -64,6 +66,7 @@ COPY target/x86_64-unknown-linux-gnu/release/smtp-gateway \
      target/x86_64-unknown-linux-gnu/release/mailbox-store \
      target/x86_64-unknown-linux-gnu/release/pseudo-dns \
      target/x86_64-unknown-linux-gnu/release/agent \
+     target/x86_64-unknown-linux-gnu/release/console \
      target/x86_64-unknown-linux-gnu/release/mailtown \
      /usr/local/bin/
 
@@ -73,6 +76,7 @@ COPY target/aarch64-unknown-linux-gnu/release/smtp-gateway \
      target/aarch64-unknown-linux-gnu/release/mailbox-store \
      target/aarch64-unknown-linux-gnu/release/pseudo-dns \
      target/aarch64-unknown-linux-gnu/release/agent \
+     target/aarch64-unknown-linux-gnu/release/console \
      target/aarch64-unknown-linux-gnu/release/mailtown \
      /usr/local/bin/
 

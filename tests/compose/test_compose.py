@@ -23,6 +23,7 @@ USR1 = "usr1@mail.sustech.edu.cn"
 USR2 = "usr2@mail.sustech.edu.cn"
 USR = "usr@gmail.com"
 SERVICES = {f"{stack}-{service}" for stack in ("exmail", "gmail") for service in ("smtp", "pop3", "store", "dns")}
+SERVICES.add("console")
 # It issues the certificates, and ends.
 ONE_SHOT = "certificates"
 PORT_KEYS = ("smtp", "pop", "store", "dns", "dns_http", "smtp_http", "pop_http", "submission", "submissions", "pops")
@@ -47,7 +48,7 @@ class ComposeTest(unittest.TestCase):
 class Confinement(unittest.TestCase):
     """What each container may do."""
 
-    def test_eight_healthy_containers_of_one_image(self):
+    def test_nine_healthy_containers_of_one_image(self):
         found = project.containers()
         self.assertEqual(set(found), SERVICES | {ONE_SHOT})
         self.assertEqual({found[service]["State"]["Health"]["Status"] for service in SERVICES}, {"healthy"})
@@ -78,7 +79,7 @@ class Confinement(unittest.TestCase):
             self.assertEqual(export.wait(), 0)
         finally:
             subprocess.run(["docker", "rm", container], stdout=subprocess.DEVNULL, check=True)
-        binaries = {"smtp-gateway", "pop3-gateway", "mailbox-store", "pseudo-dns", "agent", "mailtown"}
+        binaries = {"smtp-gateway", "pop3-gateway", "mailbox-store", "pseudo-dns", "agent", "console", "mailtown"}
         # Docker itself puts /dev, /etc, /proc, /sys and .dockerenv into every container.
         own = {name for name in names if not re.match(r"(\./)?(dev|etc|proc|sys|\.dockerenv)(/|$)", name)}
         directories = {"data/", "tls/", "usr/", "usr/local/", "usr/local/bin/"}

@@ -26,7 +26,7 @@ USR2 = "usr2@mail.sustech.edu.cn"
 USR = "usr@gmail.com"
 STACKS = {"exmail": "exmail.qq.com", "gmail": "gmail.com"}
 REPLICATED = ("store-1", "store-2", "smtp", "smtp-2", "pop3", "pop3-2")
-SERVICES = {f"{stack}-{service}" for stack in STACKS for service in (*REPLICATED, "dns")} | {"postgres"}
+SERVICES = {f"{stack}-{service}" for stack in STACKS for service in (*REPLICATED, "dns")} | {"postgres", "console"}
 # It issues the certificates, and ends.
 ONE_SHOT = "certificates"
 PORT_KEYS = {"smtp": "smtp", "pop3": "pop", "store": "store"}

@@ -38,10 +38,11 @@ fn mark(line: &str) -> Option<&str> {
 }
 
 /// For each mark the text that belongs before it.
-fn blocks(domain: &Domain, ports: &Ports) -> [(&'static str, String); 6] {
+fn blocks(domain: &Domain, ports: &Ports) -> [(&'static str, String); 7] {
     let prefix = domain.as_str().replace('.', "-");
+    let [_, smtp_host, pop_host] = hosts(domain);
     let database = database(domain);
-    let Ports { store, dns_http, .. } = ports;
+    let Ports { store, dns_http, smtp_http, pop_http, .. } = ports;
     [
         (
             "environments",
@@ -58,6 +59,13 @@ fn blocks(domain: &Domain, ports: &Ports) -> [(&'static str, String); 6] {
             ),
         ),
         ("services", services(&prefix, domain, ports)),
+        (
+            "services of the console",
+            format!(
+                "      - --services=http://{prefix}-store:{store},http://{smtp_host}:{smtp_http},\
+                 http://{pop_host}:{pop_http},http://{prefix}-dns:{dns_http}\n"
+            ),
+        ),
         ("services of profile postgres", postgres_services(&prefix, domain, ports)),
         ("create databases", format!("      CREATE DATABASE {database};\n")),
         ("volumes", format!("  {prefix}:\n")),

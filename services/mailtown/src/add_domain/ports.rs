@@ -27,6 +27,7 @@ impl Ports {
     /// The lowest set of which no port is in use.
     pub(super) fn unused(config: &Config, zone: &Zone) -> Option<Self> {
         let configured = config.stacks().flat_map(|stack| PortKey::ALL.into_iter().filter_map(|key| stack.port(key)));
+        let configured = configured.chain([config.console.port]);
         let used: BTreeSet<u16> = configured.chain(zone.all_ports().map(|(_, port)| port.number.get())).collect();
         // Whole thousands first, which are easy to remember.
         let thousands = (3..=65).map(|number| number * 1000);

@@ -134,6 +134,12 @@ mod tests {
     }
 
     #[test]
+    fn a_server_on_8025_stays_there() {
+        let text = "[server.a]\nsmtp = 8025\npop = 2\n";
+        assert_eq!(Config::parse(text, Path::new("c.toml")).unwrap().console.port, 0);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for (line, expected) in [
             ("port = 2", "c.toml:5: console.port and server.\"a\".pop are both 2; give each its own port"),

@@ -2,7 +2,7 @@
 
 use super::{
     Accept, Auth, Password, Profile, Quota, Relay, Targets, Trace,
-    console::ConsoleKeys,
+    console::{Console, ConsoleKeys},
     tolerance::ToleranceKeys,
     values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
 };
@@ -425,6 +425,14 @@ impl File {
         self.server.get(name).filter(|server| server.takes_every_domain()).map(|_| taken())
     }
 
+    /// The console, whose default port may be a server's: then it gets a free one.
+    pub(super) fn console(&self) -> Console {
+        let console = Console::from(&self.console);
+        let ports = self.server.values().flat_map(|server| server.ports().map(|(_, port)| port));
+        let is_taken = ports.flatten().any(|port| u16::from(port) == console.port);
+        if is_taken { Console { port: 0, ..console } } else { console }
+    }
+
     /// Every service of a town is on one machine, so each port has one owner. Only 0, a free port, may stand twice.
     fn check_ports(&self, faults: &mut Vec<String>) {
         let mut owners: BTreeMap<Port, String> = BTreeMap::new();
@@ -441,7 +449,9 @@ impl File {
             }
         }
         let port = self.console.port;
-        if let Some(other) = owners.get(&port).filter(|_| self.console.enabled) {
+        // One that stands nowhere is in nobody's way: the console gets a free port then.
+        let is_given = self.console.enabled && port != ConsoleKeys::default().port;
+        if let Some(other) = owners.get(&port).filter(|_| is_given) {
             let port = u16::from(port);
             faults.push(format!("console.port and {other} are both {port}; give each its own port"));
         }

@@ -391,7 +391,7 @@ impl Config {
         match file {
             Some(file) if faults.is_empty() => {
                 let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();
-                Ok(Self { path: path.to_owned(), stacks, agent: file.agent, console: Console::from(&file.console) })
+                Ok(Self { path: path.to_owned(), stacks, console: file.console(), agent: file.agent })
             }
             _ => Err(faults),
         }
