@@ -77,10 +77,13 @@ fn sasl() {
                 let next = answered(&mut exchange, next);
                 match (&step, &next) {
                     (_, Step::Done(identity)) => panic!("{identity} is logged in"),
-                    (Step::Failed(_), Step::Challenge(_)) => panic!("{next:?} after the end"),
-                    (_, Step::Challenge(line)) => {
+                    (Step::Failed(_) | Step::Refused, Step::Challenge(_) | Step::Refuse(_)) => {
+                        panic!("{next:?} after the end")
+                    }
+                    (_, Step::Challenge(line) | Step::Refuse(line)) => {
                         assert!(line.len() <= CHALLENGE_OCTETS && line.bytes().all(|octet| octet.is_ascii_graphic()));
                     }
+                    (Step::Refuse(_), next) => assert_eq!(*next, Step::Refused),
                     (_, next) => assert!(matches!(next, Step::Failed(_)), "{next:?}"),
                 }
                 step = next;
