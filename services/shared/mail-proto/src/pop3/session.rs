@@ -170,7 +170,8 @@ pub struct Session<U> {
 
 #[derive(Debug)]
 enum State<U> {
-    /// Nobody has logged in. Between USER and PASS there is a name.
+    /// Nobody has logged in. There is a name after USER, for PASS right after it (RFC 1939 §7). Only CAPA may come in
+    /// between: clients ask it at any time (RFC 2449 §5).
     Authorization(Option<UserName>),
     Transaction {
         maildrop: Maildrop<U>,
@@ -228,6 +229,11 @@ impl<U: UniqueId> Session<U> {
             Ok(line) => Command::parse(line).map_err(Reply::from),
             Err(error) => Err(Reply::from(error)),
         };
+        if let State::Authorization(name) = &mut self.state
+            && !matches!(command, Ok(Command::Pass(_) | Command::Capa))
+        {
+            *name = None;
+        }
         match (command, &mut self.state) {
             (Err(reply), _) => self.bad_command(reply),
             (Ok(command), State::Authorization(_)) => self.authorization(command),

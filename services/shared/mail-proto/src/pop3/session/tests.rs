@@ -70,6 +70,27 @@ fn pass_asks_to_open_the_maildrop_of_the_user_named_before() {
     assert_eq!(reply(session.line(Ok(b"STAT"))), "-ERR log in first");
 }
 
+/// RFC 1939 §7: PASS comes immediately after a USER command that succeeded.
+#[test]
+fn between_user_and_pass_there_is_nothing_but_capa() {
+    for command in ["STAT", "NOOP", "XYZZY", "PASS", "USER", "UTF8", "LANG en", "AUTH", "STLS x", "APOP a b"] {
+        let mut session = session();
+        assert_eq!(reply(session.line(Ok(b"USER a@b"))), "+OK");
+        drop(reply(session.line(Ok(command.as_bytes()))));
+        assert_eq!(reply(session.line(Ok(b"PASS x"))), "-ERR USER comes before PASS", "{command}");
+    }
+    for error in [LineError::TooLong, LineError::BareLf] {
+        let mut session = session();
+        assert_eq!(reply(session.line(Ok(b"USER a@b"))), "+OK");
+        drop(reply(session.line(Err(error))));
+        assert_eq!(reply(session.line(Ok(b"PASS x"))), "-ERR USER comes before PASS", "{error}");
+    }
+    let mut session = session();
+    assert_eq!(reply(session.line(Ok(b"USER a@b"))), "+OK");
+    assert_eq!(reply(session.line(Ok(b"CAPA"))), "+OK capability list follows");
+    assert!(matches!(session.line(Ok(b"PASS x")), Step::OpenMaildrop { .. }));
+}
+
 #[test]
 fn no_question_is_asked_for_a_name_that_is_no_address() {
     let mut session = session();
