@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use mail_net::IoClock;
 use mail_proto::Mailbox;
-use maildrop::delivered;
+use maildrop::{LISTING_TIMEOUT, delivered};
 use reqwest::{Body, Method, StatusCode, header};
 use std::{collections::HashMap, time::Duration};
 
@@ -275,7 +275,7 @@ impl StoreClient {
         Ok(self.send(request.header(SESSION_NAME_HEADER, name).json(open)).await?.json().await?)
     }
 
-    /// Opens and locks a maildrop for a session of this name, and lists it bit by bit.
+    /// Opens and locks a maildrop for a session of this name, and lists it bit by bit, within a minute in total.
     ///
     /// # Errors
     /// As [`StoreClient::open_named_session`]; [`ApiError::Late`] is one more that leaves it unknown.
@@ -288,9 +288,10 @@ impl StoreClient {
         let path = ["v1", "mailboxes", &address.to_string(), "sessions"];
         let request = self.endpoint.streaming(Method::POST, &path).header(SESSION_NAME_HEADER, name);
         let request = request.header(header::ACCEPT, MAILDROP_MEDIA_TYPE).json(open);
+        let listed_by = self.io.instant() + LISTING_TIMEOUT;
         let answer = self.io.timeout(OPEN_TIMEOUT, self.send(request)).await;
         let response = answer.map_err(|_| ApiError::Late(OPEN_TIMEOUT))??;
-        OpenedMaildrop::read(response, self.io).await
+        OpenedMaildrop::read(response, self.io, listed_by).await
     }
 
     /// Several messages as a reader of this maildrop gets them, in this order, up to the first that must be asked for alone.
