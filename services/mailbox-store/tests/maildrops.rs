@@ -4,7 +4,9 @@
 mod support;
 
 use bytes::Bytes;
-use internal_api::{ApiError, DELIVERED_AT_ONCE, MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal};
+use internal_api::{
+    ApiError, DELIVERED_AT_ONCE, MaildropEntry, MaildropUpdate, MessageId, OpenSession, ProblemKind, Renewal,
+};
 use support::{Server, mailbox, submission};
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nHello\r\n";
@@ -83,14 +85,18 @@ async fn several_messages_are_read_at_once() {
         let sent = server.client.submit(&submission(transaction, &["a@local.test"]), Bytes::from_static(MAIL)).await;
         ids.push(sent.unwrap().id);
     }
-    let unknown = MessageId::from_number(7);
-    let read = server.client.delivered_messages(&a, &[ids[1], ids[0], unknown, ids[0]]).await.unwrap();
     let mail = Bytes::from([b"Return-Path: <sender@far.test>\r\n", MAIL].concat());
-    assert_eq!(read, [(ids[1], mail.clone()), (ids[0], mail)]);
-    let unknown = server.client.delivered_messages(&mailbox("x@local.test"), &ids).await.unwrap();
-    assert_eq!(unknown, []);
-    let many = vec![ids[0]; DELIVERED_AT_ONCE + 1];
-    assert_eq!(kind(server.client.delivered_messages(&a, &many).await), ProblemKind::InvalidRequest);
+    let listed = |id| MaildropEntry { id, octets: mail.len() as u64 };
+    let read = async |ids: &[MessageId]| {
+        let listed: Vec<_> = ids.iter().copied().map(listed).collect();
+        server.client.delivered_messages(&a, &listed).await
+    };
+    assert_eq!(read(&[ids[1], ids[0]]).await.unwrap(), [(ids[1], mail.clone()), (ids[0], mail.clone())]);
+    let unknown = MessageId::from_number(7);
+    assert_eq!(read(&[ids[1], unknown, ids[0]]).await.unwrap(), [(ids[1], mail.clone())]);
+    let nobody = server.client.delivered_messages(&mailbox("x@local.test"), &[listed(ids[0])]).await.unwrap();
+    assert_eq!(nobody, []);
+    assert_eq!(kind(read(&[ids[0]; DELIVERED_AT_ONCE + 1]).await), ProblemKind::InvalidRequest);
     let nothing = server.client.delivered_messages(&a, &[]).await.unwrap();
     assert_eq!(nothing, []);
 }

@@ -3,9 +3,9 @@
 
 use crate::lease::Lease;
 use bytes::Bytes;
-use internal_api::{ApiError, DELIVERED_AT_ONCE, MessageId};
+use internal_api::{ApiError, DELIVERED_AT_ONCE, MaildropEntry, MessageId};
 use mail_net::IoClock;
-use mail_proto::pop3::Session;
+use mail_proto::pop3::{Listed, Session};
 use std::{collections::VecDeque, convert::Infallible, future, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -90,8 +90,9 @@ impl ReadAhead {
         session: &Session<MessageId>,
         number: u64,
     ) -> Result<Option<Bytes>, ApiError> {
-        let ids = session.following(number, SESSION_OCTETS, DELIVERED_AT_ONCE);
-        let (Some(first), true) = (ids.first().copied(), ids.len() > 1) else { return Ok(None) };
+        let following = session.following(number, SESSION_OCTETS, DELIVERED_AT_ONCE).into_iter();
+        let listed: Vec<_> = following.map(|Listed { uid, octets, .. }| MaildropEntry { id: uid, octets }).collect();
+        let (Some(first), true) = (listed.first().map(|entry| entry.id), listed.len() > 1) else { return Ok(None) };
         self.fetched.clear();
         self.permit = match self.permit.take() {
             Some(permit) => Some(permit),
@@ -100,7 +101,7 @@ impl ReadAhead {
         if self.permit.is_none() {
             return Ok(None);
         }
-        let fetched = lease.messages(&ids).await;
+        let fetched = lease.messages(&listed).await;
         if let Ok(messages) = &fetched {
             self.fetched.extend(messages.iter().cloned());
         }

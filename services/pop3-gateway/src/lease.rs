@@ -1,7 +1,7 @@
 //! The lock of a maildrop: a lease, kept as long as its session lives.
 
 use bytes::Bytes;
-use internal_api::{ApiError, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
+use internal_api::{ApiError, MaildropEntry, MaildropUpdate, MessageId, ProblemKind, RawMessage, Renewal, StoreClient};
 use mail_net::IoClock;
 use mail_proto::Mailbox;
 use service_kit::telemetry;
@@ -46,8 +46,8 @@ impl Lease {
     }
 
     /// Reads several messages, up to the first that must be read alone.
-    pub(crate) async fn messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
-        self.holder.store.delivered_messages(&self.holder.mailbox, ids).await
+    pub(crate) async fn messages(&self, listed: &[MaildropEntry]) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
+        self.holder.store.delivered_messages(&self.holder.mailbox, listed).await
     }
 
     /// Deletes these messages or none, and unlocks the maildrop. A store that gives no answer is asked again: it may have

@@ -9,9 +9,9 @@ pub use maildrop::OpenedMaildrop;
 use crate::{
     Accepted, AccountChange, AccountPage, ApiError, BATCH_MEDIA_TYPE, BatchItem, BatchOutcome, CONNECTION_HEADER, Call,
     Claim, ClaimRequest, ClaimSettlement, ConnectionId, Endpoint, FRAME_MEDIA_TYPE, LoggedIn, Login, LoginSupport,
-    MAILDROP_MEDIA_TYPE, MailboxSummary, MaildropSession, MaildropUpdate, MessageId, NewAccount, OpenSession, Problem,
-    ProblemKind, ProofOutcome, Renewal, Resolved, SESSION_NAME_HEADER, Settlement, SettlementOutcome, Submission,
-    UserVerifier, VerifierRequest,
+    MAILDROP_MEDIA_TYPE, MailboxSummary, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, NewAccount,
+    OpenSession, Problem, ProblemKind, ProofOutcome, Renewal, Resolved, SESSION_NAME_HEADER, Settlement,
+    SettlementOutcome, Submission, UserVerifier, VerifierRequest,
     frame::{frame, split_whole},
 };
 use bytes::{Bytes, BytesMut};
@@ -294,20 +294,20 @@ impl StoreClient {
         OpenedMaildrop::read(response, self.io, listed_by).await
     }
 
-    /// Several messages as a reader of this maildrop gets them, in this order, up to the first that must be asked for alone.
-    /// A store of the version before brings none.
+    /// Several messages of this maildrop, as they are listed: in this order, up to the first that must be asked for alone,
+    /// or has another number of octets. A store of the version before brings none.
     ///
     /// # Errors
     /// [`ApiError`].
     pub async fn delivered_messages(
         &self,
         address: &Mailbox,
-        ids: &[MessageId],
+        listed: &[MaildropEntry],
     ) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
-        let ids = ids.iter().map(MessageId::to_string).collect::<Vec<_>>().join(",");
+        let ids = listed.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>().join(",");
         let request = self.endpoint.request(Method::GET, &["v1", "mailboxes", &address.to_string(), "raw"]);
         match self.send(request.query(&[("ids", ids)])).await {
-            Ok(response) => delivered(response.bytes().await?),
+            Ok(response) => delivered(response, listed).await,
             Err(error) if error.kind() == Some(ProblemKind::NotFound) => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 /// How long opening and listing a maildrop may take: a client waits for it.
 pub(super) const LISTING_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest head before one of several messages.
+const DELIVERED_HEAD_OCTETS: usize = 256;
 
 /// A maildrop that is locked and being listed.
 #[derive(Debug)]
@@ -101,18 +103,41 @@ fn slow() -> ApiError {
     Problem::new(ProblemKind::Overloaded, reason).into()
 }
 
-/// Takes an answer of several messages apart.
-pub(super) fn delivered(answer: Bytes) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
-    let mut rest = BytesMut::from(answer);
-    let mut messages = Vec::new();
-    while !rest.is_empty() {
-        let head = split_whole(&mut rest).map_err(|error| broken(&error.to_string()))?;
-        let Some(DeliveredHead { id, octets }) = head else { return Err(broken("ends within a head")) };
-        let octets = usize::try_from(octets).ok().filter(|&octets| octets <= rest.len());
-        let octets = octets.ok_or_else(|| broken("ends within a message"))?;
-        messages.push((id, rest.split_to(octets).freeze()));
+/// Reads an answer of several messages, which begins with the first that are listed here. Of an answer that is longer than
+/// what is listed, the rest is not read.
+pub(super) async fn delivered(
+    mut response: Response,
+    listed: &[MaildropEntry],
+) -> Result<Vec<(MessageId, Bytes)>, ApiError> {
+    let octets = |entry: &MaildropEntry| usize::try_from(entry.octets).unwrap_or(usize::MAX);
+    let limit = listed.iter().map(|entry| octets(entry).saturating_add(DELIVERED_HEAD_OCTETS));
+    let limit = limit.fold(0, usize::saturating_add);
+    let mut answer = BytesMut::new();
+    while answer.len() <= limit
+        && let Some(chunk) = response.chunk().await?
+    {
+        answer.extend_from_slice(&chunk[..chunk.len().min(limit + 1 - answer.len())]);
     }
-    Ok(messages)
+    let is_cut = answer.len() > limit;
+    let mut messages = Vec::new();
+    for entry in listed {
+        if answer.is_empty() {
+            return Ok(messages);
+        }
+        let head: Option<DeliveredHead> = split_whole(&mut answer).map_err(|error| broken(&error.to_string()))?;
+        match head {
+            Some(head) if head.id != entry.id => return Err(broken("has a message that was not asked for")),
+            // Whatever is wrong there must not keep the others from their reader.
+            Some(head) if head.octets != entry.octets => return Ok(messages),
+            Some(_) if octets(entry) <= answer.len() => {
+                messages.push((entry.id, answer.split_to(octets(entry)).freeze()));
+            }
+            _ if is_cut => return Ok(messages),
+            Some(_) => return Err(broken("ends within a message")),
+            None => return Err(broken("ends within a head")),
+        }
+    }
+    if answer.is_empty() { Ok(messages) } else { Err(broken("has more messages than were asked for")) }
 }
 
 #[cfg(test)]

@@ -433,9 +433,12 @@ fn who_reads_in_sequence_is_noticed() {
     assert!(!is_in_sequence(&mut session, 1));
     assert!(is_in_sequence(&mut session, 3), "2 is marked");
     assert!(is_in_sequence(&mut session, 4));
-    assert_eq!(session.following(1, 300, 10), [1, 3, 4], "in 300 octets");
-    assert_eq!(session.following(1, 299, 10), [1, 3]);
-    assert_eq!(session.following(1, 1000, 1), [1]);
-    assert_eq!(session.following(6, 1000, 10), [6]);
-    assert_eq!(session.following(7, 1000, 10), [0; 0]);
+    let following = |number, octets, limit| -> Vec<u64> {
+        session.following(number, octets, limit).iter().map(|message| message.uid).collect()
+    };
+    assert_eq!(following(1, 300, 10), [1, 3, 4], "in 300 octets");
+    assert_eq!(following(1, 299, 10), [1, 3]);
+    assert_eq!(following(1, 1000, 1), [1]);
+    assert_eq!(following(6, 1000, 10), [6]);
+    assert_eq!(following(7, 1000, 10), [0; 0]);
 }

@@ -14,16 +14,16 @@ impl<U: UniqueId> Session<U> {
         }
     }
 
-    /// The unique ids of the message of this number and of those after it that are not marked as deleted: at most `limit`
-    /// messages, which have at most `limit_octets` together.
-    pub fn following(&self, number: u64, limit_octets: u64, limit: usize) -> Vec<U> {
+    /// The message of this number and those after it that are not marked as deleted: at most `limit` messages, which have
+    /// at most `limit_octets` together.
+    pub fn following(&self, number: u64, limit_octets: u64, limit: usize) -> Vec<Listed<U>> {
         let State::Transaction { maildrop, .. } = &self.state else { return Vec::new() };
         let mut room = Some(limit_octets);
         let messages = maildrop.listed_from(number).take(limit).take_while(|message| {
             room = room.and_then(|room| room.checked_sub(message.octets));
             room.is_some()
         });
-        messages.map(|message| message.uid).collect()
+        messages.collect()
     }
 
     /// The answer to [`Step::SendMessage`] when not even its beginning can be had.
