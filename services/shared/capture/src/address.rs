@@ -3,7 +3,7 @@
 use crate::{KnownServer, Ports, packet::Path};
 use internal_api::Protocol;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
 };
 
@@ -65,6 +65,8 @@ pub(crate) struct Addresses {
     stacks: Vec<String>,
     servers: Vec<Server>,
     by_real: HashMap<(SocketAddr, Kind), usize>,
+    /// Where servers listen whose own sessions are recorded.
+    recorded: HashSet<SocketAddr>,
     /// How many clients have called a server's port from a port of theirs.
     callers: HashMap<(u16, SocketAddrV4), u32>,
     unknown_ports: u16,
@@ -77,6 +79,7 @@ impl Addresses {
             stacks: Vec::new(),
             servers: Vec::new(),
             by_real: HashMap::new(),
+            recorded: known.iter().filter_map(|server| server.address).collect(),
             callers: HashMap::new(),
             unknown_ports: 0,
         };
@@ -103,6 +106,19 @@ impl Addresses {
             self.by_real.entry((real, kind)).or_insert(number);
         }
         number
+    }
+
+    /// The number of a server whose own session this is.
+    pub(crate) fn recorded(&mut self, stack: &str, kind: Kind, real: Option<SocketAddr>) -> usize {
+        if self.recorded.len() <= LAST_STACK * 8 {
+            self.recorded.extend(real);
+        }
+        self.server(stack, kind, real)
+    }
+
+    /// Whether the sessions of the server that listens there are recorded by itself.
+    pub(crate) fn is_recorded(&self, real: Option<SocketAddr>) -> bool {
+        real.is_some_and(|real| self.recorded.contains(&real))
     }
 
     /// The number of the server that listens there. If none is known, it is a new one with this name, on a stack of its

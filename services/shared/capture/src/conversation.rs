@@ -82,12 +82,12 @@ impl Conversation {
         out: &mut VecDeque<Packet>,
     ) -> Self {
         let is_other_end = match vantage {
-            Vantage::Server => session.role == Role::Client && session.local.is_some(),
+            Vantage::Server => session.role == Role::Client && addresses.is_recorded(session.remote),
             Vantage::Client => session.role == Role::Server,
         };
         if is_other_end && session.role == Role::Server {
             // So that the client's end has the server's name.
-            addresses.server(session.stack.as_str(), Kind::of(session.protocol), session.local);
+            addresses.recorded(session.stack.as_str(), Kind::of(session.protocol), session.local);
         }
         let mut conversation = Self {
             stage: if is_other_end { Stage::Hidden } else { Stage::Calling },
@@ -149,7 +149,8 @@ impl Conversation {
         if !matches!(self.stage, Stage::Calling) {
             return;
         }
-        if self.vantage == Vantage::Server && self.session.role == Role::Client {
+        let is_seen_there = self.session.role == Role::Client && addresses.is_recorded(self.session.remote);
+        if self.vantage == Vantage::Server && is_seen_there {
             self.stage = Stage::Hidden;
             return;
         }
@@ -161,7 +162,7 @@ impl Conversation {
     fn server(&self, addresses: &mut Addresses) -> usize {
         let kind = Kind::of(self.session.protocol);
         match (self.session.role, self.session.remote) {
-            (Role::Server, _) => addresses.server(self.session.stack.as_str(), kind, self.session.local),
+            (Role::Server, _) => addresses.recorded(self.session.stack.as_str(), kind, self.session.local),
             (Role::Client, Some(real)) => {
                 let address = real.to_string();
                 addresses.server_at(real, kind, self.exchange.as_deref().unwrap_or(&address))

@@ -92,7 +92,7 @@ pub enum Ports {
 /// Which end of a connection is shown. Where both were recorded, a file with both would have each packet twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Vantage {
-    /// The server's.
+    /// The server's. Where the server records nothing, because it is none of the town, the client's.
     #[default]
     Server,
     /// The client's.

@@ -208,6 +208,24 @@ fn of_a_connection_one_end_is_shown() {
     }
 }
 
+/// A server outside the town records nothing: what the town's relay has seen is there.
+#[test]
+fn of_a_peer_outside_the_town_the_clients_end_is_shown() {
+    let client = Script::at(Protocol::Smtp, Role::Client, 50_312, start())
+        .connected(50_312)
+        .s("220 peer.example ready\r\n")
+        .hello()
+        .transaction(0, &["b@peer.example"], MESSAGE.as_bytes())
+        .quit()
+        .end("quit");
+    for octets in [file(Options::default(), [client.clone()]), live(Options::default(), &[client])] {
+        let file = File::new(&octets);
+        file.assert_sound();
+        assert_eq!(file.field("smtp.req.command"), ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]);
+        assert_eq!(file.warnings(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_body_that_was_cut_keeps_its_length() {
     let (kept, cut) = (MESSAGE.as_bytes(), 200_003);
