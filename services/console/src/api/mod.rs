@@ -1,5 +1,6 @@
 //! The API for tests, described by `/v1/openapi.json`.
 
+mod captures;
 mod changes;
 pub(crate) mod content;
 pub(crate) mod extract;
@@ -55,6 +56,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(changes::routes())
         .merge(idle::routes())
         .merge(sessions::routes())
+        .merge(captures::routes())
         .with_state(app)
         .split_for_parts()
 }

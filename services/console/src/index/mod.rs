@@ -27,13 +27,16 @@ pub(crate) use mail::{Place, SearchPage};
 pub(crate) use place::Cursor;
 pub(crate) use sessions::{Refusal, SessionFilter};
 
+use internal_api::TracedRecord;
 use mail_net::{Clock, WallClock};
 use rusqlite::Connection;
 use std::{collections::HashMap, sync::Arc, thread};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use town_config::ConsoleBounds;
 use trace::Dialogue;
 
+/// How many pages of records wait for a reader who follows them.
+const UNREAD: usize = 64;
 /// How many calls may wait.
 const WAITING: usize = 1024;
 
@@ -65,6 +68,7 @@ type Job = Box<dyn FnOnce(&mut Tables) + Send>;
 pub(crate) struct Index {
     jobs: mpsc::Sender<Job>,
     changes: Arc<watch::Sender<u64>>,
+    records: broadcast::Sender<Arc<[TracedRecord]>>,
     /// Names this index among all that there were: it begins anew with each start.
     birth: u64,
     wall: WallClock,
@@ -109,12 +113,18 @@ impl Index {
             }
         };
         thread::Builder::new().name("console-index".to_owned()).spawn(work).map_err(|_| IndexError::Stopped)?;
-        Ok(Self { jobs, changes: Arc::new(watch::Sender::new(0)), birth, wall })
+        let records = broadcast::Sender::new(UNREAD);
+        Ok(Self { jobs, changes: Arc::new(watch::Sender::new(0)), records, birth, wall })
     }
 
     /// Wakes whenever something has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// What services see from now on. A reader that is slow misses some of it.
+    pub(crate) fn records(&self) -> broadcast::Receiver<Arc<[TracedRecord]>> {
+        self.records.subscribe()
     }
 
     /// Does something with the tables.

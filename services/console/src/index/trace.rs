@@ -3,7 +3,7 @@
 use super::{Index, IndexError, Tables};
 use internal_api::{Flow, Form, Mark, Record, RecordedSession, Role, Seen, SeenOctets, TracedRecord};
 use rusqlite::params;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// How many commands may wait for their reply before the oldest are forgotten.
 const PIPELINED: usize = 2000;
@@ -46,14 +46,18 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn apply_trace(&self, origin: &str, records: Vec<TracedRecord>) -> Result<(), IndexError> {
-        let origin = origin.to_owned();
+        let (origin, records) = (origin.to_owned(), Arc::<[TracedRecord]>::from(records));
+        let seen = Arc::clone(&records);
         self.change(move |tables| {
-            for TracedRecord { session, record } in records {
-                tables.trace(&origin, &session.to_string(), &record)?;
+            for TracedRecord { session, record } in seen.iter() {
+                tables.trace(&origin, &session.to_string(), record)?;
             }
             tables.prune_sessions()
         })
-        .await
+        .await?;
+        // Nobody may follow them.
+        let _ = self.records.send(records);
+        Ok(())
     }
 
     /// The service at this address has gone: its open sessions are open no more.
