@@ -9,7 +9,8 @@ use std::{
 };
 
 /// All that a town is made of.
-const NAMES: [&str; 6] = ["agent", "mailbox-store", "mailtown", "pop3-gateway", "pseudo-dns", "smtp-gateway"];
+const NAMES: [&str; 7] =
+    ["agent", "console", "mailbox-store", "mailtown", "pop3-gateway", "pseudo-dns", "smtp-gateway"];
 
 #[derive(Deserialize)]
 struct BuildMessage {

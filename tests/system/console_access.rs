@@ -3,11 +3,14 @@
 use console::{Config, Listeners, Login, Service, ServiceKind};
 use mail_net::Clock;
 use reqwest::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use service_kit::{http::Token, shutdown::CancellationToken};
-use std::sync::Arc;
+use std::{process::Stdio, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
-use town_config::{ConsoleBounds, OwnHosts};
-use town_tests::{ConsoleClient, EXMAIL, GMAIL, Plan, TOKEN, TestTown, USR1, USR2};
+use town_config::{ConsoleBounds, OwnHosts, PortKey};
+use town_tests::{
+    ConsoleClient, EXMAIL, GMAIL, Mailtown, PATIENCE, Plan, TOKEN, TestTown, USR1, USR2, eventually, mailtown,
+};
 
 /// A console beside a town.
 struct Beside {
@@ -67,6 +70,42 @@ async fn a_restart_builds_the_index_anew() {
     assert_eq!(since["mail"], serde_json::json!([]), "a checkpoint stays good");
     second.stop().await;
     town.stop().await;
+}
+
+/// The console as a process of its own, and as a part of `mailtown`.
+#[tokio::test]
+async fn it_runs_by_itself_and_within_the_town() {
+    let town = TestTown::start(Plan::default()).await;
+    town.send(USR1, &[USR2], b"Subject: here\r\n\r\n").await;
+    let configured = |arguments: &[&str]| {
+        let mut command = mailtown::command("console");
+        command.arg("--config").arg(town.config()).args(arguments).env("MAILTOWN_TOKEN", TOKEN);
+        command
+    };
+    let mut process = configured(&[]).spawn().unwrap();
+    let healthy = async || {
+        let ended = process.try_wait().unwrap();
+        assert_eq!(ended, None, "it has ended");
+        configured(&["healthcheck"]).stderr(Stdio::null()).status().await.unwrap().success().then_some(())
+    };
+    eventually("the console is healthy", PATIENCE, healthy).await;
+    assert_eq!(town.console_client().subjects("").await, ["here"]);
+    kill_process(Pid::from_raw(process.id().unwrap().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert!(process.wait().await.unwrap().success());
+    town.stop().await;
+
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    std::fs::write(&config, "[server.a]\nsmtp = 0\npop = 0\n[accounts.a]\n\"u@a.test\" = \"p\"\n").unwrap();
+    std::fs::write(directory.path().join("fdns.toml"), "").unwrap();
+    let zone = directory.path().join("fdns.toml");
+    let mut whole = Mailtown::start(["--config".as_ref(), config.as_os_str(), "--zone".as_ref(), zone.as_os_str()]);
+    let ports = whole.ports().await;
+    let console = ConsoleClient::new(ports.console().unwrap());
+    mailtown::send(mailtown::address(&ports, "a", PortKey::Smtp), "u@a.test", "u@a.test", "inside").await;
+    assert_eq!(console.subjects("").await, ["inside"]);
+    assert!(whole.printed().contains(&format!("http://{}/", ports.console().unwrap())), "{}", whole.printed());
+    assert!(whole.stop().await.success());
 }
 
 #[tokio::test]

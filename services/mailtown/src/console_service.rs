@@ -3,6 +3,7 @@
 use crate::{Layer, Options, StackAddresses};
 use console::{Listeners, Login, Service, ServiceKind};
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -31,15 +32,25 @@ impl ConsoleOptions {
         Ok(Self { bind, login: Login::at(bind, password, auth)? })
     }
 
-    /// Binds the port of the configuration.
-    pub(crate) async fn bind(self, config: &LiveConfig) -> anyhow::Result<BoundConsole> {
+    /// Binds the port of the configuration. Where stacks are left to other processes, one of these may have the console:
+    /// then there is none here.
+    pub(crate) async fn bind(self, config: &LiveConfig) -> anyhow::Result<Option<BoundConsole>> {
         let address = SocketAddr::new(self.bind, config.console().port);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            let remedy = "stop what listens there, or give console.port or console.enabled in config.toml";
-            let message = format!("cannot listen on TCP {address} (the console): {remedy}");
-            anyhow::Error::new(error).context(message)
-        })?;
-        Ok(BoundConsole { address: listener.local_addr()?, listener, login: self.login })
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let address = listener.local_addr()?;
+                Ok(Some(BoundConsole { address, listener, login: self.login }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && config.is_part() => {
+                tracing::info!(%address, "another process has the port of the console; there is none here");
+                Ok(None)
+            }
+            Err(error) => {
+                let remedy = "stop what listens there, or give console.port or console.enabled in config.toml";
+                let message = format!("cannot listen on TCP {address} (the console): {remedy}");
+                Err(anyhow::Error::new(error).context(message))
+            }
+        }
     }
 }
 

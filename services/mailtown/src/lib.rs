@@ -160,7 +160,7 @@ impl Town {
             bound.push(BoundStack { stack, addresses, listeners });
         }
         let console = match options.console.clone().filter(|_| options.config.console().enabled) {
-            Some(console) => Some(console.bind(&options.config).await.map_err(listeners::with_hint)?),
+            Some(console) => console.bind(&options.config).await.map_err(listeners::with_hint)?,
             None => None,
         };
         let overlay = Overlay::new(options.config.moved_ports(), running);

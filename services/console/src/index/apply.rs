@@ -235,7 +235,7 @@ impl Tables {
         let weight = head.len() + body.len() + search.len();
         let update = "UPDATE mail SET attachments = ?2, inlines = ?3, links = ?4, codes = ?5, subject_lower = ?6, \
                       message_id_lower = ?7, from_lower = ?8, to_lower = ?9, cc_lower = ?10, bcc_lower = ?11, \
-                      reply_to_lower = ?12, weight = ?13, head = ?14, search = ?15, body = ?16 WHERE seq = ?1";
+                      reply_to_lower = ?12, weight = ?13 WHERE seq = ?1";
         self.db.prepare_cached(update)?.execute(params![
             seq,
             attachments as i64,
@@ -250,10 +250,10 @@ impl Tables {
             bcc,
             reply_to,
             weight as i64,
-            head,
-            search,
-            body,
         ])?;
+        self.db
+            .prepare_cached("INSERT INTO content (seq, head, search, body) VALUES (?, ?, ?, ?)")?
+            .execute(params![seq, head, search, body])?;
         self.db.prepare_cached("INSERT INTO mail_text (rowid, search) VALUES (?, ?)")?.execute(params![seq, search])?;
         self.mail_octets += weight;
         Ok(())

@@ -58,7 +58,10 @@ impl FromStr for MailPosition {
     }
 }
 
-const COLUMNS: &str = "seq, stack, id, accepted_at, octets, reverse_path, is_read, bounce, attachments, places, head";
+/// How many of the newest messages are looked at before the others are.
+const WINDOW: usize = 2000;
+const COLUMNS: &str =
+    "mail.seq AS seq, stack, id, accepted_at, octets, reverse_path, is_read, bounce, attachments, places, head";
 
 impl Index {
     /// A page of the messages that match, the newest first.
@@ -100,10 +103,9 @@ impl Index {
         self.call(move |tables| {
             let (condition, mut values) = tables.condition(&query, Some(after));
             values.push(Value::from(limit as i64));
-            let select = format!("SELECT {COLUMNS} FROM mail WHERE {condition} ORDER BY seq LIMIT ?");
-            let mut select = tables.db.prepare_cached(&select)?;
-            let rows = select.query_map(params_from_iter(values), |row| Ok(tables.row(row)))?;
-            rows.map(|row| Ok(row??.1)).collect()
+            let select = format!("SELECT seq FROM mail WHERE {condition} ORDER BY seq LIMIT ?");
+            let seqs = tables.seqs(&select, values)?;
+            seqs.into_iter().map(|seq| tables.summary(seq)).collect()
         })
         .await
     }
@@ -235,29 +237,68 @@ impl Tables {
     }
 
     fn search(&self, query: &Query, page: SearchPage) -> Result<MailPage, IndexError> {
-        let (mut condition, mut values) = self.condition(query, page.since);
-        if let Some(MailPosition { id, seq }) = page.before {
-            condition.push_str(" AND (id, seq) < (?, ?)");
-            values.extend([Value::from(id.to_string()), Value::from(seq)]);
-        }
         // One more tells whether there is a next page.
-        values.extend([page.limit as i64 + 1, page.offset as i64].map(Value::from));
-        let select =
-            format!("SELECT {COLUMNS} FROM mail WHERE {condition} ORDER BY id DESC, seq DESC LIMIT ? OFFSET ?");
-        let mut select = self.db.prepare_cached(&select)?;
-        let rows = select.query_map(params_from_iter(values), |row| Ok(self.row(row)))?;
-        let mut found = rows.map(|row| row?).collect::<Result<Vec<_>, IndexError>>()?;
-        let has_more = found.len() > page.limit;
-        found.truncate(page.limit);
-        let position = found.last().map(|(seq, last)| MailPosition { id: last.id, seq: *seq }.to_string());
-        let mail = found.into_iter().map(|(_, summary)| summary).collect();
+        let wanted = page.offset + page.limit + 1;
+        let mut seqs = self.among_newest(query, &page, wanted)?;
+        if seqs.len() < wanted && self.mails > WINDOW {
+            seqs = self.among_all(query, &page, wanted)?;
+        }
+        let has_more = seqs.len() == wanted;
+        let seqs: Vec<_> = seqs.into_iter().skip(page.offset).take(page.limit).collect();
+        let last = seqs.last().copied();
+        let mail = seqs.into_iter().map(|seq| self.summary(seq)).collect::<Result<Vec<_>, _>>()?;
+        let position = mail.last().zip(last).map(|(mail, seq)| MailPosition { id: mail.id, seq }.to_string());
         Ok(MailPage { mail, next: position.filter(|_| has_more) })
     }
 
-    fn row(&self, row: &Row<'_>) -> Result<(i64, MailSummary), IndexError> {
+    /// The first matches among the newest messages, without the text index: enough for what many messages have.
+    fn among_newest(&self, query: &Query, page: &SearchPage, wanted: usize) -> Result<Vec<i64>, IndexError> {
+        let sql = query.sql_without_index();
+        let (before, mut values) = before(page);
+        values.push(Value::from(WINDOW as i64));
+        let base = query.base();
+        let window = format!("SELECT seq FROM mail WHERE {base} AND {before} ORDER BY id DESC, seq DESC LIMIT ?");
+        values.extend(sql.values);
+        let mut condition = sql.condition;
+        if let Some(since) = page.since {
+            let (later, value) = since.later(self);
+            condition = format!("{condition} AND {later}");
+            values.push(value.into());
+        }
+        values.push(Value::from(wanted as i64));
+        let select =
+            format!("SELECT seq FROM mail WHERE seq IN ({window}) AND {condition} ORDER BY id DESC, seq DESC LIMIT ?");
+        self.seqs(&select, values)
+    }
+
+    /// The first matches among all messages. They are sorted at the end, so that the text index is looked at first, or else the
+    /// table from its beginning to its end.
+    fn among_all(&self, query: &Query, page: &SearchPage, wanted: usize) -> Result<Vec<i64>, IndexError> {
+        let (condition, mut values) = self.condition(query, page.since);
+        let (before, more) = before(page);
+        values.extend(more);
+        values.push(Value::from(wanted as i64));
+        let select =
+            format!("SELECT seq FROM mail WHERE {condition} AND {before} ORDER BY +id DESC, +seq DESC LIMIT ?");
+        self.seqs(&select, values)
+    }
+
+    fn seqs(&self, select: &str, values: Vec<Value>) -> Result<Vec<i64>, IndexError> {
+        let mut select = self.db.prepare_cached(select)?;
+        let rows = select.query_map(params_from_iter(values), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn summary(&self, seq: i64) -> Result<MailSummary, IndexError> {
+        let select = format!("SELECT {COLUMNS} FROM mail JOIN content ON content.seq = mail.seq WHERE mail.seq = ?");
+        let mut select = self.db.prepare_cached(&select)?;
+        select.query_row([seq], |row| Ok(self.row(row)))?
+    }
+
+    fn row(&self, row: &Row<'_>) -> Result<MailSummary, IndexError> {
         let (seq, accepted_at): (i64, i64) = (row.get("seq")?, row.get("accepted_at")?);
         let head: Head = serde_json::from_str(row.get_ref("head")?.as_str().unwrap_or("{}")).unwrap_or_default();
-        let summary = MailSummary {
+        Ok(MailSummary {
             id: message_id(row.get_ref("id")?.as_str().unwrap_or_default()),
             stack: row.get("stack")?,
             cursor: Cursor::new(self.birth, seq, accepted_at).to_string(),
@@ -278,8 +319,7 @@ impl Tables {
             identity: head.identity,
             bounced_as: row.get::<_, Option<String>>("bounce")?.map(|id| message_id(&id)),
             held_by_store: row.get::<_, i64>("places")? > 0,
-        };
-        Ok((seq, summary))
+        })
     }
 
     fn recipients(&self, seq: i64) -> Result<Vec<MailRecipient>, IndexError> {
@@ -301,15 +341,12 @@ impl Tables {
     }
 
     fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
-        let select = format!("SELECT {COLUMNS}, body FROM mail WHERE id = ? ORDER BY seq LIMIT 1");
-        let mut select = self.db.prepare_cached(&select)?;
-        let found = select
-            .query_row([id.to_string()], |row| {
-                let body: String = row.get("body")?;
-                Ok(self.row(row).map(|(seq, summary)| (seq, summary, body)))
-            })
-            .optional()?;
-        let Some((seq, summary, body)) = found.transpose()? else { return Ok(None) };
+        let select = "SELECT mail.seq, body FROM mail JOIN content ON content.seq = mail.seq WHERE id = ? \
+                      ORDER BY mail.seq LIMIT 1";
+        let mut select = self.db.prepare_cached(select)?;
+        let found = select.query_row([id.to_string()], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
+        let Some((seq, body)) = found else { return Ok(None) };
+        let summary = self.summary(seq)?;
         let Body { date, headers, text, html, parts, links, codes } = serde_json::from_str(&body)?;
         let events = self.events(seq)?;
         Ok(Some(Mail { summary, date, headers, text, html, parts, links, codes, events }))
@@ -319,6 +356,14 @@ impl Tables {
         let mut select = self.db.prepare_cached("SELECT body FROM event WHERE mail = ? ORDER BY rowid")?;
         let rows = select.query_map([seq], |row| row.get::<_, String>(0))?;
         rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect()
+    }
+}
+
+/// The condition that messages before a page's beginning meet, with its parameters.
+fn before(page: &SearchPage) -> (&'static str, Vec<Value>) {
+    match page.before {
+        Some(MailPosition { id, seq }) => ("(id, seq) < (?, ?)", vec![Value::from(id.to_string()), Value::from(seq)]),
+        None => ("true", Vec::new()),
     }
 }
 

@@ -155,3 +155,6 @@ impl Index {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests;

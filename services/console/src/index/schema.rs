@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-/// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still.
-/// `mail_text` finds three letters in a row; each candidate is compared with `search`.
+/// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still. Its
+/// rows are short, so that all of them are looked at in time; what is long is in `content`. `mail_text` finds three letters in a row; each candidate is compared with `search`.
 const TABLES: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
@@ -29,10 +29,13 @@ const TABLES: &str = "
         bcc_lower TEXT NOT NULL DEFAULT '',
         reply_to_lower TEXT NOT NULL DEFAULT '',
         weight INTEGER NOT NULL DEFAULT 0,
-        head TEXT NOT NULL DEFAULT '{}',
-        search TEXT NOT NULL DEFAULT '',
-        body TEXT NOT NULL DEFAULT '{}',
         UNIQUE (stack, id)
+    );
+    CREATE TABLE content (
+        seq INTEGER PRIMARY KEY REFERENCES mail (seq) ON DELETE CASCADE,
+        head TEXT NOT NULL,
+        search TEXT NOT NULL,
+        body TEXT NOT NULL
     );
     CREATE INDEX mail_by_id ON mail (id);
     CREATE INDEX mail_held ON mail (id) WHERE places > 0;

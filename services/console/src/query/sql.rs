@@ -17,11 +17,24 @@ impl Query {
     /// The condition that a row of `mail` meets when it matches. Without a term that says otherwise, only messages match that
     /// a store has.
     pub(crate) fn sql(&self) -> Sql {
-        let mut sql = Sql { condition: String::new(), values: Vec::new() };
-        sql.condition.push_str(if self.names_what_is_gone() { "true" } else { "places > 0" });
+        self.sql_with(true)
+    }
+
+    /// The same without the text index, for a few rows.
+    pub(crate) fn sql_without_index(&self) -> Sql {
+        self.sql_with(false)
+    }
+
+    /// What each match meets whatever its terms.
+    pub(crate) fn base(&self) -> &'static str {
+        if self.names_what_is_gone() { "true" } else { "places > 0" }
+    }
+
+    fn sql_with(&self, uses_index: bool) -> Sql {
+        let mut sql = Sql { condition: self.base().to_owned(), values: Vec::new() };
         for term in &self.terms {
             sql.condition.push_str(if term.negated { " AND NOT (" } else { " AND (" });
-            sql.add(&term.criterion, term.negated);
+            sql.add(&term.criterion, uses_index && !term.negated);
             sql.condition.push(')');
         }
         sql
@@ -29,9 +42,9 @@ impl Query {
 }
 
 impl Sql {
-    fn add(&mut self, criterion: &Criterion, negated: bool) {
+    fn add(&mut self, criterion: &Criterion, uses_index: bool) {
         match criterion {
-            Criterion::Text(text) => self.text(text, negated),
+            Criterion::Text(text) => self.text(text, uses_index),
             Criterion::Field(Field::Addressed, text) => {
                 let columns = ["to_lower", "from_lower", "cc_lower", "bcc_lower", "reply_to_lower"];
                 let conditions = columns.map(|column| format!("instr({column}, ?) > 0"));
@@ -95,14 +108,15 @@ impl Sql {
     }
 
     /// The text index leaves few messages to look at.
-    fn text(&mut self, text: &str, negated: bool) {
+    fn text(&mut self, text: &str, uses_index: bool) {
         let letters: Vec<char> = text.chars().collect();
-        if letters.len() >= TRIGRAM && !negated {
+        if letters.len() >= TRIGRAM && uses_index {
             let tokens = letters.windows(TRIGRAM).map(|token| token.iter().collect::<String>());
             let tokens: Vec<_> = tokens.map(|token| format!("\"{}\"", token.replace('"', "\"\""))).collect();
             self.value("seq IN (SELECT rowid FROM mail_text WHERE mail_text MATCH ?) AND ", tokens.join(" AND "));
         }
-        self.value("instr(search, ?) > 0", text.to_owned());
+        let text_of = "(SELECT search FROM content WHERE content.seq = mail.seq)";
+        self.value(&format!("instr({text_of}, ?) > 0"), text.to_owned());
     }
 }
 

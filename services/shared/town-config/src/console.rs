@@ -134,9 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_8025_stays_there() {
-        let text = "[server.a]\nsmtp = 8025\npop = 2\n";
-        assert_eq!(Config::parse(text, Path::new("c.toml")).unwrap().console.port, 0);
+    fn the_default_port_is_in_nobodys_way() {
+        for (ports, expected) in [((8025, 2), 0), ((0, 0), 0), ((1, 0), 8025)] {
+            let text = format!("[server.a]\nsmtp = {}\npop = {}\n", ports.0, ports.1);
+            let console = Config::parse(&text, Path::new("c.toml")).unwrap().console;
+            assert_eq!(console.port, expected, "{ports:?}");
+        }
     }
 
     #[test]

@@ -425,12 +425,14 @@ impl File {
         self.server.get(name).filter(|server| server.takes_every_domain()).map(|_| taken())
     }
 
-    /// The console, whose default port may be a server's: then it gets a free one.
+    /// The console. It gets a free port where a server has its default port, and where the system chooses all other ports.
     pub(super) fn console(&self) -> Console {
         let console = Console::from(&self.console);
         let ports = self.server.values().flat_map(|server| server.ports().map(|(_, port)| port));
-        let is_taken = ports.flatten().any(|port| u16::from(port) == console.port);
-        if is_taken { Console { port: 0, ..console } } else { console }
+        let ports: Vec<_> = ports.flatten().map(u16::from).collect();
+        let is_default = console.port == Console::default().port;
+        let gets_free_port = is_default && (ports.contains(&console.port) || ports.iter().all(|port| *port == 0));
+        if gets_free_port { Console { port: 0, ..console } } else { console }
     }
 
     /// Every service of a town is on one machine, so each port has one owner. Only 0, a free port, may stand twice.

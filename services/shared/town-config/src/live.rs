@@ -137,6 +137,11 @@ impl LiveConfig {
         self.servers.clone()
     }
 
+    /// Whether stacks of the file are left to other processes.
+    pub fn is_part(&self) -> bool {
+        !self.runs_all
+    }
+
     /// The console as the file has it, with its port where it was moved to. Changes of the file need a restart.
     pub fn console(&self) -> Console {
         Console { port: self.port_move.apply(self.console.port), ..self.console.clone() }
