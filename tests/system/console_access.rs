@@ -97,7 +97,7 @@ async fn it_runs_by_itself_and_within_the_town() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.toml");
     std::fs::write(&config, "[server.a]\nsmtp = 0\npop = 0\n[accounts.a]\n\"u@a.test\" = \"p\"\n").unwrap();
-    std::fs::write(directory.path().join("fdns.toml"), "").unwrap();
+    std::fs::write(directory.path().join("fdns.toml"), "[MX]\n[P]\n").unwrap();
     let zone = directory.path().join("fdns.toml");
     let mut whole = Mailtown::start(["--config".as_ref(), config.as_os_str(), "--zone".as_ref(), zone.as_os_str()]);
     let ports = whole.ports().await;
@@ -106,6 +106,32 @@ async fn it_runs_by_itself_and_within_the_town() {
     assert_eq!(console.subjects("").await, ["inside"]);
     assert!(whole.printed().contains(&format!("http://{}/", ports.console().unwrap())), "{}", whole.printed());
     assert!(whole.stop().await.success());
+}
+
+#[tokio::test]
+async fn its_calls_are_described() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let description = town.console_client().get("/v1/openapi.json").await;
+    let paths: Vec<_> = description["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    for path in [
+        "/v1/checkpoint",
+        "/v1/idle",
+        "/v1/mail",
+        "/v1/mail/wait",
+        "/v1/mail/{id}",
+        "/v1/mail/{id}/html",
+        "/v1/mail/{id}/parts/{number}",
+        "/v1/mail/{id}/raw",
+        "/v1/mail/{id}/text",
+        "/v1/reset",
+        "/v1/services",
+        "/v1/sessions",
+        "/v1/sessions/{id}",
+    ] {
+        assert!(paths.contains(&path), "{path} is not in {paths:?}");
+    }
+    assert_eq!(description["components"]["securitySchemes"]["password"]["scheme"], "basic");
+    town.stop().await;
 }
 
 #[tokio::test]

@@ -2,6 +2,10 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use town_tests::{ConsoleClient, PATIENCE, Plan, TestTown, USR, USR1, USR2, eventually};
 
 fn message(subject: &str, text: &str) -> Vec<u8> {
@@ -159,5 +163,37 @@ async fn services_are_shown_with_how_they_are_followed() {
     })
     .await;
     assert!(stores.iter().any(|service| service["stack"] == "gmail.com"));
+    town.stop().await;
+}
+
+/// A webhook that fails is called again, and mail does not wait for it.
+#[tokio::test]
+async fn a_webhook_is_told_of_new_mail() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let webhook = format!("webhook = \"http://{}/new-mail\"", listener.local_addr().unwrap());
+    let town = TestTown::start_with_console(Plan::default().console(&webhook)).await;
+    let answer = async |status: &str| {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "{}", String::from_utf8_lossy(&request));
+        }
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    };
+    // What was there before the console caught up is not new.
+    eventually("the console follows both stores", PATIENCE, async || {
+        let services = town.console_client().get("/v1/services").await;
+        let all = services["services"].as_array().unwrap().clone();
+        (all.iter().filter(|service| service["state"] == "following").count() >= 2).then_some(())
+    })
+    .await;
+    let id = town.send(USR1, &[USR2], &message("announced", "text")).await;
+    let first = answer("500 Oops").await;
+    assert!(first.starts_with("POST /new-mail HTTP/1.1\r\n"), "{first}");
+    let second = answer("204 No Content").await;
+    let body: serde_json::Value = serde_json::from_str(second.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!((&body["id"], &body["subject"]), (&json!(id), &json!("announced")));
     town.stop().await;
 }
