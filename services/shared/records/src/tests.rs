@@ -140,12 +140,13 @@ fn of_each_body_only_the_beginning_is_kept() {
 
 #[test]
 fn the_oldest_closed_sessions_are_forgotten_first() {
+    const SESSIONS: u32 = 200_000;
     let limit = 64 * 1024;
     let service = Service::new(Trace { octets: limit, ..Trace::default() });
     let open = service.open();
     open.octets(Direction::Sent, Kind::Line, b"220 the open one\r\n");
     let oldest = service.newest().0.id;
-    for number in 0..10_000 {
+    for number in 0..SESSIONS {
         let recording = service.open();
         recording.octets(Direction::Sent, Kind::Line, format!("220 {number}\r\n").as_bytes());
         drop(recording);
@@ -153,10 +154,10 @@ fn the_oldest_closed_sessions_are_forgotten_first() {
     }
     let known = service.records.before(None, usize::MAX);
     let dropped = service.records.dropped();
-    assert_eq!((known.len() as u64 + dropped.sessions, dropped.records), (10_001, 0));
+    assert_eq!((known.len() as u64 + dropped.sessions, dropped.records), (u64::from(SESSIONS) + 1, 0));
     assert!(known.len() > 10, "{} are known", known.len());
     assert_eq!(known.last().unwrap().id(), oldest);
-    assert_eq!(brief(&known[0].dialogue().1[0].what), "< 220 9999");
+    assert_eq!(brief(&known[0].dialogue().1[0].what), format!("< 220 {}", SESSIONS - 1));
 }
 
 #[test]
