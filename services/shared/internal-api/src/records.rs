@@ -40,6 +40,8 @@ pub struct TracePage {
     /// How many sessions were forgotten for want of memory since the service started, and how many records were never
     /// kept.
     pub dropped: Dropped,
+    /// Whether new sessions are recorded. The configuration may say no.
+    pub recording: bool,
 }
 
 /// What is missing for want of memory.

@@ -378,6 +378,7 @@ impl LineStream {
     /// Sends what is queued and closes the connection so that the peer gets it. It needs no place: the connection may have
     /// just lost its own.
     pub async fn close(mut self) {
+        self.taps.took_rest();
         let sending = send(&mut self.io, &self.output, &mut self.sent, &mut self.taps);
         if let Ok(Ok(())) = self.clock.io.timeout(self.limits.write, sending).await {
             close(self.io, self.clock.io).await;

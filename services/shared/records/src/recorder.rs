@@ -104,7 +104,7 @@ impl Recorder {
 
     /// Records that this neighbour was called for the connection for which the running task works, if that is recorded.
     pub fn called(&self, service: &str, call: &Call<'_>) {
-        if !(self.settings)().enabled {
+        if !self.is_on() {
             return;
         }
         let log = ConnectionId::current().and_then(|id| self.records.of_connection(id.number()));
@@ -116,6 +116,11 @@ impl Recorder {
                 microseconds: u64::try_from(call.took.as_micros()).unwrap_or(u64::MAX),
             });
         }
+    }
+
+    /// Whether new sessions are recorded.
+    pub(crate) fn is_on(&self) -> bool {
+        (self.settings)().enabled
     }
 
     pub(crate) fn records(&self) -> &Records {

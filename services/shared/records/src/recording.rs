@@ -2,7 +2,7 @@
 
 use crate::{
     ring::Records,
-    secrets::{is_secret, mask},
+    secrets::{is_auth, is_command, is_secret, mask},
 };
 use internal_api::{Flow, Form, Mark, Octets, Record, RecordedSession, Role, Seen, SeenOctets, SessionId};
 use jiff::Timestamp;
@@ -112,9 +112,17 @@ struct State {
     /// The octets of all entries, one after the other.
     data: Vec<u8>,
     marks: usize,
-    /// How many octets of the body that is under way were kept, and how many were not.
-    body: usize,
-    cut: Option<(Flow, u64)>,
+    /// Where the body goes that is under way, and how many of its octets were kept and were not.
+    body: Option<Body>,
+    /// AUTH was said last: what follows may be a password, also where AUTH was refused.
+    is_after_auth: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Body {
+    flow: Flow,
+    kept: usize,
+    cut: u64,
 }
 
 #[derive(Debug)]
@@ -153,7 +161,7 @@ impl Log {
     ) -> Self {
         let id = session.id;
         let (entries, data) = (Vec::with_capacity(ENTRIES), Vec::with_capacity(OCTETS));
-        let state = State { session, entries, data, marks: 0, body: 0, cut: None };
+        let state = State { session, entries, data, marks: 0, body: None, is_after_auth: false };
         Self { id, connection, records, limits, clock, octets: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
@@ -207,7 +215,10 @@ impl Log {
         let at = self.clock.now();
         let has_room = self.records.make_room(self.octets());
         let mut state = self.lock();
-        self.finish_body(&mut state, at);
+        // A lock is renewed while a message is read.
+        if !matches!(mark, Mark::Called { .. }) {
+            self.finish_body(&mut state, at, has_room);
+        }
         learn(&mut state.session, &mark);
         if has_room {
             state.marks += 1;
@@ -223,7 +234,7 @@ impl Log {
         let at = self.clock.now();
         self.records.close(self.connection, self.id, || {
             let mut state = self.lock();
-            self.finish_body(&mut state, at);
+            self.finish_body(&mut state, at, true);
             state.session.closed_at = Some(at);
             state.session.ended.get_or_insert_with(|| "cut off".to_owned());
             if state.data.capacity() > 2 * state.data.len() + OCTETS {
@@ -257,18 +268,22 @@ impl Log {
     }
 
     /// Records how much of a body was not kept, once it is over.
-    fn finish_body(&self, state: &mut State, at: Timestamp) {
-        state.body = 0;
-        if let Some((flow, octets)) = state.cut.take() {
-            self.push(state, at, What::Cut { flow, octets });
+    fn finish_body(&self, state: &mut State, at: Timestamp, has_room: bool) {
+        match state.body.take() {
+            Some(Body { flow, cut: octets @ 1.., .. }) if has_room => {
+                self.push(state, at, What::Cut { flow, octets });
+            }
+            Some(Body { cut: 1.., .. }) => self.missed(state),
+            _ => {}
         }
     }
 
     /// Adds as much of these octets as is kept.
     fn append(&self, state: &mut State, at: Timestamp, (flow, form): (Flow, Form), octets: &[u8], has_room: bool) {
+        let mut body = state.body.unwrap_or(Body { flow, kept: 0, cut: 0 });
         let kept = match form {
             Form::Body if !has_room => 0,
-            Form::Body => octets.len().min(self.limits.body_octets - state.body),
+            Form::Body => octets.len().min(self.limits.body_octets.saturating_sub(body.kept)),
             Form::Line | Form::Secret => octets.len(),
         };
         if !has_room && form != Form::Body {
@@ -283,11 +298,9 @@ impl Log {
             self.push(state, at, What::Octets { flow, form, start, end });
         }
         if form == Form::Body {
-            state.body += kept;
-            if kept < octets.len() {
-                let (_, cut) = state.cut.get_or_insert((flow, 0));
-                *cut += (octets.len() - kept) as u64;
-            }
+            body.kept += kept;
+            body.cut += (octets.len() - kept) as u64;
+            state.body = Some(body);
         }
     }
 
@@ -298,7 +311,7 @@ impl Log {
 
 impl Tap for Log {
     fn saw(&self, at: Timestamp, direction: Direction, kind: Kind, octets: &[u8]) {
-        let (flow, form) = (flow(direction), form(kind));
+        let (flow, mut form) = (flow(direction), form(kind));
         let has_room = self.records.make_room(self.octets());
         let mut state = self.lock();
         match flow {
@@ -311,9 +324,15 @@ impl Tap for Log {
             let line = &line[..line.len().min(REFUSAL_OCTETS)];
             state.session.last_refusal = Some(String::from_utf8_lossy(line).into_owned());
         }
+        if form != Form::Body && flow != replies(state.session.role) {
+            if form == Form::Line && state.is_after_auth && !is_command(octets) {
+                form = Form::Secret;
+            }
+            state.is_after_auth = is_auth(octets) || form == Form::Secret;
+        }
         // A body that goes on in the other direction is another one.
-        if form != Form::Body || state.cut.is_some_and(|(cut, _)| cut != flow) {
-            self.finish_body(&mut state, at);
+        if form != Form::Body || state.body.is_some_and(|body| body.flow != flow) {
+            self.finish_body(&mut state, at, has_room);
         }
         self.append(&mut state, at, (flow, form), octets, has_room);
         drop(state);

@@ -119,6 +119,55 @@ fn a_password_is_masked_unless_the_configuration_says_otherwise() {
     }
 }
 
+/// A client that pipelines AUTH LOGIN does not know that it was refused.
+#[test]
+fn what_follows_auth_is_masked_until_the_next_command() {
+    let service = Service::new(Trace::default());
+    let recording = service.open();
+    let lines = ["AUTH LOGIN", "dXNy", "cGFzcw==", "NOOP", "typed", "AUTH PLAIN", "QUIT"];
+    lines.map(|line| recording.octets(Direction::Received, Kind::Line, format!("{line}\r\n").as_bytes()));
+    let (_, records) = service.newest();
+    let seen: Vec<_> = records.iter().map(|record| brief(&record.what)).collect();
+    assert_eq!(seen, ["> AUTH LOGIN", "> ****", "> ********", "> NOOP", "> typed", "> AUTH PLAIN", "> QUIT"]);
+}
+
+/// A lock is renewed while a client reads.
+#[test]
+fn a_call_of_the_store_does_not_end_a_body() {
+    let service = Service::new(Trace { body_octets: 4, ..Trace::default() });
+    let recording = service.open();
+    let (service_name, request) = ("mailbox-store".to_owned(), "PUT /".to_owned());
+    recording.octets(Direction::Sent, Kind::Body, b"123456");
+    recording.mark(|| Mark::Called { service: service_name, request, status: None, microseconds: 0 });
+    recording.octets(Direction::Sent, Kind::Body, b"789");
+    drop(recording);
+    let seen: Vec<_> = service.newest().1.iter().map(|record| brief(&record.what)).collect();
+    assert_eq!(seen, ["< 1234", "Called", "< (+5)"]);
+}
+
+/// Queries and responses of DNS over TCP.
+#[test]
+fn bodies_in_both_directions_are_apart() {
+    let service = Service::new(Trace { body_octets: 4, ..Trace::default() });
+    let recording = service.open();
+    for direction in [Direction::Received, Direction::Sent].repeat(2) {
+        recording.octets(direction, Kind::Body, b"123");
+    }
+    let seen: Vec<_> = service.newest().1.iter().map(|record| brief(&record.what)).collect();
+    assert_eq!(seen, ["> 123", "< 123", "> 123", "< 123"]);
+}
+
+#[test]
+fn bodies_that_are_not_kept_take_no_memory() {
+    let service = Service::new(Trace { octets: 64 * 1024, ..Trace::default() });
+    let recording = service.open();
+    for direction in [Direction::Received, Direction::Sent].repeat(10_000) {
+        recording.octets(direction, Kind::Body, b"a query of DNS over TCP");
+    }
+    assert!(service.records.octets() < 64 * 1024 / 2, "{}", service.records.octets());
+    assert!(service.newest().0.missing_records > 0);
+}
+
 #[test]
 fn of_each_body_only_the_beginning_is_kept() {
     let service = Service::new(Trace { body_octets: 6, ..Trace::default() });

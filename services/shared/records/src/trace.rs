@@ -70,7 +70,7 @@ impl Recorder {
             }
         }
         let next_after = Position { run, sequence: reached }.to_string();
-        TracePage { records, next_after, dropped: self.records().dropped() }
+        TracePage { records, next_after, dropped: self.records().dropped(), recording: self.is_on() }
     }
 
     /// As [`Recorder::trace`]; waits until there is a record.

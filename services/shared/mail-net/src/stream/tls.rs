@@ -91,6 +91,8 @@ impl LineStream {
             Ok(Ok(0)) => Err(Closed::End.into()),
             Ok(Err(error)) => Err(Closed::Io(error).into()),
             Ok(Ok(_)) | Err(_) => {
+                self.taps.heard(&first);
+                self.taps.took_rest();
                 self.push(last_words);
                 self.close().await;
                 Err(TlsError::InClear)
