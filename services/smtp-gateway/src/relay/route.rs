@@ -36,6 +36,24 @@ pub(crate) struct Exchange {
     pub(crate) is_proven: bool,
 }
 
+/// Where mail for a domain can go, as far as that is known now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The most preferred first; never empty.
+    pub(crate) exchanges: Vec<Exchange>,
+    /// The most preferred of the exchanges whose names could not be looked up.
+    pub(crate) unanswered: Option<Unanswered>,
+}
+
+/// An exchange whose name could not be looked up. It may be there, and take the mail.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    /// As in [`Exchange`].
+    pub(crate) preference: u16,
+    /// What that means for the mail: it is temporary.
+    pub(crate) reply: Reply,
+}
+
 /// What connections lead to: who shares one destination shares its connections and their limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Destination {
@@ -83,14 +101,15 @@ impl std::str::FromStr for Destination {
     }
 }
 
-/// The exchanges of `domain`, the most preferred first; never empty.
+/// The exchanges of `domain`.
 ///
 /// # Errors
 /// The reply that decides over the recipients: permanent when the answer was no, temporary without one.
-pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Vec<Exchange>, Reply> {
+pub(crate) async fn exchanges(context: &Context, domain: &Domain) -> Result<Found, Reply> {
     if let Some(smarthost) = &context.stack.current().relay.smarthost {
         let (name, address) = (smarthost.host.clone(), smarthost.address());
-        return Ok(vec![Exchange { preference: 0, name, address, is_proven: true }]);
+        let exchanges = vec![Exchange { preference: 0, name, address, is_proven: true }];
+        return Ok(Found { exchanges, unanswered: None });
     }
     if domain.is_literal() {
         return Err(Reply::new(550, (1, 2), format!("{domain}: mail is not relayed to address literals")));
@@ -123,11 +142,11 @@ async fn resolve(
     domain: &Domain,
     (mut records, is_proven): (Vec<MailExchange>, bool),
     nothing: impl FnOnce(&[String]) -> Reply,
-) -> Result<Vec<Exchange>, Reply> {
+) -> Result<Found, Reply> {
     // Those of one preference in a new order each time, which spreads the load (RFC 5321 §5.1).
     records.sort_by_cached_key(|record| (record.preference, uuid::Uuid::new_v4()));
     let mut exchanges = Vec::new();
-    let (mut missing, mut unanswered) = (Vec::new(), None);
+    let (mut missing, mut unanswered) = (Vec::new(), None::<Unanswered>);
     let started = context.clock.io.instant();
     for record in records {
         let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
@@ -142,10 +161,12 @@ async fn resolve(
             Ok(Location::Here) => {
                 // What is not preferred to ourselves would send the mail in a circle.
                 exchanges.retain(|exchange: &Exchange| exchange.preference < record.preference);
+                let unanswered = unanswered.filter(|unanswered| unanswered.preference < record.preference);
                 return decide(exchanges, unanswered, || loops_back(domain, &name));
             }
             Err(error) => {
-                unanswered = Some(no_answer(&name, &error));
+                let reply = no_answer(&name, &error);
+                unanswered.get_or_insert(Unanswered { preference: record.preference, reply });
                 if context.clock.io.since(started) > PATIENCE {
                     break;
                 }
@@ -158,13 +179,13 @@ async fn resolve(
 /// The exchanges that there are; without any, it is over only when every look-up was answered.
 fn decide(
     exchanges: Vec<Exchange>,
-    unanswered: Option<Reply>,
+    unanswered: Option<Unanswered>,
     over: impl FnOnce() -> Reply,
-) -> Result<Vec<Exchange>, Reply> {
+) -> Result<Found, Reply> {
     if exchanges.is_empty() {
-        return Err(unanswered.unwrap_or_else(over));
+        return Err(unanswered.map_or_else(over, |unanswered| unanswered.reply));
     }
-    Ok(exchanges)
+    Ok(Found { exchanges, unanswered })
 }
 
 /// Where an exchange listens.

@@ -3,7 +3,7 @@
 use super::{
     Context,
     broken::Broken,
-    route::{self, Exchange},
+    route::{self, Exchange, Found, Unanswered},
     security::Security,
     slots::{DomainSlot, Interruption},
     smtp_client::{Connection, Outgoing},
@@ -78,7 +78,8 @@ impl Search<'_> {
         let Ok(found) = self.slot.until_shutdown(route::exchanges(self.context, domain)).await else {
             return Err(Verdict::Released);
         };
-        for exchange in found.map_err(Verdict::Ours)?.into_iter().map(Arc::new) {
+        let Found { exchanges, mut unanswered } = found.map_err(Verdict::Ours)?;
+        for exchange in exchanges.into_iter().map(Arc::new) {
             if self
                 .refusals
                 .iter()
@@ -99,14 +100,26 @@ impl Search<'_> {
             if broken.is_a_loop() {
                 // Neither this exchange nor one that is not preferred to it (RFC 5321 §5.1).
                 self.refusals.retain(|(earlier, _)| earlier.preference < exchange.preference);
+                unanswered.take_if(|unanswered| unanswered.preference >= exchange.preference);
                 self.refusals.push((exchange, verdict));
                 break;
             }
             self.refusals.push((exchange, verdict));
         }
-        let hopeful = self.refusals.iter().position(|(_, verdict)| !verdict.is_permanent());
-        let decisive = hopeful.or(self.refusals.len().checked_sub(1)).map(|index| self.refusals.swap_remove(index).1);
-        Err(decisive.unwrap_or_else(|| Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to"))))
+        Err(self.decisive(unanswered))
+    }
+
+    /// What becomes of the mail when no exchange will do. An exchange that may take it later counts more than a refusal
+    /// for good, and so does one whose name could not be looked up: nobody has asked it.
+    fn decisive(&mut self, unanswered: Option<Unanswered>) -> Verdict {
+        if let Some(index) = self.refusals.iter().position(|(_, verdict)| !verdict.is_permanent()) {
+            return self.refusals.swap_remove(index).1;
+        }
+        match (unanswered, self.refusals.pop()) {
+            (Some(Unanswered { reply, .. }), _) => Verdict::Ours(reply),
+            (None, Some((_, last))) => last,
+            (None, None) => Verdict::Ours(Reply::new(451, (4, 4), "no exchange to connect to")),
+        }
     }
 
     async fn open(&self, exchange: &Arc<Exchange>) -> Result<Connection, Broken> {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
 mod answers;
+mod search;
 mod smarthost;
 mod tls;
 
@@ -11,7 +12,7 @@ use crate::{
     metrics::Metrics,
     relay::slots::{DomainSlots, Interruption},
 };
-use internal_api::{ClaimedRecipient, DnsClient, Endpoint, MessageId, StoreClient};
+use internal_api::{ClaimedRecipient, DnsClient, Endpoint, InProcess, MessageId, StoreClient};
 use mail_net::{Clock, Hop, Io, MemoryListener, MemoryNetwork, StreamLimits};
 use mail_proto::{Mailbox, ReversePath, chunk::ChunkDecoder, dot::DotDecoder, smtp::MailParameters};
 use prometheus_client::registry::Registry;
@@ -28,6 +29,11 @@ struct Fixture {
     context: Context,
     slot: DomainSlot,
     exchange: Arc<Exchange>,
+    network: MemoryNetwork,
+    /// Where a test may be the mailbox store.
+    store: InProcess,
+    /// Where a test may be the name server.
+    dns: InProcess,
 }
 
 impl Fixture {
@@ -45,8 +51,9 @@ impl Fixture {
     }
 
     fn of(stack: LiveStack, authority: Option<PathBuf>) -> (Self, MemoryListener) {
-        // Nobody listens there: what these tests do needs neither.
-        let nobody = || Endpoint::new("http://127.0.0.1:9", None).unwrap();
+        // Nobody listens there: most tests need neither.
+        let (store, dns) = (InProcess::default(), InProcess::default());
+        let nobody = |or: &InProcess| Endpoint::new("http://127.0.0.1:9", None).unwrap().in_process(or.clone());
         let network = MemoryNetwork::default();
         let listener = network.listen("mx.test:25".parse().unwrap());
         let clock = Clock::system();
@@ -55,9 +62,9 @@ impl Fixture {
             certificate: None,
             authority,
             stack,
-            store: StoreClient::new(nobody(), Clock::system().io),
-            dns: DnsClient::new(nobody(), Clock::system().io),
-            dial: Arc::new(network),
+            store: StoreClient::new(nobody(&store), Clock::system().io),
+            dns: DnsClient::new(nobody(&dns), Clock::system().io),
+            dial: Arc::new(network.clone()),
             name_server: None,
             hosts: Hosts::Loopback,
             trusted_networks: None,
@@ -71,7 +78,7 @@ impl Fixture {
         let slot = slots.begin(&"a.test".parse().unwrap(), &Relay::default(), &CancellationToken::new());
         let exchange =
             Exchange { preference: 0, name: "mx.test".to_owned(), address: "mx.test:25".to_owned(), is_proven: true };
-        (Self { context, slot, exchange: Arc::new(exchange) }, listener)
+        (Self { context, slot, exchange: Arc::new(exchange), network, store, dns }, listener)
     }
 
     async fn open(&self) -> Result<Connection, Broken> {

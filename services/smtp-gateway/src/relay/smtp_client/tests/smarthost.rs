@@ -4,7 +4,7 @@ use super::{
     tls::{authority, file},
     *,
 };
-use crate::relay::route::{self, Destination};
+use crate::relay::route::{self, Destination, Found};
 
 /// A relay whose smarthost is mx.test, with this key.
 fn relay(tls: &str, authority: Option<PathBuf>) -> (Fixture, MemoryListener) {
@@ -21,7 +21,8 @@ async fn all_mail_goes_to_it() {
     let (fixture, _listener) = relay("off", None);
     for domain in ["gmail.com", "nowhere.invalid", "[192.0.2.1]"] {
         let found = route::exchanges(&fixture.context, &domain.parse().unwrap()).await.unwrap();
-        assert_eq!(found, [(*fixture.exchange).clone()], "{domain}");
+        let expected = Found { exchanges: vec![(*fixture.exchange).clone()], unanswered: None };
+        assert_eq!(found, expected, "{domain}");
     }
 }
 
