@@ -30,7 +30,7 @@ pub(super) async fn connect(
         return Err(Verdict::Released);
     }
     if let Some(connection) = kept {
-        if connection.takes_another() && connection.is_fit_for(security) {
+        if connection.takes_another() && connection.is_fit_for(security, &context.stack.current()) {
             return Ok(connection);
         }
         connection.quit().await;

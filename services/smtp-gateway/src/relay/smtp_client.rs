@@ -20,9 +20,10 @@ use mail_proto::smtp::{
     Recipient, Reply, ReplyReader,
     client::{self, Awaited, Client, Step, Transaction},
 };
+use opening::Way;
 use records::{LISTED, Recording};
 use std::{io, sync::Arc, time::Duration};
-use town_config::Patience;
+use town_config::{Patience, Smarthost, Stack};
 
 /// How long an exchange that has closed the connection may take over its last reply.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,8 +46,8 @@ pub(crate) struct Connection {
     takes_bare_lf: bool,
     /// Whether TLS is spoken, and a certificate has proved the name of the exchange.
     is_verified: bool,
-    /// Whether it was opened for mail whose certificates need not be verified, although the configuration wants that.
-    is_waived: bool,
+    /// The smarthost by the configuration with which it was opened, if the exchange is it.
+    smarthost: Option<Smarthost>,
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
@@ -105,13 +106,12 @@ impl Connection {
         self.client.extensions().limits.transactions.is_none_or(|limit| self.transactions < limit)
     }
 
-    /// Whether this connection is as safe as that (RFC 8689 §4.2.1).
-    pub(crate) fn is_fit_for(&self, security: Security) -> bool {
-        match security {
-            Security::Waived => true,
-            Security::Configured => !self.is_waived,
-            Security::Required => self.exchange.is_proven && self.is_verified && self.client.extensions().requiretls,
-        }
+    /// Whether mail that needs this may go over it by the configuration in force. It may have been opened by an earlier
+    /// one, or for other mail.
+    pub(crate) fn is_fit_for(&self, security: Security, stack: &Stack) -> bool {
+        self.smarthost == stack.relay.smarthost
+            && (self.is_verified || !Way::to(&self.exchange, stack, security).is_verified())
+            && self.is_promised(security)
     }
 
     /// The connection, if the exchange has neither closed it nor said anything that nobody asked for.

@@ -24,12 +24,10 @@ const REPLY_LINE_OCTETS: usize = 4096;
 
 /// How an exchange is talked to.
 #[derive(Debug, Clone, Copy)]
-struct Way<'s> {
+pub(super) struct Way<'s> {
     tls: RelayTls,
     /// What the mail for it needs.
     security: Security,
-    /// Whether that is less than the configuration wants.
-    is_waived: bool,
     /// Whether the connection begins with TLS.
     is_implicit: bool,
     /// The smarthost, if the exchange is it.
@@ -38,7 +36,7 @@ struct Way<'s> {
 
 impl<'s> Way<'s> {
     /// A smarthost of the configuration before this one is an exchange as any other: it does not get the password.
-    fn to(exchange: &Exchange, stack: &'s Stack, security: Security) -> Self {
+    pub(super) fn to(exchange: &Exchange, stack: &'s Stack, security: Security) -> Self {
         let smarthost = stack.relay.smarthost.as_ref().filter(|smarthost| smarthost.address() == exchange.address);
         let (configured, is_implicit) = match smarthost.map(|smarthost| smarthost.tls) {
             None => (stack.relay_tls(), false),
@@ -53,7 +51,12 @@ impl<'s> Way<'s> {
             Security::Waived => configured,
             Security::Required => RelayTls::Verify,
         };
-        Self { tls, security, is_waived: security == Security::Waived && tls != configured, is_implicit, smarthost }
+        Self { tls, security, is_implicit, smarthost }
+    }
+
+    /// Whether a certificate has to prove the name of the exchange.
+    pub(super) fn is_verified(self) -> bool {
+        self.tls == RelayTls::Verify
     }
 
     fn starttls(self) -> Starttls {
@@ -143,7 +146,7 @@ impl Connection {
         let ends = stream.ends()?;
         recording.mark(|| Mark::Connected { local: ends.local, remote: ends.peer });
         let mut connection = Self::new(stream, exchange, (context, stack), recording);
-        connection.is_waived = way.is_waived;
+        connection.smarthost = way.smarthost.cloned();
         if way.is_implicit {
             connection = connection.encrypt(context, slot, (stack, way)).await?;
             connection.client = connection.client.over_tls();
@@ -191,7 +194,7 @@ impl Connection {
             patience: stack.relay.patience(),
             takes_bare_lf,
             is_verified: false,
-            is_waived: false,
+            smarthost: None,
             transactions: 0,
             has_carried: false,
             recording,
@@ -255,13 +258,7 @@ impl Connection {
         let stream = upgraded.inspect_err(|broken| recording.ends(broken))?;
         recording.mark(|| Mark::Encrypted { tls: stream.tls().unwrap_or_default().to_owned() });
         // A reply of which a part came in the clear does not go on.
-        Ok(Self {
-            stream,
-            replies: ReplyReader::default(),
-            is_verified: way.tls == RelayTls::Verify,
-            recording,
-            ..self
-        })
+        Ok(Self { stream, replies: ReplyReader::default(), is_verified: way.is_verified(), recording, ..self })
     }
 
     /// Sends what is never recorded.
@@ -277,7 +274,14 @@ impl Connection {
         if server_name == stack.name.as_str() {
             return Some(Broken::OurName(server_name.to_owned()));
         }
-        (!self.is_fit_for(security)).then_some(Broken::PromisesNothing)
+        (!self.is_promised(security)).then_some(Broken::PromisesNothing)
+    }
+
+    /// Whether the exchange promises what a message needs on the rest of its way, over TLS that is verified and with a name
+    /// that nobody can have forged (RFC 8689 §4.2.1).
+    pub(super) fn is_promised(&self, security: Security) -> bool {
+        security != Security::Required
+            || (self.exchange.is_proven && self.is_verified && self.client.extensions().requiretls)
     }
 
     /// Says goodbye where the dialogue is open.

@@ -158,5 +158,6 @@ async fn another_exchange_gets_no_password() {
     });
     let receiving = async { play(&mut accept(&mut listener).await, &[(HELLO, OFFER)]).await };
     let (connection, ()) = tokio::join!(fixture.open(), receiving);
-    assert!(connection.is_ok());
+    let stack = fixture.context.stack.current();
+    assert!(!connection.unwrap().is_fit_for(Security::Configured, &stack), "it is not what all mail goes to");
 }

@@ -222,7 +222,10 @@ async fn a_message_that_requires_tls_goes_to_a_verified_server_that_promises_the
         message.parameters.requiretls = true;
         let relaying = async {
             let mut connection = fixture.open_for(Security::of(&fixture.context, &message, None).await).await.unwrap();
-            assert!(connection.is_fit_for(Security::Required) && connection.is_fit_for(Security::Configured));
+            let stack = fixture.context.stack.current();
+            assert!(
+                [Security::Required, Security::Configured].map(|it| connection.is_fit_for(it, &stack)) == [true; 2]
+            );
             let (recipients, body) = (vec![recipient], Some(Bytes::from_static(b"a\r\n")));
             let mail = Outgoing { message: &message, recipients, body, trace: None };
             let verdicts = connection.transact(&fixture.context, &fixture.slot, &mail).await.unwrap();
@@ -289,5 +292,41 @@ async fn a_connection_that_nobody_has_verified_does_not_carry_what_requires_tls(
         stream
     };
     let (connection, _stream) = tokio::join!(fixture.open(), receiving);
-    assert!(!connection.unwrap().is_fit_for(Security::Required));
+    let connection = connection.unwrap();
+    assert!(!connection.is_fit_for(Security::Required, &fixture.context.stack.current()));
+}
+
+/// The stack with these lines in `[relay]`.
+fn stack(relay: &str) -> Arc<Stack> {
+    Fixture::rfc(relay, None).0.context.stack.current()
+}
+
+/// A connection that was opened before the configuration changed carries what may go over it now.
+#[tokio::test]
+async fn what_a_reload_demands_holds_for_connections_that_are_kept() {
+    let smarthost = |tls: &str| format!("[relay.smarthost]\nhost = \"mx.test\"\nport = 25\ntls = \"{tls}\"");
+    let (plain, verify) = (stack(""), stack("tls = \"verify\""));
+    let (off, starttls) = (stack(&smarthost("off")), stack(&smarthost("starttls")));
+    let (by_exchange, mut listener) = Fixture::rfc("", None);
+    let (connection, ()) = tokio::join!(by_exchange.open(), in_the_clear_and_kept(&mut listener));
+    let connection = connection.unwrap();
+    for (security, expected) in [
+        // As it was, verified, through a smarthost in the clear, through one over TLS.
+        (Security::Configured, [true, false, false, false]),
+        (Security::Waived, [true, true, false, false]),
+        (Security::Required, [false; 4]),
+    ] {
+        let fit = [&plain, &verify, &off, &starttls].map(|stack| connection.is_fit_for(security, stack));
+        assert_eq!(fit, expected, "{security:?}");
+    }
+    let (by_smarthost, mut listener) = Fixture::rfc(&smarthost("off"), None);
+    let (connection, ()) = tokio::join!(by_smarthost.open(), in_the_clear_and_kept(&mut listener));
+    let connection = connection.unwrap();
+    let fit = [&plain, &verify, &off, &starttls].map(|stack| connection.is_fit_for(Security::Configured, stack));
+    assert_eq!(fit, [false, false, true, false]);
+}
+
+/// Takes a connection whose server offers no TLS.
+async fn in_the_clear_and_kept(listener: &mut MemoryListener) {
+    play(&mut accept(listener).await, &[HELLO_AGAIN]).await;
 }
