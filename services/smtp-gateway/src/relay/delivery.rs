@@ -16,6 +16,8 @@ pub(super) struct Delivery<'a> {
     untried: VecDeque<&'a ClaimedRecipient>,
     /// Those who did not get the message. They wait for the last transaction, so that one report tells of all.
     refused: Verdicts<'a>,
+    /// How often another exchange was found for it since a transaction of it came to its end.
+    pub(super) detours: usize,
 }
 
 impl<'a> Delivery<'a> {
@@ -24,7 +26,7 @@ impl<'a> Delivery<'a> {
         let mut recipients: Vec<_> =
             message.recipients.iter().filter(|recipient| recipient.said_by_store.is_none()).collect();
         recipients.sort_by(|one, other| group(one).cmp(&group(other)));
-        Self { message, untried: recipients.into(), refused: Vec::new() }
+        Self { message, untried: recipients.into(), refused: Vec::new(), detours: 0 }
     }
 
     /// The alias through which the message goes to the recipients of the next transaction.

@@ -24,6 +24,8 @@ use std::{
 
 /// How many broken connections a claim survives: then the rest of it waits for its next attempt.
 const BREAKS: usize = 2;
+/// How many other exchanges are found for a message that do not keep their connections: then it waits for its next attempt.
+const DETOURS: usize = 2;
 
 /// Works on a claim for as long as it is ours. Returns the connection that is left of it.
 pub(super) async fn work(
@@ -85,7 +87,7 @@ async fn relay(
             messages.map(|(message, _)| Delivery::new(message)).filter(|delivery| !delivery.is_done()).collect();
         let (settler, domain) = (&settler, &claim.domain);
         let sender =
-            Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, detours: 0, limit: None };
+            Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, limit: None };
         kept = sender.send(kept).await;
     }
     kept
@@ -104,8 +106,6 @@ struct Sender<'a> {
     waiting: VecDeque<Delivery<'a>>,
     /// How many connections have broken.
     breaks: usize,
-    /// How often another exchange was found for the first message.
-    detours: usize,
     /// How many recipients the exchange took before a connection broke.
     limit: Option<usize>,
 }
@@ -180,7 +180,7 @@ impl<'a> Sender<'a> {
         context.metrics.attempt_seconds.observe(context.clock.io.since(started).as_secs_f64());
         match sent {
             Ok(verdicts) => {
-                self.detours = 0;
+                delivery.detours = 0;
                 slot.succeeded(&context.stack.current().relay);
                 Next::On(Box::new(connection), message, delivery.record(portion, verdicts))
             }
@@ -202,22 +202,22 @@ impl<'a> Sender<'a> {
         let Self { context, slot, domain, security, .. } = *self;
         let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
         let lacking = (Arc::clone(connection.exchange()), obstacle);
-        let found = match self.detours {
+        let found = match delivery.detours {
             // Otherwise an exchange that ends each connection at once would keep us for ever.
-            BREAKS => {
+            DETOURS => {
                 Err(Verdict::Ours(Reply::new(451, (4, 2), "no exchange that can take the message keeps a connection")))
             }
             _ => another(context, slot, (domain, security), mail, lacking).await,
         };
         match found {
             Ok(other) => {
-                self.detours += 1;
+                delivery.detours += 1;
                 connection.quit().await;
                 delivery.put_back(portion);
                 Next::On(Box::new(other), mail.message, Vec::new())
             }
             Err(verdict) => {
-                self.detours = 0;
+                delivery.detours = 0;
                 let verdicts = vec![verdict; portion.len()];
                 Next::On(Box::new(connection), mail.message, delivery.record(portion, verdicts))
             }
