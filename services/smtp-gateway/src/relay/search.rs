@@ -5,7 +5,7 @@ use super::{
     broken::Broken,
     route::{self, Exchange, Found, Unanswered},
     security::Security,
-    slots::{DomainSlot, Interruption},
+    slots::DomainSlot,
     smtp_client::{Connection, Outgoing},
     verdict::Verdict,
 };
@@ -92,9 +92,13 @@ impl Search<'_> {
                 Err(broken) => broken,
             };
             let verdict = broken.verdict(&exchange);
+            // It says nothing about the exchange, and our store would fail at the next one too.
+            if matches!(broken, Broken::Store(_)) {
+                return Err(verdict);
+            }
             self.all_are_well &= broken.is_about_fitness();
-            if let Broken::Interrupted(reason) = broken {
-                return Err(if reason == Interruption::Shutdown { Verdict::Released } else { verdict });
+            if matches!(broken, Broken::Interrupted(_)) {
+                return Err(verdict);
             }
             facts::RelayExchangeFailed { exchange: &exchange.name, error: &broken }.log();
             if broken.is_a_loop() {

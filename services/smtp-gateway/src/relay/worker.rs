@@ -86,8 +86,7 @@ async fn relay(
         let waiting =
             messages.map(|(message, _)| Delivery::new(message)).filter(|delivery| !delivery.is_done()).collect();
         let (settler, domain) = (&settler, &claim.domain);
-        let sender =
-            Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, limit: None };
+        let sender = Sender { context, slot, settler, domain, bodies, security, waiting, breaks: 0, limit: None };
         kept = sender.send(kept).await;
     }
     kept

@@ -100,3 +100,30 @@ async fn an_exchange_that_is_not_preferred_to_this_server_does_not_count() {
         assert_eq!(reply.on_one_line(), expected, "{preference}");
     }
 }
+
+/// mx.test and two.test could take seven bits. The store does not tell whether these are more.
+#[tokio::test]
+async fn a_store_that_fails_is_not_a_failure_of_exchanges() {
+    let damaged = "554 5.3.0 the message was damaged while it was queued";
+    let unavailable = "451 4.3.0 the mailbox store is unavailable";
+    for (problem, expected) in [(ProblemKind::MessageDamaged, damaged), (ProblemKind::Overloaded, unavailable)] {
+        let (fixture, mut listener) = Fixture::rfc("", None);
+        let _dns = fixture.dns.serve(name_server(MX, (20, Some("two.test:25"))));
+        let _store = fixture.store.serve(Router::new().fallback(async move || Problem::from(problem)));
+        let message = message(&Recipient::from("b@a.test".parse::<Mailbox>().unwrap()));
+        let mail = Outgoing { body: None, ..outgoing(&message) };
+        let elsewhere =
+            Exchange { name: "old.test".to_owned(), address: "old.test:25".to_owned(), ..(*fixture.exchange).clone() };
+        let lacking = (Arc::new(elsewhere), Reply::new(554, (6, 3), "old.test takes no 8-bit messages"));
+        let domain = domain();
+        let route = (&domain, Security::Configured);
+        let searching = another(&fixture.context, &fixture.slot, route, &mail, lacking);
+        let receiving = async {
+            let mut stream = accept(&mut listener).await;
+            play(&mut stream, &[("EHLO exmail.qq.com", "250 mx.test"), ("QUIT", "221 bye")]).await;
+        };
+        let (found, ()) = tokio::join!(searching, receiving);
+        // The other exchange is away, and nobody has asked it.
+        assert_eq!(said(&found.unwrap_err()), expected);
+    }
+}
