@@ -35,7 +35,8 @@ pub(super) async fn connect(
         }
         connection.quit().await;
     }
-    let mut search = Search { context, slot, security, mail: None, refusals: Vec::new(), all_are_well: true };
+    let mut search =
+        Search { context, slot, security, mail: None, held: None, refusals: Vec::new(), all_are_well: true };
     let found = search.find(domain).await;
     // An exchange that is not fit for some messages is well.
     if !search.all_are_well && found.is_err() {
@@ -44,20 +45,35 @@ pub(super) async fn connect(
     found
 }
 
-/// A connection to an exchange that can take this message. The exchange `lacking` cannot, as it has shown. The message
-/// fails for good only when every exchange said so.
+/// A connection to an exchange that can take this message. The exchange that `lacking` leads to cannot, as it has shown.
+/// That connection is ended before another exchange is tried: both may be one host that allows us one connection. The
+/// message fails for good only when every exchange said so.
 ///
 /// # Errors
-/// The verdict on this message.
-pub(super) async fn another(
+/// [`Nowhere`].
+pub(super) async fn connect_elsewhere(
     context: &Context,
     slot: &DomainSlot,
     (domain, security): (&Domain, Security),
     mail: &Outgoing<'_>,
-    (lacking, obstacle): (Arc<Exchange>, Reply),
-) -> Result<Connection, Verdict> {
-    let refusals = vec![(lacking, Verdict::Ours(obstacle))];
-    Search { context, slot, security, mail: Some(mail), refusals, all_are_well: true }.find(domain).await
+    (lacking, obstacle): (Connection, Reply),
+) -> Result<Connection, Nowhere> {
+    let refusals = vec![(Arc::clone(lacking.exchange()), Verdict::Ours(obstacle.clone()))];
+    let held = Some((lacking, obstacle));
+    let mut search = Search { context, slot, security, mail: Some(mail), held, refusals, all_are_well: true };
+    match search.find(domain).await {
+        Ok(connection) => Ok(connection),
+        Err(verdict) => Err(Nowhere { verdict, kept: search.held.map(|(lacking, _)| lacking) }),
+    }
+}
+
+/// There is no other exchange that can take a message.
+#[derive(Debug)]
+pub(super) struct Nowhere {
+    /// What that means for the message.
+    pub(super) verdict: Verdict,
+    /// The connection that there was, if no other exchange was tried.
+    pub(super) kept: Option<Connection>,
 }
 
 /// Goes from one exchange to the next.
@@ -67,6 +83,8 @@ struct Search<'a> {
     security: Security,
     /// What the exchange must be able to take; without it, any exchange will do.
     mail: Option<&'a Outgoing<'a>>,
+    /// A connection that ends before another is opened, and what its exchange lacks.
+    held: Option<(Connection, Reply)>,
     /// The exchanges that will not do, and what that means for the mail.
     refusals: Vec<(Arc<Exchange>, Verdict)>,
     /// Whether no exchange has failed.
@@ -126,15 +144,18 @@ impl Search<'_> {
         }
     }
 
-    async fn open(&self, exchange: &Arc<Exchange>) -> Result<Connection, Broken> {
+    async fn open(&mut self, exchange: &Arc<Exchange>) -> Result<Connection, Broken> {
+        if let Some((lacking, obstacle)) = self.held.take() {
+            lacking.quit_because(obstacle.on_one_line()).await;
+        }
         let connection = Connection::open(self.context, self.slot, exchange, self.security).await?;
         let Some(mail) = self.mail else { return Ok(connection) };
-        let broken = match connection.obstacle(self.context, mail).await {
-            Ok(None) => return Ok(connection),
-            Ok(Some(obstacle)) => Broken::Unable(obstacle),
-            Err(error) => error.into(),
-        };
-        connection.quit().await;
-        Err(broken)
+        match connection.check(self.context, mail).await {
+            Ok(()) => Ok(connection),
+            Err(broken) => {
+                connection.quit_because(&broken).await;
+                Err(broken)
+            }
+        }
     }
 }

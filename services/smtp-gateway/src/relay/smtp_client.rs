@@ -22,7 +22,7 @@ use mail_proto::smtp::{
 };
 use opening::Way;
 use records::{LISTED, Recording};
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 use town_config::{Patience, Smarthost, Stack};
 
 /// How long an exchange that has closed the connection may take over its last reply.
@@ -122,13 +122,17 @@ impl Connection {
     /// Sends one message to these recipients. Returns a verdict for each, in their order.
     ///
     /// # Errors
-    /// [`BrokenTransaction`]; the connection is of no more use then.
+    /// [`BrokenTransaction`]; the connection is of no more use then. With [`Broken::Unable`], nothing was sent: the
+    /// connection is as it was, and there are no verdicts.
     pub(crate) async fn transact(
         &mut self,
         context: &Context,
         slot: &DomainSlot,
         mail: &Outgoing<'_>,
     ) -> Result<Vec<Verdict>, BrokenTransaction> {
+        if let Err(broken) = self.check(context, mail).await {
+            return Err(self.unsent(broken, mail));
+        }
         self.transactions += 1;
         self.record(Handled::Sending, mail, |_| true);
         let outcome = self.transact_unrecorded(context, slot, mail).await;
@@ -143,6 +147,18 @@ impl Connection {
             self.record(Handled::Relayed, mail, |index| verdicts.get(index).is_some_and(Verdict::is_taken));
         }
         outcome
+    }
+
+    /// A transaction that did not begin.
+    fn unsent(&self, broken: Broken, mail: &Outgoing<'_>) -> BrokenTransaction {
+        let verdicts = match broken {
+            Broken::Unable(_) => Vec::new(),
+            _ => {
+                self.recording.ends(&broken);
+                vec![broken.verdict(&self.exchange); mail.recipients.len()]
+            }
+        };
+        BrokenTransaction { broken, verdicts, is_old_and_undecided: false }
     }
 
     /// Records what happens to a message and those of its recipients that `is_concerned` names by their places.
@@ -208,9 +224,6 @@ impl Connection {
         mail: &Outgoing<'_>,
     ) -> Result<Vec<Verdict>, Broken> {
         let message = mail.message;
-        if let Some(obstacle) = self.obstacle(context, mail).await? {
-            return Err(Broken::Unable(obstacle));
-        }
         let transaction = mail.transaction();
         let mut step = self.client.begin(&transaction);
         let (mut stage, started) = (Stage::BeforeDot, self.io.instant());
@@ -283,6 +296,12 @@ impl Connection {
             };
             let _ = io.timeout(patience, goodbye).await;
         }
+    }
+
+    /// As [`Connection::quit`]; its recording ends with this reason.
+    pub(crate) async fn quit_because(self, reason: impl fmt::Display) {
+        self.recording.ends(reason);
+        self.quit().await;
     }
 
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {

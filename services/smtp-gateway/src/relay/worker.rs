@@ -5,7 +5,7 @@ use super::{
     broken::{Broken, BrokenTransaction},
     delivery::{Delivery, Verdicts},
     forwarded,
-    search::{another, connect},
+    search::{Nowhere, connect, connect_elsewhere},
     security::Security,
     settle::Settler,
     slots::DomainSlot,
@@ -111,8 +111,8 @@ struct Sender<'a> {
 
 /// What follows a transaction.
 enum Next<'a> {
-    /// The connection is good for more. These verdicts are to be settled.
-    On(Box<Connection>, &'a ClaimedMessage, Verdicts<'a>),
+    /// The connection, if there is one, is good for more. These verdicts are to be settled.
+    On(Option<Box<Connection>>, &'a ClaimedMessage, Verdicts<'a>),
     /// What is left needs another connection.
     Again,
     /// What is left gets this verdict.
@@ -147,7 +147,7 @@ impl<'a> Sender<'a> {
             match next {
                 Next::On(connection, message, verdicts) => {
                     settling = async move { settler.settle(message, verdicts).await }.boxed();
-                    kept = Some(*connection);
+                    kept = connection.map(|connection| *connection);
                 }
                 Next::Again => {}
                 Next::Over(verdict) => {
@@ -181,7 +181,7 @@ impl<'a> Sender<'a> {
             Ok(verdicts) => {
                 delivery.detours = 0;
                 slot.succeeded(&context.stack.current().relay);
-                Next::On(Box::new(connection), message, delivery.record(portion, verdicts))
+                Next::On(Some(Box::new(connection)), message, delivery.record(portion, verdicts))
             }
             Err(BrokenTransaction { broken: Broken::Unable(obstacle), .. }) => {
                 self.look_elsewhere(connection, portion, (&mail, obstacle)).await
@@ -190,8 +190,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Finds another exchange for the first message, which this one cannot take (RFC 5321 §5.1). Without one, this
-    /// connection stays for the other messages.
+    /// Finds another exchange for the first message, which this one cannot take (RFC 5321 §5.1).
     async fn look_elsewhere(
         &mut self,
         connection: Connection,
@@ -200,25 +199,23 @@ impl<'a> Sender<'a> {
     ) -> Next<'a> {
         let Self { context, slot, domain, security, .. } = *self;
         let Some(delivery) = self.waiting.front_mut() else { return Next::Again };
-        let lacking = (Arc::clone(connection.exchange()), obstacle);
-        let found = match delivery.detours {
+        let found = if delivery.detours < DETOURS {
+            connect_elsewhere(context, slot, (domain, security), mail, (connection, obstacle)).await
+        } else {
             // Otherwise an exchange that ends each connection at once would keep us for ever.
-            DETOURS => {
-                Err(Verdict::Ours(Reply::new(451, (4, 2), "no exchange that can take the message keeps a connection")))
-            }
-            _ => another(context, slot, (domain, security), mail, lacking).await,
+            let reply = Reply::new(451, (4, 2), "no exchange that can take the message keeps a connection");
+            Err(Nowhere { verdict: Verdict::Ours(reply), kept: Some(connection) })
         };
         match found {
             Ok(other) => {
                 delivery.detours += 1;
-                connection.quit().await;
                 delivery.put_back(portion);
-                Next::On(Box::new(other), mail.message, Vec::new())
+                Next::On(Some(Box::new(other)), mail.message, Vec::new())
             }
-            Err(verdict) => {
+            Err(Nowhere { verdict, kept }) => {
                 delivery.detours = 0;
                 let verdicts = vec![verdict; portion.len()];
-                Next::On(Box::new(connection), mail.message, delivery.record(portion, verdicts))
+                Next::On(kept.map(Box::new), mail.message, delivery.record(portion, verdicts))
             }
         }
     }

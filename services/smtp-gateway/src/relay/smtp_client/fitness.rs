@@ -1,6 +1,6 @@
 //! Whether an exchange can take a message at all. Nothing is converted: that would break signatures.
 
-use super::{Connection, Context, Outgoing};
+use super::{Broken, Connection, Context, Outgoing};
 use internal_api::{ApiError, RawMessage};
 use mail_proto::smtp::Reply;
 
@@ -15,12 +15,19 @@ impl Outgoing<'_> {
 }
 
 impl Connection {
-    /// Why the exchange cannot take this message, if it lacks an extension that the message needs. Another exchange of the
-    /// domain may have it.
+    /// Checks that the exchange has the extensions that this message needs. Another exchange of the domain may have them.
     ///
     /// # Errors
-    /// When the octets of the message are needed to know, and the store does not give them.
-    pub(crate) async fn obstacle(&self, context: &Context, mail: &Outgoing<'_>) -> Result<Option<Reply>, ApiError> {
+    /// [`Broken::Unable`], or [`Broken::Store`] when the octets of the message are needed to know, and the store does not
+    /// give them.
+    pub(crate) async fn check(&self, context: &Context, mail: &Outgoing<'_>) -> Result<(), Broken> {
+        match self.obstacle(context, mail).await? {
+            Some(obstacle) => Err(Broken::Unable(obstacle)),
+            None => Ok(()),
+        }
+    }
+
+    async fn obstacle(&self, context: &Context, mail: &Outgoing<'_>) -> Result<Option<Reply>, ApiError> {
         let (name, extensions) = (&self.exchange.name, self.client.extensions());
         if !extensions.smtputf8 {
             if mail.goes_beyond_ascii() {
