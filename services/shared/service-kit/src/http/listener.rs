@@ -1,10 +1,10 @@
 //! Where the HTTP side of a service listens: on a TCP port, and on a Unix socket where one is wanted.
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
@@ -56,6 +56,9 @@ pub enum SocketError {
     /// Another process listens there.
     #[error("{}: another process listens there; stop it, or give another path", .0.display())]
     InUse(PathBuf),
+    /// A file of another user tells that a service of that user may listen there.
+    #[error("{}: this file is another user's, whose service may listen; if none does, remove it; else run this service as that user, or give another path", .0.display())]
+    Foreign(PathBuf),
     /// Something else has this name.
     #[error("{}: there is something else with this name; remove it, or give another path", .0.display())]
     Other(PathBuf),
@@ -72,12 +75,16 @@ pub enum SocketError {
 /// A Unix socket that is listened on. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct HttpSocket {
-    pub(super) listener: UnixListener,
+    // Dropped first: while the listener lives, no other file has the number of this one, and nobody takes it for a file
+    // that was left.
     pub(super) file: SocketFile,
+    pub(super) listener: UnixListener,
 }
 
 impl HttpSocket {
-    async fn bind(path: &Path) -> Result<Self, SocketError> {
+    pub(super) async fn bind(path: &Path) -> Result<Self, SocketError> {
+        // Until the socket listens, another process would take its file for one that was left.
+        let _lock = lock(path)?;
         make_room(path).await?;
         Self::bind_now(path).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => SocketError::InUse(path.to_owned()),
@@ -93,8 +100,24 @@ impl HttpSocket {
         socket.bind(path)?;
         let file = SocketFile::new(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-        Ok(Self { listener: socket.listen(BACKLOG)?, file })
+        Ok(Self { file, listener: socket.listen(BACKLOG)? })
     }
+}
+
+/// Locks a path for one service that starts. The file of the lock stays: if it were removed, two could hold it.
+fn lock(path: &Path) -> Result<fs::File, SocketError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock => SocketError::InUse(path.to_owned()),
+        io::ErrorKind::PermissionDenied if name.exists() => SocketError::Foreign(name.clone()),
+        _ => SocketError::Failed { path: path.to_owned(), reason: error },
+    };
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&name);
+    let file = file.map_err(failed)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(error.into()))?;
+    Ok(file)
 }
 
 /// Removes a socket that nobody listens on any more: a process that is killed leaves it.
@@ -106,11 +129,32 @@ async fn make_room(path: &Path) -> Result<(), SocketError> {
         Ok(found) if !found.file_type().is_socket() => return Err(SocketError::Other(path.to_owned())),
         Ok(_) => {}
     }
-    match UnixStream::connect(path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Its queue may be full.
-        Ok(_) | Err(_) => Err(SocketError::InUse(path.to_owned())),
+    match occupant(UnixStream::connect(path).await.map_err(|error| error.kind()).err()) {
+        Occupant::Nobody => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        },
+        Occupant::Somebody => Err(SocketError::InUse(path.to_owned())),
+        Occupant::Unknown => Err(SocketError::Foreign(path.to_owned())),
+    }
+}
+
+/// Who listens on a socket.
+#[derive(Debug, PartialEq, Eq)]
+enum Occupant {
+    Nobody,
+    Somebody,
+    /// Only another user may know.
+    Unknown,
+}
+
+/// What a connection to the socket, or its failure, tells.
+fn occupant(failure: Option<io::ErrorKind>) -> Occupant {
+    match failure {
+        Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Occupant::Nobody,
+        Some(io::ErrorKind::PermissionDenied) => Occupant::Unknown,
+        // The queue of a listener may be full.
+        Some(_) | None => Occupant::Somebody,
     }
 }
 
@@ -155,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_owner_may_connect_and_nothing_is_left() {
+    async fn only_the_owner_may_connect_and_the_socket_goes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.sock");
         let listening = listener().await.with_socket(&path).await.unwrap();
@@ -185,6 +229,59 @@ mod tests {
         let error = listener().await.with_socket(&path).await.unwrap_err();
         assert!(matches!(error, SocketError::Other(_)), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"mail");
+    }
+
+    #[tokio::test]
+    async fn one_service_at_a_time_starts_at_a_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.sock");
+        let starting = lock(&path).unwrap();
+        // Its socket is bound, and does not listen yet.
+        let socket = UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let error = listener().await.with_socket(&path).await.unwrap_err();
+        assert!(matches!(error, SocketError::InUse(_)), "{error}");
+        let _listener = socket.listen(1).unwrap();
+        drop(starting);
+        UnixStream::connect(&path).await.expect("the file is still that of the first");
+    }
+
+    /// While a socket has its name, somebody listens: nobody takes it for one that was left.
+    #[tokio::test]
+    async fn the_name_goes_before_the_listener() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.sock");
+        for _ in 0..200 {
+            let socket = HttpSocket::bind(&path).await.unwrap();
+            let (connects, has_connected) = std::sync::mpsc::channel();
+            let client = path.clone();
+            // Fewer than the queue of the listener takes.
+            let failure = std::thread::spawn(move || {
+                let connect = |_| std::os::unix::net::UnixStream::connect(&client).map(|_| connects.send(())).err();
+                (0..2000).find_map(connect)
+            });
+            has_connected.recv().unwrap();
+            drop(socket);
+            let failure = failure.join().unwrap().map(|error| error.kind());
+            assert!(failure.is_none_or(|kind| kind == io::ErrorKind::NotFound), "{failure:?}");
+        }
+    }
+
+    /// A test that runs as root may connect everywhere.
+    #[test]
+    fn who_may_not_connect_does_not_know_who_listens() {
+        let table = [
+            (None, Occupant::Somebody),
+            (Some(io::ErrorKind::WouldBlock), Occupant::Somebody),
+            (Some(io::ErrorKind::ConnectionRefused), Occupant::Nobody),
+            (Some(io::ErrorKind::NotFound), Occupant::Nobody),
+            (Some(io::ErrorKind::PermissionDenied), Occupant::Unknown),
+        ];
+        for (failure, expected) in table {
+            assert_eq!(occupant(failure), expected, "{failure:?}");
+        }
+        let told = SocketError::Foreign("/run/store.sock".into()).to_string();
+        assert!(told.starts_with("/run/store.sock: this file is another user's"), "{told}");
     }
 
     #[tokio::test]
