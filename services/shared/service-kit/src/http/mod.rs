@@ -4,6 +4,7 @@ mod listener;
 mod origin;
 mod room;
 mod server;
+mod write_timeout;
 
 pub use listener::{HttpListener, SocketError};
 

@@ -4,6 +4,7 @@ use super::{
     HttpListener,
     listener::HttpSocket,
     room::{self, Connection, Place, Room, UnderWay},
+    write_timeout::WriteTimeout,
 };
 use crate::{
     shutdown::{CancellationToken, GRACE},
@@ -86,14 +87,14 @@ impl Listen for TcpListener {
 }
 
 impl Listen for HttpSocket {
-    type Stream = UnixStream;
+    type Stream = WriteTimeout<UnixStream>;
 
     fn address(&self) -> io::Result<impl Display> {
         Ok(format!("unix:{}", self.file.path().display()))
     }
 
-    async fn accept(&self, clock: IoClock) -> UnixStream {
-        accept_local(&self.listener, clock).await
+    async fn accept(&self, clock: IoClock) -> Self::Stream {
+        WriteTimeout::new(accept_local(&self.listener, clock).await, STALL, clock)
     }
 }
 
@@ -242,5 +243,27 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::listener::HttpSocket;
+    use mail_net::Clock;
+    use tokio::io::AsyncWriteExt;
+
+    /// As TCP_USER_TIMEOUT does for a TCP connection.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_over_a_unix_socket_may_not_stand_still() {
+        let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::system().io);
+        let path = directory.path().join("store.sock");
+        let socket = HttpSocket::bind(&path).await.unwrap();
+        let _reader = UnixStream::connect(&path).await.unwrap();
+        let mut stream = Listen::accept(&socket, clock).await;
+        let started = clock.instant();
+        let written = clock.timeout(STALL * 2, stream.write_all(&vec![0; 16 << 20])).await.unwrap();
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(clock.since(started) >= STALL);
     }
 }
