@@ -331,7 +331,8 @@ impl Launch {
         Ok(DnsClient::new(self.endpoint(url, PortKey::DnsHttp)?, self.clock.io))
     }
 
-    /// Where the stack's pseudo-dns speaks DNS, as `host:port`: on the host of its `url`, or else on this machine. `None`
+    /// Where the stack's pseudo-dns speaks DNS, as `host:port`: on the host of its `url`, or else on this machine, where a
+    /// Unix socket is too. `None`
     /// when the configuration does not tell the port and the relay does not need it.
     ///
     /// # Errors
@@ -346,7 +347,7 @@ impl Launch {
             },
         };
         let local = if self.bind.is_unspecified() { LOOPBACK } else { self.bind };
-        let url = url.map(reqwest::Url::parse).transpose()?;
+        let url = url.filter(|url| !url.starts_with("unix:")).map(reqwest::Url::parse).transpose()?;
         let host = url.as_ref().and_then(reqwest::Url::host_str);
         Ok(Some(host.map_or_else(|| SocketAddr::new(local, port).to_string(), |host| format!("{host}:{port}"))))
     }
@@ -355,7 +356,7 @@ impl Launch {
         let url = match url {
             Some(url) => {
                 anyhow::ensure!(
-                    url.starts_with("http://") || url.starts_with("unix:/"),
+                    url.starts_with("http://") || is_socket(url),
                     "\"{url}\" is no URL of a service; give one such as http://127.0.0.1:1080 or unix:/run/mailtown/store.sock"
                 );
                 url.to_owned()
@@ -364,6 +365,12 @@ impl Launch {
         };
         Ok(endpoint(&url, self.token.as_ref())?)
     }
+}
+
+/// Whether a URL is that of a Unix socket: `unix:/path`, or `unix:///path`. With two slashes, `path` would begin with the
+/// name of a host.
+fn is_socket(url: &str) -> bool {
+    url.starts_with("unix:/") && (!url.starts_with("unix://") || url.starts_with("unix:///"))
 }
 
 /// A neighbour at `url`, called with the stack's token.
@@ -426,56 +433,4 @@ impl Silence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    fn launch(config: &str, bind: &str) -> Launch {
-        let config = Config::parse(config, Path::new("config.toml")).unwrap();
-        Launch {
-            stack: config.stack("a").unwrap().clone().into(),
-            servers: Vec::new(),
-            token: None,
-            shutdown: CancellationToken::new(),
-            reload: Reload::never(),
-            bind: bind.parse().unwrap(),
-            http_bind: LOOPBACK,
-            http_socket: None,
-            clock: Clock::system(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_service_that_is_not_there_is_told_with_one_cause() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let error = format!("{:#}", ready(address).await.unwrap_err());
-        let expected =
-            format!("http://{address}/readyz is silent: Connection refused (os error 111); is the town running?");
-        assert_eq!(error, expected);
-    }
-
-    #[test]
-    fn the_name_server_is_on_the_host_of_the_url_or_on_this_machine() {
-        let (server, lookup) = ("[server.a]\nsmtp = 1\npop = 2\n", "[relay]\nlookup = \"dns\"\n");
-        let with_port = format!("{server}dns = 53\n{lookup}");
-        for (bind, url, expected) in [
-            ("127.0.0.1", None, "127.0.0.1:53"),
-            ("0.0.0.0", None, "127.0.0.1:53"),
-            ("192.0.2.1", None, "192.0.2.1:53"),
-            ("::1", None, "[::1]:53"),
-            ("0.0.0.0", Some("http://a-dns:1054"), "a-dns:53"),
-            ("0.0.0.0", Some("http://[::1]:1054/"), "[::1]:53"),
-            ("0.0.0.0", Some("unix:/run/a-dns.sock"), "127.0.0.1:53"),
-        ] {
-            let found = launch(&with_port, bind).name_server(url).unwrap();
-            assert_eq!(found.as_deref(), Some(expected), "{bind} {url:?}");
-        }
-        for port in ["", "dns = 0\n"] {
-            assert_eq!(launch(&format!("{server}{port}"), "127.0.0.1").name_server(None).unwrap(), None, "{port}");
-            let error = launch(&format!("{server}{port}{lookup}"), "127.0.0.1").name_server(None).unwrap_err();
-            assert!(error.to_string().contains("server.\"a\".dns is"), "{error}");
-        }
-    }
-}
+mod tests;
