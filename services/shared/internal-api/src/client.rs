@@ -32,6 +32,9 @@ pub enum ApiError {
     /// A service of this process has failed over the call, which is a bug.
     #[error("the service failed over the call")]
     Panicked,
+    /// The answer of a service of this process has ended before its end, for this reason.
+    #[error("the answer broke off: {0}")]
+    BrokeOff(String),
     /// A service of this process has not answered within this time.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
@@ -42,7 +45,7 @@ impl ApiError {
     pub fn kind(&self) -> Option<ProblemKind> {
         match self {
             Self::Problem(problem) => Some(problem.kind),
-            Self::Unavailable(_) | Self::Late(_) | Self::Panicked => None,
+            Self::Unavailable(_) | Self::Late(_) | Self::Panicked | Self::BrokeOff(_) => None,
         }
     }
 
