@@ -8,7 +8,10 @@ mod write_timeout;
 
 pub use listener::{HttpListener, SocketError};
 
-use crate::{description, shutdown::CancellationToken};
+use crate::{
+    description,
+    shutdown::{CancellationToken, GRACE},
+};
 use axum::{
     Json, Router,
     body::{Body, HttpBody},
@@ -108,7 +111,7 @@ pub struct HttpService {
     pub clock: IoClock,
 }
 
-/// Serves until `shutdown`, then lets requests in flight finish, [`GRACE`](crate::shutdown::GRACE) at most. How many
+/// Serves until `shutdown`, then lets requests in flight finish, those of its own process too, [`GRACE`] at most. How many
 /// connections there are at once, in all HTTP services of a process, depends on its limit of descriptors. What comes over a
 /// Unix socket is checked as what comes over TCP is.
 ///
@@ -117,8 +120,13 @@ pub struct HttpService {
 pub async fn serve(listener: HttpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
     let (clock, in_process) = (service.clock, service.in_process.clone());
     let router = router(service);
-    let _served = in_process.serve(router.clone());
-    server::serve(listener, clock, router, shutdown).await;
+    let served = in_process.serve(router.clone());
+    let calls = async {
+        shutdown.cancelled().await;
+        // A call that takes longer goes on: it is its caller who makes it.
+        let _ = clock.timeout(GRACE, served.finish()).await;
+    };
+    tokio::join!(server::serve(listener, clock, router, shutdown.clone()), calls);
     Ok(())
 }
 
@@ -278,5 +286,44 @@ pub(crate) async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, METRICS_MEDIA_TYPE)], text).into_response(),
         Err(error) => Problem::new(ProblemKind::Internal, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use internal_api::{DnsClient, Endpoint, Records, Resolution};
+    use mail_net::Clock;
+    use tokio::net::TcpListener;
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_the_same_process_are_finished_too() {
+        let (in_process, clock) = (InProcess::default(), Clock::system().io);
+        let (started, shutdown) = (clock.instant(), CancellationToken::new());
+        let (call, grace) = (GRACE / 2, shutdown.clone());
+        let slow = async move || {
+            grace.cancel();
+            clock.sleep(call).await;
+            Json(Resolution { name: "a.".to_owned(), records: Records::P(vec!["25".to_owned()]) })
+        };
+        let service = HttpService {
+            api: Router::new().route("/v1/resolve", get(slow)),
+            description: OpenApi::default(),
+            metrics: Arc::default(),
+            readiness: always_ready(),
+            token: None,
+            hosts: Arc::new(town_config::OwnHosts::default),
+            in_process: in_process.clone(),
+            clock,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let serving = async {
+            serve(listener.into(), service, shutdown).await.unwrap();
+            clock.since(started)
+        };
+        let dns = DnsClient::new(Endpoint::new("http://127.0.0.1:9", None).unwrap().in_process(in_process), clock);
+        let (served, ports) = tokio::join!(serving, dns.ports("a"));
+        assert_eq!(ports.unwrap(), Some(vec!["25".to_owned()]));
+        assert_eq!(served, call);
     }
 }
