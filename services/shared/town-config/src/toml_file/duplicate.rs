@@ -30,9 +30,21 @@ fn header(line: &str) -> Option<&str> {
     })
 }
 
-/// The key of a line that has one.
+/// The key of a line that has one, as it is written. What stands in quotes may have `=`, `#` and escaped quotes.
 fn key(line: &str) -> Option<&str> {
-    line.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty() && !key.starts_with('#'))
+    let (mut quote, mut is_escaped) = (None, false);
+    for (index, character) in line.char_indices() {
+        match (quote, character) {
+            _ if is_escaped => is_escaped = false,
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if open == character => quote = None,
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '#') => return None,
+            (None, '=') => return Some(line[..index].trim()).filter(|key| !key.is_empty()),
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -50,6 +62,14 @@ mod tests {
             (
                 "[accounts.a]\n\"u@x\" = \"p\"\n# \"u@x\" = 1\n\"u@x\" = \"q\"\n",
                 "f:4: duplicate key: \"u@x\" stands in line 2 too; keep one of them",
+            ),
+            (
+                "[accounts.a]\n\"u=1@x\" = \"p\"\n\"u=2@x\" = \"p\"\n\"u=1@x\" = \"q\"\n",
+                "f:4: duplicate key: \"u=1@x\" stands in line 2 too; keep one of them",
+            ),
+            (
+                "[accounts.a]\n\"u\\\"=1@x\" = \"p\"\n'u\"=2' = \"p\"\n\"u\\\"=1@x\" = \"q\"\n",
+                "f:4: duplicate key: \"u\\\"=1@x\" stands in line 2 too; keep one of them",
             ),
             (
                 "[server.a] # [one]\nsmtp = 1\n[accounts.a]\n[server.a]\npop = 2\n",
