@@ -125,7 +125,9 @@ fn what_follows_auth_is_masked_until_the_next_command() {
     let service = Service::new(Trace::default());
     let recording = service.open();
     let lines = ["AUTH LOGIN", "dXNy", "cGFzcw==", "NOOP", "typed", "AUTH PLAIN", "QUIT"];
-    lines.map(|line| recording.octets(Direction::Received, Kind::Line, format!("{line}\r\n").as_bytes()));
+    for line in lines {
+        recording.octets(Direction::Received, Kind::Line, format!("{line}\r\n").as_bytes());
+    }
     let (_, records) = service.newest();
     let seen: Vec<_> = records.iter().map(|record| brief(&record.what)).collect();
     assert_eq!(seen, ["> AUTH LOGIN", "> ****", "> ********", "> NOOP", "> typed", "> AUTH PLAIN", "> QUIT"]);
