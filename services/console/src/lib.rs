@@ -14,6 +14,7 @@ mod mailpit;
 mod message;
 mod metrics;
 mod model;
+mod pages;
 mod query;
 mod services;
 mod webhook;
@@ -86,7 +87,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         Arc::new(App { index, town, clock: clock.clone(), started: clock.io.instant(), shutdown: shutdown.clone() });
     let (routes, description) = api::routes(Arc::clone(&app));
     let service = HttpService {
-        api: routes.merge(mailpit::routes(app)),
+        api: routes.merge(mailpit::routes(Arc::clone(&app))).merge(pages::routes(app)),
         description,
         metrics: Arc::new(registry),
         readiness: always_ready(),
@@ -95,7 +96,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         in_process: InProcess::default(),
         clock: clock.io,
     };
-    let router = login.guard(service_kit::http::pages_router(service, get(api::home)));
+    let router = login.guard(service_kit::http::pages_router(service, get(pages::home)));
     service_kit::http::serve_router(listeners.http, router, clock.io, shutdown).await;
     Ok(())
 }

@@ -61,11 +61,6 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .split_for_parts()
 }
 
-/// Where to begin, as long as there are no pages.
-pub(crate) async fn home() -> &'static str {
-    "The console of a mailtown. Its API is described at /v1/openapi.json, new mail is at /v1/mail.\n"
-}
-
 /// The services of the town, and how each is followed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FollowedServices {
