@@ -14,6 +14,8 @@ function isWriting(target) {
 document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && isWriting(event.target)) {
+        // A browser would empty a search field.
+        event.preventDefault();
         event.target.blur();
         return;
     }

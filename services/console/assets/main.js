@@ -34,6 +34,8 @@ document.addEventListener("click", (event) => {
     if (opener) document.getElementById(opener.dataset.dialog)?.showModal();
     const closer = event.target.closest("[data-close]");
     if (closer) closer.closest("dialog")?.close();
+    const toggle = event.target.closest(".side-toggle");
+    if (toggle) toggle.setAttribute("aria-expanded", toggle.closest(".side").classList.toggle("open"));
     // The dialogue itself is hit only beside its content.
     if (event.target instanceof HTMLDialogElement) event.target.close();
 });

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{Config, Listeners, Login, at_urls, on_this_machine, run};
+use crate::{Config, Listeners, Login, MailServer, at_urls, on_this_machine, run};
 use anyhow::Context;
 use clap::Parser;
 use mail_net::Clock;
@@ -97,7 +97,8 @@ impl Args {
             None => Arc::new(OwnHosts::default) as town_config::Hosts,
         };
         let token = self.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
-        let configured = Config { services, token, settings, hosts, login, clock };
+        let mail_servers = stacks.iter().map(|stack| MailServer::of(stack, &services, |key| stack.port(key))).collect();
+        let configured = Config { services, mail_servers, token, settings, hosts, login, clock };
         telemetry::spawn(config.watch(reload, shutdown.clone()));
         Ok(run(configured, Listeners { http: HttpListener::from(http) }, shutdown).await?)
     }

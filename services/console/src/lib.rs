@@ -10,6 +10,7 @@ mod deletion;
 mod follow;
 mod index;
 mod login;
+mod mail_servers;
 mod mailpit;
 mod message;
 mod metrics;
@@ -21,6 +22,7 @@ mod webhook;
 
 pub use args::Args;
 pub use login::Login;
+pub use mail_servers::MailServer;
 pub use services::{Service, ServiceKind, UnknownService, at_urls, on_this_machine};
 
 use api::App;
@@ -40,6 +42,8 @@ use town_config::{Console, Hosts};
 pub struct Config {
     /// The services that it follows.
     pub services: Vec<Service>,
+    /// Where mail is sent to and read from: one for each stack.
+    pub mail_servers: Vec<MailServer>,
     /// Opens their APIs. Nobody sees it.
     pub token: Option<Token>,
     /// `[console]` of the configuration.
@@ -75,7 +79,7 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let Config { services, token, settings, hosts, login, clock } = config;
+    let Config { services, mail_servers, token, settings, hosts, login, clock } = config;
     // Whichever way this call ends, no follower outlives it.
     let _stop = shutdown.clone().drop_guard();
     let index = Index::open(settings.bounds, &clock)?;
@@ -83,8 +87,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
     let mut registry = service_kit::metrics::registry("console");
     metrics::register(&mut registry, &town);
-    let app =
-        Arc::new(App { index, town, clock: clock.clone(), started: clock.io.instant(), shutdown: shutdown.clone() });
+    let app = Arc::new(App {
+        index,
+        town,
+        mail_servers,
+        clock: clock.clone(),
+        started: clock.io.instant(),
+        shutdown: shutdown.clone(),
+    });
     let (routes, description) = api::routes(Arc::clone(&app));
     let service = HttpService {
         api: routes.merge(mailpit::routes(Arc::clone(&app))).merge(pages::routes(app)),

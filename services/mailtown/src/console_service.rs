@@ -1,7 +1,7 @@
 //! The console of the town, from a bound socket to a running task.
 
 use crate::{Layer, Options, StackAddresses};
-use console::{Listeners, Login, Service, ServiceKind};
+use console::{Listeners, Login, MailServer, Service, ServiceKind};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -78,7 +78,10 @@ impl BoundConsole {
             None => Arc::new(OwnHosts::default) as town_config::Hosts,
         };
         let (token, clock, login) = (options.token.clone(), options.clock.clone(), self.login);
-        let config = console::Config { services, token, settings, hosts, login, clock };
+        let port = |stack: &StackAddresses, key| stack.address(key).map(|address| address.port());
+        let mail_servers = stacks.iter().map(|stack| MailServer::of(&stack.stack, &services, |key| port(stack, key)));
+        let mail_servers = mail_servers.collect();
+        let config = console::Config { services, mail_servers, token, settings, hosts, login, clock };
         let listeners = Listeners { http: self.listener.into() };
         let run = console::run(config, listeners, layer.shutdown.clone());
         layer.spawn("console", "town", run);

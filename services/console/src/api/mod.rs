@@ -10,7 +10,7 @@ mod sessions;
 mod stream;
 mod wait;
 
-use crate::{follow::Town, index::Index};
+use crate::{follow::Town, index::Index, mail_servers::MailServer};
 use axum::{Json, Router, extract::State};
 use internal_api::{Problem, ProblemKind};
 use mail_net::Clock;
@@ -24,6 +24,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) struct App {
     pub(crate) index: Index,
     pub(crate) town: Town,
+    /// Where mail is sent to and read from.
+    pub(crate) mail_servers: Vec<MailServer>,
     pub(crate) clock: Clock,
     pub(crate) started: tokio::time::Instant,
     /// Ends those who wait.

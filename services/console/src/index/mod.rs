@@ -16,6 +16,7 @@
 
 mod apply;
 mod mail;
+mod mailboxes;
 mod place;
 mod prune;
 mod schema;
@@ -24,6 +25,7 @@ mod trace;
 
 pub(crate) use apply::{Arrival, Found, StoreBatch};
 pub(crate) use mail::{Place, SearchPage};
+pub(crate) use mailboxes::MailboxCount;
 pub(crate) use place::Cursor;
 pub(crate) use sessions::{Refusal, SessionFilter};
 

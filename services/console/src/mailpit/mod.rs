@@ -8,6 +8,7 @@ use crate::{
     api::{App, content},
     index::SearchPage,
     model::{Mail, MailSummary},
+    pages::hostile::{self, RemoteImages},
     query::Query,
 };
 use axum::{
@@ -194,14 +195,12 @@ async fn view(
     Path(file): Path<String>,
     UrlQuery(list): UrlQuery<ListQuery>,
 ) -> Result<Response, Failure> {
-    let (id, kind) = file.rsplit_once('.').ok_or(Failure::NotFound)?;
+    let (id, kind) = file.rsplit_once('.').unwrap_or((&file, ""));
     let mail = found(&app, id, &list).await?;
     match kind {
-        "html" if !mail.html.is_empty() => {
-            Ok(content::safe("text/html; charset=utf-8", "inline".to_owned(), mail.html.into_bytes()))
-        }
+        "html" if mail.html.is_empty() => Err(Failure::Bad("This message does not contain a HTML part".to_owned())),
+        "html" | "" => Ok(hostile::view(&mail, RemoteImages::Off)),
         "txt" => Ok(content::safe("text/plain; charset=utf-8", "inline".to_owned(), mail.text.into_bytes())),
-        "html" => Err(Failure::Bad("This message does not contain a HTML part".to_owned())),
         _ => Err(Failure::NotFound),
     }
 }

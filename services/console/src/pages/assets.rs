@@ -17,18 +17,20 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 macro_rules! embedded {
-    ($($name:literal $media_type:ident),* $(,)?) => {
-        &[$(($name, $media_type, include_str!(concat!("../../assets/", $name)))),*]
+    ($($name:literal $media_type:ident [$($file:literal),+]),* $(,)?) => {
+        &[$(($name, $media_type, concat!($(include_str!(concat!("../../assets/", $file))),+))),*]
     };
 }
 
-/// Name, media type and content of each.
+/// Name, media type and content of each. A stylesheet may be made of several files.
 const FILES: &[(&str, &str, &str)] = embedded!(
-    "console.css" CSS,
-    "theme.js" SCRIPT,
-    "main.js" SCRIPT,
-    "live.js" SCRIPT,
-    "keys.js" SCRIPT,
+    "console.css" CSS ["base.css", "mail.css"],
+    "theme.js" SCRIPT ["theme.js"],
+    "main.js" SCRIPT ["main.js"],
+    "live.js" SCRIPT ["live.js"],
+    "keys.js" SCRIPT ["keys.js"],
+    "mail.js" SCRIPT ["mail.js"],
+    "message.js" SCRIPT ["message.js"],
 );
 
 /// A hash of all of them.

@@ -53,8 +53,6 @@ pub(crate) enum Icon {
     Image,
     /// A part of a window that is opened alone.
     Open,
-    /// Something is right.
-    Check,
 }
 
 impl Icon {
@@ -98,7 +96,6 @@ impl Icon {
                 r#"<rect x="1.75" y="2.75" width="12.5" height="10.5" rx="1.5"/><circle cx="5.5" cy="6.25" r="1.1"/><path d="m2 12 3.75-3.5L8 10.5 10.75 7.5 14 11"/>"#
             }
             Self::Open => r#"<path d="M6.5 3H3v10h10V9.5M9.25 2.5h4.25v4.25M13.25 2.75 7.5 8.5"/>"#,
-            Self::Check => r#"<path d="m3 8.5 3.25 3.25L13 4.75"/>"#,
         }
     }
 }

@@ -4,10 +4,17 @@
 //! HTML: when something has changed, they fetch a fragment, which is a part of the page. See `assets/live.js`.
 
 mod assets;
+mod compose;
+mod failure;
 mod format;
+pub(crate) mod hostile;
 mod icons;
 mod layout;
+mod mail;
+mod servers;
 mod stream;
+
+pub(crate) use failure::Failure;
 
 use crate::{api::App, query::Query};
 use axum::{
@@ -17,9 +24,6 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use icons::{Icon, icon};
-use layout::{Page, Section};
-use maud::html;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -28,7 +32,8 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/assets/{version}/{name}", get(assets::serve))
         .route("/events", get(events))
-        .route("/mail", get(mail))
+        .merge(mail::routes())
+        .merge(compose::routes())
         .with_state(app)
 }
 
@@ -52,17 +57,4 @@ async fn events(State(app): State<Arc<App>>, headers: HeaderMap, UrlQuery(wanted
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
-}
-
-async fn mail(State(app): State<Arc<App>>) -> Response {
-    let Ok(place) = stream::place(&app).await else { return Redirect::to("/").into_response() };
-    Page {
-        title: "Mail".to_owned(),
-        section: Section::Mail,
-        stream: format!("/events?since={place}"),
-        scripts: &[],
-        keys: &[("?", "This help")],
-        content: html! { main #main.page { h1 { (icon(Icon::Tray)) " Mail" } } },
-    }
-    .into_response()
 }
