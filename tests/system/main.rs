@@ -16,6 +16,7 @@ mod console_access;
 mod console_captures;
 mod console_mail;
 mod console_mailpit;
+mod console_pages;
 mod console_wait;
 mod deletions;
 mod descriptors;
