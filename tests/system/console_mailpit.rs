@@ -88,7 +88,7 @@ async fn the_fields_are_mailpits() {
     assert_eq!(answer.text().await.unwrap().trim(), "<svg/>");
     let answer = console.request(Method::GET, "/view/latest.html").send().await.unwrap();
     let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.starts_with("sandbox; default-src 'none'"), "{policy}");
+    assert!(policy.starts_with("sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'"), "{policy}");
     let info = console.get("/api/v1/info").await;
     assert_eq!((&info["Messages"], &info["Unread"]), (&json!(1), &json!(0)));
     for path in ["/api/v1/message/0000000000000", "/api/v1/message/x", "/view/x.html"] {

@@ -219,8 +219,7 @@ fn outcome_shown(outcome: &Outcome) -> Markup {
             }
             @if let Some(refusal) = &sent.refusal { pre { (refusal.to_string().trim_end()) } }
             @for (recipient, reply) in &sent.verdicts {
-                p { code { (recipient) } }
-                pre { (reply.to_string().trim_end()) }
+                div.verdict { strong { (recipient) } pre { (reply.to_string().trim_end()) } }
             }
         }
         details.panel.pad-details {

@@ -1,5 +1,8 @@
-use super::*;
-use crate::message::Content;
+use super::{
+    clean::{Ambiguous, Cleaned},
+    *,
+};
+use crate::message::{Content, Part};
 use internal_api::MessageId;
 
 const ID: &str = "0123456789abc";

@@ -8,7 +8,7 @@ pub(super) fn shown(view: &View, servers: &Markup) -> Markup {
     html! {
         div.empty {
             @if view.mailbox.is_empty() { h2 { "No mail yet" } } @else { h2 { "No mail for " (view.mailbox) } }
-            p.quiet { "Whatever is sent to these servers appears here at once. They take mail without a password from this machine." }
+            p.quiet { "Whatever is sent to these servers appears here at once." }
             (servers)
             p { a.button.primary href="/compose" { "Compose a message" } }
         }
