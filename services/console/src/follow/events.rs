@@ -6,8 +6,9 @@ use crate::{
     message::Content,
     services::Service,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use internal_api::{ApiError, Event, EventKind, EventPosition, MessageId, StoreClient};
+use std::panic::AssertUnwindSafe;
 use tokio::sync::watch;
 
 /// How many events are taken at once.
@@ -22,6 +23,9 @@ enum Failure {
     Store(#[from] ApiError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// A bug.
+    #[error("the console failed while it took in what the store tells; the log of the console says where")]
+    Panicked,
 }
 
 /// The follower of one store.
@@ -51,7 +55,7 @@ pub(super) async fn follow(
     let mut following = StoreFollower { follower, service, store, fetcher, after, tell, caught_up: false };
     let mut backoff = Backoff::new();
     loop {
-        match following.step().await {
+        match if_no_panic(following.step()).await {
             Ok(()) => {
                 states.set(&following.service, &url, FollowState::Following, None);
                 backoff.reset();
@@ -62,6 +66,11 @@ pub(super) async fn follow(
             }
         }
     }
+}
+
+/// What a step returns. A panic, which is a bug, is a failure as others are: it is shown, and the step is tried again.
+async fn if_no_panic(step: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    AssertUnwindSafe(step).catch_unwind().await.unwrap_or(Err(Failure::Panicked))
 }
 
 impl StoreFollower {
@@ -135,5 +144,17 @@ impl StoreFollower {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_follower_survives_a_panic() {
+        assert!(if_no_panic(async { Ok(()) }).await.is_ok());
+        let failed = if_no_panic(async { panic!("on purpose") }).await;
+        assert!(matches!(failed, Err(Failure::Panicked)), "{failed:?}");
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::message::Content;
 use internal_api::{ApiError, MessageId, ProblemKind, StoreClient};
-use std::sync::Arc;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 use tokio::sync::Semaphore;
 
 /// How many octets of messages are in memory at once, in KiB.
@@ -41,10 +44,17 @@ impl Fetcher {
             Err(error) => return Err(error),
         };
         if raw.len() <= SHORT_OCTETS {
-            return Ok(Some(Content::of(&raw)));
+            return Ok(if_no_panic(|| Content::of(&raw)));
         }
         Ok(tokio::task::spawn_blocking(move || Content::of(&raw)).await.ok())
     }
+}
+
+/// What `work` returns; `None` when it panics, which is a bug. A message that cannot be taken apart keeps no other from being
+/// shown.
+fn if_no_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // What it had begun is dropped.
+    panic::catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 /// The beginning of a message, as it was received.
@@ -61,4 +71,15 @@ pub(crate) async fn raw(store: &StoreClient, id: MessageId, most: usize) -> Resu
         }
     }
     Ok(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_content() {
+        assert_eq!(if_no_panic(|| 1), Some(1));
+        assert_eq!(if_no_panic(|| -> u8 { panic!("on purpose") }), None);
+    }
 }

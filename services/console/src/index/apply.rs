@@ -8,8 +8,6 @@ use mail_proto::{Mailbox, ReversePath};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-/// How many octets of a text or of HTML are kept, and searched.
-const TEXT_OCTETS: usize = 256 * 1024;
 /// How many events of a message are kept.
 const EVENTS: usize = 500;
 
@@ -202,7 +200,7 @@ impl Tables {
         let lists = [&content.to, &content.cc, &content.bcc, &content.reply_to].map(|people| lower(people));
         let [to, cc, bcc, reply_to] = &lists;
         let from = lower(content.from.as_slice());
-        let (text, html) = (cut(content.text), cut(content.html));
+        let (text, html) = (content.text, content.html);
         let mut search = content.subject.to_lowercase();
         let names = content.parts.iter().map(|part| part.name.to_lowercase());
         let more = [from.clone(), to.clone(), cc.clone(), bcc.clone(), reply_to.clone(), mail_from.to_lowercase()];
@@ -347,14 +345,6 @@ impl Tables {
 fn lower(people: &[Person]) -> String {
     let lines = people.iter().map(|person| format!("{} <{}>", person.name, person.address).to_lowercase());
     lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The beginning of a text that is too long.
-fn cut(mut text: String) -> String {
-    if text.len() > TEXT_OCTETS {
-        text.truncate(text.floor_char_boundary(TEXT_OCTETS));
-    }
-    text
 }
 
 /// What HTML shows, in lower case.

@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 
 /// How many characters of the text a snippet has at most.
 const SNIPPET: usize = 250;
+/// How many octets of a text or of HTML are kept, and searched.
+pub(crate) const TEXT_OCTETS: usize = 256 * 1024;
 
 /// Someone who stands in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -74,10 +76,10 @@ impl Content {
     /// Takes a message apart. What is no message has no headers, and is text.
     pub(crate) fn of(raw: &[u8]) -> Self {
         let Some(message) = MessageParser::default().parse(raw) else {
-            let text = String::from_utf8_lossy(raw).into_owned();
+            let text = String::from_utf8_lossy(&raw[..raw.len().min(TEXT_OCTETS)]).into_owned();
             return Self { snippet: snippet(&text), text, ..Self::default() };
         };
-        let (text, html) = (text(&message), html(&message));
+        let (text, html) = (cut(text(&message)), cut(html(&message)));
         let mut links = found::links_of_html(&html);
         found::links_of_text(&text, &mut links);
         Self {
@@ -186,6 +188,12 @@ fn media_type(part: &MessagePart<'_>) -> String {
 /// Octets as hexadecimal digits.
 pub(crate) fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// The beginning of a text that is too long.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_OCTETS));
+    text
 }
 
 /// The beginning of a text on one line.

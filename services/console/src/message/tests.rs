@@ -63,10 +63,41 @@ fn codes_and_links() {
         ("code:0042, again 0042", &["0042"], &[]),
         ("see (http://a.test/1234) and http://b.test.", &[], &["http://a.test/1234", "http://b.test"]),
         ("xhttp://a.test http:// https://", &[], &[]),
+        (
+            "https://click.test/?u=https://shop.test/1234 5678",
+            &["5678"],
+            &["https://click.test/?u=https://shop.test/1234"],
+        ),
+        ("http://http://a.test, 1234", &["1234"], &["http://http://a.test"]),
     ] {
         let content = Content::of(format!("Subject: s\r\n\r\n{text}\r\n").as_bytes());
         assert_eq!((content.codes, content.links), (owned(codes), owned(links)), "{text}");
     }
+}
+
+#[test]
+fn hostile_links_take_a_time_that_grows_with_the_message_and_are_not_kept() {
+    const MANY: usize = 8 * 1024 * 1024;
+    let filled = |piece: &str| piece.repeat(MANY / piece.len());
+    for (kind, body) in [
+        ("html", filled("href=")),
+        ("html", filled("href=\"")),
+        ("html", filled("href='")),
+        ("html", filled("<a href= ")),
+        ("html", format!("<a href={}>", filled("x"))),
+        ("plain", filled("http://-")),
+        ("plain", filled("http://- ")),
+        ("plain", filled("1234 http://")),
+    ] {
+        let began = mail_net::Clock::system().io.instant();
+        let content = Content::of(format!("Content-Type: text/{kind}\r\n\r\n{body}\r\n").as_bytes());
+        let took = mail_net::Clock::system().io.since(began);
+        assert!(took.as_secs() < 20, "{took:?} for {}", &body[..20]);
+        assert!(content.links.iter().all(|link| link.len() <= 2048), "{}", &body[..20]);
+        assert!(content.text.len() <= TEXT_OCTETS && content.html.len() <= TEXT_OCTETS);
+    }
+    let unclosed = "<a href=\"/1>x</a>".to_owned() + &"y".repeat(3000) + "<a href='/2'><a href=/3";
+    assert_eq!(found::links_of_html(&unclosed), ["/2", "/3"]);
 }
 
 fn owned(texts: &[&str]) -> Vec<String> {
