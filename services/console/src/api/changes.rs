@@ -3,6 +3,7 @@
 use super::{
     App,
     extract::{Path, Query, mail_query, message},
+    invalid,
 };
 use crate::{deletion::Deletion, query};
 use axum::{Json, extract::State, http::StatusCode};
@@ -34,6 +35,9 @@ pub(super) async fn delete(
     Query(wanted): Query<DeleteQuery>,
 ) -> Result<Json<Deletion>, Problem> {
     let query = mail_query(Some(&wanted.query))?;
+    if query.is_empty() && !wanted.query.trim().is_empty() {
+        return Err(invalid("query: it means nothing; all mail is deleted only when it is empty"));
+    }
     app.caught_up().await;
     let places = app.index.places(&query).await?;
     Ok(Json(app.delete(places).await?))

@@ -25,6 +25,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// How many messages a page has unless asked otherwise.
 const PAGE: usize = 50;
+/// How many it has at most, however many are asked for.
+const MOST: usize = 100_000;
 /// The id that means the newest message.
 const LATEST: &str = "latest";
 /// The largest body of a request, in octets: the ids of a hundred thousand messages.
@@ -93,16 +95,25 @@ pub(super) struct ListQuery {
 impl ListQuery {
     fn page(&self) -> SearchPage {
         let number = |text: &Option<String>| text.as_deref().and_then(|text| text.trim().parse::<usize>().ok());
-        let limit = number(&self.limit).unwrap_or(PAGE);
+        let limit = number(&self.limit).unwrap_or(PAGE).min(MOST);
         SearchPage { offset: number(&self.start).unwrap_or(0), ..SearchPage::first(limit) }
     }
 }
 
 /// The query of a search; an empty one is an error.
-pub(super) fn search_query(text: &str) -> Result<Query, Failure> {
+fn search_query(text: &str) -> Result<Query, Failure> {
     match text.trim() {
         "" => Err(Failure::Bad("Error: no search query".to_owned())),
         text => Ok(Query::lenient(text)),
+    }
+}
+
+/// The query of a change. It is read word by word: Mailpit's way, to ignore what is wrong, would change more than is meant.
+pub(super) fn strict_query(text: &str) -> Result<Query, Failure> {
+    match Query::parse(text) {
+        Ok(query) if !query.is_empty() => Ok(query),
+        Ok(_) => Err(Failure::Bad("Error: no search query".to_owned())),
+        Err(error) => Err(Failure::Bad(format!("query: {error}"))),
     }
 }
 

@@ -25,6 +25,9 @@ mod sql;
 
 use jiff::Timestamp;
 
+/// How many words a query has at most.
+const MOST_TERMS: usize = 50;
+
 /// A query, understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Query {
@@ -107,18 +110,22 @@ enum State {
 pub(crate) struct InvalidQuery(String);
 
 impl Query {
-    /// Reads a query.
+    /// Reads a query. Each of its words counts: only a blank text matches all.
     ///
     /// # Errors
-    /// Says which filter has a value that it cannot have.
+    /// Says which word means nothing, or which filter has a value that it cannot have.
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidQuery> {
-        let terms = parse::words(text).map(|word| parse::term(&word)).filter_map(Result::transpose);
-        Ok(Self { terms: terms.collect::<Result<_, _>>()?, with_gone: false })
+        let terms: Vec<_> = parse::words(text).map(|word| parse::term(&word)).take(MOST_TERMS + 1).collect();
+        if terms.len() > MOST_TERMS {
+            return Err(InvalidQuery(format!("the query has too many words; give at most {MOST_TERMS}")));
+        }
+        Ok(Self { terms: terms.into_iter().collect::<Result<_, _>>()?, with_gone: false })
     }
 
-    /// Reads a query as Mailpit does, which ignores a filter with a wrong value.
+    /// Reads a query as Mailpit does, which ignores a filter with a wrong value. It may match more than is meant: what changes or
+    /// deletes messages uses [`Query::parse`].
     pub(crate) fn lenient(text: &str) -> Self {
-        let terms = parse::words(text).filter_map(|word| parse::term(&word).ok().flatten());
+        let terms = parse::words(text).filter_map(|word| parse::term(&word).ok()).take(MOST_TERMS);
         Self { terms: terms.collect(), with_gone: false }
     }
 

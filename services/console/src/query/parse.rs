@@ -44,11 +44,17 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = Word> {
     })
 }
 
-/// What a word means; `None` when it means nothing.
-pub(super) fn term(word: &Word) -> Result<Option<Term>, InvalidQuery> {
+/// What a word means.
+///
+/// # Errors
+/// Says why it means nothing.
+pub(super) fn term(word: &Word) -> Result<Term, InvalidQuery> {
     let text = word.text.trim().to_lowercase();
-    if !text.contains(char::is_alphanumeric) {
-        return Ok(None);
+    if text.is_empty() {
+        return Err(InvalidQuery("quotes without a text match nothing; leave them out".to_owned()));
+    }
+    if text.contains(char::is_control) {
+        return Err(InvalidQuery(format!("{text:?} has a control character; leave it out")));
     }
     let filter = text.split_once(':').filter(|_| !word.literal);
     let criterion = match filter {
@@ -57,16 +63,14 @@ pub(super) fn term(word: &Word) -> Result<Option<Term>, InvalidQuery> {
     };
     // Mailpit takes a filter that it does not know for a text.
     let criterion = criterion.unwrap_or(Criterion::Text(text));
-    if matches!(&criterion, Criterion::Field(_, value) | Criterion::Reply(value) if value.is_empty()) {
-        return Ok(None);
-    }
-    Ok(Some(Term { negated: word.negated, criterion }))
+    Ok(Term { negated: word.negated, criterion })
 }
 
 fn filtered(name: &str, value: &str) -> Result<Option<Criterion>, InvalidQuery> {
     let text = value.to_owned();
+    let empty = || InvalidQuery(format!("{name}: has no value; give one, or leave it out"));
     let wrong = |cure: &str| Err(InvalidQuery(format!("{name}:{value} cannot be; give {cure}")));
-    Ok(Some(match name {
+    let criterion = match name {
         "to" => Criterion::Field(Field::To, text),
         "from" => Criterion::Field(Field::From, text),
         "cc" => Criterion::Field(Field::Cc, text),
@@ -112,7 +116,38 @@ fn filtered(name: &str, value: &str) -> Result<Option<Criterion>, InvalidQuery> 
         },
         "reply" => Criterion::Reply(text),
         _ => return Ok(None),
-    }))
+    };
+    match criterion.text() {
+        // An empty text is in every other.
+        Some("") => Err(empty()),
+        _ => Ok(Some(criterion)),
+    }
+}
+
+impl Criterion {
+    /// The text that is looked for.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text)
+            | Self::Field(_, text)
+            | Self::Mailbox(text)
+            | Self::Recipient(text)
+            | Self::Domain(text)
+            | Self::Sender(text)
+            | Self::Stack(text)
+            | Self::Id(text)
+            | Self::Reply(text) => Some(text),
+            Self::Before(_)
+            | Self::After(_)
+            | Self::Larger(_)
+            | Self::Smaller(_)
+            | Self::Read(_)
+            | Self::Gone
+            | Self::Has(_)
+            | Self::Tag
+            | Self::State(_) => None,
+        }
+    }
 }
 
 impl State {

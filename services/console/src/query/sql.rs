@@ -107,10 +107,10 @@ impl Sql {
         self.condition.push_str(&condition);
     }
 
-    /// The text index leaves few messages to look at.
+    /// The text index leaves few messages to look at. A word of symbols is compared with each text.
     fn text(&mut self, text: &str, uses_index: bool) {
         let letters: Vec<char> = text.chars().collect();
-        if letters.len() >= TRIGRAM && uses_index {
+        if letters.len() >= TRIGRAM && uses_index && text.contains(char::is_alphanumeric) {
             let tokens = letters.windows(TRIGRAM).map(|token| token.iter().collect::<String>());
             let tokens: Vec<_> = tokens.map(|token| format!("\"{}\"", token.replace('"', "\"\""))).collect();
             self.value("seq IN (SELECT rowid FROM mail_text WHERE mail_text MATCH ?) AND ", tokens.join(" AND "));
