@@ -32,7 +32,7 @@ use index::{Index, IndexError};
 use internal_api::{ApiError, InProcess};
 use mail_net::Clock;
 use service_kit::{
-    http::{HttpListener, HttpService, Token, always_ready},
+    http::{HttpListener, HttpService, Readiness, Token},
     shutdown::CancellationToken,
 };
 use std::sync::Arc;
@@ -95,12 +95,19 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         started: clock.io.instant(),
         shutdown: shutdown.clone(),
     });
+    let readiness: Readiness = {
+        let index = app.index.clone();
+        Arc::new(move || {
+            let index = index.clone();
+            Box::pin(async move { index.ready().await.map_err(|error| error.to_string()) })
+        })
+    };
     let (routes, description) = api::routes(Arc::clone(&app));
     let service = HttpService {
         api: routes.merge(mailpit::routes(Arc::clone(&app))).merge(pages::routes(app)),
         description,
         metrics: Arc::new(registry),
-        readiness: always_ready(),
+        readiness,
         token: None,
         hosts,
         in_process: InProcess::default(),

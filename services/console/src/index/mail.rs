@@ -238,7 +238,7 @@ impl Tables {
 
     fn search(&self, query: &Query, page: SearchPage) -> Result<MailPage, IndexError> {
         // One more tells whether there is a next page.
-        let wanted = page.offset + page.limit + 1;
+        let wanted = page.offset.saturating_add(page.limit).saturating_add(1).min(i64::MAX as usize);
         let mut seqs = self.among_newest(query, &page, wanted)?;
         if seqs.len() < wanted && self.mails > WINDOW {
             seqs = self.among_all(query, &page, wanted)?;

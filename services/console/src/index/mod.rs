@@ -32,7 +32,12 @@ pub(crate) use sessions::{Refusal, SessionFilter};
 use internal_api::TracedRecord;
 use mail_net::{Clock, WallClock};
 use rusqlite::Connection;
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{
+    collections::HashMap,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use town_config::ConsoleBounds;
 use trace::Dialogue;
@@ -51,8 +56,8 @@ pub enum IndexError {
     /// What it holds cannot be read.
     #[error("the index of the console holds what cannot be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// Its thread has ended, which is a bug.
-    #[error("the index of the console has stopped")]
+    /// The call has panicked or its thread has ended, which is a bug.
+    #[error("the index of the console has failed at this call, which is a bug; the log of the console says where")]
     Stopped,
 }
 
@@ -111,12 +116,23 @@ impl Index {
         let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
         let work = move || {
             while let Some(job) = waiting.blocking_recv() {
-                job(&mut tables);
+                // A call that panics, which is a bug, ends no other.
+                if panic::catch_unwind(AssertUnwindSafe(|| job(&mut tables))).is_err() {
+                    tables.recover();
+                }
             }
         };
         thread::Builder::new().name("console-index".to_owned()).spawn(work).map_err(|_| IndexError::Stopped)?;
         let records = broadcast::Sender::new(UNREAD);
         Ok(Self { jobs, changes: Arc::new(watch::Sender::new(0)), records, birth, wall })
+    }
+
+    /// Whether it takes calls.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn ready(&self) -> Result<(), IndexError> {
+        self.call(|_| Ok(())).await
     }
 
     /// Wakes whenever something has changed.
@@ -149,7 +165,11 @@ impl Index {
             .call(move |tables| {
                 tables.db.execute_batch("BEGIN")?;
                 let done = job(tables);
-                tables.db.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+                if done.is_ok() {
+                    tables.db.execute_batch("COMMIT")?;
+                } else {
+                    tables.recover();
+                }
                 done
             })
             .await;

@@ -33,12 +33,28 @@ impl Tables {
     pub(super) fn forget_gone(&mut self) -> Result<(), IndexError> {
         self.db.execute("DELETE FROM mail_text WHERE rowid IN (SELECT seq FROM mail WHERE places = 0)", ())?;
         self.db.execute("DELETE FROM mail WHERE places = 0", ())?;
-        let sums = "SELECT count(*), coalesce(sum(weight), 0) FROM mail";
-        let (mails, octets): (i64, i64) = self.db.query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        (self.mails, self.mail_octets) = (mails as usize, octets as usize);
         self.db.execute("DELETE FROM session", ())?;
-        (self.session_count, self.record_octets) = (0, 0);
         self.dialogues.clear();
+        self.recount()
+    }
+
+    /// Takes back what a change that failed had begun.
+    pub(super) fn recover(&mut self) {
+        let rolled_back = if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK") };
+        if let Err(error) = rolled_back.map_err(IndexError::from).and_then(|()| self.recount()) {
+            tracing::error!(%error, "a change of the index that failed cannot be taken back");
+        }
+    }
+
+    /// Counts anew what the bounds limit.
+    fn recount(&mut self) -> Result<(), IndexError> {
+        let sums = |select: &str| -> rusqlite::Result<(i64, i64)> {
+            self.db.query_row(select, (), |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        let (mails, mail_octets) = sums("SELECT count(*), coalesce(sum(weight), 0) FROM mail")?;
+        let (sessions, record_octets) = sums("SELECT count(*), coalesce(sum(octets), 0) FROM session")?;
+        (self.mails, self.mail_octets) = (mails as usize, mail_octets as usize);
+        (self.session_count, self.record_octets) = (sessions as usize, record_octets as usize);
         Ok(())
     }
 

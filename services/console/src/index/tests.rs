@@ -122,6 +122,35 @@ async fn the_oldest_are_dropped_when_there_are_too_many_or_too_much() {
     assert!((1..10).contains(&left.len()) && left[0] == "number 50", "{left:?}");
 }
 
+#[tokio::test]
+async fn a_call_that_panics_ends_no_other() {
+    let index = index(ConsoleBounds::default());
+    fill(&index, numbered(2)).await;
+    let panicked = index.change(|tables| -> Result<(), IndexError> {
+        tables.db.execute("DELETE FROM mail", ())?;
+        tables.mails = 0;
+        panic!("on purpose")
+    });
+    assert!(matches!(panicked.await, Err(IndexError::Stopped)));
+    index.ready().await.unwrap();
+    assert_eq!(subjects(&index, "").await, ["number 2", "number 1"]);
+    assert_eq!(index.call(|tables| Ok(tables.mails)).await.unwrap(), 2);
+    fill(&index, [(3, "number 3".to_owned(), "text".to_owned())]).await;
+    assert_eq!(subjects(&index, "").await.len(), 3);
+    let stopped = Index { jobs: mpsc::channel(1).0, ..index };
+    assert!(stopped.ready().await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_may_be_as_long_and_as_far_as_it_likes() {
+    let index = index(ConsoleBounds::default());
+    fill(&index, numbered(2)).await;
+    for (offset, limit, found) in [(0, usize::MAX, 2), (1, usize::MAX, 1), (usize::MAX, 1, 0), (0, 1 << 63, 2)] {
+        let page = SearchPage { offset, ..SearchPage::first(limit) };
+        assert_eq!(index.search(&Query::default(), page).await.unwrap().mail.len(), found, "{offset} {limit}");
+    }
+}
+
 fn traced(session: SessionId, sequence: u64, what: Seen) -> TracedRecord {
     TracedRecord { session, record: Record { sequence, at: Timestamp::UNIX_EPOCH, what } }
 }
