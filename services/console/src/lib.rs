@@ -117,3 +117,6 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     service_kit::http::serve_router(listeners.http, router, clock.io, shutdown).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,10 @@ use super::{
     App,
     extract::{Query, within},
 };
+use crate::services::ServiceKind;
 use axum::{Json, extract::State};
-use internal_api::{Problem, QueueEntry};
+use futures_util::future::join_all;
+use internal_api::{ApiError, EventPosition, Problem, QueueEntry, StoreClient};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -47,7 +49,8 @@ pub(super) struct Idle {
     deferred: usize,
     /// Recipients in a queue that an operator has put on hold.
     held: usize,
-    /// The stacks whose store does not answer: what waits there is not known.
+    /// The stores that do not answer, and the SMTP gateways that do not answer or keep no records: what is under way there is
+    /// not known. It keeps the town from being idle.
     unknown: Vec<String>,
 }
 
@@ -80,9 +83,14 @@ pub(super) async fn idle(State(app): State<Arc<App>>, Query(wanted): Query<IdleQ
     let deadline = app.clock.io.instant() + timeout;
     let mut changes = app.index.changes();
     loop {
-        app.caught_up().await;
         changes.mark_unchanged();
-        let state = app.under_way().await?;
+        let (mut state, before) = app.under_way().await?;
+        if state.is_quiet() {
+            // Mail goes from one store to another while they are asked. It is at rest when nothing has happened from one look
+            // to the next.
+            let (again, after) = app.under_way().await?;
+            state = Idle { idle: again.is_quiet() && before == after, ..again };
+        }
         if state.idle {
             return Ok(Json(state));
         }
@@ -95,29 +103,45 @@ pub(super) async fn idle(State(app): State<Arc<App>>, Query(wanted): Query<IdleQ
 }
 
 impl App {
-    async fn under_way(&self) -> Result<Idle, Problem> {
-        let mut state = Idle { open_transactions: self.index.open_transactions().await?, ..Idle::default() };
-        for store in self.town.stores() {
-            let mut after = None;
-            loop {
-                let Ok(page) = store.client.queue(after.as_deref()).await else {
-                    state.unknown.push(store.stack.clone());
-                    break;
-                };
-                let now = self.clock.wall.now();
-                page.entries.iter().for_each(|entry| state.add(entry, now));
-                after = page.next_after;
-                if after.is_none() {
-                    break;
-                }
+    /// What is under way, and the positions of the stores' last events before it was looked.
+    async fn under_way(&self) -> Result<(Idle, Vec<Option<EventPosition>>), Problem> {
+        let unknown = self.town.traces_caught_up().await;
+        let mut state = Idle { unknown, ..Idle::default() };
+        let positions =
+            join_all(self.town.stores().iter().map(async |store| store.client.last_event().await.ok())).await;
+        self.caught_up().await;
+        state.open_transactions = self.index.open_transactions().await?;
+        let queues = self.town.stores().iter().map(async |store| (&store.stack, queue(&store.client).await));
+        let now = self.clock.wall.now();
+        for (stack, entries) in join_all(queues).await {
+            match entries {
+                Ok(entries) => entries.iter().for_each(|entry| state.add(entry, now)),
+                Err(_) => state.unknown.push(format!("{} of {stack}", ServiceKind::Store.name())),
             }
         }
-        state.idle = state.open_transactions + state.claimed + state.due == 0 && state.unknown.is_empty();
-        Ok(state)
+        Ok((state, positions))
+    }
+}
+
+/// All that waits in the queue of a store.
+async fn queue(store: &StoreClient) -> Result<Vec<QueueEntry>, ApiError> {
+    let (mut entries, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = store.queue(after.as_deref()).await?;
+        entries.extend(page.entries);
+        after = page.next_after;
+        if after.is_none() {
+            return Ok(entries);
+        }
     }
 }
 
 impl Idle {
+    /// Whether nothing is known to be under way, and nothing is unknown.
+    fn is_quiet(&self) -> bool {
+        self.open_transactions + self.claimed + self.due == 0 && self.unknown.is_empty()
+    }
+
     fn add(&mut self, entry: &QueueEntry, now: Timestamp) {
         let counter = match entry {
             entry if entry.leased => &mut self.claimed,

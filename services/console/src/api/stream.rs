@@ -51,7 +51,7 @@ impl Feed {
             }
         }
         let mail = self.ready.pop_front()?;
-        self.after = mail.cursor.parse().ok()?;
+        self.after = self.after.reached(mail.cursor.parse().ok()?);
         Some(sse::Event::default().id(&mail.cursor).event("mail").json_data(&mail))
     }
 }

@@ -39,6 +39,8 @@ struct StoreFollower {
     tell: watch::Sender<EventPosition>,
     /// All that had happened before the console began is in the index.
     caught_up: bool,
+    /// Whether another store may stand there than before: one that was restored or moved.
+    may_be_another: bool,
 }
 
 /// Follows a store for ever. `tell` gets the position of what is in the index.
@@ -52,7 +54,8 @@ pub(super) async fn follow(
     states.set(&service, &url, FollowState::Starting, None);
     let (io, fetcher) = (follower.io, Fetcher::new(store.clone()));
     let after = EventPosition::default();
-    let mut following = StoreFollower { follower, service, store, fetcher, after, tell, caught_up: false };
+    let mut following =
+        StoreFollower { follower, service, store, fetcher, after, tell, caught_up: false, may_be_another: false };
     let mut backoff = Backoff::new();
     loop {
         match if_no_panic(following.step()).await {
@@ -61,6 +64,7 @@ pub(super) async fn follow(
                 backoff.reset();
             }
             Err(failure) => {
+                following.may_be_another = true;
                 states.set(&following.service, &url, FollowState::Unreachable, Some(failure.to_string()));
                 backoff.pause(io).await;
             }
@@ -76,16 +80,25 @@ async fn if_no_panic(step: impl Future<Output = Result<(), Failure>>) -> Result<
 impl StoreFollower {
     /// Takes in one page of events, or waits for one.
     async fn step(&mut self) -> Result<(), Failure> {
+        if self.may_be_another {
+            self.begin_anew_if_another().await?;
+        }
         let wait = if self.caught_up { WAIT } else { std::time::Duration::ZERO };
         let page = self.store.events(self.after, PAGE, wait).await?;
         let is_last = page.events.len() < PAGE as usize;
+        self.may_be_another = page.events.is_empty();
         let next = page.next_after.parse().unwrap_or(self.after);
         let arrivals = self.arrivals(page.events).await?;
         let new: Vec<_> =
             arrivals.iter().filter(|arrival| arrival.is_new()).map(|arrival| arrival.event.message).collect();
         if !arrivals.is_empty() {
             let stack = self.service.stack.clone();
-            self.follower.index.apply(StoreBatch { stack, arrivals }).await?;
+            let batch = StoreBatch { stack, arrivals };
+            if self.caught_up {
+                self.follower.index.apply(batch).await?;
+            } else {
+                self.follower.index.apply_earlier(batch).await?;
+            }
         }
         if self.caught_up {
             self.announce(new).await?;
@@ -95,6 +108,18 @@ impl StoreFollower {
         }
         self.after = next;
         self.tell.send_replace(next);
+        Ok(())
+    }
+
+    /// A store whose last event is before those that were read has an earlier history: what the index has of the stack is not
+    /// so any more.
+    async fn begin_anew_if_another(&mut self) -> Result<(), Failure> {
+        if self.store.last_event().await? < self.after {
+            self.follower.index.forget_stack(&self.service.stack).await?;
+            (self.after, self.caught_up) = (EventPosition::default(), false);
+            self.tell.send_replace(self.after);
+        }
+        self.may_be_another = false;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod catch_up;
 mod events;
 mod fetch;
 mod trace;
+mod traces;
 
 pub(crate) use fetch::raw;
 
@@ -13,6 +14,7 @@ use crate::{
     services::{Service, ServiceKind},
 };
 use catch_up::CatchingUp;
+use futures_util::future::join_all;
 use internal_api::{ApiError, Endpoint, EventPosition, StoreClient};
 use mail_net::IoClock;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{mpsc, watch};
+use traces::Traces;
 use utoipa::ToSchema;
 
 /// How long a service may keep a follower waiting for something new.
@@ -34,8 +37,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 #[derive(Debug, Clone)]
 pub(crate) struct Town {
     stores: Arc<Vec<FollowedStore>>,
+    gateways: Arc<Vec<Service>>,
     states: States,
+    traces: Traces,
     catching_up: CatchingUp,
+    io: IoClock,
 }
 
 /// A store, and how far it was followed.
@@ -89,6 +95,7 @@ struct States(Arc<Mutex<BTreeMap<String, FollowedService>>>);
 struct Follower {
     index: Index,
     states: States,
+    traces: Traces,
     token: Option<Token>,
     io: IoClock,
     shutdown: CancellationToken,
@@ -109,10 +116,12 @@ impl Town {
         shutdown: &CancellationToken,
         announcements: Option<mpsc::Sender<MailSummary>>,
     ) -> Result<Self, ApiError> {
-        let states = States::default();
+        let (states, traces) = (States::default(), Traces::default());
+        let gateways = services.iter().filter(|service| service.kind == ServiceKind::Smtp).cloned().collect();
         let follower = Follower {
             index: index.clone(),
             states: states.clone(),
+            traces: traces.clone(),
             token,
             io,
             shutdown: shutdown.clone(),
@@ -134,7 +143,7 @@ impl Town {
         }
         let stores = Arc::new(stores);
         let catching_up = CatchingUp::start(Arc::clone(&stores), io, shutdown);
-        Ok(Self { stores, states, catching_up })
+        Ok(Self { stores, gateways: Arc::new(gateways), states, traces, catching_up, io })
     }
 
     /// The stores, one for each stack.
@@ -156,6 +165,16 @@ impl Town {
     /// waited for.
     pub(crate) async fn caught_up(&self) {
         self.catching_up.wait().await;
+    }
+
+    /// Waits until the index has what the SMTP gateways have recorded before this call, for a short time. Returns those of
+    /// which it has not: they do not answer, record nothing or have too much to tell.
+    pub(crate) async fn traces_caught_up(&self) -> Vec<String> {
+        let reached = self.gateways.iter().map(async |service| {
+            let reached = self.traces.caught_up(service, self.io).await;
+            (!reached).then(|| format!("{} of {}", service.kind.name(), service.stack))
+        });
+        join_all(reached).await.into_iter().flatten().collect()
     }
 }
 

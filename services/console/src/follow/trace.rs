@@ -1,13 +1,16 @@
 //! Follows what gateways and name servers record of their sessions.
 
-use super::{Backoff, FollowState, Follower, WAIT};
+use super::{
+    Backoff, FollowState, Follower, WAIT,
+    traces::{FollowedTrace, TracePosition},
+};
 use crate::services::Service;
 use internal_api::{ProblemKind, RecordsClient};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, sync::watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How often it is looked which processes stand behind a name.
@@ -26,6 +29,7 @@ pub(super) async fn follow_all(follower: Follower, service: Service) {
             for url in gone {
                 followed.remove(&url);
                 follower.states.forget(&url);
+                follower.traces.forget(&url);
                 close(&follower, &url).await;
             }
         }
@@ -60,17 +64,26 @@ async fn follow(follower: Follower, service: Service, url: String) {
     follower.states.set(&service, &url, FollowState::Starting, None);
     let Ok(endpoint) = follower.endpoint(&url) else { return };
     let client = RecordsClient::new(endpoint, follower.io);
+    let (tell, applied) = watch::channel(None::<TracePosition>);
+    follower.traces.add(&url, FollowedTrace { service: service.clone(), client: client.clone(), applied });
     let (mut after, mut backoff, mut wait) = (None::<String>, Backoff::new(), Duration::ZERO);
     loop {
         match client.trace(after.as_deref(), wait).await {
             Ok(page) => {
                 follower.states.set(&service, &url, FollowState::Following, None);
+                let position = TracePosition::of(&page.next_after);
+                let (run, last_run) = (position.map(|position| position.run), tell.borrow().map(|last| last.run));
+                if last_run.is_some() && run != last_run {
+                    // It is another process: the sessions of the last one have ended without a word.
+                    close(&follower, &url).await;
+                }
                 follower.states.dropped(&url, page.dropped.records + page.dropped.sessions);
                 if !page.records.is_empty()
                     && let Err(error) = follower.index.apply_trace(&url, page.records).await
                 {
                     tracing::error!(%error, "what a service has seen cannot be kept");
                 }
+                tell.send_replace(position);
                 (after, wait) = (Some(page.next_after), WAIT);
                 backoff.reset();
             }
@@ -79,9 +92,7 @@ async fn follow(follower: Follower, service: Service, url: String) {
                 follower.io.sleep(ASK_AGAIN).await;
             }
             Err(error) => {
-                if error.is_unanswered() {
-                    close(&follower, &url).await;
-                }
+                // It may live on: what is open stays open until another process answers.
                 follower.states.set(&service, &url, FollowState::Unreachable, Some(error.to_string()));
                 backoff.pause(follower.io).await;
             }

@@ -76,6 +76,7 @@ struct New<'a> {
     reverse_path: &'a ReversePath,
     content: Option<Content>,
     identity: Option<String>,
+    is_earlier: bool,
 }
 
 /// What has become of a message for some recipients.
@@ -94,9 +95,21 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn apply(&self, batch: StoreBatch) -> Result<(), IndexError> {
+        self.take_in(batch, false).await
+    }
+
+    /// As [`Index::apply`], while not all that the store had before was read.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn apply_earlier(&self, batch: StoreBatch) -> Result<(), IndexError> {
+        self.take_in(batch, true).await
+    }
+
+    async fn take_in(&self, batch: StoreBatch, is_earlier: bool) -> Result<(), IndexError> {
         self.change(move |tables| {
             for arrival in batch.arrivals {
-                tables.arrival(&batch.stack, arrival)?;
+                tables.arrival(&batch.stack, arrival, is_earlier)?;
             }
             tables.prune_mail()
         })
@@ -137,6 +150,7 @@ impl Index {
                     reverse_path: &message.reverse_path,
                     content,
                     identity: message.identity.as_ref().map(ToString::to_string),
+                    is_earlier: true,
                 };
                 let Some(seq) = tables.insert(new)? else { continue };
                 tables.set(seq, &message.mailboxes, &Change { state: "delivered", ..Change::default() })?;
@@ -155,11 +169,11 @@ impl Tables {
         Ok(select.query_row(params![stack, id.to_string()], |row| row.get(0)).optional()?)
     }
 
-    fn arrival(&mut self, stack: &str, arrival: Arrival) -> Result<(), IndexError> {
+    fn arrival(&mut self, stack: &str, arrival: Arrival, is_earlier: bool) -> Result<(), IndexError> {
         let Arrival { event, content } = arrival;
         if let EventKind::Accepted { reverse_path, octets } = &event.kind {
             let (id, accepted_at, octets) = (event.message, event.at, *octets);
-            self.insert(New { stack, id, accepted_at, octets, reverse_path, content, identity: None })?;
+            self.insert(New { stack, id, accepted_at, octets, reverse_path, content, identity: None, is_earlier })?;
         }
         // What is not known any more was dropped, or is older than the store's events.
         let Some(seq) = self.seq(stack, event.message)? else { return Ok(()) };
@@ -169,16 +183,17 @@ impl Tables {
 
     /// `None` when it is known already.
     fn insert(&mut self, new: New<'_>) -> Result<Option<i64>, IndexError> {
-        let New { stack, id, accepted_at, octets, reverse_path, content, identity } = new;
+        let New { stack, id, accepted_at, octets, reverse_path, content, identity, is_earlier } = new;
         let mail_from = reverse_path.mailbox().map(ToString::to_string).unwrap_or_default();
-        let insert = "INSERT INTO mail (stack, id, accepted_at, octets, reverse_path) VALUES (?, ?, ?, ?, ?) \
+        let insert = "INSERT INTO mail (stack, id, accepted_at, octets, reverse_path, is_earlier) VALUES (?, ?, ?, ?, ?, ?) \
                       ON CONFLICT DO NOTHING";
         let values = params![
             stack,
             id.to_string(),
             accepted_at.as_microsecond(),
             i64::try_from(octets).unwrap_or(i64::MAX),
-            mail_from
+            mail_from,
+            is_earlier,
         ];
         if self.db.prepare_cached(insert)?.execute(values)? == 0 {
             return Ok(None);

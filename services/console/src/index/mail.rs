@@ -138,12 +138,21 @@ impl Index {
         .await
     }
 
-    /// Forgets the messages that no store has any more, and all sessions.
+    /// Forgets the messages that no store has any more, the sessions that are closed, and what was said in all.
     ///
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn forget_gone(&self) -> Result<(), IndexError> {
         self.change(|tables| tables.forget_gone()).await
+    }
+
+    /// Forgets all messages of a stack.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn forget_stack(&self, stack: &str) -> Result<(), IndexError> {
+        let stack = stack.to_owned();
+        self.change(move |tables| tables.forget_stack(&stack)).await
     }
 
     /// A message with all that is in it. Where two stacks have one of this id, which does not happen, one of them.
@@ -228,10 +237,10 @@ impl Tables {
         let sql = query.sql();
         let (mut condition, mut values) = (sql.condition, sql.values);
         if let Some(since) = since {
-            let (later, value) = since.later(self);
+            let (later, more) = since.later(self);
             condition.push_str(" AND ");
             condition.push_str(later);
-            values.push(value.into());
+            values.extend(more);
         }
         (condition, values)
     }
@@ -261,9 +270,9 @@ impl Tables {
         values.extend(sql.values);
         let mut condition = sql.condition;
         if let Some(since) = page.since {
-            let (later, value) = since.later(self);
+            let (later, more) = since.later(self);
             condition = format!("{condition} AND {later}");
-            values.push(value.into());
+            values.extend(more);
         }
         values.push(Value::from(wanted as i64));
         let select =

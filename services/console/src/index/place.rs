@@ -2,6 +2,7 @@
 
 use super::{Index, IndexError, Tables};
 use jiff::Timestamp;
+use rusqlite::types::Value;
 use std::{fmt, str::FromStr};
 
 /// A place among all messages in the order in which the console has come to know them. It stays good when the console is
@@ -49,9 +50,19 @@ impl Cursor {
         Timestamp::from_microsecond(self.at).unwrap_or(Timestamp::MIN)
     }
 
-    /// The condition that messages after it meet, with its one parameter.
-    pub(super) fn later(&self, tables: &Tables) -> (&'static str, i64) {
-        if self.birth == tables.birth { ("seq > ?", self.seq) } else { ("accepted_at >= ?", self.at) }
+    /// The same place, and what comes after both: `self` tells the time, `last` how far a reader has come.
+    pub(crate) fn reached(self, last: Self) -> Self {
+        Self { at: self.at, ..last }
+    }
+
+    /// The condition that messages after it meet, with its parameters. What a store had before the console had read all of it
+    /// is put in as late as it is read: its time decides.
+    pub(super) fn later(&self, tables: &Tables) -> (&'static str, Vec<Value>) {
+        if self.birth == tables.birth {
+            ("seq > ? AND (is_earlier = 0 OR accepted_at >= ?)", vec![self.seq.into(), self.at.into()])
+        } else {
+            ("accepted_at >= ?", vec![self.at.into()])
+        }
     }
 }
 

@@ -29,12 +29,22 @@ impl Tables {
         Ok(())
     }
 
-    /// Drops the messages that no store has, and all sessions.
+    /// Drops the messages that no store has, the sessions that are closed, and the records of all sessions. A session that is
+    /// open goes on.
     pub(super) fn forget_gone(&mut self) -> Result<(), IndexError> {
         self.db.execute("DELETE FROM mail_text WHERE rowid IN (SELECT seq FROM mail WHERE places = 0)", ())?;
         self.db.execute("DELETE FROM mail WHERE places = 0", ())?;
-        self.db.execute("DELETE FROM session", ())?;
-        self.dialogues.clear();
+        self.db.execute_batch(
+            "DELETE FROM session WHERE NOT is_open; DELETE FROM record; DELETE FROM refusal; DELETE FROM session_message; \
+             UPDATE session SET octets = 0, refusals = 0;",
+        )?;
+        self.recount()
+    }
+
+    /// Drops all messages of a stack.
+    pub(super) fn forget_stack(&mut self, stack: &str) -> Result<(), IndexError> {
+        self.db.execute("DELETE FROM mail_text WHERE rowid IN (SELECT seq FROM mail WHERE stack = ?)", [stack])?;
+        self.db.execute("DELETE FROM mail WHERE stack = ?", [stack])?;
         self.recount()
     }
 

@@ -2,7 +2,8 @@
 
 use rusqlite::Connection;
 
-/// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still. Its
+/// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still.
+/// `is_earlier` marks what the store had before the console had read all of it. Its
 /// rows are short, so that all of them are looked at in time; what is long is in `content`. `mail_text` finds three letters in a row; each candidate is compared with `search`.
 const TABLES: &str = "
     PRAGMA foreign_keys = ON;
@@ -14,6 +15,7 @@ const TABLES: &str = "
         accepted_at INTEGER NOT NULL,
         octets INTEGER NOT NULL,
         reverse_path TEXT NOT NULL,
+        is_earlier INTEGER NOT NULL DEFAULT 0,
         is_read INTEGER NOT NULL DEFAULT 0,
         places INTEGER NOT NULL DEFAULT 0,
         bounce TEXT,

@@ -151,6 +151,21 @@ async fn a_page_may_be_as_long_and_as_far_as_it_likes() {
     }
 }
 
+#[tokio::test]
+async fn what_a_store_had_before_is_not_after_a_checkpoint_however_late_it_is_read() {
+    let index = index(ConsoleBounds::default());
+    let before = index.checkpoint().await.unwrap();
+    let batch = |number| StoreBatch { stack: "a".to_owned(), arrivals: delivered(number, "s", "t").into() };
+    index.apply_earlier(batch(1)).await.unwrap();
+    let page = SearchPage { since: Some(before), ..SearchPage::first(9) };
+    assert!(index.search(&Query::default(), page).await.unwrap().mail.is_empty());
+    // Whatever clock its store has.
+    index.apply(batch(2)).await.unwrap();
+    let found = index.search(&Query::default(), page).await.unwrap().mail;
+    assert_eq!(found.iter().map(|mail| mail.id).collect::<Vec<_>>(), [MessageId::from_number(2)]);
+    assert_eq!(index.news(&Query::default(), before, 9).await.unwrap(), found);
+}
+
 fn traced(session: SessionId, sequence: u64, what: Seen) -> TracedRecord {
     TracedRecord { session, record: Record { sequence, at: Timestamp::UNIX_EPOCH, what } }
 }
