@@ -8,6 +8,9 @@ use std::{collections::VecDeque, sync::Arc};
 /// How many commands may wait for their reply before the oldest are forgotten.
 const PIPELINED: usize = 2000;
 
+/// How many octets are kept of a line that comes in pieces.
+const LINE_OCTETS: usize = 8 * 1024;
+
 /// What ends a message, in place of a verb.
 const FINAL_DOT: &str = ".";
 /// The verb of the last chunk (RFC 3030 §2).
@@ -24,6 +27,10 @@ pub(super) struct Dialogue {
     greeted: bool,
     /// Between a MAIL that was accepted, and the end of its transaction.
     in_transaction: bool,
+    /// Octets are missing: it is not known which command a reply belongs to, until the next greeting.
+    is_lost: bool,
+    /// The beginning of a line of the client, and of the server, that has no end yet.
+    unfinished: [String; 2],
 }
 
 /// A command as far as it matters here.
@@ -48,7 +55,7 @@ impl Index {
     pub(crate) async fn apply_trace(&self, origin: &str, records: Vec<TracedRecord>) -> Result<(), IndexError> {
         let (origin, records) = (origin.to_owned(), Arc::<[TracedRecord]>::from(records));
         let seen = Arc::clone(&records);
-        self.change(move |tables| {
+        self.change_of_sessions(move |tables| {
             for TracedRecord { session, record } in seen.iter() {
                 tables.trace(&origin, &session.to_string(), record)?;
             }
@@ -66,7 +73,7 @@ impl Index {
     /// [`IndexError`].
     pub(crate) async fn close_sessions(&self, origin: &str) -> Result<(), IndexError> {
         let origin = origin.to_owned();
-        self.change(move |tables| {
+        self.change_of_sessions(move |tables| {
             let update = "UPDATE session SET is_open = 0 WHERE origin = ? AND is_open RETURNING id";
             let mut update = tables.db.prepare_cached(update)?;
             let closed: Vec<String> = update.query_map([origin], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -195,21 +202,47 @@ impl Dialogue {
             Role::Client => seen.direction == Flow::Sent,
         };
         let octets = seen.octets.bytes()?;
-        let line = String::from_utf8_lossy(&octets);
-        if from_client {
-            self.command(&line);
-            return None;
+        let lines = self.finished(from_client, &String::from_utf8_lossy(&octets));
+        let refused = lines.split_inclusive('\n').filter_map(|line| self.line(from_client, line)).last();
+        if seen.missing > 0 {
+            (self.is_lost, self.unfinished) = (true, Default::default());
+            self.waiting.clear();
         }
-        line.split_inclusive('\n').filter_map(|line| self.reply(line)).last()
+        refused
+    }
+
+    /// The lines that end in this piece of the dialogue. An over-long line comes in several.
+    fn finished(&mut self, from_client: bool, piece: &str) -> String {
+        let unfinished = &mut self.unfinished[usize::from(from_client)];
+        let (ended, rest) = piece.rfind('\n').map_or(("", piece), |end| piece.split_at(end + 1));
+        let mut lines = String::new();
+        if !ended.is_empty() {
+            lines = std::mem::take(unfinished) + ended;
+        }
+        let room = LINE_OCTETS.saturating_sub(unfinished.len()).min(rest.len());
+        unfinished.push_str(&rest[..rest.floor_char_boundary(room)]);
+        lines
+    }
+
+    fn line(&mut self, from_client: bool, line: &str) -> Option<Refused> {
+        if !from_client {
+            return if self.is_lost { None } else { self.reply(line) };
+        }
+        if self.is_lost {
+            if !matches!(Command::of(line).verb.as_str(), "EHLO" | "HELO") {
+                return None;
+            }
+            self.is_lost = false;
+        }
+        self.command(line);
+        None
     }
 
     fn command(&mut self, line: &str) {
-        for line in line.split_inclusive('\n') {
-            if self.waiting.len() == PIPELINED {
-                self.waiting.pop_front();
-            }
-            self.waiting.push_back(Command::of(line));
+        if self.waiting.len() == PIPELINED {
+            self.waiting.pop_front();
         }
+        self.waiting.push_back(Command::of(line));
     }
 
     fn reply(&mut self, line: &str) -> Option<Refused> {
@@ -323,5 +356,32 @@ mod tests {
             let (dialogue, _) = play(&[&begin[..], end].concat());
             assert_eq!(dialogue.in_transaction, open, "{end:?}");
         }
+    }
+
+    #[test]
+    fn a_line_in_pieces_is_one_command() {
+        let mut dialogue = Dialogue { role: Some(Role::Server), is_smtp: true, ..Dialogue::default() };
+        let mut say = |flow, text: &str| dialogue.saw(&line(flow, text)).map(|refused| refused.command.address);
+        say(Flow::Sent, "220 a\r\n");
+        assert_eq!(say(Flow::Received, &format!("NOOP {}", "x".repeat(9000))), None);
+        assert_eq!(say(Flow::Received, &"x".repeat(9000)), None);
+        say(Flow::Received, "x\r\nRCPT TO:<b@x>\r\n");
+        assert_eq!(say(Flow::Sent, "500 5.5.2 too long\r\n").as_deref(), Some(""));
+        assert_eq!(say(Flow::Sent, "550 5.1.1 no\r\n").as_deref(), Some("b@x"));
+    }
+
+    #[test]
+    fn where_octets_are_missing_no_reply_is_given_to_a_wrong_command() {
+        let mut dialogue = Dialogue { role: Some(Role::Server), is_smtp: true, ..Dialogue::default() };
+        let mut say = |flow, text: &str, missing| {
+            dialogue.saw(&SeenOctets { missing, ..line(flow, text) }).map(|refused| refused.command.address)
+        };
+        say(Flow::Sent, "220 a\r\n", 0);
+        say(Flow::Received, "RCPT TO:<b@x>\r\n", 10);
+        assert_eq!(say(Flow::Sent, "550 5.1.1 no\r\n", 0), None);
+        say(Flow::Received, "EHLO x\r\n", 0);
+        say(Flow::Sent, "250 a\r\n", 0);
+        say(Flow::Received, "RCPT TO:<c@x>\r\n", 0);
+        assert_eq!(say(Flow::Sent, "550 5.1.1 no\r\n", 0).as_deref(), Some("c@x"));
     }
 }
