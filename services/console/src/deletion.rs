@@ -1,9 +1,10 @@
 //! Deletes messages where they are: from maildrops, as their users would, and from the queue.
 
-use crate::{api::App, index::Place};
+use crate::{api::App, follow::FollowedStore, index::Place, query::Query};
 use internal_api::{ApiError, MaildropUpdate, MessageId, OpenSession, Problem, ProblemKind};
 use mail_proto::Mailbox;
 use serde::{Deserialize, Serialize};
+use service_kit::telemetry;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -35,6 +36,24 @@ pub(crate) struct NotDeleted {
 }
 
 impl App {
+    /// Where all messages are that stores have, as the stores say: the index may have dropped some.
+    pub(crate) async fn all_places(&self) -> Result<Vec<Place>, Problem> {
+        let mut places = Vec::new();
+        let mut silent = BTreeSet::new();
+        for store in self.town.stores() {
+            match places_of(store).await {
+                Ok(found) => places.extend(found),
+                // What is known of it is told as not deleted.
+                Err(_) => drop(silent.insert(store.stack.clone())),
+            }
+        }
+        if !silent.is_empty() {
+            let known = self.index.places(&Query::default()).await?;
+            places.extend(known.into_iter().filter(|place| silent.contains(&place.stack)));
+        }
+        Ok(places)
+    }
+
     /// Deletes messages from these places.
     pub(crate) async fn delete(&self, places: Vec<Place>) -> Result<Deletion, Problem> {
         let all: BTreeSet<_> = places.iter().map(|place| place.id).collect();
@@ -78,16 +97,48 @@ impl App {
             proved: true,
         };
         let mut tries = 0;
-        let session = loop {
-            match store.open_session(&mailbox, &open).await {
-                Ok(opened) => break opened.session,
+        loop {
+            let (store, mailbox, open) = (store.clone(), mailbox.clone(), open.clone());
+            let update = MaildropUpdate { delete: ids.to_vec() };
+            // The caller may go away, which drops this call. Who has opened a maildrop closes it.
+            let deleting = telemetry::spawn(async move {
+                let session = store.open_session(&mailbox, &open).await?.session;
+                let updated = store.update_maildrop(&mailbox, &session, &update).await;
+                if updated.is_err() {
+                    // The lock ends by itself, too.
+                    let _ = store.close_session(&mailbox, &session).await;
+                }
+                updated
+            });
+            match deleting.await.unwrap_or_else(|_| Err(ApiError::Problem(ProblemKind::Internal.into()))) {
                 Err(error) if error.kind() == Some(ProblemKind::MaildropInUse) && tries < TRIES => {
                     tries += 1;
                     self.clock.io.sleep(PAUSE).await;
                 }
-                Err(error) => return Err(error),
+                done => return done,
             }
-        };
-        store.update_maildrop(&mailbox, &session, &MaildropUpdate { delete: ids.to_vec() }).await
+        }
+    }
+}
+
+/// Where all messages of a store are.
+async fn places_of(store: &FollowedStore) -> Result<Vec<Place>, ApiError> {
+    let (mut places, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.client.stored_messages(after).await?;
+        for message in page.messages {
+            let place = |mailbox: &Mailbox, in_maildrop| Place {
+                stack: store.stack.clone(),
+                id: message.id,
+                address: mailbox.to_string(),
+                in_maildrop,
+            };
+            places.extend(message.mailboxes.iter().map(|mailbox| place(mailbox, true)));
+            places.extend(message.queued_for.iter().map(|mailbox| place(mailbox, false)));
+        }
+        after = page.next_after;
+        if after.is_none() {
+            return Ok(places);
+        }
     }
 }

@@ -92,6 +92,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         town,
         mail_servers,
         clock: clock.clone(),
+        room: api::content::room(),
+        streams: api::stream::room(),
         started: clock.io.instant(),
         shutdown: shutdown.clone(),
     });

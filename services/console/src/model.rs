@@ -101,6 +101,9 @@ pub(crate) struct Mail {
     pub(crate) links: Vec<String>,
     /// The numbers of 4 to 8 digits in the text, each once: the codes of confirmations.
     pub(crate) codes: Vec<String>,
+    /// Whether something of the message was left out here, because it is too long. Its source has all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) truncated: bool,
     /// What has happened to it, the oldest first.
     pub(crate) events: Vec<Event>,
 }

@@ -6,10 +6,11 @@ use axum::{
     extract::{Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
+    routing::{delete, post},
 };
 use internal_api::{
-    ConnectionId, Event, EventKind, EventPage, EventPosition, Flow, Form, MessageId, MessagePage, Octets, Problem,
-    ProblemKind, Protocol, QueuePage, Record, RecordedSession, Role, Seen, SeenOctets, SessionId, TracePage,
+    ConnectionId, Event, EventKind, EventPage, EventPosition, Flow, Form, Message, MessageId, MessagePage, Octets,
+    Problem, ProblemKind, Protocol, QueuePage, Record, RecordedSession, Role, Seen, SeenOctets, SessionId, TracePage,
     TracedRecord,
 };
 use jiff::Timestamp;
@@ -37,6 +38,14 @@ struct Facts {
     records: Vec<TracedRecord>,
     events: Vec<Event>,
     last: EventPosition,
+    /// Messages of which it tells no event.
+    stored: Vec<Message>,
+    /// What `/v1/messages/{id}/raw` has.
+    raw: String,
+    /// The calls of maildrops and of the queue, in order.
+    called: Vec<String>,
+    /// How long an update of a maildrop takes, and whether it fails.
+    update: (Duration, bool),
     /// With each look something has happened.
     is_restless: bool,
 }
@@ -60,6 +69,10 @@ impl Fake {
             .route("/v1/events", get(events))
             .route("/v1/queue", get(queue))
             .route("/v1/messages", get(messages))
+            .route("/v1/messages/{id}/raw", get(raw))
+            .route("/v1/mailboxes/{address}/sessions", post(open))
+            .route("/v1/mailboxes/{address}/sessions/{session}", delete(close))
+            .route("/v1/mailboxes/{address}/sessions/{session}/update", post(update))
             .fallback(async || Problem::from(ProblemKind::MessageUnknown))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -174,8 +187,50 @@ async fn queue() -> Json<QueuePage> {
     Json(QueuePage { entries: Vec::new(), next_after: None })
 }
 
-async fn messages() -> Json<MessagePage> {
-    Json(MessagePage { messages: Vec::new(), next_after: None })
+/// One message on each page.
+async fn messages(State(fake): State<Fake>, Query(asked): Query<Asked>) -> Json<MessagePage> {
+    let facts = fake.lock();
+    let after = asked.after.map(|after| after.parse::<MessageId>().unwrap());
+    let mut later = facts.stored.iter().filter(|message| after.is_none_or(|after| message.id > after));
+    let messages: Vec<_> = later.next().cloned().into_iter().collect();
+    let next_after = messages.last().map(|last| last.id).filter(|_| later.next().is_some());
+    Json(MessagePage { messages, next_after })
+}
+
+async fn raw(State(fake): State<Fake>) -> Response {
+    let raw = fake.lock().raw.clone();
+    if raw.is_empty() { Problem::from(ProblemKind::MessageUnknown).into_response() } else { raw.into_response() }
+}
+
+async fn open(State(fake): State<Fake>) -> Json<internal_api::MaildropSession> {
+    fake.lock().called.push("open".to_owned());
+    Json(internal_api::MaildropSession { session: "s".to_owned(), messages: Vec::new() })
+}
+
+async fn update(State(fake): State<Fake>, Json(update): Json<internal_api::MaildropUpdate>) -> Response {
+    let (takes, fails) = fake.lock().update;
+    Clock::system().io.sleep(takes).await;
+    let mut facts = fake.lock();
+    facts.called.push(format!("delete {}", update.delete.len()));
+    if fails { Problem::from(ProblemKind::Internal).into_response() } else { StatusCode::NO_CONTENT.into_response() }
+}
+
+async fn close(State(fake): State<Fake>) -> StatusCode {
+    fake.lock().called.push("close".to_owned());
+    StatusCode::NO_CONTENT
+}
+
+fn stored(number: u64) -> Message {
+    Message {
+        id: MessageId::from_number(number),
+        octets: 1,
+        reverse_path: "<a@x.test>".parse().unwrap(),
+        received_at: Timestamp::UNIX_EPOCH,
+        mailboxes: vec!["b@x.test".parse().unwrap()],
+        queued_for: Vec::new(),
+        identity: None,
+        parameters: Default::default(),
+    }
 }
 
 /// A console that follows these two as the store and the SMTP gateway of a stack.
@@ -186,13 +241,17 @@ struct Running {
 
 impl Running {
     async fn start(store: &Fake, gateway: &Fake) -> Self {
+        Self::bounded(store, gateway, town_config::ConsoleBounds::default()).await
+    }
+
+    async fn bounded(store: &Fake, gateway: &Fake, bounds: town_config::ConsoleBounds) -> Self {
         let service = |kind, url| Service { stack: "a".to_owned(), kind, url };
         let services =
             vec![service(ServiceKind::Store, store.serve().await), service(ServiceKind::Smtp, gateway.serve().await)];
         let config = Config {
             services,
             token: None,
-            settings: Console::default(),
+            settings: Console { bounds, ..Console::default() },
             hosts: Arc::new(OwnHosts::default),
             login: Login::everybody(),
             clock: Clock::system(),
@@ -290,4 +349,66 @@ async fn a_store_with_an_earlier_history_is_read_anew() {
     *store.lock() = Facts::default();
     store.deliver(2, 3);
     town.until("/v1/mail", |page| ids(page) == [id(2)]).await;
+}
+
+#[tokio::test]
+async fn a_reset_deletes_what_the_index_has_dropped() {
+    let (store, gateway) = (Fake::default(), Fake::default());
+    store.lock().stored = (1..=3).map(stored).collect();
+    let bounds = town_config::ConsoleBounds { messages: 1, ..Default::default() };
+    let town = Running::bounded(&store, &gateway, bounds).await;
+    town.until("/v1/mail", |page| page["mail"].as_array().unwrap().len() == 1).await;
+    let deletion = town.post("/v1/reset").await;
+    assert_eq!(deletion["deleted"], 3, "{deletion}");
+    assert_eq!(store.lock().called, ["open", "delete 3"]);
+}
+
+#[tokio::test]
+async fn a_maildrop_is_closed_whatever_becomes_of_the_call() {
+    let (store, gateway) = (Fake::default(), Fake::default());
+    store.lock().stored = vec![stored(1)];
+    store.lock().update = (Duration::from_millis(500), true);
+    let town = Running::start(&store, &gateway).await;
+    town.until("/v1/mail", |page| page["mail"].as_array().unwrap().len() == 1).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let call = client.post(format!("http://{}/v1/reset", town.address)).send();
+    let called = |calls: &[&str]| store.lock().called == calls;
+    // The caller goes away between the opening and the deletion.
+    tokio::select! {
+        _ = call => panic!("the store takes its time"),
+        () = async { while !called(&["open"]) { tokio::task::yield_now().await } } => {}
+    }
+    drop(client);
+    for _ in 0..500 {
+        if called(&["open", "delete 1", "close"]) {
+            return;
+        }
+        Clock::system().io.sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{:?}", store.lock().called);
+}
+
+#[tokio::test]
+async fn long_messages_are_whole_in_text_and_source_and_too_long_ones_have_no_parts() {
+    let (store, gateway) = (Fake::default(), Fake::default());
+    let text = "text ".repeat(200_000);
+    store.lock().raw = format!("Subject: s\r\n\r\n{text}end\r\n");
+    store.lock().stored = vec![stored(1), Message { octets: 65 * 1024 * 1024, ..stored(2) }];
+    let town = Running::start(&store, &gateway).await;
+    town.until("/v1/mail", |page| page["mail"].as_array().unwrap().len() == 2).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let read = async |number: u64, what: &str| {
+        let url = format!("http://{}/v1/mail/{}{what}", town.address, MessageId::from_number(number));
+        let answer = client.get(url).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    let (status, shown) = read(1, "").await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((status, &shown["truncated"]), (StatusCode::OK, &json!(true)));
+    assert!(shown["text"].as_str().unwrap().len() < 300_000);
+    assert!(read(1, "/text").await.1.trim_end().ends_with("end"));
+    assert!(read(1, "/raw").await.1.trim_end().ends_with("end"));
+    assert_eq!(read(1, "/parts/0").await.0, StatusCode::OK);
+    assert_eq!(read(2, "/parts/0").await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(read(2, "/raw").await.0, StatusCode::OK);
 }

@@ -5,7 +5,7 @@ use super::{
     extract::{Path, Query, mail_query, message},
     invalid,
 };
-use crate::{deletion::Deletion, query};
+use crate::deletion::Deletion;
 use axum::{Json, extract::State, http::StatusCode};
 use internal_api::{MessageId, Problem, ProblemKind};
 use serde::Deserialize;
@@ -39,7 +39,7 @@ pub(super) async fn delete(
         return Err(invalid("query: it means nothing; all mail is deleted only when it is empty"));
     }
     app.caught_up().await;
-    let places = app.index.places(&query).await?;
+    let places = if query.is_empty() { app.all_places().await? } else { app.index.places(&query).await? };
     Ok(Json(app.delete(places).await?))
 }
 
@@ -63,15 +63,14 @@ pub(super) async fn delete_one(State(app): State<Arc<App>>, Path(id): Path<Strin
     }
 }
 
-/// Begins anew: deletes all mail and the whole queue, and forgets all sessions. Accounts and zone stay.
+/// Begins anew: deletes all mail and the whole queue, and forgets the sessions that have ended. Accounts and zone stay.
 #[utoipa::path(
     post, path = "/v1/reset", operation_id = "reset", tag = "town",
     responses((status = 200, description = "What was deleted", body = Deletion)),
 )]
 pub(super) async fn reset(State(app): State<Arc<App>>) -> Result<Json<Deletion>, Problem> {
     app.caught_up().await;
-    let places = app.index.places(&query::Query::default()).await?;
-    let deletion = app.delete(places).await?;
+    let deletion = app.delete(app.all_places().await?).await?;
     app.index.forget_gone().await?;
     Ok(Json(deletion))
 }

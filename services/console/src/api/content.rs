@@ -6,16 +6,21 @@ use super::{
 };
 use crate::{follow, message as parsed};
 use axum::{
+    body::Body,
     extract::State,
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use internal_api::{MessageId, Problem, ProblemKind};
+use futures_util::stream;
+use internal_api::{ApiError, MessageId, Problem, ProblemKind};
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// The longest message that is shown whole, in octets.
+/// The longest message that is taken apart, in octets.
 const MOST_OCTETS: usize = 64 * 1024 * 1024;
+/// How much memory there is for messages that are taken apart, in KiB.
+const ROOM_KIB: u32 = 64 * 1024 + 1;
 /// HTML of a message is hostile: it runs nothing, and fetches nothing.
 pub(crate) const HOSTILE: &str =
     "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'";
@@ -37,8 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     ),
 )]
 pub(super) async fn raw(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let octets = app.raw(message(&id)?).await?;
-    Ok(safe("message/rfc822", format!("attachment; filename=\"{id}.eml\""), octets))
+    let source = app.source(message(&id)?).await?;
+    Ok(safe("message/rfc822", format!("attachment; filename=\"{id}.eml\""), source))
 }
 
 /// The text of a message; without a text, what the HTML says.
@@ -51,7 +56,7 @@ pub(super) async fn raw(State(app): State<Arc<App>>, Path(id): Path<String>) -> 
     ),
 )]
 pub(super) async fn text(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let mail = app.mail(message(&id)?).await?;
+    let mail = app.whole_text(app.mail(message(&id)?).await?).await?;
     Ok(safe("text/plain; charset=utf-8", "inline".to_owned(), mail.text.into_bytes()))
 }
 
@@ -65,7 +70,7 @@ pub(super) async fn text(State(app): State<Arc<App>>, Path(id): Path<String>) ->
     ),
 )]
 pub(super) async fn html(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let mail = app.mail(message(&id)?).await?;
+    let mail = app.whole_text(app.mail(message(&id)?).await?).await?;
     if mail.html.is_empty() {
         return Err(Problem::new(ProblemKind::NotFound, "the message has no HTML"));
     }
@@ -79,6 +84,7 @@ pub(super) async fn html(State(app): State<Arc<App>>, Path(id): Path<String>) ->
     responses(
         (status = 200, description = "Its octets", body = String, content_type = "application/octet-stream"),
         (status = 404, description = "No such message or part, or its store has the message no more"),
+        (status = 413, description = "The message is too long to be taken apart; read its source"),
     ),
 )]
 pub(super) async fn part(
@@ -86,6 +92,11 @@ pub(super) async fn part(
     Path((id, number)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     app.part(&id, &number).await
+}
+
+/// The memory for messages that are taken apart.
+pub(crate) fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(ROOM_KIB as usize))
 }
 
 impl App {
@@ -103,18 +114,54 @@ impl App {
 
     /// A message as its store has received it.
     pub(crate) async fn raw(&self, id: MessageId) -> Result<Vec<u8>, Problem> {
+        self.in_memory(id).await.map(|(raw, _)| raw)
+    }
+
+    /// A message as its store has received it, octet by octet: it may be longer than what there is memory for.
+    pub(crate) async fn source(&self, id: MessageId) -> Result<Body, Problem> {
         let stack = self.mail(id).await?.summary.stack;
         let unknown = || Problem::from(ProblemKind::MessageUnknown);
         let store = self.town.store(&stack).ok_or_else(unknown)?;
-        follow::raw(&store.client, id, MOST_OCTETS).await.map_err(problem)
+        let arriving = store.client.message(id).await.map_err(problem)?;
+        let octets = stream::try_unfold(arriving, async |mut arriving| {
+            Ok::<_, ApiError>(arriving.chunk().await?.map(|chunk| (chunk, arriving)))
+        });
+        Ok(Body::from_stream(octets))
+    }
+
+    /// A message, and the room in memory that it has until the permit is dropped.
+    async fn in_memory(&self, id: MessageId) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+        let mail = self.mail(id).await?.summary;
+        let octets = usize::try_from(mail.octets).unwrap_or(usize::MAX);
+        if octets > MOST_OCTETS {
+            let detail = format!("it has {octets} octets; read its source with /v1/mail/{id}/raw");
+            return Err(Problem::new(ProblemKind::MessageTooLarge, detail));
+        }
+        let unknown = || Problem::from(ProblemKind::MessageUnknown);
+        let store = self.town.store(&mail.stack).ok_or_else(unknown)?;
+        let kib = u32::try_from(octets / 1024 + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB)).await;
+        let room = room.map_err(|_| Problem::from(ProblemKind::Internal))?;
+        Ok((follow::raw(&store.client, id, MOST_OCTETS).await.map_err(problem)?, room))
+    }
+
+    /// The message with its whole text and HTML, where the index has only their beginning.
+    pub(crate) async fn whole_text(&self, mut mail: crate::model::Mail) -> Result<crate::model::Mail, Problem> {
+        if !mail.truncated {
+            return Ok(mail);
+        }
+        let (raw, room) = self.in_memory(mail.summary.id).await?;
+        let texts = tokio::task::spawn_blocking(move || (parsed::texts(&raw), room).0).await;
+        (mail.text, mail.html) = texts.map_err(|_| Problem::from(ProblemKind::Internal))?;
+        Ok(mail)
     }
 
     /// A part of a message, as a response.
     pub(crate) async fn part(&self, id: &str, number: &str) -> Result<Response, Problem> {
         let unknown = || Problem::new(ProblemKind::NotFound, "the message has no such part");
         let number: usize = number.parse().map_err(|_| unknown())?;
-        let raw = self.raw(message(id)?).await?;
-        let found = tokio::task::spawn_blocking(move || parsed::part(&raw, number)).await;
+        let (raw, room) = self.in_memory(message(id)?).await?;
+        let found = tokio::task::spawn_blocking(move || (parsed::part(&raw, number), room).0).await;
         let (part, octets) = found.ok().flatten().ok_or_else(unknown)?;
         let is_shown = SHOWN.contains(&part.media_type.as_str());
         let kind = if is_shown { "inline" } else { "attachment" };
@@ -135,7 +182,7 @@ pub(crate) fn problem(error: internal_api::ApiError) -> Problem {
 }
 
 /// A response with content that a stranger has made.
-pub(crate) fn safe(media_type: &str, disposition: String, octets: Vec<u8>) -> Response {
+pub(crate) fn safe(media_type: &str, disposition: String, octets: impl Into<Body>) -> Response {
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("attachment"));
     let media_type = HeaderValue::from_str(media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let headers: [(HeaderName, HeaderValue); 4] = [
@@ -144,7 +191,7 @@ pub(crate) fn safe(media_type: &str, disposition: String, octets: Vec<u8>) -> Re
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(HOSTILE)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    (headers, octets).into_response()
+    (headers, octets.into()).into_response()
 }
 
 /// RFC 8187 §3.2.1

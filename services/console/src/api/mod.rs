@@ -7,7 +7,7 @@ pub(crate) mod extract;
 mod idle;
 mod mail;
 mod sessions;
-mod stream;
+pub(crate) mod stream;
 mod wait;
 
 use crate::{follow::Town, index::Index, mail_servers::MailServer};
@@ -17,6 +17,7 @@ use mail_net::Clock;
 use serde::{Deserialize, Serialize};
 use service_kit::shutdown::CancellationToken;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use utoipa::{OpenApi, ToSchema, openapi::OpenApi as Description};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -27,6 +28,10 @@ pub(crate) struct App {
     /// Where mail is sent to and read from.
     pub(crate) mail_servers: Vec<MailServer>,
     pub(crate) clock: Clock,
+    /// The memory for messages that are taken apart, in KiB.
+    pub(crate) room: Arc<Semaphore>,
+    /// How many streams of new mail may begin yet.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) started: tokio::time::Instant,
     /// Ends those who wait.
     pub(crate) shutdown: CancellationToken,

@@ -7,12 +7,14 @@ use axum::response::{
     sse::{self, KeepAlive, Sse},
 };
 use futures_util::stream;
-use internal_api::Problem;
+use internal_api::{Problem, ProblemKind};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How many messages are read at once.
 const PAGE: usize = 100;
+/// How many streams may be open.
+const STREAMS: usize = 256;
 /// How long a stream stays silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -23,16 +25,25 @@ struct Feed {
     after: Cursor,
     changes: watch::Receiver<u64>,
     ready: VecDeque<MailSummary>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The places of those who read streams.
+pub(crate) fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(STREAMS))
 }
 
 /// Streams each message that matches and comes after `after`; without it, after this call. The id of each event is a cursor.
 pub(super) async fn mail(app: Arc<App>, query: Query, after: Option<Cursor>) -> Result<Response, Problem> {
+    let busy =
+        |_| Problem::new(ProblemKind::Overloaded, format!("{STREAMS} streams of mail are open, which is the limit"));
+    let place = Arc::clone(&app.streams).try_acquire_owned().map_err(busy)?;
     let after = match after {
         Some(after) => after,
         None => app.index.checkpoint().await?,
     };
-    let changes = app.index.changes();
-    let feed = Feed { app, query, after, changes, ready: VecDeque::new() };
+    let changes = app.index.mail_changes();
+    let feed = Feed { app, query, after, changes, ready: VecDeque::new(), _place: place };
     let events = stream::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }

@@ -111,7 +111,7 @@ pub(super) async fn wait(
     let timeout = Duration::from_secs(within("timeout", wanted.timeout, TIMEOUT, LONGEST)?.into());
     let deadline = app.clock.io.instant() + timeout;
     let page = SearchPage { since, limit: count, ..SearchPage::first(count) };
-    let mut changes = app.index.changes();
+    let mut changes = app.index.mail_changes();
     app.caught_up().await;
     loop {
         changes.mark_unchanged();

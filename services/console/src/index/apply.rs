@@ -65,6 +65,8 @@ pub(super) struct Body {
     pub(super) parts: Vec<crate::message::Part>,
     pub(super) links: Vec<String>,
     pub(super) codes: Vec<String>,
+    #[serde(default)]
+    pub(super) truncated: bool,
 }
 
 /// A message that was not known before.
@@ -215,11 +217,11 @@ impl Tables {
         let lists = [&content.to, &content.cc, &content.bcc, &content.reply_to].map(|people| lower(people));
         let [to, cc, bcc, reply_to] = &lists;
         let from = lower(content.from.as_slice());
-        let (text, html) = (content.text, content.html);
+        let Content { text, html, .. } = &content;
         let mut search = content.subject.to_lowercase();
         let names = content.parts.iter().map(|part| part.name.to_lowercase());
         let more = [from.clone(), to.clone(), cc.clone(), bcc.clone(), reply_to.clone(), mail_from.to_lowercase()];
-        for piece in more.into_iter().chain(names).chain([text.to_lowercase(), visible(&html)]) {
+        for piece in more.into_iter().chain(names).chain([text.to_lowercase(), visible(html)]) {
             search.push('\n');
             search.push_str(&piece);
         }
@@ -238,13 +240,19 @@ impl Tables {
         let body = Body {
             date: content.date,
             headers: content.headers,
-            text,
-            html,
+            text: content.text,
+            html: content.html,
             parts: content.parts,
             links: content.links,
             codes: content.codes,
+            truncated: content.truncated,
         };
-        let (head, body) = (serde_json::to_string(&head)?, serde_json::to_string(&body)?);
+        let (head, mut body) = (serde_json::to_string(&head)?, serde_json::to_string(&body)?);
+        if head.len() + body.len() + search.len() > self.bounds.message_octets / 4 {
+            // It would leave no room for others.
+            body = serde_json::to_string(&Body { date: content.date, truncated: true, ..Body::default() })?;
+            search.truncate(search.floor_char_boundary(self.bounds.message_octets / 16));
+        }
         let weight = head.len() + body.len() + search.len();
         let update = "UPDATE mail SET attachments = ?2, inlines = ?3, links = ?4, codes = ?5, subject_lower = ?6, \
                       message_id_lower = ?7, from_lower = ?8, to_lower = ?9, cc_lower = ?10, bcc_lower = ?11, \

@@ -356,9 +356,9 @@ impl Tables {
         let found = select.query_row([id.to_string()], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
         let Some((seq, body)) = found else { return Ok(None) };
         let summary = self.summary(seq)?;
-        let Body { date, headers, text, html, parts, links, codes } = serde_json::from_str(&body)?;
+        let Body { date, headers, text, html, parts, links, codes, truncated } = serde_json::from_str(&body)?;
         let events = self.events(seq)?;
-        Ok(Some(Mail { summary, date, headers, text, html, parts, links, codes, events }))
+        Ok(Some(Mail { summary, date, headers, text, html, parts, links, codes, truncated, events }))
     }
 
     fn events(&self, seq: i64) -> Result<Vec<Event>, IndexError> {

@@ -75,6 +75,7 @@ type Job = Box<dyn FnOnce(&mut Tables) + Send>;
 pub(crate) struct Index {
     jobs: mpsc::Sender<Job>,
     changes: Arc<watch::Sender<u64>>,
+    mail_changes: Arc<watch::Sender<u64>>,
     records: broadcast::Sender<Arc<[TracedRecord]>>,
     /// Names this index among all that there were: it begins anew with each start.
     birth: u64,
@@ -124,7 +125,14 @@ impl Index {
         };
         thread::Builder::new().name("console-index".to_owned()).spawn(work).map_err(|_| IndexError::Stopped)?;
         let records = broadcast::Sender::new(UNREAD);
-        Ok(Self { jobs, changes: Arc::new(watch::Sender::new(0)), records, birth, wall })
+        Ok(Self {
+            jobs,
+            changes: Arc::new(watch::Sender::new(0)),
+            mail_changes: Arc::new(watch::Sender::new(0)),
+            records,
+            birth,
+            wall,
+        })
     }
 
     /// Whether it takes calls.
@@ -138,6 +146,11 @@ impl Index {
     /// Wakes whenever something has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Wakes whenever something of mail has changed: not with each record of a session.
+    pub(crate) fn mail_changes(&self) -> watch::Receiver<u64> {
+        self.mail_changes.subscribe()
     }
 
     /// What services see from now on. A reader that is slow misses some of it.
@@ -156,8 +169,18 @@ impl Index {
         answered.await.map_err(|_| IndexError::Stopped)?
     }
 
-    /// As [`Index::call`], in one transaction. Who waits for changes is woken.
+    /// As [`Index::change_of_sessions`], for mail.
     async fn change<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let changed = self.change_of_sessions(job).await;
+        self.mail_changes.send_modify(|version| *version += 1);
+        changed
+    }
+
+    /// As [`Index::call`], in one transaction. Who waits for changes is woken.
+    async fn change_of_sessions<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Tables) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, IndexError> {

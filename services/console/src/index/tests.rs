@@ -166,6 +166,26 @@ async fn what_a_store_had_before_is_not_after_a_checkpoint_however_late_it_is_re
     assert_eq!(index.news(&Query::default(), before, 9).await.unwrap(), found);
 }
 
+#[tokio::test]
+async fn a_long_message_leaves_room_for_others() {
+    let small = index(ConsoleBounds { message_octets: 64 * 1024, ..ConsoleBounds::default() });
+    fill(&small, numbered(3)).await;
+    fill(&small, [(4, "long".to_owned(), "x ".repeat(100_000))]).await;
+    assert_eq!(subjects(&small, "").await, ["long", "number 3", "number 2", "number 1"]);
+    assert!(small.mail(MessageId::from_number(4)).await.unwrap().unwrap().truncated);
+}
+
+#[tokio::test]
+async fn what_sessions_say_wakes_nobody_who_waits_for_mail() {
+    let index = index(ConsoleBounds::default());
+    let (all, mail) = (index.changes(), index.mail_changes());
+    let id = SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random());
+    index.apply_trace("x", vec![traced(id, 1, Seen::Opened { state: state(id, false) })]).await.unwrap();
+    assert_eq!((all.has_changed().unwrap(), mail.has_changed().unwrap()), (true, false));
+    fill(&index, numbered(1)).await;
+    assert!(mail.has_changed().unwrap());
+}
+
 fn traced(session: SessionId, sequence: u64, what: Seen) -> TracedRecord {
     TracedRecord { session, record: Record { sequence, at: Timestamp::UNIX_EPOCH, what } }
 }

@@ -165,7 +165,7 @@ async fn message(
     if !mail.summary.read {
         app.index.set_read(vec![mail.summary.id], true).await?;
     }
-    Ok(Json(Message::from(mail)))
+    Ok(Json(Message::from(app.whole_text(mail).await?)))
 }
 
 async fn headers(
@@ -187,8 +187,8 @@ async fn raw(
     UrlQuery(list): UrlQuery<ListQuery>,
 ) -> Result<Response, Failure> {
     let id = found(&app, &id, &list).await?.summary.id;
-    let octets = app.raw(id).await?;
-    Ok(content::safe("text/plain; charset=utf-8", format!("inline; filename=\"{id}.eml\""), octets))
+    let source = app.source(id).await?;
+    Ok(content::safe("text/plain; charset=utf-8", format!("inline; filename=\"{id}.eml\""), source))
 }
 
 async fn part(
@@ -207,7 +207,7 @@ async fn view(
     UrlQuery(list): UrlQuery<ListQuery>,
 ) -> Result<Response, Failure> {
     let (id, kind) = file.rsplit_once('.').unwrap_or((&file, ""));
-    let mail = found(&app, id, &list).await?;
+    let mail = app.whole_text(found(&app, id, &list).await?).await?;
     match kind {
         "html" if mail.html.is_empty() => Err(Failure::Bad("This message does not contain a HTML part".to_owned())),
         "html" | "" => Ok(hostile::view(&mail, RemoteImages::Off)),

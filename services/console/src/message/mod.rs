@@ -11,7 +11,13 @@ use utoipa::ToSchema;
 /// How many characters of the text a snippet has at most.
 const SNIPPET: usize = 250;
 /// How many octets of a text or of HTML are kept, and searched.
-pub(crate) const TEXT_OCTETS: usize = 256 * 1024;
+const TEXT_OCTETS: usize = 256 * 1024;
+/// How many octets of a subject and of a message id are kept.
+const LINE_OCTETS: usize = 8 * 1024;
+/// How many octets of the header fields, of the people of one field, and of the descriptions of parts are kept; each item
+/// counts for some more.
+const LIST_OCTETS: usize = 64 * 1024;
+const ITEM_OCTETS: usize = 64;
 
 /// Someone who stands in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -70,6 +76,8 @@ pub(crate) struct Content {
     pub(crate) links: Vec<String>,
     pub(crate) codes: Vec<String>,
     pub(crate) snippet: String,
+    /// Whether something was left out, because it is too long.
+    pub(crate) truncated: bool,
 }
 
 impl Content {
@@ -77,27 +85,32 @@ impl Content {
     pub(crate) fn of(raw: &[u8]) -> Self {
         let Some(message) = MessageParser::default().parse(raw) else {
             let text = String::from_utf8_lossy(&raw[..raw.len().min(TEXT_OCTETS)]).into_owned();
-            return Self { snippet: snippet(&text), text, ..Self::default() };
+            return Self { snippet: snippet(&text), text, truncated: raw.len() > TEXT_OCTETS, ..Self::default() };
         };
-        let (text, html) = (cut(text(&message)), cut(html(&message)));
+        let mut limits = Limits::default();
+        let text = limits.text(text(&message), TEXT_OCTETS);
+        let html = limits.text(html(&message), TEXT_OCTETS);
         let mut links = found::links_of_html(&html);
         found::links_of_text(&text, &mut links);
         Self {
-            message_id: message.message_id().unwrap_or_default().to_owned(),
-            subject: message.subject().unwrap_or_default().to_owned(),
+            message_id: limits.text(message.message_id().unwrap_or_default().to_owned(), LINE_OCTETS),
+            subject: limits.text(message.subject().unwrap_or_default().to_owned(), LINE_OCTETS),
             date: message.date().and_then(|date| Timestamp::from_second(date.to_timestamp()).ok()),
-            from: people(message.from()).into_iter().next(),
-            to: people(message.to()),
-            cc: people(message.cc()),
-            bcc: people(message.bcc()),
-            reply_to: people(message.reply_to()),
-            headers: headers(&message),
-            parts: parts(&message),
+            from: limits.list(people(message.from()), Person::octets).into_iter().next(),
+            to: limits.list(people(message.to()), Person::octets),
+            cc: limits.list(people(message.cc()), Person::octets),
+            bcc: limits.list(people(message.bcc()), Person::octets),
+            reply_to: limits.list(people(message.reply_to()), Person::octets),
+            headers: limits.list(headers(&message), |field| field.name.len() + field.value.len()),
+            parts: limits.list(parts(&message), |part| {
+                part.name.len() + part.media_type.len() + part.content_id.len() + part.sha256.len()
+            }),
             codes: found::codes(&text),
             snippet: snippet(&text),
             links,
             text,
             html,
+            truncated: limits.exceeded,
         }
     }
 
@@ -105,6 +118,50 @@ impl Content {
     pub(crate) fn attached(&self) -> (usize, usize) {
         let count = |is: fn(&Part) -> bool| self.parts.iter().filter(|part| is(part)).count();
         (count(|part| part.attachment), count(|part| part.inline))
+    }
+}
+
+/// Text and HTML of a message, whole.
+pub(crate) fn texts(raw: &[u8]) -> (String, String) {
+    match MessageParser::default().parse(raw) {
+        Some(message) => (text(&message), html(&message)),
+        None => (String::from_utf8_lossy(raw).into_owned(), String::new()),
+    }
+}
+
+/// Limits what is kept of a message.
+#[derive(Debug, Default)]
+struct Limits {
+    /// Whether something was left out.
+    exceeded: bool,
+}
+
+impl Limits {
+    /// The beginning of a text that is too long.
+    fn text(&mut self, mut text: String, most: usize) -> String {
+        self.exceeded |= text.len() > most;
+        text.truncate(text.floor_char_boundary(most));
+        text
+    }
+
+    /// The first items of a list that is too long.
+    fn list<T>(&mut self, mut items: Vec<T>, octets: impl Fn(&T) -> usize) -> Vec<T> {
+        let mut left = LIST_OCTETS;
+        let fits = |item: &T| {
+            let rest = left.checked_sub(octets(item) + ITEM_OCTETS);
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        };
+        let kept = items.iter().map(fits).take_while(|fits| *fits).count();
+        self.exceeded |= kept < items.len();
+        items.truncate(kept);
+        items
+    }
+}
+
+impl Person {
+    fn octets(&self) -> usize {
+        self.name.len() + self.address.len()
     }
 }
 
@@ -188,12 +245,6 @@ fn media_type(part: &MessagePart<'_>) -> String {
 /// Octets as hexadecimal digits.
 pub(crate) fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// The beginning of a text that is too long.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_OCTETS));
-    text
 }
 
 /// The beginning of a text on one line.

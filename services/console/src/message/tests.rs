@@ -100,6 +100,26 @@ fn hostile_links_take_a_time_that_grows_with_the_message_and_are_not_kept() {
     assert_eq!(found::links_of_html(&unclosed), ["/2", "/3"]);
 }
 
+#[test]
+fn what_is_kept_of_a_message_is_limited_and_said_to_be() {
+    let many = |piece: &str| piece.repeat(1024 * 1024 / piece.len());
+    for raw in [
+        format!("Subject: {}\r\n\r\nx\r\n", many("x")),
+        format!("{}\r\nx\r\n", many("X: y\r\n")),
+        format!("To: {}a@x.test\r\n\r\nx\r\n", many("a@x.test,\r\n ")),
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", many("--b\r\n\r\nx\r\n")),
+        format!("\r\n{}", many("text ")),
+    ] {
+        let content = Content::of(raw.as_bytes());
+        assert!(content.truncated, "{}", &raw[..20]);
+        let octets = format!("{content:?}").len() - content.text.len();
+        assert!(octets < 512 * 1024, "{octets} for {}", &raw[..20]);
+    }
+    assert!(!Content::of(RICH.as_bytes()).truncated);
+    let long = format!("Subject: s\r\n\r\n{}end\r\n", many("text "));
+    assert!(texts(long.as_bytes()).0.trim_end().ends_with("end"));
+}
+
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
