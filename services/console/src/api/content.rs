@@ -191,7 +191,17 @@ pub(crate) fn safe(media_type: &str, disposition: String, octets: impl Into<Body
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(HOSTILE)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    (headers, octets.into()).into_response()
+    let mut response = (headers, octets.into()).into_response();
+    if SHOWN.iter().any(|shown| shown.starts_with("image/") && media_type_is(&response, shown)) {
+        // The HTML of a message, which is of no origin in its sandbox, shows its images.
+        let policy = HeaderName::from_static("cross-origin-resource-policy");
+        response.headers_mut().insert(policy, HeaderValue::from_static("cross-origin"));
+    }
+    response
+}
+
+fn media_type_is(response: &Response, media_type: &str) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == media_type)
 }
 
 /// RFC 8187 §3.2.1

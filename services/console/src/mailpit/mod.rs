@@ -14,7 +14,7 @@ use crate::{
 use axum::{
     Json, Router,
     extract::{Path, Query as UrlQuery, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -155,17 +155,24 @@ async fn found(app: &App, id: &str, list: &ListQuery) -> Result<Mail, Failure> {
     Ok(app.mail(id).await?)
 }
 
-/// Reading a message marks it as read, as Mailpit does.
+/// Reading a message marks it as read, as Mailpit does. The page of another site cannot read it, and marks nothing.
 async fn message(
     State(app): State<Arc<App>>,
+    asked: HeaderMap,
     Path(id): Path<String>,
     UrlQuery(list): UrlQuery<ListQuery>,
 ) -> Result<Json<Message>, Failure> {
     let mail = found(&app, &id, &list).await?;
-    if !mail.summary.read {
+    if !mail.summary.read && is_from_here(&asked) {
         app.index.set_read(vec![mail.summary.id], true).await?;
     }
     Ok(Json(Message::from(app.whole_text(mail).await?)))
+}
+
+/// Whether no page of another site or origin has made a request.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    sites.all(|site| site == "same-origin" || site == "none")
 }
 
 async fn headers(

@@ -5,7 +5,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, Uri, Version, header, uri::Authority},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -17,9 +17,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses what a page of another site has sent.
 pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
-        // RFC 9112 §3.2
-        return Problem::new(ProblemKind::InvalidRequest, "HTTP/1.1 needs the header Host").into_response();
+    if let Some(problem) = without_host(&request) {
+        return problem.into_response();
     }
     match check(&hosts(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -27,17 +26,58 @@ pub(super) async fn guard(State(hosts): State<Hosts>, request: Request, next: Ne
     }
 }
 
-/// The same for a service with pages: links of other sites may lead to them, and forms may not.
-pub(super) async fn guard_pages(state: State<Hosts>, mut request: Request, next: Next) -> Response {
-    if request.method().is_safe() {
-        // Other sites cannot read what is answered.
-        request.headers_mut().remove(header::ORIGIN);
-        request.headers_mut().remove(SEC_FETCH_SITE);
+/// The same for a service with pages: links of other sites may lead to them, and forms may not. A page at another port of
+/// the same host is another site, too. Other sites cannot show what is answered, unless the handler says otherwise.
+pub(super) async fn guard_pages(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if let Some(problem) = without_host(&request) {
+        return problem.into_response();
     }
-    guard(state, request, next).await
+    let checked = called_host(&hosts(), request.uri(), request.headers()).and_then(|called| {
+        if request.method().is_safe() || is_same_origin(called.as_ref(), request.headers()) {
+            return Ok(());
+        }
+        Err(ProblemKind::CrossSite.into())
+    });
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    response.headers_mut().entry(policy).or_insert(HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn without_host(request: &Request) -> Option<Problem> {
+    let is_missing = request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST);
+    // RFC 9112 §3.2
+    is_missing.then(|| Problem::new(ProblemKind::InvalidRequest, "HTTP/1.1 needs the header Host"))
+}
+
+/// Whether a page of this very origin, or no page, has sent a request.
+fn is_same_origin(called: Option<&Authority>, headers: &HeaderMap) -> bool {
+    let is_own = |origin: &[u8]| {
+        let (Some(called), Some((default_port, origin))) = (called, origin_authority(origin)) else { return false };
+        let port = origin.port_u16().unwrap_or(default_port);
+        // Where the header Host has no port, it is that of the scheme.
+        let ports = called.port_u16().map_or(vec![80, 443], |port| vec![port]);
+        canonical_host(origin.host()) == canonical_host(called.host()) && ports.contains(&port)
+    };
+    headers.get_all(header::ORIGIN).iter().all(|origin| is_own(origin.as_bytes()))
+        && headers.get_all(SEC_FETCH_SITE).iter().all(|site| [&b"same-origin"[..], b"none"].contains(&site.as_bytes()))
 }
 
 fn check(own: &OwnHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let called = called_host(own, uri, headers)?;
+    let host = called.as_ref().map(|authority| canonical_host(authority.host()));
+    let same_host = |origin: &[u8]| origin_host(origin).is_some_and(|origin| Some(origin) == host);
+    let same_site = |site: &[u8]| [&b"same-origin"[..], b"same-site", b"none"].contains(&site);
+    let from_here = headers.get_all(header::ORIGIN).iter().all(|origin| same_host(origin.as_bytes()))
+        && headers.get_all(SEC_FETCH_SITE).iter().all(|site| same_site(site.as_bytes()));
+    if from_here { Ok(()) } else { Err(ProblemKind::CrossSite.into()) }
+}
+
+/// The host that is called, which has to be one of ours; `None` in a request of HTTP/1.0 without one.
+fn called_host(own: &OwnHosts, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let header = match (hosts.next(), hosts.next()) {
         (None, _) => None,
@@ -51,12 +91,7 @@ fn check(own: &OwnHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> 
             return Err(foreign_host());
         }
     }
-    let host = target.or(header.as_ref()).map(|authority| canonical_host(authority.host()));
-    let same_host = |origin: &[u8]| origin_host(origin).is_some_and(|origin| Some(origin) == host);
-    let same_site = |site: &[u8]| [&b"same-origin"[..], b"same-site", b"none"].contains(&site);
-    let from_here = headers.get_all(header::ORIGIN).iter().all(|origin| same_host(origin.as_bytes()))
-        && headers.get_all(SEC_FETCH_SITE).iter().all(|site| same_site(site.as_bytes()));
-    if from_here { Ok(()) } else { Err(ProblemKind::CrossSite.into()) }
+    Ok(target.cloned().or(header))
 }
 
 fn foreign_host() -> Problem {
@@ -70,15 +105,20 @@ fn authority(text: &[u8]) -> Option<Authority> {
 
 /// The host of an origin such as `http://localhost:8025`; the opaque origin `null` has none.
 fn origin_host(origin: &[u8]) -> Option<String> {
+    origin_authority(origin).map(|(_, authority)| canonical_host(authority.host()))
+}
+
+/// Host and port of an origin, and the port of its scheme.
+fn origin_authority(origin: &[u8]) -> Option<(u16, Authority)> {
     let text = std::str::from_utf8(origin).ok()?;
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
-    Some(canonical_host(authority(rest.as_bytes())?.host()))
+    let http = text.strip_prefix("http://").map(|rest| (80, rest));
+    let (port, rest) = http.or_else(|| text.strip_prefix("https://").map(|rest| (443, rest)))?;
+    Some((port, authority(rest.as_bytes())?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn outcome(target: &str, headers: &[(&'static str, &str)]) -> Option<ProblemKind> {
         let own = OwnHosts::from_iter(["exmail.qq.com", "Town.Example."]);
@@ -149,6 +189,34 @@ mod tests {
         assert_eq!(status("POST", "localhost:8025", "cross-site").await, StatusCode::FORBIDDEN);
         assert_eq!(status("POST", "localhost:8025", "same-origin").await, StatusCode::FORBIDDEN);
         assert_eq!(status("GET", "evil.example", "none").await, StatusCode::MISDIRECTED_REQUEST);
+        let request = Request::builder().uri("/").header(header::HOST, "localhost").body(Body::empty()).unwrap();
+        let answer = pages.call(request).await.unwrap();
+        assert_eq!(answer.headers()["cross-origin-resource-policy"], "same-origin");
+    }
+
+    #[test]
+    fn pages_of_another_port_or_host_of_the_site_change_nothing() {
+        let is_own = |host: &str, name: &'static str, value: &str| {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())]);
+            is_same_origin(authority(host.as_bytes()).as_ref(), &headers)
+        };
+        for (host, origin, expected) in [
+            ("localhost:8025", "http://localhost:8025", true),
+            ("localhost:8025", "https://LOCALHOST:8025", true),
+            ("localhost:8025", "http://localhost:3000", false),
+            ("localhost:8025", "http://localhost", false),
+            ("town.example", "https://town.example", true),
+            ("town.example", "http://town.example:80", true),
+            ("town.example", "http://town.example:8080", false),
+            ("town.example", "null", false),
+        ] {
+            assert_eq!(is_own(host, "origin", origin), expected, "{host} {origin}");
+        }
+        for (site, expected) in [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)] {
+            assert_eq!(is_own("localhost:8025", "sec-fetch-site", site), expected, "{site}");
+        }
+        assert!(is_same_origin(None, &HeaderMap::new()), "no page has sent it");
     }
 
     #[test]
