@@ -34,6 +34,8 @@ struct Fake(Arc<Mutex<Facts>>);
 struct Facts {
     /// It answers with 500.
     is_broken: bool,
+    /// It records nothing.
+    is_off: bool,
     run: u64,
     records: Vec<TracedRecord>,
     events: Vec<Event>,
@@ -163,8 +165,12 @@ async fn trace(State(fake): State<Fake>, Query(asked): Query<Asked>) -> Response
         None => 0,
     };
     let records = facts.records.iter().skip(read as usize).cloned().collect();
-    let page =
-        TracePage { records, next_after: format!("{run:x}-{last:x}"), dropped: internal_api::Dropped::default() };
+    let page = TracePage {
+        records,
+        next_after: format!("{run:x}-{last:x}"),
+        dropped: internal_api::Dropped::default(),
+        recording: !facts.is_off,
+    };
     Json(page).into_response()
 }
 
@@ -250,6 +256,7 @@ impl Running {
             vec![service(ServiceKind::Store, store.serve().await), service(ServiceKind::Smtp, gateway.serve().await)];
         let config = Config {
             services,
+            mail_servers: Vec::new(),
             token: None,
             settings: Console { bounds, ..Console::default() },
             hosts: Arc::new(OwnHosts::default),
@@ -305,6 +312,12 @@ async fn a_town_is_idle_only_when_all_is_known_and_at_rest() {
     let idle = town.idle().await;
     assert_eq!((&idle["idle"], &idle["unknown"]), (&json!(false), &json!(["smtp-gateway of a"])), "{idle}");
     gateway.lock().is_broken = false;
+    town.until("/v1/idle?timeout=10", |idle| idle["idle"] == true).await;
+
+    gateway.lock().is_off = true;
+    town.until_gateway_is("records_nothing").await;
+    assert_eq!(town.idle().await["idle"], false, "what is not recorded is not known");
+    gateway.lock().is_off = false;
     town.until("/v1/idle?timeout=10", |idle| idle["idle"] == true).await;
 
     store.lock().is_restless = true;

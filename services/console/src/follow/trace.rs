@@ -70,7 +70,8 @@ async fn follow(follower: Follower, service: Service, url: String) {
     loop {
         match client.trace(after.as_deref(), wait).await {
             Ok(page) => {
-                follower.states.set(&service, &url, FollowState::Following, None);
+                let state = if page.recording { FollowState::Following } else { FollowState::RecordsNothing };
+                follower.states.set(&service, &url, state, None);
                 let position = TracePosition::of(&page.next_after);
                 let (run, last_run) = (position.map(|position| position.run), tell.borrow().map(|last| last.run));
                 if last_run.is_some() && run != last_run {

@@ -74,7 +74,8 @@ impl Traces {
 impl FollowedTrace {
     async fn caught_up(&self) -> Option<()> {
         let page = self.client.trace(Some(LATEST), Duration::ZERO).await.ok()?;
-        let latest = TracePosition::of(&page.next_after)?;
+        // What is not recorded is not known.
+        let latest = TracePosition::of(&page.next_after).filter(|_| page.recording)?;
         let reached = |applied: &Option<TracePosition>| applied.is_some_and(|applied| applied.reaches(latest));
         self.applied.clone().wait_for(reached).await.ok().map(drop)
     }
