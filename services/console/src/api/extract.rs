@@ -62,9 +62,32 @@ pub(crate) fn within(name: &str, value: Option<u32>, default: u32, most: u32) ->
     }
 }
 
+/// A number that has to be in a range from 1.
+pub(crate) fn from_one(name: &str, value: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
+    match within(name, value, default, most)? {
+        0 => Err(invalid(format!("{name} is 0; give at least 1"))),
+        value => Ok(value),
+    }
+}
+
 /// Whether the caller asks for a stream of events.
 pub(crate) fn accepts_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
     types.any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_their_range() {
+        for (value, expected) in
+            [(None, Some(5)), (Some(0), None), (Some(1), Some(1)), (Some(9), Some(9)), (Some(10), None)]
+        {
+            assert_eq!(from_one("limit", value, 5, 9).ok(), expected, "{value:?}");
+        }
+        assert_eq!(within("timeout", Some(0), 5, 9).ok(), Some(0));
+    }
 }

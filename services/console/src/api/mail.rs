@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    extract::{Path, Query, accepts_stream, mail_query, message, since, within},
+    extract::{Path, Query, accepts_stream, from_one, mail_query, message, since},
     invalid, stream,
 };
 use crate::{
@@ -62,7 +62,7 @@ pub(super) async fn list(
     Query(wanted): Query<MailQuery>,
 ) -> Result<Response, Problem> {
     let query = mail_query(wanted.query.as_deref())?;
-    let limit = within("limit", wanted.limit, PAGE, MOST)? as usize;
+    let limit = from_one("limit", wanted.limit, PAGE, MOST)? as usize;
     let before = wanted.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|error| invalid(format!("before: {error}")))?;
     let resumed = headers.get(LAST_EVENT_ID).and_then(|cursor| cursor.to_str().ok());

@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    extract::{Path, Query, message, within},
+    extract::{Path, Query, from_one, message},
     invalid,
 };
 use crate::index::SessionFilter;
@@ -68,7 +68,7 @@ pub(super) async fn list(
     let before = before.map_err(|error| invalid(format!("before: {error}")))?;
     let message = of.as_deref().map(message).transpose()?;
     let filter = SessionFilter { stack, service, failed: failed.unwrap_or(false), message, refused, before };
-    let page = app.index.sessions(filter, within("limit", limit, PAGE, MOST)? as usize).await?;
+    let page = app.index.sessions(filter, from_one("limit", limit, PAGE, MOST)? as usize).await?;
     Ok(Json(Sessions { sessions: page.sessions, next: page.next_before }))
 }
 

@@ -2,10 +2,10 @@
 
 use super::{
     App,
-    extract::{Query, mail_query, since, within},
+    extract::{Query, from_one, mail_query, since, within},
 };
 use crate::{
-    follow::FollowState,
+    follow::{FollowState, FollowedStore},
     index::{Cursor, Refusal, SearchPage},
     model::{Mail, MailSummary},
     query,
@@ -21,6 +21,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 /// How long a call waits unless told otherwise, and at most, in seconds.
 const TIMEOUT: u32 = 10;
 const LONGEST: u32 = 60;
+/// How long the stores have at least to tell what has come, and to tell what waits in a queue, even when the time is up.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// How many messages can be waited for.
 const MOST: u32 = 100;
 /// How many near misses of each kind, queue entries and refusals are told.
@@ -107,12 +109,13 @@ pub(super) async fn wait(
 ) -> Result<Json<Waited>, Problem> {
     let query = mail_query(wanted.query.as_deref())?;
     let since = since(wanted.since.as_deref())?;
-    let count = within("count", wanted.count, 1, MOST)?.max(1) as usize;
+    let count = from_one("count", wanted.count, 1, MOST)? as usize;
     let timeout = Duration::from_secs(within("timeout", wanted.timeout, TIMEOUT, LONGEST)?.into());
     let deadline = app.clock.io.instant() + timeout;
     let page = SearchPage { since, limit: count, ..SearchPage::first(count) };
     let mut changes = app.index.mail_changes();
-    app.caught_up().await;
+    // What has come in time is found in time, whether or not all stores answer.
+    let _ = app.clock.io.timeout_at(deadline.max(app.clock.io.instant() + SHORTEST), app.caught_up()).await;
     loop {
         changes.mark_unchanged();
         let found = app.index.search(&query, page).await?.mail;
@@ -125,7 +128,6 @@ pub(super) async fn wait(
             () = app.shutdown.cancelled() => break,
         }
     }
-    app.caught_up().await;
     let found = app.index.search(&query, page).await?.mail;
     let timed_out = found.len() < count;
     let why = if timed_out { Some(app.why(&query, since, &found).await?) } else { None };
@@ -203,12 +205,27 @@ impl App {
         let mut waiting = Vec::new();
         for store in self.town.stores() {
             // A store that does not answer is told of elsewhere.
-            let Ok(page) = store.client.queue(None).await else { continue };
+            let reading = self.waiting_in(store, recipients, TOLD - waiting.len());
+            waiting.extend(self.clock.io.timeout(SHORTEST, reading).await.unwrap_or_default());
+        }
+        waiting
+    }
+
+    /// Up to `most` entries of a store's queue.
+    async fn waiting_in(&self, store: &FollowedStore, recipients: &[String], most: usize) -> Vec<WaitingMail> {
+        let (mut waiting, mut after) = (Vec::new(), None::<String>);
+        while waiting.len() < most
+            && let Ok(page) = store.client.queue(after.as_deref()).await
+        {
             let wanted = |entry: &QueueEntry| is_one_of(recipients, &entry.recipient.to_string());
             let entries = page.entries.into_iter().filter(wanted);
             waiting.extend(entries.map(|entry| WaitingMail { stack: store.stack.clone(), entry }));
+            after = page.next_after;
+            if after.is_none() {
+                break;
+            }
         }
-        waiting.truncate(TOLD);
+        waiting.truncate(most);
         waiting
     }
 

@@ -160,7 +160,9 @@ impl Query {
 
     /// Whether it asks for messages that no store may have any more.
     fn names_what_is_gone(&self) -> bool {
-        let names = |term: &Term| matches!(term.criterion, Criterion::Gone | Criterion::Id(_) | Criterion::State(_));
+        let names = |term: &Term| {
+            !term.negated && matches!(term.criterion, Criterion::Gone | Criterion::Id(_) | Criterion::State(_))
+        };
         self.with_gone || self.terms.iter().any(names)
     }
 }

@@ -103,7 +103,7 @@ fn the_recipients_of_a_query_are_known() {
 #[test]
 fn only_what_a_store_has_is_found_unless_the_query_says_otherwise() {
     let condition = |text: &str| Query::parse(text).unwrap().sql().condition;
-    for text in ["", "x", "to:a -b"] {
+    for text in ["", "x", "to:a -b", "-state:failed", "-id:06g x", "-is:gone"] {
         assert!(condition(text).starts_with("places > 0"), "{text}");
     }
     for text in ["is:gone", "id:06g", "x state:relayed"] {

@@ -117,7 +117,7 @@ pub(super) async fn view(
     Path(id): Path<String>,
     UrlQuery(look): UrlQuery<Look>,
 ) -> Result<Response, Failure> {
-    let mail = app.mail(extract::message(&id)?).await?;
+    let mail = app.whole_text(app.mail(extract::message(&id)?).await?).await?;
     Ok(hostile::view(&mail, look.images()))
 }
 
