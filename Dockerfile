@@ -1,7 +1,7 @@
 # One image with every binary of mailtown. It runs a whole town:
 #
 #   docker build --tag mailtown .
-#   docker run --rm -p 1025:1025 -p 3110:3110 -p 8025:8025 -v mailtown:/data mailtown
+#   docker run --rm -p 1025:1025 -p 3110:3110 -p 127.0.0.1:8025:8025 -v mailtown:/data mailtown
 #
 # or one service of it, as docker-compose.yml does. `docker compose up --build` builds it with nothing but Docker.
 #

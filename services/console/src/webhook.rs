@@ -3,6 +3,7 @@
 use crate::model::MailSummary;
 use internal_api::ApiError;
 use mail_net::IoClock;
+use reqwest::redirect::Policy;
 use service_kit::{shutdown::CancellationToken, telemetry};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -24,7 +25,7 @@ pub(crate) fn start(
     io: IoClock,
     shutdown: &CancellationToken,
 ) -> Result<mpsc::Sender<MailSummary>, ApiError> {
-    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+    let client = client()?;
     let (sender, mut waiting) = mpsc::channel::<MailSummary>(WAITING);
     let (url, until) = (url.to_owned(), shutdown.clone());
     let telling = async move {
@@ -36,15 +37,41 @@ pub(crate) fn start(
     Ok(sender)
 }
 
+/// A redirection would send it to others.
+fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().timeout(TIMEOUT).no_proxy().redirect(Policy::none()).build()
+}
+
 async fn tell(client: &reqwest::Client, url: &str, mail: &MailSummary, io: IoClock) {
     let mut pauses = PAUSES.iter();
     loop {
-        let answered = client.post(url).json(mail).send().await.and_then(reqwest::Response::error_for_status);
-        let Err(error) = answered else { return };
+        // Who answers with a redirection has not taken the message.
+        let error = match client.post(url).json(mail).send().await {
+            Ok(answer) if answer.status().is_success() => return,
+            Ok(answer) => format!("the answer is {}", answer.status()),
+            Err(error) => error.without_url().to_string(),
+        };
         let Some(pause) = pauses.next() else {
-            facts::ConsoleWebhookFailed { message_id: mail.id, error: error.without_url() }.log();
+            facts::ConsoleWebhookFailed { message_id: mail.id, error }.log();
             return;
         };
         io.sleep(*pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, response::Redirect, routing::post};
+
+    #[tokio::test]
+    async fn redirections_are_not_followed() {
+        let routes = Router::new()
+            .route("/", post(async || Redirect::temporary("/elsewhere")))
+            .route("/elsewhere", post(async || "taken"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        assert!(client().unwrap().post(url).send().await.unwrap().status().is_redirection());
     }
 }
