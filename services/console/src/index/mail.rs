@@ -349,7 +349,7 @@ impl Tables {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
+    pub(super) fn mail(&self, id: MessageId) -> Result<Option<Mail>, IndexError> {
         let select = "SELECT mail.seq, body FROM mail JOIN content ON content.seq = mail.seq WHERE id = ? \
                       ORDER BY mail.seq LIMIT 1";
         let mut select = self.db.prepare_cached(select)?;

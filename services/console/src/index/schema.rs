@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 
 /// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still.
-/// `is_earlier` marks what the store had before the console had read all of it. Its
-/// rows are short, so that all of them are looked at in time; what is long is in `content`. `mail_text` finds three letters in a row; each candidate is compared with `search`.
+/// `is_earlier` marks what the store had before the console had read all of it. Its rows are short, so that all of them are
+/// looked at in time; what is long is in `content`. `mail_text` finds three letters in a row; each candidate is compared with
+/// `search`. `domain` of a session is the one whose mail it was to take.
 const TABLES: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
@@ -52,12 +53,15 @@ const TABLES: &str = "
         peer_id TEXT,
         PRIMARY KEY (mail, address)
     ) WITHOUT ROWID;
+    CREATE INDEX recipient_by_peer_id ON recipient (peer_id) WHERE peer_id IS NOT NULL;
     CREATE TABLE event (
         mail INTEGER NOT NULL REFERENCES mail (seq) ON DELETE CASCADE,
         cursor TEXT NOT NULL,
         body TEXT NOT NULL,
+        report TEXT GENERATED ALWAYS AS (body ->> 'as_message'),
         PRIMARY KEY (mail, cursor)
     );
+    CREATE INDEX event_by_report ON event (report) WHERE report IS NOT NULL;
     CREATE VIRTUAL TABLE mail_text USING fts5 (
         search, content = '', contentless_delete = 1, detail = none, tokenize = 'trigram'
     );
@@ -70,9 +74,17 @@ const TABLES: &str = "
         is_open INTEGER NOT NULL,
         refusals INTEGER NOT NULL,
         octets INTEGER NOT NULL DEFAULT 0,
-        state TEXT NOT NULL
+        domain TEXT,
+        state TEXT NOT NULL,
+        role TEXT GENERATED ALWAYS AS (state ->> 'role'),
+        protocol TEXT GENERATED ALWAYS AS (state ->> 'protocol'),
+        local TEXT GENERATED ALWAYS AS (state ->> 'local'),
+        remote TEXT GENERATED ALWAYS AS (state ->> 'remote'),
+        user TEXT GENERATED ALWAYS AS (state ->> 'user')
     ) WITHOUT ROWID;
     CREATE INDEX session_by_age ON session (is_open, id);
+    CREATE INDEX session_by_ends ON session (local, remote);
+    CREATE INDEX session_by_domain ON session (domain, stack, opened_at) WHERE domain IS NOT NULL;
     CREATE TABLE record (
         session TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
         sequence INTEGER NOT NULL,

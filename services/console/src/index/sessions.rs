@@ -1,6 +1,6 @@
 //! Sessions: listing and reading.
 
-use super::{Index, IndexError, mail::time};
+use super::{Index, IndexError, Tables, mail::time};
 use internal_api::{MessageId, Record, RecordedSession, SessionId, SessionPage, SessionRecords};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params_from_iter, types::Value};
@@ -14,8 +14,18 @@ pub(crate) struct SessionFilter {
     pub(crate) stack: Option<String>,
     /// Only those that this service has seen.
     pub(crate) service: Option<String>,
-    /// Only those with a refusal.
+    /// Only those that have failed: something was refused, or a client got no connection.
     pub(crate) failed: bool,
+    /// Only those that last, or only those that have ended.
+    pub(crate) open: Option<bool>,
+    /// Only those at this end: `server` or `client`.
+    pub(crate) role: Option<String>,
+    /// Only those in this protocol, as it travels: `smtp`, `pop3` and so on.
+    pub(crate) protocol: Option<String>,
+    /// Only those with a peer whose address begins so.
+    pub(crate) peer: Option<String>,
+    /// Only those of a user whose name has this text.
+    pub(crate) user: Option<String>,
     /// Only those that have handled this message.
     pub(crate) message: Option<MessageId>,
     /// Only those in which this recipient or sender was refused.
@@ -62,8 +72,17 @@ impl Index {
             and(with_message, filter.message.map(|id| id.to_string()));
             let with_refusal = "id IN (SELECT session FROM refusal WHERE recipient = ?)";
             and(with_refusal, filter.refused.map(|address| address.to_lowercase()));
+            and("role = ?", filter.role);
+            and("protocol = ?", filter.protocol);
+            and("instr(remote, ?) = 1", filter.peer);
+            and("instr(lower(user), ?) > 0", filter.user.map(|user| user.to_lowercase()));
             if filter.failed {
-                condition.push_str(" AND refusals > 0");
+                condition.push_str(" AND (refusals > 0 OR (role = 'client' AND local IS NULL AND NOT is_open))");
+            }
+            match filter.open {
+                Some(true) => condition.push_str(" AND is_open"),
+                Some(false) => condition.push_str(" AND NOT is_open"),
+                None => {}
             }
             values.push(Value::from(limit as i64 + 1));
             let select = format!("SELECT state FROM session WHERE {condition} ORDER BY id DESC LIMIT ?");
@@ -85,20 +104,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn session(&self, id: SessionId) -> Result<Option<SessionRecords>, IndexError> {
-        self.call(move |tables| {
-            let id = id.to_string();
-            let mut select = tables.db.prepare_cached("SELECT state FROM session WHERE id = ?")?;
-            let Some(state) = select.query_row([&id], |row| row.get::<_, String>(0)).optional()? else {
-                return Ok(None);
-            };
-            let session: RecordedSession = serde_json::from_str(&state)?;
-            let mut select = tables.db.prepare_cached("SELECT body FROM record WHERE session = ? ORDER BY sequence")?;
-            let rows = select.query_map([&id], |row| row.get::<_, String>(0))?;
-            let records =
-                rows.map(|body| Ok(serde_json::from_str::<Record>(&body?)?)).collect::<Result<_, IndexError>>()?;
-            Ok(Some(SessionRecords { session, records }))
-        })
-        .await
+        self.call(move |tables| tables.session(&id.to_string())).await
     }
 
     /// The newest refusals of commands that name an address with this text, since a time; n at most.
@@ -131,5 +137,21 @@ impl Index {
             Ok(refusals)
         })
         .await
+    }
+}
+
+impl Tables {
+    /// A session with what was seen of it.
+    pub(super) fn session(&self, id: &str) -> Result<Option<SessionRecords>, IndexError> {
+        let mut select = self.db.prepare_cached("SELECT state FROM session WHERE id = ?")?;
+        let Some(state) = select.query_row([id], |row| row.get::<_, String>(0)).optional()? else {
+            return Ok(None);
+        };
+        let session: RecordedSession = serde_json::from_str(&state)?;
+        let mut select = self.db.prepare_cached("SELECT body FROM record WHERE session = ? ORDER BY sequence")?;
+        let rows = select.query_map([id], |row| row.get::<_, String>(0))?;
+        let records =
+            rows.map(|body| Ok(serde_json::from_str::<Record>(&body?)?)).collect::<Result<_, IndexError>>()?;
+        Ok(Some(SessionRecords { session, records }))
     }
 }

@@ -169,10 +169,33 @@ impl Tables {
         Ok(true)
     }
 
+    /// Notes what a mark changes: the state of a session that lasts is what its marks say.
     fn mark(&mut self, session: &str, mark: &Mark) -> Result<(), IndexError> {
-        let Mark::Message { message, .. } = mark else { return Ok(()) };
-        let insert = "INSERT INTO session_message (message, session) VALUES (?, ?) ON CONFLICT DO NOTHING";
-        self.db.prepare_cached(insert)?.execute(params![message.to_string(), session])?;
+        let set = |path: &str, value: &str| -> Result<(), IndexError> {
+            let update = format!("UPDATE session SET state = json_set(state, {path}, ?2) WHERE id = ?1");
+            self.db.prepare_cached(&update)?.execute([session, value])?;
+            Ok(())
+        };
+        match mark {
+            Mark::Resolved { domain, .. } => {
+                let update = "UPDATE session SET domain = ?2 WHERE id = ?1";
+                self.db.prepare_cached(update)?.execute([session, domain.as_str()])?;
+            }
+            Mark::Connected { local, remote } => {
+                set("'$.local'", &local.to_string())?;
+                set("'$.remote'", &remote.to_string())?;
+            }
+            Mark::Encrypted { tls } => set("'$.tls'", tls)?,
+            Mark::LoggedIn { user } => set("'$.user'", user)?,
+            Mark::Message { message, .. } => {
+                let insert = "INSERT INTO session_message (message, session) VALUES (?, ?) ON CONFLICT DO NOTHING";
+                self.db.prepare_cached(insert)?.execute(params![message.to_string(), session])?;
+                let update = "UPDATE session SET state = json_set(state, '$.messages[#]', ?2) WHERE id = ?1 AND NOT EXISTS \
+                              (SELECT 1 FROM json_each(state, '$.messages') WHERE value = ?2)";
+                self.db.prepare_cached(update)?.execute([session, &message.to_string()])?;
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -181,7 +204,9 @@ impl Tables {
         let insert = "INSERT INTO refusal (session, at, verb, recipient, reply) VALUES (?, ?, ?, ?, ?)";
         let values = params![session, record.at.as_microsecond(), verb, address.to_lowercase(), reply];
         self.db.prepare_cached(insert)?.execute(values)?;
-        self.db.prepare_cached("UPDATE session SET refusals = refusals + 1 WHERE id = ?")?.execute([session])?;
+        let update = "UPDATE session SET refusals = refusals + 1, state = json_set(state, '$.refusals', refusals + 1, \
+                      '$.last_refusal', ?2) WHERE id = ?1";
+        self.db.prepare_cached(update)?.execute([session, reply])?;
         Ok(())
     }
 }
