@@ -9,6 +9,7 @@ mod args;
 mod deletion;
 mod follow;
 mod index;
+mod journey;
 mod login;
 mod mail_servers;
 mod mailpit;
@@ -18,6 +19,7 @@ mod model;
 mod pages;
 mod query;
 mod services;
+mod transcript;
 mod webhook;
 
 pub use args::Args;

@@ -5,8 +5,9 @@ mod changes;
 pub(crate) mod content;
 pub(crate) mod extract;
 mod idle;
+mod journey;
 mod mail;
-mod sessions;
+pub(crate) mod sessions;
 pub(crate) mod stream;
 mod wait;
 
@@ -64,6 +65,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(idle::routes())
         .merge(sessions::routes())
         .merge(captures::routes())
+        .merge(journey::routes())
         .with_state(app)
         .split_for_parts()
 }

@@ -15,6 +15,7 @@
 //! | [`Index::changes`] | wakes whenever something has changed |
 
 mod apply;
+mod journey;
 mod mail;
 mod mailboxes;
 mod place;

@@ -1,0 +1,223 @@
+//! A message's journey: from the session that brought it, over each hop to other servers, to the sessions that read it.
+//!
+//! It is joined of what the stores tell of messages and what the gateways have seen on their sockets. [`of`] is pure: it is
+//! given all that is known ([`Known`]) and the time.
+//!
+//! A hop has two ends, and each service records its own. They are joined by their addresses, which are the same the other way
+//! round, and by the number of the transaction in the session; the id in the other server's `250 … queued as` confirms it.
+//! Where addresses are translated between the ends, as between containers, the id alone joins them. Of a server outside of
+//! the town there is what the town has seen.
+
+mod attempts;
+mod build;
+mod fate;
+mod join;
+mod known;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use build::of;
+pub(crate) use join::is_other_end;
+pub(crate) use known::{Known, KnownMail};
+
+use internal_api::{MessageId, SessionId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A message's journey.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Journey {
+    /// The message with which it begins: the one that was asked for, or the one that it is a copy of or a report about.
+    pub(crate) message: MessageId,
+    /// The message that was asked for.
+    pub(crate) asked_for: MessageId,
+    /// When the first step began.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) begins_at: Timestamp,
+    /// When the last step ended; where something is waited for, this is in the future.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) ends_at: Timestamp,
+    /// How it stands.
+    pub(crate) outcome: Outcome,
+    /// What has become of it for each recipient of its envelope.
+    pub(crate) recipients: Vec<Fate>,
+    /// The stages, each after the one that it follows from.
+    pub(crate) stages: Vec<Stage>,
+}
+
+/// What has become of a message for a recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Fate {
+    /// Who.
+    pub(crate) address: String,
+    /// How it stands.
+    pub(crate) outcome: Outcome,
+    /// In one sentence.
+    pub(crate) sentence: String,
+}
+
+/// Steps that belong together: all in one session, or all at one store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Stage {
+    /// What it is.
+    pub(crate) kind: StageKind,
+    /// In a few words, such as `Attempt 2 to gmail.com`.
+    pub(crate) title: String,
+    /// The message that it is about. A relayed message has another id at each server.
+    pub(crate) message: MessageId,
+    /// The place in `stages` of the stage from which it follows; absent for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<usize>,
+    /// It tells of a failure message or a report, which is a journey of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_branch: bool,
+    /// The recipients that it concerns.
+    pub(crate) recipients: Vec<String>,
+    /// The two ends of its connection, as far as they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ends: Option<Ends>,
+    /// Its steps, in order.
+    pub(crate) steps: Vec<Step>,
+    /// What is not known, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
+}
+
+/// What a stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StageKind {
+    /// A client brings the message into the town.
+    Submission,
+    /// The store has it.
+    Store,
+    /// A relay worker tries to send it to another server.
+    Attempt,
+    /// It waits for its first or next attempt.
+    Wait,
+    /// A user reads it.
+    Fetch,
+}
+
+/// The ends of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Ends {
+    /// The session of the end that has called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<SessionId>,
+    /// The session of the end that was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<SessionId>,
+    /// How it is known that they belong together.
+    pub(crate) joined: Joined,
+}
+
+/// How the two ends of a hop were found to belong together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Joined {
+    /// One end is known.
+    #[default]
+    No,
+    /// By their addresses.
+    Addresses,
+    /// By their addresses; the server's reply names the message there.
+    Confirmed,
+    /// By the server's reply, which names the message there. The addresses differ.
+    Reply,
+}
+
+/// Something that has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Step {
+    /// What.
+    pub(crate) kind: StepKind,
+    /// In a few words: the command, or what was done.
+    pub(crate) name: String,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) at: Timestamp,
+    /// How long it took, in microseconds.
+    pub(crate) microseconds: u64,
+    /// The server name of the stack where it happened.
+    pub(crate) stack: String,
+    /// The service that did it or has seen it.
+    pub(crate) service: String,
+    /// The session that it is seen in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<SessionId>,
+    /// The record of that session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) record: Option<u64>,
+    /// How it went.
+    pub(crate) outcome: Outcome,
+    /// What it means, in one sentence.
+    pub(crate) sentence: String,
+    /// What was said in reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reply: Option<String>,
+}
+
+impl Step {
+    /// When it ended.
+    pub(crate) fn until(&self) -> Timestamp {
+        let nanoseconds = self.at.as_nanosecond() + i128::from(self.microseconds) * 1000;
+        Timestamp::from_nanosecond(nanoseconds).unwrap_or(self.at)
+    }
+}
+
+/// What a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StepKind {
+    /// A connection was made, until the greeting.
+    Connect,
+    /// MX, then the port and the address of the exchange.
+    Resolved,
+    /// TLS was agreed on.
+    Encrypted,
+    /// A command with its reply.
+    Command,
+    /// The message itself, with its final dot or its last chunk.
+    Dot,
+    /// A store has committed the message.
+    Commit,
+    /// It is in a maildrop.
+    Delivered,
+    /// It waits to be sent.
+    Queued,
+    /// An attempt has begun.
+    Claimed,
+    /// It waits for the next attempt.
+    Deferred,
+    /// Nothing happens until the next attempt.
+    Pause,
+    /// An operator holds it, or has released it.
+    Held,
+    /// Another server has it.
+    Relayed,
+    /// It was refused for good, or has waited for too long.
+    Failed,
+    /// Its sender is told.
+    Bounced,
+    /// A user has logged in.
+    Login,
+    /// A user has read it.
+    Fetched,
+    /// It was deleted.
+    Deleted,
+}
+
+/// How something stands or went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// As it should.
+    Ok,
+    /// It is not decided yet, or was put off.
+    Waiting,
+    /// It was refused.
+    Refused,
+}
