@@ -108,7 +108,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     };
     let (routes, description) = api::routes(Arc::clone(&app));
     let service = HttpService {
-        api: routes.merge(mailpit::routes(Arc::clone(&app))).merge(pages::routes(app)),
+        api: routes.merge(mailpit::routes(Arc::clone(&app))).merge(pages::routes(Arc::clone(&app))),
         description,
         metrics: Arc::new(registry),
         readiness,
@@ -117,7 +117,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         in_process: InProcess::default(),
         clock: clock.io,
     };
-    let router = login.guard(service_kit::http::pages_router(service, get(pages::home)));
+    let router = login.guard(service_kit::http::pages_router(service, get(pages::home).with_state(app)));
     service_kit::http::serve_router(listeners.http, router, clock.io, shutdown).await;
     Ok(())
 }

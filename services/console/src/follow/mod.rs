@@ -30,6 +30,8 @@ use utoipa::ToSchema;
 
 /// How long a service may keep a follower waiting for something new.
 const WAIT: Duration = Duration::from_secs(25);
+/// How long a service may take to tell its metrics.
+const METRICS: Duration = Duration::from_secs(2);
 /// The pauses before another try: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -41,6 +43,8 @@ pub(crate) struct Town {
     states: States,
     traces: Traces,
     catching_up: CatchingUp,
+    metrics: reqwest::Client,
+    token: Option<Token>,
     io: IoClock,
 }
 
@@ -118,6 +122,7 @@ impl Town {
     ) -> Result<Self, ApiError> {
         let (states, traces) = (States::default(), Traces::default());
         let gateways = services.iter().filter(|service| service.kind == ServiceKind::Smtp).cloned().collect();
+        let reader = token.clone();
         let follower = Follower {
             index: index.clone(),
             states: states.clone(),
@@ -143,7 +148,9 @@ impl Town {
         }
         let stores = Arc::new(stores);
         let catching_up = CatchingUp::start(Arc::clone(&stores), io, shutdown);
-        Ok(Self { stores, gateways: Arc::new(gateways), states, traces, catching_up, io })
+        let metrics = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+        let gateways = Arc::new(gateways);
+        Ok(Self { stores, gateways, states, traces, catching_up, metrics, token: reader, io })
     }
 
     /// The stores, one for each stack.
@@ -159,6 +166,17 @@ impl Town {
     /// How each service is followed.
     pub(crate) fn services(&self) -> Vec<FollowedService> {
         self.states.lock().values().cloned().collect()
+    }
+
+    /// What the service at this URL counts, in the text format of Prometheus; `None` when it does not answer in time.
+    pub(crate) async fn metrics(&self, url: &str) -> Option<String> {
+        let request = self.metrics.get(format!("{url}/metrics"));
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        };
+        let reading = async { request.send().await.ok()?.error_for_status().ok()?.text().await.ok() };
+        self.io.timeout(METRICS, reading).await.ok()?
     }
 
     /// Waits until the index has all that has happened before this call, for a short time. A store that does not answer is not

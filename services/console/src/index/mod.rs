@@ -23,12 +23,14 @@ mod prune;
 mod schema;
 mod sessions;
 mod trace;
+mod traffic;
 
 pub(crate) use apply::{Arrival, Found, StoreBatch};
 pub(crate) use mail::{Place, SearchPage};
 pub(crate) use mailboxes::MailboxCount;
 pub(crate) use place::Cursor;
 pub(crate) use sessions::{Refusal, SessionFilter};
+pub(crate) use traffic::Traffic;
 
 use internal_api::TracedRecord;
 use mail_net::{Clock, WallClock};

@@ -24,13 +24,16 @@ macro_rules! embedded {
 
 /// Name, media type and content of each. A stylesheet may be made of several files.
 const FILES: &[(&str, &str, &str)] = embedded!(
-    "console.css" CSS ["base.css", "mail.css"],
+    "console.css" CSS ["base.css", "mail.css", "town.css"],
     "theme.js" SCRIPT ["theme.js"],
     "main.js" SCRIPT ["main.js"],
     "live.js" SCRIPT ["live.js"],
     "keys.js" SCRIPT ["keys.js"],
     "mail.js" SCRIPT ["mail.js"],
     "message.js" SCRIPT ["message.js"],
+    "journey.js" SCRIPT ["journey.js"],
+    "map.js" SCRIPT ["map.js"],
+    "queue.js" SCRIPT ["queue.js"],
 );
 
 /// A hash of all of them.

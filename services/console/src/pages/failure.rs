@@ -32,7 +32,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self(problem) = self;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let title = if status == StatusCode::NOT_FOUND { "There is no such message" } else { "This did not work" };
+        let title = if status == StatusCode::NOT_FOUND { "There is no such page" } else { "This did not work" };
         let detail = problem.to_string();
         Page {
             title: title.to_owned(),

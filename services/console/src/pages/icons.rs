@@ -7,6 +7,10 @@ use maud::{Markup, PreEscaped, html};
 pub(crate) enum Icon {
     /// The town: two houses.
     Town,
+    /// Three places, and the ways between them.
+    Map,
+    /// Two speech bubbles.
+    Talk,
     /// A letter.
     Mail,
     /// Several letters.
@@ -81,6 +85,12 @@ impl Icon {
             Self::Theme => r#"<circle cx="8" cy="8" r="6"/><path d="M8 2v12a6 6 0 0 0 0-12z" fill="currentColor"/>"#,
             Self::Help => {
                 r#"<circle cx="8" cy="8" r="6.25"/><path d="M6.1 6.2A1.95 1.95 0 0 1 8 4.75c1.1 0 1.95.75 1.95 1.7C9.95 7.9 8 7.9 8 9.25M8 11.4v.1"/>"#
+            }
+            Self::Map => {
+                r#"<circle cx="3.5" cy="4" r="1.75"/><circle cx="12.5" cy="4" r="1.75"/><circle cx="8" cy="12.25" r="1.75"/><path d="M5.25 4h5.5M4.5 5.5l2.6 5.1M11.5 5.5l-2.6 5.1"/>"#
+            }
+            Self::Talk => {
+                r#"<path d="M2 3.25A1.25 1.25 0 0 1 3.25 2h6.5A1.25 1.25 0 0 1 11 3.25v3.5A1.25 1.25 0 0 1 9.75 8H5.5L3.25 10V8A1.25 1.25 0 0 1 2 6.75z"/><path d="M7 10.25v.5A1.25 1.25 0 0 0 8.25 12h2.25l2.25 2v-2A1.25 1.25 0 0 0 14 10.75v-3.5A1.25 1.25 0 0 0 13 6"/>"#
             }
             Self::Close => r#"<path d="m3.5 3.5 9 9M12.5 3.5l-9 9"/>"#,
             Self::Back => r#"<path d="M10 3 5 8l5 5"/>"#,

@@ -19,17 +19,26 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// Where a page belongs in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
+    /// The town.
+    Map,
     /// Messages.
     Mail,
+    /// Who has spoken with the town.
+    Sessions,
+    /// What waits to be sent.
+    Queue,
 }
 
 impl Section {
     /// In the order of the navigation. Each has a page at its path.
-    const ALL: [Self; 1] = [Self::Mail];
+    const ALL: [Self; 4] = [Self::Map, Self::Mail, Self::Sessions, Self::Queue];
 
     fn entry(self) -> (&'static str, &'static str, Icon) {
         match self {
+            Self::Map => ("/", "Map", Icon::Map),
             Self::Mail => ("/mail", "Mail", Icon::Mail),
+            Self::Sessions => ("/sessions", "Sessions", Icon::Talk),
+            Self::Queue => ("/queue", "Queue", Icon::Waiting),
         }
     }
 }

@@ -9,10 +9,15 @@ mod failure;
 mod format;
 pub(crate) mod hostile;
 mod icons;
+mod journey;
 mod layout;
 mod mail;
+mod map;
+mod queue;
 mod servers;
+mod sessions;
 mod stream;
+mod words;
 
 pub(crate) use failure::Failure;
 
@@ -21,7 +26,7 @@ use axum::{
     Router,
     extract::{Query as UrlQuery, State},
     http::HeaderMap,
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Deserialize;
@@ -34,13 +39,15 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/events", get(events))
         .merge(mail::routes())
         .merge(compose::routes())
+        .merge(journey::routes())
+        .merge(map::routes())
+        .merge(queue::routes())
+        .merge(sessions::routes())
         .with_state(app)
 }
 
-/// `GET /`: to the mail.
-pub(crate) async fn home() -> Redirect {
-    Redirect::to("/mail")
-}
+/// `GET /`: the map.
+pub(crate) use map::page as home;
 
 /// Which changes.
 #[derive(Debug, Default, Deserialize)]

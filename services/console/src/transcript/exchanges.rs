@@ -56,11 +56,6 @@ impl Answer {
 }
 
 impl Exchange {
-    /// It was refused.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.answer.as_ref().is_some_and(Answer::is_refusal)
-    }
-
     /// When it was over.
     pub(crate) fn until(&self) -> Timestamp {
         self.answer.as_ref().map_or(self.asked_until, |answer| answer.until)

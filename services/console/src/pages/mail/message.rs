@@ -82,7 +82,7 @@ pub(super) async fn page(
         title: mail.summary.subject.clone(),
         section: Section::Mail,
         stream: format!("/events?since={place}"),
-        scripts: &["message.js"],
+        scripts: &["message.js", "journey.js"],
         keys: KEYS,
         content: html! {
             div.with-side {

@@ -9,6 +9,7 @@ use crate::{
         format::{encoded, octets},
         hostile::{self, RemoteImages},
         icons::{Icon, icon},
+        journey,
     },
 };
 use internal_api::Problem;
@@ -25,10 +26,11 @@ pub(super) enum Tab {
     Headers,
     Source,
     Files,
+    Journey,
 }
 
 impl Tab {
-    const ALL: [Self; 5] = [Self::Html, Self::Text, Self::Headers, Self::Source, Self::Files];
+    const ALL: [Self; 6] = [Self::Html, Self::Text, Self::Headers, Self::Source, Self::Files, Self::Journey];
 
     fn name(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl Tab {
             Self::Headers => "headers",
             Self::Source => "source",
             Self::Files => "files",
+            Self::Journey => "journey",
         }
     }
 
@@ -47,6 +50,7 @@ impl Tab {
             Self::Headers => "Headers",
             Self::Source => "Source",
             Self::Files => "Attachments",
+            Self::Journey => "Journey",
         }
     }
 
@@ -142,6 +146,10 @@ pub(super) async fn body(app: &App, shown: &Shown<'_>) -> Result<Markup, Problem
         Tab::Headers => headers(shown.mail),
         Tab::Source => source(app, shown.mail).await,
         Tab::Files => files(shown),
+        Tab::Journey => {
+            let journey = app.journey(shown.mail.summary.id).await?;
+            html! { div.pad { (journey::panel(&journey, app.clock.wall.now())) } }
+        }
     })
 }
 

@@ -1,0 +1,235 @@
+//! What the map shows.
+
+use crate::{
+    api::App,
+    follow::{FollowState, FollowedService},
+    index::Traffic,
+    pages::format::{count, encoded},
+    services::ServiceKind,
+};
+use internal_api::Problem;
+use std::collections::BTreeMap;
+
+/// The whole town.
+#[derive(Debug)]
+pub(super) struct TownMap {
+    pub(super) stacks: Vec<Stack>,
+    pub(super) edges: Vec<Edge>,
+}
+
+/// A stack with its services.
+#[derive(Debug)]
+pub(super) struct Stack {
+    pub(super) name: String,
+    pub(super) nodes: Vec<Node>,
+}
+
+/// A service.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) kind: ServiceKind,
+    pub(super) name: &'static str,
+    pub(super) url: String,
+    pub(super) answers: bool,
+    /// In a few words, how it is.
+    pub(super) says: String,
+}
+
+/// One end of an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// Somebody who sends or reads mail of this stack.
+    Agents(String),
+    /// A service of a stack.
+    Service(String, ServiceKind),
+    /// Servers outside of the town.
+    Outside,
+}
+
+/// What goes from one to another.
+#[derive(Debug)]
+pub(super) struct Edge {
+    /// Names it across changes.
+    pub(super) key: String,
+    pub(super) stack: String,
+    pub(super) from: End,
+    pub(super) to: End,
+    pub(super) title: String,
+    /// Its sessions.
+    pub(super) url: String,
+    pub(super) sessions: u64,
+    pub(super) open: u64,
+    pub(super) failed: u64,
+    pub(super) messages: u64,
+}
+
+impl Edge {
+    /// How much has gone over it, in words.
+    pub(super) fn says(&self) -> String {
+        let open = if self.open > 0 { format!(", {} open", self.open) } else { String::new() };
+        let sessions = count(self.sessions, "session", "sessions");
+        format!("{} in {sessions}{open}", count(self.messages, "message", "messages"))
+    }
+}
+
+impl TownMap {
+    /// The town as it is known now.
+    pub(super) async fn of(app: &App) -> Result<Self, Problem> {
+        let traffic = app.index.traffic().await?;
+        Ok(Self::new(&app.town.services(), &traffic))
+    }
+
+    fn new(services: &[FollowedService], traffic: &[Traffic]) -> Self {
+        let mut stacks: BTreeMap<&str, BTreeMap<ServiceKind, Vec<&FollowedService>>> = BTreeMap::new();
+        for service in services {
+            let kind = ServiceKind::ALL.into_iter().find(|kind| kind.name() == service.service);
+            if let Some(kind) = kind {
+                stacks.entry(&service.stack).or_default().entry(kind).or_default().push(service);
+            }
+        }
+        let stacks: Vec<Stack> = stacks
+            .into_iter()
+            .map(|(name, kinds)| Stack {
+                name: name.to_owned(),
+                nodes: kinds.into_iter().map(|(kind, processes)| Node::new(name, kind, &processes)).collect(),
+            })
+            .collect();
+        let edges = stacks.iter().flat_map(|stack| edges(&stack.name, &stacks, traffic)).collect();
+        Self { stacks, edges }
+    }
+
+    /// Nothing has gone over any edge.
+    pub(super) fn is_silent(&self) -> bool {
+        self.edges.iter().all(|edge| edge.sessions == 0)
+    }
+}
+
+impl Node {
+    fn new(stack: &str, kind: ServiceKind, processes: &[&FollowedService]) -> Self {
+        let silent = processes.iter().filter(|it| it.state == FollowState::Unreachable).count();
+        let says = match (processes, silent) {
+            ([one], 0) => match one.state {
+                FollowState::Starting => "not reached yet".to_owned(),
+                FollowState::RecordsNothing => "keeps no records".to_owned(),
+                _ => "answers".to_owned(),
+            },
+            ([_], _) => "does not answer".to_owned(),
+            (all, 0) => format!("{} processes answer", all.len()),
+            (all, silent) => format!("{silent} of {} do not answer", all.len()),
+        };
+        let url = format!("/town/{}/{}", encoded(stack), kind.name());
+        Self { kind, name: kind.name(), url, answers: silent == 0, says }
+    }
+}
+
+/// The edges of a stack: those that are always there, and those to other stacks.
+fn edges(name: &str, stacks: &[Stack], traffic: &[Traffic]) -> Vec<Edge> {
+    use ServiceKind::{Pop3, Smtp};
+    let of = |service: &str, role: &str, peer: Option<Option<&str>>| {
+        let chosen = traffic.iter().filter(|it| it.stack == name && it.service == service && it.role == role);
+        let mut sum = [0; 4];
+        for it in chosen.filter(|it| peer.is_none_or(|peer| it.peer.as_deref() == peer)) {
+            for (sum, one) in sum.iter_mut().zip([it.sessions, it.open, it.failed, it.messages]) {
+                *sum += one;
+            }
+        }
+        sum
+    };
+    let edge = |from: End, to: End, title: String, filter: &str, [sessions, open, failed, messages]: [u64; 4]| Edge {
+        key: format!("{name} {title}"),
+        stack: name.to_owned(),
+        from,
+        to,
+        title,
+        url: format!("/sessions?stack={}&{filter}", encoded(name)),
+        sessions,
+        open,
+        failed,
+        messages,
+    };
+    let here = |kind| End::Service(name.to_owned(), kind);
+    let agents = || End::Agents(name.to_owned());
+    let mut edges = vec![
+        edge(
+            agents(),
+            here(Smtp),
+            "Agents send".to_owned(),
+            "service=smtp-gateway",
+            of("smtp-gateway", "server", Some(None)),
+        ),
+        edge(
+            here(Pop3),
+            agents(),
+            "Agents read".to_owned(),
+            "service=pop3-gateway",
+            of("pop3-gateway", "server", None),
+        ),
+    ];
+    for other in stacks.iter().filter(|other| other.name != name) {
+        let title = format!("Relays to {}", other.name);
+        let to = End::Service(other.name.clone(), Smtp);
+        let sum = of("smtp-gateway", "client", Some(Some(&other.name)));
+        edges.push(edge(here(Smtp), to, title, "service=smtp-gateway&role=client", sum));
+    }
+    let outside = of("smtp-gateway", "client", Some(None));
+    if outside[0] > 0 {
+        let title = "Relays to servers elsewhere".to_owned();
+        edges.push(edge(here(Smtp), End::Outside, title, "service=smtp-gateway&role=client", outside));
+    }
+    edges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(stack: &str, service: &str, state: FollowState) -> FollowedService {
+        let (stack, service) = (stack.to_owned(), service.to_owned());
+        FollowedService { stack, service, url: String::new(), state, error: None, dropped: 0 }
+    }
+
+    fn seen(stack: &str, service: &str, role: &str, peer: Option<&str>, messages: u64) -> Traffic {
+        let (stack, service, role) = (stack.to_owned(), service.to_owned(), role.to_owned());
+        Traffic { stack, service, role, peer: peer.map(str::to_owned), sessions: 1, open: 0, failed: 0, messages }
+    }
+
+    #[test]
+    fn each_stack_has_its_services_and_edges() {
+        use FollowState::{Following, Unreachable};
+        let services = [
+            service("a", "smtp-gateway", Following),
+            service("a", "smtp-gateway", Unreachable),
+            service("a", "pop3-gateway", Following),
+            service("b", "smtp-gateway", Following),
+            service("c", "mailbox-store", Unreachable),
+        ];
+        let traffic = [
+            seen("a", "smtp-gateway", "server", None, 3),
+            seen("a", "smtp-gateway", "client", Some("b"), 2),
+            seen("a", "smtp-gateway", "client", None, 1),
+            seen("b", "smtp-gateway", "server", Some("a"), 2),
+        ];
+        let map = TownMap::new(&services, &traffic);
+        let nodes: Vec<_> = map
+            .stacks
+            .iter()
+            .flat_map(|stack| &stack.nodes)
+            .map(|node| format!("{} {}", node.url, node.says))
+            .collect();
+        assert_eq!(
+            nodes,
+            [
+                "/town/a/smtp-gateway 1 of 2 do not answer",
+                "/town/a/pop3-gateway answers",
+                "/town/b/smtp-gateway answers",
+                "/town/c/mailbox-store does not answer",
+            ]
+        );
+        let used: Vec<_> =
+            map.edges.iter().filter(|edge| edge.sessions > 0).map(|it| format!("{} {}", it.key, it.messages)).collect();
+        // What b has taken from a is a's edge, and no agent's.
+        assert_eq!(used, ["a Agents send 3", "a Relays to b 2", "a Relays to servers elsewhere 1"]);
+        assert!(!map.is_silent());
+        assert!(TownMap::new(&services, &[]).is_silent());
+    }
+}
