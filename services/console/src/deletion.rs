@@ -36,8 +36,11 @@ pub(crate) struct NotDeleted {
 }
 
 impl App {
-    /// Where all messages are that stores have, as the stores say: the index may have dropped some.
-    pub(crate) async fn all_places(&self) -> Result<Vec<Place>, Problem> {
+    /// Where the messages are that match. Where all are meant, the stores say it: the index may have dropped some.
+    pub(crate) async fn places(&self, query: &Query) -> Result<Vec<Place>, Problem> {
+        if !query.is_empty() {
+            return Ok(self.index.places(query).await?);
+        }
         let mut places = Vec::new();
         let mut silent = BTreeSet::new();
         for store in self.town.stores() {

@@ -5,7 +5,7 @@ use super::{
     extract::{Path, Query, mail_query, message},
     invalid,
 };
-use crate::deletion::Deletion;
+use crate::{deletion::Deletion, query};
 use axum::{Json, extract::State, http::StatusCode};
 use internal_api::{MessageId, Problem, ProblemKind};
 use serde::Deserialize;
@@ -39,8 +39,7 @@ pub(super) async fn delete(
         return Err(invalid("query: it means nothing; all mail is deleted only when it is empty"));
     }
     app.caught_up().await;
-    let places = if query.is_empty() { app.all_places().await? } else { app.index.places(&query).await? };
-    Ok(Json(app.delete(places).await?))
+    Ok(Json(app.delete(app.places(&query).await?).await?))
 }
 
 /// Deletes a message from maildrops and from the queue. Its sender is not told.
@@ -70,7 +69,7 @@ pub(super) async fn delete_one(State(app): State<Arc<App>>, Path(id): Path<Strin
 )]
 pub(super) async fn reset(State(app): State<Arc<App>>) -> Result<Json<Deletion>, Problem> {
     app.caught_up().await;
-    let deletion = app.delete(app.all_places().await?).await?;
+    let deletion = app.delete(app.places(&query::Query::default()).await?).await?;
     app.index.forget_gone().await?;
     Ok(Json(deletion))
 }

@@ -187,7 +187,8 @@ impl Tables {
     fn insert(&mut self, new: New<'_>) -> Result<Option<i64>, IndexError> {
         let New { stack, id, accepted_at, octets, reverse_path, content, identity, is_earlier } = new;
         let mail_from = reverse_path.mailbox().map(ToString::to_string).unwrap_or_default();
-        let insert = "INSERT INTO mail (stack, id, accepted_at, octets, reverse_path, is_earlier) VALUES (?, ?, ?, ?, ?, ?) \
+        let insert = "INSERT INTO mail (stack, id, accepted_at, octets, reverse_path, is_earlier, reverse_path_lower) \
+                      VALUES (?, ?, ?, ?, ?, ?, ?) \
                       ON CONFLICT DO NOTHING";
         let values = params![
             stack,
@@ -196,6 +197,7 @@ impl Tables {
             i64::try_from(octets).unwrap_or(i64::MAX),
             mail_from,
             is_earlier,
+            mail_from.to_lowercase(),
         ];
         if self.db.prepare_cached(insert)?.execute(values)? == 0 {
             return Ok(None);
@@ -324,10 +326,11 @@ impl Tables {
 
     fn set(&mut self, seq: i64, recipients: &[Mailbox], change: &Change<'_>) -> Result<(), IndexError> {
         // What was said stays when nothing new is said.
-        let upsert = "INSERT INTO recipient (mail, address, state, reply, next_attempt_at, exchange, peer_id) \
-                      VALUES (?1, ?2, ?3, coalesce(?4, ''), ?5, ?6, ?7) \
+        let upsert = "INSERT INTO recipient \
+                      (mail, address, state, reply, next_attempt_at, exchange, peer_id, address_lower, reply_lower) \
+                      VALUES (?1, ?2, ?3, coalesce(?4, ''), ?5, ?6, ?7, ?8, coalesce(?9, '')) \
                       ON CONFLICT DO UPDATE SET state = ?3, reply = coalesce(?4, reply), next_attempt_at = ?5, \
-                      exchange = coalesce(?6, exchange), peer_id = coalesce(?7, peer_id)";
+                      reply_lower = coalesce(?9, reply_lower), exchange = coalesce(?6, exchange), peer_id = coalesce(?7, peer_id)";
         let mut upsert = self.db.prepare_cached(upsert)?;
         for recipient in recipients {
             upsert.execute(params![
@@ -338,6 +341,8 @@ impl Tables {
                 change.next_attempt_at.map(Timestamp::as_microsecond),
                 change.exchange,
                 change.peer_id.map(|id| id.to_string()),
+                recipient.to_string().to_lowercase(),
+                change.reply.map(str::to_lowercase),
             ])?;
         }
         Ok(())

@@ -50,7 +50,12 @@ async fn states_follow_the_events() {
         (3, EventKind::Deferred { recipients: to(), reply, next_attempt_at: at, untried: false }, "deferred", true),
         (4, EventKind::Held { recipients: to() }, "held", true),
         (5, EventKind::Released { recipients: to() }, "queued", true),
-        (6, EventKind::Failed { recipients: to(), said_by: None, reply: "550 no".to_owned() }, "failed", true),
+        (
+            6,
+            EventKind::Failed { recipients: to(), said_by: None, reply: "550 NO ÜBERFÜLLT".to_owned() },
+            "failed",
+            true,
+        ),
         (7, EventKind::Bounced { as_message: MessageId::from_number(9) }, "failed", true),
         (
             8,
@@ -72,6 +77,7 @@ async fn states_follow_the_events() {
         ("is:gone", 1),
         ("state:bounced", 1),
         ("state:failed reply:550", 1),
+        ("state:failed reply:\"no überfüllt\"", 1),
         ("state:failed reply:451", 0),
         ("state:deleted domain:x.test", 1),
         ("state:delivered", 0),

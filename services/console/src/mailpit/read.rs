@@ -55,8 +55,7 @@ pub(super) async fn delete_search(
 
 async fn deleted(app: &App, query: &Query) -> Result<Response, Failure> {
     app.caught_up().await;
-    let places = if query.is_empty() { app.all_places().await? } else { app.index.places(query).await? };
-    done(app.delete(places).await?)
+    done(app.delete(app.places(query).await?).await?)
 }
 
 fn done(deletion: crate::deletion::Deletion) -> Result<Response, Failure> {

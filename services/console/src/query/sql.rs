@@ -66,18 +66,18 @@ impl Sql {
             }),
             Criterion::Tag => self.condition.push_str("false"),
             Criterion::Mailbox(text) => {
-                let named = if text.contains('@') { "lower(address) = ?" } else { "instr(lower(address), ?) > 0" };
+                let named = if text.contains('@') { "address_lower = ?" } else { "instr(address_lower, ?) > 0" };
                 self.recipient(&format!("state = 'delivered' AND {named}"), text);
             }
-            Criterion::Recipient(text) => self.recipient("instr(lower(address), ?) > 0", text),
+            Criterion::Recipient(text) => self.recipient("instr(address_lower, ?) > 0", text),
             Criterion::Domain(text) => {
-                self.recipient("substr(lower(address), instr(address, '@') + 1) = ?", text);
+                self.recipient("substr(address_lower, instr(address_lower, '@') + 1) = ?", text);
             }
-            Criterion::Sender(text) => self.value("instr(lower(reverse_path), ?) > 0", text.clone()),
+            Criterion::Sender(text) => self.value("instr(reverse_path_lower, ?) > 0", text.clone()),
             Criterion::Stack(text) => self.value("stack = ?", text.clone()),
             Criterion::Id(text) => self.value("id = ?", text.clone()),
             Criterion::State(state) => self.state(*state),
-            Criterion::Reply(text) => self.recipient("instr(lower(reply), ?) > 0", text),
+            Criterion::Reply(text) => self.recipient("instr(reply_lower, ?) > 0", text),
         }
     }
 

@@ -68,7 +68,7 @@ pub(super) async fn act(
         "delete" => deleted(&app.delete(app.index.places_of(ids).await?).await?),
         "delete-all" => {
             app.caught_up().await;
-            deleted(&app.delete(app.index.places(&all(&wanted)?).await?).await?)
+            deleted(&app.delete(app.places(&all(&wanted)?).await?).await?)
         }
         _ => Err("nothing to do: the action is read, unread, delete, read-all or delete-all".to_owned()),
     };
