@@ -2,7 +2,7 @@
 
 use super::{
     Backoff, FollowState, Follower, WAIT,
-    traces::{FollowedTrace, TracePosition},
+    traces::{FollowedTrace, run_of},
 };
 use crate::services::Service;
 use internal_api::{ProblemKind, RecordsClient};
@@ -64,7 +64,7 @@ async fn follow(follower: Follower, service: Service, url: String) {
     follower.states.set(&service, &url, FollowState::Starting, None);
     let Ok(endpoint) = follower.endpoint(&url) else { return };
     let client = RecordsClient::new(endpoint, follower.io);
-    let (tell, applied) = watch::channel(None::<TracePosition>);
+    let (tell, applied) = watch::channel(None::<String>);
     follower.traces.add(&url, FollowedTrace { service: service.clone(), client: client.clone(), applied });
     let (mut after, mut backoff, mut wait) = (None::<String>, Backoff::new(), Duration::ZERO);
     loop {
@@ -72,8 +72,7 @@ async fn follow(follower: Follower, service: Service, url: String) {
             Ok(page) => {
                 let state = if page.recording { FollowState::Following } else { FollowState::RecordsNothing };
                 follower.states.set(&service, &url, state, None);
-                let position = TracePosition::of(&page.next_after);
-                let (run, last_run) = (position.map(|position| position.run), tell.borrow().map(|last| last.run));
+                let (run, last_run) = (run_of(&page.next_after), tell.borrow().as_deref().and_then(run_of));
                 if last_run.is_some() && run != last_run {
                     // It is another process: the sessions of the last one have ended without a word.
                     close(&follower, &url).await;
@@ -84,7 +83,7 @@ async fn follow(follower: Follower, service: Service, url: String) {
                 {
                     tracing::error!(%error, "what a service has seen cannot be kept");
                 }
-                tell.send_replace(position);
+                tell.send_replace(Some(page.next_after.clone()));
                 (after, wait) = (Some(page.next_after), WAIT);
                 backoff.reset();
             }

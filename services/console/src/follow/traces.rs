@@ -13,28 +13,10 @@ use tokio::sync::watch;
 
 /// How long the records of a gateway are waited for.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Stands for the position after the last record.
-const LATEST: &str = "latest";
 
-/// A position in a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TracePosition {
-    /// The run of the process that has recorded it.
-    pub(super) run: u64,
-    sequence: u64,
-}
-
-impl TracePosition {
-    /// That of a cursor; `None` where the cursor has another form.
-    pub(super) fn of(cursor: &str) -> Option<Self> {
-        let (run, sequence) = cursor.split_once('-')?;
-        let number = |digits| u64::from_str_radix(digits, 16).ok();
-        Some(Self { run: number(run)?, sequence: number(sequence)? })
-    }
-
-    fn reaches(self, other: Self) -> bool {
-        self.run == other.run && self.sequence >= other.sequence
-    }
+/// The run of the process that has given a cursor; `None` where the cursor has another form.
+pub(super) fn run_of(cursor: &str) -> Option<u64> {
+    u64::from_str_radix(cursor.split_once('-')?.0, 16).ok()
 }
 
 /// The trace of a process, and how far it was followed.
@@ -42,7 +24,8 @@ impl TracePosition {
 pub(super) struct FollowedTrace {
     pub(super) service: Service,
     pub(super) client: RecordsClient,
-    pub(super) applied: watch::Receiver<Option<TracePosition>>,
+    /// The cursor behind what is in the index.
+    pub(super) applied: watch::Receiver<Option<String>>,
 }
 
 /// The traces that are followed, by URL. Clones share them.
@@ -72,12 +55,26 @@ impl Traces {
 }
 
 impl FollowedTrace {
+    /// Waits until nothing comes after what is in the index. Not all that is numbered is told, so that the number of the last
+    /// record says nothing.
     async fn caught_up(&self) -> Option<()> {
-        let page = self.client.trace(Some(LATEST), Duration::ZERO).await.ok()?;
-        // What is not recorded is not known.
-        let latest = TracePosition::of(&page.next_after).filter(|_| page.recording)?;
-        let reached = |applied: &Option<TracePosition>| applied.is_some_and(|applied| applied.reaches(latest));
-        self.applied.clone().wait_for(reached).await.ok().map(drop)
+        let mut applied = self.applied.clone();
+        loop {
+            let cursor = applied.wait_for(Option::is_some).await.ok()?.clone();
+            applied.mark_unchanged();
+            let page = self.client.trace(cursor.as_deref(), Duration::ZERO).await.ok()?;
+            if !page.recording {
+                // What is not recorded is not known.
+                return None;
+            }
+            if page.records.is_empty() {
+                return Some(());
+            }
+            // It may have been applied since.
+            if *applied.borrow() == cursor {
+                applied.changed().await.ok()?;
+            }
+        }
     }
 }
 
@@ -86,10 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_reaches_those_before_it_in_its_run() {
-        let position = |cursor| TracePosition::of(cursor).unwrap();
-        assert!(position("a-10").reaches(position("a-10")) && position("a-10").reaches(position("a-f")));
-        assert!(!position("a-10").reaches(position("a-11")) && !position("b-10").reaches(position("a-1")));
-        assert_eq!(TracePosition::of("latest"), None);
+    fn a_cursor_tells_its_run() {
+        assert_eq!([run_of("a-10"), run_of("latest"), run_of("x-1")], [Some(10), None, None]);
     }
 }
