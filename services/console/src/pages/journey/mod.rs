@@ -129,14 +129,14 @@ fn stage_rows(journey: &Journey, (index, stage): (usize, &Stage), axis: &Axis, f
         StageKind::Fetch => "fetch",
     };
     html! {
-        section.stage.(class).branch[stage.is_branch] id={ "stage-" (index) } aria-label=(stage.title) {
+        section.leg.(class).branch[stage.is_branch] id={ "stage-" (index) } aria-label=(stage.title) {
             @if stage.kind != StageKind::Wait { (stage_head(journey, stage)) }
             ol {
                 @for (number, step) in stage.steps.iter().enumerate() {
                     (row(journey, step, axis, first + number))
                 }
             }
-            @if let Some(note) = &stage.note { p.stage-note { (note) } }
+            @if let Some(note) = &stage.note { p.leg-note { (note) } }
         }
     }
 }

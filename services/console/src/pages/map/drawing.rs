@@ -113,7 +113,8 @@ fn path(edge: &Edge, (x, y): Place, (to_x, to_y): Place) -> String {
     match (&edge.from, &edge.to) {
         (_, End::Outside) => {
             let (start, end, over) = (y - NODE.1 / 2, to_y + 18, FRAME.0 - 14);
-            format!("M{x} {start} C{x} {over} {} {over} {} {over} S{to_x} {over} {to_x} {end}", x + 60, to_x - 60)
+            let (from, to) = (x + 110, to_x - 60);
+            format!("M{x} {start} C{x} {over} {x} {over} {from} {over} L{to} {over} Q{to_x} {over} {to_x} {end}")
         }
         (End::Service(..), End::Service(..)) => {
             let bend = bend(x, to_x);

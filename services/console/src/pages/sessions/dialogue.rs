@@ -85,8 +85,8 @@ fn content(session: SessionRecords, other: Option<SessionRecords>) -> Markup {
             p.notice.waiting { (breaches) " remarks on breaches of an RFC stand at their lines." }
         }
         label.explain { input #explain type="checkbox" checked; " Explain each line" }
-        section.dialogue.both[client.is_some() && server.is_some()].from-client[this_is_client] aria-label="Dialogue" {
-            header.dialogue-head {
+        section.talk.both[client.is_some() && server.is_some()].from-client[this_is_client] aria-label="Dialogue" {
+            header.talk-head {
                 (end_head(client.as_ref(), "Client")) (end_head(server.as_ref(), "Server"))
             }
             @for row in &rows { (row_of(row, opened_at, this_is_client, client.is_some() && server.is_some())) }
@@ -163,7 +163,7 @@ fn row_of(row: &Row, opened_at: Timestamp, this_is_client: bool, is_both: bool) 
                     (cell(row.server.as_ref(), best, opened_at, is_both))
                     @if !is_both { (alone(octets, explained, *is_body)) }
                     @if *missing > 0 { p.missing { (missing) " more octets were not kept." } }
-                    @if !is_body { (explanation(explained)) }
+                    @if !is_body { (explanation(octets, explained)) }
                     @for remark in remarks { (remark_of(remark)) }
                 }
             }
@@ -222,16 +222,18 @@ fn words(octets: &[u8], explained: &[explain::Part]) -> Markup {
     }
 }
 
-/// The first word is what the line is about; of a refusal, the last one says why.
-fn explanation(explained: &[explain::Part]) -> Markup {
-    let texts: Vec<_> = explained.iter().map(|part| part.explanation.to_string()).collect();
-    let chosen = match texts.as_slice() {
-        [] => return html! {},
-        [one] => one,
-        [first, .., last] if first.contains("§4.2") => last,
-        [first, ..] => first,
+/// What the line is about, in one sentence: its first word. Of a refusal, the last word says why; of an extension that a
+/// server announces, the word behind the code.
+fn explanation(octets: &[u8], explained: &[explain::Part]) -> Markup {
+    let is_refusal = octets.starts_with(b"4") || octets.starts_with(b"5") || octets.starts_with(b"-ERR");
+    let is_word = |part: &&explain::Part| octets.get(part.octets.start).is_some_and(u8::is_ascii_alphabetic);
+    let chosen = if is_refusal {
+        explained.last()
+    } else {
+        explained.get(1).filter(is_word).filter(|_| octets.starts_with(b"250"))
     };
-    html! { p.explanation { (chosen) } }
+    let chosen = chosen.or(explained.first());
+    html! { @if let Some(part) = chosen { p.explanation { (part.explanation.to_string()) } } }
 }
 
 fn remark_of(remark: &remark::Remark) -> Markup {
