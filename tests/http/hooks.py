@@ -1,4 +1,4 @@
-"""What schemathesis has to be told of mailtown: its two media types, and the two routes that wait."""
+"""What schemathesis has to be told of mailtown: its two media types, and the routes that wait."""
 
 import json
 
@@ -77,7 +77,11 @@ def is_whole_number(value):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Has nothing wait for a minute; it stays as valid as it was."""
-    waits = {"/v1/queue/claims": (case.body, "wait_seconds"), "/v1/events": (case.query, "wait")}
+    waits = {
+        "/v1/queue/claims": (case.body, "wait_seconds"),
+        "/v1/events": (case.query, "wait"),
+        "/v1/trace": (case.query, "wait"),
+    }
     parameters, name = waits.get(case.operation.path, (None, None))
     if not isinstance(parameters, dict):
         return

@@ -13,6 +13,7 @@ use axum::{
 use futures_util::stream;
 use internal_api::{
     MessageId, Problem, ProblemKind, RecordedSession, SessionId, SessionPage, SessionRecords, TracePage, TracedRecord,
+    text,
 };
 use jiff::Timestamp;
 use mail_net::IoClock;
@@ -81,7 +82,7 @@ struct SessionsQuery {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "100 unless given"),
         ("open" = Option<bool>, Query, description = "Only those that last, or only those that have ended"),
         ("refused" = Option<bool>, Query, description = "Only those in which something was refused or that never were, or only the others"),
-        ("remote" = Option<String>, Query, description = "Only those with this IP address at the other end"),
+        ("remote" = Option<text::IpAddress>, Query, description = "Only those with this IP address at the other end"),
         ("user" = Option<String>, Query, description = "Only those of this user"),
         ("message" = Option<MessageId>, Query, description = "Only those that handled this message"),
         ("since" = Option<String>, Query, format = DateTime, description = "Only those that were opened at this time or later"),
