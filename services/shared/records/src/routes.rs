@@ -21,6 +21,7 @@ use serde::Deserialize;
 use service_kit::shutdown::CancellationToken;
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How many callers may stream the trace at once.
@@ -51,10 +52,15 @@ struct Served {
     shutdown: CancellationToken,
 }
 
+/// What parameters refer to.
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(text::IpAddress)))]
+struct Schemas;
+
 /// The routes `/v1/sessions`, `/v1/sessions/{id}` and `/v1/trace` of a service, and their description.
 pub fn routes(recorder: Recorder, io: IoClock, shutdown: CancellationToken) -> OpenApiRouter {
     let served = Served { recorder, streams: Arc::new(Semaphore::new(STREAMS)), io, shutdown };
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(Schemas::openapi())
         .routes(routes!(list_sessions))
         .routes(routes!(session))
         .routes(routes!(trace))
