@@ -116,27 +116,11 @@ impl Fake {
 }
 
 fn opened(id: SessionId) -> Box<RecordedSession> {
-    Box::new(RecordedSession {
-        id,
-        connection: id.connection(),
-        stack: "a".parse().unwrap(),
-        service: "smtp-gateway".into(),
-        role: Role::Server,
-        protocol: Protocol::Smtp,
-        local: None,
-        remote: None,
-        opened_at: Timestamp::UNIX_EPOCH,
-        closed_at: None,
-        ended: None,
-        tls: None,
-        user: None,
-        messages: Vec::new(),
-        octets_received: 0,
-        octets_sent: 0,
-        refusals: 0,
-        last_refusal: None,
-        missing_records: 0,
-    })
+    Box::new(RecordedSession::opened(
+        (id, Timestamp::UNIX_EPOCH),
+        ("a".parse().unwrap(), "smtp-gateway".into()),
+        (Role::Server, Protocol::Smtp),
+    ))
 }
 
 fn line(direction: Flow, text: &str) -> Seen {

@@ -5,7 +5,7 @@ use crate::index::Cursor;
 use crate::query;
 use axum::{
     extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
-    http::{HeaderMap, header, request::Parts},
+    http::request::Parts,
 };
 use internal_api::{MessageId, Problem, ProblemKind};
 use serde::de::DeserializeOwned;
@@ -68,13 +68,6 @@ pub(crate) fn from_one(name: &str, value: Option<u32>, default: u32, most: u32) 
         0 => Err(invalid(format!("{name} is 0; give at least 1"))),
         value => Ok(value),
     }
-}
-
-/// Whether the caller asks for a stream of events.
-pub(crate) fn accepts_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
-    types.any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 #[cfg(test)]

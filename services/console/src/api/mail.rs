@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    extract::{Path, Query, accepts_stream, from_one, mail_query, message, since},
+    extract::{Path, Query, from_one, mail_query, message, since},
     invalid, stream,
 };
 use crate::{
@@ -17,15 +17,13 @@ use axum::{
 };
 use internal_api::{MessageId, Problem};
 use serde::Deserialize;
+use service_kit::http::event_stream;
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How many messages a page has, unless asked otherwise, and at most.
 const PAGE: u32 = 50;
 const MOST: u32 = 1000;
-/// The header with which an event source goes on where it was.
-const LAST_EVENT_ID: &str = "last-event-id";
-
 /// Which messages.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,9 +63,9 @@ pub(super) async fn list(
     let limit = from_one("limit", wanted.limit, PAGE, MOST)? as usize;
     let before = wanted.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|error| invalid(format!("before: {error}")))?;
-    let resumed = headers.get(LAST_EVENT_ID).and_then(|cursor| cursor.to_str().ok());
+    let resumed = event_stream::last_event_id(&headers);
     let since = since(resumed.or(wanted.since.as_deref()))?;
-    if accepts_stream(&headers) {
+    if event_stream::accepts(&headers) {
         return stream::mail(app, query, since).await;
     }
     app.caught_up().await;

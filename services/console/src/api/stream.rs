@@ -2,21 +2,17 @@
 
 use super::App;
 use crate::{index::Cursor, model::MailSummary, query::Query};
-use axum::response::{
-    IntoResponse, Response,
-    sse::{self, KeepAlive, Sse},
-};
+use axum::response::{Response, sse};
 use futures_util::stream;
 use internal_api::{Problem, ProblemKind};
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use service_kit::http::event_stream;
+use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How many messages are read at once.
 const PAGE: usize = 100;
 /// How many streams may be open.
 const STREAMS: usize = 256;
-/// How long a stream stays silent.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A stream of new mail.
 struct Feed {
@@ -45,7 +41,7 @@ pub(super) async fn mail(app: Arc<App>, query: Query, after: Option<Cursor>) -> 
     let changes = app.index.mail_changes();
     let feed = Feed { app, query, after, changes, ready: VecDeque::new(), _place: place };
     let events = stream::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(event_stream::response(events))
 }
 
 impl Feed {

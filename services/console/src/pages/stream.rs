@@ -7,19 +7,15 @@ use crate::{
 };
 use axum::{
     http::HeaderMap,
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{Response, sse::Event},
 };
 use futures_util::stream;
 use internal_api::Problem;
 use serde_json::json;
+use service_kit::http::event_stream;
 use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// How long a stream stays silent.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// What changes within this time is told at once.
 const PAUSE: Duration = Duration::from_millis(120);
 /// How many new messages are counted one by one.
@@ -92,7 +88,7 @@ pub(crate) async fn changes(
     headers: &HeaderMap,
     since: Option<&str>,
 ) -> Result<Response, Problem> {
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).or(since);
+    let last = event_stream::last_event_id(headers).or(since);
     let last: Option<Place> = last.and_then(|id| id.parse().ok());
     let changes = app.index.changes();
     let now = Place::now(&app).await?;
@@ -100,9 +96,9 @@ pub(crate) async fn changes(
     let feed = Changes { app, query, after, is_behind, changes, ready: VecDeque::new() };
     let events = stream::unfold(feed, async |mut feed| {
         let event = feed.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(event), feed))
+        Some((Ok(event), feed))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(event_stream::response(events))
 }
 
 impl Changes {

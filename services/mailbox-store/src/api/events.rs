@@ -9,15 +9,13 @@ use crate::store::StoreError;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, header},
-    response::{
-        IntoResponse, Response,
-        sse::{self, KeepAlive, Sse},
-    },
+    http::HeaderMap,
+    response::{IntoResponse, Response, sse},
 };
 use futures_util::stream;
 use internal_api::{Event, EventPage, EventPosition, MessageEvents, MessageId, Problem, ProblemKind};
 use serde::Deserialize;
+use service_kit::http::event_stream;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -32,10 +30,6 @@ const STREAM_PAGE: u32 = 100;
 const WAIT_SECONDS: u32 = 60;
 /// How often to look for the events of other stores on the same database.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How long a stream stays silent. Shorter than what any client or proxy takes for the end.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// The header with which an event source goes on where it was.
-const LAST_EVENT_ID: &str = "last-event-id";
 /// As `after`: begins with what happens from now on.
 const LATEST: &str = "latest";
 
@@ -76,13 +70,13 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let limit = within("limit", query.limit.unwrap_or(PAGE), 1..=PAGE)?;
     let wait = within("wait", query.wait.unwrap_or(0), 0..=WAIT_SECONDS)?;
-    let resumed = headers.get(LAST_EVENT_ID).and_then(|cursor| cursor.to_str().ok());
+    let resumed = event_stream::last_event_id(&headers);
     let after = match resumed.or(query.after.as_deref()) {
         None => EventPosition::default(),
         Some(LATEST) => api.events.last_event().await?,
         Some(cursor) => cursor.parse().map_err(|error| invalid(format!("after: {error}")))?,
     };
-    if accepts_stream(&headers) {
+    if event_stream::accepts(&headers) {
         return stream_events(&api, after);
     }
     let page = match api.events.events(after, limit).await? {
@@ -115,12 +109,6 @@ pub(super) async fn of_message(
     Ok(Json(MessageEvents { events }))
 }
 
-fn accepts_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
-    types.any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
 /// Streams the events after `after`. The stream reads on only when its caller has taken what was sent. A caller that
 /// takes nothing is cut by the server, as with every response.
 fn stream_events(api: &Arc<Api>, after: EventPosition) -> Result<Response, Problem> {
@@ -129,7 +117,7 @@ fn stream_events(api: &Arc<Api>, after: EventPosition) -> Result<Response, Probl
     };
     let feed = Feed { api: Arc::clone(api), after, ready: VecDeque::new(), _permit: permit };
     let events = stream::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(event_stream::response(events))
 }
 
 /// A stream of events.

@@ -120,6 +120,37 @@ pub struct RecordedSession {
     pub missing_records: u64,
 }
 
+impl RecordedSession {
+    /// A session that has just begun: nothing was said, and there may be no connection.
+    pub fn opened(
+        (id, opened_at): (SessionId, Timestamp),
+        (stack, service): (Domain, Cow<'static, str>),
+        (role, protocol): (Role, Protocol),
+    ) -> Self {
+        Self {
+            id,
+            connection: id.connection(),
+            stack,
+            service,
+            role,
+            protocol,
+            local: None,
+            remote: None,
+            opened_at,
+            closed_at: None,
+            ended: None,
+            tls: None,
+            user: None,
+            messages: Vec::new(),
+            octets_received: 0,
+            octets_sent: 0,
+            refusals: 0,
+            last_refusal: None,
+            missing_records: 0,
+        }
+    }
+}
+
 /// Which end of a connection a service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

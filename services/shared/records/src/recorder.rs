@@ -67,25 +67,14 @@ impl Recorder {
         };
         let opened_at = self.clock.now();
         let session = RecordedSession {
-            id: SessionId::new(opened_at, &connection),
-            connection: connection.to_string(),
-            stack: self.stack.clone(),
-            service: self.service.into(),
-            role,
-            protocol,
             local,
             remote,
-            opened_at,
-            closed_at: None,
-            ended: None,
-            tls: None,
-            user: None,
-            messages: Vec::new(),
-            octets_received: 0,
-            octets_sent: 0,
-            refusals: 0,
-            last_refusal: None,
-            missing_records: 0,
+            connection: connection.to_string(),
+            ..RecordedSession::opened(
+                (SessionId::new(opened_at, &connection), opened_at),
+                (self.stack.clone(), self.service.into()),
+                (role, protocol),
+            )
         };
         let limits = Limits { body_octets, shows_secrets: secrets == Secrets::Show };
         let number = connection.number();

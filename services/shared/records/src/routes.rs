@@ -4,11 +4,8 @@ use crate::{Recorder, recording::Log, trace::Position};
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, header},
-    response::{
-        IntoResponse, Response,
-        sse::{self, KeepAlive, Sse},
-    },
+    http::HeaderMap,
+    response::{IntoResponse, Response, sse},
 };
 use futures_util::stream;
 use internal_api::{
@@ -18,7 +15,7 @@ use internal_api::{
 use jiff::Timestamp;
 use mail_net::IoClock;
 use serde::Deserialize;
-use service_kit::shutdown::CancellationToken;
+use service_kit::{http::event_stream, shutdown::CancellationToken};
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::OpenApi as _;
@@ -37,10 +34,6 @@ const STREAM_RECORDS: usize = 200;
 const PORTION: usize = 256;
 /// The longest that a caller can wait for a record, in seconds.
 const WAIT_SECONDS: u32 = 60;
-/// How long a stream stays silent. Shorter than what any client or proxy takes for the end.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// The header with which an event source goes on where it was.
-const LAST_EVENT_ID: &str = "last-event-id";
 /// Stands for the position after the last record.
 const LATEST: &str = "latest";
 
@@ -197,7 +190,7 @@ async fn trace(
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = within("limit", query.limit.unwrap_or(RECORDS), 1, RECORDS)? as usize;
     let wait = within("wait", query.wait.unwrap_or(0), 0, WAIT_SECONDS)?;
-    let resumed = headers.get(LAST_EVENT_ID).and_then(|cursor| cursor.to_str().ok());
+    let resumed = event_stream::last_event_id(&headers);
     let after = match resumed.or(query.after.as_deref()) {
         None => Position::default(),
         Some(LATEST) => served.recorder.end_of_trace(),
@@ -205,7 +198,7 @@ async fn trace(
             cursor.parse().map_err(|_| invalid("after: no cursor; give a page's next_after, or `latest`"))?
         }
     };
-    if accepts_stream(&headers) {
+    if event_stream::accepts(&headers) {
         return stream_trace(served, after);
     }
     let page = match served.recorder.trace(after, limit) {
@@ -219,12 +212,6 @@ async fn trace(
     Ok(Json(page).into_response())
 }
 
-fn accepts_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
-    types.any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
 /// Streams the records after `after`. The stream reads on only when its caller has taken what was sent: a slow one loses
 /// what is forgotten meanwhile.
 fn stream_trace(served: Served, after: Position) -> Result<Response, Problem> {
@@ -233,7 +220,7 @@ fn stream_trace(served: Served, after: Position) -> Result<Response, Problem> {
     };
     let feed = Feed { served, after, ready: VecDeque::new(), _permit: permit };
     let events = stream::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(event_stream::response(events))
 }
 
 /// A stream of records.

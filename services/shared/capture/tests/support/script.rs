@@ -53,25 +53,13 @@ impl Script {
             Role::Client => (None, server),
         };
         let session = RecordedSession {
-            id: SessionId::new(at, &connection),
-            connection: connection.to_string(),
-            stack: "gmail.com".parse().unwrap(),
-            service: service.into(),
-            role,
-            protocol,
             local,
             remote,
-            opened_at: at,
-            closed_at: None,
-            ended: None,
-            tls: None,
-            user: None,
-            messages: Vec::new(),
-            octets_received: 0,
-            octets_sent: 0,
-            refusals: 0,
-            last_refusal: None,
-            missing_records: 0,
+            ..RecordedSession::opened(
+                (SessionId::new(at, &connection), at),
+                ("gmail.com".parse().unwrap(), service.into()),
+                (role, protocol),
+            )
         };
         Self { session, records: Vec::new(), at, client: Vec::new(), server: Vec::new() }
     }

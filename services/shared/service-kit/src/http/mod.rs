@@ -1,5 +1,6 @@
 //! The HTTP side of a service: health, metrics, description, and its API behind the bearer token.
 
+pub mod event_stream;
 mod listener;
 mod origin;
 mod room;
