@@ -199,25 +199,14 @@ fn traced(session: SessionId, sequence: u64, what: Seen) -> TracedRecord {
 fn state(id: SessionId, closed: bool) -> Box<RecordedSession> {
     let at = Timestamp::UNIX_EPOCH;
     Box::new(RecordedSession {
-        id,
-        connection: id.connection(),
-        stack: "a".parse().unwrap(),
-        service: "smtp-gateway".into(),
-        role: Role::Server,
-        protocol: Protocol::Smtp,
-        local: None,
-        remote: None,
-        opened_at: at,
         closed_at: closed.then_some(at),
         ended: closed.then(|| "the client said QUIT".to_owned()),
-        tls: None,
-        user: None,
-        messages: Vec::new(),
-        octets_received: 0,
-        octets_sent: 0,
         refusals: u64::from(closed),
-        last_refusal: None,
-        missing_records: 0,
+        ..RecordedSession::opened(
+            (id, at),
+            ("a".parse().unwrap(), "smtp-gateway".into()),
+            (Role::Server, Protocol::Smtp),
+        )
     })
 }
 

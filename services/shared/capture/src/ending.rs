@@ -42,25 +42,12 @@ mod tests {
 
     fn session(role: Role, ended: &str) -> RecordedSession {
         RecordedSession {
-            id: SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random()),
-            connection: String::new(),
-            stack: "a.test".parse().unwrap(),
-            service: "smtp-gateway".into(),
-            role,
-            protocol: Protocol::Smtp,
-            local: None,
-            remote: None,
-            opened_at: Timestamp::UNIX_EPOCH,
-            closed_at: None,
             ended: Some(ended.to_owned()),
-            tls: None,
-            user: None,
-            messages: Vec::new(),
-            octets_received: 0,
-            octets_sent: 0,
-            refusals: 0,
-            last_refusal: None,
-            missing_records: 0,
+            ..RecordedSession::opened(
+                (SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random()), Timestamp::UNIX_EPOCH),
+                ("a.test".parse().unwrap(), "smtp-gateway".into()),
+                (role, Protocol::Smtp),
+            )
         }
     }
 
