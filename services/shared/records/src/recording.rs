@@ -328,7 +328,8 @@ impl Tap for Log {
             if form == Form::Line && state.is_after_auth && !is_command(octets) {
                 form = Form::Secret;
             }
-            state.is_after_auth = is_auth(octets) || form == Form::Secret;
+            // PASS is over with its line; an exchange of AUTH goes on.
+            state.is_after_auth = is_auth(octets) || (state.is_after_auth && form == Form::Secret);
         }
         // A body that goes on in the other direction is another one.
         if form != Form::Body || state.body.is_some_and(|body| body.flow != flow) {

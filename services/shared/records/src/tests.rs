@@ -131,6 +131,22 @@ fn what_follows_auth_is_masked_until_the_next_command() {
     let (_, records) = service.newest();
     let seen: Vec<_> = records.iter().map(|record| brief(&record.what)).collect();
     assert_eq!(seen, ["> AUTH LOGIN", "> ****", "> ********", "> NOOP", "> typed", "> AUTH PLAIN", "> QUIT"]);
+    // PASS is over with its line.
+    recording.octets(
+        Direction::Received,
+        Kind::Secret,
+        b"PASS x
+",
+    );
+    recording.octets(
+        Direction::Received,
+        Kind::Line,
+        b"XYZZY
+",
+    );
+    let (_, records) = service.newest();
+    assert_eq!(brief(&records[7].what), "> PASS *");
+    assert_eq!(brief(&records[8].what), "> XYZZY");
 }
 
 /// A lock is renewed while a client reads.
