@@ -227,10 +227,44 @@ impl Tables {
             search.push('\n');
             search.push_str(&piece);
         }
-        let (links, codes) = (content.links.len(), content.codes.len());
+        let counts = [attachments, inlines, content.links.len(), content.codes.len()].map(|count| count as i64);
+        let [attachments, inlines, links, codes] = counts;
+        let (subject, message_id) = (content.subject.to_lowercase(), content.message_id.to_lowercase());
+        let weight = self.keep_content(seq, content, identity, search)?;
+        let update = "UPDATE mail SET attachments = ?2, inlines = ?3, links = ?4, codes = ?5, subject_lower = ?6, \
+                      message_id_lower = ?7, from_lower = ?8, to_lower = ?9, cc_lower = ?10, bcc_lower = ?11, \
+                      reply_to_lower = ?12, weight = ?13 WHERE seq = ?1";
+        let values = params![
+            seq,
+            attachments,
+            inlines,
+            links,
+            codes,
+            subject,
+            message_id,
+            from,
+            to,
+            cc,
+            bcc,
+            reply_to,
+            weight as i64
+        ];
+        self.db.prepare_cached(update)?.execute(values)?;
+        self.mail_octets += weight;
+        Ok(())
+    }
+
+    /// Keeps what is long of a message, and what is searched. Returns how many octets that has.
+    fn keep_content(
+        &mut self,
+        seq: i64,
+        content: Content,
+        identity: Option<String>,
+        mut search: String,
+    ) -> Result<usize, IndexError> {
         let head = Head {
-            message_id: content.message_id.clone(),
-            subject: content.subject.clone(),
+            message_id: content.message_id,
+            subject: content.subject,
             from: content.from,
             to: content.to,
             cc: content.cc,
@@ -255,31 +289,11 @@ impl Tables {
             body = serde_json::to_string(&Body { date: content.date, truncated: true, ..Body::default() })?;
             search.truncate(search.floor_char_boundary(self.bounds.message_octets / 16));
         }
-        let weight = head.len() + body.len() + search.len();
-        let update = "UPDATE mail SET attachments = ?2, inlines = ?3, links = ?4, codes = ?5, subject_lower = ?6, \
-                      message_id_lower = ?7, from_lower = ?8, to_lower = ?9, cc_lower = ?10, bcc_lower = ?11, \
-                      reply_to_lower = ?12, weight = ?13 WHERE seq = ?1";
-        self.db.prepare_cached(update)?.execute(params![
-            seq,
-            attachments as i64,
-            inlines as i64,
-            links as i64,
-            codes as i64,
-            content.subject.to_lowercase(),
-            content.message_id.to_lowercase(),
-            from,
-            to,
-            cc,
-            bcc,
-            reply_to,
-            weight as i64,
-        ])?;
         self.db
             .prepare_cached("INSERT INTO content (seq, head, search, body) VALUES (?, ?, ?, ?)")?
             .execute(params![seq, head, search, body])?;
         self.db.prepare_cached("INSERT INTO mail_text (rowid, search) VALUES (?, ?)")?.execute(params![seq, search])?;
-        self.mail_octets += weight;
-        Ok(())
+        Ok(head.len() + body.len() + search.len())
     }
 
     fn change_of(&mut self, seq: i64, event: &Event) -> Result<(), IndexError> {

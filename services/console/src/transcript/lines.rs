@@ -4,10 +4,10 @@ use super::{
     exchanges::{Reader, SeenAt},
     side, spoken,
 };
-use internal_api::{Form, Mark, Seen, SessionRecords};
+use internal_api::{Form, Mark, Record, RecordedSession, Seen, SeenOctets, SessionRecords};
 use jiff::Timestamp;
 use mail_proto::{
-    Side, explain,
+    Protocol, Side, explain,
     remark::{self, Remark, Remarks},
 };
 
@@ -46,80 +46,115 @@ pub(crate) enum What {
 
 /// All lines of a session, explained and judged. The remarks at the end of the connection come with the last line.
 pub(crate) fn lines(session: &SessionRecords) -> Vec<Line> {
-    let protocol = spoken(session.session.protocol);
-    let mut judge = protocol.map(Remarks::new).filter(|_| session.session.missing_records == 0);
-    let mut lines: Vec<Line> = Vec::new();
-    // Which of `lines` each call of the judge was about.
-    let mut seen = Vec::new();
-    let mut remarks = Vec::new();
-    let mut reader = protocol.map(|protocol| Reader::new(protocol, session.session.opened_at));
+    let mut transcript = Transcript::new(session);
     for record in &session.records {
         match &record.what {
-            Seen::Octets(octets) => {
-                let by = side(&session.session, octets.direction);
-                let bytes = octets.octets.bytes().unwrap_or_default().into_owned();
-                let is_body = octets.form == Form::Body;
-                let pieces = if is_body || protocol.is_none() { vec![&bytes[..]] } else { split(&bytes) };
-                let form = match octets.form {
-                    Form::Line => remark::Form::Line,
-                    Form::Body => remark::Form::Body,
-                    Form::Secret => remark::Form::Secret,
-                };
-                let last = pieces.len().saturating_sub(1);
-                for (index, piece) in pieces.into_iter().enumerate() {
-                    if let Some(judge) = &mut judge {
-                        seen.push(lines.len());
-                        remarks.extend(judge.saw(by, form, piece));
-                    }
-                    let mut explained = Vec::new();
-                    if let (Some(protocol), Some(reader)) = (protocol, &mut reader) {
-                        if !is_body {
-                            let about = reader.about(by).map(str::as_bytes);
-                            explained = explain::line(protocol, by, piece, about);
-                        }
-                        let seen_at = SeenAt { record: record.sequence, at: record.at };
-                        reader.saw(by, seen_at, octets.form, piece);
-                    }
-                    let missing = if index == last { octets.missing } else { 0 };
-                    if is_body && goes_on(&mut lines, by, piece, missing) {
-                        if let Some(last) = seen.last_mut() {
-                            *last = lines.len() - 1;
-                        }
-                        continue;
-                    }
-                    let octets = piece.to_vec();
-                    let what = What::Said { by, octets, is_body, missing, explained, remarks: Vec::new() };
-                    lines.push(Line { record: record.sequence, at: record.at, what });
-                }
-                if octets.missing > 0
-                    && let Some(judge) = &mut judge
-                {
-                    judge.missing(by, octets.missing);
-                }
-            }
-            Seen::Mark(mark) => {
-                if matches!(mark, Mark::Encrypted { .. })
-                    && let Some(judge) = &mut judge
-                {
-                    judge.encrypted();
-                }
-                lines.push(Line { record: record.sequence, at: record.at, what: What::Marked(mark.clone()) });
-            }
+            Seen::Octets(octets) => transcript.said(record, octets),
+            Seen::Mark(mark) => transcript.marked(record, mark),
             Seen::Opened { .. } | Seen::Closed { .. } => {}
         }
     }
-    if let Some(judge) = &mut judge
-        && session.session.closed_at.is_some()
-    {
-        remarks.extend(judge.closed(None));
-    }
-    for remark in remarks {
-        let line = seen.get(remark.at).and_then(|line| lines.get_mut(*line));
-        if let Some(Line { what: What::Said { remarks, .. }, .. }) = line {
-            remarks.push(remark);
+    transcript.finish()
+}
+
+/// The lines of a session as far as they were read.
+struct Transcript<'s> {
+    session: &'s RecordedSession,
+    lines: Vec<Line>,
+    protocol: Option<Protocol>,
+    reader: Option<Reader>,
+    judge: Option<Remarks>,
+    /// Which of `lines` each call of the judge was about.
+    judged: Vec<usize>,
+    remarks: Vec<Remark>,
+}
+
+impl<'s> Transcript<'s> {
+    fn new(SessionRecords { session, .. }: &'s SessionRecords) -> Self {
+        let protocol = spoken(session.protocol);
+        Self {
+            session,
+            lines: Vec::new(),
+            protocol,
+            reader: protocol.map(|protocol| Reader::new(protocol, session.opened_at)),
+            // What is missing would be remarked.
+            judge: protocol.map(Remarks::new).filter(|_| session.missing_records == 0),
+            judged: Vec::new(),
+            remarks: Vec::new(),
         }
     }
-    lines
+
+    fn said(&mut self, record: &Record, seen: &SeenOctets) {
+        let by = side(self.session, seen.direction);
+        let bytes = seen.octets.bytes().unwrap_or_default();
+        let is_whole = seen.form == Form::Body || self.protocol.is_none();
+        let pieces = if is_whole { vec![&bytes[..]] } else { split(&bytes) };
+        let last = pieces.len().saturating_sub(1);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            self.piece(record, (by, seen.form), piece, if index == last { seen.missing } else { 0 });
+        }
+        if seen.missing > 0
+            && let Some(judge) = &mut self.judge
+        {
+            judge.missing(by, seen.missing);
+        }
+    }
+
+    /// A line, or a part of a body, after which octets may be missing.
+    fn piece(&mut self, record: &Record, (by, form): (Side, Form), piece: &[u8], missing: u64) {
+        if let Some(judge) = &mut self.judge {
+            self.remarks.extend(judge.saw(by, judged(form), piece));
+        }
+        let is_body = form == Form::Body;
+        let explained = if is_body { Vec::new() } else { self.explained(by, piece) };
+        if let Some(reader) = &mut self.reader {
+            reader.saw(by, SeenAt { record: record.sequence, at: record.at }, form, piece);
+        }
+        if !is_body || !goes_on(&mut self.lines, by, piece, missing) {
+            let what = What::Said { by, octets: piece.to_vec(), is_body, missing, explained, remarks: Vec::new() };
+            self.lines.push(Line { record: record.sequence, at: record.at, what });
+        }
+        if self.judge.is_some() {
+            self.judged.push(self.lines.len() - 1);
+        }
+    }
+
+    fn explained(&self, by: Side, line: &[u8]) -> Vec<explain::Part> {
+        let (Some(protocol), Some(reader)) = (self.protocol, &self.reader) else { return Vec::new() };
+        explain::line(protocol, by, line, reader.about(by).map(str::as_bytes))
+    }
+
+    fn marked(&mut self, record: &Record, mark: &Mark) {
+        if matches!(mark, Mark::Encrypted { .. })
+            && let Some(judge) = &mut self.judge
+        {
+            judge.encrypted();
+        }
+        self.lines.push(Line { record: record.sequence, at: record.at, what: What::Marked(mark.clone()) });
+    }
+
+    fn finish(mut self) -> Vec<Line> {
+        if let Some(judge) = &mut self.judge
+            && self.session.closed_at.is_some()
+        {
+            self.remarks.extend(judge.closed(None));
+        }
+        for remark in self.remarks {
+            let line = self.judged.get(remark.at).and_then(|line| self.lines.get_mut(*line));
+            if let Some(Line { what: What::Said { remarks, .. }, .. }) = line {
+                remarks.push(remark);
+            }
+        }
+        self.lines
+    }
+}
+
+fn judged(form: Form) -> remark::Form {
+    match form {
+        Form::Line => remark::Form::Line,
+        Form::Body => remark::Form::Body,
+        Form::Secret => remark::Form::Secret,
+    }
 }
 
 /// Adds octets to the part of a body that was seen before; whether they are of the same body.
