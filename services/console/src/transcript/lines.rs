@@ -173,3 +173,74 @@ fn goes_on(lines: &mut [Line], side: Side, more: &[u8], left_out: u64) -> bool {
 fn split(octets: &[u8]) -> Vec<&[u8]> {
     octets.split_inclusive(|octet| *octet == b'\n').collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use internal_api::{ConnectionId, Flow, Octets, Protocol as Port, Role, SessionId};
+
+    /// A session in which the server has seen this, each with how many octets are missing after it.
+    fn session(seen: &[(Flow, Form, &str, u64)]) -> SessionRecords {
+        let (id, at) = (SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random()), Timestamp::UNIX_EPOCH);
+        let owner = ("a.test".parse().unwrap(), "smtp-gateway".into());
+        let session = RecordedSession::opened((id, at), owner, (Role::Server, Port::Smtp));
+        let records = (1..).zip(seen).map(|(sequence, &(direction, form, text, missing))| {
+            let octets = SeenOctets { direction, form, missing, octets: Octets::of(text.as_bytes()) };
+            Record { sequence, at, what: Seen::Octets(octets) }
+        });
+        SessionRecords { records: records.collect(), session: RecordedSession { closed_at: Some(at), ..session } }
+    }
+
+    /// Each line: who said it, the octets, how many are missing, the words explained, and what is remarked.
+    fn shown(session: &SessionRecords) -> Vec<(Side, String, u64, usize, Vec<&'static str>)> {
+        let said = lines(session).into_iter().filter_map(|line| match line.what {
+            What::Said { by, octets, missing, explained, remarks, .. } => {
+                let remarks = remarks.iter().map(|remark| remark.what.name()).collect();
+                Some((by, String::from_utf8(octets).unwrap(), missing, explained.len(), remarks))
+            }
+            What::Marked(_) => None,
+        });
+        said.collect()
+    }
+
+    #[test]
+    fn lines_are_explained_and_a_body_is_one() {
+        use Flow::{Received, Sent};
+        let session = session(&[
+            (Sent, Form::Line, "220 a.test ready\r\n", 0),
+            (Received, Form::Line, "EHLO b.test\r\nMAIL FROM:<x@b.test>\r\n", 0),
+            (Sent, Form::Line, "250-a.test\r\n250 PIPELINING\r\n250 2.1.0 OK\r\n", 0),
+            (Received, Form::Body, "Subject: a\r\n", 0),
+            (Received, Form::Body, "\r\nb\r\n", 7),
+        ]);
+        let shown = shown(&session);
+        let texts: Vec<_> =
+            shown.iter().map(|(_, text, missing, explained, _)| (&text[..], *missing, *explained > 0)).collect();
+        let expected = [
+            ("220 a.test ready\r\n", 0, true),
+            ("EHLO b.test\r\n", 0, true),
+            ("MAIL FROM:<x@b.test>\r\n", 0, true),
+            ("250-a.test\r\n", 0, true),
+            ("250 PIPELINING\r\n", 0, true),
+            ("250 2.1.0 OK\r\n", 0, true),
+            ("Subject: a\r\n\r\nb\r\n", 7, false),
+        ];
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn a_remark_stands_at_its_line() {
+        use Flow::{Received, Sent};
+        let session = session(&[
+            (Sent, Form::Line, "220 a.test ready\r\n", 0),
+            (Received, Form::Line, "EHLO b.test\n", 0),
+            (Sent, Form::Line, "250 a.test\r\n", 0),
+        ]);
+        let remarked: Vec<_> = shown(&session).into_iter().map(|(.., remarks)| remarks).collect();
+        assert_eq!(remarked, [vec![], vec!["bare-lf"], vec![]]);
+        // What is missing would be remarked for nothing.
+        let with_gaps = RecordedSession { missing_records: 1, ..session.session.clone() };
+        let session = SessionRecords { session: with_gaps, ..session };
+        assert!(shown(&session).iter().all(|(.., remarks)| remarks.is_empty()));
+    }
+}
