@@ -1,42 +1,10 @@
-//! axum's extractors, with problem details for what they refuse.
+//! What calls are asked for, with problem details for what is refused.
 
 use super::invalid;
-use crate::index::Cursor;
-use crate::query;
-use axum::{
-    extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
-    http::request::Parts,
-};
+use crate::{index::Cursor, query};
 use internal_api::{MessageId, Problem, ProblemKind};
-use serde::de::DeserializeOwned;
 
-/// The query of the URL.
-pub(crate) struct Query<T>(pub(crate) T);
-
-/// The variable parts of the path.
-pub(crate) struct Path<T>(pub(crate) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match AxumQuery::from_request_parts(parts, state).await {
-            Ok(AxumQuery(value)) => Ok(Self(value)),
-            Err(rejection) => Err(invalid(rejection.body_text())),
-        }
-    }
-}
-
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match AxumPath::from_request_parts(parts, state).await {
-            Ok(AxumPath(value)) => Ok(Self(value)),
-            Err(rejection) => Err(invalid(rejection.body_text())),
-        }
-    }
-}
+pub(crate) use service_kit::http::extract::{Path, Query};
 
 /// The message of a path. What is no id is no message's.
 pub(crate) fn message(id: &str) -> Result<MessageId, Problem> {

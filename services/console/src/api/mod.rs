@@ -13,9 +13,9 @@ mod wait;
 
 use crate::{follow::Town, index::Index, mail_servers::MailServer};
 use axum::{Json, Router, extract::State};
-use internal_api::{Problem, ProblemKind};
 use mail_net::Clock;
 use serde::{Deserialize, Serialize};
+pub(crate) use service_kit::http::extract::invalid;
 use service_kit::shutdown::CancellationToken;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -84,9 +84,4 @@ pub(crate) struct FollowedServices {
 )]
 pub(crate) async fn services(State(app): State<Arc<App>>) -> Json<FollowedServices> {
     Json(FollowedServices { services: app.town.services() })
-}
-
-/// A problem with a parameter.
-pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(ProblemKind::InvalidRequest, detail)
 }

@@ -3,8 +3,8 @@
 use super::{Api, within};
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, FromRequestParts, Request},
-    http::{StatusCode, header, request::Parts},
+    extract::{FromRequest, Request},
+    http::{StatusCode, header},
 };
 use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Patience, Problem, ProblemKind};
 use mail_proto::Mailbox;
@@ -14,42 +14,16 @@ use serde::{
 };
 use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc, time::Duration};
 
+pub(super) use service_kit::http::extract::{Path, Query, invalid};
+
 /// How many records a page has, unless asked otherwise, and at most.
 const PAGE: u32 = 1000;
-
-/// The variable parts of the path.
-pub(super) struct Path<T>(pub(super) T);
-
-/// The query.
-pub(super) struct Query<T>(pub(super) T);
 
 /// A JSON body that is an object.
 pub(super) struct Json<T>(pub(super) T);
 
 /// A JSON body that is a list.
 pub(super) struct JsonList<T>(pub(super) Vec<T>);
-
-impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        match axum::extract::Path::from_request_parts(parts, api).await {
-            Ok(axum::extract::Path(value)) => Ok(Self(value)),
-            Err(rejection) => Err(invalid(rejection.body_text())),
-        }
-    }
-}
-
-impl<T: DeserializeOwned> FromRequestParts<Arc<Api>> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        match axum::extract::Query::from_request_parts(parts, api).await {
-            Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(invalid(rejection.body_text())),
-        }
-    }
-}
 
 impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
     type Rejection = Problem;
@@ -184,8 +158,4 @@ fn refused(status: StatusCode, detail: String) -> Problem {
         _ => ProblemKind::InvalidRequest,
     };
     Problem::new(kind, detail)
-}
-
-pub(super) fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(ProblemKind::InvalidRequest, detail)
 }

@@ -3,7 +3,7 @@
 use crate::{Recorder, recording::Log, trace::Position};
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response, sse},
 };
@@ -15,7 +15,13 @@ use internal_api::{
 use jiff::Timestamp;
 use mail_net::IoClock;
 use serde::Deserialize;
-use service_kit::{http::event_stream, shutdown::CancellationToken};
+use service_kit::{
+    http::{
+        event_stream,
+        extract::{Path, Query, invalid},
+    },
+    shutdown::CancellationToken,
+};
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::OpenApi as _;
@@ -90,9 +96,8 @@ struct SessionsQuery {
 )]
 async fn list_sessions(
     State(served): State<Served>,
-    query: Result<Query<SessionsQuery>, QueryRejection>,
+    Query(query): Query<SessionsQuery>,
 ) -> Result<Json<SessionPage>, Problem> {
-    let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = within("limit", query.limit.unwrap_or(SESSIONS), 1, MOST_SESSIONS)? as usize;
     let mut before = match query.before.as_deref().map(str::parse::<SessionId>) {
         None => None,
@@ -185,9 +190,8 @@ struct TraceQuery {
 async fn trace(
     State(served): State<Served>,
     headers: HeaderMap,
-    query: Result<Query<TraceQuery>, QueryRejection>,
+    Query(query): Query<TraceQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = within("limit", query.limit.unwrap_or(RECORDS), 1, RECORDS)? as usize;
     let wait = within("wait", query.wait.unwrap_or(0), 0, WAIT_SECONDS)?;
     let resumed = event_stream::last_event_id(&headers);
@@ -252,8 +256,4 @@ fn within(name: &str, value: u32, least: u32, most: u32) -> Result<u32, Problem>
         _ if (least..=most).contains(&value) => Ok(value),
         _ => Err(invalid(format!("{name} is {value}; give {least} to {most}"))),
     }
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(ProblemKind::InvalidRequest, detail)
 }

@@ -1,6 +1,7 @@
 //! The HTTP side of a service: health, metrics, description, and its API behind the bearer token.
 
 pub mod event_stream;
+pub mod extract;
 mod listener;
 mod origin;
 mod room;
