@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  cargo run --release -p town-bench\n  cargo run --release -p town-bench -- --quick --only start,idle\n  cargo run --release -p town-bench -- --no-peers --before ../earlier/target/release"
+    after_help = "Examples:\n  cargo run --release -p town-bench\n  cargo run --release -p town-bench -- --quick --no-peers --before-unrecorded --console\n  cargo run --release -p town-bench -- --quick --only start,idle\n  cargo run --release -p town-bench -- --no-peers --before ../earlier/target/release"
 )]
 pub(crate) struct Args {
     /// Less of everything, in under 3 minutes
@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Also measure an earlier mailtown in the same rounds: the release binaries in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) before: Option<PathBuf>,
+    /// Have a console follow the mailtown that is measured
+    #[arg(long)]
+    pub(crate) console: bool,
     /// Also measure the same mailtown without records of sessions, as `before`
     #[arg(long, conflicts_with = "before")]
     pub(crate) before_unrecorded: bool,

@@ -48,7 +48,8 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         Some(directory) => Some(process::Binaries::in_directory(directory)?),
         None => args.before_unrecorded.then(|| binaries.without_records()),
     };
-    let bench = Bench::new(args, Builds { now: binaries, before }, state.path(), scale)?;
+    let now = if args.console { binaries.with_console() } else { binaries };
+    let bench = Bench::new(args, Builds { now, before }, state.path(), scale)?;
     let results = bench.measure_all().await?;
     report::write(&results, &args.out)
 }

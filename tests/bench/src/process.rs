@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(2);
 const REST: Duration = Duration::from_millis(300);
 /// How much of a log is shown when a process fails.
 const LOG_LINES: usize = 10;
+/// A town is measured without a console, unless that is asked for: two towns run at once.
+const NO_CONSOLE: &str = "\n[console]\nenabled = false\n";
 
 /// A running process. It is stopped when dropped.
 #[derive(Debug)]
@@ -186,7 +188,7 @@ const MEASURED: [&str; 3] = ["mailtown", "smtp-gateway", "mailbox-store"];
 pub(crate) struct Binaries {
     directory: PathBuf,
     /// What the configuration of their towns says besides.
-    pub(crate) settings: &'static str,
+    pub(crate) settings: String,
 }
 
 impl Binaries {
@@ -206,7 +208,7 @@ impl Binaries {
         build.env("CARGO_TARGET_DIR", directory.parent().unwrap_or(&directory));
         let status = build.status().context("cargo cannot be started")?;
         anyhow::ensure!(status.success(), "mailtown does not compile");
-        Ok(Self { directory, settings: "" })
+        Ok(Self { directory, settings: NO_CONSOLE.to_owned() })
     }
 
     /// Those of another build of mailtown, in this directory.
@@ -218,18 +220,35 @@ impl Binaries {
             let file = directory.join(program);
             anyhow::ensure!(file.is_file(), "{} is missing; build it with cargo build --release", file.display());
         }
-        Ok(Self { directory: directory.canonicalize()?, settings: "" })
+        let binaries = Self { directory: directory.canonicalize()?, settings: String::new() };
+        let settings = if binaries.know_console()? { NO_CONSOLE } else { "" };
+        Ok(Self { settings: settings.to_owned(), ..binaries })
     }
 
     /// None, for tests that start nothing.
     #[cfg(test)]
     pub(crate) fn nowhere() -> Self {
-        Self { directory: PathBuf::new(), settings: "" }
+        Self { directory: PathBuf::new(), settings: NO_CONSOLE.to_owned() }
     }
 
     /// The same, without records of sessions.
     pub(crate) fn without_records(&self) -> Self {
-        Self { directory: self.directory.clone(), settings: "\n[trace]\nenabled = false\n" }
+        let settings = format!("{NO_CONSOLE}\n[trace]\nenabled = false\n");
+        Self { directory: self.directory.clone(), settings }
+    }
+
+    /// The same, with a console that follows everything.
+    pub(crate) fn with_console(&self) -> Self {
+        Self { directory: self.directory.clone(), settings: "\n[console]\nport = 0\n".to_owned() }
+    }
+
+    /// Whether this build has a console. An earlier one does not know the table in the configuration.
+    fn know_console(&self) -> anyhow::Result<bool> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("config.toml");
+        fs::write(&config, NO_CONSOLE)?;
+        let check = self.command("mailtown").arg("--config").arg(config).arg("check").output()?;
+        Ok(!String::from_utf8_lossy(&check.stderr).contains("unknown field"))
     }
 
     /// One of them.

@@ -83,7 +83,7 @@ impl Plan {
     pub(crate) fn write(directory: PathBuf, ports: &Ports, shape: Shape, binaries: &Binaries) -> anyhow::Result<Self> {
         fs::create_dir_all(&directory).with_context(|| format!("{} cannot be created", directory.display()))?;
         let plan = Self { directory, stacks: [StackPorts::take(ports)?, StackPorts::take(ports)?] };
-        fs::write(plan.config_path(), plan.config(shape) + binaries.settings)?;
+        fs::write(plan.config_path(), plan.config(shape) + &binaries.settings)?;
         fs::write(plan.zone_path(), plan.zone())?;
         Ok(plan)
     }
