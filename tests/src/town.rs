@@ -46,8 +46,16 @@ impl TestTown {
     /// # Panics
     /// As [`TestTown::start`].
     pub async fn start_with_console(plan: Plan) -> Self {
+        Self::start_edited_with_console(plan, str::to_owned).await
+    }
+
+    /// As [`TestTown::start_with_console`], with a configuration that is changed before.
+    ///
+    /// # Panics
+    /// As [`TestTown::start`].
+    pub async fn start_edited_with_console(plan: Plan, edit: impl FnOnce(&str) -> String) -> Self {
         let console = ConsoleOptions::new(IpAddr::V4(Ipv4Addr::LOCALHOST), None, None).unwrap();
-        Self::start_as(plan, str::to_owned, Some(console)).await
+        Self::start_as(plan, edit, Some(console)).await
     }
 
     /// A client of its console.

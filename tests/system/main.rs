@@ -27,6 +27,7 @@ mod failure_messages;
 mod fairness;
 mod faults;
 mod http_api;
+mod injected;
 mod inquiries;
 mod interop;
 mod journey;

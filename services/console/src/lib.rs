@@ -19,6 +19,7 @@ mod model;
 mod pages;
 mod query;
 mod services;
+mod spread;
 mod transcript;
 mod webhook;
 
@@ -37,6 +38,7 @@ use service_kit::{
     http::{HttpListener, HttpService, Readiness, Token},
     shutdown::CancellationToken,
 };
+use spread::TownFaults;
 use std::sync::Arc;
 use town_config::{Console, Hosts};
 
@@ -86,12 +88,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let _stop = shutdown.clone().drop_guard();
     let index = Index::open(settings.bounds, &clock)?;
     let announcements = settings.webhook.as_deref().map(|url| webhook::start(url, clock.io, &shutdown)).transpose()?;
+    let faults = TownFaults::start(services.clone(), token.clone(), clock.io, &shutdown);
     let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
     let mut registry = service_kit::metrics::registry("console");
     metrics::register(&mut registry, &town);
     let app = Arc::new(App {
         index,
         town,
+        faults,
         mail_servers,
         clock: clock.clone(),
         room: api::content::room(),

@@ -43,12 +43,14 @@ impl Args {
         cli::run(&service, PortKey::Store, async |launch| {
             let listeners = Listeners { http: launch.listen_http(PortKey::Store).await? };
             let data = admin::directory(data, &launch.stack.current());
+            let faults = service_kit::faults::of_stack(&launch.stack, crate::SERVICE, launch.clock.wall.clone());
             let config = Config {
                 stack: launch.stack,
                 data,
                 database: database?,
                 token: launch.token,
                 in_process: InProcess::default(),
+                faults,
                 clock: launch.clock,
             };
             Ok(run(config, listeners, launch.shutdown).await?)

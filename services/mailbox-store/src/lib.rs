@@ -24,6 +24,9 @@ mod service;
 pub mod store;
 mod throttle;
 
+/// Its name.
+pub const SERVICE: &str = "mailbox-store";
+
 pub use args::Args;
 pub use metrics::Metrics;
 pub use service::{Config, Listeners, ServiceError, run};

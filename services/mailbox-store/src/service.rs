@@ -13,6 +13,8 @@ use crate::{
     },
     throttle::{LoginDelays, Throttle},
 };
+use axum::{Router, middleware};
+use faults::Faults;
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock, WallClock};
 use prometheus_client::registry::Registry;
@@ -24,6 +26,7 @@ use service_kit::{
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use town_config::{Accept, Auth, LiveStack, Profile, Stack};
+use utoipa::openapi::OpenApi;
 
 /// How long to wait when nothing could be removed.
 const SWEEP_PAUSE: Duration = Duration::from_secs(30);
@@ -50,6 +53,8 @@ pub struct Config {
     pub token: Option<Token>,
     /// Where others of its process call it.
     pub in_process: InProcess,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
     /// Measures its leases, retention and dates, and limits its calls.
     pub clock: Clock,
 }
@@ -109,7 +114,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 /// Serves an open store until `shutdown`.
 async fn serve_store(
     store: Arc<dyn Store>,
-    Config { stack, data, token, in_process, clock, .. }: Config,
+    Config { stack, data, token, in_process, faults, clock, .. }: Config,
     (registry, metrics): (Registry, Metrics),
     listeners: Listeners,
     shutdown: CancellationToken,
@@ -148,6 +153,7 @@ async fn serve_store(
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     }));
+    let (api, description) = with_faults((api, description), faults, &stack, clock.io);
     let metrics = Arc::new(registry);
     let (readiness, hosts) = (readiness(store), stack.http_hosts());
     let service = HttpService { api, description, metrics, readiness, token, hosts, in_process, clock: clock.io };
@@ -155,6 +161,22 @@ async fn serve_store(
     let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
     tasks.iter().for_each(JoinHandle::abort);
     Ok(served?)
+}
+
+/// The routes, of which requests can go wrong on purpose where the configuration does not forbid it.
+fn with_faults(
+    (api, mut description): (Router, OpenApi),
+    faults: Faults,
+    stack: &LiveStack,
+    io: IoClock,
+) -> (Router, OpenApi) {
+    let stack = stack.current();
+    if !stack.faults.api && stack.faults.at_start.is_empty() {
+        return (api, description);
+    }
+    let (routes, of_faults) = service_kit::faults::routes(faults.clone(), &stack.faults).split_for_parts();
+    description.merge(of_faults);
+    (api.merge(routes).layer(middleware::from_fn_with_state((faults, io), api::go_wrong)), description)
 }
 
 /// Tells of what the configuration allows that is for tests only, as far as the one before did not.

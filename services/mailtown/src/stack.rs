@@ -1,6 +1,7 @@
 //! The four services of one stack, from bound sockets to running tasks.
 
 use crate::{InternalCalls, Layer, Options, StackAddresses, certificates, listeners::StackListeners};
+use faults::Faults;
 use internal_api::{DnsClient, InProcess, StoreClient};
 use mail_net::TcpDial;
 use pseudo_dns::Overlay;
@@ -86,6 +87,7 @@ impl NewStack<'_> {
             database: None,
             token: token.clone(),
             in_process: neighbours.in_process.clone(),
+            faults: self.faults(mailbox_store::SERVICE),
             clock: clock.clone(),
         }
     }
@@ -102,6 +104,8 @@ impl NewStack<'_> {
             token: token.clone(),
             hosts: stack.http_hosts(),
             recorder: self.recorder(pseudo_dns::SERVICE),
+            faults: self.faults(pseudo_dns::SERVICE),
+            fault_keys: stack.current().faults.clone(),
             clock: clock.clone(),
         }
     }
@@ -115,6 +119,7 @@ impl NewStack<'_> {
             certificate: Some(Arc::clone(&self.certificate)),
             token: token.clone(),
             recorder: self.recorder(pop3_gateway::SERVICE),
+            faults: self.faults(pop3_gateway::SERVICE),
             clock: clock.clone(),
         }
     }
@@ -134,8 +139,14 @@ impl NewStack<'_> {
             authority: Some(certificates::directory(state).join(CA_FILE)),
             token: token.clone(),
             recorder: self.recorder(smtp_gateway::SERVICE),
+            faults: self.faults(smtp_gateway::SERVICE),
             clock: clock.clone(),
         }
+    }
+
+    /// What goes wrong on purpose at this service.
+    fn faults(&self, service: &'static str) -> Faults {
+        service_kit::faults::of_stack(&self.bound.stack, service, self.options.clock.wall.clone())
     }
 
     /// What records the sessions of this service. All services of the town record into one memory.

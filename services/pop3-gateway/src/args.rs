@@ -56,6 +56,7 @@ impl Args {
                     Records::default(),
                     launch.clock.wall.clone(),
                 ),
+                faults: service_kit::faults::of_stack(&launch.stack, SERVICE, launch.clock.wall.clone()),
                 stack: launch.stack,
                 clock: launch.clock,
             };

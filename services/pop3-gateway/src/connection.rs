@@ -1,8 +1,11 @@
 //! One client: its stream on one side of the session, the store on the other.
 
+mod faulted;
+
 use crate::{ahead::ReadAhead, gateway::Gateway, lease::Lease, listeners::Port};
+use faults::Shaping;
 use internal_api::{ApiError, Mark, MessageId, Role};
-use mail_net::{Closed, Io, IoClock, LineStream, Place, StreamLimits, Tls, TlsError};
+use mail_net::{Closed, Io, IoClock, Line, LineStream, Place, StreamLimits, Tls, TlsError};
 use mail_proto::{
     line::LineError,
     pop3::{Proof, Reply, ResponseCode, Session, Step, WrongLength},
@@ -27,6 +30,8 @@ pub(crate) struct Client {
     /// From where.
     pub(crate) peer: SocketAddr,
     pub(crate) io: Box<dyn Io>,
+    /// Changes how its connection carries octets, while there are faults.
+    pub(crate) shaping: Option<Shaping>,
     /// Its place among the open connections.
     pub(crate) place: Place,
 }
@@ -42,6 +47,12 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client) {
         let (role, protocol) = (Role::Server, client.port.protocol());
         // It ends last, when the connection is closed.
         let recording = gateway.recorder.open(Opening { role, protocol, local, remote: Some(peer) });
+        let client = if gateway.faults.is_on() {
+            let Some(client) = Box::pin(client.begin(&gateway, &recording)).await else { return };
+            client
+        } else {
+            client
+        };
         let connection = Box::pin(Connection::accepted(&gateway, client, &recording)).await;
         if let Some(connection) = connection {
             converse(connection).await;
@@ -78,7 +89,7 @@ async fn converse(mut connection: Connection<'_>) {
         Err(error) => facts::Pop3ConnectionBroke { error }.log(),
     }
     // What was cut off in the middle of a write must not be begun again.
-    if !matches!(end, Err(Broken::Stream(_) | Broken::Cut)) {
+    if !matches!(end, Ok(End::Fault) | Err(Broken::Stream(_) | Broken::Cut)) {
         stream.close().await;
     }
 }
@@ -102,6 +113,8 @@ enum End {
     Room,
     /// TLS begins.
     StartTls,
+    /// A fault cuts it.
+    Fault,
 }
 
 impl End {
@@ -113,6 +126,7 @@ impl End {
             Self::Service => "the server is shutting down",
             Self::Room => "closed to make room for another",
             Self::StartTls => "TLS begins",
+            Self::Fault => "cut by a fault",
         }
     }
 }
@@ -152,12 +166,14 @@ pub(crate) struct Connection<'a> {
     proving: Option<Box<str>>,
     /// Whether the store has refused the password of the login that is under way. That is counted and logged.
     pub(crate) is_refused: bool,
+    /// Changes how the connection carries octets, while there are faults.
+    shaping: Option<Shaping>,
 }
 
 impl<'a> Connection<'a> {
     /// A dialogue whose client is to be greeted; `None` when they do not agree on TLS, with which it was to begin.
     async fn accepted(gateway: &'a Gateway, client: Client, recording: &'a Recording) -> Option<Self> {
-        let Client { port, peer, io, place } = client;
+        let Client { port, peer, io, shaping, place } = client;
         let stack = gateway.stack.current();
         let limits = &stack.limits;
         let stream = LineStream::new(io, stream_limits(limits), gateway.clock.clone()).with_place(place);
@@ -175,6 +191,7 @@ impl<'a> Connection<'a> {
             ahead: ReadAhead::new(gateway.ahead.clone(), gateway.clock.io),
             proving: None,
             is_refused: false,
+            shaping,
         };
         let mut connection = if port.begins_with_tls() { connection.start_tls().await? } else { connection };
         if stack.tolerance().lf_commands {
@@ -233,14 +250,25 @@ impl<'a> Connection<'a> {
             if let Err(error @ LineError::Tls) = line {
                 facts::Pop3TlsFailed { peer: self.peer, error }.log();
             }
-            let step = self.session.line(line.as_deref().map_err(|error| *error));
-            if let Some(end) = self.perform(step).await? {
+            if let Some(end) = self.take(line).await? {
                 return Ok(end);
             }
             if shutdown.is_cancelled() {
                 return Ok(End::Service);
             }
         }
+    }
+
+    /// Does what the client's line asks for, unless something is to go wrong.
+    async fn take(&mut self, line: Line) -> Result<Option<End>, Broken> {
+        if self.gateway.faults.is_on()
+            && let Ok(octets) = &line
+            && let Some(outcome) = self.fault_at(octets)
+        {
+            return Box::pin(self.go_wrong(*outcome, octets)).await;
+        }
+        let step = self.session.line(line.as_deref().map_err(|error| *error));
+        self.perform(step).await
     }
 
     /// Prepares for the next line: a command, or a response of AUTH.

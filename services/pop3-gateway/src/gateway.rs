@@ -1,6 +1,7 @@
 //! What all connections of a gateway share.
 
 use crate::{Config, ahead, logins::Logins, metrics::Metrics};
+use faults::Faults;
 use internal_api::StoreClient;
 use ipnet::IpNet;
 use mail_net::Clock;
@@ -24,16 +25,17 @@ pub(crate) struct Gateway {
     pub(crate) certificate: Option<Arc<ServedCertificate>>,
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
+    pub(crate) faults: Faults,
     pub(crate) clock: Clock,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Gateway {
     pub(crate) fn new(config: Config, metrics: Metrics, shutdown: CancellationToken) -> Self {
-        let Config { stack, store, trusted_networks, certificate, recorder, clock, .. } = config;
+        let Config { stack, store, trusted_networks, certificate, recorder, faults, clock, .. } = config;
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let ahead = ahead::Room::default();
-        Self { stack, store, logins, ahead, trusted_networks, certificate, metrics, recorder, clock, shutdown }
+        Self { stack, store, logins, ahead, trusted_networks, certificate, metrics, recorder, faults, clock, shutdown }
     }
 
     /// What the session of this client is told.

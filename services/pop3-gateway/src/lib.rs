@@ -14,6 +14,7 @@ mod metrics;
 pub use args::Args;
 pub use listeners::Listeners;
 
+use faults::Faults;
 use gateway::Gateway;
 use internal_api::{InProcess, StoreClient};
 use ipnet::IpNet;
@@ -49,6 +50,8 @@ pub struct Config {
     pub token: Option<Token>,
     /// Records its sessions.
     pub recorder: Recorder,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
     /// Limits its calls and connections.
     pub clock: Clock,
 }
@@ -81,7 +84,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     });
     let config = Config { store, ..config };
     let records = records::routes(config.recorder.clone(), config.clock.io, shutdown.clone());
-    let (api, description) = OpenApiRouter::with_openapi(Description::openapi()).merge(records).split_for_parts();
+    let faults = service_kit::faults::routes(config.faults.clone(), &config.stack.current().faults);
+    let (api, description) =
+        OpenApiRouter::with_openapi(Description::openapi()).merge(records).merge(faults).split_for_parts();
     let service = HttpService {
         api,
         description,

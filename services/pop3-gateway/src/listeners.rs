@@ -91,6 +91,7 @@ async fn accept(gateway: &Arc<Gateway>, port: Port, listener: TcpListener, place
         grace: GRACE,
         clock: gateway.clock.io,
     };
-    let serve = |io, peer, place| connection::serve(Arc::clone(gateway), Client { port, peer, io, place });
+    let serve =
+        |io, peer, place| connection::serve(Arc::clone(gateway), Client { port, peer, io, shaping: None, place });
     accepting.run(gateway.shutdown.clone(), serve).await;
 }

@@ -33,6 +33,8 @@ impl Args {
                 reload: launch.reload,
                 token: launch.token,
                 hosts: launch.stack.http_hosts(),
+                faults: service_kit::faults::of_stack(&launch.stack, SERVICE, launch.clock.wall.clone()),
+                fault_keys: launch.stack.current().faults.clone(),
                 recorder: Recorder::of_stack(launch.stack, SERVICE, Records::default(), launch.clock.wall.clone()),
                 clock: launch.clock,
             };

@@ -2,6 +2,7 @@
 
 use crate::{
     CurrentZone,
+    faulted::{self, Wrong},
     metrics::{Metrics, Transport},
     served::JustLost,
 };
@@ -9,7 +10,9 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
+use faults::Faults;
 use internal_api::{Problem, ProblemKind, RecordType, Records, Resolution, ResolveQuery};
+use mail_net::IoClock;
 use town_config::zone::{Lookup, absolute_name};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,6 +21,18 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 struct Resolver {
     zone: CurrentZone,
     metrics: Metrics,
+    faults: (Faults, IoClock),
+}
+
+impl Resolver {
+    /// What is answered instead, if anything is.
+    async fn wrong(&self, name: &str, record_type: &str) -> Option<Wrong> {
+        let (faults, io) = &self.faults;
+        if !faults.is_on() {
+            return None;
+        }
+        faulted::at_query((faults, *io), (name, record_type), None).await?.1
+    }
 }
 
 #[derive(utoipa::OpenApi)]
@@ -25,8 +40,12 @@ struct Resolver {
 struct Frame;
 
 /// The route, and its description for machines.
-pub(crate) fn api(zone: CurrentZone, metrics: Metrics) -> OpenApiRouter {
-    OpenApiRouter::with_openapi(Frame::openapi()).routes(routes!(resolve)).with_state(Resolver { zone, metrics })
+pub(crate) fn api(zone: CurrentZone, metrics: Metrics, faults: (Faults, IoClock)) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Frame::openapi()).routes(routes!(resolve)).with_state(Resolver {
+        zone,
+        metrics,
+        faults,
+    })
 }
 
 /// The records of one type under a name.
@@ -52,7 +71,19 @@ async fn resolve(
         return Err(Problem::new(ProblemKind::InvalidRequest, "name is empty"));
     }
     let name = absolute_name(&query.name);
-    let zone = resolver.zone.borrow().clone();
+    let mut zone = resolver.zone.borrow().clone();
+    let wrong = match query.record_type {
+        RecordType::Mx => resolver.wrong(&name, "MX").await,
+        RecordType::P => resolver.wrong(&name, "P").await,
+    };
+    match wrong {
+        None => {}
+        Some(Wrong::Failure) => return Err(Problem::new(ProblemKind::RecordJustLost, "a fault")),
+        Some(Wrong::Unknown) => return Err(Problem::new(ProblemKind::NameUnknown, name)),
+        // Whoever asked gives up in its own time.
+        Some(Wrong::Silence) => std::future::pending().await,
+        Some(Wrong::Zone(wrong)) => zone = wrong,
+    }
     let (record_type, lookup) = match query.record_type {
         RecordType::Mx => ("MX", zone.look_up(|zone| zone.mail_exchanges(&name).map(Records::Mx))),
         RecordType::P => ("P", zone.look_up(|zone| zone.ports(&name).map(|port| Records::P(vec![port.to_string()])))),

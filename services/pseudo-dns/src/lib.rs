@@ -2,6 +2,7 @@
 //! services of its stack and over the DNS protocol to everybody else.
 
 mod args;
+mod faulted;
 mod http;
 mod metrics;
 mod overlay;
@@ -15,7 +16,8 @@ mod wire;
 pub use args::Args;
 pub use overlay::{Overlay, RunningStack};
 
-use ::records::Recorder;
+use ::records::{Recorder, Recording};
+use faults::Faults;
 use internal_api::InProcess;
 use mail_net::{Clock, IoClock};
 use metrics::Metrics;
@@ -26,13 +28,13 @@ use service_kit::{
     shutdown::CancellationToken,
     telemetry,
 };
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
 };
 use town_config::{
-    Hosts, Reload, watched_file,
+    FaultKeys, Hosts, Reload, watched_file,
     zone::{Zone, ZoneError},
 };
 use wire::Responder;
@@ -57,6 +59,10 @@ pub struct Config {
     pub token: Option<Token>,
     /// Records what it is asked over DNS.
     pub recorder: Recorder,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// Whether that can be changed over HTTP.
+    pub fault_keys: FaultKeys,
     /// The names that the HTTP side may be called by.
     pub hosts: Hosts,
     /// Measures the grace, and limits its connections.
@@ -116,7 +122,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 
     let mut registry = service_kit::metrics::registry("pseudo-dns");
     let metrics = Metrics::register(&mut registry);
-    let (api, description) = http::api(zone.clone(), metrics.clone())
+    let (api, description) = http::api(zone.clone(), metrics.clone(), (config.faults.clone(), io))
+        .merge(service_kit::faults::routes(config.faults.clone(), &config.fault_keys))
         .merge(::records::routes(config.recorder.clone(), io, shutdown.clone()))
         .split_for_parts();
     let service = HttpService {
@@ -137,7 +144,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         async { Ok(service_kit::http::serve(listeners.http, service, shutdown.clone()).await?) },
         async {
             let responder = Responder::new(zone, metrics);
-            let answering = Answering { responder: Arc::new(responder), recorder: config.recorder, io };
+            let (responder, recorder, faults) = (Arc::new(responder), config.recorder, config.faults);
+            let answering = Answering { responder, recorder, faults, io };
             answer(answering, (listeners.dns_udp, listeners.dns_tcp), shutdown.clone()).await;
             Ok(())
         },
@@ -165,7 +173,28 @@ async fn answer(answering: Answering, (udp, tcp): (UdpSocket, TcpListener), shut
 struct Answering {
     responder: Arc<Responder>,
     recorder: Recorder,
+    faults: Faults,
     io: IoClock,
+}
+
+impl Answering {
+    /// The response to a message, unless there is none. Faults may spoil it or keep it back.
+    async fn respond(
+        &self,
+        message: &[u8],
+        transport: metrics::Transport,
+        (client, recording): (IpAddr, &Recording),
+    ) -> Option<Vec<u8>> {
+        if self.faults.is_on()
+            && let Some((name, record_type)) = wire::question(message)
+            && let Some((outcome, wrong)) =
+                faulted::at_query((&self.faults, self.io), (&name, record_type), Some(client)).await
+        {
+            recording.fault(&self.faults, &outcome);
+            return self.responder.respond(message, transport, wrong.as_ref());
+        }
+        self.responder.respond(message, transport, None)
+    }
 }
 
 /// The zone in force, as its readers see it.

@@ -1,12 +1,12 @@
 //! DNS over TCP (RFC 1035 §4.2.2, RFC 7766).
 
-use crate::{Answering, metrics::Transport, wire::Responder};
+use crate::{Answering, metrics::Transport};
 use ::records::{Opening, Recording};
 use bytes::{Buf, BytesMut};
 use internal_api::{Protocol, Role};
 use mail_net::{AcceptLoop, ConnectionLimits, Direction, Io, IoClock, Kind, Place, Places, read_some};
 use service_kit::shutdown::{CancellationToken, GRACE};
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 /// How long a client may say nothing between two messages (RFC 7766 §6.2.3).
@@ -26,7 +26,7 @@ pub(crate) async fn serve(listener: TcpListener, answering: Answering, shutdown:
         let (role, protocol) = (Role::Server, Protocol::DnsTcp);
         let recording = answering.recorder.open(Opening { role, protocol, local, remote: Some(peer) });
         let connection = Connection { stream, input: BytesMut::new(), io, recording };
-        serve_one(Arc::clone(&answering.responder), connection, place, shutdown.clone())
+        serve_one((answering.clone(), peer.ip()), connection, place, shutdown.clone())
     };
     let accepting = AcceptLoop {
         listener,
@@ -43,7 +43,12 @@ pub(crate) async fn serve(listener: TcpListener, answering: Answering, shutdown:
 
 /// Answers the messages of one connection in their order, until it is idle for too long, breaks a rule, or its place is
 /// wanted by another. Whoever waits for the rest of a message gives way too.
-async fn serve_one(responder: Arc<Responder>, mut connection: Connection, place: Place, shutdown: CancellationToken) {
+async fn serve_one(
+    (answering, peer): (Answering, IpAddr),
+    mut connection: Connection,
+    place: Place,
+    shutdown: CancellationToken,
+) {
     loop {
         let message = shutdown.run_until_cancelled(place.idle(connection.message())).await;
         let message = match message {
@@ -53,7 +58,9 @@ async fn serve_one(responder: Arc<Responder>, mut connection: Connection, place:
             Some(None) => break connection.recording.ends("closed to make room for another"),
             None => break connection.recording.ends("the server is shutting down"),
         };
-        let Some(response) = responder.respond(&message, Transport::tcp) else { continue };
+        let about = (peer, &connection.recording);
+        let response = shutdown.run_until_cancelled(answering.respond(&message, Transport::tcp, about)).await;
+        let Some(Some(response)) = response else { continue };
         if let Err(error) = connection.send(&response).await {
             break connection.recording.ends(error);
         }

@@ -2,9 +2,10 @@
 
 use crate::{
     CurrentZone,
+    faulted::Wrong,
     metrics::{Metrics, Transport},
     records,
-    served::JustLost,
+    served::{JustLost, ServedZone},
 };
 use hickory_proto::{
     op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
@@ -42,8 +43,8 @@ impl Responder {
         Self { zone, metrics }
     }
 
-    /// The response to a message. There is none to what has no whole header, and none to another response.
-    pub(crate) fn respond(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    /// The response to a message, or what is wrong instead. There is none to what has no whole header, and none to another response.
+    pub(crate) fn respond(&self, message: &[u8], transport: Transport, wrong: Option<&Wrong>) -> Option<Vec<u8>> {
         let header = Header::read(&mut BinDecoder::new(message)).ok()?;
         if header.metadata.message_type == MessageType::Response {
             return None;
@@ -55,7 +56,13 @@ impl Responder {
             response.metadata.response_code = ResponseCode::FormErr;
             return encode(&response, PLAIN_UDP_OCTETS);
         };
-        let answer = self.answer(&query);
+        let answer = match wrong {
+            None => Self::answer(&query, &self.zone.borrow().clone()),
+            Some(Wrong::Zone(zone)) => Self::answer(&query, zone),
+            Some(Wrong::Failure) => Answer::refusal(ResponseCode::ServFail),
+            Some(Wrong::Unknown) => Answer { code: ResponseCode::NXDomain, authoritative: true, records: Vec::new() },
+            Some(Wrong::Silence) => return None,
+        };
         self.metrics.count(transport, type_label(&query.queries), format!("{:?}", answer.code).to_uppercase());
         let response = respond_with(answer, query);
         let most_octets = match transport {
@@ -65,7 +72,7 @@ impl Responder {
         encode(&response, most_octets)
     }
 
-    fn answer(&self, message: &Message) -> Answer {
+    fn answer(message: &Message, zone: &ServedZone) -> Answer {
         if message.metadata.op_code != OpCode::Query {
             return Answer::refusal(ResponseCode::NotImp);
         }
@@ -78,7 +85,6 @@ impl Responder {
         if query.query_class() != DNSClass::IN || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR) {
             return Answer::refusal(ResponseCode::Refused);
         }
-        let zone = self.zone.borrow().clone();
         let look_up = |zone: &Zone| records::look_up(zone, query.name(), query.query_type());
         let (code, records) = match zone.look_up(look_up) {
             Ok(Lookup::Found(records)) => (ResponseCode::NoError, records),
@@ -124,6 +130,14 @@ fn encode(response: &Message, most_octets: u16) -> Option<Vec<u8>> {
             None
         }
     }
+}
+
+/// The name that a message asks for, and the type.
+pub(crate) fn question(message: &[u8]) -> Option<(String, &'static str)> {
+    let header = Header::read(&mut BinDecoder::new(message)).ok()?;
+    let message = Message::from_vec(message).ok().filter(|_| header.counts.queries == 1)?;
+    let query = message.queries.first()?;
+    Some((query.name().to_string(), type_label(&message.queries)))
 }
 
 /// The type asked for, as a label: one of few, whatever clients ask.

@@ -1,5 +1,7 @@
 //! One client's connection: the stream on one side, the session on the other.
 
+mod faulted;
+
 use crate::{
     gateway::Gateway,
     listeners::Port,
@@ -7,6 +9,7 @@ use crate::{
     receive::{self, Incoming},
     submission,
 };
+use faults::{Action as Fate, Shaping};
 use internal_api::{Mark, Role};
 use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
@@ -31,6 +34,8 @@ pub(crate) struct Client {
     /// From where.
     pub(crate) peer: SocketAddr,
     pub(crate) io: Box<dyn Io>,
+    /// Changes how its connection carries octets, while there are faults.
+    pub(crate) shaping: Option<Shaping>,
     /// Its place among the open connections.
     pub(crate) place: Place,
 }
@@ -73,6 +78,13 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client, shutdown: Cance
             recording.ends(refusal.on_one_line());
             return Box::pin(client.refuse(&gateway, &stack.limits, &recording, &refusal)).await;
         }
+        let client = if gateway.faults.is_on() {
+            let beginning = client.begin(&gateway, &stack.limits, (&recording, &shutdown));
+            let Some(client) = Box::pin(beginning).await else { return };
+            client
+        } else {
+            client
+        };
         let dialogue = Box::pin(Dialogue::new(&gateway, &stack, client, &recording)).await;
         if let Err(error) = converse(dialogue, &stack.limits, shutdown).await {
             tracing::debug!(%error, "the connection broke");
@@ -114,11 +126,7 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
             facts::SmtpTlsFailed { peer: dialogue.peer, error }.log();
         }
         is_early |= !tolerance.early_talk && !dialogue.session.is_introduced() && dialogue.stream.has_input();
-        let mut step = dialogue.session.line(line.as_deref().map_err(|error| *error));
-        if is_early && !matches!(step, Step::Close(_)) {
-            step = Step::Close(early_talk());
-        }
-        match dialogue.perform(step).await {
+        match dialogue.take(line, is_early).await {
             Ok(Next::Line) => {}
             Ok(Next::Close(last)) => {
                 recording.ends(last.on_one_line());
@@ -128,6 +136,15 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
             Ok(Next::StartTls(certificate)) => {
                 let Some(encrypted) = Box::pin(dialogue.start_tls(certificate, &shutdown)).await else { return Ok(()) };
                 dialogue = encrypted;
+            }
+            Ok(Next::Cut) => {
+                recording.ends("cut by a fault");
+                return Ok(());
+            }
+            Ok(Next::Silence) => {
+                recording.ends("a fault kept the server silent");
+                Box::pin(faulted::be_silent(dialogue.stream, &shutdown)).await;
+                return Ok(());
             }
             Err(closed) => return Box::pin(end(dialogue.stream, recording, closed)).await,
         }
@@ -142,6 +159,10 @@ enum Next {
     Close(Reply),
     /// The handshake, with this certificate.
     StartTls(Served),
+    /// The end, without a word.
+    Cut,
+    /// Nothing more, until the client goes.
+    Silence,
 }
 
 /// One client's dialogue.
@@ -158,12 +179,16 @@ struct Dialogue<'a> {
     proving: Option<Box<str>>,
     /// The message that is being received.
     incoming: Option<Box<Incoming>>,
+    /// Changes how the connection carries octets, while there are faults.
+    shaping: Option<Shaping>,
+    /// What goes wrong after the message.
+    fate: Option<Box<Fate>>,
 }
 
 impl<'a> Dialogue<'a> {
     /// One that has not begun.
     async fn new(gateway: &'a Gateway, stack: &Stack, client: Client, recording: &'a Recording) -> Self {
-        let (port, peer) = (client.port, client.peer);
+        let (port, peer, shaping) = (client.port, client.peer, client.shaping.clone());
         let stream = client.stream(gateway, &stack.limits, recording);
         let session = Session::new(SessionConfig {
             has_tls: gateway.certificate.is_some(),
@@ -171,7 +196,23 @@ impl<'a> Dialogue<'a> {
             discloses_addresses: gateway.policy.discloses_addresses(peer.ip()),
             ..session_config(stack, gateway.logins.mechanisms().await)
         });
-        Self { gateway, port, peer, session, stream, recording, transactions: 0, proving: None, incoming: None }
+        let (transactions, proving, incoming, fate) = (0, None, None, None);
+        Self { gateway, port, peer, session, stream, recording, transactions, proving, incoming, shaping, fate }
+    }
+
+    /// Does what the client's line asks for, unless something is to go wrong.
+    async fn take(&mut self, line: Line, is_early: bool) -> Result<Next, Closed> {
+        if self.gateway.faults.is_on()
+            && let Ok(octets) = &line
+            && let Some(outcome) = self.fault_at(octets)
+        {
+            return Box::pin(self.go_wrong(*outcome, octets)).await;
+        }
+        let mut step = self.session.line(line.as_deref().map_err(|error| *error));
+        if is_early && !matches!(step, Step::Close(_)) {
+            step = Step::Close(early_talk());
+        }
+        self.perform(step).await
     }
 
     /// Prepares for the next line: a command, or a response of AUTH.
@@ -260,6 +301,9 @@ impl<'a> Dialogue<'a> {
         {
             incoming.abandon(Reply::new(451, (4, 2), "the message was broken off")).await;
         }
+        if let Some(fate) = self.fate.take() {
+            return Box::pin(self.meet(*fate, &reply)).await;
+        }
         self.stream.push(&reply);
         Ok(Next::Line)
     }
@@ -334,12 +378,16 @@ impl<'a> Dialogue<'a> {
             (None, None) => return Ok(Reply::new(503, (5, 1), "say MAIL FROM first")),
         };
         incoming.read(&mut self.stream, framing).await?;
+        let wrong = if self.gateway.faults.is_on() { self.session.envelope() } else { None };
         Ok(match self.session.received() {
             Received::Chunk(reply) => {
                 self.incoming = Some(incoming);
                 reply
             }
             Received::Message => {
+                if let Some(envelope) = wrong {
+                    self.end_wrong(&envelope, framing, &mut incoming).await;
+                }
                 let reply = incoming.commit(self.gateway, (self.recording, self.transactions)).await;
                 self.session.committed(&reply);
                 self.replied("DATA", reply)

@@ -9,6 +9,7 @@ use crate::{
     relay::Names,
     submitter::Submitter,
 };
+use faults::Faults;
 use internal_api::StoreClient;
 use mail_net::Clock;
 use mail_proto::smtp::Reply;
@@ -28,19 +29,21 @@ pub(crate) struct Gateway {
     pub(crate) certificate: Option<Arc<ServedCertificate>>,
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
+    pub(crate) faults: Faults,
     pub(crate) clock: Clock,
 }
 
 impl Gateway {
     /// A gateway that listens on this address.
     pub(crate) fn new(config: Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, name_server, trusted_networks, certificate, recorder, clock, .. } = config;
+        let Config { stack, store, dns, name_server, trusted_networks, certificate, recorder, faults, clock, .. } =
+            config;
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let own_names = OwnNames::new(stack.clone(), names, listener, clock.io);
         let policy = Policy::new(stack.clone(), store.clone(), trusted_networks, own_names, clock.wall.clone());
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let submitter = Submitter::new(store.clone(), clock.io);
-        Self { stack, store, submitter, policy, logins, certificate, metrics, recorder, clock }
+        Self { stack, store, submitter, policy, logins, certificate, metrics, recorder, faults, clock }
     }
 
     /// Counts and logs the reply to a sender, a recipient or a message, if it is a refusal.

@@ -26,6 +26,7 @@ pub use relay::{
     files::{UnusableFile, unusable_relay_files},
 };
 
+use faults::Faults;
 use gateway::Gateway;
 use internal_api::{DnsClient, InProcess, StoreClient};
 use ipnet::IpNet;
@@ -72,6 +73,8 @@ pub struct Config {
     pub token: Option<Token>,
     /// Records its sessions, and those of its relay.
     pub recorder: Recorder,
+    /// What goes wrong on purpose, for its clients and for its relay.
+    pub faults: Faults,
     /// Dates what it adds to messages, and limits its calls and connections.
     pub clock: Clock,
 }
@@ -120,7 +123,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 fn http_service(config: &Config, registry: Registry, shutdown: &CancellationToken) -> HttpService {
     let (store, stack, io) = (config.store.clone(), &config.stack, config.clock.io);
     let records = records::routes(config.recorder.clone(), io, shutdown.clone());
-    let (api, description) = OpenApiRouter::with_openapi(Description::openapi()).merge(records).split_for_parts();
+    let faults = service_kit::faults::routes(config.faults.clone(), &stack.current().faults);
+    let (api, description) =
+        OpenApiRouter::with_openapi(Description::openapi()).merge(records).merge(faults).split_for_parts();
     HttpService {
         api,
         description,

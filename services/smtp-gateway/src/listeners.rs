@@ -116,7 +116,8 @@ async fn accept(
         grace: GRACE,
         clock: gateway.clock.io,
     };
-    let serve =
-        |io, peer, place| connection::serve(Arc::clone(gateway), Client { port, peer, io, place }, shutdown.clone());
+    let serve = |io, peer, place| {
+        connection::serve(Arc::clone(gateway), Client { port, peer, io, shaping: None, place }, shutdown.clone())
+    };
     accepting.run(shutdown.clone(), serve).await;
 }

@@ -62,7 +62,8 @@ pub(super) async fn delete_one(State(app): State<Arc<App>>, Path(id): Path<Strin
     }
 }
 
-/// Begins anew: deletes all mail and the whole queue, and forgets the sessions that have ended. Accounts and zone stay.
+/// Begins anew: deletes all mail and the whole queue, forgets the sessions that have ended, and lets nothing go
+/// wrong on purpose. Accounts and zone stay.
 #[utoipa::path(
     post, path = "/v1/reset", operation_id = "reset", tag = "town",
     responses((status = 200, description = "What was deleted", body = Deletion)),
@@ -71,5 +72,6 @@ pub(super) async fn reset(State(app): State<Arc<App>>) -> Result<Json<Deletion>,
     app.caught_up().await;
     let deletion = app.delete(app.places(&query::Query::default()).await?).await?;
     app.index.forget_gone().await?;
+    app.faults.change(|settings| settings.faults.clear()).await.map_err(|error| invalid(error.to_string()))?;
     Ok(Json(deletion))
 }

@@ -4,6 +4,7 @@ mod captures;
 mod changes;
 pub(crate) mod content;
 pub(crate) mod extract;
+mod faults;
 mod idle;
 mod journey;
 mod mail;
@@ -11,7 +12,7 @@ pub(crate) mod sessions;
 pub(crate) mod stream;
 mod wait;
 
-use crate::{follow::Town, index::Index, mail_servers::MailServer};
+use crate::{follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults};
 use axum::{Json, Router, extract::State};
 use mail_net::Clock;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) struct App {
     pub(crate) index: Index,
     pub(crate) town: Town,
+    /// What goes wrong on purpose.
+    pub(crate) faults: TownFaults,
     /// Where mail is sent to and read from.
     pub(crate) mail_servers: Vec<MailServer>,
     pub(crate) clock: Clock,
@@ -66,6 +69,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(sessions::routes())
         .merge(captures::routes())
         .merge(journey::routes())
+        .merge(faults::routes())
         .with_state(app)
         .split_for_parts()
 }

@@ -7,6 +7,7 @@ mod trace;
 mod traces;
 
 pub(crate) use fetch::raw;
+pub(crate) use trace::urls;
 
 use crate::{
     index::Index,

@@ -50,7 +50,7 @@ pub(super) async fn follow_all(follower: Follower, service: Service) {
 }
 
 /// The URL with each address of its host.
-async fn urls(url: &str) -> BTreeSet<String> {
+pub(crate) async fn urls(url: &str) -> BTreeSet<String> {
     let Ok(parsed) = reqwest::Url::parse(url) else { return BTreeSet::new() };
     let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else { return BTreeSet::new() };
     let host = host.trim_start_matches('[').trim_end_matches(']');

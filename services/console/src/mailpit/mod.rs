@@ -1,6 +1,7 @@
 //! Mailpit's API (1.x), as far as its clients use it. Field names are Mailpit's.
 
 mod body;
+mod chaos;
 mod model;
 mod read;
 
@@ -42,6 +43,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/message/{id}/headers", get(headers))
         .route("/api/v1/message/{id}/raw", get(raw))
         .route("/api/v1/message/{id}/part/{part}", get(part))
+        .route("/api/v1/chaos", get(chaos::read).put(chaos::set))
         .route("/view/{file}", get(view))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_OCTETS))
         .with_state(app)

@@ -5,6 +5,7 @@ mod addresses;
 mod batches;
 mod events;
 mod extract;
+mod faulted;
 mod frames;
 mod listing;
 mod logins;
@@ -18,6 +19,7 @@ mod sessions;
 mod transactions;
 
 pub(crate) use events::EVENT_STREAMS;
+pub(crate) use faulted::go_wrong;
 
 use crate::{
     admission::Admission,

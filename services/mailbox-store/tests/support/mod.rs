@@ -118,6 +118,7 @@ pub(crate) fn configured_with(data: &Path, accounts: &str, tables: &str) -> Conf
         database: None,
         token: Some(Token::from(TOKEN)),
         in_process: InProcess::default(),
+        faults: faults::Faults::none(),
         clock: Clock::system(),
     }
 }

@@ -17,6 +17,7 @@ use axum::{
     routing::{get, post, put},
 };
 use dialogue::Duplex;
+use faults::Faults;
 use fixture::{Account, Login, Read, Update};
 use internal_api::{
     DeliveredHead, Endpoint, LoginSupport, MaildropEntry, MaildropSession, MaildropUpdate, MessageId, OpenSession,
@@ -266,7 +267,16 @@ impl RunningGateway {
         let certificate = Some(Arc::new(ServedCertificate::open(files).unwrap()));
         let stack: LiveStack = stack.into();
         let recorder = Recorder::of_stack(stack.clone(), SERVICE, Records::default(), clock.wall.clone());
-        let config = Config { stack, store, trusted_networks: None, certificate, token: None, recorder, clock };
+        let config = Config {
+            stack,
+            store,
+            trusted_networks: None,
+            certificate,
+            token: None,
+            recorder,
+            faults: Faults::none(),
+            clock,
+        };
         let listeners = Listeners {
             pop3: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             pops: Some(TcpListener::bind("127.0.0.1:0").await.unwrap()),

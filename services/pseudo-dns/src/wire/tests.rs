@@ -36,7 +36,7 @@ fn check(responder: &Responder, message: &[u8]) {
     let is_query = message.len() >= HEADER_OCTETS && message[QR.0] & QR.1 == 0;
     for (transport, most_octets) in [(Transport::udp, usize::from(UDP_OCTETS)), (Transport::tcp, usize::from(u16::MAX))]
     {
-        let Some(octets) = responder.respond(message, transport) else {
+        let Some(octets) = responder.respond(message, transport, None) else {
             assert!(!is_query, "a query has no response");
             continue;
         };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![allow(dead_code, reason = "not every file of tests needs all of it")]
 
+use faults::Faults;
 use hickory_proto::{
     op::{Message, Query},
     rr::{Name, RecordType},
@@ -19,7 +20,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use town_config::{OwnHosts, Reload, Trace};
+use town_config::{FaultKeys, OwnHosts, Reload, Trace};
 
 /// What takes longer will never happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,6 +60,8 @@ impl PseudoDns {
                 Trace::default,
                 Clock::system().wall,
             ),
+            faults: Faults::none(),
+            fault_keys: FaultKeys::default(),
             clock: Clock::system(),
         };
         let shutdown = CancellationToken::new();

@@ -76,6 +76,7 @@ pub(crate) fn mark(session: &RecordedSession, mark: &Mark) -> String {
             let transaction = if *transaction > 0 { format!(", transaction {transaction}") } else { String::new() };
             format!("session {}{transaction}, message {message}: {how}", session.id)
         }
+        Mark::Fault { name, what } => format!("session {}, fault {name}: {what}", session.id),
         Mark::Connected { .. } | Mark::Encrypted { .. } | Mark::Verdict { .. } | Mark::Called { .. } => String::new(),
     }
 }

@@ -334,6 +334,13 @@ pub enum Mark {
         #[schema(value_type = Vec<text::Mailbox>)]
         recipients: Vec<Mailbox>,
     },
+    /// Something goes wrong on purpose.
+    Fault {
+        /// The fault's name.
+        name: String,
+        /// What it does.
+        what: String,
+    },
     /// A neighbour was called over the internal API.
     Called {
         /// Which: `mailbox-store` or `pseudo-dns`.

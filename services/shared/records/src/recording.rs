@@ -4,6 +4,7 @@ use crate::{
     ring::Records,
     secrets::{is_auth, is_command, is_secret, mask},
 };
+use faults::{Faults, Outcome};
 use internal_api::{Flow, Form, Mark, Octets, Record, RecordedSession, Role, Seen, SeenOctets, SessionId};
 use jiff::Timestamp;
 use mail_net::{Direction, Kind, Tap, Taps, WallClock};
@@ -57,6 +58,15 @@ impl Recording {
         if let Some(log) = &self.0 {
             log.mark(mark());
         }
+    }
+
+    /// Records that faults happen in this session, and tells them so.
+    pub fn fault(&self, faults: &Faults, outcome: &Outcome) {
+        let Some(log) = &self.0 else { return };
+        for (name, what) in &outcome.fired {
+            log.mark(Mark::Fault { name: name.clone(), what: what.clone() });
+        }
+        faults.happened_in(outcome, &log.id.to_string());
     }
 
     /// Records octets that no stream has seen: a datagram, say.

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod description;
+pub mod faults;
 pub mod http;
 pub mod logins;
 pub mod metrics;

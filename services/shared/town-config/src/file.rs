@@ -1,7 +1,7 @@
 //! The configuration file as it is written.
 
 use super::{
-    Accept, Auth, Password, Profile, Quota, Relay, Targets, Trace,
+    Accept, Auth, FaultKeys, Password, Profile, Quota, Relay, Targets, Trace,
     console::{Console, ConsoleKeys},
     tolerance::ToleranceKeys,
     values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
@@ -68,6 +68,8 @@ pub(super) struct File {
     pub(super) retention: Retention,
     #[serde(default)]
     pub(super) trace: Trace,
+    #[serde(default, rename = "faults")]
+    pub(super) on_purpose: FaultKeys,
     #[serde(default = "zone_grace", deserialize_with = "duration")]
     pub(super) zone_grace: Duration,
 }
@@ -272,6 +274,7 @@ impl File {
             self.check_accounts(&mut faults);
             self.check_spellings(&mut faults);
             self.check_quotas(&mut faults);
+            self.check_what_goes_wrong(&mut faults);
             self.check_domains(&mut faults);
             self.check_aliases(&mut faults);
         }
@@ -373,6 +376,13 @@ impl File {
         let is_rfc = self.profile == Profile::Rfc;
         let delimiter = self.recipient_delimiter.map_or(is_rfc.then_some('+'), |Delimiter(delimiter)| delimiter);
         AddressRules { ignores_case: is_rfc, delimiter }
+    }
+
+    fn check_what_goes_wrong(&self, faults: &mut Vec<String>) {
+        for (name, fault) in &self.on_purpose.at_start {
+            let wrong = ::faults::check_name(name).err().or_else(|| fault.check().err());
+            faults.extend(wrong.map(|error| format!("faults.at_start.\"{name}\": {error}")));
+        }
     }
 
     fn check_quotas(&self, faults: &mut Vec<String>) {

@@ -7,6 +7,7 @@ mod console;
 pub mod descriptors;
 #[cfg(test)]
 mod documented;
+mod faults;
 mod file;
 mod files;
 mod hosts;
@@ -28,6 +29,7 @@ pub mod zone;
 
 pub use aliases::Targets;
 pub use console::{Console, ConsoleBounds};
+pub use faults::FaultKeys;
 pub use file::{AgentHosts, Limits, Pop3, Retention, TlsFiles};
 pub use files::Files;
 pub use hosts::{Hosts, OwnHosts, canonical_host};
@@ -49,6 +51,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use tolerance::ToleranceKeys;
 
@@ -107,6 +110,10 @@ pub struct Stack {
     pub retention: Retention,
     /// What is recorded of sessions.
     pub trace: Trace,
+    /// What goes wrong on purpose.
+    pub faults: FaultKeys,
+    /// The mail domains of all servers of the town.
+    pub town: Arc<BTreeMap<Domain, BTreeSet<Domain>>>,
     /// The names that its HTTP services may be called by: those of the town, and `[http] hosts`.
     pub http_hosts: OwnHosts,
     /// How long a record that has gone from the zone file is not denied.
@@ -320,6 +327,11 @@ impl Stack {
         self.relay.ca.as_ref().map(|file| directory.join(file))
     }
 
+    /// The server of the town that has this mail domain.
+    pub fn server_of(&self, domain: &Domain) -> Option<&Domain> {
+        self.town.iter().find(|(_, domains)| domains.contains(domain)).map(|(server, _)| server)
+    }
+
     /// Whether mail for this domain is delivered here.
     pub fn is_local(&self, domain: &Domain) -> bool {
         self.domains.contains(domain) || self.is_one_of_every(domain)
@@ -390,7 +402,8 @@ impl Config {
         }));
         match file {
             Some(file) if faults.is_empty() => {
-                let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, name, path))).collect();
+                let town = Arc::new(file.server.keys().map(|name| (name.clone(), file.domains(name))).collect());
+                let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, (name, path), &town))).collect();
                 Ok(Self { path: path.to_owned(), stacks, console: file.console(), agent: file.agent })
             }
             _ => Err(faults),
@@ -412,7 +425,7 @@ impl Config {
     }
 }
 
-fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
+fn stack(file: &File, (name, path): (&Domain, &Path), town: &Arc<BTreeMap<Domain, BTreeSet<Domain>>>) -> Stack {
     let server = &file.server[name];
     let accounts = file.accounts.get(name).cloned().unwrap_or_default();
     let domains = file.domains(name);
@@ -441,6 +454,8 @@ fn stack(file: &File, name: &Domain, path: &Path) -> Stack {
         relay: file.relay.clone(),
         retention: file.retention.clone(),
         trace: file.trace,
+        faults: file.on_purpose.clone(),
+        town: Arc::clone(town),
         http_hosts: http_hosts(file),
         zone_grace: file.zone_grace,
         tls: server.tls.as_ref().map(|files| files.beside(path)),

@@ -25,6 +25,7 @@ pub use route::Hosts;
 pub(crate) use route::is_self;
 
 use crate::{Config, metrics::Metrics};
+use faults::Faults;
 use internal_api::StoreClient;
 use mail_net::{Clock, Dial};
 use records::Recorder;
@@ -49,16 +50,19 @@ pub(crate) struct Context {
     pool: Arc<pool::Pool>,
     /// Records the sessions with other servers.
     recorder: Recorder,
+    /// What goes wrong on purpose with them.
+    faults: Faults,
     clock: Clock,
 }
 
 impl Context {
     /// Starts what the workers share.
     pub(crate) fn new(config: &Config, listener: SocketAddr, metrics: Metrics) -> Self {
-        let Config { stack, store, dns, dial, name_server, hosts, recorder, clock, authority, .. } = config.clone();
+        let Config { stack, store, dns, dial, name_server, hosts, recorder, faults, clock, authority, .. } =
+            config.clone();
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
         let settlements = settle::settlements(store.clone());
         let (trust, pool) = (Arc::new(Trust::new(authority)), Arc::default());
-        Self { stack, store, names, dial, hosts, trust, metrics, settlements, listener, pool, recorder, clock }
+        Self { stack, store, names, dial, hosts, trust, metrics, settlements, listener, pool, recorder, faults, clock }
     }
 }

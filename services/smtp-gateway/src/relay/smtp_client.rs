@@ -1,6 +1,7 @@
 //! SMTP to an exchange: the stream on one side, the client's state machine on the other.
 
 mod body;
+mod faulted;
 mod fitness;
 mod opening;
 
@@ -14,6 +15,7 @@ use super::{
 };
 use body::{Body, Framing};
 use bytes::Bytes;
+use faulted::Faulted;
 use internal_api::{ApiError, ClaimedMessage, Handled, Mark, RawMessage};
 use mail_net::{Closed, IoClock, LineStream};
 use mail_proto::smtp::{
@@ -51,6 +53,8 @@ pub(crate) struct Connection {
     transactions: u32,
     /// Whether the exchange has taken a message over it.
     has_carried: bool,
+    /// What goes wrong on purpose.
+    faulted: Faulted,
     /// It ends after the stream.
     recording: Recording,
 }
@@ -134,6 +138,7 @@ impl Connection {
             return Err(self.unsent(broken, mail));
         }
         self.transactions += 1;
+        self.tell_faults(mail);
         self.record(Handled::Sending, mail, |_| true);
         let outcome = self.transact_unrecorded(context, slot, mail).await;
         let verdicts = match &outcome {
@@ -312,15 +317,18 @@ impl Connection {
     /// The next reply, in the time that there is for it.
     async fn reply(&mut self) -> io::Result<Reply> {
         let Patience { greeting, mail, rcpt, data, final_dot, quit, .. } = self.patience;
-        self.reply_within(match self.client.awaited() {
+        let patience = match self.client.awaited() {
             Awaited::Greeting => greeting,
             Awaited::Mail => mail,
             Awaited::Rcpt => rcpt,
             Awaited::Data => data,
             Awaited::FinalDot => final_dot,
             Awaited::Quit => quit,
-        })
-        .await
+        };
+        if self.faulted.is_on() {
+            return Box::pin(self.reply_or_fault(patience)).await;
+        }
+        self.reply_within(patience).await
     }
 
     async fn reply_within(&mut self, patience: Duration) -> io::Result<Reply> {

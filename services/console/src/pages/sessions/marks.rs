@@ -26,6 +26,7 @@ pub(super) fn sentence(mark: &Mark) -> (String, bool) {
             (format!("Deleted: {}.", list.join(", ")), false)
         }
         Mark::Message { message, how, recipients, .. } => (handled(&message.to_string(), *how, recipients), false),
+        Mark::Fault { name, what } => (format!("Fault {name}: {what}."), true),
         Mark::Called { service, request, status, microseconds } => {
             let answer = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
             let failed = status.is_none_or(|status| status >= 500);

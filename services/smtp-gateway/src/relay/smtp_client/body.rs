@@ -84,6 +84,13 @@ impl Connection {
     /// The reply to a message, however its lines end, and if the connection does. A reply that is not understood would
     /// have the message sent again.
     pub(super) async fn answer(&mut self) -> io::Result<Reply> {
+        if self.faulted.is_on() {
+            return Box::pin(self.reply_or_fault(self.patience.final_dot)).await;
+        }
+        self.unspoilt_answer().await
+    }
+
+    pub(super) async fn unspoilt_answer(&mut self) -> io::Result<Reply> {
         let deadline = self.stream.deadline_after(self.patience.final_dot);
         let mut answers = AnswerReader::default();
         self.stream.take_bare_lf(true);

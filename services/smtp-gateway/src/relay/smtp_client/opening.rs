@@ -1,6 +1,6 @@
 //! From an exchange to a connection that is ready for transactions, over TLS where that is wanted (RFC 3207).
 
-use super::{BUFFER_OCTETS, Connection};
+use super::{BUFFER_OCTETS, Connection, faulted::Faulted};
 use crate::relay::{
     Context,
     broken::Broken,
@@ -136,7 +136,8 @@ impl Connection {
             exchange: exchange.name.clone(),
             address: exchange.address.clone(),
         });
-        let stream = match connect(context, slot, exchange, stack).await {
+        let mut faulted = Faulted::new(context, slot.destination(), exchange, stack);
+        let stream = match connect(context, slot, (exchange, stack), (&mut faulted, &recording)).await {
             Ok(stream) => stream.with_taps(recording.taps()),
             Err(broken) => {
                 recording.ends(&broken);
@@ -145,7 +146,7 @@ impl Connection {
         };
         let ends = stream.ends()?;
         recording.mark(|| Mark::Connected { local: ends.local, remote: ends.peer });
-        let mut connection = Self::new(stream, exchange, (context, stack), recording);
+        let mut connection = Self::new(stream, exchange, (context, stack), (faulted, recording));
         connection.smarthost = way.smarthost.cloned();
         if way.is_implicit {
             connection = connection.encrypt(context, slot, (stack, way)).await?;
@@ -177,7 +178,7 @@ impl Connection {
         mut stream: LineStream,
         exchange: &Arc<Exchange>,
         (context, stack): (&Context, &Stack),
-        recording: Recording,
+        (faulted, recording): (Faulted, Recording),
     ) -> Self {
         let wording = match stack.profile {
             Profile::Tutorial => Wording::HandOut,
@@ -197,6 +198,7 @@ impl Connection {
             smarthost: None,
             transactions: 0,
             has_carried: false,
+            faulted,
             recording,
         }
     }
@@ -297,12 +299,16 @@ impl Connection {
 async fn connect(
     context: &Context,
     slot: &DomainSlot,
-    exchange: &Exchange,
-    stack: &Stack,
+    (exchange, stack): (&Exchange, &Stack),
+    (faulted, recording): (&mut Faulted, &Recording),
 ) -> Result<LineStream, Broken> {
     let relay = &stack.relay;
     let address: Address = exchange.address.parse().map_err(io::Error::other)?;
-    let connecting = context.clock.io.timeout(relay.connect_timeout, context.dial.dial(Hop::SmtpToPeer, &address));
+    let dialing = async {
+        let dialing = context.dial.dial(Hop::SmtpToPeer, &address);
+        if faulted.is_on() { Box::pin(faulted.dial(context, recording, dialing)).await } else { dialing.await }
+    };
+    let connecting = context.clock.io.timeout(relay.connect_timeout, dialing);
     let io = slot.wait(Stage::BeforeDot, connecting).await?.map_err(io::Error::from)??;
     if is_own(io.ends()?, context.listener) {
         return Err(Broken::Ourselves);

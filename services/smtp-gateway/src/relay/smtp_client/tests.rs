@@ -70,6 +70,7 @@ impl Fixture {
             trusted_networks: None,
             token: None,
             recorder,
+            faults: faults::Faults::none(),
             clock,
         };
         let context =

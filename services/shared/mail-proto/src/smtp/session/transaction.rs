@@ -90,6 +90,11 @@ impl Session {
         if self.mail_parameters.smtputf8 { reply } else { reply.in_ascii() }
     }
 
+    /// Whom the mail of this transaction is from, while there is one.
+    pub fn reverse_path(&self) -> Option<&ReversePath> {
+        self.transaction.as_ref().map(|transaction| &transaction.reverse_path)
+    }
+
     /// How long the message of this transaction will be, if its MAIL command has said so (RFC 1870 §3).
     pub fn declared_octets(&self) -> Option<u64> {
         self.mail_parameters.size_octets

@@ -1,0 +1,158 @@
+//! The faults of the town: the console knows them all and sees to it that each service does.
+
+use crate::services::Service;
+use faults::{FaultState, InvalidFault, Settings};
+use futures_util::future::join_all;
+use internal_api::{ApiError, FaultsClient, ProblemKind, ServiceFaults};
+use mail_net::IoClock;
+use service_kit::{http::Token, shutdown::CancellationToken, telemetry};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Mutex;
+
+/// How long a service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a service has been started anew: while there are faults, and while there are none.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// The faults of the town. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct TownFaults(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    services: Vec<Service>,
+    token: Option<Token>,
+    io: IoClock,
+    /// What was set. `None` until it is known what services were started with.
+    wanted: Mutex<Option<Settings>>,
+}
+
+/// What is known of the faults.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Report {
+    /// What was set.
+    pub(crate) settings: Settings,
+    /// How often each fault has happened in the whole town.
+    pub(crate) states: BTreeMap<String, FaultState>,
+    /// The services that could not be told, and why. They are told as soon as they can be.
+    pub(crate) untold: BTreeMap<String, String>,
+}
+
+impl TownFaults {
+    /// The faults of these services. Until `shutdown`, each one that is started anew is told of them.
+    pub(crate) fn start(
+        services: Vec<Service>,
+        token: Option<Token>,
+        io: IoClock,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let faults = Self(Arc::new(Shared { services, token, io, wanted: Mutex::default() }));
+        let (keeping, until) = (faults.clone(), shutdown.clone());
+        telemetry::spawn(async move {
+            until.run_until_cancelled(keeping.keep()).await;
+        });
+        faults
+    }
+
+    /// What was set, and what has happened.
+    pub(crate) async fn report(&self) -> Report {
+        let mut wanted = self.0.wanted.lock().await;
+        self.told(&mut wanted).await
+    }
+
+    /// Changes what is set, and tells all services. What makes no sense changes nothing.
+    ///
+    /// # Errors
+    /// [`InvalidFault`].
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<Report, InvalidFault> {
+        let mut wanted = self.0.wanted.lock().await;
+        if wanted.is_none() {
+            self.told(&mut wanted).await;
+        }
+        let mut settings = wanted.clone().unwrap_or_default();
+        change(&mut settings);
+        settings.check()?;
+        *wanted = Some(settings);
+        Ok(self.told(&mut wanted).await)
+    }
+
+    /// Looks after services that were started anew.
+    async fn keep(&self) {
+        loop {
+            let report = self.report().await;
+            let has_faults = !report.settings.faults.is_empty() || !report.untold.is_empty();
+            self.0.io.sleep(if has_faults { LOOK_AGAIN.0 } else { LOOK_AGAIN.1 }).await;
+        }
+    }
+
+    /// Asks all services what they know, and tells those that know something else. At the first time, what they were started
+    /// with is what was set.
+    async fn told(&self, wanted: &mut Option<Settings>) -> Report {
+        let mut clients = BTreeMap::new();
+        for service in &self.0.services {
+            for url in crate::follow::urls(&service.url).await {
+                clients.insert(url, service);
+            }
+        }
+        let asked = clients.iter().map(async |(url, service)| (url, *service, self.ask(url, wanted.as_ref()).await));
+        let answers = join_all(asked).await;
+        let mut report = Report::default();
+        if wanted.is_none() {
+            let known = answers.iter().filter_map(|(_, _, answer)| answer.as_ref().ok());
+            let started_with = known.map(|(settings, _)| settings).max_by_key(|settings| settings.faults.len());
+            *wanted = started_with.cloned();
+        }
+        report.settings = wanted.clone().unwrap_or_default();
+        for (url, service, answer) in answers {
+            match answer {
+                Ok((_, states)) => report.add(states),
+                Err(error) => drop(report.untold.insert(url.clone(), format!("{service}: {error}"))),
+            }
+        }
+        let reached: BTreeSet<&str> = clients.values().map(|service| service.url.as_str()).collect();
+        for service in self.0.services.iter().filter(|service| !reached.contains(service.url.as_str())) {
+            report.untold.insert(service.url.clone(), format!("{service}: its name is unknown"));
+        }
+        report
+    }
+
+    /// What the service at this URL knows, after it was told if it knew something else.
+    async fn ask(
+        &self,
+        url: &str,
+        wanted: Option<&Settings>,
+    ) -> Result<(Settings, BTreeMap<String, FaultState>), String> {
+        let endpoint = service_kit::cli::endpoint(url, self.0.token.as_ref()).map_err(|error| error.to_string())?;
+        let client = FaultsClient::new(endpoint, self.0.io);
+        let asking = async {
+            let known = client.faults().await?;
+            if let Some(wanted) = wanted.filter(|wanted| **wanted != known.settings) {
+                client.set_faults(wanted).await?;
+                return client.faults().await;
+            }
+            Ok::<ServiceFaults, ApiError>(known)
+        };
+        match self.0.io.timeout(PATIENCE, asking).await {
+            Ok(Ok(known)) => Ok((known.settings, known.states)),
+            Ok(Err(error)) if error.kind() == Some(ProblemKind::NotFound) => {
+                Err("it takes no faults ([faults] api = false)".to_owned())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it does not answer".to_owned()),
+        }
+    }
+}
+
+impl Report {
+    fn add(&mut self, states: BTreeMap<String, FaultState>) {
+        for (name, state) in states {
+            let total = self.states.entry(name).or_default();
+            total.fired += state.fired;
+            total.sessions.extend(state.sessions);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Which faults make sense.
+
+use crate::{Cut, Fault, What};
+use mail_net::Hop;
+
+/// The longest name of a fault, in octets.
+const NAME_OCTETS: usize = 64;
+/// The longest reply, in octets.
+const TEXT_OCTETS: usize = 4096;
+
+/// Why a fault makes no sense. The text names the key and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidFault(String);
+
+impl InvalidFault {
+    /// The same, of the fault with this name.
+    pub(crate) fn of(self, name: &str) -> Self {
+        Self(format!("{name}: {}", self.0))
+    }
+
+    pub(crate) fn too_many(most: usize) -> Self {
+        Self(format!("there are more than {most} faults"))
+    }
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, InvalidFault> {
+    Err(InvalidFault(message.into()))
+}
+
+/// Checks the name of a fault: letters, digits, `-`, `_` and `.`, at most 64.
+///
+/// # Errors
+/// [`InvalidFault`].
+pub fn check_name(name: &str) -> Result<(), InvalidFault> {
+    let is_plain = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
+    if is_plain && (1..=NAME_OCTETS).contains(&name.len()) {
+        return Ok(());
+    }
+    invalid(format!("{name:?} is no name of a fault; take 1 to {NAME_OCTETS} letters, digits, \"-\", \"_\" or \".\""))
+}
+
+impl Fault {
+    /// The edge of the town that it is for.
+    ///
+    /// # Errors
+    /// [`InvalidFault`] when nothing tells it, or what is told does not fit.
+    pub fn hop(&self) -> Result<Hop, InvalidFault> {
+        let place = &self.place;
+        let told = match (place.hop, place.service.as_deref()) {
+            (Some(hop), _) => Some(hop),
+            (None, Some("smtp-gateway")) if place.peer.is_some() => Some(Hop::SmtpToPeer),
+            (None, Some("smtp-gateway")) => Some(Hop::AgentToSmtp),
+            (None, Some("pop3-gateway")) => Some(Hop::ClientToPop3),
+            (None, Some("mailbox-store")) => Some(Hop::GatewayToStore),
+            (None, Some("pseudo-dns")) => Some(Hop::GatewayToDns),
+            (None, Some(other)) => {
+                return invalid(format!(
+                    "where.service is {other:?}; give smtp-gateway, pop3-gateway, mailbox-store or pseudo-dns"
+                ));
+            }
+            (None, None) if place.peer.is_some() => Some(Hop::SmtpToPeer),
+            (None, None) => None,
+        };
+        let meant = match &self.what {
+            What::Partition(_) => Some(Hop::SmtpToPeer),
+            What::Dns(_) => Some(Hop::GatewayToDns),
+            What::Status(_) => Some(Hop::GatewayToStore),
+            _ => None,
+        };
+        match (told, meant) {
+            // A partition is told with the stack alone, or with its gateway.
+            (Some(Hop::AgentToSmtp), Some(Hop::SmtpToPeer)) if place.hop.is_none() => Ok(Hop::SmtpToPeer),
+            (Some(told), Some(meant)) if told != meant => {
+                invalid(format!("what is a fault of the hop {meant}, and where says {told}"))
+            }
+            (Some(hop), _) | (None, Some(hop)) => Ok(hop),
+            (None, None) => invalid("where says neither service nor hop; give one of them, such as smtp-gateway"),
+        }
+    }
+
+    /// The service that has the fault at this edge.
+    pub fn service(&self) -> Result<&'static str, InvalidFault> {
+        let service = match self.hop()? {
+            Hop::AgentToSmtp | Hop::SmtpToPeer => "smtp-gateway",
+            Hop::ClientToPop3 => "pop3-gateway",
+            Hop::GatewayToStore => "mailbox-store",
+            Hop::GatewayToDns => "pseudo-dns",
+        };
+        match self.place.service.as_deref() {
+            Some(named) if named != service => {
+                invalid(format!("where.hop is for {service}, and where.service says {named}"))
+            }
+            _ => Ok(service),
+        }
+    }
+
+    /// Checks that it can happen.
+    ///
+    /// # Errors
+    /// [`InvalidFault`].
+    pub fn check(&self) -> Result<(), InvalidFault> {
+        let hop = self.hop()?;
+        self.service()?;
+        match &self.what {
+            What::Reply(text) => check_reply(hop, text)?,
+            What::Corrupt(text) if text.len() > TEXT_OCTETS => {
+                return invalid(format!("what.corrupt has more than {TEXT_OCTETS} octets"));
+            }
+            What::Corrupt(_) if !has_dialogue(hop) => {
+                return invalid(format!("what.corrupt is for SMTP and POP3, and this is the hop {hop}"));
+            }
+            What::Status(status) if !(400..=599).contains(status) => {
+                return invalid(format!("what.status is {status}; give 400 to 599"));
+            }
+            What::Throttle(_) | What::Slice(_) | What::Refuse | What::Cut(Cut::AfterOctets(_))
+                if !has_dialogue(hop) =>
+            {
+                return invalid(format!(
+                    "throttle, slice, refuse and cut are for SMTP and POP3; at the hop {hop} take status, dns, delay or stall"
+                ));
+            }
+            What::Cut(cut) if !has_dialogue(hop) => return invalid(format!("what.cut {cut:?} is for SMTP and POP3")),
+            What::Cut(Cut::AfterDot) if !matches!(hop, Hop::AgentToSmtp | Hop::SmtpToPeer) => {
+                return invalid("what.cut after_dot is for SMTP");
+            }
+            What::Throttle(0) | What::Slice(0) => return invalid("what.throttle and what.slice are 1 or more octets"),
+            What::Partition(_) if self.place.stack.as_deref().is_none_or(|stack| stack.contains('*')) => {
+                return invalid("what.partition names one stack; name the other as where.stack");
+            }
+            _ => {}
+        }
+        match self.when.probability {
+            Some(probability) if !(0.0..=1.0).contains(&probability) => {
+                invalid(format!("when.probability is {probability}; give 0 to 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn has_dialogue(hop: Hop) -> bool {
+    matches!(hop, Hop::AgentToSmtp | Hop::SmtpToPeer | Hop::ClientToPop3)
+}
+
+/// A reply is one of the protocol. What is none can be sent with `corrupt`.
+fn check_reply(hop: Hop, text: &str) -> Result<(), InvalidFault> {
+    if text.len() > TEXT_OCTETS || text.bytes().any(|octet| octet.is_ascii_control()) {
+        return invalid(format!(
+            "what.reply is one line of at most {TEXT_OCTETS} octets without CR and LF; else take corrupt"
+        ));
+    }
+    let is_reply = match hop {
+        Hop::ClientToPop3 => text.starts_with("-ERR") || text.starts_with("+OK"),
+        Hop::AgentToSmtp | Hop::SmtpToPeer => {
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            let in_range = text.bytes().next().is_some_and(|first| (b'2'..=b'5').contains(&first));
+            digits == 3 && in_range && matches!(text.as_bytes().get(3), None | Some(b' '))
+        }
+        Hop::GatewayToStore | Hop::GatewayToDns => {
+            return invalid("what.reply is for SMTP and POP3; take status for the store and dns for the name server");
+        }
+    };
+    if is_reply {
+        return Ok(());
+    }
+    let example = if hop == Hop::ClientToPop3 { "\"-ERR not today\"" } else { "\"451 4.7.1 greylisted\"" };
+    invalid(format!("what.reply {text:?} is no reply such as {example}; what is none can be sent with corrupt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(json: &str) -> Fault {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_edge_follows_from_what_is_said() {
+        for (json, hop, service) in [
+            (r#"{"where":{"service":"smtp-gateway"},"what":"stall"}"#, Hop::AgentToSmtp, "smtp-gateway"),
+            (r#"{"where":{"service":"smtp-gateway","peer":"*"},"what":"refuse"}"#, Hop::SmtpToPeer, "smtp-gateway"),
+            (r#"{"where":{"hop":"client-pop3"},"what":{"delay":"1s"}}"#, Hop::ClientToPop3, "pop3-gateway"),
+            (r#"{"where":{"stack":"a"},"what":{"partition":"b"}}"#, Hop::SmtpToPeer, "smtp-gateway"),
+            (
+                r#"{"where":{"stack":"a","service":"smtp-gateway"},"what":{"partition":"b"}}"#,
+                Hop::SmtpToPeer,
+                "smtp-gateway",
+            ),
+            (r#"{"what":{"dns":"servfail"}}"#, Hop::GatewayToDns, "pseudo-dns"),
+            (r#"{"what":{"status":503}}"#, Hop::GatewayToStore, "mailbox-store"),
+        ] {
+            let fault = fault(json);
+            assert_eq!((fault.hop(), fault.service()), (Ok(hop), Ok(service)), "{json}");
+            assert_eq!(fault.check(), Ok(()), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_key() {
+        for (json, words) in [
+            (r#"{"what":"stall"}"#, "neither service nor hop"),
+            (r#"{"where":{"service":"smtp"},"what":"stall"}"#, "where.service is \"smtp\""),
+            (
+                r#"{"where":{"service":"pop3-gateway","hop":"smtp-peer"},"what":"stall"}"#,
+                "where.hop is for smtp-gateway",
+            ),
+            (r#"{"where":{"service":"smtp-gateway"},"what":{"reply":"-ERR"}}"#, "is no reply"),
+            (r#"{"where":{"service":"smtp-gateway"},"what":{"reply":"99 x"}}"#, "is no reply"),
+            (r#"{"where":{"service":"smtp-gateway"},"what":{"reply":"451 a\r\n"}}"#, "one line"),
+            (r#"{"where":{"service":"pop3-gateway"},"what":{"reply":"451 x"}}"#, "\"-ERR not today\""),
+            (r#"{"where":{"service":"pop3-gateway"},"what":{"cut":"after_dot"}}"#, "is for SMTP"),
+            (r#"{"where":{"service":"mailbox-store"},"what":"refuse"}"#, "take status"),
+            (r#"{"where":{"service":"mailbox-store"},"what":{"reply":"451 x"}}"#, "take status"),
+            (r#"{"where":{"service":"smtp-gateway"},"what":{"status":503}}"#, "gateway-store"),
+            (r#"{"what":{"status":200}}"#, "400 to 599"),
+            (r#"{"where":{"service":"smtp-gateway"},"what":{"slice":0}}"#, "1 or more"),
+            (r#"{"what":{"partition":"b"}}"#, "name the other as where.stack"),
+            (r#"{"what":{"status":503},"when":{"probability":1.5}}"#, "0 to 1"),
+        ] {
+            let error = fault(json).check().unwrap_err().to_string();
+            assert!(error.contains(words), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_errors() {
+        for (json, words) in [
+            (r#"{"where":{"servce":"x"},"what":"stall"}"#, "servce"),
+            (r#"{"where":{"hop":"x"},"what":"stall"}"#, "is no hop"),
+            (r#"{"what":{"delay":"2h"}}"#, "one hour"),
+            (r#"{"what":{"delay":"soon"}}"#, "no duration"),
+            (r#"{"what":{"explode":1}}"#, "explode"),
+            (r#"{"what":"stall","when":{"times":0}}"#, "nonzero"),
+        ] {
+            let error = serde_json::from_str::<Fault>(json).unwrap_err().to_string();
+            assert!(error.contains(words), "{json}: {error}");
+        }
+        assert!(check_name("grey-1").is_ok());
+        assert!(check_name("a b").is_err() && check_name("").is_err());
+    }
+
+    #[test]
+    fn a_fault_is_written_as_it_was_read() {
+        let json = r#"{"where":{"stack":"gmail.com","service":"smtp-gateway","verb":"RCPT"},"what":{"delay":"1m 5s"},"when":{"times":2}}"#;
+        assert_eq!(serde_json::to_string(&fault(json)).unwrap(), json);
+    }
+}

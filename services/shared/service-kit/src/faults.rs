@@ -1,0 +1,59 @@
+//! What goes wrong on purpose at a service: from its start on, and as `PUT /v1/faults` says.
+
+use crate::http::extract::invalid;
+use ::faults::{Faults, Settings};
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::StatusCode,
+};
+use internal_api::{Problem, ServiceFaults};
+use mail_net::WallClock;
+use town_config::{FaultKeys, LiveStack};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The faults of this service of a stack: those of the start.
+pub fn of_stack(stack: &LiveStack, service: &'static str, clock: WallClock) -> Faults {
+    let stack = stack.current();
+    let faults = Faults::new(stack.name.as_str(), service, clock);
+    if let Err(error) = faults.set(stack.faults.settings()) {
+        // The configuration was checked when it was read.
+        tracing::debug!(%error, "the faults of the start were not set");
+    }
+    faults
+}
+
+/// The routes of `/v1/faults`, and their description. There are none where the configuration does not let faults be set.
+pub fn routes(faults: Faults, keys: &FaultKeys) -> OpenApiRouter {
+    if !keys.api {
+        return OpenApiRouter::new();
+    }
+    OpenApiRouter::new().routes(routes!(read, set)).with_state(faults)
+}
+
+/// What goes wrong on purpose, and how often it has.
+#[utoipa::path(
+    get, path = "/v1/faults", operation_id = "faults", tag = "faults",
+    responses((status = 200, description = "All faults of the town, and what has happened here", body = ServiceFaults)),
+)]
+async fn read(State(faults): State<Faults>) -> Json<ServiceFaults> {
+    let (settings, states) = faults.report();
+    Json(ServiceFaults { settings, states })
+}
+
+/// Sets all faults of the town: the console does it. Those that stay as they were keep their counts.
+#[utoipa::path(
+    put, path = "/v1/faults", operation_id = "set_faults", tag = "faults", request_body = Settings,
+    responses(
+        (status = 204, description = "They are set"),
+        (status = 400, description = "One of them makes no sense; nothing has changed"),
+    ),
+)]
+async fn set(
+    State(faults): State<Faults>,
+    settings: Result<Json<Settings>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Json(settings) = settings.map_err(|rejection| invalid(rejection.body_text()))?;
+    faults.set(settings).map_err(|error| invalid(error.to_string()))?;
+    Ok(StatusCode::NO_CONTENT)
+}

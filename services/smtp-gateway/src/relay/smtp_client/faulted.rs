@@ -1,0 +1,160 @@
+//! What goes wrong on purpose between the relay and an exchange.
+
+use super::{Connection, Outgoing};
+use crate::relay::{
+    Context,
+    route::{Destination, Exchange},
+};
+use faults::{Action, Cut, Faults, Outcome, Point, ShapedIo, Shaping};
+use mail_net::{Hop, Io};
+use mail_proto::{
+    ReversePath,
+    smtp::{Reply, ReplyReader, client::Awaited},
+};
+use records::Recording;
+use std::{fmt, io, time::Duration};
+use town_config::Stack;
+
+/// What faults know a connection by.
+#[derive(Debug)]
+pub(super) struct Faulted {
+    faults: Faults,
+    /// The exchange by each of its names, and the destination.
+    peers: [String; 3],
+    /// The server of the town that has the destination.
+    peer_stack: Option<String>,
+    shaping: Option<Shaping>,
+    /// The transaction that is under way, while there are faults.
+    transaction: Option<Box<Addresses>>,
+    /// What happens to the next reply.
+    next: Option<Action>,
+}
+
+#[derive(Debug)]
+struct Addresses {
+    mail_from: String,
+    recipients: Vec<String>,
+}
+
+impl Faulted {
+    pub(super) fn new(context: &Context, destination: &Destination, exchange: &Exchange, stack: &Stack) -> Self {
+        let peer_stack = match destination {
+            Destination::Domain(domain) => stack.server_of(domain).map(ToString::to_string),
+            Destination::Smarthost(_) => None,
+        };
+        let peers = [exchange.name.clone(), exchange.address.clone(), destination.to_string()];
+        Self { faults: context.faults.clone(), peers, peer_stack, shaping: None, transaction: None, next: None }
+    }
+
+    /// Whether anything can go wrong.
+    pub(super) fn is_on(&self) -> bool {
+        self.faults.is_on()
+    }
+
+    fn at(&self, verbs: &[&str], recording: &Recording) -> Option<Box<Outcome>> {
+        let peers = self.peers.each_ref().map(String::as_str);
+        let (mail_from, recipients) = match &self.transaction {
+            Some(addresses) => (Some(addresses.mail_from.as_str()), addresses.recipients.as_slice()),
+            None => (None, [].as_slice()),
+        };
+        let peer_stack = self.peer_stack.as_deref();
+        let outcome = self.faults.at(&Point {
+            peers: &peers,
+            peer_stack,
+            mail_from,
+            recipients,
+            ..Point::of(Hop::SmtpToPeer, verbs)
+        })?;
+        recording.fault(&self.faults, &outcome);
+        Some(outcome)
+    }
+
+    /// Connects while there are faults.
+    pub(super) async fn dial(
+        &mut self,
+        context: &Context,
+        recording: &Recording,
+        dialing: impl Future<Output = io::Result<Box<dyn Io>>>,
+    ) -> io::Result<Box<dyn Io>> {
+        let outcome = self.at(&["CONNECT"], recording).unwrap_or_default();
+        context.clock.io.sleep(outcome.delay).await;
+        match &outcome.action {
+            Some(Action::Refuse | Action::Cut(_)) => {
+                return Err(broken(io::ErrorKind::ConnectionRefused, "refused", outcome.names()));
+            }
+            Some(Action::Stall) => std::future::pending().await,
+            _ => {}
+        }
+        let (io, shaping) = ShapedIo::wrap(dialing.await?, context.clock.io);
+        shaping.add(outcome.shape);
+        (self.shaping, self.next) = (Some(shaping), outcome.action);
+        Ok(io)
+    }
+}
+
+fn broken(kind: io::ErrorKind, how: &str, why: impl fmt::Display) -> io::Error {
+    io::Error::new(kind, format!("{how} by the fault {why}"))
+}
+
+impl Connection {
+    /// Tells faults which transaction begins.
+    pub(super) fn tell_faults(&mut self, mail: &Outgoing<'_>) {
+        self.faulted.transaction = self.faulted.is_on().then(|| {
+            let mail_from = match &mail.message.reverse_path {
+                ReversePath::Null => String::new(),
+                ReversePath::Mailbox(mailbox) => mailbox.to_string(),
+            };
+            let recipients = mail.recipients.iter().map(|recipient| recipient.mailbox.to_string()).collect();
+            Box::new(Addresses { mail_from, recipients })
+        });
+    }
+
+    /// The next reply, while there are faults.
+    pub(super) async fn reply_or_fault(&mut self, patience: Duration) -> io::Result<Reply> {
+        let verbs: &[&str] = match self.client.awaited() {
+            Awaited::Greeting => &["EHLO", "HELO"],
+            Awaited::Mail => &["MAIL"],
+            Awaited::Rcpt => &["RCPT"],
+            Awaited::Data => &["DATA"],
+            Awaited::FinalDot => &["."],
+            Awaited::Quit => &["QUIT"],
+        };
+        let outcome = match self.faulted.next.take() {
+            Some(action) => Outcome { action: Some(action), ..Outcome::default() },
+            None => match self.faulted.at(verbs, &self.recording) {
+                Some(outcome) => *outcome,
+                None => return self.unspoilt_reply(patience).await,
+            },
+        };
+        if let Some(shaping) = &self.faulted.shaping {
+            shaping.add(outcome.shape);
+        }
+        self.io.sleep(outcome.delay).await;
+        let names = outcome.names();
+        match outcome.action {
+            None | Some(Action::Dns(_) | Action::Status(_)) => self.unspoilt_reply(patience).await,
+            Some(Action::Stall) => {
+                self.io.sleep_until(self.stream.deadline_after(patience)).await;
+                Err(broken(io::ErrorKind::TimedOut, "kept silent", names))
+            }
+            Some(Action::Cut(Cut::AfterReply)) => {
+                self.faulted.next = Some(Action::Refuse);
+                self.unspoilt_reply(patience).await
+            }
+            Some(Action::Cut(_) | Action::Refuse) => Err(broken(io::ErrorKind::ConnectionReset, "cut", names)),
+            // What the exchange says instead is heard, and comes to nothing.
+            Some(Action::Reply(text) | Action::Corrupt(text)) => {
+                self.unspoilt_reply(patience).await?;
+                let reply = ReplyReader::default().line(text.as_bytes()).map_err(io::Error::other)?;
+                reply.ok_or_else(|| broken(io::ErrorKind::InvalidData, "left unfinished", names))
+            }
+        }
+    }
+
+    async fn unspoilt_reply(&mut self, patience: Duration) -> io::Result<Reply> {
+        match self.client.awaited() {
+            Awaited::FinalDot => self.unspoilt_answer().await,
+            _ => self.reply_within(patience).await,
+        }
+    }
+}
