@@ -42,10 +42,32 @@ pub(crate) async fn at_query(
 
 /// A zone with this record alone. A record that no zone can have is a failure.
 fn zone((name, record_type): (&str, &str), record: &str, io: IoClock) -> Wrong {
-    let table = if record_type == "P" { "P" } else { "MX" };
-    let text = format!("[{table}]\n{name:?} = {record:?}\n");
+    let text = match record_type {
+        "P" => format!("[MX]\n[P]\n{name:?} = {record:?}\n"),
+        // An exchange of a zone has a port there. Nobody asks this zone for it.
+        _ => format!("[MX]\n{name:?} = {record:?}\n[P]\n{record:?} = \"25\"\n"),
+    };
     match Zone::parse(&text, Path::new("fault")) {
         Ok(zone) => Wrong::Zone(Arc::new(ServedZone::new(zone, Duration::ZERO, io))),
         Err(_) => Wrong::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_net::Clock;
+    use town_config::zone::Lookup;
+
+    #[test]
+    fn wrong_records_are_those_of_a_zone() {
+        let io = Clock::system().io;
+        let Wrong::Zone(ports) = zone(("mx.a.test.", "P"), "9", io) else { panic!("no zone") };
+        assert!(
+            matches!(ports.look_up(|zone| zone.ports("mx.a.test.")), Ok(Lookup::Found(port)) if port.to_string() == "9")
+        );
+        let Wrong::Zone(exchanges) = zone(("a.test.", "MX"), "mx.b.test.", io) else { panic!("no zone") };
+        assert!(matches!(exchanges.look_up(|zone| zone.mail_exchanges("a.test.")), Ok(Lookup::Found(_))));
+        assert!(matches!(zone(("a.test.", "P"), "no port", io), Wrong::Failure));
     }
 }

@@ -113,7 +113,9 @@ impl Connection {
     /// Whether mail that needs this may go over it by the configuration in force. It may have been opened by an earlier
     /// one, or for other mail.
     pub(crate) fn is_fit_for(&self, security: Security, stack: &Stack) -> bool {
-        self.smarthost == stack.relay.smarthost
+        // While there are faults, each message has a connection of its own, so that one of a connection concerns it.
+        !self.faulted.is_on()
+            && self.smarthost == stack.relay.smarthost
             && (self.is_verified || !Way::to(&self.exchange, stack, security).is_verified())
             && self.is_promised(security)
     }
