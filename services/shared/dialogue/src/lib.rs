@@ -61,9 +61,13 @@
 //! assert!(Dialogue::parse("seen.txt", &text, &[]).is_ok());
 //! ```
 //!
+//! # Comparing them
+//! A [`Script`] is the text of a dialogue with gaps on both sides; [`Script::compare`] says where what was seen differs.
+//!
 //! The error of `play` displays file, line, and the expected and the actual conversation.
 #![allow(clippy::disallowed_methods, reason = "a test waits for processes, sockets and files in real time")]
 
+mod compare;
 mod parse;
 mod pattern;
 mod play;
@@ -72,6 +76,7 @@ mod stream;
 mod volatile;
 mod write;
 
+pub use compare::{Difference, Script};
 pub use play::{Mismatch, Peer};
 #[cfg(feature = "stream")]
 pub use stream::Duplex;

@@ -129,7 +129,7 @@ fn raw_line(text: &str) -> Result<(Vec<u8>, bool), String> {
 }
 
 /// The octets that the text of a `C-RAW` or `S-RAW` line stands for.
-fn unescape(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut octets = Vec::new();
     let mut rest = text;
     while let Some((before, escaped)) = rest.split_once('\\') {

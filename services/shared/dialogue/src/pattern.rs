@@ -18,6 +18,14 @@ impl Pattern {
         Self { literals: vec![line] }
     }
 
+    /// The same line after these octets.
+    pub(crate) fn after(mut self, octets: &[u8]) -> Self {
+        if let Some(first) = self.literals.first_mut() {
+            first.splice(..0, octets.iter().copied());
+        }
+        self
+    }
+
     /// How many octets such a line has at least.
     #[cfg(feature = "stream")]
     pub(crate) fn least_octets(&self) -> usize {
