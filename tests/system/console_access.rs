@@ -115,6 +115,8 @@ async fn its_calls_are_described() {
     let description = town.console_client().get("/v1/openapi.json").await;
     let paths: Vec<_> = description["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     for path in [
+        "/v1/accounts",
+        "/v1/accounts/{address}",
         "/v1/checkpoint",
         "/v1/idle",
         "/v1/mail",
@@ -124,10 +126,16 @@ async fn its_calls_are_described() {
         "/v1/mail/{id}/parts/{number}",
         "/v1/mail/{id}/raw",
         "/v1/mail/{id}/text",
+        "/v1/queue",
+        "/v1/queue/{id}",
+        "/v1/queue/{id}/retry",
         "/v1/reset",
         "/v1/services",
         "/v1/sessions",
+        "/v1/sessions/match",
         "/v1/sessions/{id}",
+        "/v1/sessions/{id}/dialogue",
+        "/v1/trace",
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }

@@ -13,6 +13,7 @@ mod chunks;
 mod claims;
 mod cli;
 mod console_access;
+mod console_calls;
 mod console_captures;
 mod console_mail;
 mod console_mailpit;

@@ -6,8 +6,10 @@
 
 mod api;
 mod args;
+pub mod client;
 mod deletion;
 mod follow;
+mod happenings;
 mod index;
 mod journey;
 mod login;

@@ -1,16 +1,21 @@
 //! The API for tests, described by `/v1/openapi.json`.
 
+mod accounts;
 mod captures;
 mod changes;
 pub(crate) mod content;
+pub(crate) mod dialogue;
 pub(crate) mod extract;
 mod faults;
 mod idle;
 mod journey;
 mod mail;
+pub(crate) mod queue;
+mod session_stream;
 pub(crate) mod sessions;
 pub(crate) mod stream;
-mod wait;
+pub(crate) mod trace;
+pub(crate) mod wait;
 
 use crate::{follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults};
 use axum::{Json, Router, extract::State};
@@ -18,10 +23,13 @@ use mail_net::Clock;
 use serde::{Deserialize, Serialize};
 pub(crate) use service_kit::http::extract::invalid;
 use service_kit::shutdown::CancellationToken;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use utoipa::{OpenApi, ToSchema, openapi::OpenApi as Description};
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How long those who look at sessions wait for what was just recorded.
+const SOON: Duration = Duration::from_millis(500);
 
 /// What all handlers share.
 pub(crate) struct App {
@@ -43,13 +51,19 @@ pub(crate) struct App {
 
 impl App {
     /// How long the console has been running.
-    pub(crate) fn uptime(&self) -> std::time::Duration {
+    pub(crate) fn uptime(&self) -> Duration {
         self.clock.io.since(self.started)
     }
 
     /// Waits until what was accepted before this call is in the index, for a short time.
     pub(crate) async fn caught_up(&self) {
         self.town.caught_up().await;
+    }
+
+    /// Waits until what SMTP gateways have recorded before this call is in the index, for a shorter time: under load there is
+    /// always more.
+    pub(crate) async fn traces_caught_up(&self) {
+        let _ = self.clock.io.timeout(SOON, self.town.traces_caught_up()).await;
     }
 }
 
@@ -67,6 +81,10 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(changes::routes())
         .merge(idle::routes())
         .merge(sessions::routes())
+        .merge(dialogue::routes())
+        .merge(trace::routes())
+        .merge(queue::routes())
+        .merge(accounts::routes())
         .merge(captures::routes())
         .merge(journey::routes())
         .merge(faults::routes())

@@ -3,12 +3,18 @@
 use super::{
     App,
     extract::{Path, Query, from_one, message},
-    invalid,
+    invalid, session_stream, trace,
 };
 use crate::index::SessionFilter;
-use axum::{Json, extract::State};
-use internal_api::{MessageId, Problem, ProblemKind, Protocol, RecordedSession, SessionId, SessionRecords};
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use internal_api::{MessageId, Problem, Protocol, RecordedSession, SessionId, SessionRecords};
 use serde::{Deserialize, Serialize};
+use service_kit::http::event_stream;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -31,17 +37,18 @@ pub(super) struct SessionsQuery {
     message: Option<String>,
     refused: Option<String>,
     before: Option<String>,
+    since: Option<String>,
     limit: Option<u32>,
 }
 
 /// A page of sessions, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct Sessions {
+pub struct Sessions {
     /// The sessions of this page.
-    sessions: Vec<RecordedSession>,
+    pub sessions: Vec<RecordedSession>,
     /// Pass this as `before` to read on; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    next: Option<SessionId>,
+    pub next: Option<SessionId>,
 }
 
 /// The routes of this module.
@@ -49,7 +56,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
 }
 
-/// The sessions of all services, the newest first.
+/// The sessions of all services, the newest first. A caller that asks for `text/event-stream` gets each session that begins
+/// (`opened`) or ends (`closed`) and matches then, after `since` or `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/v1/sessions", operation_id = "list_sessions", tag = "sessions",
     params(
@@ -63,25 +71,41 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         ("message" = Option<MessageId>, Query, description = "Only those that have handled this message"),
         ("refused" = Option<String>, Query, description = "Only those in which this address was refused"),
         ("before" = Option<String>, Query, description = "The last page's next"),
+        ("since" = Option<String>, Query, description = "For a stream: the id of an event, or a cursor of /v1/trace"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "100 unless given"),
     ),
-    responses((status = 200, description = "A page of sessions", body = Sessions)),
+    responses((status = 200, description = "A page of sessions, or a stream of those that begin or end", content(
+        (Sessions = "application/json"),
+        (String = "text/event-stream"),
+    ))),
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     Query(wanted): Query<SessionsQuery>,
-) -> Result<Json<Sessions>, Problem> {
-    let SessionsQuery { stack, service, failed, open, protocol, peer, user, message: of, refused, before, limit } =
-        wanted;
-    let protocol = protocol.map(protocol_name);
-    let before = before.as_deref().map(str::parse).transpose();
-    let before = before.map_err(|error| invalid(format!("before: {error}")))?;
-    let message = of.as_deref().map(message).transpose()?;
-    let failed = failed.unwrap_or(false);
-    let filter =
-        SessionFilter { stack, service, failed, open, role: None, protocol, peer, user, message, refused, before };
-    let page = app.index.sessions(filter, from_one("limit", limit, PAGE, MOST)? as usize).await?;
-    Ok(Json(Sessions { sessions: page.sessions, next: page.next_before }))
+) -> Result<Response, Problem> {
+    let limit = from_one("limit", wanted.limit, PAGE, MOST)? as usize;
+    let since = trace::place("since", event_stream::last_event_id(&headers).or(wanted.since.as_deref()))?;
+    let filter = wanted.filter()?;
+    if event_stream::accepts(&headers) {
+        return session_stream::sessions(app, filter, since);
+    }
+    app.traces_caught_up().await;
+    let page = app.index.sessions(filter, limit).await?;
+    Ok(Json(Sessions { sessions: page.sessions, next: page.next_before }).into_response())
+}
+
+impl SessionsQuery {
+    fn filter(self) -> Result<SessionFilter, Problem> {
+        let Self { stack, service, failed, open, protocol, peer, user, message: of, refused, before, .. } = self;
+        let protocol = protocol.map(protocol_name);
+        let before = before.as_deref().map(str::parse).transpose();
+        let before = before.map_err(|error| invalid(format!("before: {error}")))?;
+        let message = of.as_deref().map(message).transpose()?;
+        let failed = failed.unwrap_or(false);
+        let role = None;
+        Ok(SessionFilter { stack, service, failed, open, role, protocol, peer, user, message, refused, before })
+    }
 }
 
 /// A session with all that was said in it, as far as it is kept.
@@ -94,9 +118,7 @@ pub(super) async fn list(
     ),
 )]
 pub(super) async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<SessionRecords>, Problem> {
-    let id = id.parse().map_err(|error| Problem::new(ProblemKind::NotFound, format!("{error}")))?;
-    let found = app.index.session(id).await?;
-    found.map(Json).ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such session, or not any more"))
+    app.session_records(&id).await.map(Json)
 }
 
 /// A protocol as it travels.

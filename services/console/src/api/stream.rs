@@ -29,11 +29,18 @@ pub(crate) fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(STREAMS))
 }
 
+/// A place among those who read streams.
+///
+/// # Errors
+/// When there is none left.
+pub(super) fn take_place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    let busy = |_| Problem::new(ProblemKind::Overloaded, format!("{STREAMS} streams are open, which is the limit"));
+    Arc::clone(&app.streams).try_acquire_owned().map_err(busy)
+}
+
 /// Streams each message that matches and comes after `after`; without it, after this call. The id of each event is a cursor.
 pub(super) async fn mail(app: Arc<App>, query: Query, after: Option<Cursor>) -> Result<Response, Problem> {
-    let busy =
-        |_| Problem::new(ProblemKind::Overloaded, format!("{STREAMS} streams of mail are open, which is the limit"));
-    let place = Arc::clone(&app.streams).try_acquire_owned().map_err(busy)?;
+    let place = take_place(&app)?;
     let after = match after {
         Some(after) => after,
         None => app.index.checkpoint().await?,

@@ -3,6 +3,7 @@
 use super::{
     App,
     extract::{Query, from_one, mail_query, since, within},
+    queue::WaitingMail,
 };
 use crate::{
     follow::{FollowState, FollowedStore},
@@ -43,48 +44,38 @@ pub(super) struct WaitQuery {
 
 /// What has come, and else why it has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct Waited {
+pub struct Waited {
     /// The newest messages that match, as many as were waited for at most.
-    mail: Vec<Mail>,
+    pub mail: Vec<Mail>,
     /// Whether fewer have come in time.
-    timed_out: bool,
+    pub timed_out: bool,
     /// Why, as far as is known; present when the time was up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    why: Option<Why>,
+    pub why: Option<Why>,
 }
 
 /// Why mail may not have come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct Why {
+pub struct Why {
     /// In one sentence each.
-    summary: Vec<String>,
+    pub summary: Vec<String>,
     /// Messages that nearly match.
-    near_misses: Vec<NearMiss>,
+    pub near_misses: Vec<NearMiss>,
     /// What waits in a queue for a recipient of the query; without one in it, all.
-    queue: Vec<WaitingMail>,
+    pub queue: Vec<WaitingMail>,
     /// Commands that were refused and name a recipient of the query; without one in it, all.
-    refusals: Vec<Refusal>,
+    pub refusals: Vec<Refusal>,
     /// Services that do not answer now.
-    unreachable: Vec<String>,
+    pub unreachable: Vec<String>,
 }
 
 /// A message that nearly matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct NearMiss {
+pub struct NearMiss {
     /// What it does not match: a part of the query, or `since`.
-    differs_in: String,
+    pub differs_in: String,
     /// The message.
-    mail: MailSummary,
-}
-
-/// A queue entry, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct WaitingMail {
-    /// The server name of the stack.
-    stack: String,
-    /// The entry.
-    #[serde(flatten)]
-    entry: QueueEntry,
+    pub mail: MailSummary,
 }
 
 /// The routes of this module.

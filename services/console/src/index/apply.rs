@@ -109,13 +109,17 @@ impl Index {
     }
 
     async fn take_in(&self, batch: StoreBatch, is_earlier: bool) -> Result<(), IndexError> {
+        let events = batch.arrivals.iter().map(|arrival| arrival.event.clone()).collect();
+        let stack = batch.stack.clone();
         self.change(move |tables| {
             for arrival in batch.arrivals {
                 tables.arrival(&batch.stack, arrival, is_earlier)?;
             }
             tables.prune_mail()
         })
-        .await
+        .await?;
+        self.happenings.add_events(&stack, events);
+        Ok(())
     }
 
     /// Which of these messages of a stack it does not know.

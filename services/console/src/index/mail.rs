@@ -143,7 +143,9 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn forget_gone(&self) -> Result<(), IndexError> {
-        self.change(|tables| tables.forget_gone()).await
+        self.change(|tables| tables.forget_gone()).await?;
+        self.happenings.forget();
+        Ok(())
     }
 
     /// Forgets all messages of a stack.

@@ -29,9 +29,11 @@ pub(crate) use apply::{Arrival, Found, StoreBatch};
 pub(crate) use mail::{Place, SearchPage};
 pub(crate) use mailboxes::MailboxCount;
 pub(crate) use place::Cursor;
-pub(crate) use sessions::{Refusal, SessionFilter};
+pub use sessions::Refusal;
+pub(crate) use sessions::SessionFilter;
 pub(crate) use traffic::Traffic;
 
+use crate::happenings::Happenings;
 use internal_api::TracedRecord;
 use mail_net::{Clock, WallClock};
 use rusqlite::Connection;
@@ -80,6 +82,7 @@ pub(crate) struct Index {
     changes: Arc<watch::Sender<u64>>,
     mail_changes: Arc<watch::Sender<u64>>,
     records: broadcast::Sender<Arc<[TracedRecord]>>,
+    happenings: Happenings,
     /// Names this index among all that there were: it begins anew with each start.
     birth: u64,
     wall: WallClock,
@@ -133,6 +136,7 @@ impl Index {
             changes: Arc::new(watch::Sender::new(0)),
             mail_changes: Arc::new(watch::Sender::new(0)),
             records,
+            happenings: Happenings::new(birth),
             birth,
             wall,
         })
@@ -159,6 +163,11 @@ impl Index {
     /// What services see from now on. A reader that is slow misses some of it.
     pub(crate) fn records(&self) -> broadcast::Receiver<Arc<[TracedRecord]>> {
         self.records.subscribe()
+    }
+
+    /// What has happened lately.
+    pub(crate) fn happenings(&self) -> &Happenings {
+        &self.happenings
     }
 
     /// Does something with the tables.

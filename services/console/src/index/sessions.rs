@@ -36,18 +36,18 @@ pub(crate) struct SessionFilter {
 
 /// A command that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// In which session.
-    pub(crate) session: SessionId,
+    pub session: SessionId,
     /// When.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// The verb of the command.
-    pub(crate) verb: String,
+    pub verb: String,
     /// The address that it names, in lower case; empty without.
-    pub(crate) address: String,
+    pub address: String,
     /// The reply.
-    pub(crate) reply: String,
+    pub reply: String,
 }
 
 impl Index {
@@ -56,6 +56,46 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn sessions(&self, filter: SessionFilter, limit: usize) -> Result<SessionPage, IndexError> {
+        self.sessions_of(filter, None, limit).await
+    }
+
+    /// Those of these sessions that match, the newest first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn sessions_among(
+        &self,
+        filter: SessionFilter,
+        ids: &[SessionId],
+    ) -> Result<Vec<RecordedSession>, IndexError> {
+        let text = serde_json::to_string(ids)?;
+        Ok(self.sessions_of(filter, Some(text), ids.len()).await?.sessions)
+    }
+
+    /// What is known of these sessions.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) async fn states(&self, ids: Vec<SessionId>) -> Result<Vec<RecordedSession>, IndexError> {
+        self.call(move |tables| {
+            let mut select = tables.db.prepare_cached("SELECT state FROM session WHERE id = ?")?;
+            let mut states = Vec::new();
+            for id in ids {
+                let state = select.query_row([id.to_string()], |row| row.get::<_, String>(0)).optional()?;
+                states.extend(state.map(|state| serde_json::from_str(&state)).transpose()?);
+            }
+            Ok(states)
+        })
+        .await
+    }
+
+    /// As [`Index::sessions`]; `among` are the ids of some sessions, as a list in JSON.
+    async fn sessions_of(
+        &self,
+        filter: SessionFilter,
+        among: Option<String>,
+        limit: usize,
+    ) -> Result<SessionPage, IndexError> {
         self.call(move |tables| {
             let (mut condition, mut values) = ("true".to_owned(), Vec::new());
             let mut and = |text: &str, value: Option<String>| {
@@ -65,6 +105,7 @@ impl Index {
                     values.push(Value::from(value));
                 }
             };
+            and("id IN (SELECT value FROM json_each(?))", among);
             and("stack = ?", filter.stack);
             and("service = ?", filter.service);
             and("id < ?", filter.before.map(|id| id.to_string()));

@@ -62,6 +62,7 @@ impl Index {
             tables.prune_sessions()
         })
         .await?;
+        self.happenings.add_records(&records);
         // Nobody may follow them.
         let _ = self.records.send(records);
         Ok(())

@@ -28,67 +28,67 @@ use utoipa::ToSchema;
 
 /// A message's journey.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Journey {
+pub struct Journey {
     /// The message with which it begins: the one that was asked for, or the one that it is a copy of or a report about.
-    pub(crate) message: MessageId,
+    pub message: MessageId,
     /// The message that was asked for.
-    pub(crate) asked_for: MessageId,
+    pub asked_for: MessageId,
     /// When the first step began.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) begins_at: Timestamp,
+    pub begins_at: Timestamp,
     /// When the last step ended; where something is waited for, this is in the future.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) ends_at: Timestamp,
+    pub ends_at: Timestamp,
     /// How it stands.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
     /// What has become of it for each recipient of its envelope.
-    pub(crate) recipients: Vec<Fate>,
+    pub recipients: Vec<Fate>,
     /// The stages, each after the one that it follows from.
-    pub(crate) stages: Vec<Stage>,
+    pub stages: Vec<Stage>,
 }
 
 /// What has become of a message for a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Fate {
+pub struct Fate {
     /// Who.
-    pub(crate) address: String,
+    pub address: String,
     /// How it stands.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
     /// In one sentence.
-    pub(crate) sentence: String,
+    pub sentence: String,
 }
 
 /// Steps that belong together: all in one session, or all at one store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Stage {
+pub struct Stage {
     /// What it is.
-    pub(crate) kind: StageKind,
+    pub kind: StageKind,
     /// In a few words, such as `Attempt 2 to gmail.com`.
-    pub(crate) title: String,
+    pub title: String,
     /// The message that it is about. A relayed message has another id at each server.
-    pub(crate) message: MessageId,
+    pub message: MessageId,
     /// The place in `stages` of the stage from which it follows; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) after: Option<usize>,
+    pub after: Option<usize>,
     /// It tells of a failure message or a report, which is a journey of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) is_branch: bool,
+    pub is_branch: bool,
     /// The recipients that it concerns.
-    pub(crate) recipients: Vec<String>,
+    pub recipients: Vec<String>,
     /// The two ends of its connection, as far as they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ends: Option<Ends>,
+    pub ends: Option<Ends>,
     /// Its steps, in order.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// What is not known, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) note: Option<String>,
+    pub note: Option<String>,
 }
 
 /// What a stage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum StageKind {
+pub enum StageKind {
     /// A client brings the message into the town.
     Submission,
     /// The store has it.
@@ -103,21 +103,21 @@ pub(crate) enum StageKind {
 
 /// The ends of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Ends {
+pub struct Ends {
     /// The session of the end that has called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) client: Option<SessionId>,
+    pub client: Option<SessionId>,
     /// The session of the end that was called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) server: Option<SessionId>,
+    pub server: Option<SessionId>,
     /// How it is known that they belong together.
-    pub(crate) joined: Joined,
+    pub joined: Joined,
 }
 
 /// How the two ends of a hop were found to belong together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Joined {
+pub enum Joined {
     /// One end is known.
     #[default]
     No,
@@ -131,33 +131,33 @@ pub(crate) enum Joined {
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Step {
+pub struct Step {
     /// What.
-    pub(crate) kind: StepKind,
+    pub kind: StepKind,
     /// In a few words: the command, or what was done.
-    pub(crate) name: String,
+    pub name: String,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// How long it took, in microseconds.
-    pub(crate) microseconds: u64,
+    pub microseconds: u64,
     /// The server name of the stack where it happened.
-    pub(crate) stack: String,
+    pub stack: String,
     /// The service that did it or has seen it.
-    pub(crate) service: String,
+    pub service: String,
     /// The session that it is seen in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) session: Option<SessionId>,
+    pub session: Option<SessionId>,
     /// The record of that session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) record: Option<u64>,
+    pub record: Option<u64>,
     /// How it went.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
     /// What it means, in one sentence.
-    pub(crate) sentence: String,
+    pub sentence: String,
     /// What was said in reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reply: Option<String>,
+    pub reply: Option<String>,
 }
 
 impl Step {
@@ -171,7 +171,7 @@ impl Step {
 /// What a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum StepKind {
+pub enum StepKind {
     /// A connection was made, until the greeting.
     Connect,
     /// MX, then the port and the address of the exchange.
@@ -213,7 +213,7 @@ pub(crate) enum StepKind {
 /// How something stands or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// As it should.
     Ok,
     /// It is not decided yet, or was put off.

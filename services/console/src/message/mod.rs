@@ -21,39 +21,39 @@ const ITEM_OCTETS: usize = 64;
 
 /// Someone who stands in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Person {
+pub struct Person {
     /// The display name; empty when there is none.
-    pub(crate) name: String,
+    pub name: String,
     /// The address as it is written, without angle brackets.
-    pub(crate) address: String,
+    pub address: String,
 }
 
 /// A header field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct HeaderField {
+pub struct HeaderField {
     /// Its name as it is written.
-    pub(crate) name: String,
+    pub name: String,
     /// Its value, unfolded. What is encoded in it stays so (RFC 2047).
-    pub(crate) value: String,
+    pub value: String,
 }
 
 /// A part that is no multipart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Part {
+pub struct Part {
     /// Its number in the message, for `/parts/{number}`.
-    pub(crate) number: usize,
+    pub number: usize,
     /// Its media type, such as `image/png`.
-    pub(crate) media_type: String,
+    pub media_type: String,
     /// The file name that it suggests; empty without.
-    pub(crate) name: String,
+    pub name: String,
     /// The Content-ID without angle brackets; empty without.
-    pub(crate) content_id: String,
+    pub content_id: String,
     /// Whether it is a file that is attached, and not shown in the text.
-    pub(crate) attachment: bool,
+    pub attachment: bool,
     /// Whether it belongs into the HTML or the text, as an image does.
-    pub(crate) inline: bool,
+    pub inline: bool,
     /// Its octets, decoded.
-    pub(crate) octets: usize,
+    pub octets: usize,
     /// Their SHA-256 in hexadecimal digits.
     pub sha256: String,
 }

@@ -3,10 +3,14 @@
 //! Nothing here is strict. A student's server or client is read as it is.
 
 mod exchanges;
+mod heard;
 mod lines;
+mod marks;
 
 pub(crate) use exchanges::{Answer, Exchange, FINAL_DOT, GREETING, exchanges};
+pub(crate) use heard::Heard;
 pub(crate) use lines::{Line, What, lines};
+pub(crate) use marks::{is_refusal, sentence};
 
 use internal_api::{Flow, Protocol, RecordedSession, Role};
 use mail_proto::{Protocol as Spoken, Side};
