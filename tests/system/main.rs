@@ -15,6 +15,7 @@ mod cli;
 mod console_access;
 mod console_calls;
 mod console_captures;
+mod console_commands;
 mod console_mail;
 mod console_mailpit;
 mod console_pages;

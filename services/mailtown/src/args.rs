@@ -7,6 +7,7 @@ use crate::{
     certificates::{self, Certificates},
     check,
     client::Stores,
+    console_commands::{Capture, ConsoleArgs, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace, Wait},
     health, help, output,
     queue::Queue,
     table,
@@ -72,7 +73,7 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_INTERNAL_CALLS", value_enum, default_value_t, value_name = "HOW")]
     internal_calls: InternalCalls,
     /// The password of the console; without one, the console listens on this machine only (better set in the environment)
-    #[arg(long, env = "MAILTOWN_CONSOLE_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    #[arg(long, env = "MAILTOWN_CONSOLE_PASSWORD", hide_env_values = true, value_name = "PASSWORD", global = true)]
     console_password: Option<String>,
     /// none: the console listens where SMTP does and lets everybody in
     #[arg(long, env = "MAILTOWN_CONSOLE_AUTH", value_name = "HOW")]
@@ -95,6 +96,14 @@ enum Command {
     Accounts(Accounts),
     /// What waits to be sent on by the running town: list, show, retry, hold, release, remove
     Queue(Queue),
+    /// The recorded sessions of the running town, refused ones too; or what was said in one of them
+    Sessions(Sessions),
+    /// What happens in the running town, a line each; or the journey of a message
+    Trace(Trace),
+    /// Wait until mail has come, and exit with 1 and say why if it has not
+    Wait(Wait),
+    /// Write recorded sessions, or those that begin from now on, as a file for Wireshark
+    Capture(Capture),
     /// Print the certificate of the town's authority, which clients trust
     Ca,
     /// Issue the certificates of all servers, for gateways that run by themselves; those that are good stay
@@ -116,23 +125,35 @@ impl Args {
 
     /// Runs the town, or one of the subcommands.
     pub fn run(self) -> ExitCode {
-        let mut is_unread = false;
+        let mut exit = None;
         let code = cli::block_on(&self.log.clone(), async {
             let outcome = match self.command.clone() {
                 Some(Command::Check) => check::run(&self.files),
                 Some(Command::AddDomain(new)) => new.run(&self.files.files()),
                 Some(Command::Accounts(accounts)) => accounts.run(|| stores(&self)).await,
                 Some(Command::Queue(queue)) => queue.run(stores(&self)?).await,
+                Some(Command::Sessions(sessions)) => sessions.run(console(&self, &sessions.console)?).await,
+                Some(Command::Trace(trace)) => trace.run(console(&self, &trace.console)?).await,
+                Some(Command::Capture(capture)) => capture.run(console(&self, &capture.console)?).await,
+                Some(Command::Wait(wait)) => {
+                    exit = Some(NOT_ASKED);
+                    let has_come = wait.run(console(&self, &wait.console)?).await;
+                    exit = has_come.as_ref().map_or(exit, |has_come| Some(TIME_IS_UP).filter(|_| !has_come));
+                    has_come.map(drop)
+                }
                 Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,
                 // A town that ends says why.
                 None => return telemetry::program("mailtown", run(self)).await,
             };
-            is_unread = outcome.as_ref().is_err_and(output::is_unread);
-            if is_unread { Ok(()) } else { outcome }
+            if outcome.as_ref().is_err_and(output::is_unread) {
+                exit = Some(output::UNREAD);
+                return Ok(());
+            }
+            outcome
         });
-        if is_unread { ExitCode::from(output::UNREAD) } else { code }
+        exit.map_or(code, ExitCode::from)
     }
 }
 
@@ -201,6 +222,16 @@ fn stores(args: &Args) -> anyhow::Result<Stores<'_>> {
         ports_file: args.ports_file.as_deref(),
         token,
         io,
+    })
+}
+
+/// The console that a command asks.
+fn console(args: &Args, which: &ConsoleArgs) -> anyhow::Result<TownConsole> {
+    which.open(Place {
+        config: || args.files.open_config(Clock::system().io),
+        bind: args.bind,
+        ports_file: args.ports_file.as_deref(),
+        password: args.console_password.as_deref(),
     })
 }
 

@@ -25,6 +25,21 @@ const CALLS: [Shown; 6] = [
     ("token", "The bearer token of the town, if it has one (better set in the environment)"),
 ];
 
+/// For the commands that ask the console of the running town.
+const CONSOLE: [Shown; 4] = [
+    (
+        "config",
+        "The configuration of the town, which has the port of its console [default: data/config.toml; built-in when neither \
+         that nor the zone file exists]",
+    ),
+    ("port_base", "The --port-base that the town was started with"),
+    (
+        "ports_file",
+        "The --ports-file that the town was started with: this says where its console is, and not the configuration",
+    ),
+    ("console_password", "The password of the console, if it has one (better set in the environment)"),
+];
+
 const CHECK: [Shown; 3] = [
     (
         "config",
@@ -64,11 +79,15 @@ pub(crate) fn fitted(command: Command) -> Command {
     let options: Vec<Arg> = command.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
     // Health needs no token.
     let health: Vec<Shown> = CALLS.into_iter().filter(|(id, _)| *id != "token").collect();
-    let commands: [(&str, &[Shown]); 7] = [
+    let commands: [(&str, &[Shown]); 11] = [
         ("check", &CHECK),
         ("add-domain", &ADD_DOMAIN),
         ("accounts", &CALLS),
         ("queue", &CALLS),
+        ("sessions", &CONSOLE),
+        ("trace", &CONSOLE),
+        ("wait", &CONSOLE),
+        ("capture", &CONSOLE),
         ("ca", &CA),
         ("certificates", &CERTIFICATES),
         ("healthcheck", &health),
@@ -112,12 +131,17 @@ mod tests {
     #[test]
     fn a_command_shows_the_options_that_it_uses() {
         let calls = ["config", "name", "port-base", "ports-file", "http-bind", "token"];
+        let console = ["console", "config", "port-base", "ports-file", "console-password"];
         for (path, expected) in [
             (&["queue"][..], [&["json"][..], &calls].concat()),
             (&["queue", "hold"], [&["all"][..], &calls].concat()),
             (&["accounts", "list"], [&["json"][..], &calls].concat()),
             (&["accounts", "passwd"], [&["password"][..], &calls].concat()),
             (&["accounts", "hash"], vec!["password"]),
+            (&["sessions"], [&["limit", "json"][..], &console].concat()),
+            (&["trace"], [&["follow", "message", "limit", "json"][..], &console].concat()),
+            (&["wait"], [&["count", "since", "timeout", "json"][..], &console].concat()),
+            (&["capture"], [&["session", "message", "live"][..], &console].concat()),
             (&["healthcheck"], calls[..5].to_vec()),
             (&["check"], vec!["config", "zone", "port-base"]),
             (&["add-domain"], vec!["user", "password", "compose", "dry-run", "config", "zone"]),
@@ -135,7 +159,7 @@ mod tests {
     #[test]
     fn each_option_of_a_table_is_one_of_the_town() {
         let command = Args::command();
-        for (id, _) in CALLS.iter().chain(&CHECK).chain(&ADD_DOMAIN).chain(&CA).chain(&CERTIFICATES) {
+        for (id, _) in CALLS.iter().chain(&CONSOLE).chain(&CHECK).chain(&ADD_DOMAIN).chain(&CA).chain(&CERTIFICATES) {
             let option = command.get_arguments().find(|option| option.get_id() == *id);
             assert!(option.is_some_and(Arg::is_global_set), "{id}");
         }

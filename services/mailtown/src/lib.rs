@@ -7,6 +7,7 @@ mod args;
 mod certificates;
 mod check;
 mod client;
+mod console_commands;
 mod console_service;
 mod files;
 mod health;

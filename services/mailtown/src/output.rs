@@ -1,6 +1,7 @@
 //! What commands write to standard output.
 
 use anyhow::Context;
+use jiff::Timestamp;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
@@ -32,6 +33,16 @@ pub(crate) fn columns(text: &str) -> usize {
 /// A text, and spaces up to so many columns of a terminal.
 pub(crate) fn padded(text: &str, width: usize) -> String {
     format!("{text}{:1$}", "", width.saturating_sub(columns(text)))
+}
+
+/// In whole seconds of UTC.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What others said, without what would move the cursor or change the colours of a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How the queue is printed, for people and for programs.
 
+use crate::output::{printable, time};
 use anstyle::{AnsiColor, Style};
 use internal_api::{QueuedMessage, QueuedRecipient};
-use jiff::Timestamp;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -177,20 +177,11 @@ fn next(message: &QueuedMessage, recipient: &QueuedRecipient) -> String {
     }
 }
 
-/// In whole seconds of UTC.
-fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// What others said, without what would move the cursor or change the colours of a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use internal_api::MessageId;
+    use jiff::Timestamp;
 
     fn recipient(address: &str, leased: bool, last_reply: &str) -> QueuedRecipient {
         QueuedRecipient {
