@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 42] = [
+const OPERATIONS: [&str; 43] = [
     "delete /v1/accounts/{address}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "delete /v1/queue/{id}",
@@ -44,6 +44,7 @@ const OPERATIONS: [&str; 42] = [
     "post /v1/queue/claims/{lease}/settlements",
     "post /v1/queue/flush",
     "post /v1/queue/settlements",
+    "post /v1/queue/{id}/give-up",
     "post /v1/queue/{id}/hold",
     "post /v1/queue/{id}/release",
     "post /v1/queue/{id}/retry",

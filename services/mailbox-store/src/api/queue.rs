@@ -56,6 +56,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         ("retry" = (operation_id = "retry_queued", parameters(("id" = "$response.body#/entries/0/message")))),
         ("hold" = (operation_id = "hold_queued", parameters(("id" = "$response.body#/entries/0/message")))),
         ("release" = (operation_id = "release_queued", parameters(("id" = "$response.body#/entries/0/message")))),
+        ("give_up" = (operation_id = "give_up_queued", parameters(("id" = "$response.body#/entries/0/message")))),
         ("remove" = (operation_id = "remove_queued", parameters(("id" = "$response.body#/entries/0/message")))),
     ))),
 )]

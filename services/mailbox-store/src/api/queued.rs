@@ -18,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(retry))
         .routes(routes!(hold))
         .routes(routes!(release))
+        .routes(routes!(give_up))
 }
 
 /// A message of the queue, and for whom it waits.
@@ -93,6 +94,22 @@ pub(super) async fn hold(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
 )]
 pub(super) async fn release(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     act(&api, &id, QueueAction::Release).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives a message up, for all recipients for whom it waits, on hold or not. Nobody is asked any more: the next gateway that
+/// claims it writes the failure message to its sender.
+#[utoipa::path(
+    post, path = "/v1/queue/{id}/give-up", operation_id = "give_up_queued", tag = "queue",
+    params(("id" = MessageId, Path)),
+    responses(
+        (status = 204, description = "It is given up"),
+        (status = 404, description = "No such message, or it is not in the queue"),
+        (status = 409, description = "A relay worker is trying to send it; nothing was changed"),
+    ),
+)]
+pub(super) async fn give_up(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    act(&api, &id, QueueAction::GiveUp).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

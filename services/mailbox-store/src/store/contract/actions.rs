@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::{Backlog, QueueAction};
 use futures_util::future::join_all;
-use internal_api::QueueEntry;
+use internal_api::{QueueEntry, reports::GIVEN_UP};
 use std::collections::BTreeSet;
 use town_config::Quota;
 
@@ -165,10 +165,32 @@ pub(crate) async fn a_removed_message_is_gone(fixture: Fixture) {
     let delivered = fixture.send("3", &["a@local.test"]).await;
     for unqueued in [id, delivered, MessageId::from_number(0), MessageId::from_number(u64::MAX)] {
         assert_eq!(fixture.store.queued(unqueued).await, Err(StoreError::NotQueued));
-        for action in [QueueAction::Retry, QueueAction::Hold, QueueAction::Release, QueueAction::Remove] {
+        use QueueAction::{GiveUp, Hold, Release, Remove, Retry};
+        for action in [Retry, Hold, Release, Remove, GiveUp] {
             assert_eq!(fixture.act(unqueued, action).await, Err(StoreError::NotQueued), "{action:?}");
         }
     }
+}
+
+/// What is given up goes to the next gateway with the reason, on hold or not.
+pub(crate) async fn a_given_up_message_is_left_to_a_gateway(fixture: Fixture) {
+    let id = fixture.send("1", &["x@far.test", "y@near.test"]).await;
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!(fixture.act(id, QueueAction::GiveUp).await, Err(StoreError::MessageClaimed));
+    fixture.defer(&claim, 3600).await;
+    fixture.act(id, QueueAction::Hold).await.unwrap();
+    let mut changes = fixture.store.queue_changes();
+    assert_eq!(fixture.act(id, QueueAction::GiveUp).await, Ok(2));
+    changes.changed().await.unwrap();
+    for _ in 0..2 {
+        let claim = fixture.claim().await.unwrap();
+        let [message] = &claim.messages[..] else { panic!("{claim:?}") };
+        let said: Vec<_> = message.recipients.iter().map(|recipient| recipient.said_by_store.as_deref()).collect();
+        assert_eq!(said, [Some(GIVEN_UP)]);
+        let recipient = message.recipients[0].mailbox.to_string();
+        fixture.store.settle(&claim.lease, finished(id, &[&recipient]), body(b"")).await.unwrap();
+    }
+    assert_eq!(fixture.act(id, QueueAction::GiveUp).await, Err(StoreError::NotQueued));
 }
 
 /// A message of many recipients is acted on as a whole.

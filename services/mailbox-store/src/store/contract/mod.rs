@@ -220,10 +220,10 @@ macro_rules! contract_tests {
             an_address_is_resolved, an_address_has_many_spellings, mail_for_aliases_is_sent_on, what_came_with_an_alias_stays,
             an_alias_that_leads_to_nobody_is_reported, failure_messages_and_full_mailboxes_behind_aliases,
             many_write_to_a_list_at_once, mail_loops_end,
-            a_delivery_waits_for_its_report, a_late_delivery_waits_for_its_report, a_delay_is_told_once,
+            a_delivery_waits_for_its_report, a_delivery_cannot_be_given_up, a_late_delivery_waits_for_its_report, a_delay_is_told_once,
             each_change_tells_of_itself, every_end_has_its_event, what_changes_nothing_tells_nothing,
             a_held_message_is_not_claimed, a_hold_lets_an_attempt_end, a_retry_is_about_one_message,
-            an_action_wakes_those_who_wait, a_removed_message_is_gone, an_action_is_about_all_recipients,
+            an_action_wakes_those_who_wait, a_given_up_message_is_left_to_a_gateway, a_removed_message_is_gone, an_action_is_about_all_recipients,
             local_mail_waits_on_hold, what_is_on_hold_is_counted_by_itself, claims_and_removals_exclude_each_other,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
             a_closed_store_says_so

@@ -1,6 +1,7 @@
 //! Reports of successes (RFC 3461 §5.2): who has got a message waits in the queue until its sender is told.
 
 use super::*;
+use crate::store::QueueAction;
 use internal_api::{EventKind, reports::DELIVERED};
 use mail_proto::smtp::Recipient;
 use town_config::Quota;
@@ -140,4 +141,12 @@ pub(crate) async fn a_delay_is_told_once(fixture: Fixture) {
     fixture.store.settle(&claim.lease, deferred(id, "x@far.test", 0, "451 later"), body(b"")).await.unwrap();
     let claim = fixture.claim().await.unwrap();
     assert_eq!(told(&claim), [Some(true)]);
+}
+
+/// An operator who gives a message up does not change what a maildrop has got.
+pub(crate) async fn a_delivery_cannot_be_given_up(fixture: Fixture) {
+    let id = fixture.send_wanted("1", vec![wanted("a@local.test", "SUCCESS")]).await;
+    assert_eq!(fixture.store.act(id, QueueAction::GiveUp).await, Ok(1));
+    let claim = fixture.claim_local().await.unwrap();
+    assert_eq!(said(&claim), [("a@local.test".to_owned(), Some(DELIVERED))]);
 }

@@ -17,6 +17,8 @@ pub enum QueueAction {
     Release,
     /// They are given up, and nobody is told.
     Remove,
+    /// They are given up, on hold or not, and due now: the next claim has the report to their sender made.
+    GiveUp,
 }
 
 /// A recipient of a queued message, as it stands.
@@ -45,6 +47,7 @@ impl QueueAction {
             Self::Hold => "held",
             Self::Release => "released",
             Self::Remove => "removed",
+            Self::GiveUp => "given_up",
         }
     }
 
@@ -56,7 +59,8 @@ impl QueueAction {
         if entries.is_empty() {
             return Err(StoreError::NotQueued);
         }
-        if self == Self::Remove && entries.iter().any(|entry| entry.is_leased(now)) {
+        let ends = matches!(self, Self::Remove | Self::GiveUp);
+        if ends && entries.iter().any(|entry| entry.is_leased(now)) {
             return Err(StoreError::MessageClaimed);
         }
         if self == Self::Retry && entries.iter().any(|entry| entry.is_held) {
@@ -73,7 +77,7 @@ impl QueueAction {
             Self::Retry => !entry.has_lease && entry.next_attempt_at_ms > now.as_millisecond(),
             Self::Hold => !entry.is_held,
             Self::Release => entry.is_held,
-            Self::Remove => true,
+            Self::Remove | Self::GiveUp => true,
         }
     }
 
@@ -81,7 +85,7 @@ impl QueueAction {
         match self {
             _ if recipients.is_empty() => None,
             // The claim that follows has an event.
-            Self::Retry => None,
+            Self::Retry | Self::GiveUp => None,
             Self::Hold => Some(EventKind::Held { recipients }),
             Self::Release => Some(EventKind::Released { recipients }),
             Self::Remove => Some(EventKind::Deleted { recipients, by: DeletedBy::Operator }),
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn each_action_changes_what_it_is_about() {
-        use QueueAction::{Hold, Release, Remove, Retry};
+        use QueueAction::{GiveUp, Hold, Release, Remove, Retry};
         let waits = || standing("waits@x", false, NOW_MS + 1, false);
         let due = || standing("due@x", false, NOW_MS, false);
         let leased = || standing("leased@x", true, NOW_MS + 1, false);
@@ -138,10 +142,12 @@ mod tests {
             (Remove, vec![waits(), due(), lost(), held()], Ok((4, told(&["waits@x", "due@x", "lost@x", "held@x"])))),
             (Remove, vec![garbled()], Ok((1, told(&[])))),
             (Remove, vec![waits(), leased()], Err(StoreError::MessageClaimed)),
+            (GiveUp, vec![waits(), due(), lost(), held(), garbled()], Ok((5, told(&[])))),
+            (GiveUp, vec![waits(), leased()], Err(StoreError::MessageClaimed)),
         ] {
             assert_eq!(plan(action, entries), expected, "{action:?}");
         }
-        for action in [Retry, Hold, Release, Remove] {
+        for action in [Retry, Hold, Release, Remove, GiveUp] {
             assert_eq!(plan(action, Vec::new()), Err(StoreError::NotQueued), "{action:?}");
         }
     }

@@ -7,7 +7,7 @@ use crate::store::{
     records::key,
 };
 use futures_util::future::try_join_all;
-use internal_api::MessageId;
+use internal_api::{MessageId, reports::GIVEN_UP};
 use mail_proto::Mailbox;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,8 +45,19 @@ pub(super) async fn act(tx: &mut Transaction<'_>, id: MessageId, action: QueueAc
             "DELETE FROM queue WHERE message_id = $1 AND quarantined_at_ms IS NULL
              AND (lease IS NULL OR next_attempt_at_ms <= $2)"
         }
+        QueueAction::GiveUp => {
+            "UPDATE queue SET held_at_ms = NULL, lease = NULL, next_attempt_at_ms = $2, last_reply =
+                 CASE WHEN last_reply LIKE '2%' THEN last_reply ELSE $3 END
+             WHERE message_id = $1 AND quarantined_at_ms IS NULL
+             AND (lease IS NULL OR next_attempt_at_ms <= $2)"
+        }
     };
-    if tx.execute(statement, &[&message, &now.as_millisecond()]).await? != entries {
+    let now_ms = now.as_millisecond();
+    let changed = match action {
+        QueueAction::GiveUp => tx.execute(statement, &[&message, &now_ms, &GIVEN_UP]).await?,
+        _ => tx.execute(statement, &[&message, &now_ms]).await?,
+    };
+    if changed != entries {
         // Entries may have been added to the message since. What is to be done is decided anew.
         return Err(Failure::Conflict("the queue entries of a message changed meanwhile"));
     }
@@ -54,7 +65,7 @@ pub(super) async fn act(tx: &mut Transaction<'_>, id: MessageId, action: QueueAc
         tx.events.push(message, event);
     }
     match action {
-        QueueAction::Retry | QueueAction::Release => tx.effects.queue_changed = true,
+        QueueAction::Retry | QueueAction::Release | QueueAction::GiveUp => tx.effects.queue_changed = true,
         QueueAction::Hold => {}
         QueueAction::Remove => {
             tx.effects.queued -= entries as i64;

@@ -26,7 +26,7 @@ use crate::store::{
 use futures_util::future::try_join_all;
 use internal_api::{
     Claim, ClaimedMessage, ClaimedRecipient, EventKind, MailboxSummary, Outcome, RecipientOutcome, Settlement,
-    reports::{DELIVERED, is_success},
+    reports::{DELIVERED, is_final},
 };
 use jiff::Timestamp;
 use mail_proto::{AddressRules, Domain, Mailbox, smtp::Recipient};
@@ -329,7 +329,7 @@ async fn take_recipients(
 fn claimed_recipient(row: &Row) -> Result<ClaimedRecipient, tokio_postgres::Error> {
     let (Parsed(mailbox), Natural(attempts)) = (row.try_get(1)?, row.try_get(2)?);
     let recipient = Recipient { mailbox, original: parsed(row, 3)?, notify: parsed(row, 4)? };
-    let said_by_store = Some(row.try_get::<_, String>(6)?).filter(|said| is_success(said));
+    let said_by_store = Some(row.try_get::<_, String>(6)?).filter(|said| is_final(said));
     let delay_told = Some(row.try_get::<_, Option<bool>>(7)?.unwrap_or(false));
     Ok(ClaimedRecipient {
         via: parsed(row, 5)?,

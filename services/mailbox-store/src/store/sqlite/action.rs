@@ -9,7 +9,7 @@ use crate::store::{
     QueueAction, Result, StoreError,
     plan::action::{Change, Standing},
 };
-use internal_api::MessageId;
+use internal_api::{MessageId, reports::GIVEN_UP};
 use rusqlite::params;
 
 /// Does it; returns how many entries it has changed.
@@ -39,8 +39,18 @@ pub(super) fn act(tx: &mut WriteTransaction<'_>, id: MessageId, action: QueueAct
             "DELETE FROM queue WHERE message_id = ?1 AND quarantined_at_ms IS NULL
              AND (lease IS NULL OR next_attempt_at_ms <= ?2)"
         }
+        QueueAction::GiveUp => {
+            "UPDATE queue SET held_at_ms = NULL, lease = NULL, next_attempt_at_ms = ?2, last_reply =
+                 CASE WHEN last_reply LIKE '2%' THEN last_reply ELSE ?3 END
+             WHERE message_id = ?1 AND quarantined_at_ms IS NULL
+             AND (lease IS NULL OR next_attempt_at_ms <= ?2)"
+        }
     };
-    let changed = tx.connection.prepare_cached(statement)?.execute(params![message, now_ms])? as u64;
+    let mut statement = tx.connection.prepare_cached(statement)?;
+    let changed = match action {
+        QueueAction::GiveUp => statement.execute(params![message, now_ms, GIVEN_UP])?,
+        _ => statement.execute(params![message, now_ms])?,
+    } as u64;
     if changed != entries {
         return Err(StoreError::Internal(format!("{changed} queue entries were changed instead of {entries}")));
     }
@@ -48,7 +58,7 @@ pub(super) fn act(tx: &mut WriteTransaction<'_>, id: MessageId, action: QueueAct
         tx.events.push(message, event);
     }
     match action {
-        QueueAction::Retry | QueueAction::Release => tx.effects.queue_changed = true,
+        QueueAction::Retry | QueueAction::Release | QueueAction::GiveUp => tx.effects.queue_changed = true,
         QueueAction::Hold => {}
         QueueAction::Remove => {
             tx.effects.queued -= entries as i64;

@@ -22,7 +22,7 @@ use crate::store::{
 use internal_api::{
     Claim, ClaimedMessage, ClaimedRecipient, EventKind, MailboxSummary, MessageId, Outcome, RecipientOutcome,
     Settlement,
-    reports::{DELIVERED, is_success},
+    reports::{DELIVERED, is_final},
 };
 use mail_proto::{AddressRules, Domain, Mailbox, smtp::Recipient};
 use rusqlite::{OptionalExtension, Row, params};
@@ -262,7 +262,7 @@ fn claimed_recipient(row: &Row<'_>) -> rusqlite::Result<ClaimedRecipient> {
     let (Parsed(mailbox), Natural(attempts)) = (row.get(0)?, row.get(1)?);
     let recipient = Recipient { mailbox, original: parsed(row, 2)?, notify: parsed(row, 3)? };
     let (via, said) = (parsed(row, 4)?, row.get::<_, RawText>(5)?.to_string());
-    let said_by_store = Some(said).filter(|said| is_success(said));
+    let said_by_store = Some(said).filter(|said| is_final(said));
     let delay_told = Some(row.get::<_, Option<bool>>(6)?.unwrap_or(false));
     Ok(ClaimedRecipient { via, said_by_store, delay_told, ..ClaimedRecipient::new(recipient, attempts) })
 }

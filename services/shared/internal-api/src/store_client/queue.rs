@@ -61,6 +61,14 @@ impl StoreClient {
         self.send(self.endpoint.request(Method::POST, &["v1", "queue", &id.to_string(), "release"])).await.map(drop)
     }
 
+    /// Gives a message up for all its recipients. Its sender gets a failure message.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::NotQueued`] or [`ProblemKind::MessageClaimed`] among others.
+    pub async fn give_up_queued(&self, id: MessageId) -> Result<(), ApiError> {
+        self.send(self.endpoint.request(Method::POST, &["v1", "queue", &id.to_string(), "give-up"])).await.map(drop)
+    }
+
     /// Removes a message from the queue. Its sender is not told.
     ///
     /// # Errors
