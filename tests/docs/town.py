@@ -68,10 +68,10 @@ def move(text, moved):
 
 
 @contextlib.contextmanager
-def running(directory):
-    """A town, from when all of its services are ready; its log is in the file `log`."""
+def running(directory, *options):
+    """A town with these options, from when all of its services are ready; its log is in the file `log`."""
     town = site(directory)
-    command = [BUILT / "mailtown", "--config", town.config, "--zone", town.zone, "--state", directory / "state"]
+    command = [BUILT / "mailtown", "--config", town.config, "--zone", town.zone, "--state", directory / "state", *options]
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment())
     try:
