@@ -7,7 +7,7 @@ use super::{
     join::{self, Hop},
     steps::{STORE, Seer, microseconds},
 };
-use internal_api::{DeletedBy, Event, EventKind, Handled, Mark, MessageId, Seen};
+use internal_api::{DeletedBy, Event, EventKind, Handled, Mark, MessageId, Seen, reports::GIVEN_UP};
 use jiff::Timestamp;
 use mail_proto::Mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ impl<'k> Builder<'k> {
         self.stages[store].is_branch = way == Way::Made;
         self.fetches(message, store);
         let last = self.attempts(mail, message, &attempts, store);
-        self.branches(mail, last);
+        self.branches(mail, message, last);
     }
 
     /// What the store tells.
@@ -90,47 +90,20 @@ impl<'k> Builder<'k> {
             _ => format!("Store of {}", mail.stack),
         };
         let mut store = stage(StageKind::Store, title, message, after);
-        let step = |kind, at| store_step(mail, kind, (at, at));
         let is_deleted_in_session = self.is_deleted_in_session(message);
         for event in &mail.events {
-            let at = event.at;
             match &event.kind {
-                EventKind::Accepted { octets, .. } if !has_commit => {
-                    let sentence =
-                        format!("The store of {} has the message, {octets} octets, on its disk.", mail.stack);
-                    store.steps.push(Step { name: "Commit".to_owned(), sentence, ..step(StepKind::Commit, at) });
-                    if after.is_none() {
-                        store.note = Some(missing("session that brought it"));
-                    }
+                EventKind::Accepted { .. } if has_commit => {}
+                // The session tells of it.
+                EventKind::Deleted { by: DeletedBy::Session, .. } if is_deleted_in_session => {}
+                EventKind::Queued { recipients } => {
+                    store.steps.extend(self.queued(mail, event.at, recipients, attempts));
                 }
-                EventKind::Delivered { recipients } => store.steps.push(Step {
-                    name: "Delivered".to_owned(),
-                    sentence: format!("It is in the mailbox of {}.", list(recipients)),
-                    ..step(StepKind::Delivered, at)
-                }),
-                EventKind::Queued { recipients } => store.steps.extend(self.queued(mail, at, recipients, attempts)),
-                EventKind::Held { recipients } => store.steps.push(Step {
-                    name: "Held".to_owned(),
-                    outcome: Outcome::Waiting,
-                    sentence: format!("An operator holds it for {}.", list(recipients)),
-                    ..step(StepKind::Held, at)
-                }),
-                EventKind::Released { recipients } => store.steps.push(Step {
-                    name: "Released".to_owned(),
-                    sentence: format!("An operator has released it for {}: it is due.", list(recipients)),
-                    ..step(StepKind::Held, at)
-                }),
-                EventKind::Deleted { recipients, by } if *by != DeletedBy::Session || !is_deleted_in_session => {
-                    let who = match by {
-                        DeletedBy::Session => "their user",
-                        DeletedBy::Retention => "the age that retention.messages allows",
-                        DeletedBy::Operator => "an operator",
-                    };
-                    let sentence = format!("It was deleted for {}, by {who}.", list(recipients));
-                    store.steps.push(Step { name: "Deleted".to_owned(), sentence, ..step(StepKind::Deleted, at) });
-                }
-                _ => {}
+                _ => store.steps.extend(at_store(mail, event)),
             }
+        }
+        if !has_commit && after.is_none() && store.steps.iter().any(|step| step.kind == StepKind::Commit) {
+            store.note = Some(missing("session that brought it"));
         }
         store.steps.extend(others.iter().filter_map(|event| decision(mail, event)));
         self.push(store)
@@ -287,7 +260,7 @@ impl<'k> Builder<'k> {
     }
 
     /// The reports to its sender.
-    fn branches(&mut self, mail: &KnownMail, after: usize) {
+    fn branches(&mut self, mail: &KnownMail, message: MessageId, after: usize) {
         for event in &mail.events {
             let (as_message, what) = match event.kind {
                 EventKind::Bounced { as_message } => (as_message, "of the failure"),
@@ -296,8 +269,8 @@ impl<'k> Builder<'k> {
             };
             let step = store_step(mail, StepKind::Bounced, (event.at, event.at));
             let sentence = format!("The sender is told {what}, in a message of its own: {as_message}.");
-            let failed =
-                self.stages.iter().rposition(|stage| stage.steps.iter().any(|step| step.kind == StepKind::Failed));
+            let has_failed = |stage: &Stage| stage.steps.iter().any(|step| step.kind == StepKind::Failed);
+            let failed = self.stages.iter().rposition(|stage| stage.message == message && has_failed(stage));
             let after = failed.unwrap_or(after);
             let first = self.stages.len();
             self.message(as_message, Some(after), Way::Made);
@@ -336,6 +309,37 @@ fn store_step(mail: &KnownMail, kind: StepKind, (at, until): (Timestamp, Timesta
     }
 }
 
+/// What has happened at the store, as it tells itself.
+fn at_store(mail: &KnownMail, event: &Event) -> Option<Step> {
+    let (kind, name, outcome, sentence) = match &event.kind {
+        EventKind::Accepted { octets, .. } => {
+            let sentence = format!("The store of {} has the message, {octets} octets, on its disk.", mail.stack);
+            (StepKind::Commit, "Commit", Outcome::Ok, sentence)
+        }
+        EventKind::Delivered { recipients } => {
+            (StepKind::Delivered, "Delivered", Outcome::Ok, format!("It is in the mailbox of {}.", list(recipients)))
+        }
+        EventKind::Held { recipients } => {
+            (StepKind::Held, "Held", Outcome::Waiting, format!("An operator holds it for {}.", list(recipients)))
+        }
+        EventKind::Released { recipients } => {
+            let sentence = format!("An operator has released it for {}: it is due.", list(recipients));
+            (StepKind::Held, "Released", Outcome::Ok, sentence)
+        }
+        EventKind::Deleted { recipients, by } => {
+            let who = match by {
+                DeletedBy::Session => "their user",
+                DeletedBy::Retention => "the age that retention.messages allows",
+                DeletedBy::Operator => "an operator",
+            };
+            let sentence = format!("It was deleted for {}, by {who}.", list(recipients));
+            (StepKind::Deleted, "Deleted", Outcome::Ok, sentence)
+        }
+        _ => return None,
+    };
+    Some(Step { name: name.to_owned(), outcome, sentence, ..store_step(mail, kind, (event.at, event.at)) })
+}
+
 /// What was decided about recipients, as the store has it.
 fn decision(mail: &KnownMail, event: &Event) -> Option<Step> {
     let (kind, name, outcome, sentence, reply) = match &event.kind {
@@ -346,6 +350,10 @@ fn decision(mail: &KnownMail, event: &Event) -> Option<Step> {
         EventKind::Relayed { recipients, exchange, reply, .. } => {
             let sentence = format!("{exchange} is responsible for it now, for {}.", list(recipients));
             (StepKind::Relayed, "Relayed", Outcome::Ok, sentence, Some(reply))
+        }
+        EventKind::Failed { recipients, said_by: None, reply } if reply == GIVEN_UP => {
+            let sentence = format!("An operator has given it up, for {}.", list(recipients));
+            (StepKind::Failed, "Given up", Outcome::Refused, sentence, Some(reply))
         }
         EventKind::Failed { recipients, said_by, reply } => {
             let who = said_by.as_deref().unwrap_or("This server");

@@ -1,7 +1,7 @@
 //! What has become of a message for each recipient.
 
 use super::{Fate, Known, Outcome, join};
-use internal_api::{DeletedBy, Event, EventKind, Handled, MessageId};
+use internal_api::{DeletedBy, Event, EventKind, Handled, MessageId, reports::GIVEN_UP};
 use mail_proto::Mailbox;
 
 /// How many servers a message is followed over.
@@ -72,6 +72,9 @@ fn of(known: &Known, message: MessageId, address: &Mailbox, hops: usize) -> Fate
             fate(Outcome::Ok, format!("{read}."))
         }
         EventKind::Deleted { .. } => fate(Outcome::Ok, "It was deleted.".to_owned()),
+        EventKind::Failed { said_by: None, reply, .. } if reply == GIVEN_UP => {
+            fate(Outcome::Refused, "An operator has given it up.".to_owned())
+        }
         EventKind::Failed { said_by, reply, .. } => {
             let who = said_by.as_deref().unwrap_or("This server");
             fate(Outcome::Refused, format!("{who} has refused it for good: {reply}"))

@@ -66,10 +66,22 @@ pub(super) fn term(word: &Word) -> Result<Term, InvalidQuery> {
     Ok(Term { negated: word.negated, criterion })
 }
 
+/// The criterion of a filter; `None` when there is no such filter.
 fn filtered(name: &str, value: &str) -> Result<Option<Criterion>, InvalidQuery> {
-    let text = value.to_owned();
-    let empty = || InvalidQuery(format!("{name}: has no value; give one, or leave it out"));
-    let wrong = |cure: &str| Err(InvalidQuery(format!("{name}:{value} cannot be; give {cure}")));
+    let criterion = match textual(name, value.to_owned()) {
+        Some(criterion) => Some(criterion),
+        None => chosen(name, value).map_err(|cure| InvalidQuery(format!("{name}:{value} cannot be; give {cure}")))?,
+    };
+    match criterion.as_ref().and_then(Criterion::text) {
+        // An empty text is in every other.
+        Some("") => Err(InvalidQuery(format!("{name}: has no value; give one, or leave it out"))),
+        _ => Ok(criterion),
+    }
+}
+
+/// A filter that looks for a text.
+fn textual(name: &str, text: String) -> Option<Criterion> {
+    let without_brackets = |text: String| text.trim_matches(['<', '>']).to_owned();
     let criterion = match name {
         "to" => Criterion::Field(Field::To, text),
         "from" => Criterion::Field(Field::From, text),
@@ -78,50 +90,57 @@ fn filtered(name: &str, value: &str) -> Result<Option<Criterion>, InvalidQuery> 
         "reply-to" => Criterion::Field(Field::ReplyTo, text),
         "addressed" => Criterion::Field(Field::Addressed, text),
         "subject" => Criterion::Field(Field::Subject, text),
-        "message-id" => Criterion::Field(Field::MessageId, text.trim_matches(['<', '>']).to_owned()),
+        "message-id" => Criterion::Field(Field::MessageId, without_brackets(text)),
+        "mailbox" => Criterion::Mailbox(text),
+        "rcpt" => Criterion::Recipient(text),
+        "domain" => Criterion::Domain(text.trim_start_matches('@').to_owned()),
+        "mail-from" => Criterion::Sender(without_brackets(text)),
+        "stack" => Criterion::Stack(text),
+        "id" => Criterion::Id(text),
+        "reply" => Criterion::Reply(text),
+        _ => return None,
+    };
+    Some(criterion)
+}
+
+/// A filter with a time, a size, or one of a few values.
+///
+/// # Errors
+/// Says what the value may be.
+fn chosen(name: &str, value: &str) -> Result<Option<Criterion>, String> {
+    let criterion = match name {
         "before" | "after" => match (moment(value), name) {
             (Some(moment), "before") => Criterion::Before(moment),
             (Some(moment), _) => Criterion::After(moment),
-            (None, _) => return wrong("a date such as 2026-11-28, or a time such as 2026-11-28T10:00:00Z"),
+            (None, _) => return Err("a date such as 2026-11-28, or a time such as 2026-11-28T10:00:00Z".to_owned()),
         },
         "larger" | "smaller" => match (octets(value), name) {
             (Some(octets), "larger") => Criterion::Larger(octets),
             (Some(octets), _) => Criterion::Smaller(octets),
-            (None, _) => return wrong("a size such as 5000, 5kb or 1.5mb"),
+            (None, _) => return Err("a size such as 5000, 5kb or 1.5mb".to_owned()),
         },
         "is" => match value {
             "read" => Criterion::Read(true),
             "unread" => Criterion::Read(false),
             "gone" => Criterion::Gone,
             "tagged" => Criterion::Tag,
-            _ => return wrong("read, unread or gone"),
+            _ => return Err("read, unread or gone".to_owned()),
         },
         "has" => Criterion::Has(match value {
             "attachment" | "attachments" => Has::Attachment,
             "inline" | "inlines" => Has::Inline,
             "link" | "links" => Has::Link,
             "code" | "codes" => Has::Code,
-            _ => return wrong("attachment, inline, link or code"),
+            _ => return Err("attachment, inline, link or code".to_owned()),
         }),
         "tag" => Criterion::Tag,
-        "mailbox" => Criterion::Mailbox(text),
-        "rcpt" => Criterion::Recipient(text),
-        "domain" => Criterion::Domain(text.trim_start_matches('@').to_owned()),
-        "mail-from" => Criterion::Sender(text.trim_matches(['<', '>']).to_owned()),
-        "stack" => Criterion::Stack(text),
-        "id" => Criterion::Id(text),
         "state" => match State::ALL.into_iter().find(|state| state.name() == value) {
             Some(state) => Criterion::State(state),
-            None => return wrong(&State::ALL.map(State::name).join(", ")),
+            None => return Err(State::ALL.map(State::name).join(", ")),
         },
-        "reply" => Criterion::Reply(text),
         _ => return Ok(None),
     };
-    match criterion.text() {
-        // An empty text is in every other.
-        Some("") => Err(empty()),
-        _ => Ok(Some(criterion)),
-    }
+    Ok(Some(criterion))
 }
 
 impl Criterion {
