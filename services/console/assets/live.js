@@ -59,18 +59,33 @@ export function refreshAll(name) {
 /** Gives an element this content. What has a key and has not changed stays. */
 export function patch(element, html) {
     const parsed = new DOMParser().parseFromString(html, "text/html");
-    const focused = element.contains(document.activeElement) ? document.activeElement.closest("[data-key]")?.dataset.key : null;
+    const focus = element.contains(document.activeElement) ? placeOf(document.activeElement, element) : null;
     const fresh = parsed.body;
     for (const list of fresh.querySelectorAll("[data-keyed]")) {
         const old = element.querySelector(`[data-keyed="${CSS.escape(list.dataset.keyed)}"]`);
         if (old) keepUnchanged(old, list);
     }
     element.replaceChildren(...fresh.childNodes);
-    if (focused && !element.contains(document.activeElement)) {
-        const row = element.querySelector(`[data-key="${CSS.escape(focused)}"]`);
-        (row?.matches("[tabindex], a, button") ? row : row?.querySelector("a, button"))?.focus({ preventScroll: true });
-    }
+    if (focus && !element.contains(document.activeElement)) inPlace(focus, element)?.focus({ preventScroll: true });
     element.dispatchEvent(new CustomEvent("patched", { bubbles: true }));
+}
+
+const CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex]";
+
+/** Which control of its row this is, or of the whole part where it is in no row. */
+function placeOf(control, part) {
+    const row = control.closest("[data-key]");
+    const within = row && part.contains(row) ? row : part;
+    return { key: within === row ? row.dataset.key : null, at: within === control ? -1 : [...within.querySelectorAll(CONTROLS)].indexOf(control), name: control.textContent };
+}
+
+/** The control in the same place, unless it has become another one: whoever presses a key must not do what they do not see. */
+function inPlace({ key, at, name }, part) {
+    const row = key === null ? part : part.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    if (!row || at < 0) return row;
+    const controls = [...row.querySelectorAll(CONTROLS)];
+    const same = controls[at]?.textContent === name ? controls[at] : controls.find((one) => one.textContent === name);
+    return same ?? controls[0];
 }
 
 function keepUnchanged(old, list) {

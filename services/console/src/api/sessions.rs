@@ -103,8 +103,8 @@ impl SessionsQuery {
         let before = before.map_err(|error| invalid(format!("before: {error}")))?;
         let message = of.as_deref().map(message).transpose()?;
         let failed = failed.unwrap_or(false);
-        let role = None;
-        Ok(SessionFilter { stack, service, failed, open, role, protocol, peer, user, message, refused, before })
+        let all = SessionFilter::default();
+        Ok(SessionFilter { stack, service, failed, open, protocol, peer, user, message, refused, before, ..all })
     }
 }
 

@@ -22,6 +22,7 @@ mod place;
 mod prune;
 mod schema;
 mod sessions;
+mod subjects;
 mod trace;
 mod traffic;
 
@@ -30,7 +31,7 @@ pub(crate) use mail::{Place, SearchPage};
 pub(crate) use mailboxes::MailboxCount;
 pub(crate) use place::Cursor;
 pub use sessions::Refusal;
-pub(crate) use sessions::SessionFilter;
+pub(crate) use sessions::{OtherEnd, SessionFilter};
 pub(crate) use traffic::Traffic;
 
 use crate::happenings::Happenings;

@@ -5,7 +5,9 @@ use rusqlite::Connection;
 /// `mail` has a row for each copy of a message in a stack. `places` counts the recipients for whom the store has it still.
 /// `is_earlier` marks what the store had before the console had read all of it. Its rows are short, so that all of them are
 /// looked at in time; what is long is in `content`. `mail_text` finds three letters in a row; each candidate is compared with
-/// `search`. `domain` of a session is the one whose mail it was to take.
+/// `search`. `domain` of a session is the one whose mail it was to take, `peer` the stack of its other end. What lists and
+/// counts of sessions look at stands before `state`, which is long; `session_by_way` has all that the map counts. A column
+/// that is generated would keep that index from being enough, so triggers write `role`, `messages` and `has_failed`.
 const TABLES: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
@@ -78,13 +80,29 @@ const TABLES: &str = "
         refusals INTEGER NOT NULL,
         octets INTEGER NOT NULL DEFAULT 0,
         domain TEXT,
-        state TEXT NOT NULL,
-        role TEXT GENERATED ALWAYS AS (state ->> 'role'),
-        protocol TEXT GENERATED ALWAYS AS (state ->> 'protocol'),
-        local TEXT GENERATED ALWAYS AS (state ->> 'local'),
-        remote TEXT GENERATED ALWAYS AS (state ->> 'remote'),
-        user TEXT GENERATED ALWAYS AS (state ->> 'user')
+        peer TEXT,
+        role TEXT NOT NULL DEFAULT '',
+        messages INTEGER NOT NULL DEFAULT 0,
+        has_failed INTEGER NOT NULL DEFAULT 0,
+        protocol TEXT GENERATED ALWAYS AS (state ->> 'protocol') STORED,
+        local TEXT GENERATED ALWAYS AS (state ->> 'local') STORED,
+        remote TEXT GENERATED ALWAYS AS (state ->> 'remote') STORED,
+        user TEXT GENERATED ALWAYS AS (state ->> 'user') STORED,
+        state TEXT NOT NULL
     ) WITHOUT ROWID;
+    CREATE TRIGGER session_begins AFTER INSERT ON session BEGIN
+        UPDATE session SET refusals = refusals WHERE id = new.id;
+    END;
+    CREATE TRIGGER session_changes AFTER UPDATE OF is_open, refusals, state ON session BEGIN
+        UPDATE session SET
+            role = new.state ->> 'role',
+            messages = json_array_length(new.state, '$.messages'),
+            has_failed = new.refusals > 0
+                OR (new.state ->> 'role' = 'client' AND new.state ->> 'local' IS NULL AND NOT new.is_open)
+        WHERE id = new.id;
+    END;
+    CREATE INDEX session_by_way ON session (stack, service, role, peer, domain, is_open, has_failed, messages);
+    CREATE INDEX session_failed ON session (id) WHERE has_failed;
     CREATE INDEX session_by_age ON session (is_open, id);
     CREATE INDEX session_by_ends ON session (local, remote);
     CREATE INDEX session_by_domain ON session (domain, stack, opened_at) WHERE domain IS NOT NULL;

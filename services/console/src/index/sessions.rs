@@ -7,6 +7,15 @@ use rusqlite::{OptionalExtension, params_from_iter, types::Value};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Who is at the other end of a session. Where that end is not known, it is who takes mail of the session's domain.
+#[derive(Debug, Clone)]
+pub(crate) enum OtherEnd {
+    /// A stack of the town, with its mail domains.
+    Stack(String, Vec<String>),
+    /// None of the stacks, which have these mail domains.
+    Outside(Vec<String>),
+}
+
 /// Which sessions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SessionFilter {
@@ -30,6 +39,8 @@ pub(crate) struct SessionFilter {
     pub(crate) message: Option<MessageId>,
     /// Only those in which this recipient or sender was refused.
     pub(crate) refused: Option<String>,
+    /// Only those with this other end.
+    pub(crate) with: Option<OtherEnd>,
     /// Only those that were opened before this one.
     pub(crate) before: Option<SessionId>,
 }
@@ -106,7 +117,8 @@ impl Index {
                 }
             };
             and("id IN (SELECT value FROM json_each(?))", among);
-            and("stack = ?", filter.stack);
+            // The sign keeps SQLite from sorting all of a stack: the newest few are wanted.
+            and("+stack = ?", filter.stack);
             and("service = ?", filter.service);
             and("id < ?", filter.before.map(|id| id.to_string()));
             let with_message = "id IN (SELECT session FROM session_message WHERE message = ?)";
@@ -117,25 +129,26 @@ impl Index {
             and("protocol = ?", filter.protocol);
             and("instr(remote, ?) = 1", filter.peer);
             and("instr(lower(user), ?) > 0", filter.user.map(|user| user.to_lowercase()));
-            if filter.failed {
-                condition.push_str(" AND (refusals > 0 OR (role = 'client' AND local IS NULL AND NOT is_open))");
-            }
-            match filter.open {
-                Some(true) => condition.push_str(" AND is_open"),
-                Some(false) => condition.push_str(" AND NOT is_open"),
+            match &filter.with {
+                Some(OtherEnd::Stack(stack, domains)) => {
+                    condition.push_str(&format!(" AND coalesce(peer = ?, domain IN ({LISTED}), false)"));
+                    values.extend([stack.clone(), serde_json::to_string(domains)?].map(Value::from));
+                }
+                Some(OtherEnd::Outside(domains)) => {
+                    condition.push_str(&format!(" AND peer IS NULL AND coalesce(domain NOT IN ({LISTED}), true)"));
+                    values.push(Value::from(serde_json::to_string(domains)?));
+                }
                 None => {}
             }
-            values.push(Value::from(limit as i64 + 1));
-            let select = format!("SELECT state FROM session WHERE {condition} ORDER BY id DESC LIMIT ?");
-            let mut select = tables.db.prepare_cached(&select)?;
-            let rows = select.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
-            let mut sessions = rows
-                .map(|state| Ok(serde_json::from_str::<RecordedSession>(&state?)?))
-                .collect::<Result<Vec<_>, IndexError>>()?;
-            let has_more = sessions.len() > limit;
-            sessions.truncate(limit);
-            let next_before = sessions.last().map(|last| last.id).filter(|_| has_more);
-            Ok(SessionPage { sessions, next_before })
+            if filter.failed {
+                condition.push_str(" AND has_failed");
+            }
+            match filter.open {
+                Some(true) => condition.push_str(" AND is_open = 1"),
+                Some(false) => condition.push_str(" AND is_open = 0"),
+                None => {}
+            }
+            page(tables, &condition, values, limit)
         })
         .await
     }
@@ -179,6 +192,24 @@ impl Index {
         })
         .await
     }
+}
+
+/// The values of a list.
+const LISTED: &str = "SELECT value FROM json_each(?)";
+
+/// The newest n sessions that meet a condition.
+fn page(tables: &Tables, condition: &str, mut values: Vec<Value>, limit: usize) -> Result<SessionPage, IndexError> {
+    values.push(Value::from(limit as i64 + 1));
+    let select = format!("SELECT state FROM session WHERE {condition} ORDER BY id DESC LIMIT ?");
+    let mut select = tables.db.prepare_cached(&select)?;
+    let rows = select.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
+    let mut sessions = rows
+        .map(|state| Ok(serde_json::from_str::<RecordedSession>(&state?)?))
+        .collect::<Result<Vec<_>, IndexError>>()?;
+    let has_more = sessions.len() > limit;
+    sessions.truncate(limit);
+    let next_before = sessions.last().map(|last| last.id).filter(|_| has_more);
+    Ok(SessionPage { sessions, next_before })
 }
 
 impl Tables {

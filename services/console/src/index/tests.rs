@@ -258,6 +258,86 @@ async fn the_oldest_closed_sessions_are_dropped_first() {
     assert_eq!(left, [ids[4], ids[3], ids[0]]);
 }
 
+/// The two ends of a connection, from a client of `a` at this port to the server of `b`.
+fn two_ends(second: i64, port: u16) -> [TracedRecord; 2] {
+    let at = Timestamp::from_second(second).unwrap();
+    let [local, remote] = [format!("127.0.0.1:{port}"), "127.0.0.1:25".to_owned()].map(|one| one.parse().unwrap());
+    let end = |stack: &str, role, local, remote| {
+        let id = SessionId::new(at, &ConnectionId::random());
+        let opened =
+            RecordedSession::opened((id, at), (stack.parse().unwrap(), "smtp-gateway".into()), (role, Protocol::Smtp));
+        let messages = vec![MessageId::from_number(1)];
+        let state =
+            RecordedSession { local: Some(local), remote: Some(remote), closed_at: Some(at), messages, ..opened };
+        traced(id, 1, Seen::Closed { state: Box::new(state) })
+    };
+    [end("a", Role::Client, local, remote), end("b", Role::Server, remote, local)]
+}
+
+#[tokio::test]
+async fn a_port_that_is_used_again_counts_once_for_each_connection() {
+    let index = index(ConsoleBounds::default());
+    for second in 0..3 {
+        index.apply_trace("x", two_ends(second, 50_000).into()).await.unwrap();
+    }
+    index
+        .apply_trace(
+            "x",
+            vec![traced(
+                SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random()),
+                1,
+                Seen::Opened { state: state(SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random()), false) },
+            )],
+        )
+        .await
+        .unwrap();
+    let traffic = index.traffic().await.unwrap();
+    let ways: Vec<_> =
+        traffic.iter().map(|it| (it.stack.as_str(), it.peer.as_deref(), it.sessions, it.messages, it.open)).collect();
+    assert_eq!(ways, [("a", None, 1, 0, 1), ("a", Some("b"), 3, 3, 0), ("b", Some("a"), 3, 3, 0)]);
+    let found = async |with: OtherEnd| {
+        let filter = SessionFilter { stack: Some("a".to_owned()), with: Some(with), ..SessionFilter::default() };
+        index.sessions(filter, 10).await.unwrap().sessions.len()
+    };
+    assert_eq!(found(OtherEnd::Stack("b".to_owned(), Vec::new())).await, 3);
+    assert_eq!(found(OtherEnd::Stack("c".to_owned(), Vec::new())).await, 0);
+    assert_eq!(found(OtherEnd::Outside(vec!["b.test".to_owned()])).await, 1);
+}
+
+/// As many sessions as the bounds allow: the pages and the map are there in time.
+#[tokio::test]
+#[ignore = "it takes a minute and measures: cargo test -p town-console --release -- --ignored --nocapture"]
+async fn a_hundred_thousand_sessions_are_listed_in_time() {
+    let bounds = ConsoleBounds { sessions: 100_000, session_octets: usize::MAX, ..ConsoleBounds::default() };
+    let index = index(bounds);
+    for batch in 0..500_u16 {
+        let records = (0..100).flat_map(|place| two_ends(i64::from(batch) * 100 + place, 20_000 + batch));
+        index.apply_trace("x", records.collect()).await.unwrap();
+    }
+    let io = Clock::system().io;
+    let mut slow = Vec::new();
+    let user = Some("nobody".to_owned());
+    for (what, filter) in [
+        ("all", SessionFilter::default()),
+        ("failed", SessionFilter { failed: true, ..SessionFilter::default() }),
+        ("open", SessionFilter { open: Some(true), ..SessionFilter::default() }),
+        ("a stack", SessionFilter { stack: Some("a".to_owned()), ..SessionFilter::default() }),
+        ("a user", SessionFilter { user: user.clone(), ..SessionFilter::default() }),
+        ("a peer", SessionFilter { peer: user, ..SessionFilter::default() }),
+    ] {
+        let began = io.instant();
+        let found = index.sessions(filter, 100).await.unwrap().sessions.len();
+        let took = io.since(began);
+        println!("{took:?}: {found} of {what}");
+        slow.extend((took.as_millis() > 100).then_some((what, took)));
+    }
+    let began = io.instant();
+    assert_eq!(index.traffic().await.unwrap().iter().map(|it| it.sessions).sum::<u64>(), 100_000);
+    println!("{:?}: the map", io.since(began));
+    slow.extend((io.since(began).as_millis() > 100).then_some(("the map", io.since(began))));
+    assert!(slow.is_empty(), "{slow:?}");
+}
+
 /// As many messages as the bounds allow, of which some have a rare word and all a common one.
 #[tokio::test]
 #[ignore = "it takes a minute and measures: cargo test -p town-console --release -- --ignored --nocapture"]

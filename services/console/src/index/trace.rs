@@ -2,7 +2,7 @@
 
 use super::{Index, IndexError, Tables};
 use internal_api::{Flow, Form, Mark, Record, RecordedSession, Role, Seen, SeenOctets, TracedRecord};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use std::{collections::VecDeque, sync::Arc};
 
 /// How many commands may wait for their reply before the oldest are forgotten.
@@ -140,6 +140,7 @@ impl Tables {
             return Ok(());
         }
         self.session_count += 1;
+        self.pair(session)?;
         if state.closed_at.is_none() {
             let dialogue = Dialogue { role: Some(state.role), is_smtp: is_smtp(state), ..Dialogue::default() };
             self.dialogues.insert(session.to_owned(), dialogue);
@@ -153,6 +154,24 @@ impl Tables {
         let update = "UPDATE session SET is_open = 0, refusals = ?2, state = ?3 WHERE id = ?1";
         let refusals = i64::try_from(state.refusals).unwrap_or(i64::MAX);
         self.db.prepare_cached(update)?.execute(params![session, refusals, serde_json::to_string(state)?])?;
+        self.pair(session)
+    }
+
+    /// Notes of the two ends of a connection which stack is at the other one, as soon as both are known. Of sessions whose
+    /// addresses were the same, it is the newest that has no other end yet.
+    fn pair(&self, session: &str) -> Result<(), IndexError> {
+        let select = "SELECT other.id, other.stack, one.stack FROM session AS one JOIN session AS other \
+                      ON other.local = one.remote AND other.remote = one.local AND other.role <> one.role \
+                      WHERE one.id = ? AND one.peer IS NULL AND other.peer IS NULL ORDER BY other.id DESC LIMIT 1";
+        let mut select = self.db.prepare_cached(select)?;
+        let found = select.query_row([session], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        });
+        if let Some((other, there, here)) = found.optional()? {
+            let mut update = self.db.prepare_cached("UPDATE session SET peer = ?2 WHERE id = ?1")?;
+            update.execute([session, &there])?;
+            update.execute([&other, &here])?;
+        }
         Ok(())
     }
 
@@ -185,6 +204,7 @@ impl Tables {
             Mark::Connected { local, remote } => {
                 set("'$.local'", &local.to_string())?;
                 set("'$.remote'", &remote.to_string())?;
+                self.pair(session)?;
             }
             Mark::Encrypted { tls } => set("'$.tls'", tls)?,
             Mark::LoggedIn { user } => set("'$.user'", user)?,

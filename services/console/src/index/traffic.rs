@@ -12,8 +12,10 @@ pub(crate) struct Traffic {
     pub(crate) service: String,
     /// `server` or `client`.
     pub(crate) role: String,
-    /// The stack at the other end; absent where it is outside of the town.
+    /// The stack at the other end, where its end is known.
     pub(crate) peer: Option<String>,
+    /// The domain whose mail the other end was to take, as far as there is one.
+    pub(crate) domain: Option<String>,
     /// How many sessions there were.
     pub(crate) sessions: u64,
     /// How many of them last.
@@ -31,12 +33,8 @@ impl Index {
     /// [`IndexError`].
     pub(crate) async fn traffic(&self) -> Result<Vec<Traffic>, IndexError> {
         self.call(|tables| {
-            let select = "SELECT one.stack, one.service, one.role, other.stack AS peer, count(*), \
-                          sum(one.is_open), sum(one.refusals > 0 OR (one.role = 'client' AND one.local IS NULL AND NOT one.is_open)), \
-                          sum((SELECT count(*) FROM session_message WHERE session = one.id)) \
-                          FROM session AS one LEFT JOIN session AS other \
-                          ON other.local = one.remote AND other.remote = one.local AND other.role <> one.role \
-                          GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4";
+            let select = "SELECT stack, service, role, peer, domain, count(*), sum(is_open), sum(has_failed), sum(messages) \
+                          FROM session GROUP BY stack, service, role, peer, domain";
             let mut select = tables.db.prepare_cached(select)?;
             let number = |number: i64| u64::try_from(number).unwrap_or(0);
             let rows = select.query_map((), |row| {
@@ -45,10 +43,11 @@ impl Index {
                     service: row.get(1)?,
                     role: row.get(2)?,
                     peer: row.get(3)?,
-                    sessions: number(row.get(4)?),
-                    open: number(row.get(5)?),
-                    failed: number(row.get(6)?),
-                    messages: number(row.get(7)?),
+                    domain: row.get(4)?,
+                    sessions: number(row.get(5)?),
+                    open: number(row.get(6)?),
+                    failed: number(row.get(7)?),
+                    messages: number(row.get(8)?),
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)

@@ -2,7 +2,7 @@
 
 use super::{
     Failure,
-    format::{encoded, full_time},
+    format::{encoded, octets, time},
     layout::{self, Page, Section},
     stream,
     words::relative,
@@ -15,11 +15,14 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::future::join_all;
-use internal_api::{MessageId, Problem, ProblemKind, QueueEntry, StoreClient};
+use internal_api::{MessageId, Problem, ProblemKind, QueueEntry, StoreClient, reports::is_final};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How many entries of each stack are shown.
 const MOST: usize = 1000;
@@ -43,7 +46,20 @@ struct Wanted {
 #[derive(Debug, Deserialize)]
 struct Action {
     action: String,
+    /// The only stack that the page showed; empty for all.
+    #[serde(default)]
+    only: String,
 }
+
+/// The stack of a message.
+#[derive(Clone, Copy)]
+struct Of<'s> {
+    name: &'s str,
+    /// The page shows no other.
+    is_only: bool,
+}
+
+type Subjects = BTreeMap<MessageId, String>;
 
 /// What waits in a stack; an error says why it is not known.
 struct StackQueue {
@@ -59,7 +75,7 @@ async fn page(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Resu
     } else {
         format!("/queue/entries?stack={}", encoded(&wanted.stack))
     };
-    let content = content(&queues(&app, &wanted).await, app.clock.wall.now());
+    let content = current(&app, &wanted).await?;
     Ok(Page {
         title: "Queue".to_owned(),
         section: Section::Queue,
@@ -78,15 +94,24 @@ async fn page(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Resu
     })
 }
 
-async fn fragment(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
-    layout::fragment(&content(&queues(&app, &wanted).await, app.clock.wall.now())).into_response()
+async fn fragment(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Result<Response, Failure> {
+    Ok(layout::fragment(&current(&app, &wanted).await?).into_response())
+}
+
+/// What waits now, with the subjects that the index knows.
+async fn current(app: &App, wanted: &Wanted) -> Result<Markup, Failure> {
+    let queues = queues(app, wanted).await;
+    let entries = queues.iter().filter_map(|queue| queue.entries.as_ref().ok()).flatten();
+    let messages: BTreeSet<_> = entries.map(|entry| entry.message).collect();
+    let subjects = app.index.subjects(messages).await?;
+    Ok(content(&queues, !wanted.stack.is_empty(), &subjects, app.clock.wall.now()))
 }
 
 /// `POST /queue/{stack}/{id}`
 async fn act(
     State(app): State<Arc<App>>,
     Path((stack, id)): Path<(String, String)>,
-    Form(Action { action }): Form<Action>,
+    Form(Action { action, only }): Form<Action>,
 ) -> Result<Redirect, Failure> {
     let id: MessageId = id.parse().map_err(|_| Problem::from(ProblemKind::MessageUnknown))?;
     let store = app.town.store(&stack).ok_or_else(|| Problem::new(ProblemKind::NotFound, "no such stack"))?;
@@ -94,7 +119,7 @@ async fn act(
         "retry" => store.client.retry_queued(id).await.map(drop),
         "hold" => store.client.hold_queued(id).await,
         "release" => store.client.release_queued(id).await,
-        "remove" => store.client.remove_queued(id).await,
+        "give-up" => store.client.give_up_queued(id).await,
         _ => return Err(Problem::new(ProblemKind::InvalidRequest, "there is no such action").into()),
     };
     match done {
@@ -102,7 +127,8 @@ async fn act(
         Err(error) if error.kind() != Some(ProblemKind::NotQueued) => {
             Err(Problem::new(error.kind().unwrap_or(ProblemKind::Internal), error.to_string()).into())
         }
-        _ => Ok(Redirect::to("/queue")),
+        _ if only.is_empty() => Ok(Redirect::to("/queue")),
+        _ => Ok(Redirect::to(&format!("/queue?stack={}", encoded(&only)))),
     }
 }
 
@@ -130,7 +156,7 @@ async fn entries(store: &StoreClient) -> Result<(Vec<QueueEntry>, bool), interna
     }
 }
 
-fn content(queues: &[StackQueue], now: Timestamp) -> Markup {
+fn content(queues: &[StackQueue], is_only: bool, subjects: &Subjects, now: Timestamp) -> Markup {
     let is_empty = |queue: &StackQueue| queue.entries.as_ref().is_ok_and(Vec::is_empty);
     html! {
         @if queues.iter().all(is_empty) {
@@ -142,7 +168,10 @@ fn content(queues: &[StackQueue], now: Timestamp) -> Markup {
                 @match &queue.entries {
                     Err(error) => { p.notice.refused { "The store does not answer: " (error) } },
                     Ok(entries) => {
-                        @for message in by_message(entries) { (message_panel(&queue.stack, &message, now)) }
+                        @for message in by_message(entries) {
+                            @let subject = message.first().and_then(|first| subjects.get(&first.message));
+                            (message_panel(Of { name: &queue.stack, is_only }, subject.map(String::as_str), &message, now))
+                        }
                         @if queue.has_more { p.quiet { "There are more; " code { "mailtown queue list" } " lists all." } }
                     },
                 }
@@ -162,27 +191,34 @@ fn by_message(entries: &[QueueEntry]) -> Vec<Vec<&QueueEntry>> {
     messages
 }
 
-fn message_panel(stack: &str, entries: &[&QueueEntry], now: Timestamp) -> Markup {
+fn message_panel(stack: Of<'_>, subject: Option<&str>, entries: &[&QueueEntry], now: Timestamp) -> Markup {
     let Some(first) = entries.first() else { return html! {} };
     let is_held = entries.iter().any(|entry| entry.held);
     let is_leased = entries.iter().any(|entry| entry.leased);
+    let is_given_up = entries.iter().all(|entry| is_final(&entry.last_reply));
     let from = first.reverse_path.to_string();
+    let subject = subject.filter(|subject| !subject.is_empty()).unwrap_or("(no subject)");
     html! {
         article.panel.queued data-key=(first.message) {
             header {
-                a href={ "/journey/" (first.message) } { code { (first.message) } }
+                h3 { a href={ "/journey/" (first.message) } { (subject) } }
+                code.quiet { (first.message) }
                 span.quiet.small { "from " (if from == "<>" { "the server itself" } else { from.trim_matches(['<', '>']) }) }
-                span.quiet.small { "since " (full_time(first.queued_at)) }
+                span.quiet.small { (octets(first.octets)) }
+                span.quiet.small { "since " (time(first.queued_at, now)) }
             }
             ul { @for entry in entries { (entry_line(entry, now)) } }
-            form method="post" action={ "/queue/" (encoded(stack)) "/" (first.message) } {
+            form method="post" action={ "/queue/" (encoded(stack.name)) "/" (first.message) } {
+                @if stack.is_only { input type="hidden" name="only" value=(stack.name); }
                 @if is_held {
                     button name="action" value="release" { "Release" }
                 } @else {
                     button name="action" value="retry" disabled[is_leased] { "Retry now" }
                     button.plain name="action" value="hold" { "Hold" }
                 }
-                button.plain.danger name="action" value="remove" disabled[is_leased] title="It is removed for all recipients; the sender is not told" data-confirm="Give it up? It is removed for all recipients, and the sender is not told." { "Give up now" }
+                @if !is_given_up {
+                    button.plain.danger name="action" value="give-up" disabled[is_leased] title="For all recipients; the sender gets a failure message" data-confirm="Give it up for all recipients? The sender gets a failure message." { "Give up now" }
+                }
             }
         }
     }
@@ -192,6 +228,7 @@ fn entry_line(entry: &QueueEntry, now: Timestamp) -> Markup {
     let (class, state) = match entry {
         entry if entry.held => ("neutral", "held"),
         entry if entry.leased => ("ok", "being tried"),
+        entry if is_final(&entry.last_reply) => ("refused", "given up; its sender will be told"),
         entry if entry.next_attempt_at <= now => ("waiting", "due"),
         _ => ("waiting", "waits"),
     };
@@ -203,9 +240,9 @@ fn entry_line(entry: &QueueEntry, now: Timestamp) -> Markup {
             p.small.quiet {
                 (super::format::count(u64::from(entry.attempts), "attempt", "attempts"))
                 @if !entry.held && !entry.leased {
-                    ", next " span data-at=(entry.next_attempt_at) { (relative(entry.next_attempt_at, now)) } ": " (full_time(entry.next_attempt_at))
+                    ", next " span data-at=(entry.next_attempt_at) { (relative(entry.next_attempt_at, now)) } " (" (time(entry.next_attempt_at, now)) ")"
                 }
-                @if let Some(expires) = entry.expires_at { "; given up " (relative(expires, now)) }
+                @if let Some(expires) = entry.expires_at.filter(|_| !entry.held) { "; given up " (relative(expires, now)) }
             }
         }
     }

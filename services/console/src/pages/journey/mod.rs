@@ -145,7 +145,7 @@ fn stage_head(journey: &Journey, stage: &Stage) -> Markup {
     let asked_for = stage.message == journey.asked_for;
     html! {
         header {
-            h3 { (stage.title) }
+            h2 { (stage.title) }
             @if stage.is_branch { span.state.refused { "Report to the sender" } }
             @if !asked_for { a.small.mono href={ "/mail/" (stage.message) } { (stage.message) } }
             @if let Some(ends) = stage.ends { (ends_links(ends)) }

@@ -12,11 +12,16 @@ const NODE: (i32, i32) = (130, 46);
 /// The edges of the drawing.
 const MARGIN: i32 = 24;
 const HEIGHT: i32 = 452;
+/// How far below the stacks the way to other servers runs, and how far apart two such ways are.
+const BELOW: i32 = 28;
 /// Where the frame of a stack begins and ends.
 const FRAME: (i32, i32) = (112, 364);
 
 /// Where something is: its middle.
 type Place = (i32, i32);
+
+/// The middle of the other servers: as high as the gateways.
+const OUTSIDE_Y: i32 = 196;
 
 fn stack_x(index: usize) -> i32 {
     MARGIN + i32::try_from(index).unwrap_or(0) * (STACK + BETWEEN)
@@ -41,10 +46,11 @@ pub(super) fn drawing(map: &TownMap) -> Markup {
     let stacks = i32::try_from(map.stacks.len()).unwrap_or(1);
     let has_outside = map.edges.iter().any(|edge| edge.to == End::Outside);
     let outside_x = stack_x(map.stacks.len()) + 60;
+    let height = if has_outside { HEIGHT + stacks * BELOW } else { HEIGHT };
     let width = if has_outside { outside_x + 80 } else { 2 * MARGIN + stacks * STACK + (stacks - 1).max(0) * BETWEEN };
     let place = |end: &End| place(map, end, outside_x);
     html! {
-        svg.town-drawing viewBox={ "0 0 " (width) " " (HEIGHT) } role="group" aria-label="Map of the town" {
+        svg.town-drawing viewBox={ "0 0 " (width) " " (height) } role="group" aria-label="Map of the town" {
             @for (index, stack) in map.stacks.iter().enumerate() { (frame(index, stack)) }
             @for (index, stack) in map.stacks.iter().enumerate() { (wires(index, stack)) }
             @for edge in &map.edges { (arrow(edge, place(&edge.from), place(&edge.to))) }
@@ -54,7 +60,7 @@ pub(super) fn drawing(map: &TownMap) -> Markup {
                 @for node in &stack.nodes { (service(service_place(index, node.kind), node)) }
             }
             @if has_outside {
-                g.agents { rect x=(outside_x - 66) y="26" width="132" height="36" rx="18" {} text x=(outside_x) y="49" { "Other servers" } }
+                g.agents { rect x=(outside_x - 66) y=(OUTSIDE_Y - 18) width="132" height="36" rx="18" {} text x=(outside_x) y=(OUTSIDE_Y + 5) { "Other servers" } }
             }
         }
     }
@@ -65,7 +71,7 @@ fn place(map: &TownMap, end: &End, outside_x: i32) -> Place {
     match end {
         End::Agents(stack) => agents_place(index(stack)),
         End::Service(stack, kind) => service_place(index(stack), *kind),
-        End::Outside => (outside_x, 44),
+        End::Outside => (outside_x, OUTSIDE_Y),
     }
 }
 
@@ -96,25 +102,31 @@ fn wires(index: usize, stack: &Stack) -> Markup {
 /// An edge with its count. Its key and count tell a script what has moved.
 fn arrow(edge: &Edge, from: Place, to: Place) -> Markup {
     let path = path(edge, from, to);
-    let (x, y) = label(edge, from, to);
+    let Label { x, y, class, below } = label(edge, from, to);
     html! {
         a.edge.used[edge.sessions > 0].failed[edge.failed > 0] href=(edge.url) data-edge=(edge.key) data-count=(edge.messages) {
             title { (edge.title) ": " (edge.says()) @if edge.failed > 0 { ", " (edge.failed) " failed" } }
             path.hit d=(path) {}
             path.line d=(path) {}
-            text.count x=(x) y=(y) { (edge.messages) }
-            @if edge.failed > 0 { text.failures x=(x) y=(y + 15) { (count(edge.failed, "failure", "failures")) } }
+            text.count.(class) x=(x) y=(y) { (edge.messages) }
+            @if edge.failed > 0 { text.failures.(class) x=(x) y=(y + below) { (count(edge.failed, "failure", "failures")) } }
         }
     }
 }
 
-/// Relays are arcs: over the frames in one direction, below in the other, so that both are seen.
+/// Relays are arcs: over the gateways in one direction, below in the other, so that both are seen. The way to other servers
+/// goes down beside the gateway, and below all stacks.
 fn path(edge: &Edge, (x, y): Place, (to_x, to_y): Place) -> String {
     match (&edge.from, &edge.to) {
         (_, End::Outside) => {
-            let (start, end, over) = (y - NODE.1 / 2, to_y + 18, FRAME.0 - 14);
-            let (from, to) = (x + 110, to_x - 60);
-            format!("M{x} {start} C{x} {over} {x} {over} {from} {over} L{to} {over} Q{to_x} {over} {to_x} {end}")
+            let (left, low, end) = (x - NODE.0 / 2, low(x), to_y + 18);
+            let (far, aside) = (left - 10, to_x - 14 * stack_at(x));
+            let (turn, arrive) = (low - 12, aside - 12);
+            format!(
+                "M{left} {y} Q{far} {y} {far} {} L{far} {turn} Q{far} {low} {} {low} L{arrive} {low} Q{aside} {low} {aside} {turn} L{aside} {end}",
+                y + 12,
+                far + 12
+            )
         }
         (End::Service(..), End::Service(..)) => {
             let bend = bend(x, to_x);
@@ -134,22 +146,53 @@ fn bend(x: i32, to_x: i32) -> i32 {
     if to_x > x { height } else { -height }
 }
 
-fn label(edge: &Edge, (x, y): Place, (to_x, to_y): Place) -> Place {
+/// Which stack has its SMTP gateway here.
+fn stack_at(x: i32) -> i32 {
+    (x - MARGIN) / (STACK + BETWEEN)
+}
+
+/// How deep the way of this gateway to other servers runs.
+fn low(x: i32) -> i32 {
+    HEIGHT + BELOW * stack_at(x)
+}
+
+/// Where the numbers of an edge stand.
+struct Label {
+    x: i32,
+    y: i32,
+    /// On which side of `x` they are.
+    class: &'static str,
+    /// How far below the number of messages that of failures is.
+    below: i32,
+}
+
+fn label(edge: &Edge, (x, y): Place, (to_x, to_y): Place) -> Label {
     match (&edge.from, &edge.to) {
-        // Beside the end: the labels of several stacks have one place each.
-        (_, End::Outside) => (to_x - 90 - 46 * (x - MARGIN) / (STACK + BETWEEN), FRAME.0 - 20),
+        // In the free room before the other servers. The number of failures is on the other side of the line.
+        (_, End::Outside) => Label { x: to_x - 84, y: low(x) - 5, class: "middle", below: 20 },
         (End::Service(..), End::Service(..)) => {
             let is_over = to_x > x;
             let side = if is_over { NODE.1 / 2 } else { -NODE.1 / 2 };
-            ((x + to_x) / 2, y - side - bend(x, to_x) * 3 / 4 + if is_over { 18 } else { 16 })
+            // In the room before the stack that is further to the right.
+            let between = x.max(to_x) - 85 - BETWEEN / 2;
+            let height = f64::from(bend(x, to_x)) * height_at(f64::from(between - x) / f64::from(to_x - x));
+            let y = y - side - height as i32 + if is_over { 18 } else { 16 };
+            Label { x: between, y, class: "middle", below: 15 }
         }
         _ => {
             // A third of the way from the agents, beside the line.
             let (near, far) = if y < to_y { ((x, y), (to_x, to_y)) } else { ((to_x, to_y), (x, y)) };
-            let aside = if far.0 > near.0 { 22 } else { -22 };
-            (near.0 + (far.0 - near.0) / 3 + aside, near.1 + (far.1 - near.1) / 3 + 4)
+            let (class, aside) = if far.0 > near.0 { ("after", 8) } else { ("before", -8) };
+            let (x, y) = (near.0 + (far.0 - near.0) / 3 + aside, near.1 + (far.1 - near.1) / 3 + 4);
+            Label { x, y, class, below: 15 }
         }
     }
+}
+
+/// How high an arc is at a share of its width, as a part of its bend: it is a cubic curve whose control points are above its ends.
+fn height_at(share: f64) -> f64 {
+    let along = 0.5 - ((1.0 - 2.0 * share.clamp(0.0, 1.0)).asin() / 3.0).sin();
+    3.0 * along * (1.0 - along)
 }
 
 fn service((x, y): Place, node: &Node) -> Markup {

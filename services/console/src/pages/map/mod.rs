@@ -59,6 +59,9 @@ fn town(map: &TownMap) -> Markup {
             p.notice { "No mail has moved yet. Send some, and watch it here: " a href="/mail" { "how to send" } "." }
         }
         (drawing::drawing(map))
+        p.town-hint.small.quiet {
+            "Each number counts the messages that have gone this way. Click a line for its sessions, and a service for its metrics and its queue."
+        }
         (list(map))
     }
 }

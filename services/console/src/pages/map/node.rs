@@ -8,6 +8,7 @@ use crate::{
         format::encoded,
         layout::{Page, Section},
     },
+    services::ServiceKind,
 };
 use axum::extract::{Path, State};
 use internal_api::{Problem, ProblemKind};
@@ -29,7 +30,8 @@ pub(super) async fn page(
         let metrics = app.town.metrics(&process.url).await;
         shown.push((process, metrics));
     }
-    let is_store = service == crate::services::ServiceKind::Store.name();
+    let is_store = service == ServiceKind::Store.name();
+    let has_queue = is_store || service == ServiceKind::Smtp.name();
     let sessions = format!("/sessions?stack={}&service={}", encoded(&stack), encoded(&service));
     Ok(Page {
         title: format!("{service} of {stack}"),
@@ -42,8 +44,8 @@ pub(super) async fn page(
                 header.page-head {
                     h1 { (service) " " span.quiet { (stack) } }
                     div.downloads {
-                        @if is_store { a.button href={ "/queue?stack=" (encoded(&stack)) } { "Queue" } }
-                        @else { a.button href=(sessions) { "Sessions" } }
+                        @if has_queue { a.button href={ "/queue?stack=" (encoded(&stack)) } { "Queue" } }
+                        @if !is_store { a.button href=(sessions) { "Sessions" } }
                     }
                 }
                 @for (process, metrics) in &shown { (process_panel(process, metrics.as_deref())) }
@@ -72,6 +74,16 @@ fn process_panel(process: &FollowedService, metrics: Option<&str>) -> Markup {
     }
 }
 
+/// A number with three places behind the point at most.
+fn short(value: &str) -> String {
+    match value.parse::<f64>() {
+        Ok(number) if value.contains('.') => {
+            format!("{number:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => value.to_owned(),
+    }
+}
+
 /// The samples of metrics in their text format that are not 0. Buckets are left out: they are many.
 fn table(metrics: &str) -> Markup {
     let samples = metrics.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"));
@@ -79,7 +91,7 @@ fn table(metrics: &str) -> Markup {
     html! {
         table.metrics {
             thead { tr { th { "Metric" } th.number { "Value" } } }
-            tbody { @for (name, value) in samples { tr { td { code { (name) } } td.number { (value) } } } }
+            tbody { @for (name, value) in samples { tr { td { code { (name) } } td.number { (short(value)) } } } }
         }
     }
 }

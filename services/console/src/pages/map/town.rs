@@ -4,7 +4,11 @@ use crate::{
     api::App,
     follow::{FollowState, FollowedService},
     index::Traffic,
-    pages::format::{count, encoded},
+    mail_servers::MailServer,
+    pages::{
+        format::{count, encoded},
+        sessions::OUTSIDE,
+    },
     services::ServiceKind,
 };
 use internal_api::Problem;
@@ -75,7 +79,11 @@ impl Edge {
 impl TownMap {
     /// The town as it is known now.
     pub(super) async fn of(app: &App) -> Result<Self, Problem> {
-        let traffic = app.index.traffic().await?;
+        let mut traffic = app.index.traffic().await?;
+        // Whoever takes the mail of a domain was meant, whether there was a connection or not.
+        for seen in traffic.iter_mut().filter(|seen| seen.peer.is_none() && seen.role == "client") {
+            seen.peer = seen.domain.as_deref().and_then(|domain| app.stack_of(domain));
+        }
         Ok(Self::new(&app.town.services(), &traffic))
     }
 
@@ -122,60 +130,67 @@ impl Node {
     }
 }
 
-/// The edges of a stack: those that are always there, and those to other stacks.
-fn edges(name: &str, stacks: &[Stack], traffic: &[Traffic]) -> Vec<Edge> {
-    use ServiceKind::{Pop3, Smtp};
-    let of = |service: &str, role: &str, peer: Option<Option<&str>>| {
-        let chosen = traffic.iter().filter(|it| it.stack == name && it.service == service && it.role == role);
+impl App {
+    /// The stack that takes the mail of this domain.
+    fn stack_of(&self, domain: &str) -> Option<String> {
+        let takes = |server: &&MailServer| server.domains.iter().any(|own| own.eq_ignore_ascii_case(domain));
+        self.mail_servers.iter().find(takes).map(|server| server.stack.clone())
+    }
+}
+
+/// What goes from and to the services of a stack.
+struct Ways<'t> {
+    stack: &'t str,
+    traffic: &'t [Traffic],
+}
+
+impl Ways<'_> {
+    /// An edge with the traffic of a service in this role; `peer` says with which other stack, or with none.
+    fn edge(&self, (from, to): (End, End), title: String, (service, role): (&str, &str), peer: Option<&str>) -> Edge {
+        let is_meant = |it: &&Traffic| {
+            let is_end = it.stack == self.stack && it.service == service && it.role == role;
+            is_end && it.peer.as_deref() == peer
+        };
         let mut sum = [0; 4];
-        for it in chosen.filter(|it| peer.is_none_or(|peer| it.peer.as_deref() == peer)) {
+        for it in self.traffic.iter().filter(is_meant) {
             for (sum, one) in sum.iter_mut().zip([it.sessions, it.open, it.failed, it.messages]) {
                 *sum += one;
             }
         }
-        sum
-    };
-    let edge = |from: End, to: End, title: String, filter: &str, [sessions, open, failed, messages]: [u64; 4]| Edge {
-        key: format!("{name} {title}"),
-        stack: name.to_owned(),
-        from,
-        to,
-        title,
-        url: format!("/sessions?stack={}&{filter}", encoded(name)),
-        sessions,
-        open,
-        failed,
-        messages,
-    };
+        let [sessions, open, failed, messages] = sum;
+        let (stack, with) = (encoded(self.stack), encoded(peer.unwrap_or(OUTSIDE)));
+        Edge {
+            key: format!("{} {title}", self.stack),
+            stack: self.stack.to_owned(),
+            from,
+            to,
+            title,
+            url: format!("/sessions?stack={stack}&service={service}&role={role}&with={with}"),
+            sessions,
+            open,
+            failed,
+            messages,
+        }
+    }
+}
+
+/// The edges of a stack: those that are always there, and those to other stacks.
+fn edges(name: &str, stacks: &[Stack], traffic: &[Traffic]) -> Vec<Edge> {
+    use ServiceKind::{Pop3, Smtp};
+    let ways = Ways { stack: name, traffic };
     let here = |kind| End::Service(name.to_owned(), kind);
     let agents = || End::Agents(name.to_owned());
+    let (called, caller) = (("smtp-gateway", "server"), ("smtp-gateway", "client"));
     let mut edges = vec![
-        edge(
-            agents(),
-            here(Smtp),
-            "Agents send".to_owned(),
-            "service=smtp-gateway",
-            of("smtp-gateway", "server", Some(None)),
-        ),
-        edge(
-            here(Pop3),
-            agents(),
-            "Agents read".to_owned(),
-            "service=pop3-gateway",
-            of("pop3-gateway", "server", None),
-        ),
+        ways.edge((agents(), here(Smtp)), "Agents send".to_owned(), called, None),
+        ways.edge((here(Pop3), agents()), "Agents read".to_owned(), ("pop3-gateway", "server"), None),
     ];
     for other in stacks.iter().filter(|other| other.name != name) {
-        let title = format!("Relays to {}", other.name);
-        let to = End::Service(other.name.clone(), Smtp);
-        let sum = of("smtp-gateway", "client", Some(Some(&other.name)));
-        edges.push(edge(here(Smtp), to, title, "service=smtp-gateway&role=client", sum));
+        let there = End::Service(other.name.clone(), Smtp);
+        edges.push(ways.edge((here(Smtp), there), format!("Relays to {}", other.name), caller, Some(&other.name)));
     }
-    let outside = of("smtp-gateway", "client", Some(None));
-    if outside[0] > 0 {
-        let title = "Relays to servers elsewhere".to_owned();
-        edges.push(edge(here(Smtp), End::Outside, title, "service=smtp-gateway&role=client", outside));
-    }
+    let outside = ways.edge((here(Smtp), End::Outside), "Relays to servers elsewhere".to_owned(), caller, None);
+    edges.extend(Some(outside).filter(|outside| outside.sessions > 0));
     edges
 }
 
@@ -190,7 +205,8 @@ mod tests {
 
     fn seen(stack: &str, service: &str, role: &str, peer: Option<&str>, messages: u64) -> Traffic {
         let (stack, service, role) = (stack.to_owned(), service.to_owned(), role.to_owned());
-        Traffic { stack, service, role, peer: peer.map(str::to_owned), sessions: 1, open: 0, failed: 0, messages }
+        let peer = peer.map(str::to_owned);
+        Traffic { stack, service, role, peer, domain: None, sessions: 1, open: 0, failed: 0, messages }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     api::App,
     pages::{
         Failure,
-        format::{full_time, octets},
+        format::{count, full_time, octets},
         icons::{Icon, icon},
         layout::{self, Page},
         stream,
@@ -75,15 +75,12 @@ fn content(session: SessionRecords, other: Option<SessionRecords>) -> Markup {
     let lines_of = |end: Option<SessionRecords>| end.as_ref().map(lines).unwrap_or_default();
     let rows = pairs(lines_of(client), lines_of(server));
     let [client, server] = &names;
-    let breaches = breaches(&rows);
     html! {
         (facts(&here, there.as_ref()))
         @if here.missing_records > 0 {
-            p.notice.waiting { (here.missing_records) " records of this session are missing: there were too many. It is not judged." }
+            p.notice.waiting { (here.missing_records) " records of this session are missing: there were too many. So there are no remarks." }
         }
-        @if breaches > 0 {
-            p.notice.waiting { (breaches) " remarks on breaches of an RFC stand at their lines." }
-        }
+        (remarks_notice(&rows, this_is_client))
         label.explain { input #explain type="checkbox" checked; " Explain each line" }
         section.talk.both[client.is_some() && server.is_some()].from-client[this_is_client] aria-label="Dialogue" {
             header.talk-head {
@@ -96,13 +93,27 @@ fn content(session: SessionRecords, other: Option<SessionRecords>) -> Markup {
     }
 }
 
-fn breaches(rows: &[Row]) -> usize {
-    let best = rows.iter().filter_map(Row::best);
-    best.map(|line| match &line.what {
-        What::Said { remarks, .. } => remarks.len(),
-        What::Marked(_) => 0,
-    })
-    .sum()
+/// How many remarks there are, and where the first one is.
+fn remarks_notice(rows: &[Row], this_is_client: bool) -> Markup {
+    let remarks = |row: &Row| match row.best().map(|line| &line.what) {
+        Some(What::Said { remarks, .. }) => remarks.clone(),
+        _ => Vec::new(),
+    };
+    let all: Vec<_> = rows.iter().flat_map(remarks).collect();
+    let advice = all.iter().filter(|remark| remark.weight == remark::Weight::Advice).count();
+    let breaches = all.len() - advice;
+    let first = rows.iter().filter(|row| !remarks(row).is_empty()).find_map(|row| row.anchor(this_is_client));
+    html! {
+        @if !all.is_empty() {
+            p.notice.refused[breaches > 0].waiting[breaches == 0] {
+                @if breaches > 0 { (count(breaches as u64, "breach of an RFC", "breaches of RFCs")) }
+                @if breaches > 0 && advice > 0 { " and " }
+                @if advice > 0 { (count(advice as u64, "unwise line", "unwise lines")) }
+                ". Each is remarked at its line. "
+                @if let Some(first) = first { a href={ "#" (first) } { "Go to the first" } }
+            }
+        }
+    }
 }
 
 fn facts(session: &RecordedSession, other: Option<&RecordedSession>) -> Markup {
@@ -144,8 +155,7 @@ fn end_head(end: Option<&RecordedSession>, side: &str) -> Markup {
 
 fn row_of(row: &Row, opened_at: Timestamp, this_is_client: bool, is_both: bool) -> Markup {
     let Some(best) = row.best() else { return html! {} };
-    let here = if this_is_client { &row.client } else { &row.server };
-    let anchor = here.as_ref().map(|line| format!("r{}", line.record));
+    let anchor = row.anchor(this_is_client);
     match &best.what {
         What::Marked(mark) => {
             let at_server = row.server.is_some();
@@ -157,8 +167,9 @@ fn row_of(row: &Row, opened_at: Timestamp, this_is_client: bool, is_both: bool) 
         }
         What::Said { by, octets, is_body, missing, explained, remarks } => {
             let by_client = *by == Side::Client;
+            let is_breach = remarks.iter().any(|remark| remark.weight != remark::Weight::Advice);
             html! {
-                div.said.client[by_client].server[!by_client].breach[!remarks.is_empty()] id=[anchor] {
+                div.said.client[by_client].server[!by_client].breach[is_breach].unwise[!is_breach && !remarks.is_empty()] id=[anchor] {
                     (cell(row.client.as_ref(), best, opened_at, is_both))
                     (cell(row.server.as_ref(), best, opened_at, is_both))
                     @if !is_both { (alone(octets, explained, *is_body)) }
@@ -226,7 +237,10 @@ fn words(octets: &[u8], explained: &[explain::Part]) -> Markup {
 /// server announces, the word behind the code.
 fn explanation(octets: &[u8], explained: &[explain::Part]) -> Markup {
     let is_refusal = octets.starts_with(b"4") || octets.starts_with(b"5") || octets.starts_with(b"-ERR");
-    let is_word = |part: &&explain::Part| octets.get(part.octets.start).is_some_and(u8::is_ascii_alphabetic);
+    // Not a status such as 2.1.5; an extension may begin with a digit.
+    let is_word = |part: &&explain::Part| {
+        octets.get(part.octets.clone()).is_some_and(|word| word.iter().any(u8::is_ascii_alphabetic))
+    };
     let chosen = if is_refusal {
         explained.last()
     } else {

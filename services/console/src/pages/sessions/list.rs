@@ -1,9 +1,10 @@
 //! The list of sessions.
 
-use super::{has_failed, protocol};
+use super::{OUTSIDE, has_failed, protocol};
 use crate::{
     api::App,
-    index::SessionFilter,
+    index::{IndexError, OtherEnd, SessionFilter},
+    mail_servers::MailServer,
     pages::{
         Failure,
         format::{count, encoded, time},
@@ -16,7 +17,7 @@ use axum::{
     extract::{Query, State},
     response::{IntoResponse, Response},
 };
-use internal_api::{RecordedSession, Role, SessionPage};
+use internal_api::{MessageId, RecordedSession, Role, SessionId, SessionPage};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -47,11 +48,13 @@ pub(super) struct Wanted {
     peer: String,
     user: String,
     message: String,
+    /// The stack at the other end, or [`OUTSIDE`].
+    with: String,
     before: String,
 }
 
 impl Wanted {
-    fn filter(&self) -> SessionFilter {
+    fn filter(&self, servers: &[MailServer]) -> SessionFilter {
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         SessionFilter {
             stack: given(&self.stack),
@@ -62,13 +65,36 @@ impl Wanted {
             protocol: given(&self.protocol),
             peer: given(&self.peer),
             user: given(&self.user),
-            message: self.message.parse().ok(),
+            message: self.message.trim().parse().ok(),
             refused: None,
+            with: self.other_end(servers),
             before: self.before.parse().ok(),
         }
     }
 
-    fn fields(&self) -> [(&'static str, &str); 8] {
+    fn other_end(&self, servers: &[MailServer]) -> Option<OtherEnd> {
+        let own = |server: &&MailServer| self.with == OUTSIDE || server.stack == self.with;
+        let domains = servers.iter().filter(own).flat_map(|server| server.domains.clone()).collect();
+        match self.with.as_str() {
+            "" => None,
+            OUTSIDE => Some(OtherEnd::Outside(domains)),
+            stack => Some(OtherEnd::Stack(stack.to_owned(), domains)),
+        }
+    }
+
+    /// What the form has no field for, in words.
+    fn rest(&self) -> Vec<String> {
+        let with = if self.with == OUTSIDE { "others than the stacks of this town" } else { &self.with };
+        let role = match self.role.as_str() {
+            "client" => "it has called",
+            "server" => "it was called",
+            role => role,
+        };
+        let words = [("of the ", self.service.as_str()), ("", role), ("with ", with), ("message ", &self.message)];
+        words.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}{value}")).collect()
+    }
+
+    fn fields(&self) -> [(&'static str, &str); 9] {
         [
             ("stack", &self.stack),
             ("service", &self.service),
@@ -78,6 +104,7 @@ impl Wanted {
             ("peer", &self.peer),
             ("user", &self.user),
             ("message", &self.message),
+            ("with", &self.with),
         ]
     }
 
@@ -97,7 +124,7 @@ impl Wanted {
 /// `GET /sessions`
 pub(super) async fn page(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Result<Page, Failure> {
     let place = stream::place(&app).await?;
-    let found = app.index.sessions(wanted.filter(), PAGE).await?;
+    let found = find(&app, &wanted).await?;
     let stacks: BTreeSet<String> = app.town.services().into_iter().map(|service| service.stack).collect();
     let is_first = wanted.before.is_empty();
     let stream = if is_first { format!("/events?since={place}") } else { String::new() };
@@ -114,13 +141,25 @@ pub(super) async fn page(State(app): State<Arc<App>>, Query(wanted): Query<Wante
     Ok(super::page("Sessions".to_owned(), stream, content))
 }
 
+async fn find(app: &App, wanted: &Wanted) -> Result<SessionPage, IndexError> {
+    // No session has handled what is no message, and none was before what is no session.
+    let is_id = |id: &str, is_valid: bool| id.trim().is_empty() || is_valid;
+    let is_possible = is_id(&wanted.message, wanted.message.trim().parse::<MessageId>().is_ok())
+        && is_id(&wanted.before, wanted.before.parse::<SessionId>().is_ok());
+    if !is_possible {
+        return Ok(SessionPage { sessions: Vec::new(), next_before: None });
+    }
+    app.index.sessions(wanted.filter(&app.mail_servers), PAGE).await
+}
+
 /// `GET /sessions/rows`
 pub(super) async fn rows(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Result<Response, Failure> {
-    let found = app.index.sessions(wanted.filter(), PAGE).await?;
+    let found = find(&app, &wanted).await?;
     Ok(layout::fragment(&table(&wanted, &found, app.clock.wall.now())).into_response())
 }
 
 fn filter(wanted: &Wanted, stacks: &BTreeSet<String>) -> Markup {
+    let rest = wanted.rest();
     let option = |value: &str, name: &str, chosen: &str| {
         html! { option value=(value) selected[value == chosen] { (name) } }
     };
@@ -149,10 +188,12 @@ fn filter(wanted: &Wanted, stacks: &BTreeSet<String>) -> Markup {
             @if !wanted.service.is_empty() { input type="hidden" name="service" value=(wanted.service); }
             @if !wanted.role.is_empty() { input type="hidden" name="role" value=(wanted.role); }
             @if !wanted.message.is_empty() { input type="hidden" name="message" value=(wanted.message); }
+            @if !wanted.with.is_empty() { input type="hidden" name="with" value=(wanted.with); }
             div.filter-buttons {
                 button.primary type="submit" { "Filter" }
                 @if wanted.is_filtered() { a.button.plain href="/sessions" { "Clear" } }
             }
+            @if !rest.is_empty() { p.rest { "Only: " @for one in &rest { span.state { (one) } " " } } }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What services have understood and decided, in words.
 
-use crate::pages::words::duration;
+use crate::pages::{format::count, words::duration};
 use internal_api::{Handled, Mark};
 use mail_proto::Mailbox;
 use maud::{Markup, html};
@@ -18,7 +18,8 @@ pub(super) fn sentence(mark: &Mark) -> (String, bool) {
         Mark::Verdict { about, accepted: true, .. } => (format!("The policy accepts {about}."), false),
         Mark::Verdict { about, reply, .. } => (format!("The policy refuses {about}: {reply}"), true),
         Mark::Locked { mailbox, messages } => {
-            (format!("The maildrop of {mailbox} is locked for this session, with {messages} messages."), false)
+            let messages = count(u64::from(*messages), "message", "messages");
+            (format!("The maildrop of {mailbox} is locked for this session, with {messages}."), false)
         }
         Mark::LockLost => ("The lock of the maildrop was lost: nothing is deleted.".to_owned(), true),
         Mark::Deleted { messages } => {

@@ -13,6 +13,9 @@ use internal_api::{Protocol, RecordedSession, Role};
 use maud::Markup;
 use std::sync::Arc;
 
+/// In the URL of a list: sessions whose other end is no stack of the town.
+pub(super) const OUTSIDE: &str = "*";
+
 /// The routes of this module.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
