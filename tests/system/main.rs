@@ -16,6 +16,8 @@ mod console_access;
 mod console_calls;
 mod console_captures;
 mod console_commands;
+mod console_journey;
+mod console_killed;
 mod console_mail;
 mod console_mailpit;
 mod console_pages;
