@@ -3,6 +3,8 @@
 use fantoccini::{
     Client, ClientBuilder, Locator,
     actions::{InputSource, KeyAction, KeyActions},
+    elements::Element,
+    error::CmdError,
 };
 use futures_util::FutureExt;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,11 +25,15 @@ use town_tests::PATIENCE;
 /// How to get what is needed.
 const NEEDED: &str = "the tests of the pages need Chromium and its driver: apt-get install chromium chromium-driver";
 
-/// How large the window is, in pixels.
+/// What is looked through.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Window {
     /// Of a desk.
     Wide,
+    /// The same, in a system with dark colours.
+    Dark,
+    /// The same, in a system that wants as little motion as possible.
+    Still,
     /// Of a phone: 390 wide, and touched.
     Phone,
 }
@@ -69,7 +75,16 @@ async fn start_driver() -> (Child, String) {
 
 async fn connect(url: &str, window: Window) -> Client {
     // A test may run as root, in a container, where there is no sandbox for processes.
-    let mut options = json!({ "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,860"] });
+    let mut arguments =
+        vec!["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,860"];
+    arguments.push(match window {
+        Window::Dark => "--blink-settings=preferredColorScheme=0",
+        Window::Wide | Window::Still | Window::Phone => "--blink-settings=preferredColorScheme=1",
+    });
+    if matches!(window, Window::Still) {
+        arguments.push("--force-prefers-reduced-motion");
+    }
+    let mut options = json!({ "args": arguments });
     if matches!(window, Window::Phone) {
         options["mobileEmulation"] =
             json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 1.0, "touch": true } });
@@ -120,19 +135,47 @@ impl Browser {
         self.holds(&format!("location.pathname === {path:?}")).await;
     }
 
+    /// Does something with an element. It is found anew when the page is brought up to date in between.
+    async fn found<T>(&self, selector: &str, act: impl AsyncFn(Element) -> Result<T, CmdError>) -> T {
+        town_tests::eventually(selector, PATIENCE, async || {
+            let element = self.client.find(Locator::Css(selector)).await.ok()?;
+            match act(element).await {
+                Ok(done) => Some(done),
+                Err(error) if error.is_stale_element_reference() => None,
+                Err(error) => panic!("{selector}: {error}"),
+            }
+        })
+        .await
+    }
+
     /// The text of an element.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
+        self.found(selector, async |element| element.text().await).await
     }
 
     /// Clicks an element.
     pub(crate) async fn click(&self, selector: &str) {
-        self.client.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
+        self.found(selector, async |element| element.click().await).await;
     }
 
     /// Writes into a field.
     pub(crate) async fn write(&self, selector: &str, text: &str) {
         self.client.find(Locator::Css(selector)).await.unwrap().send_keys(text).await.unwrap();
+    }
+
+    /// Chooses a value in a list.
+    pub(crate) async fn choose(&self, selector: &str, value: &str) {
+        self.client.find(Locator::Css(selector)).await.unwrap().select_by_value(value).await.unwrap();
+    }
+
+    /// Answers the question that the page asks; returns it.
+    pub(crate) async fn answer_question(&self, yes: bool) -> String {
+        let question = self.client.get_alert_text().await.unwrap();
+        match yes {
+            true => self.client.accept_alert().await.unwrap(),
+            false => self.client.dismiss_alert().await.unwrap(),
+        }
+        question
     }
 
     /// Presses a key, whatever has the focus.

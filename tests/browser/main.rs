@@ -5,5 +5,10 @@
 mod browser;
 mod canary;
 mod hostile;
+mod journey;
+mod looks;
 mod mail;
+mod map;
 mod narrow;
+mod sessions;
+mod story;
