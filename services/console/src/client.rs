@@ -3,6 +3,7 @@
 pub use crate::{
     api::{
         dialogue::{DialogueLine, Explained, Remarked, SessionDialogue, Speaker},
+        faults::{SetFault, TownFaults},
         queue::WaitingMail,
         sessions::Sessions,
         trace::Trace,
@@ -15,9 +16,10 @@ pub use crate::{
     model::{Mail, MailRecipient, MailSummary},
 };
 
+use ::faults::Fault;
 use bytes::Bytes;
 use internal_api::{MessageId, PROBLEM_MEDIA_TYPE, Problem, SessionId};
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -161,12 +163,48 @@ impl Client {
         self.stream("v1/captures/live.pcapng", &[]).await
     }
 
+    /// What goes wrong on purpose.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn faults(&self) -> Result<TownFaults, ClientError> {
+        self.read(self.get("v1/faults", CALL)).await
+    }
+
+    /// Lets something go wrong from now on.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when the fault makes no sense.
+    pub async fn set_fault(&self, name: &str, fault: &Fault) -> Result<TownFaults, ClientError> {
+        self.read(self.to(Method::PUT, &format!("v1/faults/{name}")).timeout(CALL).json(fault)).await
+    }
+
+    /// Lets this go wrong no more.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when no such fault is set.
+    pub async fn remove_fault(&self, name: &str) -> Result<(), ClientError> {
+        self.call(self.to(Method::DELETE, &format!("v1/faults/{name}")).timeout(CALL)).await.map(drop)
+    }
+
+    /// Lets nothing go wrong any more.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clear_faults(&self) -> Result<TownFaults, ClientError> {
+        self.read(self.to(Method::DELETE, "v1/faults").timeout(CALL)).await
+    }
+
     async fn stream(&self, path: &str, filter: &[(&str, String)]) -> Result<CaptureStream, ClientError> {
         Ok(CaptureStream(self.call(self.request(path).query(filter)).await?))
     }
 
     fn request(&self, path: &str) -> RequestBuilder {
-        let request = self.http.get(format!("{}/{path}", self.url()));
+        self.to(Method::GET, path)
+    }
+
+    fn to(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/{path}", self.url()));
         match &self.password {
             Some(password) => request.basic_auth(USER, Some(password)),
             None => request,

@@ -7,7 +7,9 @@ use crate::{
     certificates::{self, Certificates},
     check,
     client::Stores,
-    console_commands::{Capture, ConsoleArgs, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace, Wait},
+    console_commands::{
+        Capture, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace, Wait,
+    },
     health, help, output,
     queue::Queue,
     table,
@@ -104,6 +106,8 @@ enum Command {
     Wait(Wait),
     /// Write recorded sessions, or those that begin from now on, as a file for Wireshark
     Capture(Capture),
+    /// What goes wrong on purpose in the running town: list, set, remove, clear
+    Faults(FaultsCommand),
     /// Print the certificate of the town's authority, which clients trust
     Ca,
     /// Issue the certificates of all servers, for gateways that run by themselves; those that are good stay
@@ -134,6 +138,7 @@ impl Args {
                 Some(Command::Queue(queue)) => queue.run(stores(&self)?).await,
                 Some(Command::Sessions(sessions)) => sessions.run(console(&self, &sessions.console)?).await,
                 Some(Command::Trace(trace)) => trace.run(console(&self, &trace.console)?).await,
+                Some(Command::Faults(faults)) => faults.run(console(&self, &faults.console)?).await,
                 Some(Command::Capture(capture)) => capture.run(console(&self, &capture.console)?).await,
                 Some(Command::Wait(wait)) => {
                     exit = Some(NOT_ASKED);

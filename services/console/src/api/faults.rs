@@ -12,24 +12,24 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The faults of the town.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct TownFaults {
+pub struct TownFaults {
     /// By their names.
-    faults: BTreeMap<String, SetFault>,
+    pub faults: BTreeMap<String, SetFault>,
     /// Whether recipients such as `bounce+550-5.1.1@domain` make faults.
-    magic_recipients: bool,
+    pub magic_recipients: bool,
     /// The services that could not be told yet, by their URLs, and why.
-    untold: BTreeMap<String, String>,
+    pub untold: BTreeMap<String, String>,
 }
 
 /// A fault, and how often it has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct SetFault {
+pub struct SetFault {
     /// The fault.
     #[serde(flatten)]
-    fault: Fault,
+    pub fault: Fault,
     /// How often, and in which sessions.
     #[serde(flatten)]
-    state: FaultState,
+    pub state: FaultState,
 }
 
 /// The routes of this module.

@@ -6,7 +6,7 @@ mod changes;
 pub(crate) mod content;
 pub(crate) mod dialogue;
 pub(crate) mod extract;
-mod faults;
+pub(crate) mod faults;
 mod idle;
 mod journey;
 mod mail;

@@ -16,7 +16,8 @@ pub(crate) fn sentence(mark: &Mark) -> (String, bool) {
         Mark::Verdict { about, accepted: true, .. } => (format!("The policy accepts {about}."), false),
         Mark::Verdict { about, reply, .. } => (format!("The policy refuses {about}: {reply}"), true),
         Mark::Locked { mailbox, messages } => {
-            (format!("The maildrop of {mailbox} is locked for this session, with {messages} messages."), false)
+            let noun = if *messages == 1 { "message" } else { "messages" };
+            (format!("The maildrop of {mailbox} is locked for this session, with {messages} {noun}."), false)
         }
         Mark::LockLost => ("The lock of the maildrop was lost: nothing is deleted.".to_owned(), true),
         Mark::Deleted { messages } => {
@@ -24,6 +25,7 @@ pub(crate) fn sentence(mark: &Mark) -> (String, bool) {
             (format!("Deleted: {}.", list.join(", ")), false)
         }
         Mark::Message { message, how, recipients, .. } => (handled(&message.to_string(), *how, recipients), false),
+        Mark::Fault { name, what } => (format!("Fault {name}: {what}."), true),
         Mark::Called { service, request, status, microseconds } => {
             let answer = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
             let failed = status.is_none_or(|status| status >= 500);

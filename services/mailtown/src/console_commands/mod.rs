@@ -1,12 +1,14 @@
 //! The commands that ask the console of the running town.
 
 mod capture;
+mod faults;
 mod locate;
 mod sessions;
 mod trace;
 mod wait;
 
 pub(crate) use capture::Capture;
+pub(crate) use faults::FaultsCommand;
 pub(crate) use locate::{ConsoleArgs, Place};
 pub(crate) use sessions::Sessions;
 pub(crate) use trace::Trace;

@@ -107,7 +107,7 @@ fn plain_text(session: &SessionRecords) -> String {
                 };
                 writeln!(text, "{since:>10} {who}{separator}{}{missing}", shown.trim_end_matches('\n'))
             }
-            Seen::Mark(mark) => writeln!(text, "{since:>10} -- {}", super::marks::sentence(mark).0),
+            Seen::Mark(mark) => writeln!(text, "{since:>10} -- {}", transcript::sentence(mark).0),
             Seen::Opened { .. } | Seen::Closed { .. } => Ok(()),
         };
     }
