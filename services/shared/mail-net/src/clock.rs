@@ -27,11 +27,23 @@ impl Clock {
     pub fn system() -> Self {
         Self { wall: WallClock::new(Base::System), io: IoClock(()) }
     }
+
+    /// A virtual wall clock, which shows `start` until [`WallClock::move_to`] moves it, and the I/O clock of the machine.
+    pub fn virtual_at(start: Timestamp) -> Self {
+        Self { wall: WallClock::new(Base::Fixed(start)), io: IoClock(()) }
+    }
+
+    /// Itself, or the clocks of the machine where the wall clock is virtual: for certificates, which other programs check
+    /// against real time.
+    #[must_use]
+    pub fn real(&self) -> Self {
+        if self.wall.is_virtual() { Self::system() } else { self.clone() }
+    }
 }
 
 /// The date and the time of day.
 ///
-/// It may jump, forward or back, when the machine's clock is set.
+/// It may jump, forward or back, when the machine's clock is set. A virtual one stands still, and is moved forward only.
 #[derive(Clone)]
 pub struct WallClock(Arc<Wall>);
 
@@ -49,9 +61,23 @@ enum Base {
     Fixed(Timestamp),
 }
 
+/// Why a wall clock is not moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Immovable {
+    /// It shows the time of the machine.
+    #[error("the clock is that of the machine")]
+    Real,
+    /// The ids of messages end with this century.
+    #[error("the moment is out of range; give one before {}", WallClock::END)]
+    TooLate,
+}
+
 impl WallClock {
     /// How long a sleep trusts its timer before it looks at the clock again, because the machine's clock may be set.
     const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+    /// A virtual clock is moved to moments before this one, 2089-01-01T00:00:00Z: ids of messages hold the time up to then.
+    pub const END: Timestamp = Timestamp::constant(3_755_376_000, 0);
 
     fn new(base: Base) -> Self {
         Self(Arc::new(Wall { base, offset: watch::Sender::new(SignedDuration::ZERO) }))
@@ -92,6 +118,30 @@ impl WallClock {
                 Base::Fixed(_) => drop(offset.changed().await),
             }
         }
+    }
+
+    /// Whether it stands still until it is moved.
+    pub fn is_virtual(&self) -> bool {
+        matches!(self.0.base, Base::Fixed(_))
+    }
+
+    /// Moves a virtual clock forward to `then`, and wakes who has slept until then. It never goes back: when it is later
+    /// already, nothing changes. Returns the present time.
+    ///
+    /// # Errors
+    /// [`Immovable`].
+    pub fn move_to(&self, then: Timestamp) -> Result<Timestamp, Immovable> {
+        let Base::Fixed(base) = self.0.base else { return Err(Immovable::Real) };
+        if then >= Self::END {
+            return Err(Immovable::TooLate);
+        }
+        let wanted = then.duration_since(base);
+        self.0.offset.send_if_modified(|offset| {
+            let is_later = wanted > *offset;
+            *offset = wanted.max(*offset);
+            is_later
+        });
+        Ok(self.now())
     }
 
     fn shift(&self, by: SignedDuration) {
@@ -158,7 +208,7 @@ impl IoClock {
     }
 }
 
-/// For tests: clocks whose wall time stands still until the test moves it.
+/// For tests: clocks with a virtual wall clock, which the test moves forward, and back as well.
 ///
 /// Their I/O time is that of tokio, which a test stops with `start_paused`.
 #[derive(Debug, Clone)]
@@ -167,7 +217,7 @@ pub struct ManualClock(Clock);
 impl ManualClock {
     /// Clocks whose wall time is `start`.
     pub fn starting_at(start: Timestamp) -> Self {
-        Self(Clock { wall: WallClock::new(Base::Fixed(start)), io: IoClock(()) })
+        Self(Clock::virtual_at(start))
     }
 
     /// The clocks, to be injected.
@@ -235,7 +285,29 @@ mod tests {
         manual.clock().wall.sleep_until(then).await;
     }
 
-    /// As a virtual clock will move it.
+    #[tokio::test]
+    async fn a_virtual_clock_is_moved_forward_only() {
+        let clock = Clock::virtual_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let (wall, start) = (clock.wall.clone(), clock.wall.now());
+        let sleeper = tokio::spawn({
+            let wall = wall.clone();
+            async move { wall.sleep_until(start + HOUR).await }
+        });
+        yield_now().await;
+        for (to, expected) in [(HOUR / 2, HOUR / 2), (HOUR / 4, HOUR / 2), (HOUR / 2, HOUR / 2)] {
+            assert_eq!(wall.move_to(start + to), Ok(start + expected));
+        }
+        assert!(!sleeper.is_finished());
+        assert_eq!(clock.wall.move_to(start + HOUR), Ok(start + HOUR), "clones move together");
+        sleeper.await.unwrap();
+        assert_eq!(wall.move_to("2089-01-01T00:00:00Z".parse().unwrap()), Err(Immovable::TooLate));
+        assert_eq!((wall.now(), WallClock::END.to_string().as_str()), (start + HOUR, "2089-01-01T00:00:00Z"));
+
+        let system = Clock::system();
+        assert_eq!(system.wall.move_to(start), Err(Immovable::Real));
+        assert_eq!([&clock, &system, &clock.real()].map(|clock| clock.wall.is_virtual()), [true, false, false]);
+    }
+
     #[tokio::test]
     async fn an_offset_of_the_system_clock_wakes_sleepers() {
         let wall = Clock::system().wall;

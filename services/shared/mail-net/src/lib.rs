@@ -16,7 +16,7 @@ mod tap;
 pub use accept::{
     AcceptLoop, ConnectionLimits, Place, Places, SharedAddresses, accept_local, accept_one, client_network,
 };
-pub use clock::{Clock, IoClock, ManualClock, WallClock};
+pub use clock::{Clock, Immovable, IoClock, ManualClock, WallClock};
 pub use close::close;
 pub use dial::{Address, Dial, Dialing, Hop, InvalidAddress, MemoryListener, MemoryNetwork, TcpDial, pair};
 pub use io::{Ends, Io, read_some};
