@@ -71,7 +71,7 @@ impl Recorder {
             remote,
             connection: connection.to_string(),
             ..RecordedSession::opened(
-                (SessionId::new(opened_at, &connection), opened_at),
+                (SessionId::new(self.records.id_moment(opened_at), &connection), opened_at),
                 (self.stack.clone(), self.service.into()),
                 (role, protocol),
             )

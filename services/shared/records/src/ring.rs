@@ -2,17 +2,21 @@
 
 use crate::recording::Log;
 use internal_api::{ConnectionId, Dropped, SessionId};
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::Notify;
 
 /// The part of the memory that one session may have: a client that talks for ever does not push out all others.
 const SHARE: usize = 8;
+
+/// Ids of sessions differ that were opened so far apart: they tell the 4096th part of a millisecond.
+const ID_STEP_NS: i64 = 245;
 
 /// What the services of a process have recorded. Clones are the same memory.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ struct Ring {
     sessions: Mutex<Sessions>,
     /// The sequence of the last record.
     sequence: AtomicU64,
+    /// The moment of the last session's id, in nanoseconds.
+    last_id_ns: AtomicI64,
     /// What all sessions have in memory, in octets.
     octets: AtomicUsize,
     limit: AtomicUsize,
@@ -49,6 +55,7 @@ impl Default for Records {
             run: ConnectionId::random().number() | 1,
             sessions: Mutex::default(),
             sequence: AtomicU64::new(0),
+            last_id_ns: AtomicI64::new(0),
             octets: AtomicUsize::new(0),
             limit: AtomicUsize::new(0),
             dropped_sessions: AtomicU64::new(0),
@@ -62,6 +69,16 @@ impl Records {
     /// Names the run of the process. The sequences of another run mean nothing here.
     pub(crate) fn run(&self) -> u64 {
         self.0.run
+    }
+
+    /// The moment that the id of a new session tells: when it was opened or, where another session was opened at the same
+    /// time, a little later. So ids grow while a clock stands still.
+    pub(crate) fn id_moment(&self, opened_at: Timestamp) -> Timestamp {
+        let opened_ns = i64::try_from(opened_at.as_nanosecond()).unwrap_or(i64::MAX);
+        let later = |last: i64| opened_ns.max(last.saturating_add(ID_STEP_NS));
+        let last = self.0.last_id_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
+        // It never fails.
+        Timestamp::from_nanosecond(later(last.unwrap_or_default()).into()).unwrap_or(opened_at)
     }
 
     /// How many octets all sessions together may have in memory.

@@ -65,6 +65,15 @@ fn briefs(page: &TracePage) -> Vec<String> {
 }
 
 #[test]
+fn ids_grow_while_the_clock_stands() {
+    let service = Service::new(Trace::default());
+    let opening = || Opening { role: Role::Client, protocol: Protocol::Smtp, local: None, remote: None };
+    let open: Vec<_> = (0..100).map(|_| service.recorder.open(opening())).collect();
+    let ids: Vec<SessionId> = service.trace("", 1000).records.iter().map(|record| record.session).collect();
+    assert!(ids.len() == open.len() && ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+}
+
+#[test]
 fn a_session_is_recorded_from_its_beginning_to_its_end() {
     let service = Service::new(Trace::default());
     let recording = service.open();
