@@ -18,3 +18,28 @@ pub(super) fn next_key(last: i64, now: Timestamp) -> i64 {
 pub(super) fn least_key(moment: Timestamp) -> i64 {
     (moment.as_millisecond() - EPOCH_MS).clamp(0, (1 << 41) - 1) << RANDOM_BITS
 }
+
+/// When the message of this key came, or a moment later.
+pub(super) fn moment(key: i64) -> Timestamp {
+    Timestamp::from_millisecond((key >> RANDOM_BITS).saturating_add(EPOCH_MS)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_grow_while_the_time_stands() {
+        let now: Timestamp = "2026-01-01T00:00:00.123Z".parse().unwrap();
+        let mut last = next_key(0, now);
+        assert_eq!(moment(last), now);
+        for _ in 0..1000 {
+            let next = next_key(last, now);
+            assert!(next > last);
+            last = next;
+        }
+        // A full millisecond goes on in the next one.
+        let full = least_key(now) | ((1 << RANDOM_BITS) - 1);
+        assert_eq!((next_key(full, now), moment(full + 1)), (full + 1, "2026-01-01T00:00:00.124Z".parse().unwrap()));
+    }
+}

@@ -150,6 +150,15 @@ pub struct Backlog {
     pub held: u64,
 }
 
+/// What is ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upcoming {
+    /// When the first entry of the queue that is not on hold is tried next, or its lease ends.
+    pub queue: Option<Timestamp>,
+    /// When the oldest message came that is in a maildrop.
+    pub oldest_delivered: Option<Timestamp>,
+}
+
 /// Some of the messages in a maildrop, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
@@ -400,6 +409,12 @@ pub trait Lifecycle: Send + Sync {
     /// Forgets what is past remembering, and delivers due mail for the domains of `local` as [`Queue::claim`] does. What
     /// a gateway must report stays in the queue. To be called every now and then.
     async fn maintain(&self, local: LocalMail) -> Result<()>;
+
+    /// When the next thing happens by itself, as things stand.
+    async fn upcoming(&self) -> Result<Upcoming>;
+
+    /// When the newest event was written.
+    async fn newest_event_at(&self) -> Result<Option<Timestamp>>;
 
     /// Finishes what is being written, and lets go of the storage. Calls fail from then on.
     async fn close(&self);

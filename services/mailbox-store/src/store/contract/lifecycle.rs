@@ -1,7 +1,7 @@
 //! Quotas and retention.
 
 use super::*;
-use crate::store::{Alias, AliasName, Newcomers};
+use crate::store::{Alias, AliasName, Newcomers, QueueAction, Upcoming};
 use std::path::Path;
 use town_config::{Config, Relay};
 
@@ -284,4 +284,27 @@ pub(crate) async fn old_mail_expires(fixture: Fixture) {
     assert_eq!(fixture.raw(queued).await.unwrap(), b"Subject: x\r\n\r\nx\r\n");
     let summary = fixture.store.mailbox(&mailbox("a@local.test")).await.unwrap();
     assert_eq!((summary.messages, summary.octets), (1, 17));
+}
+
+/// What a virtual clock goes to next.
+pub(crate) async fn what_is_ahead_is_known(fixture: Fixture) {
+    let start = fixture.clock.now();
+    let upcoming = async || fixture.store.upcoming().await.unwrap();
+    let nothing = Upcoming { queue: None, oldest_delivered: None };
+    assert_eq!((upcoming().await, fixture.store.newest_event_at().await.unwrap()), (nothing, None));
+    let first = fixture.send("1", &["a@local.test", "x@far.test"]).await;
+    fixture.clock.advance(MINUTE);
+    fixture.send("2", &["a@local.test"]).await;
+    assert_eq!(fixture.store.newest_event_at().await.unwrap(), Some(start + MINUTE));
+    assert_eq!(upcoming().await, Upcoming { queue: Some(start), oldest_delivered: Some(start) });
+
+    let claim = fixture.claim().await.unwrap();
+    assert_eq!(upcoming().await.queue, Some(start + 2 * MINUTE), "the end of the lease");
+    fixture.store.settle(&claim.lease, deferred(first, "x@far.test", 3600, "450 later"), body(b"")).await.unwrap();
+    assert_eq!(upcoming().await.queue, Some(start + MINUTE + HOUR));
+    fixture.store.act(first, QueueAction::Hold).await.unwrap();
+    assert_eq!(upcoming().await.queue, None, "nothing happens to what is on hold");
+    fixture.delete("a@local.test", &[first]).await;
+    while fixture.store.sweep().await.unwrap() {}
+    assert_eq!(upcoming().await.oldest_delivered, Some(start + MINUTE));
 }

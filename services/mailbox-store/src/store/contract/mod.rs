@@ -226,6 +226,7 @@ macro_rules! contract_tests {
             an_action_wakes_those_who_wait, a_given_up_message_is_left_to_a_gateway, a_removed_message_is_gone, an_action_is_about_all_recipients,
             local_mail_waits_on_hold, what_is_on_hold_is_counted_by_itself, claims_and_removals_exclude_each_other,
             many_deletions_are_told_each, events_come_in_the_order_of_commits, old_events_are_pruned,
+            what_is_ahead_is_known,
             a_closed_store_says_so
         );
     };

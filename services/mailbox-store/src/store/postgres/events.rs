@@ -10,6 +10,7 @@ use crate::store::{
     records::key,
 };
 use internal_api::{Event, EventPage, EventPosition, MessageId};
+use jiff::Timestamp;
 use tokio_postgres::Row;
 
 const INSERT: &str = "INSERT INTO events (xact_id, message_id, last_message_id, at_ms, detail)
@@ -31,6 +32,8 @@ const STORY: &str = "SELECT xact_id, seq, message_id, at_ms, detail FROM (
      ) AS told ORDER BY xact_id, seq LIMIT $2";
 
 const GREATEST: &str = "SELECT seq FROM events ORDER BY xact_id DESC, seq DESC LIMIT 1";
+
+const NEWEST: &str = "SELECT at_ms FROM events ORDER BY xact_id DESC, seq DESC LIMIT 1";
 
 const OLDEST: &str = "SELECT xact_id, seq, at_ms FROM events ORDER BY xact_id, seq LIMIT $1";
 
@@ -83,6 +86,12 @@ pub(super) async fn page(tx: &Transaction<'_>, after: EventPosition, limit: u32)
 pub(super) async fn last(tx: &Transaction<'_>) -> Result<EventPosition, Failure> {
     let Some(row) = tx.query_one(LAST, &[]).await? else { return Ok(EventPosition::default()) };
     Ok(EventPosition { transaction: row.try_get(0)?, record: row.try_get(1)?, place: u32::MAX })
+}
+
+/// When the newest of them was written.
+pub(super) async fn newest_at(tx: &Transaction<'_>) -> Result<Option<Timestamp>, Failure> {
+    let Some(row) = tx.query_one(NEWEST, &[]).await? else { return Ok(None) };
+    Ok(Timestamp::from_millisecond(row.try_get(0)?).ok())
 }
 
 /// The events of one message.

@@ -1,8 +1,11 @@
 //! Housekeeping.
 
-use super::{accounts, database::Transaction, deletions, failure::Failure, maildrop, submit::release};
-use crate::store::{REPEAT_WINDOW, plan::moments::least_key_of_age};
+use super::{
+    accounts, claims::FIRST_DUE, database::Transaction, deletions, failure::Failure, maildrop, submit::release,
+};
+use crate::store::{REPEAT_WINDOW, Upcoming, ids, plan::moments::least_key_of_age};
 use internal_api::DeletedBy;
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -90,4 +93,16 @@ async fn expire_in(tx: &mut Transaction<'_>, address: &str, messages: &[i64]) ->
     release(tx, &expired, 1).await?;
     tx.effects.expired += expired.len() as u64;
     accounts::count_out(tx, &BTreeMap::from([(address, count)])).await
+}
+
+/// What is ahead.
+pub(super) async fn upcoming(tx: &mut Transaction<'_>) -> Result<Upcoming, Failure> {
+    let first = tx.query_one(FIRST_DUE, &[&i64::MIN]).await?;
+    let due_at_ms: Option<i64> = first.map(|row| row.try_get(1)).transpose()?;
+    let oldest = tx.query_one("SELECT message_id FROM deliveries ORDER BY message_id LIMIT 1", &[]).await?;
+    let oldest: Option<i64> = oldest.map(|row| row.try_get(0)).transpose()?;
+    Ok(Upcoming {
+        queue: due_at_ms.and_then(|due_at_ms| Timestamp::from_millisecond(due_at_ms).ok()),
+        oldest_delivered: oldest.map(ids::moment),
+    })
 }

@@ -44,7 +44,7 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 use super::{
     Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, Listing, LocalMail,
     Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
-    StoredPassword, Submitted,
+    StoredPassword, Submitted, Upcoming,
     aliases::LiveRules,
     arrival::ArrivalMemory,
     checksum::verified,
@@ -62,6 +62,7 @@ use internal_api::{
     AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, Message,
     MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
+use jiff::Timestamp;
 use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};
 use messages::Location;
@@ -415,6 +416,14 @@ impl Lifecycle for PostgresStore {
         let length = self.database.read(&(), |tx, ()| queue::length(tx).boxed()).await?;
         self.database.metrics().queue_entries.set(length);
         Ok(())
+    }
+
+    async fn upcoming(&self) -> Result<Upcoming> {
+        self.database.read(&(), |tx, ()| maintenance::upcoming(tx).boxed()).await
+    }
+
+    async fn newest_event_at(&self) -> Result<Option<Timestamp>> {
+        self.database.read(&(), |tx, ()| events::newest_at(tx).boxed()).await
     }
 
     async fn close(&self) {

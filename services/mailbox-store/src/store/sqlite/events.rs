@@ -10,7 +10,7 @@ use crate::store::{
 };
 use internal_api::{Event, EventPage, EventPosition, MessageId};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Writes the events of a change; returns whether there were any.
 pub(super) fn write(connection: &Connection, log: EventLog, now: Timestamp) -> Result<bool> {
@@ -38,6 +38,13 @@ pub(super) fn page(connection: &Connection, after: EventPosition, limit: u32) ->
 pub(super) fn last(connection: &Connection) -> Result<EventPosition> {
     let greatest: Option<i64> = connection.query_row("SELECT MAX(seq) FROM events", [], |row| row.get(0))?;
     Ok(greatest.map_or(EventPosition::default(), |record| EventPosition { transaction: 0, record, place: u32::MAX }))
+}
+
+/// When the newest of them was written.
+pub(super) fn newest_at(connection: &Connection) -> Result<Option<Timestamp>> {
+    let select = "SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1";
+    let at_ms: Option<i64> = connection.query_row(select, [], |row| row.get(0)).optional()?;
+    Ok(at_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok()))
 }
 
 /// The events of one message.

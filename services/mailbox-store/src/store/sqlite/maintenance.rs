@@ -6,9 +6,10 @@ use super::{
     values::{RawText, collect},
     writer::WriteTransaction,
 };
-use crate::store::{REPEAT_WINDOW, Result, StoreError, plan::moments::least_key_of_age};
+use crate::store::{REPEAT_WINDOW, Result, StoreError, Upcoming, ids, plan::moments::least_key_of_age};
 use internal_api::DeletedBy;
-use rusqlite::params;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
 
 /// How many maildrop entries expire in one change.
@@ -72,4 +73,17 @@ pub(super) fn expire(tx: &mut WriteTransaction<'_>, age: Duration, open: &[Strin
     }
     tx.effects.expired += expired.len() as u64;
     Ok(expired.len() as i64 == EXPIRED)
+}
+
+/// What is ahead.
+pub(super) fn upcoming(connection: &Connection) -> Result<Upcoming> {
+    let first_due = "SELECT next_attempt_at_ms FROM queue
+         WHERE quarantined_at_ms IS NULL AND held_at_ms IS NULL ORDER BY next_attempt_at_ms LIMIT 1";
+    let due_at_ms: Option<i64> = connection.prepare_cached(first_due)?.query_row([], |row| row.get(0)).optional()?;
+    let oldest = "SELECT MIN(message_id) FROM deliveries";
+    let oldest: Option<i64> = connection.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
+    Ok(Upcoming {
+        queue: due_at_ms.and_then(|due_at_ms| Timestamp::from_millisecond(due_at_ms).ok()),
+        oldest_delivered: oldest.map(ids::moment),
+    })
 }

@@ -40,7 +40,7 @@ pub(crate) use snapshot::SqliteSnapshot;
 use super::{
     Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, Listing, LocalMail,
     Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
-    StoredPassword, Submitted,
+    StoredPassword, Submitted, Upcoming,
     aliases::LiveRules,
     records::{QUEUED_PAGE, check},
 };
@@ -52,6 +52,7 @@ use internal_api::{
     AccountPage, Event, EventPage, EventPosition, Flushed, MailboxPage, MailboxSummary, MaildropPage, Message,
     MessageId, MessagePage, QueueEntry, QueuePage, Resolved, Settlement, Submission,
 };
+use jiff::Timestamp;
 use known_accounts::KnownAccounts;
 use leases::Leases;
 use mail_net::Clock;
@@ -425,6 +426,14 @@ impl Lifecycle for SqliteStore {
             } {}
         }
         Ok(())
+    }
+
+    async fn upcoming(&self) -> Result<Upcoming> {
+        self.readers.read(maintenance::upcoming).await
+    }
+
+    async fn newest_event_at(&self) -> Result<Option<Timestamp>> {
+        self.readers.read(events::newest_at).await
     }
 
     async fn close(&self) {
