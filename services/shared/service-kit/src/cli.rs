@@ -1,5 +1,9 @@
 //! The command line that all services share, and the way each is started from it.
 
+mod clock;
+
+pub use clock::ClockArgs;
+
 use crate::{
     http::{HttpListener, Token},
     shutdown::{self, CancellationToken, Signals},
@@ -62,6 +66,9 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
     /// From where proxies connect that tell their clients' addresses (PROXY protocol), comma separated [default: proxy_networks of the configuration]
     #[arg(long, env = "MAILTOWN_PROXY_NETWORKS", value_name = "NETWORKS", value_delimiter = ',', global = true)]
     pub proxy_networks: Option<Vec<IpNet>>,
+    /// What time the service goes by.
+    #[command(flatten)]
+    pub clock: ClockArgs,
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
@@ -73,9 +80,22 @@ pub struct ServiceArgs<C: clap::Subcommand = ServiceCommand> {
 impl<C: clap::Subcommand> ServiceArgs<C> {
     /// The same flags with another subcommand.
     pub fn with_command<D: clap::Subcommand>(self, command: Option<D>) -> ServiceArgs<D> {
-        let Self { name, config, bind, http_bind, http_socket, token, auth, accept, proxy_networks, log, command: _ } =
-            self;
-        ServiceArgs { name, config, bind, http_bind, http_socket, token, auth, accept, proxy_networks, log, command }
+        let Self { name, config, bind, http_bind, http_socket, token, .. } = self;
+        let Self { auth, accept, proxy_networks, clock, log, .. } = self;
+        ServiceArgs {
+            name,
+            config,
+            bind,
+            http_bind,
+            http_socket,
+            token,
+            auth,
+            accept,
+            proxy_networks,
+            clock,
+            log,
+            command,
+        }
     }
 
     /// The stack that they name.
@@ -133,7 +153,7 @@ pub struct Launch {
     pub http_bind: IpAddr,
     /// The Unix socket on which HTTP listens as well.
     pub http_socket: Option<PathBuf>,
-    /// The clocks of this machine.
+    /// Its clocks.
     pub clock: Clock,
 }
 
@@ -187,12 +207,13 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
 /// What the service starts with, and the configuration to watch meanwhile.
 fn launch(args: &ServiceArgs, health: PortKey) -> anyhow::Result<(Launch, LiveConfig)> {
     let name = args.stack()?.name;
-    let clock = Clock::system();
-    let config = LiveConfig::open(&args.config, clock.io)?.with_overrides(Overrides {
+    let system = Clock::system();
+    let config = LiveConfig::open(&args.config, system.io)?.with_overrides(Overrides {
         auth: args.auth,
         accept: args.accept,
         proxy_networks: args.proxy_networks.clone(),
     });
+    let clock = args.clock.clock(config.clock(), system);
     let servers = config.servers();
     let (config, stack) = config.only(name.as_str())?;
     let token = args.token();

@@ -4,7 +4,7 @@ use super::{
     Accept, Auth, FaultKeys, Password, Profile, Quota, Relay, Targets, Trace,
     console::{Console, ConsoleKeys},
     tolerance::ToleranceKeys,
-    values::{Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
+    values::{ClockKind, Delimiter, Greeting, LocalDomain, Port, duration, lease_seconds, networks, optional_duration},
 };
 use ipnet::IpNet;
 use mail_net::ConnectionLimits;
@@ -21,6 +21,8 @@ use std::{
 pub(super) struct File {
     #[serde(default)]
     pub(super) profile: Profile,
+    #[serde(default)]
+    pub(super) clock: ClockKind,
     #[serde(default = "loopback", deserialize_with = "networks")]
     pub(super) trusted_networks: Vec<IpNet>,
     #[serde(default)]

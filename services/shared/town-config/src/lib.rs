@@ -42,7 +42,7 @@ pub use reload::Reload;
 pub use schedule::Next;
 pub use toml_file::FileError as ConfigError;
 pub use trace::{Secrets, Trace};
-pub use values::{Accept, Auth, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
+pub use values::{Accept, Auth, ClockKind, LEASE_SECONDS, Password, Profile, Quota, RelayLookup, RelayTls};
 
 use file::{File, Server};
 use ipnet::IpNet;
@@ -65,6 +65,8 @@ pub struct Config {
     pub agent: BTreeMap<Domain, AgentHosts>,
     /// The service that shows the town.
     pub console: Console,
+    /// What time the services go by.
+    pub clock: ClockKind,
 }
 
 /// The part of the configuration that concerns one stack.
@@ -404,7 +406,13 @@ impl Config {
             Some(file) if faults.is_empty() => {
                 let town = Arc::new(file.server.keys().map(|name| (name.clone(), file.domains(name))).collect());
                 let stacks = file.server.keys().map(|name| (name.clone(), stack(&file, (name, path), &town))).collect();
-                Ok(Self { path: path.to_owned(), stacks, console: file.console(), agent: file.agent })
+                Ok(Self {
+                    path: path.to_owned(),
+                    stacks,
+                    console: file.console(),
+                    clock: file.clock,
+                    agent: file.agent,
+                })
             }
             _ => Err(faults),
         }

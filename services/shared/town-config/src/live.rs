@@ -1,7 +1,7 @@
 //! The configuration of a running process: the file is read again whenever it changes.
 
 use crate::{
-    Config, ConfigError, Console, Hosts, Overrides, PortKey, PortMove, Reload, Stack, toml_file,
+    ClockKind, Config, ConfigError, Console, Hosts, Overrides, PortKey, PortMove, Reload, Stack, toml_file,
     watched_file::{self, WatchedFile},
 };
 use mail_net::IoClock;
@@ -59,6 +59,7 @@ pub struct LiveConfig {
     port_move: PortMove,
     overrides: Overrides,
     console: Console,
+    clock: ClockKind,
     /// Whether stacks that are not running are of interest.
     runs_all: bool,
 }
@@ -147,6 +148,11 @@ impl LiveConfig {
         Console { port: self.port_move.apply(self.console.port), ..self.console.clone() }
     }
 
+    /// What time the services go by. Changes of the file need a restart.
+    pub fn clock(&self) -> ClockKind {
+        self.clock
+    }
+
     /// The stacks, by name.
     pub fn stacks(&self) -> impl Iterator<Item = LiveStack> {
         self.running.values().map(|stack| LiveStack(stack.subscribe()))
@@ -192,6 +198,9 @@ impl LiveConfig {
                 is_change
             });
         }
+        if self.clock != config.clock {
+            needs_restart.push("clock".to_owned());
+        }
         if self.runs_all && self.console != config.console {
             needs_restart.push("console".to_owned());
         }
@@ -217,9 +226,10 @@ impl From<Config> for LiveConfig {
         let port = |stack, key| Stack::configured_port(stack, key).filter(|&port| port != 0);
         let ports = config.stacks().flat_map(|stack| PortKey::ALL.into_iter().filter_map(move |key| port(stack, key)));
         let (ports, port_move, overrides) = (ports.collect(), PortMove::default(), Overrides::default());
-        let console = config.console;
+        let (console, clock) = (config.console, config.clock);
         let running = config.stacks.into_iter().map(|(name, stack)| (name, watch::channel(Arc::new(stack)).0));
-        Self { file: None, running: running.collect(), servers, ports, port_move, overrides, console, runs_all: true }
+        let running = running.collect();
+        Self { file: None, running, servers, ports, port_move, overrides, console, clock, runs_all: true }
     }
 }
 

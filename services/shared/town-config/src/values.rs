@@ -20,6 +20,17 @@ pub enum Profile {
     Rfc,
 }
 
+/// What time the services go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockKind {
+    /// That of the machine.
+    #[default]
+    Real,
+    /// One that stands still until it is moved, for tests.
+    Virtual,
+}
+
 /// Whose logins are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
