@@ -1,5 +1,7 @@
 //! One store, from its start to its end.
 
+mod maintenance;
+
 use crate::{
     accounts::{self, AccountError, Accounts},
     admission::Admission,
@@ -7,7 +9,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        Backlog, EventRetention, Lifecycle, Queue, Store, StoreError,
+        Backlog, Lifecycle, Queue, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -16,10 +18,11 @@ use crate::{
 use axum::{Router, middleware};
 use faults::Faults;
 use internal_api::InProcess;
-use mail_net::{Clock, IoClock, WallClock};
+use mail_net::{Clock, IoClock};
+use maintenance::{MAINTENANCE_INTERVAL, Maintenance};
 use prometheus_client::registry::Registry;
 use service_kit::{
-    http::{HttpListener, HttpService, Readiness, Token, serve},
+    http::{HttpListener, HttpService, Readiness, Schedule, Token, serve},
     shutdown::CancellationToken,
     telemetry,
 };
@@ -30,10 +33,6 @@ use utoipa::openapi::OpenApi;
 
 /// How long to wait when nothing could be removed.
 const SWEEP_PAUSE: Duration = Duration::from_secs(30);
-/// How often what is past remembering is forgotten.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// How many records of events are kept at most.
-const EVENT_RECORDS: u64 = 1_000_000;
 /// How often the age of the queue is looked at.
 const QUEUE_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -103,6 +102,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let metrics = Metrics::new(&mut registry);
     let Config { stack, data, database, clock, .. } = &config;
     let store = open(&stack.current(), data.clone(), database.clone(), clock.clone(), metrics.clone()).await?;
+    if clock.wall.is_virtual()
+        && let Some(newest) = store.newest_event_at().await?
+    {
+        // Time does not go back, also when the store was stopped later than it starts now. Beyond the range of the clock, it stays.
+        let _ = clock.wall.move_to(newest);
+    }
     let announced_in = database.is_none().then(|| data.clone());
     let announcing = telemetry::spawn(announce(announced_in, listeners.http.local_addr()?, clock.io));
     let served = serve_store(Arc::clone(&store), config, (registry, metrics), listeners, shutdown).await;
@@ -126,14 +131,15 @@ async fn serve_store(
     let known = synchronise_at_start(&accounts, &*store, Arc::clone(&at_start)).await?;
     let admission = Arc::new(Admission::new(Arc::clone(&accounts), stack.clone()));
     let throttle = Throttle::new(stack.clone(), clock.clone(), metrics.clone(), shutdown.clone());
+    let maintenance = Arc::new(Maintenance {
+        store: store.clone(),
+        admission: admission.clone(),
+        stack: stack.clone(),
+        wall: clock.wall.clone(),
+    });
     let tasks = [
         telemetry::spawn(watch_queue(store.clone(), metrics.clone(), clock.clone())),
-        telemetry::spawn(maintain(
-            (store.clone(), admission.clone()),
-            stack.clone(),
-            clock.wall.clone(),
-            shutdown.clone(),
-        )),
+        telemetry::spawn(maintain(Arc::clone(&maintenance), shutdown.clone())),
         telemetry::spawn(sweep(store.clone(), clock.io)),
         telemetry::spawn(watch_test_bed(stack.clone(), at_start)),
         telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, clock.io)),
@@ -156,7 +162,8 @@ async fn serve_store(
     let (api, description) = with_faults((api, description), faults, &stack, clock.io);
     let metrics = Arc::new(registry);
     let (readiness, hosts) = (readiness(store), stack.http_hosts());
-    let service = HttpService { api, description, metrics, readiness, token, hosts, in_process, clock: clock.io };
+    let schedule = Some(maintenance as Arc<dyn Schedule>);
+    let service = HttpService { api, description, metrics, readiness, token, hosts, in_process, clock, schedule };
     let checking = accounts.check_all(shutdown.clone());
     let (served, ()) = tokio::join!(serve(listeners.http, service, shutdown), checking);
     tasks.iter().for_each(JoinHandle::abort);
@@ -295,26 +302,12 @@ fn readiness(store: Arc<dyn Lifecycle>) -> Readiness {
     })
 }
 
-async fn maintain(
-    (store, admission): (Arc<dyn Lifecycle>, Arc<Admission>),
-    stack: LiveStack,
-    wall: WallClock,
-    shutdown: CancellationToken,
-) {
+async fn maintain(maintenance: Arc<Maintenance>, shutdown: CancellationToken) {
+    let wall = &maintenance.wall;
     let mut due_at = wall.now();
     while shutdown.run_until_cancelled(wall.sleep_until(due_at)).await.is_some() {
         due_at = wall.now() + MAINTENANCE_INTERVAL;
-        let maintained = async {
-            let retention = stack.current().retention.clone();
-            if let Some(age) = retention.messages {
-                store.expire(age).await?;
-            }
-            store.prune_events(EventRetention { age: retention.events, records: EVENT_RECORDS }).await?;
-            store.maintain(admission.local_mail().await?).await
-        };
-        if let Err(error) = maintained.await {
-            facts::StoreMaintenanceFailed { task: "forget, expire and deliver", error }.log();
-        }
+        maintenance.carry_out().await;
     }
 }
 

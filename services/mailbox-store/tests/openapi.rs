@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 43] = [
+const OPERATIONS: [&str; 47] = [
     "delete /v1/accounts/{address}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "delete /v1/queue/{id}",
@@ -18,7 +18,9 @@ const OPERATIONS: [&str; 43] = [
     "get /readyz",
     "get /v1/accounts",
     "get /v1/addresses/{address}",
+    "get /v1/clock",
     "get /v1/events",
+    "get /v1/faults",
     "get /v1/logins",
     "get /v1/mailboxes",
     "get /v1/mailboxes/{address}",
@@ -50,6 +52,8 @@ const OPERATIONS: [&str; 43] = [
     "post /v1/queue/{id}/retry",
     "post /v1/verifiers",
     "post /v1/verifiers/outcomes",
+    "put /v1/clock",
+    "put /v1/faults",
     "put /v1/mailboxes/{address}/sessions/{session}",
     "put /v1/queue/claims/{lease}",
 ];

@@ -95,7 +95,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         token: config.token.clone(),
         hosts: config.stack.http_hosts(),
         in_process: InProcess::default(),
-        clock: config.clock.io,
+        clock: config.clock.clone(),
+        schedule: None,
     };
     // Whichever way this call ends, no connection outlives it.
     let _stop = shutdown.clone().drop_guard();

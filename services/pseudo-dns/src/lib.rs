@@ -135,7 +135,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         token: config.token,
         hosts: config.hosts,
         in_process: InProcess::default(),
-        clock: io,
+        clock: config.clock,
+        schedule: None,
     };
     // When one part fails the others are to stop too, but nobody else's.
     let shutdown = shutdown.child_token();

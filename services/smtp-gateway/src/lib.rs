@@ -134,6 +134,7 @@ fn http_service(config: &Config, registry: Registry, shutdown: &CancellationToke
         token: config.token.clone(),
         hosts: stack.http_hosts(),
         in_process: InProcess::default(),
-        clock: io,
+        clock: config.clock.clone(),
+        schedule: None,
     }
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod addresses;
 mod client;
+mod clock;
 mod connection_id;
 mod dns;
 mod events;
@@ -32,6 +33,7 @@ pub mod text;
 pub use accounts::{AccountChange, AccountPage, AccountSource, AccountSummary, NewAccount};
 pub use addresses::Resolved;
 pub use client::{ApiError, Call, Endpoint};
+pub use clock::{ClockClient, ClockMove, ClockState};
 pub use connection_id::{CONNECTION_HEADER, ConnectionId};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};

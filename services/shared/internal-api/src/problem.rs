@@ -91,6 +91,9 @@ pub enum ProblemKind {
     /// The lease has run out or was never given.
     #[serde(rename = "urn:mailtown:problem:lease-lost")]
     LeaseLost,
+    /// The clock is that of the machine, and is not moved.
+    #[serde(rename = "urn:mailtown:problem:clock-real")]
+    ClockReal,
     /// The message cannot be read back as it was written; it is in quarantine.
     #[serde(rename = "urn:mailtown:problem:message-damaged")]
     MessageDamaged,
@@ -131,7 +134,8 @@ impl ProblemKind {
             | Self::MessageClaimed
             | Self::MessageHeld
             | Self::MaildropInUse
-            | Self::LeaseLost => StatusCode::CONFLICT,
+            | Self::LeaseLost
+            | Self::ClockReal => StatusCode::CONFLICT,
             Self::LoginTooSoon => StatusCode::TOO_MANY_REQUESTS,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded | Self::DatabaseUnavailable | Self::RecordJustLost => StatusCode::SERVICE_UNAVAILABLE,
@@ -168,6 +172,7 @@ impl ProblemKind {
             Self::MaildropInUse => "Another session holds this maildrop",
             Self::LoginTooSoon => "The user has logged in a moment ago, try again later",
             Self::LeaseLost => "The lease has been lost",
+            Self::ClockReal => "The clock is that of the machine; start with --virtual-clock to move it",
             Self::MessageDamaged => "The message is damaged",
             Self::Overloaded => "Overloaded, try again later",
             Self::StorageUnavailable => "Storage unavailable, try again later",

@@ -20,8 +20,13 @@ use utoipa::{
 )]
 struct Everywhere;
 
-/// The description of a service with these routes of its own, which are all behind the token.
+/// The description of a service with these routes of its own and those of its clock, which are all behind the token.
 pub(crate) fn complete(mut description: OpenApi) -> OpenApi {
+    description.merge(http::ClockDescription::openapi());
+    with_everywhere(description)
+}
+
+fn with_everywhere(mut description: OpenApi) -> OpenApi {
     description.merge(Everywhere::openapi());
     let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     description.components.get_or_insert_default().add_security_scheme("token", scheme);
@@ -38,7 +43,7 @@ pub(crate) fn complete(mut description: OpenApi) -> OpenApi {
 
 /// The same for a service with pages for people, which a password guards and no token.
 pub(crate) fn complete_for_pages(description: OpenApi) -> OpenApi {
-    let mut description = complete(description);
+    let mut description = with_everywhere(description);
     let components = description.components.get_or_insert_default();
     components.security_schemes.clear();
     let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build());

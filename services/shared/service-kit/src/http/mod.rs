@@ -1,5 +1,6 @@
 //! The HTTP side of a service: health, metrics, description, and its API behind the bearer token.
 
+mod clock;
 pub mod event_stream;
 pub mod extract;
 mod listener;
@@ -8,6 +9,8 @@ mod room;
 mod server;
 mod write_timeout;
 
+pub(crate) use clock::Description as ClockDescription;
+pub use clock::Schedule;
 pub use listener::{HttpListener, SocketError};
 
 use crate::{
@@ -25,7 +28,7 @@ use axum::{
 };
 use bytes::BytesMut;
 use internal_api::{CONNECTION_HEADER, ConnectionId, InProcess, PROBLEM_MEDIA_TYPE, Problem, ProblemKind, StoreClient};
-use mail_net::IoClock;
+use mail_net::{Clock, IoClock};
 use mail_proto::{Domain, Mailbox};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
@@ -109,8 +112,10 @@ pub struct HttpService {
     pub hosts: Hosts,
     /// Where others of this process call it without a connection.
     pub in_process: InProcess,
-    /// Limits its connections.
-    pub clock: IoClock,
+    /// Limits its connections with its I/O part. The wall part is shown and moved as `/v1/clock`.
+    pub clock: Clock,
+    /// What happens in it by itself at its time.
+    pub schedule: Option<Arc<dyn Schedule>>,
 }
 
 /// Serves until `shutdown`, then lets requests in flight finish, those of its own process too, [`GRACE`] at most. How many
@@ -120,7 +125,7 @@ pub struct HttpService {
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(listener: HttpListener, service: HttpService, shutdown: CancellationToken) -> io::Result<()> {
-    let (clock, in_process) = (service.clock, service.in_process.clone());
+    let (clock, in_process) = (service.clock.io, service.in_process.clone());
     let router = router(service);
     let served = in_process.serve(router.clone());
     let calls = async {
@@ -138,7 +143,8 @@ pub async fn serve_router(listener: HttpListener, router: Router, clock: IoClock
 }
 
 /// All the routes of a service, for those who serve them in another way.
-pub fn router(service: HttpService) -> Router {
+pub fn router(mut service: HttpService) -> Router {
+    service.api = service.api.merge(clock::routes(service.clock.wall.clone(), service.schedule.clone()));
     let (description, hosts) = (description::complete(service.description.clone()), Arc::clone(&service.hosts));
     let index = get(index_page).with_state(Arc::new(Index::of(&description)));
     assemble(service, description, index)
@@ -295,7 +301,6 @@ pub(crate) async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
 mod tests {
     use super::*;
     use internal_api::{DnsClient, Endpoint, Records, Resolution};
-    use mail_net::Clock;
     use tokio::net::TcpListener;
 
     #[tokio::test(start_paused = true)]
@@ -316,7 +321,8 @@ mod tests {
             token: None,
             hosts: Arc::new(town_config::OwnHosts::default),
             in_process: in_process.clone(),
-            clock,
+            clock: Clock::system(),
+            schedule: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let serving = async {
