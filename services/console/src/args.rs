@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::Parser;
 use mail_net::Clock;
 use service_kit::{
-    cli,
+    cli::{self, ClockArgs},
     http::{HttpListener, Token},
     shutdown::{self, Signals},
     telemetry::{self, LogArgs},
@@ -46,6 +46,8 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_CONSOLE_AUTH", value_name = "HOW")]
     auth: Option<String>,
     #[command(flatten)]
+    clock: ClockArgs,
+    #[command(flatten)]
     log: LogArgs,
     /// Instead of running the console:
     #[command(subcommand)]
@@ -78,8 +80,9 @@ impl Args {
     }
 
     async fn serve(self) -> anyhow::Result<()> {
-        let clock = Clock::system();
-        let config = LiveConfig::open(&self.config, clock.io)?;
+        let system = Clock::system();
+        let config = LiveConfig::open(&self.config, system.io)?;
+        let clock = self.clock.follower(config.clock(), system);
         let login = Login::at(self.bind, self.password.as_deref(), self.auth.as_deref())?;
         descriptors::raise();
         let settings = config.console();

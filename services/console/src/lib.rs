@@ -23,6 +23,7 @@ mod pages;
 mod query;
 mod services;
 mod spread;
+mod town_clock;
 mod transcript;
 mod webhook;
 
@@ -44,6 +45,7 @@ use service_kit::{
 };
 use spread::TownFaults;
 use std::sync::Arc;
+use town_clock::TownClock;
 use town_config::{Console, Hosts};
 
 /// What a console must be told.
@@ -99,10 +101,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
     let mut registry = service_kit::metrics::registry("console");
     metrics::register(&mut registry, &town);
+    let town_clock = TownClock::new(town.clone(), clock.clone());
+    town_clock.keep_together(&shutdown);
     let app = Arc::new(App {
         index,
         town,
         faults,
+        town_clock,
         mail_servers,
         clock: clock.clone(),
         room: api::content::room(),
@@ -126,7 +131,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         token: None,
         hosts,
         in_process: InProcess::default(),
-        clock: clock.io,
+        clock: clock.clone(),
+        schedule: None,
     };
     let router = login.guard(service_kit::http::pages_router(service, get(pages::home).with_state(app)));
     service_kit::http::serve_router(listeners.http, router, clock.io, shutdown).await;

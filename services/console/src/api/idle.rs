@@ -104,13 +104,30 @@ pub(super) async fn idle(State(app): State<Arc<App>>, Query(wanted): Query<IdleQ
 
 impl App {
     /// What is under way, and the positions of the stores' last events before it was looked.
-    async fn under_way(&self) -> Result<(Idle, Vec<Option<EventPosition>>), Problem> {
+    pub(super) async fn under_way(&self) -> Result<(Idle, Vec<Option<EventPosition>>), Problem> {
         let unknown = self.town.traces_caught_up().await;
         let mut state = Idle { unknown, ..Idle::default() };
-        let positions =
-            join_all(self.town.stores().iter().map(async |store| store.client.last_event().await.ok())).await;
+        let positions = self.last_events().await;
         self.caught_up().await;
         state.open_transactions = self.index.open_transactions().await?;
+        self.look_at_queues(&mut state).await;
+        Ok((state, positions))
+    }
+
+    /// Whether no attempt to send is under way or due, whatever clients do. Mail goes from one store to another while they are
+    /// asked, so nothing may happen meanwhile.
+    pub(super) async fn queues_are_at_rest(&self) -> bool {
+        let (before, mut state) = (self.last_events().await, Idle::default());
+        self.look_at_queues(&mut state).await;
+        state.is_quiet() && before == self.last_events().await
+    }
+
+    /// The positions of the stores' last events.
+    async fn last_events(&self) -> Vec<Option<EventPosition>> {
+        join_all(self.town.stores().iter().map(async |store| store.client.last_event().await.ok())).await
+    }
+
+    async fn look_at_queues(&self, state: &mut Idle) {
         let queues = self.town.stores().iter().map(async |store| (&store.stack, queue(&store.client).await));
         let now = self.clock.wall.now();
         for (stack, entries) in join_all(queues).await {
@@ -119,7 +136,6 @@ impl App {
                 Err(_) => state.unknown.push(format!("{} of {stack}", ServiceKind::Store.name())),
             }
         }
-        Ok((state, positions))
     }
 }
 
@@ -137,6 +153,11 @@ async fn queue(store: &StoreClient) -> Result<Vec<QueueEntry>, ApiError> {
 }
 
 impl Idle {
+    /// The same of queues that are known to be at rest.
+    pub(super) fn at_rest(self) -> Self {
+        Self { idle: self.is_quiet(), ..self }
+    }
+
     /// Whether nothing is known to be under way, and nothing is unknown.
     fn is_quiet(&self) -> bool {
         self.open_transactions + self.claimed + self.due == 0 && self.unknown.is_empty()

@@ -3,6 +3,7 @@
 mod accounts;
 mod captures;
 mod changes;
+mod clock;
 pub(crate) mod content;
 pub(crate) mod dialogue;
 pub(crate) mod extract;
@@ -17,7 +18,9 @@ pub(crate) mod stream;
 pub(crate) mod trace;
 pub(crate) mod wait;
 
-use crate::{follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults};
+use crate::{
+    follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults, town_clock::TownClock,
+};
 use axum::{Json, Router, extract::State};
 use mail_net::Clock;
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,8 @@ pub(crate) struct App {
     /// Where mail is sent to and read from.
     pub(crate) mail_servers: Vec<MailServer>,
     pub(crate) clock: Clock,
+    /// Moves the clocks of all services.
+    pub(crate) town_clock: TownClock,
     /// The memory for messages that are taken apart, in KiB.
     pub(crate) room: Arc<Semaphore>,
     /// How many streams of new mail may begin yet.
@@ -80,6 +85,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(content::routes())
         .merge(changes::routes())
         .merge(idle::routes())
+        .merge(clock::routes())
         .merge(sessions::routes())
         .merge(dialogue::routes())
         .merge(trace::routes())

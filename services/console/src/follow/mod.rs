@@ -1,6 +1,7 @@
 //! Follows all services of the town, and puts what they tell into the index.
 
 mod catch_up;
+pub(crate) mod clocks;
 mod events;
 mod fetch;
 mod trace;
@@ -15,6 +16,7 @@ use crate::{
     services::{Service, ServiceKind},
 };
 use catch_up::CatchingUp;
+use clocks::ClockClients;
 use futures_util::future::join_all;
 use internal_api::{ApiError, Endpoint, EventPosition, StoreClient};
 use mail_net::IoClock;
@@ -25,7 +27,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use traces::Traces;
 use utoipa::ToSchema;
 
@@ -41,6 +43,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(crate) struct Town {
     stores: Arc<Vec<FollowedStore>>,
     gateways: Arc<Vec<Service>>,
+    services: Arc<Vec<Service>>,
+    clock_clients: ClockClients,
     states: States,
     traces: Traces,
     catching_up: CatchingUp,
@@ -93,7 +97,11 @@ pub(crate) enum FollowState {
 
 /// The states by URL.
 #[derive(Debug, Clone, Default)]
-struct States(Arc<Mutex<BTreeMap<String, FollowedService>>>);
+struct States {
+    states: Arc<Mutex<BTreeMap<String, FollowedService>>>,
+    /// Notified when a service answers that did not before.
+    came: Arc<Notify>,
+}
 
 /// What a follower needs.
 #[derive(Debug, Clone)]
@@ -123,6 +131,7 @@ impl Town {
     ) -> Result<Self, ApiError> {
         let (states, traces) = (States::default(), Traces::default());
         let gateways = services.iter().filter(|service| service.kind == ServiceKind::Smtp).cloned().collect();
+        let all = Arc::new(services.clone());
         let reader = token.clone();
         let follower = Follower {
             index: index.clone(),
@@ -151,7 +160,8 @@ impl Town {
         let catching_up = CatchingUp::start(Arc::clone(&stores), io, shutdown);
         let metrics = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
         let gateways = Arc::new(gateways);
-        Ok(Self { stores, gateways, states, traces, catching_up, metrics, token: reader, io })
+        let (services, clock_clients) = (all, ClockClients::default());
+        Ok(Self { stores, gateways, services, clock_clients, states, traces, catching_up, metrics, token: reader, io })
     }
 
     /// The stores, one for each stack.
@@ -199,7 +209,7 @@ impl Town {
 
 impl States {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, FollowedService>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, service: &Service, url: &str, state: FollowState, error: Option<String>) {
@@ -213,6 +223,9 @@ impl States {
             dropped: 0,
         });
         if known.state != state {
+            if matches!(state, FollowState::Following | FollowState::RecordsNothing) {
+                self.came.notify_one();
+            }
             tracing::debug!(%service, url, ?state, error, "a service is followed in another way");
         }
         (known.state, known.error) = (state, error);

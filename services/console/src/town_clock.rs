@@ -1,0 +1,114 @@
+//! The time of the town, where its clocks are virtual. The console moves all of them together.
+
+use crate::follow::{
+    Town,
+    clocks::{ClockAnswer, ServiceClock, move_all, states},
+};
+use internal_api::{Problem, ProblemKind};
+use jiff::Timestamp;
+use mail_net::Clock;
+use service_kit::{shutdown::CancellationToken, telemetry};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How often the clocks are compared, besides when a service answers that did not before.
+const COMPARE: Duration = Duration::from_secs(5);
+
+/// The clocks of the town. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct TownClock {
+    town: Town,
+    /// That of the console, which shows the town's time.
+    clock: Clock,
+    moving: Arc<Mutex<()>>,
+}
+
+/// The clocks, while nobody else moves them.
+pub(crate) struct Moving<'c> {
+    town_clock: &'c TownClock,
+    pub(crate) clocks: Vec<ServiceClock>,
+    /// The services that have not answered, such as `pop3-gateway of a.test`.
+    pub(crate) unreachable: Vec<String>,
+    _others_wait: MutexGuard<'c, ()>,
+}
+
+impl TownClock {
+    pub(crate) fn new(town: Town, clock: Clock) -> Self {
+        Self { town, clock, moving: Arc::default() }
+    }
+
+    /// The time of the town.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.wall.now()
+    }
+
+    /// Whether it stands still until it is moved.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.clock.wall.is_virtual()
+    }
+
+    /// Keeps virtual clocks together until `shutdown`: a service that starts anew is moved to the time of the town.
+    pub(crate) fn keep_together(&self, shutdown: &CancellationToken) {
+        if !self.is_virtual() {
+            return;
+        }
+        let (keeping, until) = (self.clone().keep(), shutdown.clone());
+        telemetry::spawn(async move { until.run_until_cancelled(keeping).await.unwrap_or_default() });
+    }
+
+    async fn keep(self) {
+        loop {
+            // A service with a real clock is told of when somebody moves the clocks.
+            let _ = self.together().await;
+            let _ = self.clock.io.timeout(COMPARE, self.town.service_came()).await;
+        }
+    }
+
+    /// Brings all clocks to the time of the latest, and keeps others from moving them.
+    ///
+    /// # Errors
+    /// [`ProblemKind::ClockReal`] names the services whose clock is not virtual.
+    pub(crate) async fn together(&self) -> Result<Moving<'_>, Problem> {
+        if !self.is_virtual() {
+            return Err(ProblemKind::ClockReal.into());
+        }
+        let others_wait = self.moving.lock().await;
+        let clocks = self.town.clocks().await;
+        let answers = states(&clocks).await;
+        let known = || answers.iter().filter_map(|answer| Some((answer, answer.state.as_ref().ok()?)));
+        let real: Vec<_> =
+            known().filter(|(_, state)| !state.is_virtual).map(|(answer, _)| answer.service.to_string()).collect();
+        if !real.is_empty() {
+            return Err(Problem::new(ProblemKind::ClockReal, format!("that of {}", real.join(" and "))));
+        }
+        let latest = known().map(|(_, state)| state.now).chain([self.now()]).max().unwrap_or_default();
+        let late = clocks.iter().zip(&answers);
+        let late = late.filter(|(_, answer)| answer.state.as_ref().is_ok_and(|state| state.now < latest));
+        let late: Vec<_> = late.map(|(clock, _)| clock.clone()).collect();
+        let mut moving = Moving { town_clock: self, clocks, unreachable: silent(&answers), _others_wait: others_wait };
+        moving.move_some(&late, latest).await;
+        Ok(moving)
+    }
+}
+
+impl Moving<'_> {
+    /// Moves all clocks forward to this moment.
+    pub(crate) async fn move_to(&mut self, now: Timestamp) {
+        let clocks = self.clocks.clone();
+        self.move_some(&clocks, now).await;
+    }
+
+    async fn move_some(&mut self, clocks: &[ServiceClock], now: Timestamp) {
+        // It is in the range: a service has it, or it was checked.
+        let _ = self.town_clock.clock.wall.move_to(now);
+        self.unreachable.extend(silent(&move_all(clocks, now).await));
+        self.unreachable.sort();
+        self.unreachable.dedup();
+    }
+}
+
+/// The services that have not answered as they should.
+fn silent(answers: &[ClockAnswer]) -> Vec<String> {
+    let silent = answers.iter().filter(|answer| answer.state.is_err());
+    silent.map(|answer| format!("{} of {}", answer.service.kind.name(), answer.service.stack)).collect()
+}
