@@ -21,6 +21,7 @@ use bytes::Bytes;
 use internal_api::{MessageId, PROBLEM_MEDIA_TYPE, Problem, SessionId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::Duration;
 
 /// How long a connection may take.
@@ -161,6 +162,23 @@ impl Client {
     /// [`ClientError`].
     pub async fn live_capture(&self) -> Result<CaptureStream, ClientError> {
         self.stream("v1/captures/live.pcapng", &[]).await
+    }
+
+    /// The time of the town, as `GET /v1/clock` tells it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clock(&self) -> Result<Value, ClientError> {
+        self.read(self.get("v1/clock", CALL)).await
+    }
+
+    /// Moves the time of the town forward, as `POST /v1/clock/advance` is told; it may take as long as `within`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when its clock is that of the machine.
+    pub async fn advance_clock(&self, advance: &Value, within: Duration) -> Result<Value, ClientError> {
+        let request = self.to(Method::POST, "v1/clock/advance").timeout(CALL + within);
+        self.read(request.json(advance)).await
     }
 
     /// What goes wrong on purpose.

@@ -8,7 +8,7 @@ use crate::{
     check,
     client::Stores,
     console_commands::{
-        Capture, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace, Wait,
+        Capture, ClockCommand, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace, Wait,
     },
     health, help, output,
     queue::Queue,
@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use mail_net::Clock;
 use records::Records;
 use service_kit::{
-    cli,
+    cli::{self, ClockArgs},
     http::Token,
     shutdown::{self, Signals},
     telemetry::{self, LogArgs},
@@ -39,6 +39,7 @@ Examples:
   mailtown --state /tmp/town
   mailtown --state /tmp/town2 --port-base 21000          a second town beside the first
   mailtown --state /tmp/town3 --ports-file ports.json    tell other programs where it listens
+  mailtown --virtual-clock                               time stands still until `mailtown clock advance 1h`
   mailtown check";
 
 /// Runs a whole town of mail servers, each with SMTP, POP3, a mailbox store and DNS, on this machine.
@@ -81,6 +82,8 @@ pub struct Args {
     #[arg(long, env = "MAILTOWN_CONSOLE_AUTH", value_name = "HOW")]
     console_auth: Option<String>,
     #[command(flatten)]
+    clock: ClockArgs,
+    #[command(flatten)]
     log: LogArgs,
     /// Instead of running the town:
     #[command(subcommand)]
@@ -108,6 +111,8 @@ enum Command {
     Capture(Capture),
     /// What goes wrong on purpose in the running town: list, set, remove, clear
     Faults(FaultsCommand),
+    /// The time of the running town, which stands still with --virtual-clock: show it, or move it forward
+    Clock(ClockCommand),
     /// Print the certificate of the town's authority, which clients trust
     Ca,
     /// Issue the certificates of all servers, for gateways that run by themselves; those that are good stay
@@ -146,6 +151,7 @@ impl Args {
                     exit = has_come.as_ref().map_or(exit, |has_come| Some(TIME_IS_UP).filter(|_| !has_come));
                     has_come.map(drop)
                 }
+                Some(Command::Clock(clock)) => clock.run(console(&self, &clock.console)?).await,
                 Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,
@@ -163,8 +169,9 @@ impl Args {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let clock = Clock::system();
-    let (config, zone) = args.files.open(clock.io)?;
+    let system = Clock::system();
+    let (config, zone) = args.files.open(system.io)?;
+    let clock = args.clock.clock(config.clock(), system);
     let config = chosen(config, &args.names)?;
     let token = args.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
     cli::require_token(args.http_bind, token.as_ref())?;

@@ -165,7 +165,7 @@ impl Town {
             None => None,
         };
         let overlay = Overlay::new(options.config.moved_ports(), running);
-        let certificates = Certificates::open(&options.state, None, options.zone.clone(), options.clock.clone())?;
+        let certificates = Certificates::open(&options.state, None, options.zone.clone(), options.clock.real())?;
         let mut town = Self {
             stacks: Vec::new(),
             console: console.as_ref().map(|console| console.address),

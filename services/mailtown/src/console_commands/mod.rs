@@ -1,6 +1,7 @@
 //! The commands that ask the console of the running town.
 
 mod capture;
+mod clock;
 mod faults;
 mod locate;
 mod sessions;
@@ -8,6 +9,7 @@ mod trace;
 mod wait;
 
 pub(crate) use capture::Capture;
+pub(crate) use clock::ClockCommand;
 pub(crate) use faults::FaultsCommand;
 pub(crate) use locate::{ConsoleArgs, Place};
 pub(crate) use sessions::Sessions;
