@@ -12,6 +12,7 @@ mod campaign;
 mod chunks;
 mod claims;
 mod cli;
+mod clock;
 mod console_access;
 mod console_calls;
 mod console_captures;

@@ -8,7 +8,8 @@ use crate::{
     check,
     client::Stores,
     console_commands::{
-        Capture, ClockCommand, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace, Wait,
+        Capture, ClockCommand, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace,
+        Wait,
     },
     health, help, output,
     queue::Queue,

@@ -18,9 +18,7 @@ pub(crate) mod stream;
 pub(crate) mod trace;
 pub(crate) mod wait;
 
-use crate::{
-    follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults, town_clock::TownClock,
-};
+use crate::{follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults, town_clock::TownClock};
 use axum::{Json, Router, extract::State};
 use mail_net::Clock;
 use serde::{Deserialize, Serialize};

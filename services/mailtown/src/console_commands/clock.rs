@@ -90,8 +90,8 @@ impl ClockCommand {
     ///
     /// # Errors
     /// One line that says why it cannot.
-    pub(crate) async fn run(self, console: TownConsole) -> anyhow::Result<()> {
-        let Some(Action::Advance(advance)) = self.action else {
+    pub(crate) async fn run(&self, console: TownConsole) -> anyhow::Result<()> {
+        let Some(Action::Advance(advance)) = &self.action else {
             let answer = console.client.clock().await.map_err(|error| console.failed(error))?;
             return output::say(&if self.json { answer.to_string() } else { shown(&told(&answer)?) });
         };
