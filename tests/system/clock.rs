@@ -227,11 +227,12 @@ async fn time_never_goes_back_whatever_restarts() {
         eventually("a restarted service has the time of the town", PATIENCE, moved).await;
     }
     console.process.kill().await.unwrap();
-    let console = ConsoleProcess::start(&town).await.client;
-    let moved = async || (now(&console).await == moment).then_some(());
+    let second = ConsoleProcess::start(&town).await;
+    let console = &second.client;
+    let moved = async || (now(console).await == moment).then_some(());
     eventually("a restarted console has the time of the town", PATIENCE, moved).await;
 
-    advanced(&console, json!({"by": "1h"})).await;
+    advanced(console, json!({"by": "1h"})).await;
     let mail = console.get(&format!("/v1/mail/{id}")).await;
     let story = story(&mail, start);
     assert_eq!(story.iter().filter(|told| told.ends_with(" deferred")).count(), 6, "{story:?}");
