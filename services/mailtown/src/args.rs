@@ -11,12 +11,14 @@ use crate::{
         Capture, ClockCommand, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace,
         Wait,
     },
-    health, help, output,
+    health, help,
+    lesson::{LessonCommand, NOT_FULL},
+    output,
     queue::Queue,
     table,
 };
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args as _, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use ipnet::IpNet;
 use mail_net::Clock;
 use records::Records;
@@ -114,6 +116,9 @@ enum Command {
     Faults(FaultsCommand),
     /// The time of the running town, which stands still with --virtual-clock: show it, or move it forward
     Clock(ClockCommand),
+    /// Lessons, with marks: list, run
+    #[command(subcommand)]
+    Lesson(LessonCommand),
     /// Print the certificate of the town's authority, which clients trust
     Ca,
     /// Issue the certificates of all servers, for gateways that run by themselves; those that are good stay
@@ -130,7 +135,15 @@ impl Args {
     /// Reads the command line. If it is wrong or asks for help, prints that and ends the process.
     pub fn from_command_line() -> Self {
         let matches = help::fitted(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let mut args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let is_chosen = matches.value_source("log").is_some_and(|source| source != ValueSource::DefaultValue);
+        // The town of a lesson is not what its student reads about.
+        if let (Some(Command::Lesson(_)), false) = (&args.command, is_chosen) {
+            let quiet =
+                LogArgs::augment_args(clap::Command::new("lesson")).get_matches_from(["lesson", "--log", "warn"]);
+            args.log = LogArgs::from_arg_matches(&quiet).unwrap_or_default();
+        }
+        args
     }
 
     /// Runs the town, or one of the subcommands.
@@ -153,6 +166,12 @@ impl Args {
                     has_come.map(drop)
                 }
                 Some(Command::Clock(clock)) => clock.run(console(&self, &clock.console)?).await,
+                Some(Command::Lesson(lesson)) => {
+                    let config = || self.files.open_config(Clock::system().io);
+                    let is_full = lesson.run(config).await;
+                    exit = is_full.as_ref().map_or(exit, |is_full| Some(NOT_FULL).filter(|_| !is_full));
+                    is_full.map(drop)
+                }
                 Some(Command::Ca) => certificates::print_authority(&self.state),
                 Some(Command::Certificates { to }) => certificates(&self, to),
                 Some(Command::Healthcheck) => healthy(&self).await,

@@ -52,6 +52,12 @@ const CHECK: [Shown; 3] = [
     ("port_base", "Check whether all ports can be moved so that the lowest becomes N"),
 ];
 
+const LESSON: [Shown; 1] = [(
+    "config",
+    "With --against: the configuration that the servers read, for their names and ports [default: data/config.toml; \
+     built-in when neither that nor the zone file exists]",
+)];
+
 const ADD_DOMAIN: [Shown; 2] = [
     ("config", "The configuration file to change [default: data/config.toml]"),
     ("zone", "The zone file to change [default: data/fdns.toml]"),
@@ -79,7 +85,7 @@ pub(crate) fn fitted(command: Command) -> Command {
     let options: Vec<Arg> = command.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
     // Health needs no token.
     let health: Vec<Shown> = CALLS.into_iter().filter(|(id, _)| *id != "token").collect();
-    let commands: [(&str, &[Shown]); 11] = [
+    let commands: [(&str, &[Shown]); 14] = [
         ("check", &CHECK),
         ("add-domain", &ADD_DOMAIN),
         ("accounts", &CALLS),
@@ -88,6 +94,9 @@ pub(crate) fn fitted(command: Command) -> Command {
         ("trace", &CONSOLE),
         ("wait", &CONSOLE),
         ("capture", &CONSOLE),
+        ("faults", &CONSOLE),
+        ("clock", &CONSOLE),
+        ("lesson", &LESSON),
         ("ca", &CA),
         ("certificates", &CERTIFICATES),
         ("healthcheck", &health),
@@ -145,6 +154,7 @@ mod tests {
             (&["healthcheck"], calls[..5].to_vec()),
             (&["check"], vec!["config", "zone", "port-base"]),
             (&["add-domain"], vec!["user", "password", "compose", "dry-run", "config", "zone"]),
+            (&["lesson", "run"], vec!["against", "answers", "report", "out", "config"]),
             (&["ca"], vec!["state"]),
             (&["certificates"], vec!["to", "state", "config", "zone", "name"]),
         ] {

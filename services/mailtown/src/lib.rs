@@ -12,6 +12,7 @@ mod console_service;
 mod files;
 mod health;
 mod help;
+mod lesson;
 mod listeners;
 mod output;
 mod password;

@@ -59,6 +59,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list))
         .routes(routes!(show, remove))
         .routes(routes!(retry))
+        .routes(routes!(give_up))
         .routes(routes!(hold))
         .routes(routes!(release))
 }
@@ -138,6 +139,22 @@ pub(super) async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) ->
 pub(super) async fn retry(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Flushed>, Problem> {
     let (store, message) = app.queued(&id).await?;
     store.client.retry_queued(message.message).await.map(Json).map_err(problem)
+}
+
+/// Gives a message up for all recipients that it waits for: its sender gets a failure message, as after the last attempt.
+#[utoipa::path(
+    post, path = "/v1/queue/{id}/give-up", operation_id = "give_up_queued", tag = "queue",
+    params(("id" = MessageId, Path)),
+    responses(
+        (status = 204, description = "It is given up"),
+        (status = 404, description = "It is in no queue, or not any more"),
+        (status = 409, description = "A relay worker has it; try again soon"),
+    ),
+)]
+pub(super) async fn give_up(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let (store, message) = app.queued(&id).await?;
+    store.client.give_up_queued(message.message).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Puts a message on hold: it is not tried and does not expire until it is released.
