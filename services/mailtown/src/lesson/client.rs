@@ -1,6 +1,6 @@
 //! What a lesson sends over SMTP and reads over POP3, with any server.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lessons::{Maildrop, Outgoing};
 use mail_net::IoClock;
 use std::time::Duration;
@@ -111,8 +111,9 @@ pub(super) async fn matching(
     let mut lines = Lines::connect(place, io).await?;
     lines.line().await?;
     for command in [format!("USER {}", maildrop.user), format!("PASS {}", maildrop.password)] {
-        let said = lines.pop3(&command).await?;
-        ensure!(said.is_ok(), "to the login, the server said {}", said.unwrap_err());
+        if let Err(refusal) = lines.pop3(&command).await? {
+            bail!("to the login, the server said {refusal}");
+        }
     }
     let stat = lines.pop3("STAT").await?.ok();
     let count = stat.and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(MOST).min(MOST);

@@ -104,6 +104,11 @@ impl Run {
     async fn run(&self, config: impl FnOnce() -> anyhow::Result<LiveConfig>) -> anyhow::Result<bool> {
         let opened = open(&self.lesson)?;
         let given = self.answers.as_deref().map(given).transpose()?;
+        ensure!(
+            self.against.is_empty() || opened.lesson.suits_any_server(),
+            "{}: this lesson needs a town of its own, with its console; run it without --against",
+            self.lesson
+        );
         // Whoever reads a report for programs reads nothing else.
         let is_told = self.out.is_some() || self.report == Format::Text;
         if is_told {
@@ -118,11 +123,6 @@ impl Run {
             town.stop().await?;
             marked?
         } else {
-            ensure!(
-                opened.lesson.suits_any_server(),
-                "{}: this lesson needs a town of its own, with its console; run it without --against",
-                self.lesson
-            );
             opened.marked(Servers::new(&config()?, &self.against)?, given).await?
         };
         self.write(&report)?;
