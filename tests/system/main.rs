@@ -37,6 +37,7 @@ mod inquiries;
 mod interop;
 mod journey;
 mod kill;
+mod lessons;
 mod limits;
 mod live_config;
 mod logs;
