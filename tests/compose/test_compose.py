@@ -11,6 +11,8 @@ import ssl
 import subprocess
 import sys
 import unittest
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "interop"))
@@ -241,6 +243,35 @@ class Api(ComposeTest):
                     status, media_type, body = api(stack, "/v1/mailboxes", token)
                     self.assertEqual((status, media_type), (401, "application/problem+json"))
                     self.assertEqual(json.loads(body)["status"], 401)
+
+
+class Console(ComposeTest):
+    """What the console has all containers do."""
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:8025{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def test_a_fault_reaches_its_container(self):
+        place = {"stack": "gmail.com", "service": "smtp-gateway", "verb": "RCPT"}
+        grey = {"where": place, "what": {"reply": "451 4.7.1 greylisted"}, "when": {"first_per_recipient": 1}}
+        try:
+            self.assertEqual(self.call("PUT", "/v1/faults/grey", grey)["untold"], {})
+            self.send(USR1, [USR], "Subject: later\n\n")
+            self.assertIn(b"Subject: later", town.wait_for_mail(USR, 1, seconds=60)[0])
+            self.assertEqual(self.call("GET", "/v1/faults/grey")["fired"], 1)
+        finally:
+            self.assertEqual(self.call("DELETE", "/v1/faults")["faults"], {})
+
+    def test_the_clock_is_that_of_the_machine(self):
+        self.assertIs(self.call("GET", "/v1/clock")["virtual"], False)
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            self.call("POST", "/v1/clock/advance", {"by": "1h"})
+        with refused.exception as error:
+            self.assertEqual(error.code, 409)
 
 
 class Tls(ComposeTest):
