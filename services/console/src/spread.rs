@@ -1,11 +1,15 @@
 //! The faults of the town: the console knows them all and sees to it that each service does.
 
 use crate::services::Service;
-use faults::{FaultState, InvalidFault, Settings};
+use faults::{FaultState, Settings};
 use futures_util::future::join_all;
-use internal_api::{ApiError, FaultsClient, ProblemKind, ServiceFaults};
+use internal_api::{ApiError, FaultsClient, Problem, ProblemKind, ServiceFaults};
 use mail_net::IoClock;
-use service_kit::{http::Token, shutdown::CancellationToken, telemetry};
+use service_kit::{
+    http::{Token, extract::invalid},
+    shutdown::CancellationToken,
+    telemetry,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,6 +21,9 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a service has been started anew: while there are faults, and while there are none.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Why a service without the routes of faults is not told.
+const TAKES_NONE: &str = "it takes no faults ([faults] api = false)";
 
 /// The faults of the town. Clones are the same.
 #[derive(Debug, Clone)]
@@ -67,15 +74,17 @@ impl TownFaults {
     /// Changes what is set, and tells all services. What makes no sense changes nothing.
     ///
     /// # Errors
-    /// [`InvalidFault`].
-    pub(crate) async fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<Report, InvalidFault> {
+    /// [`ProblemKind::InvalidRequest`]; [`ProblemKind::Overloaded`] while it is not known with which faults the services
+    /// were started.
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<Report, Problem> {
         let mut wanted = self.0.wanted.lock().await;
         if wanted.is_none() {
             self.told(&mut wanted).await;
         }
-        let mut settings = wanted.clone().unwrap_or_default();
+        let unknown = || Problem::new(ProblemKind::Overloaded, "no service has told its faults yet; try again soon");
+        let mut settings = wanted.clone().ok_or_else(unknown)?;
         change(&mut settings);
-        settings.check()?;
+        settings.check().map_err(|error| invalid(error.to_string()))?;
         *wanted = Some(settings);
         Ok(self.told(&mut wanted).await)
     }
@@ -84,7 +93,7 @@ impl TownFaults {
     async fn keep(&self) {
         loop {
             let report = self.report().await;
-            let has_faults = !report.settings.faults.is_empty() || !report.untold.is_empty();
+            let has_faults = !report.settings.faults.is_empty();
             self.0.io.sleep(if has_faults { LOOK_AGAIN.0 } else { LOOK_AGAIN.1 }).await;
         }
     }
@@ -92,19 +101,21 @@ impl TownFaults {
     /// Asks all services what they know, and tells those that know something else. At the first time, what they were started
     /// with is what was set.
     async fn told(&self, wanted: &mut Option<Settings>) -> Report {
-        let mut clients = BTreeMap::new();
-        for service in &self.0.services {
-            for url in crate::follow::urls(&service.url).await {
-                clients.insert(url, service);
-            }
-        }
+        let found = self.0.services.iter().map(async |service| {
+            let urls = self.0.io.timeout(PATIENCE, crate::follow::urls(&service.url)).await.unwrap_or_default();
+            urls.into_iter().map(move |url| (url, service))
+        });
+        let clients: BTreeMap<_, _> = join_all(found).await.into_iter().flatten().collect();
         let asked = clients.iter().map(async |(url, service)| (url, *service, self.ask(url, wanted.as_ref()).await));
         let answers = join_all(asked).await;
         let mut report = Report::default();
         if wanted.is_none() {
             let known = answers.iter().filter_map(|(_, _, answer)| answer.as_ref().ok());
             let started_with = known.map(|(settings, _)| settings).max_by_key(|settings| settings.faults.len());
-            *wanted = started_with.cloned();
+            // A service that takes no faults was started with none.
+            let takes_none =
+                || answers.iter().any(|(_, _, answer)| answer.as_ref().is_err_and(|why| why == TAKES_NONE));
+            *wanted = started_with.cloned().or_else(|| takes_none().then(Settings::default));
         }
         report.settings = wanted.clone().unwrap_or_default();
         for (url, service, answer) in answers {
@@ -138,9 +149,7 @@ impl TownFaults {
         };
         match self.0.io.timeout(PATIENCE, asking).await {
             Ok(Ok(known)) => Ok((known.settings, known.states)),
-            Ok(Err(error)) if error.kind() == Some(ProblemKind::NotFound) => {
-                Err("it takes no faults ([faults] api = false)".to_owned())
-            }
+            Ok(Err(error)) if error.kind() == Some(ProblemKind::NotFound) => Err(TAKES_NONE.to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("it does not answer".to_owned()),
         }

@@ -11,7 +11,7 @@ use crate::{
 };
 use faults::{Action as Fate, Shaping};
 use internal_api::{Mark, Role};
-use mail_net::{Closed, Io, Line, LineStream, Place, StreamLimits, Tls};
+use mail_net::{Closed, Hop, Io, Line, LineStream, Place, StreamLimits, Tls};
 use mail_proto::{
     ForwardPath, ReversePath,
     line::LineError,
@@ -78,7 +78,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client, shutdown: Cance
             recording.ends(refusal.on_one_line());
             return Box::pin(client.refuse(&gateway, &stack.limits, &recording, &refusal)).await;
         }
-        let client = if gateway.faults.is_on() {
+        let client = if gateway.faults.is_on_at(Hop::AgentToSmtp) {
             let beginning = client.begin(&gateway, &stack.limits, (&recording, &shutdown));
             let Some(client) = Box::pin(beginning).await else { return };
             client
@@ -202,7 +202,7 @@ impl<'a> Dialogue<'a> {
 
     /// Does what the client's line asks for, unless something is to go wrong.
     async fn take(&mut self, line: Line, is_early: bool) -> Result<Next, Closed> {
-        if self.gateway.faults.is_on()
+        if self.gateway.faults.is_on_at(Hop::AgentToSmtp)
             && let Ok(octets) = &line
             && let Some(outcome) = self.fault_at(octets)
         {
@@ -378,7 +378,7 @@ impl<'a> Dialogue<'a> {
             (None, None) => return Ok(Reply::new(503, (5, 1), "say MAIL FROM first")),
         };
         incoming.read(&mut self.stream, framing).await?;
-        let wrong = if self.gateway.faults.is_on() { self.session.envelope() } else { None };
+        let wrong = if self.gateway.faults.is_on_at(Hop::AgentToSmtp) { self.session.envelope() } else { None };
         Ok(match self.session.received() {
             Received::Chunk(reply) => {
                 self.incoming = Some(incoming);

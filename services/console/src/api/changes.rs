@@ -72,6 +72,6 @@ pub(super) async fn reset(State(app): State<Arc<App>>) -> Result<Json<Deletion>,
     app.caught_up().await;
     let deletion = app.delete(app.places(&query::Query::default()).await?).await?;
     app.index.forget_gone().await?;
-    app.faults.change(|settings| settings.faults.clear()).await.map_err(|error| invalid(error.to_string()))?;
+    app.faults.change(|settings| settings.faults.clear()).await?;
     Ok(Json(deletion))
 }

@@ -110,8 +110,7 @@ pub(super) async fn remove(State(app): State<Arc<App>>, Path(name): Path<String>
 }
 
 async fn change(app: &App, change: impl FnOnce(&mut BTreeMap<String, Fault>)) -> Result<Json<TownFaults>, Problem> {
-    let changed = app.faults.change(|settings| change(&mut settings.faults)).await;
-    changed.map(|report| Json(report.into())).map_err(|error| invalid(error.to_string()))
+    Ok(Json(app.faults.change(|settings| change(&mut settings.faults)).await?.into()))
 }
 
 fn unknown(name: &str) -> Problem {

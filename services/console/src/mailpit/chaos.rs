@@ -85,8 +85,8 @@ pub(super) async fn set(
 ) -> Result<Json<Chaos>, Failure> {
     let Json(chaos) = chaos.map_err(|rejection| Failure::Bad(rejection.body_text()))?;
     chaos.apply(&mut BTreeMap::new()).map_err(Failure::Bad)?;
-    let changed = app.faults.change(|settings| drop(chaos.apply(&mut settings.faults))).await;
-    changed.map(|report| Json(Chaos::of(&report.settings))).map_err(|error| Failure::Bad(error.to_string()))
+    let report = app.faults.change(|settings| drop(chaos.apply(&mut settings.faults))).await?;
+    Ok(Json(Chaos::of(&report.settings)))
 }
 
 #[cfg(test)]

@@ -61,11 +61,9 @@ impl Connection<'_> {
         if let Some(shaping) = &self.shaping {
             shaping.add(outcome.shape);
         }
-        if !outcome.delay.is_zero() {
-            // What was said before does not wait too.
-            self.stream.flush().await?;
-            self.gateway.clock.io.sleep(outcome.delay).await;
-        }
+        // What was said before neither waits nor is lost with it.
+        self.stream.flush().await?;
+        self.gateway.clock.io.sleep(outcome.delay).await;
         // What goes on after its first reply is not begun.
         let goes_on = matches!(verb(line).as_str(), "AUTH" | "STLS");
         match outcome.action {

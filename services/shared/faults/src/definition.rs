@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use mail_net::Hop;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
+    net::IpAddr,
     num::{NonZeroU32, NonZeroU64},
     time::Duration,
 };
@@ -57,7 +58,7 @@ pub struct Place {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The client's IP address, or a network of addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "network", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "127.0.0.0/8")]
     pub client: Option<IpNet>,
     /// The octets that `throttle` and `slice` are for; both ways without it.
@@ -177,6 +178,14 @@ impl When {
     pub fn is_always(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// A network, or an address as a network of its own.
+fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let invalid = || D::Error::custom(format!("{text:?} is no IP address and no network such as 10.0.0.0/8"));
+    network.map(Some).ok_or_else(invalid)
 }
 
 /// How long something waits, at most an hour. It is written as `5s`, `250ms` or `PT5S`.

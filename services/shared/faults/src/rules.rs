@@ -5,6 +5,8 @@ use mail_net::Hop;
 
 /// The longest name of a fault, in octets.
 const NAME_OCTETS: usize = 64;
+/// What the relay can meet. EHLO is all that is said before the first MAIL.
+const RELAY_VERBS: [&str; 8] = ["CONNECT", "EHLO", "HELO", "MAIL", "RCPT", "DATA", ".", "QUIT"];
 /// The longest reply, in octets.
 const TEXT_OCTETS: usize = 4096;
 
@@ -95,6 +97,33 @@ impl Fault {
         }
     }
 
+    /// Checks that the command can be met at this edge.
+    fn check_verb(&self, hop: Hop) -> Result<(), InvalidFault> {
+        let Some(verb) = self.place.verb.as_deref() else {
+            let of_connections =
+                matches!(self.what, What::Throttle(_) | What::Slice(_) | What::Refuse | What::Cut(Cut::AfterOctets(_)));
+            if of_connections && (self.place.mail_from.is_some() || self.place.rcpt_to.is_some()) {
+                return invalid(
+                    "where has mail_from or rcpt_to, which a new connection does not know; give where.verb",
+                );
+            }
+            return Ok(());
+        };
+        if hop != Hop::SmtpToPeer {
+            return Ok(());
+        }
+        if !RELAY_VERBS.iter().any(|known| known.eq_ignore_ascii_case(verb)) {
+            return invalid(format!(
+                "where.verb is {verb:?}; at the hop smtp-peer give one of {}",
+                RELAY_VERBS.join(" ")
+            ));
+        }
+        if self.what == What::Cut(Cut::BeforeCommand) && verb != "CONNECT" {
+            return invalid("what.cut before_command is for servers; at the hop smtp-peer take before_reply");
+        }
+        Ok(())
+    }
+
     /// Checks that it can happen.
     ///
     /// # Errors
@@ -102,6 +131,7 @@ impl Fault {
     pub fn check(&self) -> Result<(), InvalidFault> {
         let hop = self.hop()?;
         self.service()?;
+        self.check_verb(hop)?;
         match &self.what {
             What::Reply(text) => check_reply(hop, text)?,
             What::Corrupt(text) if text.len() > TEXT_OCTETS => {
@@ -154,7 +184,8 @@ fn check_reply(hop: Hop, text: &str) -> Result<(), InvalidFault> {
         Hop::ClientToPop3 => text.starts_with("-ERR") || text.starts_with("+OK"),
         Hop::AgentToSmtp | Hop::SmtpToPeer => {
             let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-            let in_range = text.bytes().next().is_some_and(|first| (b'2'..=b'5').contains(&first));
+            // 3xx would have the client send what nobody waits for.
+            let in_range = text.bytes().next().is_some_and(|first| b"245".contains(&first));
             digits == 3 && in_range && matches!(text.as_bytes().get(3), None | Some(b' '))
         }
         Hop::GatewayToStore | Hop::GatewayToDns => {
@@ -214,6 +245,10 @@ mod tests {
             (r#"{"where":{"service":"mailbox-store"},"what":"refuse"}"#, "take status"),
             (r#"{"where":{"service":"mailbox-store"},"what":{"reply":"451 x"}}"#, "take status"),
             (r#"{"where":{"service":"smtp-gateway"},"what":{"status":503}}"#, "gateway-store"),
+            (r#"{"where":{"service":"smtp-gateway","verb":"DATA"},"what":{"reply":"354 go"}}"#, "is no reply"),
+            (r#"{"where":{"hop":"smtp-peer","verb":"AUTH"},"what":"stall"}"#, "give one of CONNECT EHLO"),
+            (r#"{"where":{"hop":"smtp-peer","verb":"MAIL"},"what":{"cut":"before_command"}}"#, "before_reply"),
+            (r#"{"where":{"service":"smtp-gateway","rcpt_to":"a@x"},"what":"refuse"}"#, "give where.verb"),
             (r#"{"what":{"status":200}}"#, "400 to 599"),
             (r#"{"where":{"service":"smtp-gateway"},"what":{"slice":0}}"#, "1 or more"),
             (r#"{"what":{"partition":"b"}}"#, "name the other as where.stack"),

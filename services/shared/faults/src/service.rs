@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 use utoipa::ToSchema;
@@ -98,8 +98,8 @@ pub struct Faults(Option<Arc<Shared>>);
 struct Shared {
     stack: String,
     service: &'static str,
-    /// Whether there is any fault for this service.
-    is_on: AtomicBool,
+    /// The edges at which there is any fault for this service: a bit for each.
+    edges: AtomicU8,
     clock: WallClock,
     state: Mutex<State>,
 }
@@ -121,13 +121,18 @@ impl Faults {
 
     /// The faults of this service of a stack: none yet.
     pub fn new(stack: impl Into<String>, service: &'static str, clock: WallClock) -> Self {
-        let (is_on, state) = (AtomicBool::new(false), Mutex::default());
-        Self(Some(Arc::new(Shared { stack: stack.into(), service, is_on, clock, state })))
+        let (edges, state) = (AtomicU8::new(0), Mutex::default());
+        Self(Some(Arc::new(Shared { stack: stack.into(), service, edges, clock, state })))
     }
 
     /// Whether there is any fault for this service.
     pub fn is_on(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.is_on.load(Ordering::Relaxed))
+        self.0.as_ref().is_some_and(|shared| shared.edges.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Whether there is any fault at this edge.
+    pub fn is_on_at(&self, hop: Hop) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.edges.load(Ordering::Relaxed) & bit(hop) != 0)
     }
 
     /// Sets the faults of the town. One that stays as it was keeps its counts.
@@ -146,7 +151,9 @@ impl Faults {
         state.magic = settings.magic_recipients.then(|| state.magic.take().unwrap_or_default());
         state.settings = settings;
         let has_magic = state.magic.is_some() && shared.service == "smtp-gateway";
-        shared.is_on.store(has_magic || !state.armed.is_empty(), Ordering::Relaxed);
+        let of_faults = state.armed.values().filter_map(|armed| armed.fault.hop().ok()).map(bit);
+        let edges = of_faults.chain(has_magic.then(|| bit(Hop::AgentToSmtp))).fold(0, |edges, edge| edges | edge);
+        shared.edges.store(edges, Ordering::Relaxed);
         Ok(())
     }
 
@@ -163,7 +170,7 @@ impl Faults {
 
     /// What goes wrong here. `None` for nothing.
     pub fn at(&self, point: &Point<'_>) -> Option<Box<Outcome>> {
-        let shared = self.0.as_ref().filter(|shared| shared.is_on.load(Ordering::Relaxed))?;
+        let shared = self.0.as_ref().filter(|_| self.is_on_at(point.hop))?;
         let (now, mut outcome) = (shared.clock.now(), Outcome::default());
         let mut state = shared.lock();
         for (name, armed) in &mut state.armed {
@@ -180,7 +187,7 @@ impl Faults {
 
     /// What a recipient of a local domain asks for by its name, while that is on.
     pub fn of_recipient(&self, address: &str) -> Option<Box<Outcome>> {
-        let shared = self.0.as_ref().filter(|shared| shared.is_on.load(Ordering::Relaxed))?;
+        let shared = self.0.as_ref().filter(|_| self.is_on_at(Hop::AgentToSmtp))?;
         let (what, wish) = shared.lock().magic.as_mut()?.wish(address)?;
         let mut outcome = Outcome::default();
         outcome.add(&wish, &what, Shape::default());
@@ -221,6 +228,17 @@ impl Shared {
     }
 }
 
+/// The bit of an edge.
+fn bit(hop: Hop) -> u8 {
+    match hop {
+        Hop::AgentToSmtp => 1,
+        Hop::SmtpToPeer => 2,
+        Hop::GatewayToStore => 4,
+        Hop::GatewayToDns => 8,
+        Hop::ClientToPop3 => 16,
+    }
+}
+
 /// How a fault shapes the connection.
 fn shape(fault: &Fault) -> Shape {
     Shape::of(&fault.what, fault.place.direction)
@@ -245,7 +263,7 @@ fn is_at(fault: &Fault, point: &Point<'_>, stack: &str) -> bool {
         && any(mail_from.as_deref(), point.mail_from)
         && any(rcpt_to.as_deref(), point.recipients.iter().map(String::as_str))
         && any(name.as_deref(), point.name)
-        && client.is_none_or(|network| point.client.is_some_and(|client| network.contains(&client)))
+        && client.is_none_or(|network| point.client.is_some_and(|client| network.contains(&client.to_canonical())))
 }
 
 /// Whether one of the texts is as the pattern says, if there is a pattern.

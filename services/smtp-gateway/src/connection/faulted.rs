@@ -6,7 +6,7 @@ use faults::{Action, Cut, Outcome, Point, ShapedIo};
 use mail_net::{Closed, Hop, LineStream};
 use mail_proto::{
     ReversePath,
-    smtp::{Envelope, Framing, Reply, ReplyReader},
+    smtp::{Envelope, Framing, Reply, ReplyReader, Step},
 };
 use records::Recording;
 use service_kit::shutdown::CancellationToken;
@@ -89,6 +89,8 @@ impl Dialogue<'_> {
 
     /// Takes a command at which something goes wrong.
     pub(super) async fn go_wrong(&mut self, outcome: Outcome, line: &[u8]) -> Result<Next, Closed> {
+        // What was said before is not lost with it.
+        self.stream.flush().await?;
         self.change(&outcome).await;
         let (verb, _) = verb_and_path(line);
         // What goes on after its first reply is not begun.
@@ -97,7 +99,7 @@ impl Dialogue<'_> {
             None | Some(Action::Dns(_) | Action::Status(_)) => self.obey(line).await,
             Some(Action::Reply(text)) => {
                 let reply = reply(&text);
-                self.gateway.replied(&verb, &reply);
+                self.gateway.replied(known(&verb), &reply);
                 self.stream.push(&reply);
                 Ok(Next::Line)
             }
@@ -106,14 +108,22 @@ impl Dialogue<'_> {
                 Ok(Next::Line)
             }
             Some(Action::Stall) => Ok(Next::Silence),
-            Some(Action::Cut(Cut::AfterReply)) => {
-                self.obey(line).await?;
-                self.stream.flush().await?;
-                Ok(Next::Cut)
-            }
+            Some(Action::Cut(Cut::AfterReply)) => self.reply_and_cut(line).await,
             Some(Action::Cut(Cut::BeforeReply)) if !goes_on => self.obey(line).await.map(|_| Next::Cut),
             Some(Action::Cut(_) | Action::Refuse) => Ok(Next::Cut),
         }
+    }
+
+    /// Says the reply to a command, the first one where more follow, and cuts.
+    async fn reply_and_cut(&mut self, line: &[u8]) -> Result<Next, Closed> {
+        let step = self.session.line(Ok(line));
+        if let Step::Receive(Some(go_ahead), _) = step {
+            self.stream.push(&go_ahead);
+        } else if let Next::Close(last) = self.perform(step).await? {
+            self.stream.push(&last);
+        }
+        self.stream.flush().await?;
+        Ok(Next::Cut)
     }
 
     async fn obey(&mut self, line: &[u8]) -> Result<Next, Closed> {
@@ -126,11 +136,7 @@ impl Dialogue<'_> {
         if let Some(shaping) = &self.shaping {
             shaping.add(outcome.shape);
         }
-        if !outcome.delay.is_zero() {
-            // What was said before does not wait too.
-            let _ = self.stream.flush().await;
-            self.gateway.clock.io.sleep(outcome.delay).await;
-        }
+        self.gateway.clock.io.sleep(outcome.delay).await;
     }
 
     /// Lets the end of a message go wrong: a message that gets another reply is not accepted. What happens after it was
@@ -186,6 +192,13 @@ fn path_text(path: &ReversePath) -> String {
         ReversePath::Null => String::new(),
         ReversePath::Mailbox(mailbox) => mailbox.to_string(),
     }
+}
+
+/// The verb as the log may have it: what is no command may be a part of anything.
+fn known(verb: &str) -> &str {
+    const KNOWN: [&str; 11] =
+        ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "AUTH", "STARTTLS"];
+    if KNOWN.contains(&verb) { verb } else { "unknown" }
 }
 
 /// The verb of a command in upper case, and the path that it names.

@@ -245,6 +245,7 @@ impl Connection {
                 }
                 Step::SendBody | Step::SendChunk => {
                     self.nothing_unasked()?;
+                    self.is_in_step()?;
                     let framing = if step == Step::SendBody { Framing::Dots } else { Framing::Octets };
                     stage = Stage::AfterDot;
                     // Not before: the exchange may have taken minutes for its replies, and the store waits only for seconds.
@@ -270,6 +271,14 @@ impl Connection {
             };
             step = self.client.reply(reply);
         }
+    }
+
+    /// Fails when a fault has said something else than the exchange: what follows would mean another thing to it.
+    fn is_in_step(&self) -> io::Result<()> {
+        if self.faulted.is_out_of_step {
+            return Err(io::Error::other("a fault has replaced a reply of the exchange"));
+        }
+        Ok(())
     }
 
     /// Fails when the exchange has replied to what was not sent yet: no later reply could be told from it. Only while no
@@ -312,6 +321,7 @@ impl Connection {
     }
 
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.is_in_step()?;
         self.stream.push(octets);
         Ok(self.stream.flush().await?)
     }

@@ -28,6 +28,8 @@ pub(super) struct Faulted {
     transaction: Option<Box<Addresses>>,
     /// What happens to the next reply.
     next: Option<Action>,
+    /// The exchange and we no longer mean the same: nothing more is sent.
+    pub(super) is_out_of_step: bool,
 }
 
 #[derive(Debug)]
@@ -43,12 +45,20 @@ impl Faulted {
             Destination::Smarthost(_) => None,
         };
         let peers = [exchange.name.clone(), exchange.address.clone(), destination.to_string()];
-        Self { faults: context.faults.clone(), peers, peer_stack, shaping: None, transaction: None, next: None }
+        Self {
+            faults: context.faults.clone(),
+            peers,
+            peer_stack,
+            shaping: None,
+            transaction: None,
+            next: None,
+            is_out_of_step: false,
+        }
     }
 
     /// Whether anything can go wrong.
     pub(super) fn is_on(&self) -> bool {
-        self.faults.is_on()
+        self.faults.is_on_at(Hop::SmtpToPeer)
     }
 
     fn at(&self, verbs: &[&str], recording: &Recording) -> Option<Box<Outcome>> {
@@ -144,8 +154,10 @@ impl Connection {
             Some(Action::Cut(_) | Action::Refuse) => Err(broken(io::ErrorKind::ConnectionReset, "cut", names)),
             // What the exchange says instead is heard, and comes to nothing.
             Some(Action::Reply(text) | Action::Corrupt(text)) => {
-                self.unspoilt_reply(patience).await?;
+                let heard = self.unspoilt_reply(patience).await?;
                 let reply = ReplyReader::default().line(text.as_bytes()).map_err(io::Error::other)?;
+                let is_other = reply.as_ref().is_some_and(|reply| reply.code() / 100 != heard.code() / 100);
+                self.faulted.is_out_of_step = is_other && self.client.awaited() != Awaited::FinalDot;
                 reply.ok_or_else(|| broken(io::ErrorKind::InvalidData, "left unfinished", names))
             }
         }
