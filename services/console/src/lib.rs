@@ -4,7 +4,6 @@
 //! It holds nothing durable: started anew, it builds its index from what the services tell. The token of the internal API
 //! stays in this process.
 
-mod apart;
 mod api;
 mod args;
 pub mod client;
@@ -27,7 +26,6 @@ mod town_clock;
 mod transcript;
 mod webhook;
 
-pub use apart::run_apart;
 pub use args::Args;
 pub use login::Login;
 pub use mail_servers::MailServer;
@@ -79,9 +77,6 @@ pub enum ServiceError {
     /// There is no memory for its index.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// There are no threads for it.
-    #[error("no threads of its own: {0}")]
-    Threads(#[from] std::io::Error),
     /// The platform gives no HTTP client.
     #[error("no HTTP client: {0}")]
     Client(#[from] ApiError),

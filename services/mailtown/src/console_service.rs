@@ -83,7 +83,7 @@ impl BoundConsole {
         let mail_servers = mail_servers.collect();
         let config = console::Config { services, mail_servers, token, settings, hosts, login, clock };
         let listeners = Listeners { http: self.listener.into() };
-        let run = console::run_apart(config, listeners, layer.shutdown.clone());
+        let run = console::run(config, listeners, layer.shutdown.clone());
         layer.spawn("console", "town", run);
         Ok(())
     }
