@@ -135,7 +135,7 @@ async fn until_refused(server: &Server, count: u64) {
             tokio::task::yield_now().await;
         }
     };
-    Clock::system().io.timeout(Duration::from_secs(30), waiting).await.expect("they are refused");
+    Clock::system().io.timeout(Duration::from_secs(120), waiting).await.expect("they are refused");
 }
 
 /// Also those that come all at once, before any of them has failed.
