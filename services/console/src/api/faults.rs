@@ -6,6 +6,7 @@ use ::faults::{Fault, FaultState, check_name};
 use axum::{Json, extract::State, extract::rejection::JsonRejection, http::StatusCode};
 use internal_api::{Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -90,9 +91,11 @@ pub(super) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -
 pub(super) async fn set(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    fault: Result<Json<Fault>, JsonRejection>,
+    fault: Result<Json<Map<String, Value>>, JsonRejection>,
 ) -> Result<Json<TownFaults>, Problem> {
-    let Json(fault) = fault.map_err(|rejection| invalid(rejection.body_text()))?;
+    // An array with the values of the fields is not taken for an object.
+    let Json(object) = fault.map_err(|rejection| invalid(rejection.body_text()))?;
+    let fault: Fault = serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?;
     check_name(&name).and_then(|()| fault.check()).map_err(|error| invalid(error.to_string()))?;
     change(&app, |faults| drop(faults.insert(name, fault))).await
 }

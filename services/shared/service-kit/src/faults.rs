@@ -9,6 +9,7 @@ use axum::{
 };
 use internal_api::{Problem, ServiceFaults};
 use mail_net::WallClock;
+use serde_json::{Map, Value};
 use town_config::{FaultKeys, LiveStack};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -51,9 +52,11 @@ async fn read(State(faults): State<Faults>) -> Json<ServiceFaults> {
 )]
 async fn set(
     State(faults): State<Faults>,
-    settings: Result<Json<Settings>, JsonRejection>,
+    settings: Result<Json<Map<String, Value>>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    let Json(settings) = settings.map_err(|rejection| invalid(rejection.body_text()))?;
+    // An array with the values of the fields is not taken for an object.
+    let Json(object) = settings.map_err(|rejection| invalid(rejection.body_text()))?;
+    let settings: Settings = serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?;
     faults.set(settings).map_err(|error| invalid(error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }
