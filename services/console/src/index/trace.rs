@@ -141,10 +141,9 @@ impl Tables {
         }
         self.session_count += 1;
         self.pair(session)?;
-        if state.closed_at.is_none() {
-            let dialogue = Dialogue { role: Some(state.role), is_smtp: is_smtp(state), ..Dialogue::default() };
-            self.dialogues.insert(session.to_owned(), dialogue);
-        }
+        // The state is that of now: of one that has ended already, the octets and the end follow.
+        let dialogue = Dialogue { role: Some(state.role), is_smtp: is_smtp(state), ..Dialogue::default() };
+        self.dialogues.insert(session.to_owned(), dialogue);
         Ok(())
     }
 
