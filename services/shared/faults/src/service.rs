@@ -1,8 +1,6 @@
 //! The faults of one service.
 
-use crate::{
-    Action, Cut, Fault, InvalidFault, Outcome, Place, Shape, Way, What, armed::Armed, check_name, glob, magic::Magic,
-};
+use crate::{Cut, Fault, InvalidFault, Outcome, Place, Shape, Way, What, armed::Armed, check_name, glob, magic::Magic};
 use mail_net::{Hop, WallClock};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -283,13 +281,6 @@ fn is_time(what: &What, verb: Option<&str>, point: &Point<'_>) -> bool {
             point.is_connect()
         }
         (None, _) => !point.is_connect(),
-    }
-}
-
-impl Outcome {
-    /// Whether the connection is to be closed before a word is said.
-    pub fn refuses(&self) -> bool {
-        matches!(self.action, Some(Action::Refuse | Action::Cut(_)))
     }
 }
 
