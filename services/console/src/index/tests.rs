@@ -214,20 +214,24 @@ fn line(direction: Flow, text: &str) -> Seen {
     Seen::Octets(SeenOctets { direction, form: Form::Line, missing: 0, octets: Octets::of(text.as_bytes()) })
 }
 
-#[tokio::test]
-async fn refused_recipients_are_found_with_the_words() {
-    let index = index(ConsoleBounds::default());
-    let id = SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random());
+/// A transaction with a refused recipient, in a session that is open, or had ended when its beginning was read.
+fn refused(id: SessionId, had_ended: bool) -> Vec<TracedRecord> {
     let seen = [
-        Seen::Opened { state: state(id, false) },
+        Seen::Opened { state: state(id, had_ended) },
         line(Flow::Sent, "220 a SMTP server ready\r\n"),
         line(Flow::Received, "MAIL FROM:<a@x.test>\r\n"),
         line(Flow::Sent, "250 2.1.0 OK\r\n"),
         line(Flow::Received, "RCPT TO:<Nobody@x.test>\r\n"),
         line(Flow::Sent, "550 5.1.1 no such user\r\n"),
     ];
-    let records = (1..).zip(seen).map(|(sequence, what)| traced(id, sequence, what));
-    index.apply_trace("http://a", records.collect()).await.unwrap();
+    (1..).zip(seen).map(|(sequence, what)| traced(id, sequence, what)).collect()
+}
+
+#[tokio::test]
+async fn refused_recipients_are_found_with_the_words() {
+    let index = index(ConsoleBounds::default());
+    let id = SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random());
+    index.apply_trace("http://a", refused(id, false)).await.unwrap();
     let refusals = index.refusals("nobody@x.test", Timestamp::UNIX_EPOCH, 10).await.unwrap();
     assert_eq!(refusals.len(), 1);
     assert_eq!((refusals[0].verb.as_str(), refusals[0].reply.as_str()), ("RCPT", "550 5.1.1 no such user"));
@@ -241,6 +245,17 @@ async fn refused_recipients_are_found_with_the_words() {
     index.close_sessions("http://b").await.unwrap();
     assert_eq!(index.open_transactions().await.unwrap(), 1);
     index.close_sessions("http://a").await.unwrap();
+    assert_eq!(index.open_transactions().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn refusals_of_a_session_that_ended_at_once_are_found() {
+    let index = index(ConsoleBounds::default());
+    let id = SessionId::new(Timestamp::UNIX_EPOCH, &ConnectionId::random());
+    let closed = traced(id, 7, Seen::Closed { state: state(id, true) });
+    index.apply_trace("http://a", refused(id, true).into_iter().chain([closed]).collect()).await.unwrap();
+    let refusals = index.refusals("nobody@x.test", Timestamp::UNIX_EPOCH, 10).await.unwrap();
+    assert_eq!(refusals.len(), 1);
     assert_eq!(index.open_transactions().await.unwrap(), 0);
 }
 
