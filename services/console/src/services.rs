@@ -1,5 +1,7 @@
 //! Which services the town has, and where.
 
+use internal_api::{ApiError, Endpoint};
+use service_kit::http::Token;
 use std::fmt;
 use town_config::{PortKey, Stack};
 
@@ -53,6 +55,11 @@ pub struct Service {
 pub struct UnknownService {
     url: String,
     config: String,
+}
+
+/// The service at this URL, called by the console: faults of the store do not concern it.
+pub(crate) fn endpoint(url: &str, token: Option<&Token>) -> Result<Endpoint, ApiError> {
+    Ok(service_kit::cli::endpoint(url, token)?.called_by("console"))
 }
 
 /// The services of these stacks on this machine: those of which the configuration tells the port.

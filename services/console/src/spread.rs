@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 /// How long a service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,6 +36,8 @@ struct Shared {
     io: IoClock,
     /// What was set. `None` until it is known what services were started with.
     wanted: Mutex<Option<Settings>>,
+    /// Something was set.
+    changed: Notify,
 }
 
 /// What is known of the faults.
@@ -57,7 +59,7 @@ impl TownFaults {
         io: IoClock,
         shutdown: &CancellationToken,
     ) -> Self {
-        let faults = Self(Arc::new(Shared { services, token, io, wanted: Mutex::default() }));
+        let faults = Self(Arc::new(Shared { services, token, io, wanted: Mutex::default(), changed: Notify::new() }));
         let (keeping, until) = (faults.clone(), shutdown.clone());
         telemetry::spawn(async move {
             until.run_until_cancelled(keeping.keep()).await;
@@ -86,6 +88,7 @@ impl TownFaults {
         change(&mut settings);
         settings.check().map_err(|error| invalid(error.to_string()))?;
         *wanted = Some(settings);
+        self.0.changed.notify_one();
         Ok(self.told(&mut wanted).await)
     }
 
@@ -94,7 +97,8 @@ impl TownFaults {
         loop {
             let report = self.report().await;
             let has_faults = !report.settings.faults.is_empty();
-            self.0.io.sleep(if has_faults { LOOK_AGAIN.0 } else { LOOK_AGAIN.1 }).await;
+            let pause = if has_faults { LOOK_AGAIN.0 } else { LOOK_AGAIN.1 };
+            let _ = self.0.io.timeout(pause, self.0.changed.notified()).await;
         }
     }
 
@@ -137,7 +141,7 @@ impl TownFaults {
         url: &str,
         wanted: Option<&Settings>,
     ) -> Result<(Settings, BTreeMap<String, FaultState>), String> {
-        let endpoint = service_kit::cli::endpoint(url, self.0.token.as_ref()).map_err(|error| error.to_string())?;
+        let endpoint = crate::services::endpoint(url, self.0.token.as_ref()).map_err(|error| error.to_string())?;
         let client = FaultsClient::new(endpoint, self.0.io);
         let asking = async {
             let known = client.faults().await?;

@@ -82,7 +82,7 @@ impl Town {
         if let Some(client) = clients.get(url) {
             return Some(client.clone());
         }
-        let endpoint = service_kit::cli::endpoint(url, self.token.as_ref()).ok()?;
+        let endpoint = crate::services::endpoint(url, self.token.as_ref()).ok()?;
         let client = ClockClient::new(endpoint, self.io);
         clients.insert(url.to_owned(), client.clone());
         Some(client)

@@ -244,7 +244,7 @@ impl States {
 
 impl Follower {
     fn endpoint(&self, url: &str) -> Result<Endpoint, ApiError> {
-        service_kit::cli::endpoint(url, self.token.as_ref())
+        crate::services::endpoint(url, self.token.as_ref())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the clients of the internal API share.
 
-use crate::{CONNECTION_HEADER, ConnectionId, InProcess, Problem, ProblemKind};
+use crate::{CALLER_HEADER, CONNECTION_HEADER, ConnectionId, InProcess, Problem, ProblemKind};
 use mail_net::IoClock;
 use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, header};
 use std::{fmt, sync::Arc, time::Duration};
@@ -78,6 +78,7 @@ pub struct Endpoint {
     token: Option<String>,
     http: reqwest::Client,
     in_process: InProcess,
+    caller: Option<&'static str>,
     observer: Option<Observer>,
 }
 
@@ -124,12 +125,17 @@ impl Endpoint {
             None => (base.trim_end_matches('/'), http),
         };
         let (base, token, http) = (base.to_owned(), token.map(str::to_owned), http.build()?);
-        Ok(Self { base, token, http, in_process: InProcess::default(), observer: None })
+        Ok(Self { base, token, http, in_process: InProcess::default(), caller: None, observer: None })
     }
 
     /// The same endpoint; while the service serves there, calls need no connection.
     pub fn in_process(self, in_process: InProcess) -> Self {
         Self { in_process, ..self }
+    }
+
+    /// The same endpoint, called in the name of this service: faults of the store do not concern the console.
+    pub fn called_by(self, caller: &'static str) -> Self {
+        Self { caller: Some(caller), ..self }
     }
 
     /// The same endpoint; `observer` is told of each call once its answer begins.
@@ -175,6 +181,9 @@ impl Endpoint {
         let mut request = self.http.request(method, url);
         if let Some(id) = ConnectionId::current() {
             request = request.header(CONNECTION_HEADER, id.as_str());
+        }
+        if let Some(caller) = self.caller {
+            request = request.header(CALLER_HEADER, caller);
         }
         match &self.token {
             Some(token) => request.bearer_auth(token),

@@ -8,6 +8,8 @@ use std::{
 
 /// The header with the id.
 pub const CONNECTION_HEADER: &str = "mailtown-connection";
+/// Carries the name of the service that calls, where its calls are no part of the mail system: `console`.
+pub const CALLER_HEADER: &str = "mailtown-caller";
 
 /// How many of the random bits are used.
 const BITS: u32 = 48;

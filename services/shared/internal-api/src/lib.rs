@@ -34,7 +34,7 @@ pub use accounts::{AccountChange, AccountPage, AccountSource, AccountSummary, Ne
 pub use addresses::Resolved;
 pub use client::{ApiError, Call, Endpoint};
 pub use clock::{ClockClient, ClockMove, ClockState};
-pub use connection_id::{CONNECTION_HEADER, ConnectionId};
+pub use connection_id::{CALLER_HEADER, CONNECTION_HEADER, ConnectionId};
 pub use dns::{DnsClient, RecordType, Records, Resolution, ResolveQuery};
 pub use events::{DeletedBy, Event, EventKind, EventPage, EventPosition, InvalidEventPosition, MessageEvents};
 pub use faults::{FaultsClient, ServiceFaults};
