@@ -168,6 +168,31 @@ async fn connections_of_smtp_go_wrong() {
     town.stop().await;
 }
 
+/// A pause of an hour ends when the town does: the command is obeyed, and the client is told.
+#[tokio::test]
+async fn a_town_that_stops_waits_for_no_fault() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let mut smtp_client = town.smtp(EXMAIL).await;
+    smtp_client.hello().await;
+    set(&console, "smtp", smtp("NOOP", json!({"delay": "1h"}))).await;
+    let pop3 = json!({"stack": EXMAIL, "service": "pop3-gateway", "verb": "STAT"});
+    set(&console, "pop3", json!({"where": pop3, "what": {"delay": "1h"}})).await;
+    let mut pop3_client = town.pop3(USR1).await;
+    smtp_client.write(b"NOOP\r\n").await.unwrap();
+    let stopping = async {
+        eventually("both wait", PATIENCE, async || {
+            (fired(&console, "smtp").await == 1 && fired(&console, "pop3").await == 1).then_some(())
+        })
+        .await;
+        town.stop().await;
+    };
+    let (counted, ()) = tokio::join!(pop3_client.stat(), stopping);
+    assert_eq!(counted, (0, 0));
+    let rest = smtp_client.rest().await.unwrap();
+    assert!(rest.starts_with("250 ") && rest.contains("\r\n421 4.3.2 "), "{rest}");
+}
+
 #[tokio::test]
 async fn pop3_goes_wrong() {
     let town = TestTown::start_with_console(Plan::default()).await;
@@ -225,7 +250,7 @@ async fn pop3_goes_wrong() {
 
 #[tokio::test]
 async fn the_relay_meets_servers_that_go_wrong() {
-    let town = TestTown::start_with_console(Plan::default()).await;
+    let town = TestTown::start_with_console(Plan::default().relay("timeouts = { data = \"2s\" }")).await;
     let console = town.console_client();
     let relay = |verb: Option<&str>, what: Value| {
         let mut place = json!({"stack": EXMAIL, "service": "smtp-gateway", "peer": "gmail.com"});
@@ -255,6 +280,14 @@ async fn the_relay_meets_servers_that_go_wrong() {
         town.drained(EXMAIL).await;
         town.mail_of(USR, number + 1).await;
     }
+    // It waits for a reply no longer than for that of any server.
+    set(&console, "f", relay(Some("DATA"), json!({"delay": "1h"}))).await;
+    town.send(USR1, &[USR], b"Subject: late\r\n\r\n").await;
+    let deferred = town.deferred(EXMAIL).await;
+    assert!(deferred.last_reply.contains("no answer in time"), "{deferred:?}");
+    clear(&console).await;
+    town.time.advance(HOUR);
+    town.drained(EXMAIL).await;
     // The other server has taken it, and the relay does not hear that: the message comes twice.
     set(&console, "f", relay(Some("."), json!({"cut": "before_reply"}))).await;
     town.send(USR1, &[USR], b"Subject: twice\r\n\r\n").await;
@@ -262,7 +295,7 @@ async fn the_relay_meets_servers_that_go_wrong() {
     clear(&console).await;
     town.time.advance(HOUR);
     town.drained(EXMAIL).await;
-    assert_eq!(town.mail(USR).await.len(), 6 + 2);
+    assert_eq!(town.mail(USR).await.len(), 7 + 2);
     town.stop().await;
 }
 
@@ -324,6 +357,12 @@ async fn the_store_goes_wrong() {
     client.hello().await;
     let refused = client.send(USR1, &[USR2], b"Subject: x\r\n\r\n").await.unwrap_err().to_string();
     assert!(refused.contains("451 4.3.0"), "{refused}");
+    // What the console asks the store for does not go wrong.
+    let (status, text) = console.answer(console.request(Method::GET, "/v1/queue")).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let accounts: Value =
+        serde_json::from_str(&console.answer(console.request(Method::GET, "/v1/accounts")).await.1).unwrap();
+    assert!(accounts.to_string().contains(USR1), "{accounts}");
     set(&console, "f", store(json!({"delay": "200ms"}))).await;
     let started = Instant::now();
     town.send(USR2, &[USR2], b"Subject: slow\r\n\r\n").await;

@@ -8,7 +8,7 @@ use mail_net::Clock;
 use mail_proto::pop3::{SessionConfig, SizeStyle};
 use records::Recorder;
 use service_kit::shutdown::CancellationToken;
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use town_config::{LiveStack, Profile, Stack};
 use town_tls::ServedCertificate;
 
@@ -36,6 +36,11 @@ impl Gateway {
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let ahead = ahead::Room::default();
         Self { stack, store, logins, ahead, trusted_networks, certificate, metrics, recorder, faults, clock, shutdown }
+    }
+
+    /// Waits as long as a fault says, but not when the gateway stops.
+    pub(crate) async fn pause(&self, delay: Duration) {
+        self.shutdown.run_until_cancelled(self.clock.io.sleep(delay)).await;
     }
 
     /// What the session of this client is told.

@@ -79,7 +79,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, client: Client, shutdown: Cance
             return Box::pin(client.refuse(&gateway, &stack.limits, &recording, &refusal)).await;
         }
         let client = if gateway.faults.is_on_at(Hop::AgentToSmtp) {
-            let beginning = client.begin(&gateway, &stack.limits, (&recording, &shutdown));
+            let beginning = client.begin(&gateway, &stack.limits, &recording);
             let Some(client) = Box::pin(beginning).await else { return };
             client
         } else {

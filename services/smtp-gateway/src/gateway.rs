@@ -14,7 +14,8 @@ use internal_api::StoreClient;
 use mail_net::Clock;
 use mail_proto::smtp::Reply;
 use records::Recorder;
-use std::{net::SocketAddr, sync::Arc};
+use service_kit::shutdown::CancellationToken;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use town_config::LiveStack;
 use town_tls::ServedCertificate;
 
@@ -31,11 +32,13 @@ pub(crate) struct Gateway {
     pub(crate) recorder: Recorder,
     pub(crate) faults: Faults,
     pub(crate) clock: Clock,
+    /// Ends those who wait.
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Gateway {
-    /// A gateway that listens on this address.
-    pub(crate) fn new(config: Config, listener: SocketAddr, metrics: Metrics) -> Self {
+    /// A gateway that listens on this address until `shutdown`.
+    pub(crate) fn new(config: Config, listener: SocketAddr, metrics: Metrics, shutdown: CancellationToken) -> Self {
         let Config { stack, store, dns, name_server, trusted_networks, certificate, recorder, faults, clock, .. } =
             config;
         let names = Names::new(stack.clone(), dns, name_server, clock.io);
@@ -43,7 +46,12 @@ impl Gateway {
         let policy = Policy::new(stack.clone(), store.clone(), trusted_networks, own_names, clock.wall.clone());
         let logins = Logins::new(store.clone(), clock.io, metrics.clone());
         let submitter = Submitter::new(store.clone(), clock.io);
-        Self { stack, store, submitter, policy, logins, certificate, metrics, recorder, faults, clock }
+        Self { stack, store, submitter, policy, logins, certificate, metrics, recorder, faults, clock, shutdown }
+    }
+
+    /// Waits as long as a fault says, but not when the gateway stops.
+    pub(crate) async fn pause(&self, delay: Duration) {
+        self.shutdown.run_until_cancelled(self.clock.io.sleep(delay)).await;
     }
 
     /// Counts and logs the reply to a sender, a recipient or a message, if it is a refusal.

@@ -111,7 +111,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let relay = relay::run(relay::Context::new(&config, address, metrics.clone()), shutdown.clone());
     let files = relay::files::watch(config.stack.clone(), shutdown.clone());
     let http = http::serve(http, http_service(&config, registry, &shutdown), shutdown.clone());
-    let gateway = Arc::new(Gateway::new(config, address, metrics));
+    let gateway = Arc::new(Gateway::new(config, address, metrics, shutdown.clone()));
     gateway.policy.log_who_is_trusted();
     let ports = [(Port::Smtp, Some(smtp)), (Port::Submission, submission), (Port::Submissions, submissions)];
     let ports = ports.into_iter().filter_map(|(port, listener)| Some((port, listener?)));

@@ -9,15 +9,14 @@ use records::Recording;
 impl Client {
     /// Begins the connection while there are faults. Returns the client if its dialogue is to begin.
     pub(super) async fn begin(mut self, gateway: &Gateway, recording: &Recording) -> Option<Self> {
-        let clock = gateway.clock.io;
-        let (io, shaping) = ShapedIo::wrap(self.io, clock);
+        let (io, shaping) = ShapedIo::wrap(self.io, gateway.clock.io);
         self.io = io;
         self.shaping = Some(shaping.clone());
         let point = Point { client: Some(self.peer.ip()), ..Point::connect(Hop::ClientToPop3) };
         let Some(outcome) = gateway.faults.at(&point) else { return Some(self) };
         recording.fault(&gateway.faults, &outcome);
         shaping.add(outcome.shape);
-        clock.sleep(outcome.delay).await;
+        gateway.pause(outcome.delay).await;
         if outcome.action.is_some() {
             recording.ends(format_args!("the fault {}", outcome.names()));
         }
@@ -50,7 +49,8 @@ impl Connection<'_> {
         let faults = &self.gateway.faults;
         let (verb, client) = (verb(line), Some(self.peer.ip()));
         let verbs = [verb.as_str()];
-        let point = Point { client, ..Point::of(Hop::ClientToPop3, &verbs) };
+        let is_shapable = self.shaping.is_some();
+        let point = Point { client, is_shapable, ..Point::of(Hop::ClientToPop3, &verbs) };
         let outcome = faults.at(&point)?;
         self.recording.fault(faults, &outcome);
         Some(outcome)
@@ -63,7 +63,7 @@ impl Connection<'_> {
         }
         // What was said before neither waits nor is lost with it.
         self.stream.flush().await?;
-        self.gateway.clock.io.sleep(outcome.delay).await;
+        self.gateway.pause(outcome.delay).await;
         // What goes on after its first reply is not begun.
         let goes_on = matches!(verb(line).as_str(), "AUTH" | "STLS");
         match outcome.action {

@@ -71,12 +71,24 @@ pub struct Point<'a> {
     pub recipients: &'a [String],
     /// The name in a query, or the path of a request.
     pub name: Option<&'a str>,
+    /// Whether a fault can change how the connection carries octets: it was opened while there were faults.
+    pub is_shapable: bool,
 }
 
 impl<'a> Point<'a> {
     /// A command, query or request.
     pub fn of(hop: Hop, verbs: &'a [&'a str]) -> Self {
-        Self { hop, verbs, client: None, peers: &[], peer_stack: None, mail_from: None, recipients: &[], name: None }
+        Self {
+            hop,
+            verbs,
+            client: None,
+            peers: &[],
+            peer_stack: None,
+            mail_from: None,
+            recipients: &[],
+            name: None,
+            is_shapable: true,
+        }
     }
 
     /// The beginning of a connection.
@@ -172,7 +184,7 @@ impl Faults {
         let (now, mut outcome) = (shared.clock.now(), Outcome::default());
         let mut state = shared.lock();
         for (name, armed) in &mut state.armed {
-            if !is_at(&armed.fault, point, &shared.stack) {
+            if !is_at(&armed.fault, point, &shared.stack) || !(point.is_shapable || shape(&armed.fault).is_none()) {
                 continue;
             }
             let recipient = point.recipients.first().map(String::as_str);

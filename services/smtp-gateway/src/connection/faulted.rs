@@ -14,21 +14,15 @@ use town_config::Limits;
 
 impl Client {
     /// Begins the connection while there are faults. Returns the client if its dialogue is to begin.
-    pub(super) async fn begin(
-        mut self,
-        gateway: &Gateway,
-        limits: &Limits,
-        (recording, shutdown): (&Recording, &CancellationToken),
-    ) -> Option<Self> {
-        let clock = gateway.clock.io;
-        let (io, shaping) = ShapedIo::wrap(self.io, clock);
+    pub(super) async fn begin(mut self, gateway: &Gateway, limits: &Limits, recording: &Recording) -> Option<Self> {
+        let (io, shaping) = ShapedIo::wrap(self.io, gateway.clock.io);
         self.io = io;
         self.shaping = Some(shaping.clone());
         let point = Point { client: Some(self.peer.ip()), ..Point::connect(Hop::AgentToSmtp) };
         let Some(outcome) = gateway.faults.at(&point) else { return Some(self) };
         recording.fault(&gateway.faults, &outcome);
         shaping.add(outcome.shape);
-        clock.sleep(outcome.delay).await;
+        gateway.pause(outcome.delay).await;
         if outcome.action.is_some() {
             recording.ends(format_args!("the fault {}", outcome.names()));
         }
@@ -43,7 +37,7 @@ impl Client {
                 stream.push(octets.as_bytes());
                 stream.close().await;
             }
-            Some(Action::Stall) => be_silent(self.stream(gateway, limits, recording), shutdown).await,
+            Some(Action::Stall) => be_silent(self.stream(gateway, limits, recording), &gateway.shutdown).await,
             Some(Action::Reply(_) | Action::Corrupt(_) | Action::Cut(_) | Action::Refuse) => {}
         }
         None
@@ -73,7 +67,8 @@ impl Dialogue<'_> {
     fn fault(&self, verbs: &[&str], mail_from: Option<&str>, recipients: &[String]) -> Option<Box<Outcome>> {
         let faults = &self.gateway.faults;
         let client = Some(self.peer.ip());
-        let point = Point { client, mail_from, recipients, ..Point::of(Hop::AgentToSmtp, verbs) };
+        let is_shapable = self.shaping.is_some();
+        let point = Point { client, mail_from, recipients, is_shapable, ..Point::of(Hop::AgentToSmtp, verbs) };
         let outcome = faults.at(&point).or_else(|| self.wish(verbs, recipients))?;
         self.recording.fault(faults, &outcome);
         Some(outcome)
@@ -136,7 +131,7 @@ impl Dialogue<'_> {
         if let Some(shaping) = &self.shaping {
             shaping.add(outcome.shape);
         }
-        self.gateway.clock.io.sleep(outcome.delay).await;
+        self.gateway.pause(outcome.delay).await;
     }
 
     /// Lets the end of a message go wrong: a message that gets another reply is not accepted. What happens after it was

@@ -96,6 +96,10 @@ fn connections_are_shaped_at_their_beginning_or_at_a_command() {
     let retr = faults.at(&Point::of(Hop::ClientToPop3, &["RETR"])).unwrap();
     assert_eq!(retr.names(), "cut");
     assert_eq!(faults.at(&Point::of(Hop::ClientToPop3, &["STAT"])), None);
+    // A connection that was opened before there were faults.
+    let older = Point { is_shapable: false, ..Point::of(Hop::ClientToPop3, &["RETR"]) };
+    assert_eq!(faults.at(&older), None);
+    assert_eq!(faults.report().1["cut"].fired, 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::relay::{
 use internal_api::RawMessage;
 use mail_net::Kind;
 use mail_proto::{dot::DotEncoder, smtp::Reply, smtp::client::AnswerReader};
-use std::io;
+use std::{io, time::Duration};
 
 /// A message as the store has it.
 #[derive(Debug)]
@@ -87,11 +87,11 @@ impl Connection {
         if self.faulted.is_on() {
             return Box::pin(self.reply_or_fault(self.patience.final_dot)).await;
         }
-        self.unspoilt_answer().await
+        self.unspoilt_answer(self.patience.final_dot).await
     }
 
-    pub(super) async fn unspoilt_answer(&mut self) -> io::Result<Reply> {
-        let deadline = self.stream.deadline_after(self.patience.final_dot);
+    pub(super) async fn unspoilt_answer(&mut self, patience: Duration) -> io::Result<Reply> {
+        let deadline = self.stream.deadline_after(patience);
         let mut answers = AnswerReader::default();
         self.stream.take_bare_lf(true);
         let reply = loop {

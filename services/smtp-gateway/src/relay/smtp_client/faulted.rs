@@ -73,6 +73,7 @@ impl Faulted {
             peer_stack,
             mail_from,
             recipients,
+            is_shapable: self.shaping.is_some() || verbs == ["CONNECT"],
             ..Point::of(Hop::SmtpToPeer, verbs)
         })?;
         recording.fault(&self.faults, &outcome);
@@ -139,14 +140,15 @@ impl Connection {
         if let Some(shaping) = &self.faulted.shaping {
             shaping.add(outcome.shape);
         }
-        self.io.sleep(outcome.delay).await;
         let names = outcome.names();
+        if outcome.delay >= patience || outcome.action == Some(Action::Stall) {
+            self.io.sleep_until(self.stream.deadline_after(patience)).await;
+            return Err(broken(io::ErrorKind::TimedOut, "kept silent", names));
+        }
+        self.io.sleep(outcome.delay).await;
+        let patience = patience - outcome.delay;
         match outcome.action {
-            None | Some(Action::Dns(_) | Action::Status(_)) => self.unspoilt_reply(patience).await,
-            Some(Action::Stall) => {
-                self.io.sleep_until(self.stream.deadline_after(patience)).await;
-                Err(broken(io::ErrorKind::TimedOut, "kept silent", names))
-            }
+            None | Some(Action::Dns(_) | Action::Status(_) | Action::Stall) => self.unspoilt_reply(patience).await,
             Some(Action::Cut(Cut::AfterReply)) => {
                 self.faulted.next = Some(Action::Refuse);
                 self.unspoilt_reply(patience).await
@@ -165,7 +167,7 @@ impl Connection {
 
     async fn unspoilt_reply(&mut self, patience: Duration) -> io::Result<Reply> {
         match self.client.awaited() {
-            Awaited::FinalDot => self.unspoilt_answer().await,
+            Awaited::FinalDot => self.unspoilt_answer(patience).await,
             _ => self.reply_within(patience).await,
         }
     }
