@@ -74,3 +74,12 @@ def api(stack, path, token=TOKEN, key="store"):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers.get_content_type(), error.read()
+
+
+def console(method, path, body=None):
+    """Calls the console; returns its JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:8025{path}", data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)

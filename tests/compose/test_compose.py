@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "interop"))
 sys.dont_write_bytecode = True  # leave no __pycache__ in the source tree
 import counted  # noqa: E402
-from project import CONTAINER_USER, ROOT, TOKEN, Project, api, check_confinement, town  # noqa: E402
+from project import CONTAINER_USER, ROOT, TOKEN, Project, api, check_confinement, console, town  # noqa: E402
 from town import poll  # noqa: E402
 
 USR1 = "usr1@mail.sustech.edu.cn"
@@ -248,28 +248,21 @@ class Api(ComposeTest):
 class Console(ComposeTest):
     """What the console has all containers do."""
 
-    def call(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://127.0.0.1:8025{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
     def test_a_fault_reaches_its_container(self):
         place = {"stack": "gmail.com", "service": "smtp-gateway", "verb": "RCPT"}
         grey = {"where": place, "what": {"reply": "451 4.7.1 greylisted"}, "when": {"first_per_recipient": 1}}
         try:
-            self.assertEqual(self.call("PUT", "/v1/faults/grey", grey)["untold"], {})
+            self.assertEqual(console("PUT", "/v1/faults/grey", grey)["untold"], {})
             self.send(USR1, [USR], "Subject: later\n\n")
             self.assertIn(b"Subject: later", town.wait_for_mail(USR, 1, seconds=60)[0])
-            self.assertEqual(self.call("GET", "/v1/faults/grey")["fired"], 1)
+            self.assertEqual(console("GET", "/v1/faults/grey")["fired"], 1)
         finally:
-            self.assertEqual(self.call("DELETE", "/v1/faults")["faults"], {})
+            self.assertEqual(console("DELETE", "/v1/faults")["faults"], {})
 
     def test_the_clock_is_that_of_the_machine(self):
-        self.assertIs(self.call("GET", "/v1/clock")["virtual"], False)
+        self.assertIs(console("GET", "/v1/clock")["virtual"], False)
         with self.assertRaises(urllib.error.HTTPError) as refused:
-            self.call("POST", "/v1/clock/advance", {"by": "1h"})
+            console("POST", "/v1/clock/advance", {"by": "1h"})
         with refused.exception as error:
             self.assertEqual(error.code, 409)
 
@@ -418,7 +411,7 @@ class Stop(unittest.TestCase):
         self.assertEqual(exit_codes, dict.fromkeys(SERVICES | {ONE_SHOT}, 0))
 
 
-FULL = (Confinement, Ports, Names, Agent, AgentInTheNetwork, Api, Tls, Outages, Stop)
+FULL = (Confinement, Ports, Names, Agent, AgentInTheNetwork, Api, Console, Tls, Outages, Stop)
 # What can differ between two ways of building the same image.
 BRIEF = (Confinement, Agent, Stop)
 
