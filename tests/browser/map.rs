@@ -73,3 +73,26 @@ async fn nothing_moves_for_who_does_not_want_it() {
     .await;
     town.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wire_is_cut_and_mended() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    with_browser(town.console(), Window::Wide, async |browser| {
+        watch(browser).await;
+        browser.click(".fault-offers summary").await;
+        browser.click(".fault-offers button[name='part']").await;
+        browser.appears(&format!("{RELAY}.cut")).await;
+        browser.holds("document.getElementById('link-state').dataset.state === 'live'").await;
+        town.send(USR1, &[USR], b"Subject: waits\r\n\r\n").await;
+        browser.holds(&format!("document.querySelector('{RELAY} .failures')")).await;
+        // The count comes by itself.
+        browser.holds("/[1-9] times?, last/.test(document.querySelector('#faults li').textContent)").await;
+        browser.picture("map-faults").await;
+        browser.click("#faults button[name='end']").await;
+        browser
+            .holds("document.querySelector('.edge.cut') === null && document.getElementById('faults') === null")
+            .await;
+    })
+    .await;
+    town.stop().await;
+}

@@ -6,7 +6,7 @@ use reqwest::{
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS},
     redirect::Policy,
 };
-use town_tests::{Plan, TestTown, USR, USR1, USR2};
+use town_tests::{EXMAIL, GMAIL, Plan, TestTown, USR, USR1, USR2};
 
 /// A client that shows redirections.
 fn client() -> Client {
@@ -144,5 +144,35 @@ async fn only_accounts_send_and_the_reply_is_told_in_full() {
         assert!(text.contains(said), "{to}: {text}");
     }
     town.mail_of(USR1, 1).await;
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn the_map_shows_faults_and_sets_and_ends_them() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let before = page(&town, "/").await;
+    assert!(before.contains("Make something go wrong") && !before.contains("id=\"faults\""), "{before}");
+    for form in [[("offer", "greylist"), ("stack", GMAIL)], [("part", GMAIL), ("stack", EXMAIL)]] {
+        assert_eq!(post(&town, "/map/faults", &form).await.status(), StatusCode::SEE_OTHER);
+    }
+    let map = page(&town, "/map/town").await;
+    for words in [
+        "greylist-gmail.com",
+        "reply 451 4.7.1 greylisted, try again at RCPT in the smtp-gateway of gmail.com",
+        "partition between exmail.qq.com and gmail.com",
+        "answers, 2 faults",
+    ] {
+        assert!(map.contains(words), "{words}: {map}");
+    }
+    assert_eq!(map.matches("edge cut").count(), 2, "{map}");
+    town.send(USR1, &[USR], b"Subject: parted\r\n\r\n").await;
+    assert!(town.deferred(EXMAIL).await.last_reply.contains("connection refused"));
+    let refused = post(&town, "/map/faults", &[("offer", "nothing"), ("stack", GMAIL)]).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(post(&town, "/map/faults", &[("end", "greylist-gmail.com")]).await.status(), StatusCode::SEE_OTHER);
+    let map = page(&town, "/map/town").await;
+    assert!(map.contains("answers, 1 fault") && !map.contains("greylist-gmail.com"), "{map}");
+    assert_eq!(post(&town, "/map/faults", &[("end_all", "1")]).await.status(), StatusCode::SEE_OTHER);
+    assert!(!page(&town, "/map/town").await.contains("id=\"faults\""));
     town.stop().await;
 }

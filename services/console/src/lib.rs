@@ -92,7 +92,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let _stop = shutdown.clone().drop_guard();
     let index = Index::open(settings.bounds, &clock)?;
     let announcements = settings.webhook.as_deref().map(|url| webhook::start(url, clock.io, &shutdown)).transpose()?;
-    let faults = TownFaults::start(services.clone(), token.clone(), clock.io, &shutdown);
+    let faults = TownFaults::start(services.clone(), token.clone(), &index, clock.io, &shutdown);
     let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
     let mut registry = service_kit::metrics::registry("console");
     metrics::register(&mut registry, &town);

@@ -1,6 +1,6 @@
 //! The faults of the town: the console knows them all and sees to it that each service does.
 
-use crate::services::Service;
+use crate::{index::Index, services::Service};
 use faults::{FaultState, Settings};
 use futures_util::future::join_all;
 use internal_api::{ApiError, FaultsClient, Problem, ProblemKind, ServiceFaults};
@@ -12,10 +12,10 @@ use service_kit::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 /// How long a service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,13 +35,16 @@ struct Shared {
     token: Option<Token>,
     io: IoClock,
     /// What was set. `None` until it is known what services were started with.
-    wanted: Mutex<Option<Settings>>,
+    wanted: AsyncMutex<Option<Settings>>,
     /// Something was set.
     changed: Notify,
+    /// What was known last.
+    last: Mutex<Report>,
+    index: Index,
 }
 
 /// What is known of the faults.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// What was set.
     pub(crate) settings: Settings,
@@ -52,14 +55,25 @@ pub(crate) struct Report {
 }
 
 impl TownFaults {
-    /// The faults of these services. Until `shutdown`, each one that is started anew is told of them.
+    /// The faults of these services. Until `shutdown`, each one that is started anew is told of them. Who follows the index is
+    /// woken when something has changed.
     pub(crate) fn start(
         services: Vec<Service>,
         token: Option<Token>,
+        index: &Index,
         io: IoClock,
         shutdown: &CancellationToken,
     ) -> Self {
-        let faults = Self(Arc::new(Shared { services, token, io, wanted: Mutex::default(), changed: Notify::new() }));
+        let shared = Shared {
+            services,
+            token,
+            io,
+            wanted: AsyncMutex::default(),
+            changed: Notify::new(),
+            last: Mutex::default(),
+            index: index.clone(),
+        };
+        let faults = Self(Arc::new(shared));
         let (keeping, until) = (faults.clone(), shutdown.clone());
         telemetry::spawn(async move {
             until.run_until_cancelled(keeping.keep()).await;
@@ -71,6 +85,11 @@ impl TownFaults {
     pub(crate) async fn report(&self) -> Report {
         let mut wanted = self.0.wanted.lock().await;
         self.told(&mut wanted).await
+    }
+
+    /// What was known when the services were asked last: a second ago at most while there are faults.
+    pub(crate) fn last(&self) -> Report {
+        self.0.last().clone()
     }
 
     /// Changes what is set, and tells all services. What makes no sense changes nothing.
@@ -132,6 +151,7 @@ impl TownFaults {
         for service in self.0.services.iter().filter(|service| !reached.contains(service.url.as_str())) {
             report.untold.insert(service.url.clone(), format!("{service}: its name is unknown"));
         }
+        self.0.remember(&report);
         report
     }
 
@@ -156,6 +176,21 @@ impl TownFaults {
             Ok(Err(error)) if error.kind() == Some(ProblemKind::NotFound) => Err(TAKES_NONE.to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("it does not answer".to_owned()),
+        }
+    }
+}
+
+impl Shared {
+    fn last(&self) -> MutexGuard<'_, Report> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, report: &Report) {
+        let mut last = self.last();
+        if *last != *report {
+            report.clone_into(&mut last);
+            drop(last);
+            self.index.touch();
         }
     }
 }

@@ -161,6 +161,11 @@ impl Index {
         self.mail_changes.subscribe()
     }
 
+    /// Something has changed that is not in the index, and that pages show.
+    pub(crate) fn touch(&self) {
+        self.changes.send_modify(|version| *version += 1);
+    }
+
     /// What services see from now on. A reader that is slow misses some of it.
     pub(crate) fn records(&self) -> broadcast::Receiver<Arc<[TracedRecord]>> {
         self.records.subscribe()

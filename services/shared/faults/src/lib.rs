@@ -14,6 +14,7 @@ mod recipients;
 mod rules;
 mod service;
 mod shaped;
+mod words;
 
 pub use definition::{Cut, DnsAnswer, Fault, Pause, Place, Way, What, When};
 pub use edge::InvalidHop;

@@ -38,7 +38,7 @@ pub enum Action {
 impl Outcome {
     /// Adds a fault that happens. Returns whether those after it can happen too.
     pub(crate) fn add(&mut self, name: &str, what: &What, shape: Shape) -> bool {
-        self.fired.push((name.to_owned(), describe(what)));
+        self.fired.push((name.to_owned(), what.to_string()));
         self.shape.merge(shape);
         self.action = match what {
             What::Delay(pause) => {
@@ -61,29 +61,5 @@ impl Outcome {
     pub fn names(&self) -> String {
         let names: Vec<_> = self.fired.iter().map(|(name, _)| name.as_str()).collect();
         names.join(", ")
-    }
-}
-
-/// What a fault does, as it was written.
-fn describe(what: &What) -> String {
-    match what {
-        What::Stall => "stall".to_owned(),
-        What::Refuse => "refuse".to_owned(),
-        What::Reply(text) => format!("reply {text}"),
-        What::Delay(pause) => format!("delay {pause}"),
-        What::Throttle(rate) => format!("throttle {rate} octets/s"),
-        What::Slice(octets) => format!("slice {octets} octets"),
-        What::Cut(Cut::AfterOctets(octets)) => format!("cut after {octets} octets"),
-        What::Cut(Cut::BeforeCommand) => "cut before the command".to_owned(),
-        What::Cut(Cut::BeforeReply) => "cut before the reply".to_owned(),
-        What::Cut(Cut::AfterReply) => "cut after the reply".to_owned(),
-        What::Cut(Cut::AfterDot) => "cut after the dot".to_owned(),
-        What::Partition(stack) => format!("partition from {stack}"),
-        What::Dns(DnsAnswer::Servfail) => "SERVFAIL".to_owned(),
-        What::Dns(DnsAnswer::Nxdomain) => "NXDOMAIN".to_owned(),
-        What::Dns(DnsAnswer::Timeout) => "no answer".to_owned(),
-        What::Dns(DnsAnswer::Wrong(record)) => format!("wrong answer {record}"),
-        What::Status(status) => format!("status {status}"),
-        What::Corrupt(octets) => format!("corrupt reply {octets:?}"),
     }
 }

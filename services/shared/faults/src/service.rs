@@ -154,7 +154,7 @@ impl Faults {
         let Some(shared) = &self.0 else { return Ok(()) };
         let mut state = shared.lock();
         let mut before = std::mem::take(&mut state.armed);
-        for (name, fault) in settings.faults.iter().filter(|(_, fault)| shared.is_concerned(fault)) {
+        for (name, fault) in settings.faults.iter().filter(|(_, fault)| fault.concerns(&shared.stack, shared.service)) {
             let armed = before.remove(name).filter(|armed| armed.fault == *fault);
             state.armed.insert(name.clone(), armed.unwrap_or_else(|| Armed::new(fault.clone())));
         }
@@ -222,19 +222,21 @@ impl fmt::Debug for Faults {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a fault can happen at this service.
-    fn is_concerned(&self, fault: &Fault) -> bool {
-        let is_of_stack = |stack: &str| glob::matches(stack, &self.stack);
-        let is_here = match (&fault.what, fault.place.stack.as_deref()) {
+impl Fault {
+    /// Whether it can happen at this service of this stack.
+    pub fn concerns(&self, stack: &str, service: &str) -> bool {
+        let is_of_stack = |pattern: &str| glob::matches(pattern, stack);
+        let is_here = match (&self.what, self.place.stack.as_deref()) {
             (What::Partition(other), Some(stack)) => is_of_stack(stack) || is_of_stack(other),
             (_, stack) => stack.is_none_or(is_of_stack),
         };
-        is_here && fault.service() == Ok(self.service)
+        is_here && self.service() == Ok(service)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -104,7 +104,7 @@ fn arrow(edge: &Edge, from: Place, to: Place) -> Markup {
     let path = path(edge, from, to);
     let Label { x, y, class, below } = label(edge, from, to);
     html! {
-        a.edge.used[edge.sessions > 0].failed[edge.failed > 0] href=(edge.url) data-edge=(edge.key) data-count=(edge.messages) {
+        a.edge.used[edge.sessions > 0].failed[edge.failed > 0].cut[edge.is_cut] href=(edge.url) data-edge=(edge.key) data-count=(edge.messages) {
             title { (edge.title) ": " (edge.says()) @if edge.failed > 0 { ", " (edge.failed) " failed" } }
             path.hit d=(path) {}
             path.line d=(path) {}
@@ -198,7 +198,7 @@ fn height_at(share: f64) -> f64 {
 fn service((x, y): Place, node: &Node) -> Markup {
     let (width, height) = NODE;
     html! {
-        a.node.silent[!node.answers] href=(node.url) {
+        a.node.silent[!node.answers].faulty[node.faults > 0] href=(node.url) {
             title { (node.name) ": " (node.says) }
             rect x=(x - width / 2) y=(y - height / 2) width=(width) height=(height) rx="6" {}
             text x=(x) y=(y - 2) { (node.name) }

@@ -1,6 +1,7 @@
 //! The map of the town: stacks, services and agents, and the mail that moves between them.
 
 mod drawing;
+mod faults;
 mod node;
 mod town;
 
@@ -13,7 +14,7 @@ use axum::{
     Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use maud::{Markup, html};
 use std::sync::Arc;
@@ -21,7 +22,10 @@ use town::TownMap;
 
 /// The routes of this module, `/` apart.
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/map/town", get(fragment)).route("/town/{stack}/{service}", get(node::page))
+    Router::new()
+        .route("/map/town", get(fragment))
+        .route("/map/faults", post(faults::change))
+        .route("/town/{stack}/{service}", get(node::page))
 }
 
 /// `GET /`
@@ -42,6 +46,8 @@ pub(crate) async fn page(State(app): State<Arc<App>>) -> Result<Page, Failure> {
                     // What moves stays when the map is drawn anew.
                     svg #moving.moving-layer aria-hidden="true" {}
                 }
+                // It stays open when the map is drawn anew.
+                (faults::offer(&map))
             }
         },
     })
@@ -63,6 +69,7 @@ fn town(map: &TownMap) -> Markup {
             "Each number counts the messages that have gone this way. Click a line for its sessions, and a service for its metrics and its queue."
         }
         (list(map))
+        (faults::list(&map.faults))
     }
 }
 
@@ -75,7 +82,7 @@ fn list(map: &TownMap) -> Markup {
                     h2 { (stack.name) }
                     ul {
                         @for node in &stack.nodes {
-                            li.node-line.silent[!node.answers] {
+                            li.node-line.silent[!node.answers].faulty[node.faults > 0] {
                                 a href=(node.url) { (node.name) }
                                 @if node.answers { span.quiet.small { (node.says) } } @else { span.state.refused { (node.says) } }
                             }

@@ -10,7 +10,9 @@ use crate::{
         sessions::OUTSIDE,
     },
     services::ServiceKind,
+    spread::Report,
 };
+use faults::What;
 use internal_api::Problem;
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ use std::collections::BTreeMap;
 pub(super) struct TownMap {
     pub(super) stacks: Vec<Stack>,
     pub(super) edges: Vec<Edge>,
+    /// What goes wrong on purpose.
+    pub(super) faults: Report,
 }
 
 /// A stack with its services.
@@ -37,6 +41,8 @@ pub(super) struct Node {
     pub(super) answers: bool,
     /// In a few words, how it is.
     pub(super) says: String,
+    /// How many faults are set that can happen here.
+    pub(super) faults: usize,
 }
 
 /// One end of an edge.
@@ -65,6 +71,8 @@ pub(super) struct Edge {
     pub(super) open: u64,
     pub(super) failed: u64,
     pub(super) messages: u64,
+    /// A fault lets no connection come about.
+    pub(super) is_cut: bool,
 }
 
 impl Edge {
@@ -72,7 +80,18 @@ impl Edge {
     pub(super) fn says(&self) -> String {
         let open = if self.open > 0 { format!(", {} open", self.open) } else { String::new() };
         let sessions = count(self.sessions, "session", "sessions");
-        format!("{} in {sessions}{open}", count(self.messages, "message", "messages"))
+        let cut = if self.is_cut { ", cut by a fault" } else { "" };
+        format!("{} in {sessions}{open}{cut}", count(self.messages, "message", "messages"))
+    }
+
+    /// Whether a partition is between its two ends.
+    fn is_cut_by(&self, faults: &Report) -> bool {
+        let (End::Service(from, _), End::Service(to, _)) = (&self.from, &self.to) else { return false };
+        let parts = |one: &str, other: &str| one.eq_ignore_ascii_case(from) && other.eq_ignore_ascii_case(to);
+        faults.settings.faults.values().any(|fault| match (&fault.what, &fault.place.stack) {
+            (What::Partition(one), Some(other)) => parts(one, other) || parts(other, one),
+            _ => false,
+        })
     }
 }
 
@@ -84,10 +103,10 @@ impl TownMap {
         for seen in traffic.iter_mut().filter(|seen| seen.peer.is_none() && seen.role == "client") {
             seen.peer = seen.domain.as_deref().and_then(|domain| app.stack_of(domain));
         }
-        Ok(Self::new(&app.town.services(), &traffic))
+        Ok(Self::new(&app.town.services(), &traffic, app.faults.last()))
     }
 
-    fn new(services: &[FollowedService], traffic: &[Traffic]) -> Self {
+    fn new(services: &[FollowedService], traffic: &[Traffic], faults: Report) -> Self {
         let mut stacks: BTreeMap<&str, BTreeMap<ServiceKind, Vec<&FollowedService>>> = BTreeMap::new();
         for service in services {
             let kind = ServiceKind::ALL.into_iter().find(|kind| kind.name() == service.service);
@@ -99,11 +118,14 @@ impl TownMap {
             .into_iter()
             .map(|(name, kinds)| Stack {
                 name: name.to_owned(),
-                nodes: kinds.into_iter().map(|(kind, processes)| Node::new(name, kind, &processes)).collect(),
+                nodes: kinds.into_iter().map(|(kind, processes)| Node::new(name, kind, &processes, &faults)).collect(),
             })
             .collect();
-        let edges = stacks.iter().flat_map(|stack| edges(&stack.name, &stacks, traffic)).collect();
-        Self { stacks, edges }
+        let mut edges: Vec<_> = stacks.iter().flat_map(|stack| edges(&stack.name, &stacks, traffic)).collect();
+        for edge in &mut edges {
+            edge.is_cut = edge.is_cut_by(&faults);
+        }
+        Self { stacks, edges, faults }
     }
 
     /// Nothing has gone over any edge.
@@ -113,7 +135,7 @@ impl TownMap {
 }
 
 impl Node {
-    fn new(stack: &str, kind: ServiceKind, processes: &[&FollowedService]) -> Self {
+    fn new(stack: &str, kind: ServiceKind, processes: &[&FollowedService], faults: &Report) -> Self {
         let silent = processes.iter().filter(|it| it.state == FollowState::Unreachable).count();
         let says = match (processes, silent) {
             ([one], 0) => match one.state {
@@ -126,7 +148,9 @@ impl Node {
             (all, silent) => format!("{silent} of {} do not answer", all.len()),
         };
         let url = format!("/town/{}/{}", encoded(stack), kind.name());
-        Self { kind, name: kind.name(), url, answers: silent == 0, says }
+        let faults = faults.settings.faults.values().filter(|fault| fault.concerns(stack, kind.name())).count();
+        let says = if faults == 0 { says } else { format!("{says}, {}", count(faults as u64, "fault", "faults")) };
+        Self { kind, name: kind.name(), url, answers: silent == 0, says, faults }
     }
 }
 
@@ -170,6 +194,7 @@ impl Ways<'_> {
             open,
             failed,
             messages,
+            is_cut: false,
         }
     }
 }
@@ -225,7 +250,7 @@ mod tests {
             seen("a", "smtp-gateway", "client", None, 1),
             seen("b", "smtp-gateway", "server", Some("a"), 2),
         ];
-        let map = TownMap::new(&services, &traffic);
+        let map = TownMap::new(&services, &traffic, Report::default());
         let nodes: Vec<_> = map
             .stacks
             .iter()
@@ -246,6 +271,24 @@ mod tests {
         // What b has taken from a is a's edge, and no agent's.
         assert_eq!(used, ["a Agents send 3", "a Relays to b 2", "a Relays to servers elsewhere 1"]);
         assert!(!map.is_silent());
-        assert!(TownMap::new(&services, &[]).is_silent());
+        assert!(TownMap::new(&services, &[], Report::default()).is_silent());
+    }
+
+    #[test]
+    fn faults_are_where_they_can_happen() {
+        let services = ["a", "b", "c"].map(|stack| service(stack, "smtp-gateway", FollowState::Following));
+        let mut faults = Report::default();
+        for (name, json) in [
+            ("cut", r#"{"where": {"stack": "A"}, "what": {"partition": "b"}}"#),
+            ("slow", r#"{"where": {"stack": "a", "service": "smtp-gateway"}, "what": {"delay": "1s"}}"#),
+            ("dns", r#"{"where": {"service": "pseudo-dns"}, "what": {"dns": "servfail"}}"#),
+        ] {
+            faults.settings.faults.insert(name.to_owned(), serde_json::from_str(json).unwrap());
+        }
+        let map = TownMap::new(&services, &[], faults);
+        let nodes: Vec<_> = map.stacks.iter().map(|stack| (stack.nodes[0].faults, &*stack.nodes[0].says)).collect();
+        assert_eq!(nodes, [(2, "answers, 2 faults"), (1, "answers, 1 fault"), (0, "answers")]);
+        let cut: Vec<_> = map.edges.iter().filter(|edge| edge.is_cut).map(|edge| &*edge.key).collect();
+        assert_eq!(cut, ["a Relays to b", "b Relays to a"]);
     }
 }
