@@ -13,7 +13,7 @@ use std::{
 use tokio::process::Child;
 use town_config::PortKey;
 use town_tests::{
-    ConsoleClient, EXMAIL, FakePeer, GMAIL, Mailtown, PATIENCE, Plan, ProcessTown, Service, TOKEN, TestTown, USR1,
+    ConsoleClient, EXMAIL, FakePeer, GMAIL, Mailtown, PATIENCE, Plan, ProcessTown, Service, TOKEN, TestTown, USR, USR1,
     eventually, mailtown::command, polite,
 };
 
@@ -110,6 +110,28 @@ async fn a_message_lives_its_whole_retry_life_in_a_moment() {
     println!("two hours took {took:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(peer.transcript().iter().filter(|line| line.starts_with("S: 451")).count(), 7);
+    town.stop().await;
+}
+
+/// The same with the town's own fault and schedule: another server has no time, for a day.
+#[tokio::test]
+async fn a_day_passes_while_a_fault_refuses() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let place = json!({"stack": EXMAIL, "service": "smtp-gateway", "peer": GMAIL, "verb": "RCPT"});
+    let busy = json!({"where": place, "what": {"reply": "451 4.3.2 not now"}});
+    let (status, text) = console.answer(console.request(Method::PUT, "/v1/faults/busy").json(&busy)).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let start = now(&console).await;
+    let id = town.send(USR1, &[USR], LOST).await;
+    advanced(&console, json!({"by": "26h"})).await;
+    let story = story(&console.get(&format!("/v1/mail/{id}")).await, start);
+    let count = |kind: &str| story.iter().filter(|told| told.ends_with(kind)).count() as u64;
+    assert!(count(" deferred") >= 6, "{story:?}");
+    assert_eq!((count(" reported"), count(" expired"), count(" bounced")), (1, 1, 1), "{story:?}");
+    let fault = console.get("/v1/faults/busy").await;
+    assert_eq!(fault["fired"].as_u64(), Some(count(" deferred") + 1), "{story:?}");
+    assert_eq!(town.mail(USR).await.len(), 0);
     town.stop().await;
 }
 

@@ -293,10 +293,12 @@ impl Connection {
     /// An exchange that stops listening may have said why.
     async fn last_words(&mut self, broken: Broken) -> Broken {
         match &broken {
-            Broken::Connection(_) => match self.reply_within(LAST_WORDS_TIMEOUT).await {
-                Ok(reply) if !reply.is_positive() => Broken::Refused(reply),
-                _ => broken,
-            },
+            Broken::Connection(_) if !self.faulted.is_out_of_step => {
+                match self.reply_within(LAST_WORDS_TIMEOUT).await {
+                    Ok(reply) if !reply.is_positive() => Broken::Refused(reply),
+                    _ => broken,
+                }
+            }
             _ => broken,
         }
     }
