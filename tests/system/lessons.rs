@@ -122,6 +122,8 @@ async fn broken(console: &ConsoleClient, place: &str, what: &str) {
 
 #[tokio::test]
 async fn a_broken_server_loses_exactly_the_marks_for_its_fault() {
+    // The program is built before a town waits.
+    assert_eq!(lesson(&["list"]).await.0, Some(0));
     for chunk in BROKEN.chunks(3) {
         let marked = chunk.iter().map(|(place, what, expected)| async move {
             let town = TestTown::start_with_console(Plan::default()).await;
@@ -178,4 +180,44 @@ fn each_file_of_data_lessons_is_built_in() {
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert!(lessons::named(name).is_some(), "{name}");
     }
+}
+
+/// Whoever has the questions and no answers can ask the console.
+#[tokio::test]
+async fn the_console_marks_answers_and_tells_none() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let list = console.get("/v1/lessons").await;
+    assert_eq!(list["lessons"].as_array().unwrap().len(), lessons::all().len());
+    let shown = console.get("/v1/lessons/who-bounced").await;
+    assert_eq!(shown["questions"][0]["key"], "refused");
+    let mark = async |lesson: &str, answers: Value| {
+        let path = format!("/v1/lessons/{lesson}/answers");
+        let (status, text) = console.answer(console.request(Method::POST, &path).json(&answers)).await;
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    for (answers, points) in [
+        (json!({"refused": "GMAIL.com.", "wrote": "exmail.qq.com"}), [1, 1]),
+        (json!({"refused": "exmail.qq.com", "wrote": "exmail.qq.com"}), [0, 1]),
+        (json!({"wrote": "exmail.qq.com"}), [0, 1]),
+        (json!({}), [0, 0]),
+    ] {
+        let (status, marks) = mark("who-bounced", answers.clone()).await;
+        assert_eq!((status, &marks["of"]), (StatusCode::OK, &json!(2)), "{answers}: {marks}");
+        assert_eq!(marks["points"], points.iter().sum::<u32>(), "{answers}: {marks}");
+        assert_eq!([0, 1].map(|at| marks["items"][at]["points"].as_u64().unwrap()), points.map(u64::from), "{marks}");
+        let told = answers["refused"] == "GMAIL.com." || !marks.to_string().contains("gmail.com");
+        assert!(told, "the right answer is told: {marks}");
+    }
+    for (lesson, answers, status, words) in [
+        ("nothing", json!({}), StatusCode::NOT_FOUND, "there is no lesson nothing"),
+        ("who-bounced", json!({"x": "y"}), StatusCode::BAD_REQUEST, "no question x"),
+        ("who-bounced", json!({"wrote": 3}), StatusCode::BAD_REQUEST, "is no text"),
+        ("who-bounced", json!(["gmail.com"]), StatusCode::BAD_REQUEST, "expected a map"),
+    ] {
+        let (found, problem) = mark(lesson, answers.clone()).await;
+        assert_eq!(found, status, "{answers}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{answers}: {problem}");
+    }
+    town.stop().await;
 }

@@ -10,6 +10,7 @@ pub(crate) mod extract;
 pub(crate) mod faults;
 mod idle;
 mod journey;
+mod lessons;
 mod mail;
 pub(crate) mod queue;
 mod session_stream;
@@ -92,6 +93,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(captures::routes())
         .merge(journey::routes())
         .merge(faults::routes())
+        .merge(lessons::routes())
         .with_state(app)
         .split_for_parts()
 }

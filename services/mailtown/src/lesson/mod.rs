@@ -163,7 +163,7 @@ impl Opened {
             Some(given) => given,
             None => questions::ask(&self.lesson.questions)?,
         };
-        items.extend(self.lesson.questions.iter().map(|question| questions::mark(question, &self.answers, &given)));
+        items.extend(self.lesson.questions.iter().map(|question| question.mark(&self.answers, &given)));
         Ok(Report::new(&self.name, &self.lesson, items))
     }
 }

@@ -1,7 +1,7 @@
-//! The questions of a lesson: asked on a terminal, and marked.
+//! The questions of a lesson, asked on a terminal.
 
 use crate::output;
-use lessons::{Answers, Given, Item, Kind, Question};
+use lessons::{Given, Question};
 use std::io::{self, BufRead, IsTerminal};
 
 /// Asks on the terminal. Without one, nothing is answered.
@@ -23,21 +23,4 @@ pub(super) fn ask(questions: &[Question]) -> anyhow::Result<Given> {
         given.insert(&question.key, answer.trim());
     }
     Ok(given)
-}
-
-/// The marks of one answer. The report never tells the right one.
-pub(super) fn mark(question: &Question, answers: &Answers, given: &Given) -> Item {
-    let problem = match given.answer(&question.key) {
-        None => Some("there is no answer".to_owned()),
-        Some(answer) if answers.accept(&question.key, answer) => None,
-        Some(answer) => Some(format!("the answer `{answer}` is not right")),
-    };
-    Item {
-        kind: Kind::Question,
-        title: question.ask.clone(),
-        group: None,
-        points: if problem.is_none() { question.points } else { 0 },
-        of: question.points,
-        problem,
-    }
 }

@@ -1,6 +1,6 @@
 //! Answers: what is right, and what the student says.
 
-use crate::{LessonError, Question, read::Source};
+use crate::{Item, Kind, LessonError, Question, read::Source};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -72,6 +72,31 @@ impl Given {
     /// What the student says.
     pub fn answer(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+}
+
+impl Question {
+    /// The marks of an answer. They never tell the right one.
+    pub fn mark(&self, answers: &Answers, given: &Given) -> Item {
+        let problem = match given.answer(&self.key) {
+            None => Some("there is no answer".to_owned()),
+            Some(answer) if answers.accept(&self.key, answer) => None,
+            Some(answer) => Some(format!("the answer `{answer}` is not right")),
+        };
+        Item {
+            kind: Kind::Question,
+            title: self.ask.clone(),
+            group: None,
+            points: if problem.is_none() { self.points } else { 0 },
+            of: self.points,
+            problem,
+        }
+    }
+}
+
+impl FromIterator<(String, String)> for Given {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(answers: T) -> Self {
+        Self(answers.into_iter().collect())
     }
 }
 
