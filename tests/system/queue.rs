@@ -173,6 +173,42 @@ async fn mail_is_tried_at_once_and_removed() {
     assert_eq!(asked(&peer, "a@peer.example"), 4);
 }
 
+/// What is given up is not tried again, and its sender is told once.
+#[tokio::test]
+async fn messages_are_given_up_one_by_one_and_all_at_once() {
+    let (town, _peer) = town_with_peer(|line| match line.text.starts_with("RCPT") {
+        true => "451 4.3.2 not now".into(),
+        false => polite(line),
+    })
+    .await;
+    for (number, (sender, recipient)) in
+        [(USR1, "a@peer.example"), (USR1, "b@peer.example"), (USR, "c@peer.example")].into_iter().enumerate()
+    {
+        town.send(sender, &[recipient], format!("Subject: {number}\r\n\r\n").as_bytes()).await;
+    }
+    for server in [EXMAIL, GMAIL] {
+        put_off(&town, server, &vec![1; if server == EXMAIL { 2 } else { 1 }]).await;
+    }
+    let first = town.queue(EXMAIL).await.into_iter().find(|entry| entry.recipient.to_string() == "a@peer.example");
+    let id = first.unwrap().message.to_string();
+    let said = printed(&town, &["give-up", &id]).await;
+    assert_eq!(said, format!("exmail.qq.com: {id} is given up; its sender is told\n"));
+    let failed = town.mail_of(USR1, 1).await.remove(0);
+    assert!(String::from_utf8_lossy(&failed).contains("a@peer.example"), "{failed:?}");
+    let said = printed(&town, &["give-up", "--all"]).await;
+    assert_eq!(
+        said,
+        "exmail.qq.com: 1 message is given up; senders are told\ngmail.com: 1 message is given up; senders are told\n"
+    );
+    town.drained(EXMAIL).await;
+    town.drained(GMAIL).await;
+    assert_eq!((town.mail(USR1).await.len(), town.mail(USR).await.len()), (2, 1));
+    assert_eq!(
+        printed(&town, &["give-up", "--all"]).await,
+        "exmail.qq.com: 0 messages are given up; senders are told\ngmail.com: 0 messages are given up; senders are told\n"
+    );
+}
+
 /// A message that is being tried is not removed. What is wrong is said with the server and the message.
 #[tokio::test]
 async fn what_cannot_be_done_to_the_queue_is_named() {
@@ -213,7 +249,7 @@ async fn what_cannot_be_done_to_the_queue_is_named() {
         assert!(complaints.contains(expected), "{arguments:?}: {complaints}");
     }
     assert_eq!(town.queue(EXMAIL).await.len(), 1);
-    for command in ["list", "show", "retry", "hold", "release", "remove"] {
+    for command in ["list", "show", "retry", "hold", "release", "give-up", "remove"] {
         assert!(printed(&town, &[command, "--help"]).await.contains("Example"), "{command}");
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
-use internal_api::{ApiError, MessageId, ProblemKind, QueueEntry, StoreClient};
+use internal_api::{ApiError, MessageId, ProblemKind, QueueEntry, StoreClient, reports::is_final};
 use std::collections::BTreeSet;
 
 /// As many messages are changed at once: they are committed together.
@@ -19,6 +19,7 @@ pub(super) enum Change {
     Retry,
     Hold,
     Release,
+    GiveUp,
     Remove,
 }
 
@@ -28,6 +29,8 @@ impl Change {
         match self {
             Self::Retry | Self::Hold => !entry.held,
             Self::Release => entry.held,
+            // Of one that was given up already, the sender is about to be told.
+            Self::GiveUp => !is_final(&entry.last_reply),
             Self::Remove => true,
         }
     }
@@ -39,6 +42,7 @@ impl Change {
             Self::Retry => "due now",
             Self::Hold => "on hold now",
             Self::Release => "released",
+            Self::GiveUp => "given up; senders are told",
             Self::Remove => "removed",
         };
         format!("{number} {verb} {what}")
@@ -52,6 +56,7 @@ impl Change {
             (Self::Hold, _) => "is on hold",
             (Self::Release, true) => "is released",
             (Self::Release, false) => "was not on hold",
+            (Self::GiveUp, _) => "is given up; its sender is told",
             (Self::Remove, _) => "is removed",
         }
     }
@@ -62,6 +67,7 @@ impl Change {
             Self::Retry => return Ok(client.retry_queued(id).await?.entries > 0),
             Self::Hold => client.hold_queued(id).await?,
             Self::Release => client.release_queued(id).await?,
+            Self::GiveUp => client.give_up_queued(id).await?,
             Self::Remove => client.remove_queued(id).await?,
         }
         Ok(true)

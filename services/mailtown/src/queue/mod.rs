@@ -77,6 +77,15 @@ enum Action {
         #[command(flatten)]
         which: Which,
     },
+    /// Give messages up for all recipients that wait; their senders get a failure message
+    #[command(
+        after_help = "Examples:\n  mailtown queue give-up 06gk2w1s8n4qz\n  mailtown queue -n gmail.com give-up --all\n\n\
+                      A message that is being tried stays; give it up when the attempt has ended."
+    )]
+    GiveUp {
+        #[command(flatten)]
+        which: Which,
+    },
     /// Remove messages from the queue; their senders are not told
     #[command(visible_aliases = ["delete", "rm"], after_help = "Examples:\n  mailtown queue remove 06gk2w1s8n4qz\n  \
                             mailtown queue -n gmail.com remove --all\n\n\
@@ -124,6 +133,7 @@ impl Queue {
             Some(Action::Retry { which }) => which.change(&stores, Change::Retry).await,
             Some(Action::Hold { which }) => which.change(&stores, Change::Hold).await,
             Some(Action::Release { which }) => which.change(&stores, Change::Release).await,
+            Some(Action::GiveUp { which }) => which.change(&stores, Change::GiveUp).await,
             Some(Action::Remove { which }) => which.change(&stores, Change::Remove).await,
         }
     }
