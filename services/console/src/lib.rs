@@ -8,6 +8,7 @@ mod api;
 mod args;
 pub mod client;
 mod deletion;
+mod duration;
 mod follow;
 mod happenings;
 mod index;

@@ -5,9 +5,8 @@ use super::{
     format::{encoded, octets, time},
     layout::{self, Page, Section},
     stream,
-    words::relative,
 };
-use crate::api::App;
+use crate::{api::App, duration::relative};
 use axum::{
     Form, Router,
     extract::{Path, Query, State},

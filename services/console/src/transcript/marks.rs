@@ -1,5 +1,6 @@
 //! What services have understood and decided, in words.
 
+use crate::duration::duration;
 use internal_api::{Handled, Mark};
 use mail_proto::Mailbox;
 
@@ -38,14 +39,6 @@ pub(crate) fn sentence(mark: &Mark) -> (String, bool) {
 pub(crate) fn is_refusal(line: &str) -> bool {
     let is_code = line.len() >= 3 && line.as_bytes()[..3].iter().all(u8::is_ascii_digit);
     (is_code && line.starts_with(['4', '5'])) || line.starts_with("-ERR")
-}
-
-fn duration(microseconds: u64) -> String {
-    match microseconds {
-        0..1_000 => format!("{microseconds} µs"),
-        1_000..1_000_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
-        _ => format!("{:.2} s", microseconds as f64 / 1e6),
-    }
 }
 
 fn handled(message: &str, how: Handled, recipients: &[Mailbox]) -> String {

@@ -301,6 +301,11 @@ impl ReversePath {
         self.mailbox().is_none_or(Mailbox::is_ascii)
     }
 
+    /// Without brackets; empty when the path is null.
+    pub fn bare(&self) -> String {
+        self.mailbox().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// The mailbox, unless the path is null.
     pub fn mailbox(&self) -> Option<&Mailbox> {
         match self {

@@ -61,7 +61,7 @@ impl Dialogue<'_> {
     }
 
     fn mail_from(&self) -> Option<String> {
-        self.session.reverse_path().map(path_text)
+        self.session.reverse_path().map(ReversePath::bare)
     }
 
     fn fault(&self, verbs: &[&str], mail_from: Option<&str>, recipients: &[String]) -> Option<Box<Outcome>> {
@@ -139,7 +139,7 @@ impl Dialogue<'_> {
     pub(super) async fn end_wrong(&mut self, envelope: &Envelope, framing: Framing, incoming: &mut Incoming) {
         let recipients: Vec<_> = envelope.recipients.iter().map(|recipient| recipient.mailbox.to_string()).collect();
         let verbs: &[&str] = if framing == Framing::Dots { &["."] } else { &[".", "BDAT"] };
-        let mail_from = path_text(&envelope.reverse_path);
+        let mail_from = envelope.reverse_path.bare();
         let Some(outcome) = self.fault(verbs, Some(&mail_from), &recipients) else { return };
         self.change(&outcome).await;
         match &outcome.action {
@@ -179,14 +179,6 @@ pub(super) async fn be_silent(mut stream: LineStream, shutdown: &CancellationTok
     let deadline = stream.deadline();
     let listening = async { while stream.line(deadline).await.is_ok() {} };
     shutdown.run_until_cancelled(listening).await;
-}
-
-/// A reverse-path without brackets; empty for the null one.
-fn path_text(path: &ReversePath) -> String {
-    match path {
-        ReversePath::Null => String::new(),
-        ReversePath::Mailbox(mailbox) => mailbox.to_string(),
-    }
 }
 
 /// The verb as the log may have it: what is no command may be a part of anything.

@@ -8,10 +8,10 @@ use super::{
     icons::{Icon, icon},
     layout::{Page, Section},
     stream,
-    words::duration,
 };
 use crate::{
     api::App,
+    duration::duration,
     journey::{Ends, Joined, Journey, Outcome, Stage, StageKind, Step, StepKind},
 };
 use axis::Axis;

@@ -7,13 +7,14 @@ use super::{
 };
 use crate::{
     api::App,
+    duration::duration,
     pages::{
         Failure,
         format::{count, full_time, octets},
         icons::{Icon, icon},
         layout::{self, Page},
         stream,
-        words::{duration, visible},
+        words::visible,
     },
     transcript::{Line, What, lines},
 };

@@ -3,6 +3,7 @@
 use super::{OUTSIDE, has_failed, protocol};
 use crate::{
     api::App,
+    duration::duration,
     index::{IndexError, OtherEnd, SessionFilter},
     mail_servers::MailServer,
     pages::{
@@ -10,7 +11,6 @@ use crate::{
         format::{count, encoded, time},
         layout::{self, Page},
         stream,
-        words::duration,
     },
 };
 use axum::{

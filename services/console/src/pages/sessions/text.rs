@@ -1,6 +1,6 @@
 //! A session as a file: as text, and as a golden dialogue.
 
-use crate::{api::App, pages::words::duration, transcript};
+use crate::{api::App, duration::duration, transcript};
 use axum::{
     extract::{Path, Query, State},
     http::header,

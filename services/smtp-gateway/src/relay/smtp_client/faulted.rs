@@ -7,10 +7,7 @@ use crate::relay::{
 };
 use faults::{Action, Cut, Faults, Outcome, Point, ShapedIo, Shaping};
 use mail_net::{Hop, Io};
-use mail_proto::{
-    ReversePath,
-    smtp::{Reply, ReplyReader, client::Awaited},
-};
+use mail_proto::smtp::{Reply, ReplyReader, client::Awaited};
 use records::Recording;
 use std::{fmt, io, time::Duration};
 use town_config::Stack;
@@ -111,10 +108,7 @@ impl Connection {
     /// Tells faults which transaction begins.
     pub(super) fn tell_faults(&mut self, mail: &Outgoing<'_>) {
         self.faulted.transaction = self.faulted.is_on().then(|| {
-            let mail_from = match &mail.message.reverse_path {
-                ReversePath::Null => String::new(),
-                ReversePath::Mailbox(mailbox) => mailbox.to_string(),
-            };
+            let mail_from = mail.message.reverse_path.bare();
             let recipients = mail.recipients.iter().map(|recipient| recipient.mailbox.to_string()).collect();
             Box::new(Addresses { mail_from, recipients })
         });
