@@ -1,16 +1,26 @@
 //! A session as a file: as text, and as a golden dialogue.
 
-use crate::{api::App, duration::duration, transcript};
+use crate::{
+    api::App,
+    duration::duration,
+    transcript::{self, What},
+};
 use axum::{
     extract::{Path, Query, State},
     http::header,
     response::{IntoResponse, Response},
 };
 use dialogue::{Event, Volatile};
-use internal_api::{Form, Mark, Problem, ProblemKind, Seen, SessionId, SessionRecords};
-use mail_proto::Side;
+use internal_api::{Mark, Problem, ProblemKind, Seen, SessionId, SessionRecords};
+use mail_proto::{
+    Side,
+    remark::{Remark, Weight},
+};
 use serde::Deserialize;
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 /// How a golden dialogue is written.
 #[derive(Debug, Deserialize)]
@@ -77,7 +87,7 @@ pub(crate) fn golden_text(session: &SessionRecords, volatile: Volatile) -> Strin
     dialogue::write(&rule, &[], events, volatile)
 }
 
-/// The session as text: each line with the time since its start.
+/// The session as text: each line with the time since its start, and what breaks an RFC below it.
 fn plain_text(session: &SessionRecords) -> String {
     let state = &session.session;
     let mut text = format!(
@@ -88,28 +98,57 @@ fn plain_text(session: &SessionRecords) -> String {
         state.opened_at,
         state.ended.as_deref().unwrap_or("not yet"),
     );
-    for record in &session.records {
-        let since = record.at.duration_since(state.opened_at).as_micros();
+    for line in transcript::lines(session) {
+        let since = line.at.duration_since(state.opened_at).as_micros();
         let since = duration(u64::try_from(since).unwrap_or(0));
         // Writing to a String cannot fail.
-        let _ = match &record.what {
-            Seen::Octets(seen) => {
-                let who = match transcript::side(state, seen.direction) {
-                    Side::Client => "C:",
-                    Side::Server => "S:",
-                };
-                let octets = seen.octets.bytes().unwrap_or_default();
-                let separator = if seen.form == Form::Body { "\n" } else { " " };
-                let shown = String::from_utf8_lossy(&octets).replace("\r\n", "\n");
-                let missing = match seen.missing {
-                    0 => String::new(),
-                    missing => format!("\n[{missing} octets were not kept]"),
-                };
-                writeln!(text, "{since:>10} {who}{separator}{}{missing}", shown.trim_end_matches('\n'))
+        let _ = match &line.what {
+            What::Said { by, octets, is_body, missing, remarks, .. } => {
+                let who = if *by == Side::Client { "C:" } else { "S:" };
+                let separator = if *is_body { "\n" } else { " " };
+                let shown = String::from_utf8_lossy(octets).replace("\r\n", "\n");
+                writeln!(text, "{since:>10} {who}{separator}{}", shown.trim_end_matches('\n'))
+                    .and_then(
+                        |()| if *missing > 0 { writeln!(text, "[{missing} octets were not kept]") } else { Ok(()) },
+                    )
+                    .and_then(|()| remarks.iter().try_for_each(|remark| remarked(&mut text, remark)))
             }
-            Seen::Mark(mark) => writeln!(text, "{since:>10} -- {}", transcript::sentence(mark).0),
-            Seen::Opened { .. } | Seen::Closed { .. } => Ok(()),
+            What::Marked(mark) => writeln!(text, "{since:>10} -- {}", transcript::sentence(mark).0),
         };
     }
     text
+}
+
+fn remarked(text: &mut String, remark: &Remark) -> fmt::Result {
+    let what = if remark.weight == Weight::Advice { "unwise" } else { "breach" };
+    writeln!(text, "{what:>10} !! {} (by the {}, RFC {} §{})", remark.text, remark.by, remark.rfc, remark.section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use internal_api::{ConnectionId, Flow, Form, Octets, Protocol, Record, RecordedSession, Role, SeenOctets};
+    use jiff::Timestamp;
+
+    #[test]
+    fn breaches_stand_below_their_lines() {
+        let at = Timestamp::UNIX_EPOCH;
+        let id = SessionId::new(at, &ConnectionId::random());
+        let of = ("a.test".parse().unwrap(), "smtp-gateway".into());
+        let state = RecordedSession::opened((id, at), of, (Role::Server, Protocol::Smtp));
+        let said = [
+            (Flow::Sent, Form::Line, "220 a.test ready\r\n"),
+            (Flow::Received, Form::Line, "EHLO b.test\n"),
+            (Flow::Sent, Form::Line, "250 a.test\r\n"),
+        ];
+        let records = (1..).zip(said).map(|(sequence, (direction, form, text))| {
+            let octets = Octets::of(text.as_bytes());
+            Record { sequence, at, what: Seen::Octets(SeenOctets { direction, form, missing: 0, octets }) }
+        });
+        let text = plain_text(&SessionRecords { session: state, records: records.collect() });
+        let lines: Vec<_> = text.lines().skip(3).collect();
+        assert_eq!(lines[..2], ["      0 µs S: 220 a.test ready", "      0 µs C: EHLO b.test"]);
+        assert!(lines[2].starts_with("    breach !! ") && lines[2].contains("(by the client, RFC 5321 §"), "{text}");
+        assert_eq!(lines[3..], ["      0 µs S: 250 a.test"]);
+    }
 }
