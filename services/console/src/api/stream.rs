@@ -1,7 +1,10 @@
-//! New mail as a stream of server-sent events.
+//! What comes, as streams of server-sent events: new mail here, sessions and all that happens in other modules.
 
 use super::App;
-use crate::{index::Cursor, model::MailSummary, query::Query};
+use crate::{
+    index::{Cursor, IndexError},
+    query::Query,
+};
 use axum::response::{Response, sse};
 use futures_util::stream;
 use internal_api::{Problem, ProblemKind};
@@ -14,13 +17,25 @@ const PAGE: usize = 100;
 /// How many streams may be open.
 const STREAMS: usize = 256;
 
-/// A stream of new mail.
-struct Feed {
+/// An event, unless its data is no JSON.
+pub(super) type Event = Result<sse::Event, axum::Error>;
+
+/// What a stream reads, from a place that it keeps.
+pub(super) trait Source: Send + 'static {
+    /// The events since the last call, some of them at once; `None` when nothing has happened since.
+    ///
+    /// # Errors
+    /// [`IndexError`], which ends the stream.
+    fn read(&mut self, app: &App) -> impl Future<Output = Result<Option<Vec<Event>>, IndexError>> + Send;
+}
+
+/// A stream that is open.
+struct Feed<S> {
     app: Arc<App>,
-    query: Query,
-    after: Cursor,
+    source: S,
+    /// Wakes when there may be more.
     changes: watch::Receiver<u64>,
-    ready: VecDeque<MailSummary>,
+    ready: VecDeque<Event>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -29,43 +44,59 @@ pub(crate) fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(STREAMS))
 }
 
-/// A place among those who read streams.
+/// Streams what the source reads, whenever `changes` wakes.
 ///
 /// # Errors
-/// When there is none left.
-pub(super) fn take_place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+/// When too many streams are open.
+pub(super) fn of<S: Source>(app: Arc<App>, source: S, changes: watch::Receiver<u64>) -> Result<Response, Problem> {
     let busy = |_| Problem::new(ProblemKind::Overloaded, format!("{STREAMS} streams are open, which is the limit"));
-    Arc::clone(&app.streams).try_acquire_owned().map_err(busy)
+    let place = Arc::clone(&app.streams).try_acquire_owned().map_err(busy)?;
+    let feed = Feed { app, source, changes, ready: VecDeque::new(), _place: place };
+    let events = stream::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
+    Ok(event_stream::response(events))
+}
+
+impl<S: Source> Feed<S> {
+    /// The next event; `None` at a shutdown, or when the index fails.
+    async fn next(&mut self) -> Option<Event> {
+        while self.ready.is_empty() {
+            self.changes.mark_unchanged();
+            match self.source.read(&self.app).await.ok()? {
+                Some(events) => self.ready = events.into(),
+                None => tokio::select! {
+                    changed = self.changes.changed() => changed.ok()?,
+                    () = self.app.shutdown.cancelled() => return None,
+                },
+            }
+        }
+        self.ready.pop_front()
+    }
 }
 
 /// Streams each message that matches and comes after `after`; without it, after this call. The id of each event is a cursor.
 pub(super) async fn mail(app: Arc<App>, query: Query, after: Option<Cursor>) -> Result<Response, Problem> {
-    let place = take_place(&app)?;
     let after = match after {
         Some(after) => after,
         None => app.index.checkpoint().await?,
     };
     let changes = app.index.mail_changes();
-    let feed = Feed { app, query, after, changes, ready: VecDeque::new(), _place: place };
-    let events = stream::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
-    Ok(event_stream::response(events))
+    of(app, NewMail { query, after }, changes)
 }
 
-impl Feed {
-    /// The next event; `None` at a shutdown, or when the index fails.
-    async fn next(&mut self) -> Option<Result<sse::Event, axum::Error>> {
-        while self.ready.is_empty() {
-            self.changes.mark_unchanged();
-            self.ready = self.app.index.news(&self.query, self.after, PAGE).await.ok()?.into();
-            if self.ready.is_empty() {
-                tokio::select! {
-                    changed = self.changes.changed() => changed.ok()?,
-                    () = self.app.shutdown.cancelled() => return None,
-                }
-            }
+/// New mail.
+struct NewMail {
+    query: Query,
+    after: Cursor,
+}
+
+impl Source for NewMail {
+    async fn read(&mut self, app: &App) -> Result<Option<Vec<Event>>, IndexError> {
+        let news = app.index.news(&self.query, self.after, PAGE).await?;
+        for cursor in news.iter().filter_map(|mail| mail.cursor.parse().ok()) {
+            self.after = self.after.reached(cursor);
         }
-        let mail = self.ready.pop_front()?;
-        self.after = self.after.reached(mail.cursor.parse().ok()?);
-        Some(sse::Event::default().id(&mail.cursor).event("mail").json_data(&mail))
+        let event = |mail: &_| sse::Event::default().event("mail").json_data(mail);
+        let events: Vec<_> = news.iter().map(|mail| event(mail).map(|event| event.id(&mail.cursor))).collect();
+        Ok((!events.is_empty()).then_some(events))
     }
 }

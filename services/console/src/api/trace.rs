@@ -3,21 +3,23 @@
 use super::{
     App,
     extract::{Query, from_one, message, session, within},
-    invalid, stream,
+    invalid,
+    stream::{self, Event, Source},
 };
-use crate::happenings::{Found, Happening, HappeningFilter, Place};
+use crate::{
+    happenings::{Found, Happening, HappeningFilter, Place},
+    index::IndexError,
+};
 use axum::{
     Json,
     extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response, sse},
 };
-use futures_util::stream as streams;
 use internal_api::{MessageId, Problem, SessionId};
 use serde::{Deserialize, Serialize};
 use service_kit::http::event_stream;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use std::{sync::Arc, time::Duration};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -145,41 +147,24 @@ impl App {
     }
 }
 
-/// A stream of what happens.
-struct Feed {
-    app: Arc<App>,
+fn follow(app: Arc<App>, filter: HappeningFilter, after: Option<Place>) -> Result<Response, Problem> {
+    let (changes, end) = (app.index.happenings().changes(), app.index.happenings().end());
+    stream::of(app, News { filter, after: after.unwrap_or(end) }, changes)
+}
+
+/// What happens.
+struct News {
     filter: HappeningFilter,
     after: Place,
-    changes: watch::Receiver<u64>,
-    ready: VecDeque<Happening>,
-    _place: OwnedSemaphorePermit,
 }
 
-fn follow(app: Arc<App>, filter: HappeningFilter, after: Option<Place>) -> Result<Response, Problem> {
-    let place = stream::take_place(&app)?;
-    let (changes, end) = (app.index.happenings().changes(), app.index.happenings().end());
-    let after = after.unwrap_or(end);
-    let feed = Feed { app, filter, after, changes, ready: VecDeque::new(), _place: place };
-    let events = streams::unfold(feed, async |mut feed| Some((feed.next().await?, feed)));
-    Ok(event_stream::response(events))
-}
-
-impl Feed {
-    /// The next event; `None` at a shutdown, or when the index fails.
-    async fn next(&mut self) -> Option<Result<sse::Event, axum::Error>> {
-        while self.ready.is_empty() {
-            self.changes.mark_unchanged();
-            let found = self.app.happenings_after(self.after, &self.filter, PAGE as usize).await.ok()?;
-            self.after = found.next;
-            self.ready = found.happenings.into();
-            if self.ready.is_empty() {
-                tokio::select! {
-                    changed = self.changes.changed() => changed.ok()?,
-                    () = self.app.shutdown.cancelled() => return None,
-                }
-            }
-        }
-        let happening = self.ready.pop_front()?;
-        Some(sse::Event::default().id(&happening.cursor).event("happening").json_data(&happening))
+impl Source for News {
+    async fn read(&mut self, app: &App) -> Result<Option<Vec<Event>>, IndexError> {
+        let found = app.happenings_after(self.after, &self.filter, PAGE as usize).await?;
+        self.after = found.next;
+        let event =
+            |happening: &Happening| sse::Event::default().id(&happening.cursor).event("happening").json_data(happening);
+        let events: Vec<_> = found.happenings.iter().map(event).collect();
+        Ok((!events.is_empty()).then_some(events))
     }
 }
