@@ -123,8 +123,12 @@ async fn sessions_are_streamed() {
     let text = read(&mut failed, "event: closed").await;
     assert_eq!(text.matches("event: ").count(), 1, "{text}");
     assert!(text.contains("\"last_refusal\":\"550 5.1.1 "), "{text}");
+    // One that begins and ends between two looks is told once; one that lasts, twice.
+    let mut lasting = town.smtp(EXMAIL).await;
+    lasting.hello().await;
     let first = read(&mut all, "event: opened").await;
     assert!(first.contains("\"service\":\"smtp-gateway\""), "{first}");
+    lasting.command("QUIT").await.unwrap();
     let last = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
     drop((all, failed));
     refused_session(&town).await;
