@@ -27,7 +27,10 @@ use service_kit::{
     telemetry,
 };
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use town_config::{Accept, Auth, LiveStack, Profile, Stack};
 use utoipa::openapi::OpenApi;
 
@@ -142,7 +145,7 @@ async fn serve_store(
         telemetry::spawn(maintain(Arc::clone(&maintenance), shutdown.clone())),
         telemetry::spawn(sweep(store.clone(), clock.io)),
         telemetry::spawn(watch_test_bed(stack.clone(), at_start)),
-        telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, clock.io)),
+        telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, store.restores(), clock.io)),
     ];
     let (api, description) = api::routes(Arc::new(Api {
         accounts: store.clone(),
@@ -150,6 +153,7 @@ async fn serve_store(
         events: store.clone(),
         maildrops: store.clone(),
         queue: store.clone(),
+        snapshots: store.clone(),
         admission,
         logins: Logins::new(Arc::clone(&accounts), throttle, metrics.clone()),
         login_delays: LoginDelays::new(stack.clone(), clock.wall.clone()),
@@ -250,13 +254,23 @@ async fn synchronise_at_start(
     Ok(None)
 }
 
-/// Brings the store's accounts in line with each new configuration. `known` is the one that they are in line with.
-async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut known: Option<Arc<Stack>>, io: IoClock) {
+/// Brings the store's accounts in line with each new configuration, and after each restore. `known` is the configuration that
+/// they are in line with.
+async fn follow_accounts(
+    accounts: Arc<Accounts>,
+    mut stack: LiveStack,
+    mut known: Option<Arc<Stack>>,
+    mut restores: Option<watch::Receiver<()>>,
+    io: IoClock,
+) {
     let mut wanted = stack.current();
     let mut is_told = known.is_none();
     loop {
         while known.as_ref().is_some_and(|known| wanted.has_mailboxes_of(known)) {
-            wanted = stack.changed().await;
+            tokio::select! {
+                changed = stack.changed() => wanted = changed,
+                () = restored(&mut restores) => known = None,
+            }
             is_told = false;
         }
         let synchronised = async {
@@ -280,6 +294,16 @@ async fn follow_accounts(accounts: Arc<Accounts>, mut stack: LiveStack, mut know
             }
         }
     }
+}
+
+/// Returns once the store was restored.
+async fn restored(restores: &mut Option<watch::Receiver<()>>) {
+    if let Some(restores) = restores
+        && restores.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Says in the directory of a store where it can be asked, as soon as the storage allows.

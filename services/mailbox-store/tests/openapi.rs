@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 47] = [
+const OPERATIONS: [&str; 54] = [
     "delete /v1/accounts/{address}",
+    "delete /v1/holds/{holder}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
     "delete /v1/queue/{id}",
+    "delete /v1/snapshots/{name}",
     "get /",
     "get /livez",
     "get /metrics",
@@ -34,6 +36,8 @@ const OPERATIONS: [&str; 47] = [
     "get /v1/openapi.json",
     "get /v1/queue",
     "get /v1/queue/{id}",
+    "get /v1/snapshots",
+    "get /v1/snapshots/{name}",
     "get /v1/transactions/{name}",
     "patch /v1/accounts/{address}",
     "post /v1/accounts",
@@ -50,10 +54,13 @@ const OPERATIONS: [&str; 47] = [
     "post /v1/queue/{id}/hold",
     "post /v1/queue/{id}/release",
     "post /v1/queue/{id}/retry",
+    "post /v1/snapshots/{name}",
+    "post /v1/snapshots/{name}/restore",
     "post /v1/verifiers",
     "post /v1/verifiers/outcomes",
     "put /v1/clock",
     "put /v1/faults",
+    "put /v1/holds/{holder}",
     "put /v1/mailboxes/{address}/sessions/{session}",
     "put /v1/queue/claims/{lease}",
 ];

@@ -19,7 +19,7 @@ pub(super) fn event(cursor: String, stack: &str, event: &Event) -> Happening {
         service: STORE.to_owned(),
         kind: HappeningKind::Event,
         session: None,
-        message: Some(event.message),
+        message: Some(event.message).filter(|_| !matches!(event.kind, EventKind::Restored { .. })),
         text: of_event(&event.kind),
         refused,
     }
@@ -59,6 +59,7 @@ fn of_event(kind: &EventKind) -> String {
             };
             format!("deleted by {by}, of {}", list(recipients))
         }
+        EventKind::Restored { snapshot } => format!("restored to the snapshot {snapshot}"),
     }
 }
 

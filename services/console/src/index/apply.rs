@@ -337,7 +337,7 @@ impl Tables {
                 let update = "UPDATE mail SET bounce = ? WHERE seq = ?";
                 self.db.prepare_cached(update)?.execute(params![as_message.to_string(), seq])?;
             }
-            EventKind::Reported { .. } => return Ok(()),
+            EventKind::Reported { .. } | EventKind::Restored { .. } => return Ok(()),
         }
         self.count_places(seq)
     }

@@ -35,7 +35,10 @@ fn named(kind: &EventKind) -> Vec<&Mailbox> {
         | EventKind::Released { recipients }
         | EventKind::Deleted { recipients, .. } => recipients.iter().collect(),
         EventKind::Claimed { recipients, .. } => recipients.iter().map(|recipient| &recipient.mailbox).collect(),
-        EventKind::Accepted { .. } | EventKind::Bounced { .. } | EventKind::Reported { .. } => Vec::new(),
+        EventKind::Accepted { .. }
+        | EventKind::Bounced { .. }
+        | EventKind::Reported { .. }
+        | EventKind::Restored { .. } => Vec::new(),
     }
 }
 

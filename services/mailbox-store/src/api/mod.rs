@@ -7,6 +7,7 @@ mod events;
 mod extract;
 mod faulted;
 mod frames;
+mod holds;
 mod listing;
 mod logins;
 mod mailboxes;
@@ -16,6 +17,7 @@ mod queue;
 mod queued;
 mod raw;
 mod sessions;
+mod snapshots;
 mod transactions;
 
 pub(crate) use events::EVENT_STREAMS;
@@ -25,7 +27,7 @@ use crate::{
     admission::Admission,
     logins::Logins,
     metrics::Metrics,
-    store::{Accounts, Events, Maildrops, MessageStream, Messages, Queue, StoreError, Submitted},
+    store::{Accounts, Events, Maildrops, MessageStream, Messages, Queue, Snapshots, StoreError, Submitted},
     throttle::LoginDelays,
 };
 use axum::{Router, extract::DefaultBodyLimit};
@@ -52,6 +54,7 @@ pub(crate) struct Api {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) snapshots: Arc<dyn Snapshots>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) logins: Logins,
     pub(crate) login_delays: LoginDelays,
@@ -135,6 +138,8 @@ pub(crate) fn routes(api: Arc<Api>) -> (Router, OpenApi) {
         .merge(transactions::routes())
         .merge(queue::routes())
         .merge(queued::routes())
+        .merge(holds::routes())
+        .merge(snapshots::routes())
         .layer(DefaultBodyLimit::max(JSON_OCTETS))
         .with_state(api);
     let (router, description) = routes.split_for_parts();

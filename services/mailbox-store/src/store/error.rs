@@ -35,6 +35,21 @@ pub enum StoreError {
     /// The lock or claim has run out, or was never given.
     #[error("the lease has been lost")]
     LeaseLost,
+    /// Somebody else holds the store.
+    #[error("the store is held for a snapshot or a restore")]
+    Held,
+    /// No such snapshot.
+    #[error("no such snapshot")]
+    SnapshotUnknown,
+    /// There is a snapshot of this name already.
+    #[error("there is a snapshot of this name already")]
+    SnapshotExists,
+    /// There is no room for a further snapshot; says how much there may be.
+    #[error("{0}")]
+    SnapshotsFull(String),
+    /// The backend takes no snapshots; says what to do instead.
+    #[error("{0}")]
+    SnapshotsUnsupported(&'static str),
     /// What was stored cannot be read back. It has been quarantined.
     #[error("message {0} cannot be read back as it was written")]
     Damaged(MessageId),
@@ -83,6 +98,11 @@ impl StoreError {
             Self::MessageHeld => ProblemKind::MessageHeld,
             Self::MaildropInUse => ProblemKind::MaildropInUse,
             Self::LeaseLost => ProblemKind::LeaseLost,
+            Self::Held => ProblemKind::StoreHeld,
+            Self::SnapshotUnknown => ProblemKind::SnapshotUnknown,
+            Self::SnapshotExists => ProblemKind::SnapshotExists,
+            Self::SnapshotsFull(_) => ProblemKind::SnapshotsFull,
+            Self::SnapshotsUnsupported(_) => ProblemKind::SnapshotsUnsupported,
             Self::Damaged(_) => ProblemKind::MessageDamaged,
             Self::Invalid(_) => ProblemKind::InvalidRequest,
             Self::BareLineEnding => ProblemKind::BareLineEnding,
@@ -101,9 +121,11 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let kind = error.kind();
         match error {
-            StoreError::Invalid(_) | StoreError::TooLarge { .. } | StoreError::Overloaded(_) => {
-                Self::new(kind, error.to_string())
-            }
+            StoreError::Invalid(_)
+            | StoreError::TooLarge { .. }
+            | StoreError::Overloaded(_)
+            | StoreError::SnapshotsFull(_)
+            | StoreError::SnapshotsUnsupported(_) => Self::new(kind, error.to_string()),
             StoreError::Damaged(_) | StoreError::Unavailable(_) | StoreError::DatabaseUnavailable(_) => {
                 facts::StoreRequestFailed { error: &error }.log();
                 Self::new(kind, error.to_string())

@@ -186,7 +186,8 @@ fn with_recipients(mut kind: EventKind, of: Vec<Mailbox>) -> EventKind {
         EventKind::Accepted { .. }
         | EventKind::Claimed { .. }
         | EventKind::Bounced { .. }
-        | EventKind::Reported { .. } => {}
+        | EventKind::Reported { .. }
+        | EventKind::Restored { .. } => {}
     }
     kind
 }
@@ -202,6 +203,13 @@ impl EventRetention {
 pub(super) fn claimed(recipients: &[ClaimedRecipient], ends_at_ms: i64) -> EventKind {
     let until = Timestamp::from_millisecond(ends_at_ms).unwrap_or(Timestamp::MAX);
     EventKind::Claimed { recipients: recipients.to_vec(), until }
+}
+
+/// The detail of the record that tells of a restore. It is about no message.
+pub(super) fn restored(snapshot: &str) -> Result<String> {
+    let mut log = EventLog::default();
+    log.push(0, EventKind::Restored { snapshot: snapshot.to_owned() });
+    Ok(log.into_records()?.into_iter().map(|record| record.detail).collect())
 }
 
 impl StoredRecord {

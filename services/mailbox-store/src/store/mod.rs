@@ -1,4 +1,4 @@
-//! What is durable, behind six traits: one for each kind of caller. [`Store`] is all of them.
+//! What is durable, behind seven traits: one for each kind of caller. [`Store`] is all of them.
 //!
 //! A backend keeps the promises that [`Store`] makes in prose; `contract.rs` is the battery of tests that
 //! holds every backend to them.
@@ -20,6 +20,7 @@ mod plan;
 pub mod postgres;
 pub(crate) mod records;
 pub(crate) mod snapshot;
+mod snapshots;
 mod space;
 pub mod sqlite;
 pub(crate) mod store_location;
@@ -34,6 +35,7 @@ pub use plan::{
     action::QueueAction,
     local::{LocalMail, Newcomers},
 };
+pub use snapshots::{SnapshotFile, SnapshotName, Snapshots};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -200,9 +202,9 @@ pub struct StoredMessage {
 ///   the rest from being listed, claimed or read.
 /// - **Bounded**: what waits to be written is bounded. More is refused with [`StoreError::Overloaded`]. Messages stream in
 ///   both directions.
-pub trait Store: Accounts + Messages + Events + Maildrops + Queue + Lifecycle {}
+pub trait Store: Accounts + Messages + Events + Maildrops + Queue + Lifecycle + Snapshots {}
 
-impl<T: Accounts + Messages + Events + Maildrops + Queue + Lifecycle> Store for T {}
+impl<T: Accounts + Messages + Events + Maildrops + Queue + Lifecycle + Snapshots> Store for T {}
 
 /// Who has a mailbox here, and how they log in.
 #[async_trait]

@@ -203,6 +203,10 @@ facts! {
         "store.account_changed" INFO StoreAccountChanged { address: Shown, change: Shown }
         /// A message of the queue was retried, held, released or removed by the API.
         "store.queue_changed" INFO StoreQueueChanged { message_id: Shown, recipients: Count, change: Shown }
+        /// A snapshot was taken.
+        "store.snapshot_taken" INFO StoreSnapshotTaken { snapshot: Shown, messages: Count, octets: Count }
+        /// The store has become what it was when a snapshot was taken.
+        "store.restored" INFO StoreRestored { snapshot: Shown, messages: Count }
         /// A password cannot be hashed now.
         "store.hash_failed" WARN StoreHashFailed { address: Shown, error: Quoted }
         /// The list of checked passwords cannot be read or written; the next start checks them again.

@@ -28,6 +28,9 @@ pub struct ClockMove {
     /// The time that it is to show. A clock that is later already stays as it is.
     #[schema(value_type = String, format = DateTime)]
     pub now: Timestamp,
+    /// Whether a clock that is later is set back: when a snapshot of the town is restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
 }
 
 /// Calls a service for its clock. One of an earlier version answers with
@@ -58,7 +61,19 @@ impl ClockClient {
     /// # Errors
     /// [`ApiError`] with [`ProblemKind::ClockReal`](crate::ProblemKind::ClockReal) among others.
     pub async fn move_to(&self, now: Timestamp) -> Result<ClockState, ApiError> {
-        let request = self.endpoint.request(Method::PUT, &["v1", "clock"]).json(&ClockMove { now });
+        self.set(ClockMove { now, back: false }).await
+    }
+
+    /// Sets a virtual clock, also back, and returns what it shows then. A service of an earlier version does not set it back.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::ClockReal`](crate::ProblemKind::ClockReal) among others.
+    pub async fn set_to(&self, now: Timestamp) -> Result<ClockState, ApiError> {
+        self.set(ClockMove { now, back: true }).await
+    }
+
+    async fn set(&self, wanted: ClockMove) -> Result<ClockState, ApiError> {
+        let request = self.endpoint.request(Method::PUT, &["v1", "clock"]).json(&wanted);
         Ok(self.endpoint.call(request, self.io).await?.json().await?)
     }
 }

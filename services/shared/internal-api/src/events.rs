@@ -152,6 +152,12 @@ pub enum EventKind {
         /// Who deleted it.
         by: DeletedBy,
     },
+    /// The store has become what it was when a snapshot was taken, with the events of that time: what was told between them
+    /// and this event is not so any more. It is about no message, and `message` is zero.
+    Restored {
+        /// The name of the snapshot.
+        snapshot: String,
+    },
 }
 
 /// Who deletes messages.
@@ -184,6 +190,7 @@ impl EventKind {
             Self::Held { .. } => "held",
             Self::Released { .. } => "released",
             Self::Deleted { .. } => "deleted",
+            Self::Restored { .. } => "restored",
         }
     }
 }

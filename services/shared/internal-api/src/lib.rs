@@ -27,6 +27,7 @@ mod records_client;
 pub mod reports;
 pub mod room;
 mod session_id;
+mod snapshots;
 mod store_client;
 pub mod text;
 
@@ -61,4 +62,7 @@ pub use records::{
 };
 pub use records_client::RecordsClient;
 pub use session_id::{InvalidSessionId, SessionId};
+pub use snapshots::{
+    Held, HoldRequest, HoldStage, RestoreRequest, SNAPSHOT_MEDIA_TYPE, SnapshotRequest, StoreSnapshot, StoreSnapshots,
+};
 pub use store_client::{BroughtClaim, OpenedMaildrop, RawMessage, StoreClient};

@@ -94,6 +94,21 @@ pub enum ProblemKind {
     /// The clock is that of the machine, and is not moved.
     #[serde(rename = "urn:mailtown:problem:clock-real")]
     ClockReal,
+    /// No snapshot of this name.
+    #[serde(rename = "urn:mailtown:problem:snapshot-unknown")]
+    SnapshotUnknown,
+    /// There is a snapshot of this name already. Remove it, or choose another name.
+    #[serde(rename = "urn:mailtown:problem:snapshot-exists")]
+    SnapshotExists,
+    /// There is no room for a further snapshot. Remove one.
+    #[serde(rename = "urn:mailtown:problem:snapshots-full")]
+    SnapshotsFull,
+    /// The storage of this store takes no snapshots.
+    #[serde(rename = "urn:mailtown:problem:snapshots-unsupported")]
+    SnapshotsUnsupported,
+    /// Somebody else holds the store, for a snapshot or a restore. Try again soon.
+    #[serde(rename = "urn:mailtown:problem:store-held")]
+    StoreHeld,
     /// The message cannot be read back as it was written; it is in quarantine.
     #[serde(rename = "urn:mailtown:problem:message-damaged")]
     MessageDamaged,
@@ -126,6 +141,7 @@ impl ProblemKind {
             | Self::MessageUnknown
             | Self::NotQueued
             | Self::TransactionUnknown
+            | Self::SnapshotUnknown
             | Self::DomainElsewhere
             | Self::NameUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -135,6 +151,10 @@ impl ProblemKind {
             | Self::MessageHeld
             | Self::MaildropInUse
             | Self::LeaseLost
+            | Self::SnapshotExists
+            | Self::SnapshotsFull
+            | Self::SnapshotsUnsupported
+            | Self::StoreHeld
             | Self::ClockReal => StatusCode::CONFLICT,
             Self::LoginTooSoon => StatusCode::TOO_MANY_REQUESTS,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -173,6 +193,11 @@ impl ProblemKind {
             Self::LoginTooSoon => "The user has logged in a moment ago, try again later",
             Self::LeaseLost => "The lease has been lost",
             Self::ClockReal => "The clock is that of the machine; start with --virtual-clock to move it",
+            Self::SnapshotUnknown => "No such snapshot",
+            Self::SnapshotExists => "There is a snapshot of this name already; remove it, or choose another name",
+            Self::SnapshotsFull => "There is no room for a further snapshot; remove one",
+            Self::SnapshotsUnsupported => "This storage takes no snapshots",
+            Self::StoreHeld => "The store is held for a snapshot or a restore, try again soon",
             Self::MessageDamaged => "The message is damaged",
             Self::Overloaded => "Overloaded, try again later",
             Self::StorageUnavailable => "Storage unavailable, try again later",

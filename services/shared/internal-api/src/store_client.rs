@@ -3,6 +3,7 @@
 mod events;
 mod maildrop;
 mod queue;
+mod snapshots;
 
 pub use maildrop::OpenedMaildrop;
 

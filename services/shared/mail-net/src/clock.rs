@@ -43,7 +43,8 @@ impl Clock {
 
 /// The date and the time of day.
 ///
-/// It may jump, forward or back, when the machine's clock is set. A virtual one stands still, and is moved forward only.
+/// It may jump, forward or back, when the machine's clock is set. A virtual one stands still, and is moved forward only, except
+/// when a snapshot of the town is restored.
 #[derive(Clone)]
 pub struct WallClock(Arc<Wall>);
 
@@ -141,6 +142,20 @@ impl WallClock {
             *offset = wanted.max(*offset);
             is_later
         });
+        Ok(self.now())
+    }
+
+    /// Sets a virtual clock to `then`, which may be earlier than it is: a town that becomes what it was has the time that it
+    /// had. Who sleeps looks at the clock again. Returns the present time.
+    ///
+    /// # Errors
+    /// [`Immovable`].
+    pub fn set_to(&self, then: Timestamp) -> Result<Timestamp, Immovable> {
+        let Base::Fixed(base) = self.0.base else { return Err(Immovable::Real) };
+        if then >= Self::END {
+            return Err(Immovable::TooLate);
+        }
+        self.0.offset.send_replace(then.duration_since(base));
         Ok(self.now())
     }
 
@@ -300,11 +315,15 @@ mod tests {
         assert!(!sleeper.is_finished());
         assert_eq!(clock.wall.move_to(start + HOUR), Ok(start + HOUR), "clones move together");
         sleeper.await.unwrap();
+        assert_eq!(wall.set_to(start), Ok(start), "but a restore sets it back");
+        assert_eq!(wall.move_to(start + HOUR), Ok(start + HOUR));
         assert_eq!(wall.move_to("2089-01-01T00:00:00Z".parse().unwrap()), Err(Immovable::TooLate));
+        assert_eq!(wall.set_to("2089-01-01T00:00:00Z".parse().unwrap()), Err(Immovable::TooLate));
         assert_eq!((wall.now(), WallClock::END.to_string().as_str()), (start + HOUR, "2089-01-01T00:00:00Z"));
 
         let system = Clock::system();
         assert_eq!(system.wall.move_to(start), Err(Immovable::Real));
+        assert_eq!(system.wall.set_to(start), Err(Immovable::Real));
         assert_eq!([&clock, &system, &clock.real()].map(|clock| clock.wall.is_virtual()), [true, false, false]);
     }
 

@@ -35,6 +35,7 @@ fn line(fixture: &Fixture, kind: &EventKind) -> String {
         EventKind::Failed { recipients, said_by, reply } => format!("{name} {} {said_by:?} {reply}", list(recipients)),
         EventKind::Expired { recipients, reply } => format!("{name} {} {reply}", list(recipients)),
         EventKind::Bounced { .. } | EventKind::Reported { .. } => name.to_owned(),
+        EventKind::Restored { snapshot } => format!("{name} {snapshot}"),
         EventKind::Deleted { recipients, by } => {
             let by = match by {
                 DeletedBy::Session => "session",

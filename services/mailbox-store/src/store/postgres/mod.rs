@@ -43,8 +43,8 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 
 use super::{
     Abilities, Account, Accounts, Alias, Backlog, ClaimOutcome, EventRetention, Events, Lifecycle, Listing, LocalMail,
-    Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, StoreError, StoredMessage,
-    StoredPassword, Submitted, Upcoming,
+    Maildrops, MessageStream, Messages, Queue, QueueAction, QueuePosition, Result, Snapshots, StoreError,
+    StoredMessage, StoredPassword, Submitted, Upcoming,
     aliases::LiveRules,
     arrival::ArrivalMemory,
     checksum::verified,
@@ -438,6 +438,9 @@ impl Drop for PostgresStore {
         self.watch.abort();
     }
 }
+
+// The stores of one database would have to be held together.
+impl Snapshots for PostgresStore {}
 
 impl PostgresStore {
     /// The record, or else [`StoreError::Damaged`] after it was quarantined.

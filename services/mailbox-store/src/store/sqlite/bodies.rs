@@ -123,6 +123,24 @@ impl Bodies {
         Ok(ReceivedBody { content: ReceivedContent::File(spooled), checksum, delivered_to })
     }
 
+    /// Writes a large body to a file, which is durable then. Blocks.
+    pub(super) fn write(&self, body: &mut impl io::Read) -> Result<SpooledFile> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let path = self.path(&name);
+        let mut file = fs::File::create_new(&path).map_err(|error| unwritable(&error))?;
+        let mut spooled = SpooledFile { name, path, octets: 0, kept: false };
+        spooled.octets = io::copy(body, &mut file).map_err(|error| unwritable(&error))?;
+        file.sync_all().map_err(|error| unwritable(&error))?;
+        let synced = fs::File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| unwritable(&error))?;
+        Ok(spooled)
+    }
+
+    /// The file of a body, to be read. Blocks.
+    pub(super) fn read(&self, name: &str) -> io::Result<fs::File> {
+        fs::File::open(self.path(name))
+    }
+
     /// Fails when the disk is full.
     pub(super) async fn require_room(&self) -> Result<()> {
         space::require_room(self.directory.clone()).await

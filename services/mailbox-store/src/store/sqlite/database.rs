@@ -222,6 +222,17 @@ fn immutable(path: &Path) -> String {
     uri + "?immutable=1"
 }
 
+/// Gives a snapshot of an earlier version the schema that this program writes.
+pub(super) fn bring_up(path: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::database(path, error);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    if is_current(&connection).map_err(failed)? {
+        return Ok(());
+    }
+    drop(connection);
+    migrate(&mut Connection::open(path).map_err(failed)?, path)
+}
+
 /// Makes sure that a database has a schema that this program reads: the one it writes, or that of an older backup.
 pub(super) fn require_readable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));

@@ -94,7 +94,13 @@ impl Leases {
         let mut all = self.held();
         let held = all.get_mut(address).filter(|held| held.session == session && held.lives(now_ms))?;
         held.updates += 1;
-        Some(Updating { leases: Arc::clone(self), address: address.to_owned() })
+        Some(Updating { leases: Arc::clone(self), address: address.to_owned(), session: session.to_owned() })
+    }
+
+    /// Ends all leases: the store has become another one. An update that is still to be written is not
+    /// [`Updating::is_due`] any more.
+    pub(super) fn end_all(&self) {
+        self.held().clear();
     }
 
     /// The maildrops that are open.
@@ -123,12 +129,25 @@ impl Leases {
 pub(super) struct Updating {
     leases: Arc<Leases>,
     address: String,
+    session: String,
+}
+
+impl Updating {
+    /// Whether the session still has its lease.
+    pub(super) fn is_due(&self) -> bool {
+        self.leases.held().get(&self.address).is_some_and(|held| self.is_of(held))
+    }
+
+    fn is_of(&self, held: &Held) -> bool {
+        held.session == self.session && held.updates > 0
+    }
 }
 
 impl Drop for Updating {
     fn drop(&mut self) {
         let mut all = self.leases.held();
-        let Some(held) = all.get_mut(&self.address) else { return };
+        // After the end of all leases, another session may have the maildrop.
+        let Some(held) = all.get_mut(&self.address).filter(|held| self.is_of(held)) else { return };
         held.updates -= 1;
         if held.updates == 0 {
             all.remove(&self.address);
@@ -160,6 +179,19 @@ mod tests {
         drop(repeat);
         assert_eq!(leases.take(A, "two", MINUTE), Ok(()));
         assert!(leases.update(A, "one").is_none());
+    }
+
+    #[test]
+    fn an_update_from_before_the_end_of_all_leases_is_not_due() {
+        let leases = Arc::new(Leases::new(manual_clock().clock().wall));
+        leases.take(A, "one", MINUTE).unwrap();
+        let late = leases.update(A, "one").unwrap();
+        assert!(late.is_due());
+        leases.end_all();
+        assert!(!late.is_due());
+        leases.take(A, "two", MINUTE).unwrap();
+        drop(late);
+        assert_eq!(leases.open_maildrops(), [A], "it is the other session's");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! DIR/lock       held while the store is open
 //! DIR/store.db   accounts, messages, maildrops, queue (and -wal, -shm beside it)
 //! DIR/bodies/    the messages that are too large for the database
+//! DIR/snapshots/ what it was at some moments, each a database with all bodies in it
 //! DIR/store.db.incoming    a copy of another store that is not whole yet
 //! ```
 
@@ -14,7 +15,9 @@ mod bodies;
 mod claims;
 mod database;
 mod destination;
+mod effects;
 mod events;
+mod gate;
 mod known_accounts;
 mod leases;
 mod maildrop;
@@ -26,6 +29,7 @@ mod queue;
 mod reader_pool;
 mod reading;
 mod snapshot;
+mod snapshots;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -59,10 +63,11 @@ use mail_net::Clock;
 use mail_proto::{AddressRules, Domain, Mailbox};
 use messages::Location;
 use reader_pool::ReaderPool;
+use snapshots::SnapshotDirectory;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use submit::Ways;
 use tokio::sync::watch;
-use writer::Writer;
+use writer::{WriteTransaction, Writer};
 
 /// How a store is opened.
 pub struct Options {
@@ -91,6 +96,8 @@ pub struct SqliteStore {
     queue_changes: watch::Sender<()>,
     deletions: watch::Sender<()>,
     event_changes: watch::Sender<()>,
+    snapshots: Arc<SnapshotDirectory>,
+    restores: watch::Sender<()>,
 }
 
 #[async_trait]
@@ -298,7 +305,10 @@ impl Maildrops for SqliteStore {
         }
         let address = address.clone();
         // The lock goes when the change is durable or has failed, also when the caller does not wait for that.
-        let updated = self.writer.write(move |tx| maildrop::delete(tx, &address, &delete).map(|()| updating));
+        let updated = self.writer.write(move |tx| match updating.is_due() {
+            true => maildrop::delete(tx, &address, &delete).map(|()| updating),
+            false => Err(StoreError::LeaseLost),
+        });
         updated.await.map(drop)
     }
 
@@ -346,7 +356,12 @@ impl Queue for SqliteStore {
         local: LocalMail,
         abilities: Abilities,
     ) -> Result<ClaimOutcome> {
-        self.writer.write(move |tx| claims::claim(tx, lease, limit, &except, &local, abilities)).await
+        let writer = Arc::clone(&self.writer);
+        let claim = move |tx: &mut WriteTransaction<'_>| match writer.gate().keeps_claims() {
+            true => Ok(ClaimOutcome::NothingDue { next_due_at: None }),
+            false => claims::claim(tx, lease, limit, &except, &local, abilities),
+        };
+        self.writer.write(claim).await
     }
 
     fn queue_changes(&self) -> watch::Receiver<()> {

@@ -8,6 +8,7 @@ use super::{
     leases::Leases,
     queue,
     reader_pool::ReaderPool,
+    snapshots::SnapshotDirectory,
     writer::{Writer, WriterContext},
 };
 use crate::store::{StoreError, aliases::LiveRules, arrival::ArrivalMemory};
@@ -175,6 +176,7 @@ impl SqliteStore {
         let (queue_changes, deletions, event_changes) =
             (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(()));
         let known = Arc::new(KnownAccounts::default());
+        let snapshots = Arc::new(SnapshotDirectory::open(&directory, stack, Arc::clone(&bodies)));
         let context = WriterContext {
             path: path.clone(),
             directory_lock,
@@ -206,6 +208,8 @@ impl SqliteStore {
             queue_changes,
             deletions,
             event_changes,
+            snapshots,
+            restores: watch::Sender::new(()),
         })
     }
 }

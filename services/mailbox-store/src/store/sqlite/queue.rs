@@ -139,6 +139,13 @@ pub(super) fn length(connection: &Connection) -> Result<i64> {
     Ok(connection.query_row("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", [], |row| row.get(0))?)
 }
 
+/// How many entries relay workers are trying.
+pub(super) fn claimed(connection: &Connection, now: Timestamp) -> Result<u64> {
+    let select = "SELECT COUNT(*) FROM queue WHERE lease IS NOT NULL AND next_attempt_at_ms > ?1";
+    let claimed = connection.query_row(select, [now.as_millisecond()], |row| row.get::<_, i64>(0))?;
+    Ok(claimed.unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 mod copies;
 mod garbled;
 mod lifecycle;
+mod snapshots;
 mod statements;
 
 use super::{OpenError, Options, SqliteStore, writer::WriteTransaction};

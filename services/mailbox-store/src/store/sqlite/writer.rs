@@ -5,23 +5,20 @@
 
 use super::{
     bodies::{Bodies, SpooledFile},
-    database, events,
+    database,
+    effects::Effects,
+    events,
+    gate::Gate,
     known_accounts::KnownAccounts,
     reader_pool::{ReaderPool, closed},
 };
 use crate::{
     metrics::Metrics,
-    store::{
-        Result, StoreError,
-        events::EventLog,
-        ids,
-        records::{Quarantined, log_admitted},
-    },
+    store::{Result, StoreError, events::EventLog, ids, records::log_admitted},
 };
-use internal_api::MessageId;
+use internal_api::{HoldStage, MessageId};
 use jiff::Timestamp;
 use mail_net::Clock;
-use mail_proto::Mailbox;
 use rusqlite::Connection;
 use std::{
     fs::File,
@@ -29,6 +26,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,6 +38,7 @@ const GROUP: usize = 512;
 /// Hands changes to the writing thread.
 pub(super) struct Writer {
     state: RwLock<State>,
+    gate: Gate,
     metrics: Metrics,
 }
 
@@ -84,44 +83,18 @@ pub(super) struct WriteTransaction<'group> {
     last_id: &'group mut i64,
 }
 
-/// What is to happen once a change is durable.
-#[derive(Default)]
-pub(super) struct Effects {
-    /// Files that are referred to now. Dropping them would remove them.
-    pub(super) kept_files: Vec<SpooledFile>,
-    /// Names of files that nothing refers to any more.
-    pub(super) removed_files: Vec<String>,
-    /// Something may be due earlier than before.
-    pub(super) queue_changed: bool,
-    /// There is something to sweep.
-    pub(super) deleted: bool,
-    /// Events were written.
-    pub(super) told: bool,
-    pub(super) submitted: u64,
-    pub(super) delivered: u64,
-    pub(super) quarantined: Vec<Quarantined>,
-    pub(super) expired: u64,
-    pub(super) swept: u64,
-    /// Accounts were added, changed or removed.
-    pub(super) accounts_changed: bool,
-    /// Who has got a mailbox with his mail.
-    pub(super) admitted: Vec<Mailbox>,
-    /// By how much the queue has grown.
-    pub(super) queued: i64,
-}
-
 impl Writer {
     /// Starts the writing thread.
     pub(super) fn start(context: WriterContext, connection: Connection) -> Result<Self> {
-        let metrics = context.metrics.clone();
+        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io));
         let (thread, last_id) = (IdleThread::spawn()?, last_id(&connection)?);
-        Ok(Self { state: RwLock::new(State::Running(thread.start(context, connection, last_id)?)), metrics })
+        Ok(Self { state: RwLock::new(State::Running(thread.start(context, connection, last_id)?)), gate, metrics })
     }
 
     /// Starts the writing thread as soon as the storage allows. Until then changes fail.
     pub(super) fn start_pending(context: WriterContext, readers: Arc<ReaderPool>) -> Self {
-        let metrics = context.metrics.clone();
-        Self { state: RwLock::new(State::Pending { readers, context: Some(context) }), metrics }
+        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io));
+        Self { state: RwLock::new(State::Pending { readers, context: Some(context) }), gate, metrics }
     }
 
     /// Starts the writing thread where that was put off.
@@ -173,8 +146,25 @@ impl Writer {
     }
 
     /// Carries out `change` and returns once it is durable. The change happens (or fails) as a whole, also
-    /// when the caller does not wait for it.
+    /// when the caller does not wait for it. While the store is held, it waits.
     pub(super) async fn write<T, F>(self: &Arc<Self>, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTransaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.pass(change, false).await
+    }
+
+    /// As [`Writer::write`], also while the store is held: for what is done under a hold.
+    pub(super) async fn write_held<T, F>(self: &Arc<Self>, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTransaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.pass(change, true).await
+    }
+
+    async fn pass<T, F>(self: &Arc<Self>, change: F, is_under_hold: bool) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut WriteTransaction<'_>) -> Result<T> + Send + 'static,
@@ -183,21 +173,41 @@ impl Writer {
             self.start_late().await?;
         }
         let (answer, answered) = oneshot::channel();
-        self.send(Box::new(Change { change: Some(change), outcome: None, answer }))?;
+        let mut job: Box<dyn Job> = Box::new(Change { change: Some(change), outcome: None, answer });
+        while let Some(kept_back) = self.send(job, is_under_hold)? {
+            job = kept_back;
+            self.gate.open().await;
+        }
         answered.await.unwrap_or_else(|_| Err(StoreError::Internal("the writing thread ended".to_owned())))
     }
 
-    fn send(&self, job: Box<dyn Job>) -> Result<()> {
+    /// Holds the store from now on. What was sent to the thread before is on its way.
+    pub(super) fn hold(&self, holder: &str, stage: HoldStage, lease: Duration) -> Result<()> {
+        // Nobody is between a look at the gate and the channel.
+        let _alone = self.write_state();
+        self.gate.hold(holder, stage, lease)
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Sends a job to the thread; returns it while the store is held.
+    fn send(&self, job: Box<dyn Job>, is_under_hold: bool) -> Result<Option<Box<dyn Job>>> {
         let state = self.read_state();
         let State::Running(running) = &*state else { return Err(closed()) };
+        if !is_under_hold && self.gate.keeps_changes_until().is_some() {
+            return Ok(Some(job));
+        }
         self.metrics.waiting_writes.inc();
-        running.jobs.try_send(job).map_err(|error| {
+        let sent = running.jobs.try_send(job).map_err(|error| {
             self.metrics.waiting_writes.dec();
             match error {
                 mpsc::error::TrySendError::Full(_) => StoreError::Overloaded("to be written"),
                 mpsc::error::TrySendError::Closed(_) => StoreError::Internal("the writing thread ended".to_owned()),
             }
-        })
+        });
+        sent.map(|()| None)
     }
 
     /// Commits what is waiting and closes the database. Blocks.
@@ -250,9 +260,13 @@ impl IdleThread {
     }
 }
 
-/// The greatest id that was given.
+/// The greatest id that was given: that of the last submission, or one that a restore has taken back.
 fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT COALESCE(MAX(message_id), 0) FROM submissions", [], |row| row.get(0))
+    let select = "SELECT MAX(
+             COALESCE((SELECT MAX(message_id) FROM submissions), 0),
+             COALESCE((SELECT CAST(value AS INTEGER) FROM properties WHERE name = 'last_id'), 0)
+         )";
+    connection.query_row(select, [], |row| row.get(0))
 }
 
 impl Drop for Writer {
@@ -273,10 +287,16 @@ impl WriteTransaction<'_> {
         super::values::id(*self.last_id)
     }
 
+    /// No id up to this one is given any more. Returns the greatest that was given.
+    pub(super) fn reserve_ids(&mut self, up_to: i64) -> i64 {
+        *self.last_id = (*self.last_id).max(up_to);
+        *self.last_id
+    }
+
     /// Writes what the change tells of itself.
     fn write_events(&mut self) -> Result<()> {
         let log = std::mem::take(&mut self.events);
-        self.effects.told = events::write(self.connection, log, self.now())?;
+        self.effects.told |= events::write(self.connection, log, self.now())?;
         Ok(())
     }
 }
@@ -439,23 +459,5 @@ impl WriterThread {
             self.context.event_changes.send_replace(());
         }
         effects.removed_files
-    }
-}
-
-impl Effects {
-    fn absorb(&mut self, other: Self) {
-        self.kept_files.extend(other.kept_files);
-        self.removed_files.extend(other.removed_files);
-        self.queue_changed |= other.queue_changed;
-        self.deleted |= other.deleted;
-        self.told |= other.told;
-        self.submitted += other.submitted;
-        self.delivered += other.delivered;
-        self.quarantined.extend(other.quarantined);
-        self.expired += other.expired;
-        self.swept += other.swept;
-        self.accounts_changed |= other.accounts_changed;
-        self.admitted.extend(other.admitted);
-        self.queued += other.queued;
     }
 }

@@ -46,7 +46,7 @@ async fn show_clock(State(served): State<Served>) -> Result<Json<ClockState>, Pr
     served.state().await
 }
 
-/// Moves a virtual clock forward. It never goes back: one that is later already stays as it is.
+/// Moves a virtual clock forward. One that is later already stays as it is, unless it is to go `back`.
 #[utoipa::path(
     put, path = "/v1/clock", operation_id = "move_clock", tag = "clock", request_body = ClockMove,
     responses(
@@ -60,8 +60,9 @@ async fn move_clock(
     wanted: Result<Json<Map<String, Value>>, JsonRejection>,
 ) -> Result<Json<ClockState>, Problem> {
     let Json(wanted) = wanted.map_err(refused)?;
-    let ClockMove { now } = serde_json::from_value(wanted.into()).map_err(|error| invalid(error.to_string()))?;
-    served.wall.move_to(now).map_err(|error| match error {
+    let ClockMove { now, back } = serde_json::from_value(wanted.into()).map_err(|error| invalid(error.to_string()))?;
+    let moved = if back { served.wall.set_to(now) } else { served.wall.move_to(now) };
+    moved.map_err(|error| match error {
         Immovable::Real => ProblemKind::ClockReal.into(),
         Immovable::TooLate => invalid(format!("now: {error}")),
     })?;
@@ -113,9 +114,12 @@ mod tests {
         let shown = |now: &str| serde_json::json!({"now": now, "virtual": true, "next_due": null});
         assert_eq!(call(&wall, "GET", "").await, (200, shown(start)));
         let later = "2026-01-01T01:00:00Z";
-        for (body, expected) in
-            [(r#"{"now": "2026-01-01T01:00:00Z"}"#, later), (r#"{"now": "2026-01-01T00:30:00Z"}"#, later)]
-        {
+        for (body, expected) in [
+            (r#"{"now": "2026-01-01T01:00:00Z"}"#, later),
+            (r#"{"now": "2026-01-01T00:00:00Z", "back": true}"#, start),
+            (r#"{"now": "2026-01-01T01:00:00Z", "back": false}"#, later),
+            (r#"{"now": "2026-01-01T00:30:00Z"}"#, later),
+        ] {
             assert_eq!(call(&wall, "PUT", body).await, (200, shown(expected)));
         }
         for (body, status) in [(r#"{"now": "2089-01-01T00:00:00Z"}"#, 400), (r#"{"now": "soon"}"#, 400), ("", 400)] {

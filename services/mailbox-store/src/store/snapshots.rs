@@ -1,0 +1,118 @@
+//! What a store was at some moment, kept beside it, and what it can become again.
+
+use super::{Result, StoreError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use internal_api::{HoldStage, StoreSnapshot};
+use jiff::Timestamp;
+use std::{fmt, str::FromStr, time::Duration};
+use tokio::sync::watch;
+
+/// What a backend without snapshots says.
+const UNSUPPORTED: &str = "snapshots are taken of stores that keep their mail in a directory; for this one, stop its gateways \
+                           and use mailbox-store backup and mailbox-store restore";
+
+/// The name of a snapshot: 1 to 64 lower-case letters, digits, `.`, `_` and `-`, of which the first is a letter or a digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotName(String);
+
+impl SnapshotName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for SnapshotName {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
+        let octets = text.as_bytes();
+        let is_name = (1..=64).contains(&octets.len())
+            && is_plain(octets[0])
+            && octets.iter().all(|octet| is_plain(*octet) || b"._-".contains(octet));
+        let why =
+            "a snapshot's name is 1 to 64 of a to z, 0 to 9, '.', '_' and '-', and begins with a letter or a digit";
+        if is_name { Ok(Self(text.to_owned())) } else { Err(StoreError::Invalid(why.to_owned())) }
+    }
+}
+
+/// The file of a snapshot on its way out.
+pub struct SnapshotFile {
+    /// How many octets `chunks` will give.
+    pub octets: u64,
+    /// The octets, in pieces of bounded size.
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+/// Snapshots, and the hold under which the stores of a town take them together. [`StoreError::SnapshotsUnsupported`] where
+/// the backend has none.
+#[async_trait]
+pub trait Snapshots: Send + Sync {
+    /// Keeps back claims, or every change, in this holder's name, for the time of the lease or until it is released. What was
+    /// begun before has ended when this returns, except attempts of relay workers: returns for how many recipients such are
+    /// under way. [`StoreError::Held`] while another holder has the store.
+    async fn hold(&self, _holder: &str, _stage: HoldStage, _lease: Duration) -> Result<u64> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// Ends a hold; [`StoreError::LeaseLost`] when it has ended before.
+    async fn release_hold(&self, _holder: &str) -> Result<()> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// Keeps what the store is now, durably. Changes wait meanwhile. `note` is kept with it.
+    async fn take_snapshot(&self, _name: &SnapshotName, _note: String) -> Result<StoreSnapshot> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// All snapshots, by name.
+    async fn snapshots(&self) -> Result<Vec<StoreSnapshot>> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// A snapshot as a file, which is a backup, too; [`StoreError::SnapshotUnknown`].
+    async fn snapshot_file(&self, _name: &SnapshotName) -> Result<SnapshotFile> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// Removes a snapshot; [`StoreError::SnapshotUnknown`].
+    async fn remove_snapshot(&self, _name: &SnapshotName) -> Result<()> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// Makes the store what it was, as one change, also while it is held. Claims and locks from before end. Ids and event
+    /// positions go on from the greatest that were given, so none is given twice. The event that tells of it has the time
+    /// `now`, or the present one.
+    async fn restore_snapshot(&self, _name: &SnapshotName, _now: Option<Timestamp>) -> Result<StoreSnapshot> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
+    /// Changes when the store was restored. `None` where that does not happen.
+    fn restores(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_file_name_that_stays_in_its_directory() {
+        for name in ["a", "0", "before-login", "a.b_c-1", &"x".repeat(64)] {
+            assert_eq!(name.parse::<SnapshotName>().unwrap().as_str(), name);
+        }
+        for name in ["", ".", "..", "-a", "A", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
+            assert!(name.parse::<SnapshotName>().is_err(), "{name:?}");
+        }
+    }
+}

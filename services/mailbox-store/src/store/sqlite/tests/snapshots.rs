@@ -1,0 +1,251 @@
+//! Snapshots, and what becomes of a store that is restored.
+
+use super::{body_files, crash, fixture, in_directory, open, tamper};
+use crate::store::{
+    EventRetention, Events, Lifecycle, Queue, SnapshotName, Snapshots, StoreError,
+    contract::{Fixture, HOUR, MINUTE, SECOND, columns, dump, finished, furnish, mailbox, manual_clock, octets},
+    sqlite::{SqliteSnapshot, SqliteStore},
+};
+use futures_util::{StreamExt, poll};
+use internal_api::{EventKind, EventPosition, HoldStage};
+use rusqlite::{Connection, types::Value};
+use std::{fs, path::Path, pin::pin, time::Duration};
+use tempfile::TempDir;
+
+fn name(name: &str) -> SnapshotName {
+    name.parse().unwrap()
+}
+
+/// Every event, one in a line.
+async fn told(store: &dyn Events) -> Vec<String> {
+    let page = store.events(EventPosition::default(), 10_000).await.unwrap();
+    page.events.iter().map(|event| format!("{event:?}")).collect()
+}
+
+async fn last_kind(fixture: &Fixture) -> EventKind {
+    let page = fixture.store.events(EventPosition::default(), 10_000).await.unwrap();
+    page.events.last().unwrap().kind.clone()
+}
+
+/// What is in it is what was in it.
+#[tokio::test]
+async fn a_restored_store_is_what_it_was() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let store = &fixture.store;
+    let kept = fixture.submit("large", &["a@local.test", "x@far.test"], &octets(700_000)).await.unwrap().id;
+    let small = fixture.send("small", &["a@local.test", "b@local.test", "y@far.test"]).await;
+    let deleted = fixture.send("deleted", &["b@local.test"]).await;
+    fixture.delete("b@local.test", &[deleted]).await;
+    let before = (columns(&path), told(&**store).await);
+    let taken = store.take_snapshot(&name("one"), "kept with it".to_owned()).await.unwrap();
+    assert_eq!((taken.messages, taken.queued, taken.note.as_str()), (2, 2, "kept with it"));
+    assert_eq!(store.snapshots().await.unwrap(), [taken.clone()]);
+
+    fixture.clock.advance(HOUR);
+    let late = fixture.submit("late", &["a@local.test", "z@far.test"], &octets(400_000)).await.unwrap().id;
+    fixture.delete("a@local.test", &[kept, small]).await;
+    let claim = fixture.claim().await.unwrap();
+    let session = fixture.open("b@local.test").await.unwrap().session;
+    while store.sweep().await.unwrap() {}
+    assert_ne!(columns(&path), before.0);
+
+    assert_eq!(store.restore_snapshot(&name("one"), None).await.unwrap(), taken);
+    assert_eq!(columns(&path), before.0);
+    let events = told(&**store).await;
+    assert_eq!(events[..events.len() - 1], before.1);
+    assert_eq!(last_kind(&fixture).await, EventKind::Restored { snapshot: "one".to_owned() });
+    assert_eq!(fixture.raw(kept).await.unwrap(), octets(700_000));
+    assert_eq!(body_files(&path), 1, "the file of what came later is gone");
+    assert_eq!(fixture.queued().await.len(), 2);
+
+    // Whoever worked on it before works on nothing now.
+    let settled = store.settle(&claim.lease, finished(claim.messages[0].id, &["x@far.test"]), super::body(b"")).await;
+    assert_eq!(settled, Err(StoreError::LeaseLost));
+    let updated = store.update_maildrop(&mailbox("b@local.test"), &session, vec![small]).await;
+    assert_eq!(updated, Err(StoreError::LeaseLost));
+    assert_eq!(fixture.listed("b@local.test").await, [small]);
+
+    // Nothing that was given is given again, not after a crash either.
+    let crashed = crash(&path);
+    for (directory, is_crashed) in [(&path, false), (&crashed.path().to_owned(), true)] {
+        let reopened = is_crashed.then(|| open(directory, &manual_clock(), false).unwrap());
+        let store = reopened.as_ref().map_or(&**store as &dyn crate::store::Store, |store| store);
+        let submission = super::submission("new", &["a@local.test"]);
+        let new = store.submit(submission, super::body(b"Subject: new\r\n\r\n")).await.unwrap().id;
+        assert!(new > late, "{new} {late}");
+        if is_crashed {
+            assert_eq!(fixture_free_queue(store).await, 2);
+            store.close().await;
+        }
+    }
+}
+
+async fn fixture_free_queue(store: &dyn Queue) -> usize {
+    store.queue(None, 100).await.unwrap().entries.len()
+}
+
+/// With something of every kind in it. Only who has claimed something has lost it.
+#[tokio::test]
+async fn nothing_is_missing_from_a_restored_store() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, true).await;
+    furnish(&fixture).await;
+    let mut before = columns(&path);
+    fixture.store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    tamper(&path, "DELETE FROM accounts; DELETE FROM aliases; DELETE FROM deliveries WHERE message_id % 2 = 0");
+    fixture.store.restore_snapshot(&name("s"), None).await.unwrap();
+    let leases = before.get_mut("queue.lease").unwrap();
+    assert!(leases.iter().any(|lease| *lease != Value::Null));
+    leases.fill(Value::Null);
+    assert_eq!(columns(&path), before);
+}
+
+#[tokio::test]
+async fn positions_of_events_go_on_after_a_restore() {
+    let fixture = fixture().await;
+    fixture.send("one", &["a@local.test"]).await;
+    fixture.store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    for transaction in ["two", "three"] {
+        fixture.send(transaction, &["a@local.test"]).await;
+    }
+    let after = fixture.store.last_event().await.unwrap();
+    let mut changes = fixture.store.event_changes();
+    changes.mark_unchanged();
+    let back = manual_clock().now();
+    fixture.clock.advance(HOUR);
+    fixture.store.restore_snapshot(&name("s"), Some(back)).await.unwrap();
+    assert!(changes.has_changed().unwrap());
+    let page = fixture.store.events(after, 100).await.unwrap();
+    assert_eq!(page.events.iter().map(|event| event.kind.name()).collect::<Vec<_>>(), ["restored"]);
+    assert_eq!(fixture.store.newest_event_at().await.unwrap(), Some(back));
+    // It is the last, which pruning leaves.
+    let retention = EventRetention { age: Duration::ZERO, records: 0 };
+    fixture.store.prune_events(retention).await.unwrap();
+    fixture.send("four", &["a@local.test"]).await;
+    let page = fixture.store.events(page.next_after.parse().unwrap(), 100).await.unwrap();
+    assert_eq!(page.events.first().unwrap().kind.name(), "accepted");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_a_backup_as_well() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    fixture.submit("large", &["a@local.test", "x@far.test"], &octets(300_000)).await.unwrap();
+    fixture.store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    let file = path.join("snapshots/s.db");
+    let mut backup = SqliteSnapshot::of_backup(&file).unwrap().of_stack("local.test").unwrap();
+    assert_eq!(dump(&mut backup), dump(&mut SqliteSnapshot::of_directory(&path).unwrap()));
+    let read = fixture.store.snapshot_file(&name("s")).await.unwrap();
+    let octets: Vec<u8> = read.chunks.map(|chunk| chunk.unwrap().to_vec()).concat().await;
+    assert_eq!((read.octets, octets), (fs::metadata(&file).unwrap().len(), fs::read(&file).unwrap()));
+}
+
+#[tokio::test]
+async fn a_snapshot_has_one_name_and_goes_when_it_is_removed() {
+    let fixture = fixture().await;
+    let store = &fixture.store;
+    store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    assert_eq!(store.take_snapshot(&name("s"), String::new()).await, Err(StoreError::SnapshotExists));
+    store.remove_snapshot(&name("s")).await.unwrap();
+    assert_eq!(store.snapshots().await.unwrap(), []);
+    assert_eq!(store.remove_snapshot(&name("s")).await, Err(StoreError::SnapshotUnknown));
+    assert_eq!(store.restore_snapshot(&name("s"), None).await, Err(StoreError::SnapshotUnknown));
+    assert_eq!(store.snapshot_file(&name("s")).await.err(), Some(StoreError::SnapshotUnknown));
+    for number in 0..100 {
+        store.take_snapshot(&name(&format!("s{number}")), String::new()).await.unwrap();
+    }
+    let full = store.take_snapshot(&name("s"), String::new()).await.unwrap_err();
+    assert_eq!(full.to_string(), "a store keeps 100 snapshots and 8 GiB of them at most");
+    // It was let go, although it has failed.
+    fixture.send("one", &["a@local.test"]).await;
+}
+
+fn store_at(path: &Path) -> SqliteStore {
+    open(path, &manual_clock(), false).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_crash_or_another_store_has_left_is_no_snapshot() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    fixture.store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    fixture.store.close().await;
+    let snapshots = path.join("snapshots");
+    fs::write(snapshots.join("half.db.partial"), b"half").unwrap();
+    fs::write(snapshots.join("strange.db"), b"no database at all, but some text that is long enough").unwrap();
+    let foreign = Connection::open(snapshots.join("s.db")).unwrap();
+    foreign.execute("UPDATE properties SET value = 'other.test' WHERE name = 'stack'", []).unwrap();
+    drop(foreign);
+    let store = store_at(&path);
+    assert!(!snapshots.join("half.db.partial").exists());
+    let known = store.snapshots().await.unwrap();
+    assert_eq!(known.iter().map(|snapshot| snapshot.name.as_str()).collect::<Vec<_>>(), ["s"]);
+    let error = store.restore_snapshot(&name("s"), None).await.unwrap_err().to_string();
+    assert!(error.contains("holds the mail of other.test"), "{error}");
+    assert!(store.restore_snapshot(&name("strange"), None).await.is_err());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_held_store_hands_out_no_claims_and_then_takes_no_changes() {
+    let fixture = fixture().await;
+    let store = &fixture.store;
+    fixture.send("one", &["x@far.test"]).await;
+    let claim = fixture.claim().await.unwrap();
+    fixture.send("two", &["y@far.test"]).await;
+    assert_eq!(store.hold("console", HoldStage::Claims, MINUTE).await, Ok(1));
+    assert!(fixture.claim().await.is_none());
+    fixture.send("three", &["z@far.test"]).await;
+    store.settle(&claim.lease, finished(claim.messages[0].id, &["x@far.test"]), super::body(b"")).await.unwrap();
+    assert_eq!(store.hold("console", HoldStage::Commits, MINUTE).await, Ok(0));
+    assert_eq!(store.hold("other", HoldStage::Claims, MINUTE).await, Err(StoreError::Held));
+
+    let mut waiting = pin!(fixture.submit("four", &["a@local.test"], b"Subject: x\r\n\r\n"));
+    assert!(poll!(&mut waiting).is_pending());
+    // A snapshot comes through, and what waits is not in it.
+    let taken = store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    assert_eq!((taken.messages, taken.queued), (2, 2));
+    assert!(poll!(&mut waiting).is_pending());
+    store.restore_snapshot(&name("s"), None).await.unwrap();
+    let mut changes = store.queue_changes();
+    changes.mark_unchanged();
+    store.release_hold("console").await.unwrap();
+    assert!(changes.has_changed().unwrap(), "those who wait for claims look again");
+    waiting.await.unwrap();
+    assert!(fixture.claim().await.is_some());
+    assert_eq!(store.release_hold("console").await, Err(StoreError::LeaseLost));
+    assert_eq!(fixture.listed("a@local.test").await.len(), 1);
+}
+
+/// A console that has died blocks nobody for longer than the lease.
+#[tokio::test]
+async fn a_hold_ends_with_its_lease() {
+    let fixture = fixture().await;
+    fixture.store.hold("console", HoldStage::Commits, SECOND).await.unwrap();
+    fixture.send("one", &["x@far.test"]).await;
+    assert!(fixture.claim().await.is_some());
+    assert_eq!(fixture.store.release_hold("console").await, Err(StoreError::LeaseLost));
+}
+
+/// A session that ends while the store becomes another one deletes nothing there.
+#[tokio::test]
+async fn an_update_that_waited_for_a_restore_is_lost() {
+    let fixture = fixture().await;
+    let store = &fixture.store;
+    let id = fixture.send("one", &["a@local.test"]).await;
+    store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    let session = fixture.open("a@local.test").await.unwrap().session;
+    store.hold("console", HoldStage::Commits, MINUTE).await.unwrap();
+    let address = mailbox("a@local.test");
+    let mut quit = pin!(store.update_maildrop(&address, &session, vec![id]));
+    assert!(poll!(&mut quit).is_pending());
+    store.restore_snapshot(&name("s"), None).await.unwrap();
+    store.release_hold("console").await.unwrap();
+    assert_eq!(quit.await, Err(StoreError::LeaseLost));
+    assert_eq!(fixture.listed("a@local.test").await, [id]);
+}
