@@ -8,7 +8,8 @@
 //! accounts   the configuration's accounts, kept in step with the store's
 //! passwords  hashing in bounded memory, each client in its turn
 //! throttle   delays for those who guess passwords
-//! store      what is durable: six traits, two backends, a pure plan; and a store as a whole: snapshot, copy, check
+//! unpack     a store of a snapshot that was taken on another machine
+//! store      what is durable: seven traits, two backends, a pure plan; and a store as a whole: snapshot, copy, check
 //! ```
 
 mod account_changes;
@@ -23,6 +24,7 @@ mod passwords;
 mod service;
 pub mod store;
 mod throttle;
+mod unpack;
 
 /// Its name.
 pub const SERVICE: &str = "mailbox-store";
@@ -30,3 +32,4 @@ pub const SERVICE: &str = "mailbox-store";
 pub use args::Args;
 pub use metrics::Metrics;
 pub use service::{Config, Listeners, ServiceError, run};
+pub use unpack::{Unpacked, unpack};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use support::Server;
 
 /// What the store can be asked, as its description has it.
-const OPERATIONS: [&str; 54] = [
+const OPERATIONS: [&str; 56] = [
     "delete /v1/accounts/{address}",
     "delete /v1/holds/{holder}",
     "delete /v1/mailboxes/{address}/sessions/{session}",
@@ -23,6 +23,7 @@ const OPERATIONS: [&str; 54] = [
     "get /v1/clock",
     "get /v1/events",
     "get /v1/faults",
+    "get /v1/faults/counts",
     "get /v1/logins",
     "get /v1/mailboxes",
     "get /v1/mailboxes/{address}",
@@ -60,6 +61,7 @@ const OPERATIONS: [&str; 54] = [
     "post /v1/verifiers/outcomes",
     "put /v1/clock",
     "put /v1/faults",
+    "put /v1/faults/counts",
     "put /v1/holds/{holder}",
     "put /v1/mailboxes/{address}/sessions/{session}",
     "put /v1/queue/claims/{lease}",

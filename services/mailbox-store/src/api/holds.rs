@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 /// no longer than its senders do when the console has died.
 const LEASE_SECONDS: RangeInclusive<u32> = 1..=60;
 /// How long the name of a holder may be.
-const HOLDER_OCTETS: RangeInclusive<usize> = 1..=64;
+const HOLDER_CHARACTERS: RangeInclusive<usize> = 1..=64;
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -37,8 +37,8 @@ pub(super) async fn hold(
     Path(holder): Path<String>,
     Json(HoldRequest { stage, lease_seconds }): Json<HoldRequest>,
 ) -> Result<axum::Json<Held>, Problem> {
-    if !HOLDER_OCTETS.contains(&holder.len()) {
-        return Err(invalid("the name of a holder has 1 to 64 octets"));
+    if !HOLDER_CHARACTERS.contains(&holder.chars().count()) {
+        return Err(invalid("the name of a holder has 1 to 64 characters"));
     }
     let seconds = within("lease_seconds", lease_seconds, LEASE_SECONDS)?;
     let claimed = api.snapshots.hold(&holder, stage, Duration::from_secs(seconds.into())).await?;

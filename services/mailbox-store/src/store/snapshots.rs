@@ -4,7 +4,7 @@ use super::{Result, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use internal_api::{HoldStage, StoreSnapshot};
+use internal_api::{HoldStage, SNAPSHOT_NAMES, StoreSnapshot, is_snapshot_name};
 use jiff::Timestamp;
 use std::{fmt, str::FromStr, time::Duration};
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 const UNSUPPORTED: &str = "snapshots are taken of stores that keep their mail in a directory; for this one, stop its gateways \
                            and use mailbox-store backup and mailbox-store restore";
 
-/// The name of a snapshot: 1 to 64 lower-case letters, digits, `.`, `_` and `-`, of which the first is a letter or a digit.
+/// The name of a snapshot, as [`SNAPSHOT_NAMES`] says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotName(String);
 
@@ -34,14 +34,11 @@ impl FromStr for SnapshotName {
     type Err = StoreError;
 
     fn from_str(text: &str) -> Result<Self> {
-        let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
-        let octets = text.as_bytes();
-        let is_name = (1..=64).contains(&octets.len())
-            && is_plain(octets[0])
-            && octets.iter().all(|octet| is_plain(*octet) || b"._-".contains(octet));
-        let why =
-            "a snapshot's name is 1 to 64 of a to z, 0 to 9, '.', '_' and '-', and begins with a letter or a digit";
-        if is_name { Ok(Self(text.to_owned())) } else { Err(StoreError::Invalid(why.to_owned())) }
+        if is_snapshot_name(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(StoreError::Invalid(SNAPSHOT_NAMES.to_owned()))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A fault that is set, and how often it has happened.
 
-use crate::{Fault, When, recipients::Recipients};
+use crate::{Count, Fault, Minute, When, recipients::Recipients};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
 
@@ -27,6 +27,25 @@ impl Armed {
     pub(crate) fn new(fault: Fault) -> Self {
         let (recipients, sessions) = (Recipients::default(), VecDeque::new());
         Self { fault, matched: 0, fired: 0, recipients, minute: None, sessions }
+    }
+
+    /// What was counted.
+    pub(crate) fn count(&self) -> Count {
+        Count {
+            matched: self.matched,
+            fired: self.fired,
+            recipients: self.recipients.counts(),
+            minute: self.minute.map(|(began, count)| Minute { began, count }),
+            sessions: self.sessions.iter().cloned().collect(),
+        }
+    }
+
+    /// Goes on from what was counted before.
+    pub(crate) fn go_on_from(&mut self, count: Count) {
+        let Count { matched, fired, recipients, minute, sessions } = count;
+        (self.matched, self.fired) = (matched, fired);
+        self.minute = minute.map(|Minute { began, count }| (began, count));
+        (self.recipients, self.sessions) = (Recipients::of(recipients), sessions.into_iter().take(SESSIONS).collect());
     }
 
     /// Whether it happens now that `where` is so; counted either way.

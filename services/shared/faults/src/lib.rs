@@ -5,6 +5,7 @@
 //! fault, asking costs one branch.
 
 mod armed;
+mod counts;
 mod definition;
 mod edge;
 mod glob;
@@ -16,6 +17,7 @@ mod service;
 mod shaped;
 mod words;
 
+pub use counts::{Count, Counts, Minute};
 pub use definition::{Cut, DnsAnswer, Fault, Pause, Place, Way, What, When};
 pub use edge::InvalidHop;
 pub use outcome::{Action, Outcome};

@@ -1,6 +1,7 @@
 //! Recipients whose names ask for a fault.
 
 use crate::{Cut, Pause, What, recipients::Recipients};
+use std::collections::BTreeMap;
 
 /// What recipients ask for, and how often each was deferred.
 #[derive(Debug, Default)]
@@ -9,6 +10,16 @@ pub(crate) struct Magic {
 }
 
 impl Magic {
+    /// How often each recipient was deferred.
+    pub(crate) fn counts(&self) -> BTreeMap<String, u32> {
+        self.deferred.counts()
+    }
+
+    /// As it was counted before.
+    pub(crate) fn of(deferred: BTreeMap<String, u32>) -> Self {
+        Self { deferred: Recipients::of(deferred) }
+    }
+
     /// What this recipient asks for, and its local part.
     pub(crate) fn wish(&mut self, address: &str) -> Option<(What, String)> {
         let (local, _) = address.rsplit_once('@')?;

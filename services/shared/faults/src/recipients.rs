@@ -1,6 +1,6 @@
 //! Counts for each recipient, in bounded memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How many recipients are told apart. Those that come later share one count.
 const RECIPIENTS: usize = 10_000;
@@ -10,6 +10,16 @@ const RECIPIENTS: usize = 10_000;
 pub(crate) struct Recipients(HashMap<String, u32>);
 
 impl Recipients {
+    /// How often each was seen.
+    pub(crate) fn counts(&self) -> BTreeMap<String, u32> {
+        self.0.iter().map(|(recipient, count)| (recipient.clone(), *count)).collect()
+    }
+
+    /// As they were counted before.
+    pub(crate) fn of(counts: BTreeMap<String, u32>) -> Self {
+        Self(counts.into_iter().take(RECIPIENTS + 1).collect())
+    }
+
     /// Counts the recipient. Returns whether it is one of the first `first` times.
     pub(crate) fn is_among_first(&mut self, recipient: &str, first: u32) -> bool {
         let mut key = recipient.to_ascii_lowercase();

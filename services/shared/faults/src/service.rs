@@ -1,6 +1,8 @@
 //! The faults of one service.
 
-use crate::{Cut, Fault, InvalidFault, Outcome, Place, Shape, Way, What, armed::Armed, check_name, glob, magic::Magic};
+use crate::{
+    Counts, Cut, Fault, InvalidFault, Outcome, Place, Shape, Way, What, armed::Armed, check_name, glob, magic::Magic,
+};
 use mail_net::{Hop, WallClock};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -176,6 +178,27 @@ impl Faults {
             (name.clone(), FaultState { fired: armed.fired, sessions })
         });
         (state.settings.clone(), states.collect())
+    }
+
+    /// What was counted here.
+    pub fn counts(&self) -> Counts {
+        let Some(shared) = &self.0 else { return Counts::default() };
+        let state = shared.lock();
+        let faults = state.armed.iter().map(|(name, armed)| (name.clone(), armed.count())).collect();
+        Counts { faults, deferred: state.magic.as_ref().map(Magic::counts).unwrap_or_default() }
+    }
+
+    /// Counts on from what was counted before. What was not counted then begins anew.
+    pub fn go_on_from(&self, counts: Counts) {
+        let Some(shared) = &self.0 else { return };
+        let Counts { mut faults, deferred } = counts;
+        let mut state = shared.lock();
+        for (name, armed) in &mut state.armed {
+            armed.go_on_from(faults.remove(name).unwrap_or_default());
+        }
+        if let Some(magic) = &mut state.magic {
+            *magic = Magic::of(deferred);
+        }
     }
 
     /// What goes wrong here. `None` for nothing.

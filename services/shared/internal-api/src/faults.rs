@@ -1,7 +1,7 @@
 //! The faults of a service, over the internal API.
 
 use crate::{ApiError, Endpoint};
-use ::faults::{FaultState, Settings};
+use ::faults::{Counts, FaultState, Settings};
 use mail_net::IoClock;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,25 @@ impl FaultsClient {
     /// [`ApiError`].
     pub async fn set_faults(&self, settings: &Settings) -> Result<(), ApiError> {
         let request = self.endpoint.request(Method::PUT, &["v1", "faults"]).json(settings);
+        self.endpoint.call(request, self.io).await?;
+        Ok(())
+    }
+
+    /// What was counted there.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn counts(&self) -> Result<Counts, ApiError> {
+        let request = self.endpoint.request(Method::GET, &["v1", "faults", "counts"]);
+        Ok(self.endpoint.call(request, self.io).await?.json().await?)
+    }
+
+    /// Counts on from what was counted before.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn set_counts(&self, counts: &Counts) -> Result<(), ApiError> {
+        let request = self.endpoint.request(Method::PUT, &["v1", "faults", "counts"]).json(counts);
         self.endpoint.call(request, self.io).await?;
         Ok(())
     }

@@ -109,6 +109,9 @@ pub enum ProblemKind {
     /// Somebody else holds the store, for a snapshot or a restore. Try again soon.
     #[serde(rename = "urn:mailtown:problem:store-held")]
     StoreHeld,
+    /// Attempts to relay have not ended in time. Try again soon.
+    #[serde(rename = "urn:mailtown:problem:still-relaying")]
+    StillRelaying,
     /// The message cannot be read back as it was written; it is in quarantine.
     #[serde(rename = "urn:mailtown:problem:message-damaged")]
     MessageDamaged,
@@ -155,6 +158,7 @@ impl ProblemKind {
             | Self::SnapshotsFull
             | Self::SnapshotsUnsupported
             | Self::StoreHeld
+            | Self::StillRelaying
             | Self::ClockReal => StatusCode::CONFLICT,
             Self::LoginTooSoon => StatusCode::TOO_MANY_REQUESTS,
             Self::MessageDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -198,6 +202,7 @@ impl ProblemKind {
             Self::SnapshotsFull => "There is no room for a further snapshot; remove one",
             Self::SnapshotsUnsupported => "This storage takes no snapshots",
             Self::StoreHeld => "The store is held for a snapshot or a restore, try again soon",
+            Self::StillRelaying => "Attempts to relay are under way, try again soon",
             Self::MessageDamaged => "The message is damaged",
             Self::Overloaded => "Overloaded, try again later",
             Self::StorageUnavailable => "Storage unavailable, try again later",

@@ -7,6 +7,19 @@ use utoipa::ToSchema;
 /// The media type of a snapshot's file: an SQLite database.
 pub const SNAPSHOT_MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
+/// What a name of a snapshot is like.
+pub const SNAPSHOT_NAMES: &str =
+    "a snapshot's name is 1 to 64 of a to z, 0 to 9, '.', '_' and '-', and begins with a letter or a digit";
+
+/// Whether this can be the name of a snapshot: [`SNAPSHOT_NAMES`].
+pub fn is_snapshot_name(text: &str) -> bool {
+    let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
+    let octets = text.as_bytes();
+    (1..=64).contains(&octets.len())
+        && is_plain(octets[0])
+        && octets.iter().all(|octet| is_plain(*octet) || b"._-".contains(octet))
+}
+
 /// How much a hold keeps back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

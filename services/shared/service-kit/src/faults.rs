@@ -1,7 +1,7 @@
 //! What goes wrong on purpose at a service: from its start on, and as `PUT /v1/faults` says.
 
 use crate::http::extract::invalid;
-use ::faults::{Faults, Settings};
+use ::faults::{Counts, Faults, Settings};
 use axum::{
     Json,
     extract::{State, rejection::JsonRejection},
@@ -29,7 +29,7 @@ pub fn routes(faults: Faults, keys: &FaultKeys) -> OpenApiRouter {
     if !keys.api {
         return OpenApiRouter::new();
     }
-    OpenApiRouter::new().routes(routes!(read, set)).with_state(faults)
+    OpenApiRouter::new().routes(routes!(read, set)).routes(routes!(read_counts, set_counts)).with_state(faults)
 }
 
 /// What goes wrong on purpose, and how often it has.
@@ -58,5 +58,28 @@ async fn set(
     let Json(object) = settings.map_err(|rejection| invalid(rejection.body_text()))?;
     let settings: Settings = serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?;
     faults.set(settings).map_err(|error| invalid(error.to_string()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What was counted of the faults, in full: what a snapshot of the town keeps.
+#[utoipa::path(
+    get, path = "/v1/faults/counts", operation_id = "fault_counts", tag = "faults",
+    responses((status = 200, description = "What was counted here", body = Counts)),
+)]
+async fn read_counts(State(faults): State<Faults>) -> Json<Counts> {
+    Json(faults.counts())
+}
+
+/// Counts on from what was counted before: the console does it when a snapshot of the town is restored.
+#[utoipa::path(
+    put, path = "/v1/faults/counts", operation_id = "set_fault_counts", tag = "faults", request_body = Counts,
+    responses((status = 204, description = "It counts on from there")),
+)]
+async fn set_counts(
+    State(faults): State<Faults>,
+    counts: Result<Json<Map<String, Value>>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Json(object) = counts.map_err(|rejection| invalid(rejection.body_text()))?;
+    faults.go_on_from(serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?);
     Ok(StatusCode::NO_CONTENT)
 }

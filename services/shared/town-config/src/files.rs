@@ -4,7 +4,10 @@ use crate::{
     Config, ConfigError, KeyLines, small_file,
     zone::{Zone, ZoneError},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 const DEFAULT_CONFIG: &str = "data/config.toml";
 const DEFAULT_ZONE: &str = "data/fdns.toml";
@@ -90,6 +93,28 @@ impl Files {
         } else {
             Zone::check_file(&self.zone_path())
         }
+    }
+
+    /// The configuration as it is written, with its passwords.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn config_text(&self) -> io::Result<String> {
+        if self.is_built_in() {
+            return Ok(CONFIG.to_owned());
+        }
+        String::from_utf8(small_file::read(&self.config_path())?).map_err(io::Error::other)
+    }
+
+    /// The zone as it is written.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn zone_text(&self) -> io::Result<String> {
+        if self.is_built_in() {
+            return Ok(ZONE.to_owned());
+        }
+        String::from_utf8(small_file::read(&self.zone_path())?).map_err(io::Error::other)
     }
 
     /// The lines of the configuration's keys. A file that cannot be read has none.

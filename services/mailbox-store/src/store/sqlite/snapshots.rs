@@ -153,6 +153,18 @@ impl Snapshots for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Makes the store what it was elsewhere: takes in the file of a snapshot under this name, and restores that.
+    ///
+    /// # Errors
+    /// As [`Snapshots::restore_snapshot`].
+    pub async fn take_in_snapshot(&self, name: &SnapshotName, file: PathBuf, now: Timestamp) -> Result<()> {
+        let own = name.clone();
+        self.snapshots.work(move |directory| directory.import(&own, &file)).await?;
+        self.restore_snapshot(name, Some(now)).await.map(drop)
+    }
+}
+
 impl SnapshotDirectory {
     /// The snapshots of the store in this directory. What a crash has left of one is removed.
     pub(super) fn open(store: &Path, stack: String, bodies: Arc<Bodies>) -> Self {
@@ -319,7 +331,7 @@ impl SnapshotDirectory {
     }
 
     /// Takes in the file of a snapshot that was taken elsewhere. Blocks.
-    pub(super) fn import(&self, name: &SnapshotName, from: &Path) -> Result<()> {
+    fn import(&self, name: &SnapshotName, from: &Path) -> Result<()> {
         open::create(&self.path).map_err(|error| unusable(&error))?;
         let mut file = File::options().create_new(true).write(true).mode(PRIVATE).open(self.file(name))?;
         io::copy(&mut File::open(from)?, &mut file)?;

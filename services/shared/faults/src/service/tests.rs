@@ -130,3 +130,17 @@ fn names_and_clients_are_compared() {
     assert_eq!(faults.at(&other).unwrap().action, Some(Action::Stall));
     assert_eq!(faults.at(&Point { client: None, ..other }), None);
 }
+
+#[test]
+fn counts_are_taken_up_elsewhere() {
+    let here = ["usr@gmail.com".to_owned()];
+    let (before, after) = (faults("smtp-gateway", GREY), faults("smtp-gateway", GREY));
+    let outcome = before.at(&rcpt(&here)).unwrap();
+    before.happened_in(&outcome, "s1");
+    let counts = serde_json::to_string(&before.counts()).unwrap();
+    after.go_on_from(serde_json::from_str(&counts).unwrap());
+    assert_eq!(after.report(), before.report());
+    assert_eq!(after.at(&rcpt(&here)), None, "this recipient was seen before");
+    after.go_on_from(Counts::default());
+    assert!(after.at(&rcpt(&here)).is_some());
+}

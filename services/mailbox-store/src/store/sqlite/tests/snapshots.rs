@@ -41,7 +41,7 @@ async fn a_restored_store_is_what_it_was() {
     let before = (columns(&path), told(&**store).await);
     let taken = store.take_snapshot(&name("one"), "kept with it".to_owned()).await.unwrap();
     assert_eq!((taken.messages, taken.queued, taken.note.as_str()), (2, 2, "kept with it"));
-    assert_eq!(store.snapshots().await.unwrap(), [taken.clone()]);
+    assert_eq!(store.snapshots().await.unwrap(), std::slice::from_ref(&taken));
 
     fixture.clock.advance(HOUR);
     let late = fixture.submit("late", &["a@local.test", "z@far.test"], &octets(400_000)).await.unwrap().id;
