@@ -37,6 +37,7 @@ impl Beside {
             hosts: Arc::new(|| OwnHosts::from_iter(["town.example"])),
             login,
             clock: Clock::system(),
+            files: None,
         };
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(console::run(config, Listeners { http: listener.into() }, shutdown.clone()));

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 use tokio::net::TcpListener;
-use town_config::{LiveConfig, OwnHosts, descriptors};
+use town_config::{Files, LiveConfig, OwnHosts, descriptors};
 
 /// Shows a whole town: its mail, its sessions and its queue, to people and to tests.
 #[derive(Debug, Parser)]
@@ -101,7 +101,8 @@ impl Args {
         };
         let token = self.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
         let mail_servers = stacks.iter().map(|stack| MailServer::of(stack, &services, |key| stack.port(key))).collect();
-        let configured = Config { services, mail_servers, token, settings, hosts, login, clock };
+        let files = Some(Files { zone: Some(self.config.with_file_name("fdns.toml")), config: Some(self.config) });
+        let configured = Config { services, mail_servers, token, settings, hosts, login, clock, files };
         telemetry::spawn(config.watch(reload, shutdown.clone()));
         Ok(run(configured, Listeners { http: HttpListener::from(http) }, shutdown).await?)
     }

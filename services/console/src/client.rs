@@ -6,6 +6,7 @@ pub use crate::{
         faults::{SetFault, TownFaults},
         queue::WaitingMail,
         sessions::Sessions,
+        snapshots::TownSnapshots,
         trace::Trace,
         wait::{NearMiss, Waited, Why},
     },
@@ -14,6 +15,7 @@ pub use crate::{
     journey::{Ends, Fate, Joined, Journey, Outcome, Stage, StageKind, Step, StepKind},
     message::{HeaderField, Part, Person},
     model::{Mail, MailRecipient, MailSummary},
+    snapshots::{Manifest, TownRestored, TownSnapshot},
 };
 
 use ::faults::Fault;
@@ -28,6 +30,8 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a call may take, besides the time for which the console is asked to wait.
 const CALL: Duration = Duration::from_secs(15);
+/// How long a snapshot may take, and a restore.
+const SNAPSHOT: Duration = Duration::from_secs(120);
 /// The user's name means nothing to a console; HTTP wants one.
 const USER: &str = "mailtown";
 
@@ -67,7 +71,7 @@ pub struct Wanted<'q> {
     pub count: u32,
 }
 
-/// A capture that is still arriving.
+/// A file that is still arriving.
 #[derive(Debug)]
 pub struct CaptureStream(Response);
 
@@ -211,6 +215,48 @@ impl Client {
     /// [`ClientError`].
     pub async fn clear_faults(&self) -> Result<TownFaults, ClientError> {
         self.read(self.to(Method::DELETE, "v1/faults").timeout(CALL)).await
+    }
+
+    /// All snapshots of the town.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn snapshots(&self) -> Result<TownSnapshots, ClientError> {
+        self.read(self.get("v1/snapshots", CALL)).await
+    }
+
+    /// Takes a snapshot of the town.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when there is one of this name, among others.
+    pub async fn take_snapshot(&self, name: &str, seed: Option<&str>) -> Result<TownSnapshot, ClientError> {
+        let seed: Vec<_> = seed.map(|seed| ("seed", seed)).into_iter().collect();
+        let request = self.to(Method::POST, &format!("v1/snapshots/{name}")).timeout(SNAPSHOT);
+        self.read(request.query(&seed)).await
+    }
+
+    /// Makes the town what it was.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when there is no such snapshot, among others.
+    pub async fn restore_snapshot(&self, name: &str) -> Result<TownRestored, ClientError> {
+        self.read(self.to(Method::POST, &format!("v1/snapshots/{name}/restore")).timeout(SNAPSHOT)).await
+    }
+
+    /// Removes a snapshot.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when there is no such snapshot, among others.
+    pub async fn remove_snapshot(&self, name: &str) -> Result<(), ClientError> {
+        self.call(self.to(Method::DELETE, &format!("v1/snapshots/{name}")).timeout(CALL)).await.map(drop)
+    }
+
+    /// A snapshot as one file, with what was recorded: a tar archive.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Problem`] when there is no such snapshot, among others.
+    pub async fn export_snapshot(&self, name: &str) -> Result<CaptureStream, ClientError> {
+        self.stream(&format!("v1/snapshots/{name}/export"), &[]).await
     }
 
     async fn stream(&self, path: &str, filter: &[(&str, String)]) -> Result<CaptureStream, ClientError> {

@@ -22,6 +22,7 @@ mod model;
 mod pages;
 mod query;
 mod services;
+mod snapshots;
 mod spread;
 mod town_clock;
 mod transcript;
@@ -42,10 +43,11 @@ use service_kit::{
     http::{HttpListener, HttpService, Readiness, Token},
     shutdown::CancellationToken,
 };
+use snapshots::Snapshots;
 use spread::TownFaults;
 use std::sync::Arc;
 use town_clock::TownClock;
-use town_config::{Console, Hosts};
+use town_config::{Console, Files, Hosts};
 
 /// What a console must be told.
 pub struct Config {
@@ -63,6 +65,8 @@ pub struct Config {
     pub login: Login,
     /// Limits its calls, and says what is due.
     pub clock: Clock,
+    /// The files of the town. Snapshots keep the text of the zone.
+    pub files: Option<Files>,
 }
 
 /// Where it listens.
@@ -88,7 +92,7 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let Config { services, mail_servers, token, settings, hosts, login, clock } = config;
+    let Config { services, mail_servers, token, settings, hosts, login, clock, files } = config;
     // Whichever way this call ends, no follower outlives it.
     let _stop = shutdown.clone().drop_guard();
     let index = Index::open(settings.bounds, &clock)?;
@@ -104,6 +108,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         town,
         faults,
         town_clock,
+        snapshots: Snapshots::new(files),
         mail_servers,
         clock: clock.clone(),
         room: api::content::room(),

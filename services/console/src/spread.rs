@@ -1,7 +1,7 @@
 //! The faults of the town: the console knows them all and sees to it that each service does.
 
 use crate::{index::Index, services::Service};
-use faults::{FaultState, Settings};
+use faults::{Counts, FaultState, Settings};
 use futures_util::future::join_all;
 use internal_api::{ApiError, FaultsClient, Problem, ProblemKind, ServiceFaults};
 use mail_net::IoClock;
@@ -109,6 +109,53 @@ impl TownFaults {
         *wanted = Some(settings);
         self.0.changed.notify_one();
         Ok(self.told(&mut wanted).await)
+    }
+
+    /// What all services have counted, by their names. Those that do not tell are missing.
+    pub(crate) async fn counts(&self) -> BTreeMap<String, Counts> {
+        let clients = self.clients().await;
+        let asked = clients.into_iter().map(async |(name, client)| {
+            let counts = self.0.io.timeout(PATIENCE, client.counts()).await;
+            Some((name, counts.ok()?.ok()?))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Sets these faults, and has all services count on from what they had counted then. What was not counted begins anew.
+    ///
+    /// # Errors
+    /// As [`TownFaults::change`].
+    pub(crate) async fn restore(
+        &self,
+        settings: Settings,
+        counts: &BTreeMap<String, Counts>,
+    ) -> Result<Report, Problem> {
+        let report = self.change(|now| *now = settings).await?;
+        let clients = self.clients().await;
+        let told = clients.into_iter().map(async |(name, client)| {
+            let counts = counts.get(&name).cloned().unwrap_or_default();
+            // A service that cannot be told is in the report, or of an earlier version.
+            let _ = self.0.io.timeout(PATIENCE, client.set_counts(&counts)).await;
+        });
+        join_all(told).await;
+        Ok(report)
+    }
+
+    /// A client of each process, by a name that it has after a restart as well.
+    async fn clients(&self) -> Vec<(String, FaultsClient)> {
+        let urls = self.0.services.iter().map(async |service| {
+            let urls = self.0.io.timeout(PATIENCE, crate::follow::urls(&service.url)).await.unwrap_or_default();
+            (service, urls)
+        });
+        let mut clients = Vec::new();
+        for (service, urls) in join_all(urls).await {
+            for (number, url) in (1..).zip(urls) {
+                let Ok(endpoint) = service_kit::cli::endpoint(&url, self.0.token.as_ref()) else { continue };
+                let name = format!("{} of {} #{number}", service.kind.name(), service.stack);
+                clients.push((name, FaultsClient::new(endpoint, self.0.io)));
+            }
+        }
+        clients
     }
 
     /// Looks after services that were started anew.

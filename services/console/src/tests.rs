@@ -246,6 +246,7 @@ impl Running {
             hosts: Arc::new(OwnHosts::default),
             login: Login::everybody(),
             clock: Clock::system(),
+            files: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());

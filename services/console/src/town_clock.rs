@@ -2,7 +2,7 @@
 
 use crate::follow::{
     Town,
-    clocks::{ClockAnswer, ServiceClock, move_all, states},
+    clocks::{ClockAnswer, ServiceClock, move_all, set_all, states},
 };
 use internal_api::{Problem, ProblemKind};
 use jiff::Timestamp;
@@ -64,6 +64,11 @@ impl TownClock {
         }
     }
 
+    /// Keeps others from moving the clocks.
+    pub(crate) async fn still(&self) -> Still<'_> {
+        Still { town_clock: self, _others_wait: self.moving.lock().await }
+    }
+
     /// Brings all clocks to the time of the latest, and keeps others from moving them.
     ///
     /// # Errors
@@ -88,6 +93,29 @@ impl TownClock {
         let mut moving = Moving { town_clock: self, clocks, unreachable: silent(&answers), _others_wait: others_wait };
         moving.move_some(&late, latest).await;
         Ok(moving)
+    }
+}
+
+/// The clocks, while nobody moves them forward.
+pub(crate) struct Still<'c> {
+    town_clock: &'c TownClock,
+    _others_wait: MutexGuard<'c, ()>,
+}
+
+impl Still<'_> {
+    /// Sets all virtual clocks to this moment, also back. Returns the services that have not followed.
+    ///
+    /// # Errors
+    /// [`ProblemKind::InvalidRequest`] when the moment is out of range.
+    pub(crate) async fn set_to(&self, now: Timestamp) -> Result<Vec<String>, Problem> {
+        let TownClock { town, clock, .. } = self.town_clock;
+        let answers = set_all(&town.clocks().await, now).await;
+        clock.wall.set_to(now).map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
+        let mut unmoved = silent(&answers);
+        let others = answers.iter().filter(|answer| answer.state.as_ref().is_ok_and(|state| state.now != now));
+        // One of an earlier version does not go back.
+        unmoved.extend(others.map(|answer| answer.service.to_string()));
+        Ok(unmoved)
     }
 }
 

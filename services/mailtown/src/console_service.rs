@@ -2,13 +2,14 @@
 
 use crate::{Layer, Options, StackAddresses};
 use console::{Listeners, Login, MailServer, Service, ServiceKind};
+use pseudo_dns::ZoneSource;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 use tokio::net::TcpListener;
-use town_config::{LiveConfig, OwnHosts};
+use town_config::{Files, LiveConfig, OwnHosts, Stack};
 
 /// How the console of a town is reached.
 #[derive(Debug, Clone)]
@@ -81,11 +82,22 @@ impl BoundConsole {
         let port = |stack: &StackAddresses, key| stack.address(key).map(|address| address.port());
         let mail_servers = stacks.iter().map(|stack| MailServer::of(&stack.stack, &services, |key| port(stack, key)));
         let mail_servers = mail_servers.collect();
-        let config = console::Config { services, mail_servers, token, settings, hosts, login, clock };
+        let files = files(options, &configured);
+        let config = console::Config { services, mail_servers, token, settings, hosts, login, clock, files };
         let listeners = Listeners { http: self.listener.into() };
         let run = console::run(config, listeners, layer.shutdown.clone());
         layer.spawn("console", "town", run);
         Ok(())
+    }
+}
+
+/// The files of the town, as far as it has been read from files.
+fn files(options: &Options, stacks: &[&Stack]) -> Option<Files> {
+    let config = stacks.first()?.config_path();
+    match &options.zone {
+        ZoneSource::File(zone) => Some(Files { config: Some(config.to_owned()), zone: Some(zone.clone()) }),
+        // Both are built in, or somebody has made them who knows them.
+        ZoneSource::Fixed(_) => (config == Files::default().config_name()).then(Files::default),
     }
 }
 

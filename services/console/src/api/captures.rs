@@ -142,6 +142,26 @@ pub(super) async fn file(State(app): State<Arc<App>>, Query(query): Query<Captur
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
+/// All recorded sessions as a file.
+pub(crate) async fn all(app: &Arc<App>) -> Result<Vec<u8>, Problem> {
+    let look = Look { ports: ShownPorts::default(), vantage: ShownEnd::default() };
+    let mut selection = Selection { sessions: BTreeSet::new(), options: look.options("all sessions".to_owned()) };
+    selection.add_newest(app, SessionFilter::default(), None, |_| true).await?;
+    let Selection { sessions, options } = selection;
+    let mut writing = Writing {
+        capture: Some(Capture::new(options)),
+        sessions: sessions.into_iter(),
+        dropped: Dropped::default(),
+        app: Arc::clone(app),
+    };
+    let mut file = Vec::new();
+    let failed = |error: io::Error| Problem::new(ProblemKind::Internal, error.to_string());
+    while let Some(piece) = writing.piece().await.map_err(failed)? {
+        file.extend_from_slice(&piece);
+    }
+    Ok(file)
+}
+
 /// What was asked for, as the file says it.
 fn described(query: &CaptureQuery) -> String {
     let CaptureQuery { session, message, since, .. } = query;

@@ -1,7 +1,7 @@
 //! The API for tests, described by `/v1/openapi.json`.
 
 mod accounts;
-mod captures;
+pub(crate) mod captures;
 mod changes;
 mod clock;
 pub(crate) mod content;
@@ -15,11 +15,15 @@ mod mail;
 pub(crate) mod queue;
 mod session_stream;
 pub(crate) mod sessions;
+pub(crate) mod snapshots;
 pub(crate) mod stream;
 pub(crate) mod trace;
 pub(crate) mod wait;
 
-use crate::{follow::Town, index::Index, mail_servers::MailServer, spread::TownFaults, town_clock::TownClock};
+use crate::{
+    follow::Town, index::Index, mail_servers::MailServer, snapshots::Snapshots, spread::TownFaults,
+    town_clock::TownClock,
+};
 use axum::{Json, Router, extract::State};
 use mail_net::Clock;
 use serde::{Deserialize, Serialize};
@@ -44,6 +48,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Moves the clocks of all services.
     pub(crate) town_clock: TownClock,
+    /// Takes snapshots of the town.
+    pub(crate) snapshots: Snapshots,
     /// The memory for messages that are taken apart, in KiB.
     pub(crate) room: Arc<Semaphore>,
     /// How many streams of new mail may begin yet.
@@ -94,6 +100,7 @@ pub(crate) fn routes(app: Arc<App>) -> (Router, Description) {
         .merge(journey::routes())
         .merge(faults::routes())
         .merge(lessons::routes())
+        .merge(snapshots::routes())
         .with_state(app)
         .split_for_parts()
 }

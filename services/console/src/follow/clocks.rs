@@ -105,6 +105,14 @@ pub(crate) async fn move_all(clocks: &[ServiceClock], now: Timestamp) -> Vec<Clo
     join_all(answers).await
 }
 
+/// Sets these clocks to `now`, also back, all at once.
+pub(crate) async fn set_all(clocks: &[ServiceClock], now: Timestamp) -> Vec<ClockAnswer> {
+    let answers = clocks
+        .iter()
+        .map(async |clock| ClockAnswer { service: clock.service.clone(), state: clock.client.set_to(now).await });
+    join_all(answers).await
+}
+
 /// When the next thing happens by itself in these services, after `now`. What should have happened before is waited for in
 /// another way.
 pub(crate) async fn next_due(clocks: &[ServiceClock], now: Timestamp) -> Option<Timestamp> {

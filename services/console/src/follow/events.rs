@@ -41,6 +41,10 @@ struct StoreFollower {
     caught_up: bool,
     /// Whether another store may stand there than before: one that was restored or moved.
     may_be_another: bool,
+    /// The last event that told of a restore, which has been heeded.
+    restored: EventPosition,
+    /// Whether what is read was read before: the store has become what it was.
+    reads_again: bool,
 }
 
 /// Follows a store for ever. `tell` gets the position of what is in the index.
@@ -54,8 +58,18 @@ pub(super) async fn follow(
     states.set(&service, &url, FollowState::Starting, None);
     let (io, fetcher) = (follower.io, Fetcher::new(store.clone()));
     let after = EventPosition::default();
-    let mut following =
-        StoreFollower { follower, service, store, fetcher, after, tell, caught_up: false, may_be_another: false };
+    let mut following = StoreFollower {
+        follower,
+        service,
+        store,
+        fetcher,
+        after,
+        tell,
+        caught_up: false,
+        may_be_another: false,
+        restored: EventPosition::default(),
+        reads_again: false,
+    };
     let mut backoff = Backoff::new();
     loop {
         match if_no_panic(following.step()).await {
@@ -88,6 +102,16 @@ impl StoreFollower {
         let is_last = page.events.len() < PAGE as usize;
         self.may_be_another = page.events.is_empty();
         let next = page.next_after.parse().unwrap_or(self.after);
+        if let Some((restored, event)) = last_restore(&page.events).filter(|(restored, _)| *restored > self.restored) {
+            self.restored = restored;
+            // With nothing read before, nothing is to be forgotten.
+            if self.after != EventPosition::default() {
+                self.reads_again = true;
+                self.begin_anew().await?;
+                self.follower.index.happenings().add_events(&self.service.stack, vec![event.clone()]);
+                return Ok(());
+            }
+        }
         let arrivals = self.arrivals(page.events).await?;
         let new: Vec<_> =
             arrivals.iter().filter(|arrival| arrival.is_new()).map(|arrival| arrival.event.message).collect();
@@ -97,14 +121,14 @@ impl StoreFollower {
             if self.caught_up {
                 self.follower.index.apply(batch).await?;
             } else {
-                self.follower.index.apply_earlier(batch).await?;
+                self.follower.index.apply_earlier(batch, !self.reads_again).await?;
             }
         }
         if self.caught_up {
             self.announce(new).await?;
         } else if is_last {
             self.add_older().await?;
-            self.caught_up = true;
+            (self.caught_up, self.reads_again) = (true, false);
         }
         self.after = next;
         self.tell.send_replace(next);
@@ -115,17 +139,24 @@ impl StoreFollower {
     /// so any more.
     async fn begin_anew_if_another(&mut self) -> Result<(), Failure> {
         if self.store.last_event().await? < self.after {
-            self.follower.index.forget_stack(&self.service.stack).await?;
-            (self.after, self.caught_up) = (EventPosition::default(), false);
-            self.tell.send_replace(self.after);
+            self.restored = EventPosition::default();
+            self.begin_anew().await?;
         }
         self.may_be_another = false;
         Ok(())
     }
 
+    async fn begin_anew(&mut self) -> Result<(), Failure> {
+        self.follower.index.forget_stack(&self.service.stack).await?;
+        (self.after, self.caught_up) = (EventPosition::default(), false);
+        self.tell.send_replace(self.after);
+        Ok(())
+    }
+
     /// The events with the messages that are new.
     async fn arrivals(&self, events: Vec<Event>) -> Result<Vec<Arrival>, ApiError> {
-        let fetching = events.into_iter().map(async |event| {
+        let about_mail = events.into_iter().filter(|event| !matches!(event.kind, EventKind::Restored { .. }));
+        let fetching = about_mail.map(async |event| {
             let content = match &event.kind {
                 EventKind::Accepted { octets, .. } => self.fetcher.content(event.message, *octets).await?,
                 _ => None,
@@ -170,6 +201,12 @@ impl StoreFollower {
         }
         Ok(())
     }
+}
+
+/// The last event among these that tells of a restore, and its position.
+fn last_restore(events: &[Event]) -> Option<(EventPosition, &Event)> {
+    let restored = events.iter().rfind(|event| matches!(event.kind, EventKind::Restored { .. }))?;
+    Some((restored.cursor.parse().ok()?, restored))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
 use catch_up::CatchingUp;
 use clocks::ClockClients;
 use futures_util::future::join_all;
-use internal_api::{ApiError, Endpoint, EventPosition, StoreClient};
+use internal_api::{ApiError, Endpoint, EventPosition, Problem, ProblemKind, StoreClient};
 use mail_net::IoClock;
 use serde::{Deserialize, Serialize};
 use service_kit::{http::Token, shutdown::CancellationToken, telemetry};
@@ -61,6 +61,26 @@ pub(crate) struct FollowedStore {
     /// Calls it.
     pub(crate) client: StoreClient,
     applied: watch::Receiver<EventPosition>,
+}
+
+/// What a caller is told of a store that has failed.
+pub(crate) trait StoreFailure {
+    fn problem(&self, error: ApiError) -> Problem;
+}
+
+impl StoreFailure for FollowedStore {
+    fn problem(&self, error: ApiError) -> Problem {
+        let stack = &self.stack;
+        match error {
+            ApiError::Problem(problem) if problem.detail.is_empty() => {
+                Problem { detail: format!("the mailbox-store of {stack}"), ..problem }
+            }
+            ApiError::Problem(problem) => {
+                Problem { detail: format!("the mailbox-store of {stack}: {}", problem.detail), ..problem }
+            }
+            error => Problem::new(ProblemKind::Overloaded, format!("the mailbox-store of {stack}: {error}")),
+        }
+    }
 }
 
 /// How a service is followed.

@@ -97,18 +97,18 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub(crate) async fn apply(&self, batch: StoreBatch) -> Result<(), IndexError> {
-        self.take_in(batch, false).await
+        self.take_in(batch, false, true).await
     }
 
-    /// As [`Index::apply`], while not all that the store had before was read.
+    /// As [`Index::apply`], while not all that the store had before was read. What was read before, too, is no happening.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub(crate) async fn apply_earlier(&self, batch: StoreBatch) -> Result<(), IndexError> {
-        self.take_in(batch, true).await
+    pub(crate) async fn apply_earlier(&self, batch: StoreBatch, is_news: bool) -> Result<(), IndexError> {
+        self.take_in(batch, true, is_news).await
     }
 
-    async fn take_in(&self, batch: StoreBatch, is_earlier: bool) -> Result<(), IndexError> {
+    async fn take_in(&self, batch: StoreBatch, is_earlier: bool, is_news: bool) -> Result<(), IndexError> {
         let events = batch.arrivals.iter().map(|arrival| arrival.event.clone()).collect();
         let stack = batch.stack.clone();
         self.change(move |tables| {
@@ -118,7 +118,9 @@ impl Index {
             tables.prune_mail()
         })
         .await?;
-        self.happenings.add_events(&stack, events);
+        if is_news {
+            self.happenings.add_events(&stack, events);
+        }
         Ok(())
     }
 

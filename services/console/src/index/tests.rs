@@ -162,7 +162,7 @@ async fn what_a_store_had_before_is_not_after_a_checkpoint_however_late_it_is_re
     let index = index(ConsoleBounds::default());
     let before = index.checkpoint().await.unwrap();
     let batch = |number| StoreBatch { stack: "a".to_owned(), arrivals: delivered(number, "s", "t").into() };
-    index.apply_earlier(batch(1)).await.unwrap();
+    index.apply_earlier(batch(1), true).await.unwrap();
     let page = SearchPage { since: Some(before), ..SearchPage::first(9) };
     assert!(index.search(&Query::default(), page).await.unwrap().mail.is_empty());
     // Whatever clock its store has.
