@@ -8,8 +8,8 @@ use crate::{
     check,
     client::Stores,
     console_commands::{
-        Capture, ClockCommand, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, TIME_IS_UP, TownConsole, Trace,
-        Wait,
+        Capture, ClockCommand, ConsoleArgs, FaultsCommand, NOT_ASKED, Place, Sessions, SnapshotCommand, TIME_IS_UP,
+        TownConsole, Trace, Wait,
     },
     health, help,
     lesson::{LessonCommand, NOT_FULL},
@@ -116,6 +116,8 @@ enum Command {
     Faults(FaultsCommand),
     /// The time of the running town, which stands still with --virtual-clock: show it, or move it forward
     Clock(ClockCommand),
+    /// What the whole running town was at one moment: take, list, restore, delete, export; or open on another machine
+    Snapshot(SnapshotCommand),
     /// Lessons, with marks: list, run
     #[command(subcommand)]
     Lesson(LessonCommand),
@@ -166,6 +168,9 @@ impl Args {
                     has_come.map(drop)
                 }
                 Some(Command::Clock(clock)) => clock.run(console(&self, &clock.console)?).await,
+                Some(Command::Snapshot(snapshot)) => {
+                    snapshot.run(|| console(&self, &snapshot.console), &self.files.files(), &self.state).await
+                }
                 Some(Command::Lesson(lesson)) => {
                     let config = || self.files.open_config(Clock::system().io);
                     let is_full = lesson.run(config).await;

@@ -40,6 +40,10 @@ const CONSOLE: [Shown; 4] = [
     ("console_password", "The password of the console, if it has one (better set in the environment)"),
 ];
 
+/// For snapshots of the running town, and for one that is opened.
+const SNAPSHOT: [Shown; 5] =
+    [CONSOLE[0], CONSOLE[1], CONSOLE[2], CONSOLE[3], ("state", "With open: the directory of the new town")];
+
 const CHECK: [Shown; 3] = [
     (
         "config",
@@ -85,7 +89,7 @@ pub(crate) fn fitted(command: Command) -> Command {
     let options: Vec<Arg> = command.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
     // Health needs no token.
     let health: Vec<Shown> = CALLS.into_iter().filter(|(id, _)| *id != "token").collect();
-    let commands: [(&str, &[Shown]); 14] = [
+    let commands: [(&str, &[Shown]); 15] = [
         ("check", &CHECK),
         ("add-domain", &ADD_DOMAIN),
         ("accounts", &CALLS),
@@ -96,6 +100,7 @@ pub(crate) fn fitted(command: Command) -> Command {
         ("capture", &CONSOLE),
         ("faults", &CONSOLE),
         ("clock", &CONSOLE),
+        ("snapshot", &SNAPSHOT),
         ("lesson", &LESSON),
         ("ca", &CA),
         ("certificates", &CERTIFICATES),

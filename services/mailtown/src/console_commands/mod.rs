@@ -5,6 +5,7 @@ mod clock;
 mod faults;
 mod locate;
 mod sessions;
+mod snapshots;
 mod trace;
 mod wait;
 
@@ -13,6 +14,7 @@ pub(crate) use clock::ClockCommand;
 pub(crate) use faults::FaultsCommand;
 pub(crate) use locate::{ConsoleArgs, Place};
 pub(crate) use sessions::Sessions;
+pub(crate) use snapshots::SnapshotCommand;
 pub(crate) use trace::Trace;
 pub(crate) use wait::{NOT_ASKED, TIME_IS_UP, Wait};
 
