@@ -66,6 +66,7 @@ mod requiretls;
 mod schedule;
 mod smarthost;
 mod smtputf8;
+mod snapshots;
 mod sockets;
 mod starttls;
 mod storage;
