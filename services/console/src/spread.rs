@@ -150,7 +150,7 @@ impl TownFaults {
         let mut clients = Vec::new();
         for (service, urls) in join_all(urls).await {
             for (number, url) in (1..).zip(urls) {
-                let Ok(endpoint) = service_kit::cli::endpoint(&url, self.0.token.as_ref()) else { continue };
+                let Ok(endpoint) = crate::services::endpoint(&url, self.0.token.as_ref()) else { continue };
                 let name = format!("{} of {} #{number}", service.kind.name(), service.stack);
                 clients.push((name, FaultsClient::new(endpoint, self.0.io)));
             }
