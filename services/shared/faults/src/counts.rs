@@ -13,6 +13,7 @@ pub struct Counts {
     pub faults: BTreeMap<String, Count>,
     /// How often each recipient was deferred whose name asks for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub deferred: BTreeMap<String, u32>,
 }
 
@@ -26,6 +27,7 @@ pub struct Count {
     pub fired: u64,
     /// How often each recipient was seen.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub recipients: BTreeMap<String, u32>,
     /// The last minute in which it was counted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,5 +44,6 @@ pub struct Minute {
     #[schema(value_type = String, format = DateTime)]
     pub began: Timestamp,
     /// How often the `where` of the fault was so in it.
+    #[schema(value_type = u64)]
     pub count: u32,
 }

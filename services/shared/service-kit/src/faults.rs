@@ -73,7 +73,10 @@ async fn read_counts(State(faults): State<Faults>) -> Json<Counts> {
 /// Counts on from what was counted before: the console does it when a snapshot of the town is restored.
 #[utoipa::path(
     put, path = "/v1/faults/counts", operation_id = "set_fault_counts", tag = "faults", request_body = Counts,
-    responses((status = 204, description = "It counts on from there")),
+    responses(
+        (status = 204, description = "It counts on from there"),
+        (status = 400, description = "It is no count; nothing has changed"),
+    ),
 )]
 async fn set_counts(
     State(faults): State<Faults>,
