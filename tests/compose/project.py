@@ -77,9 +77,9 @@ def api(stack, path, token=TOKEN, key="store"):
 
 
 def console(method, path, body=None):
-    """Calls the console; returns its JSON."""
+    """Calls the console; returns its JSON, if there is any."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:8025{path}", data, headers, method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+        return None if answer.status == 204 else json.load(answer)

@@ -8,7 +8,11 @@ use internal_api::{Problem, ProblemKind};
 use jiff::Timestamp;
 use mail_net::Clock;
 use service_kit::{shutdown::CancellationToken, telemetry};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How often the clocks are compared, besides when a service answers that did not before.
@@ -21,6 +25,8 @@ pub(crate) struct TownClock {
     /// That of the console, which shows the town's time.
     clock: Clock,
     moving: Arc<Mutex<()>>,
+    /// The services that were not set back with the others, such as `pop3-gateway of a.test`.
+    ahead: Arc<SyncMutex<BTreeSet<String>>>,
 }
 
 /// The clocks, while nobody else moves them.
@@ -34,7 +40,11 @@ pub(crate) struct Moving<'c> {
 
 impl TownClock {
     pub(crate) fn new(town: Town, clock: Clock) -> Self {
-        Self { town, clock, moving: Arc::default() }
+        Self { town, clock, moving: Arc::default(), ahead: Arc::default() }
+    }
+
+    fn ahead(&self) -> SyncMutexGuard<'_, BTreeSet<String>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time of the town.
@@ -86,7 +96,16 @@ impl TownClock {
         if !real.is_empty() {
             return Err(Problem::new(ProblemKind::ClockReal, format!("that of {}", real.join(" and "))));
         }
-        let latest = known().map(|(_, state)| state.now).chain([self.now()]).max().unwrap_or_default();
+        // What was not set back with the others does not take them forward again.
+        let ahead = self.ahead().clone();
+        let is_ahead = |answer: &ClockAnswer| ahead.contains(&name(answer));
+        let in_time = known().filter(|(answer, _)| !is_ahead(answer)).map(|(_, state)| state.now);
+        let latest = in_time.chain([self.now()]).max().unwrap_or_default();
+        if !ahead.is_empty() {
+            let to_set_back = clocks.iter().zip(&answers).filter(|(_, answer)| is_ahead(answer));
+            let to_set_back: Vec<_> = to_set_back.map(|(clock, _)| clock.clone()).collect();
+            *self.ahead() = unmoved(&set_all(&to_set_back, latest).await, latest).into_iter().collect();
+        }
         let late = clocks.iter().zip(&answers);
         let late = late.filter(|(_, answer)| answer.state.as_ref().is_ok_and(|state| state.now < latest));
         let late: Vec<_> = late.map(|(clock, _)| clock.clone()).collect();
@@ -111,10 +130,8 @@ impl Still<'_> {
         let TownClock { town, clock, .. } = self.town_clock;
         let answers = set_all(&town.clocks().await, now).await;
         clock.wall.set_to(now).map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-        let mut unmoved = silent(&answers);
-        let others = answers.iter().filter(|answer| answer.state.as_ref().is_ok_and(|state| state.now != now));
-        // One of an earlier version does not go back.
-        unmoved.extend(others.map(|answer| answer.service.to_string()));
+        let unmoved = unmoved(&answers, now);
+        *self.town_clock.ahead() = unmoved.iter().cloned().collect();
         Ok(unmoved)
     }
 }
@@ -135,8 +152,17 @@ impl Moving<'_> {
     }
 }
 
+/// The services that do not have this time: they are silent, or of an earlier version, which does not go back.
+fn unmoved(answers: &[ClockAnswer], now: Timestamp) -> Vec<String> {
+    let others = answers.iter().filter(|answer| answer.state.as_ref().is_ok_and(|state| state.now != now));
+    silent(answers).into_iter().chain(others.map(name)).collect()
+}
+
+fn name(answer: &ClockAnswer) -> String {
+    format!("{} of {}", answer.service.kind.name(), answer.service.stack)
+}
+
 /// The services that have not answered as they should.
 fn silent(answers: &[ClockAnswer]) -> Vec<String> {
-    let silent = answers.iter().filter(|answer| answer.state.is_err());
-    silent.map(|answer| format!("{} of {}", answer.service.kind.name(), answer.service.stack)).collect()
+    answers.iter().filter(|answer| answer.state.is_err()).map(name).collect()
 }

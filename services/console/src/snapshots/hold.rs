@@ -3,12 +3,14 @@
 use crate::{api::App, follow::StoreFailure};
 use futures_util::future::join_all;
 use internal_api::{Held, HoldRequest, HoldStage, Problem, ProblemKind};
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 /// How long a store is held without being told again.
 const LEASE_SECONDS: u32 = 30;
 /// How often it is asked whether attempts have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often stores are told again while something is done that takes long.
+const RENEW: Duration = Duration::from_secs(10);
 
 /// All stores, held under one name. They let go by themselves if the console dies.
 pub(super) struct Hold {
@@ -67,6 +69,18 @@ impl Hold {
     /// Keeps back all changes in all stores.
     pub(super) async fn keep_changes(&mut self, app: &App) -> Result<(), Problem> {
         self.all(app, HoldStage::Commits).await.map(drop)
+    }
+
+    /// Does this, and keeps changes back until it has ended.
+    pub(super) async fn during<T>(&self, app: &App, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            match app.clock.io.timeout(RENEW, &mut work).await {
+                Ok(done) => return done,
+                // A store that has gone on is noticed at the end.
+                Err(_) => drop(self.all(app, HoldStage::Commits).await),
+            }
+        }
     }
 
     /// Lets all stores go on; fails when one has gone on before.

@@ -13,7 +13,7 @@ use crate::{
     follow::{FollowedStore, StoreFailure},
 };
 use ::faults::{Counts, Settings};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use hold::Hold;
 use internal_api::{Problem, ProblemKind, RestoreRequest, SNAPSHOT_NAMES, StoreSnapshot, is_snapshot_name};
 use jiff::Timestamp;
@@ -41,6 +41,9 @@ pub(crate) struct Snapshots {
 pub struct Manifest {
     /// The format of this object.
     pub format: u32,
+    /// Names the moment: what stores have of one snapshot has the same.
+    #[serde(default)]
+    pub id: String,
     /// The version of the program that has written it.
     pub version: String,
     /// The time of the town.
@@ -120,6 +123,7 @@ impl App {
     pub(crate) async fn take_snapshot(&self, name: &str, seed: Option<String>) -> Result<TownSnapshot, Problem> {
         check(name)?;
         let _alone = self.snapshots.busy.lock().await;
+        self.require_new(name).await?;
         // Nobody moves the clocks meanwhile.
         let still = self.town_clock.still().await;
         let mut hold = Hold::begin(self).await?;
@@ -127,26 +131,41 @@ impl App {
             hold.settle(self, SETTLED.0).await?.require()?;
             hold.keep_changes(self).await?;
             let note = serde_json::to_string(&self.manifest(seed).await).map_err(|error| bug(&error))?;
-            try_join_all(self.town.stores().iter().map(async |store| {
+            let taking = self.town.stores().iter().map(async |store| {
                 let taken = store.client.take_snapshot(name, note.clone()).await;
-                taken.map(|snapshot| (store, snapshot)).map_err(|error| store.problem(error))
-            }))
-            .await
+                (store, taken.map_err(|error| store.problem(error)))
+            });
+            Ok::<_, Problem>(hold.during(self, join_all(taking)).await)
         };
         let taken = held.await;
         let released = hold.release(self).await;
         drop(still);
-        // One that was taken before belongs to somebody, and stays.
-        let is_older = taken.as_ref().is_err_and(|problem| problem.kind == ProblemKind::SnapshotExists);
-        match taken.and_then(|taken| released.map(|()| taken)) {
-            Ok(taken) => Ok(together(&taken, &[])?),
+        let taken = taken?;
+        // An older snapshot of this name is kept.
+        let is_ours = |taken: &Result<_, Problem>| {
+            taken.as_ref().map_or_else(|problem| problem.kind != ProblemKind::SnapshotExists, |_| true)
+        };
+        let ours: Vec<_> = taken.iter().filter(|(_, taken)| is_ours(taken)).map(|(store, _)| *store).collect();
+        let whole = taken.into_iter().map(|(store, taken)| Ok((store, taken?))).collect::<Result<Vec<_>, Problem>>();
+        match whole.and_then(|whole| released.map(|()| whole)) {
+            Ok(whole) => Ok(together(&whole, &[])?),
             Err(problem) => {
-                if !is_older {
-                    self.forget_snapshot(name).await;
-                }
+                join_all(ours.iter().map(|store| store.client.remove_snapshot(name))).await;
                 Err(problem)
             }
         }
+    }
+
+    /// Refuses a name that a store has already, whole or not.
+    async fn require_new(&self, name: &str) -> Result<(), Problem> {
+        let asking = self.town.stores().iter().map(async |store| {
+            let page = store.client.snapshots().await.map_err(|error| store.problem(error))?;
+            match page.snapshots.iter().any(|snapshot| snapshot.name == name) {
+                true => Err(Problem::new(ProblemKind::SnapshotExists, format!("{name}, at {}", store.stack))),
+                false => Ok(()),
+            }
+        });
+        join_all(asking).await.into_iter().collect()
     }
 
     /// All snapshots, by name.
@@ -217,7 +236,7 @@ impl App {
                 let restored = store.client.restore_snapshot(name, RestoreRequest { now }).await;
                 restored.map_err(|error| store.problem(error))
             });
-            let outcomes = join_all(restores).await;
+            let outcomes = hold.during(self, join_all(restores)).await;
             // All have answered before anybody hears of a failure.
             outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
             let mut unreachable = match now {
@@ -230,10 +249,11 @@ impl App {
             Ok::<_, Problem>((unsettled, unreachable))
         };
         let restored = held.await;
-        // A hold that has ended before has let changes pass after the restore, which anybody may make.
-        let _ = hold.release(self).await;
+        let released = hold.release(self).await;
         drop(still);
         let (unsettled, unreachable) = restored?;
+        // A store that went on before the others were restored may have sent or taken mail that is gone now.
+        released?;
         self.caught_up().await;
         let zone = self.snapshots.zone();
         let zone_differs = zone.is_some() && snapshot.manifest.zone.is_some() && zone != snapshot.manifest.zone;
@@ -255,18 +275,16 @@ impl App {
         let (faults, counts) = (self.faults.report().await.settings, self.faults.counts().await);
         let counts = counts.into_iter().filter(|(_, counts)| *counts != Counts::default()).collect();
         let (version, zone) = (env!("CARGO_PKG_VERSION").to_owned(), self.snapshots.zone());
-        Manifest { format: FORMAT, version, now, is_virtual, seed, faults, counts, zone }
-    }
-
-    /// Removes what there is of a snapshot that was not taken everywhere.
-    async fn forget_snapshot(&self, name: &str) {
-        join_all(self.town.stores().iter().map(|store| store.client.remove_snapshot(name))).await;
+        let id = uuid::Uuid::new_v4().to_string();
+        Manifest { format: FORMAT, id, version, now, is_virtual, seed, faults, counts, zone }
     }
 }
 
-/// The snapshot of the town that these of its stores make.
+/// The snapshot of the town that these of its stores make. One of another moment is missing.
 fn together(taken: &[(&FollowedStore, StoreSnapshot)], missing: &[String]) -> Result<TownSnapshot, Problem> {
     let (_, first) = taken.first().ok_or_else(|| Problem::new(ProblemKind::NotFound, "the town has no stores"))?;
+    let (taken, others): (Vec<_>, Vec<_>) = taken.iter().partition(|(_, snapshot)| snapshot.note == first.note);
+    let others = others.iter().map(|(store, _)| &store.stack);
     let sum = |of: fn(&StoreSnapshot) -> u64| taken.iter().map(|(_, snapshot)| of(snapshot)).sum();
     Ok(TownSnapshot {
         name: first.name.clone(),
@@ -274,7 +292,7 @@ fn together(taken: &[(&FollowedStore, StoreSnapshot)], missing: &[String]) -> Re
         queued: sum(|snapshot| snapshot.queued),
         octets: sum(|snapshot| snapshot.octets),
         stacks: taken.iter().map(|(store, _)| store.stack.clone()).collect(),
-        missing: missing.to_vec(),
+        missing: missing.iter().chain(others).cloned().collect(),
         manifest: serde_json::from_str(&first.note).map_err(|error| bug(&error))?,
     })
 }

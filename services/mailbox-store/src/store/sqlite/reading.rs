@@ -60,10 +60,15 @@ impl SqliteStore {
         Ok(StoredMessage { octets, chunks })
     }
 
-    /// A body may have gone because its message was deleted a moment ago; that is no damage.
+    /// A body may have gone because its message was deleted a moment ago, or the store was restored and the body has
+    /// another file; that is no damage.
     async fn missing(&self, message: i64, name: String) -> StoreError {
-        match self.readers.read(move |connection| messages::location(connection, values::id(message))).await {
+        let location = self.readers.read(move |connection| messages::location(connection, values::id(message)));
+        match location.await {
             Err(error) => error,
+            Ok(Ok(Location { content: Content::File(now), .. })) if now != name => {
+                StoreError::Unavailable("the store was restored meanwhile".to_owned())
+            }
             Ok(_) => self.damaged(message, &format!("its body {name} is missing or has another length")).await,
         }
     }

@@ -78,20 +78,28 @@ pub(super) async fn open(file: &Path, state: &Path) -> anyhow::Result<String> {
     let snapshot = manifest.with_context(|| format!("{} has no {MANIFEST}; use another file", file.display()))?;
     let missing: Vec<_> = snapshot.stacks.iter().filter(|stack| !stores.iter().any(|(it, _)| it == *stack)).collect();
     ensure!(missing.is_empty(), "{} is not whole: the stores of {missing:?} are missing", file.display());
-    for (stack, _) in &stores {
-        let directory = state.join(stack);
-        ensure!(!directory.exists(), "{} is there already; give another --state DIR", directory.display());
+    let files = [(CONFIG, &config), (ZONE, &snapshot.manifest.zone)];
+    let files: Vec<_> = files.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?))).collect();
+    let stacks: Vec<_> = stores.iter().map(|(stack, _)| stack.clone()).collect();
+    for name in stacks.iter().map(String::as_str).chain(files.iter().map(|(name, _)| *name)) {
+        let path = state.join(name);
+        ensure!(!path.exists(), "{} is there already; give another --state DIR", path.display());
     }
+    // All of it is made beside its place first: what breaks off leaves no town that lacks mail.
+    let whole = unpacked.path().join("whole");
     for (stack, store) in stores {
-        let (directory, now) = (state.join(&stack), snapshot.manifest.now);
+        let (directory, now) = (whole.join(&stack), snapshot.manifest.now);
         let name = snapshot.name.clone();
         mailbox_store::unpack(Unpacked { directory, stack, name, file: store, now }).await?;
     }
-    let files = [(CONFIG, &config), (ZONE, &snapshot.manifest.zone)];
     for (name, text) in files {
-        let Some(text) = text else { continue };
         let path = state.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let written = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let written = written.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for stack in stacks {
+        fs::rename(whole.join(&stack), state.join(&stack)).with_context(|| cannot_make(state))?;
     }
     Ok(how_to_start(&snapshot, config.is_some(), state))
 }
