@@ -5,10 +5,12 @@
  *
  *     DISK_IMAGE/inodes/N   the octets of the file that is inode N of the live directory, as of its last fsync
  *     DISK_IMAGE/names/...  hard links to them: the names, as of the last fsync of each directory
+ *     DISK_IMAGE/lost/N     inode N has had an fsync that failed
  *
  * So a new file needs an fsync of its own and one of its directory, which POSIX asks for, though many file systems give
- * more. A memory map is never synced. An fsync that fails loses what was to be synced, as Linux does: a second one,
- * which succeeds, says nothing of it.
+ * more. A memory map is never synced. An fsync takes what was written by whoever it was, a process that was killed
+ * included. One that fails loses what was to be synced, as Linux does: a second one, which succeeds, says nothing of it,
+ * in whatever process.
  *
  * DISK_FAULTS is a file of `struct faults`, read at every call: what calls on the live directory are to fail with.
  */
@@ -106,12 +108,40 @@ static int fd_fails(int fd, const volatile int32_t *fault) {
     return faults && *fault && on_disk(fd, path) && fails(*fault, path);
 }
 
-static struct file *file(ino_t inode) {
+/* The mark of a file whose octets were lost by an fsync that failed. */
+static void lost(ino_t inode, char path[PATH_MAX + 32]) {
+    snprintf(path, PATH_MAX + 32, "%s/lost/%ju", image, (uintmax_t)inode);
+}
+
+/* Keeps in mind, for later processes too, that a file has lost octets. */
+static void lose(ino_t inode) {
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/lost", image);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) die(path);
+    lost(inode, path);
+    int fd = REAL(open)(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) die(path);
+    REAL(close)(fd);
+}
+
+/* Adds octets that the image lacks. */
+static void add(struct file *file, off_t begin, off_t end) {
+    struct range *range = malloc(sizeof *range);
+    if (!range) die("forgetful disk");
+    *range = (struct range){begin, end, file->unsynced};
+    file->unsynced = range;
+}
+
+/* What is known of a file. At first all of it counts as unsynced: a process that was killed may have written it. */
+static struct file *file(const struct stat *status) {
     for (struct file *known = files; known; known = known->next)
-        if (known->inode == inode) return known;
+        if (known->inode == status->st_ino) return known;
     struct file *new = calloc(1, sizeof *new);
     if (!new) die("forgetful disk");
-    *new = (struct file){.inode = inode, .next = files};
+    *new = (struct file){.inode = status->st_ino, .next = files};
+    char mark[PATH_MAX + 32];
+    lost(new->inode, mark);
+    if (access(mark, F_OK) != 0) add(new, 0, status->st_size);
     return files = new;
 }
 
@@ -130,16 +160,13 @@ static void written(int fd, off_t begin, off_t end) {
     int error = errno;
     if (begin < end && on_disk(fd, path) && fstat(fd, &status) == 0) {
         pthread_mutex_lock(&lock);
-        struct file *known = file(status.st_ino);
+        struct file *known = file(&status);
         struct range *last = known->unsynced;
         if (last && begin <= last->end && end >= last->begin) {
             if (begin < last->begin) last->begin = begin;
             if (end > last->end) last->end = end;
         } else {
-            struct range *range = malloc(sizeof *range);
-            if (!range) die("forgetful disk");
-            *range = (struct range){begin, end, last};
-            known->unsynced = range;
+            add(known, begin, end);
         }
         pthread_mutex_unlock(&lock);
     }
@@ -172,7 +199,7 @@ static void sync_file(int fd, const struct stat *status) {
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     int from = REAL(open)(link, O_RDONLY | O_CLOEXEC), to = open_inode(status->st_ino);
     if (from < 0) die(link);
-    struct file *known = file(status->st_ino);
+    struct file *known = file(status);
     for (struct range *range = known->unsynced; range; range = range->next) copy(from, to, range);
     if (REAL(ftruncate64)(to, status->st_size) != 0) die("forgetful disk: truncate");
     drop(known);
@@ -230,8 +257,10 @@ static int sync_with(int (*sync)(int), int fd) {
     if (faults->swallow) return 0;
     if (fails(faults->sync, path)) {
         pthread_mutex_lock(&lock);
-        drop(file(status.st_ino));
+        drop(file(&status));
+        lose(status.st_ino);
         pthread_mutex_unlock(&lock);
+        errno = faults->sync;
         return -1;
     }
     /* For the time that it takes. */
@@ -311,7 +340,9 @@ int unlink(const char *path) {
         char inode[PATH_MAX + 32];
         snprintf(inode, sizeof inode, "%s/inodes/%ju", image, (uintmax_t)status.st_ino);
         REAL(unlink)(inode);
-        drop(file(status.st_ino));
+        lost(status.st_ino, inode);
+        REAL(unlink)(inode);
+        drop(file(&status));
     }
     pthread_mutex_unlock(&lock);
     return result;
