@@ -143,12 +143,8 @@ impl TownFaults {
 
     /// A client of each process, by a name that it has after a restart as well.
     async fn clients(&self) -> Vec<(String, FaultsClient)> {
-        let urls = self.0.services.iter().map(async |service| {
-            let urls = self.0.io.timeout(PATIENCE, crate::follow::urls(&service.url)).await.unwrap_or_default();
-            (service, urls)
-        });
         let mut clients = Vec::new();
-        for (service, urls) in join_all(urls).await {
+        for (service, urls) in self.processes().await {
             for (number, url) in (1..).zip(urls) {
                 let Ok(endpoint) = crate::services::endpoint(&url, self.0.token.as_ref()) else { continue };
                 let name = format!("{} of {} #{number}", service.kind.name(), service.stack);
@@ -156,6 +152,15 @@ impl TownFaults {
             }
         }
         clients
+    }
+
+    /// The URLs of the processes of each service. A service whose name is unknown has none.
+    async fn processes(&self) -> Vec<(&Service, BTreeSet<String>)> {
+        let urls = self.0.services.iter().map(async |service| {
+            let urls = self.0.io.timeout(PATIENCE, crate::follow::urls(&service.url)).await;
+            (service, urls.unwrap_or_default())
+        });
+        join_all(urls).await
     }
 
     /// Looks after services that were started anew.
@@ -171,11 +176,9 @@ impl TownFaults {
     /// Asks all services what they know, and tells those that know something else. At the first time, what they were started
     /// with is what was set.
     async fn told(&self, wanted: &mut Option<Settings>) -> Report {
-        let found = self.0.services.iter().map(async |service| {
-            let urls = self.0.io.timeout(PATIENCE, crate::follow::urls(&service.url)).await.unwrap_or_default();
-            urls.into_iter().map(move |url| (url, service))
-        });
-        let clients: BTreeMap<_, _> = join_all(found).await.into_iter().flatten().collect();
+        let found = self.processes().await.into_iter();
+        let clients: BTreeMap<_, _> =
+            found.flat_map(|(service, urls)| urls.into_iter().map(move |url| (url, service))).collect();
         let asked = clients.iter().map(async |(url, service)| (url, *service, self.ask(url, wanted.as_ref()).await));
         let answers = join_all(asked).await;
         let mut report = Report::default();

@@ -2,34 +2,9 @@
 
 use super::invalid;
 use crate::{index::Cursor, query};
-use axum::{
-    extract::{FromRequest, Request},
-    http::StatusCode,
-};
 use internal_api::{MessageId, Problem, ProblemKind, SessionId};
-use serde::de::DeserializeOwned;
 
-pub(crate) use service_kit::http::extract::{Path, Query};
-
-/// A body in JSON.
-pub(crate) struct Json<T>(pub(crate) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let rejection = match axum::Json::from_request(request, state).await {
-            Ok(axum::Json(value)) => return Ok(Self(value)),
-            Err(rejection) => rejection,
-        };
-        let kind = match rejection.status() {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemKind::UnsupportedMediaType,
-            StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::RequestTooLarge,
-            _ => ProblemKind::InvalidRequest,
-        };
-        Err(Problem::new(kind, rejection.body_text()))
-    }
-}
+pub(crate) use service_kit::http::extract::{Json, Path, Query};
 
 /// The session of a path or a query. What is no id is no session's.
 pub(crate) fn session(id: &str) -> Result<SessionId, Problem> {

@@ -1,12 +1,15 @@
 //! What goes wrong on purpose.
 
-use super::{App, extract::Path, invalid};
+use super::{
+    App,
+    extract::{self, Path},
+    invalid,
+};
 use crate::spread::Report;
 use ::faults::{Fault, FaultState, check_name};
-use axum::{Json, extract::State, extract::rejection::JsonRejection, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use internal_api::{Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -91,11 +94,8 @@ pub(super) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -
 pub(super) async fn set(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    fault: Result<Json<Map<String, Value>>, JsonRejection>,
+    extract::Json(fault): extract::Json<Fault>,
 ) -> Result<Json<TownFaults>, Problem> {
-    // An array with the values of the fields is not taken for an object.
-    let Json(object) = fault.map_err(|rejection| invalid(rejection.body_text()))?;
-    let fault: Fault = serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?;
     check_name(&name).and_then(|()| fault.check()).map_err(|error| invalid(error.to_string()))?;
     change(&app, |faults| drop(faults.insert(name, fault))).await
 }

@@ -1,7 +1,11 @@
 //! The lessons that every town has with it: what they ask, and whether answers are right.
 
-use super::{App, extract::Path, invalid};
-use axum::{Json, extract::rejection::JsonRejection};
+use super::{
+    App,
+    extract::{self, Path},
+    invalid,
+};
+use axum::Json;
 use internal_api::{Problem, ProblemKind};
 use lessons::{BuiltIn, Given, LessonError};
 use serde::Serialize;
@@ -124,12 +128,11 @@ pub(super) async fn show(Path(name): Path<String>) -> Result<Json<ShownLesson>, 
 )]
 pub(super) async fn mark(
     Path(name): Path<String>,
-    answers: Result<Json<Map<String, Value>>, JsonRejection>,
+    extract::Json(answers): extract::Json<Map<String, Value>>,
 ) -> Result<Json<Marks>, Problem> {
     let built_in = named(&name)?;
     let lesson = built_in.lesson().map_err(broken)?;
     let right = built_in.answers(&lesson).map_err(broken)?;
-    let Json(answers) = answers.map_err(|rejection| invalid(rejection.body_text()))?;
     let read = |(key, answer): (String, Value)| match answer {
         _ if lesson.questions.iter().all(|question| question.key != key) => {
             Err(invalid(format!("the lesson {name} has no question {key}")))

@@ -4,37 +4,21 @@ use super::{Api, within};
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    http::header,
 };
 use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Patience, Problem, ProblemKind};
 use mail_proto::Mailbox;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
-};
-use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc, time::Duration};
+use serde::{Deserialize, de::DeserializeOwned};
+use service_kit::http::extract::refused;
+use std::{str::FromStr, sync::Arc, time::Duration};
 
-pub(super) use service_kit::http::extract::{Path, Query, invalid};
+pub(super) use service_kit::http::extract::{Json, Path, Query, invalid};
 
 /// How many records a page has, unless asked otherwise, and at most.
 const PAGE: u32 = 1000;
 
-/// A JSON body that is an object.
-pub(super) struct Json<T>(pub(super) T);
-
 /// A JSON body that is a list.
 pub(super) struct JsonList<T>(pub(super) Vec<T>);
-
-impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
-        match axum::Json::from_request(request, api).await {
-            Ok(axum::Json(Object(value))) => Ok(Self(value)),
-            Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
-        }
-    }
-}
 
 impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonList<T> {
     type Rejection = Problem;
@@ -44,29 +28,6 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonList<T> {
             Ok(axum::Json(values)) => Ok(Self(values)),
             Err(rejection) => Err(refused(rejection.status(), rejection.body_text())),
         }
-    }
-}
-
-/// A value that is written as an object. Serde would also take the list of a struct's fields.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 
@@ -148,14 +109,4 @@ pub(super) fn address(address: &str) -> Result<Mailbox, Problem> {
 /// The message of a path. What is no id is no message's.
 pub(super) fn message(id: &str) -> Result<MessageId, Problem> {
     id.parse().map_err(|error| Problem::new(ProblemKind::MessageUnknown, format!("{error}")))
-}
-
-/// The problem behind a status that axum refuses a body with.
-fn refused(status: StatusCode, detail: String) -> Problem {
-    let kind = match status {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemKind::UnsupportedMediaType,
-        StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::RequestTooLarge,
-        _ => ProblemKind::InvalidRequest,
-    };
-    Problem::new(kind, detail)
 }

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\
 Examples:
-  mailtown wait to:usr@gmail.com subject:Welcome
+  mailtown wait rcpt:usr@gmail.com subject:Welcome
   mailtown wait --count 2 --timeout 120 'rcpt:usr@gmail.com state:delivered'
   mailtown wait from:shop@example.com --json | jq -r '.codes[0]'
 
@@ -30,7 +30,7 @@ then standard error says why it may not have come; and 2 when the console cannot
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Wait {
-    /// Which mail, such as to:usr@gmail.com; without one, any
+    /// Which mail, such as rcpt:usr@gmail.com; without one, any
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
     /// How many messages

@@ -152,8 +152,8 @@ pub enum EventKind {
         /// Who deleted it.
         by: DeletedBy,
     },
-    /// The store has become what it was when a snapshot was taken, with the events of that time: what was told between them
-    /// and this event is not so any more. It is about no message, and `message` is zero.
+    /// The store has become what it was when a snapshot was taken, with the events of that time. What was told between them
+    /// and this event did not happen. It is about no message, and `message` is zero.
     Restored {
         /// The name of the snapshot.
         snapshot: String,

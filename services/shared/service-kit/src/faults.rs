@@ -1,15 +1,10 @@
 //! What goes wrong on purpose at a service: from its start on, and as `PUT /v1/faults` says.
 
-use crate::http::extract::invalid;
+use crate::http::extract::{self, invalid};
 use ::faults::{Counts, Faults, Settings};
-use axum::{
-    Json,
-    extract::{State, rejection::JsonRejection},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use internal_api::{Problem, ServiceFaults};
 use mail_net::WallClock;
-use serde_json::{Map, Value};
 use town_config::{FaultKeys, LiveStack};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -52,11 +47,8 @@ async fn read(State(faults): State<Faults>) -> Json<ServiceFaults> {
 )]
 async fn set(
     State(faults): State<Faults>,
-    settings: Result<Json<Map<String, Value>>, JsonRejection>,
+    extract::Json(settings): extract::Json<Settings>,
 ) -> Result<StatusCode, Problem> {
-    // An array with the values of the fields is not taken for an object.
-    let Json(object) = settings.map_err(|rejection| invalid(rejection.body_text()))?;
-    let settings: Settings = serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?;
     faults.set(settings).map_err(|error| invalid(error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -78,11 +70,7 @@ async fn read_counts(State(faults): State<Faults>) -> Json<Counts> {
         (status = 400, description = "It is no count; nothing has changed"),
     ),
 )]
-async fn set_counts(
-    State(faults): State<Faults>,
-    counts: Result<Json<Map<String, Value>>, JsonRejection>,
-) -> Result<StatusCode, Problem> {
-    let Json(object) = counts.map_err(|rejection| invalid(rejection.body_text()))?;
-    faults.go_on_from(serde_json::from_value(object.into()).map_err(|error| invalid(error.to_string()))?);
-    Ok(StatusCode::NO_CONTENT)
+async fn set_counts(State(faults): State<Faults>, extract::Json(counts): extract::Json<Counts>) -> StatusCode {
+    faults.go_on_from(counts);
+    StatusCode::NO_CONTENT
 }

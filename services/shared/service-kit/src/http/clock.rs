@@ -1,16 +1,11 @@
 //! The clock of a service: what it shows, and how a virtual one is moved.
 
-use super::extract::invalid;
-use axum::{
-    Json, Router,
-    extract::{State, rejection::JsonRejection},
-    routing::get,
-};
+use super::extract::{self, invalid};
+use axum::{Json, Router, extract::State, routing::get};
 use futures_util::future::BoxFuture;
 use internal_api::{ClockMove, ClockState, Problem, ProblemKind};
 use jiff::Timestamp;
 use mail_net::{Immovable, WallClock};
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// What happens by itself in a service, as the time of its wall clock comes.
@@ -56,11 +51,8 @@ async fn show_clock(State(served): State<Served>) -> Result<Json<ClockState>, Pr
 )]
 async fn move_clock(
     State(served): State<Served>,
-    // As an object: serde would take a list of the fields for a struct, too.
-    wanted: Result<Json<Map<String, Value>>, JsonRejection>,
+    extract::Json(ClockMove { now, back }): extract::Json<ClockMove>,
 ) -> Result<Json<ClockState>, Problem> {
-    let Json(wanted) = wanted.map_err(refused)?;
-    let ClockMove { now, back } = serde_json::from_value(wanted.into()).map_err(|error| invalid(error.to_string()))?;
     let moved = if back { served.wall.set_to(now) } else { served.wall.move_to(now) };
     moved.map_err(|error| match error {
         Immovable::Real => ProblemKind::ClockReal.into(),
@@ -71,15 +63,6 @@ async fn move_clock(
         schedule.catch_up().await;
     }
     served.state().await
-}
-
-fn refused(rejection: JsonRejection) -> Problem {
-    let kind = match rejection {
-        JsonRejection::MissingJsonContentType(_) => ProblemKind::UnsupportedMediaType,
-        JsonRejection::BytesRejection(_) => ProblemKind::RequestTooLarge,
-        _ => ProblemKind::InvalidRequest,
-    };
-    Problem::new(kind, rejection.body_text())
 }
 
 impl Served {
