@@ -71,7 +71,7 @@ async fn a_refused_session_is_found_and_read() {
     let id = failed[0]["id"].as_str().unwrap();
     let list = printed(&town, &["sessions", "failed"]).await;
     assert!(list.starts_with("opened                id "), "{list}");
-    assert!(list.contains(&format!("  {id}!  exmail.qq.com  smtp-gateway  from 127.0.0.1:")), "{list}");
+    assert!(list.contains(&format!("  {id} !  exmail.qq.com  smtp-gateway  from 127.0.0.1:")), "{list}");
     assert!(list.ends_with("-- 1 session, 1 failed.\n"), "{list}");
     let refused = objects(&town, &["sessions", &format!("refused:{NOBODY}")]).await;
     assert_eq!(refused, failed);
@@ -82,7 +82,7 @@ async fn a_refused_session_is_found_and_read() {
 
     let dialogue = printed(&town, &["sessions", id]).await;
     for part in [
-        &format!("session    {id}!\nserver     exmail.qq.com, smtp-gateway\npeer       from 127.0.0.1:"),
+        &format!("session    {id} !\nserver     exmail.qq.com, smtp-gateway\npeer       from 127.0.0.1:"),
         &format!("s  C: RCPT TO:<{NOBODY}>\n"),
         "s  S: 550 5.1.1 ",
         "\n               5.1.1: There is no such mailbox (RFC 3463 §3.2).\n",

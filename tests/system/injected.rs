@@ -1,5 +1,7 @@
 //! What goes wrong on purpose: each kind of fault at each edge of the town, set at the console.
 
+mod seen;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

@@ -76,10 +76,10 @@ async fn mail_waits_on_hold_until_it_is_released() {
     let id = &*entry.message.to_string();
     let [arrived, next] =
         [entry.queued_at, entry.next_attempt_at].map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    let indent = " ".repeat(63);
+    let indent = " ".repeat(64);
     let expected = format!(
-        "id                octets  arrived               server         sender and recipients
-{id}         17  {arrived}  exmail.qq.com  <usr1@mail.sustech.edu.cn>
+        "id                 octets  arrived               server         sender and recipients
+{id}          17  {arrived}  exmail.qq.com  <usr1@mail.sustech.edu.cn>
 {indent}(451 4.2.0 busy)
 {indent}a@peer.example, next attempt {next}
 
@@ -93,7 +93,7 @@ async fn mail_waits_on_hold_until_it_is_released() {
     assert_eq!(printed(&town, &["hold", id]).await, format!("exmail.qq.com: {id} is on hold\n"));
     let refused = format!("error: exmail.qq.com: {id}: The message is on hold; release it first\n");
     assert_eq!(complaint(&town, &["retry", id]).await, refused);
-    assert!(printed(&town, &[]).await.contains(&format!("\n{id}!        17  ")));
+    assert!(printed(&town, &[]).await.contains(&format!("\n{id} !        17  ")));
     assert_eq!(
         printed(&town, &["retry", "--all"]).await.lines().next(),
         Some("exmail.qq.com: 0 recipients are due now")
@@ -216,7 +216,7 @@ async fn what_cannot_be_done_to_the_queue_is_named() {
     town.send(USR1, &["a@peer.example"], b"Subject: hang\r\n\r\n").await;
     peer.heard("C: .", 1).await;
     let id = &*town.queue(EXMAIL).await[0].message.to_string();
-    assert!(printed(&town, &[]).await.contains(&format!("\n{id}*        17  ")));
+    assert!(printed(&town, &[]).await.contains(&format!("\n{id} *        17  ")));
     let tried = format!("error: exmail.qq.com: {id}: A relay worker is trying to send the message, try again soon\n");
     assert_eq!(complaint(&town, &["remove", id]).await, tried);
     assert_eq!(complaint(&town, &["remove", "--all"]).await, tried);

@@ -77,8 +77,9 @@ async fn converse(mut connection: Connection<'_>) {
     };
     let Connection { stream, lease, recording, .. } = connection;
     match &end {
+        Ok(End::Fault) => recording.breaks(End::Fault.reason()),
         Ok(end) => recording.ends(end.reason()),
-        Err(error) => recording.ends(error),
+        Err(error) => recording.breaks(error),
     }
     // The lock goes first: the client may be back before this socket is closed.
     if let Some(lease) = lease {
@@ -215,7 +216,7 @@ impl<'a> Connection<'a> {
         let stream = match gateway.shutdown.run_until_cancelled(handshake).await? {
             Ok(stream) => stream,
             Err(error) => {
-                recording.ends(&error);
+                recording.breaks(&error);
                 tls_failed(peer, &error);
                 return None;
             }

@@ -54,7 +54,7 @@ async fn serve_one(
         let message = match message {
             Some(Some(Ok(Some(message)))) => message,
             Some(Some(Ok(None))) => break connection.recording.ends("the connection was closed"),
-            Some(Some(Err(error))) => break connection.recording.ends(error),
+            Some(Some(Err(error))) => break connection.recording.breaks(error),
             Some(None) => break connection.recording.ends("closed to make room for another"),
             None => break connection.recording.ends("the server is shutting down"),
         };
@@ -62,7 +62,7 @@ async fn serve_one(
         let response = shutdown.run_until_cancelled(answering.respond(&message, Transport::tcp, about)).await;
         let Some(Some(response)) = response else { continue };
         if let Err(error) = connection.send(&response).await {
-            break connection.recording.ends(error);
+            break connection.recording.breaks(error);
         }
     }
 }

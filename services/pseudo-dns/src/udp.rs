@@ -50,7 +50,7 @@ pub(crate) async fn serve(socket: UdpSocket, answering: &Answering, shutdown: Ca
 /// Answers one query.
 async fn answer(socket: &UdpSocket, answering: &Answering, (query, peer): (&[u8], SocketAddr), recording: &Recording) {
     let Some(response) = answering.respond(query, Transport::udp, (peer.ip(), recording)).await else {
-        return recording.ends("it gets no answer");
+        return recording.breaks("it gets no answer");
     };
     match socket.send_to(&response, peer).await {
         Ok(_) => {
@@ -59,7 +59,7 @@ async fn answer(socket: &UdpSocket, answering: &Answering, (query, peer): (&[u8]
         }
         Err(error) => {
             tracing::debug!(%error, %peer, "a response could not be sent");
-            recording.ends(error);
+            recording.breaks(error);
         }
     }
 }

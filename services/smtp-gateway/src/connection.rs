@@ -138,11 +138,11 @@ async fn converse(mut dialogue: Dialogue<'_>, limits: &Limits, shutdown: Cancell
                 dialogue = encrypted;
             }
             Ok(Next::Cut) => {
-                recording.ends("cut by a fault");
+                recording.breaks("cut by a fault");
                 return Ok(());
             }
             Ok(Next::Silence) => {
-                recording.ends("a fault kept the server silent");
+                recording.breaks("a fault kept the server silent");
                 Box::pin(faulted::be_silent(dialogue.stream, &shutdown)).await;
                 return Ok(());
             }
@@ -240,7 +240,7 @@ impl<'a> Dialogue<'a> {
         let stream = match shutdown.run_until_cancelled(handshake).await? {
             Ok(stream) => stream,
             Err(error) => {
-                recording.ends(&error);
+                recording.breaks(&error);
                 facts::SmtpTlsFailed { peer, error }.log();
                 return None;
             }
@@ -413,13 +413,19 @@ async fn next_line(stream: &mut LineStream, shutdown: &CancellationToken) -> Opt
 
 /// Ends a connection that is of no use any more, and tells the client why if it may still listen.
 async fn end(stream: LineStream, recording: &Recording, closed: Closed) -> Result<(), Closed> {
-    recording.ends(&closed);
     let status = match closed {
-        Closed::End => return Ok(()),
+        Closed::End => {
+            recording.ends(closed);
+            return Ok(());
+        }
         Closed::Idle => (4, 2),
         Closed::Room => (3, 2),
-        Closed::Unread | Closed::Truncated | Closed::Io(_) => return Err(closed),
+        Closed::Unread | Closed::Truncated | Closed::Io(_) => {
+            recording.breaks(&closed);
+            return Err(closed);
+        }
     };
+    recording.breaks(&closed);
     close(stream, &Reply::new(421, status, closed.to_string())).await;
     Ok(())
 }

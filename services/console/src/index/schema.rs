@@ -7,7 +7,7 @@ use rusqlite::Connection;
 /// looked at in time; what is long is in `content`. `mail_text` finds three letters in a row; each candidate is compared with
 /// `search`. `domain` of a session is the one whose mail it was to take, `peer` the stack of its other end. What lists and
 /// counts of sessions look at stands before `state`, which is long; `session_by_way` has all that the map counts. A column
-/// that is generated would keep that index from being enough, so triggers write `role`, `messages` and `has_failed`.
+/// that is generated would keep that index from being enough, so triggers write `role` and `messages`.
 const TABLES: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
@@ -96,9 +96,7 @@ const TABLES: &str = "
     CREATE TRIGGER session_changes AFTER UPDATE OF is_open, refusals, state ON session BEGIN
         UPDATE session SET
             role = new.state ->> 'role',
-            messages = json_array_length(new.state, '$.messages'),
-            has_failed = new.refusals > 0
-                OR (new.state ->> 'role' = 'client' AND new.state ->> 'local' IS NULL AND NOT new.is_open)
+            messages = json_array_length(new.state, '$.messages')
         WHERE id = new.id;
     END;
     CREATE INDEX session_by_way ON session (stack, service, role, peer, domain, is_open, has_failed, messages);

@@ -124,8 +124,8 @@ impl Tables {
     }
 
     fn opened(&mut self, origin: &str, session: &str, state: &RecordedSession) -> Result<(), IndexError> {
-        let insert = "INSERT INTO session (id, origin, stack, service, opened_at, is_open, refusals, state) \
-                      VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let insert = "INSERT INTO session (id, origin, stack, service, opened_at, is_open, refusals, has_failed, state) \
+                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
         let values = params![
             session,
             origin,
@@ -134,6 +134,7 @@ impl Tables {
             state.opened_at.as_microsecond(),
             state.closed_at.is_none(),
             i64::try_from(state.refusals).unwrap_or(i64::MAX),
+            state.has_failed(),
             serde_json::to_string(state)?,
         ];
         if self.db.prepare_cached(insert)?.execute(values)? == 0 {
@@ -150,9 +151,10 @@ impl Tables {
     fn closed(&mut self, origin: &str, session: &str, state: &RecordedSession) -> Result<(), IndexError> {
         self.opened(origin, session, state)?;
         self.dialogues.remove(session);
-        let update = "UPDATE session SET is_open = 0, refusals = ?2, state = ?3 WHERE id = ?1";
+        let update = "UPDATE session SET is_open = 0, refusals = ?, has_failed = ?, state = ? WHERE id = ?";
         let refusals = i64::try_from(state.refusals).unwrap_or(i64::MAX);
-        self.db.prepare_cached(update)?.execute(params![session, refusals, serde_json::to_string(state)?])?;
+        let values = params![refusals, state.has_failed(), serde_json::to_string(state)?, session];
+        self.db.prepare_cached(update)?.execute(values)?;
         self.pair(session)
     }
 
@@ -224,7 +226,7 @@ impl Tables {
         let insert = "INSERT INTO refusal (session, at, verb, recipient, reply) VALUES (?, ?, ?, ?, ?)";
         let values = params![session, record.at.as_microsecond(), verb, address.to_lowercase(), reply];
         self.db.prepare_cached(insert)?.execute(values)?;
-        let update = "UPDATE session SET refusals = refusals + 1, state = json_set(state, '$.refusals', refusals + 1, \
+        let update = "UPDATE session SET refusals = refusals + 1, has_failed = 1, state = json_set(state, '$.refusals', refusals + 1, \
                       '$.last_refusal', ?2) WHERE id = ?1";
         self.db.prepare_cached(update)?.execute([session, reply])?;
         Ok(())

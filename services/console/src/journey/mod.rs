@@ -178,6 +178,8 @@ pub enum StepKind {
     Resolved,
     /// TLS was agreed on.
     Encrypted,
+    /// Something goes wrong on purpose.
+    Fault,
     /// A command with its reply.
     Command,
     /// The message itself, with its final dot or its last chunk.
@@ -218,6 +220,6 @@ pub enum Outcome {
     Ok,
     /// It is not decided yet, or was put off.
     Waiting,
-    /// It was refused.
+    /// It was refused, or broke off.
     Refused,
 }

@@ -5,6 +5,7 @@ use crate::transcript::{Answer, Exchange, FINAL_DOT, GREETING, exchanges, spoken
 use internal_api::{Handled, Mark, MessageId, Record, Role, Seen, SessionRecords};
 use jiff::Timestamp;
 use mail_proto::{Side, explain};
+use std::ops::Range;
 
 /// The service that commits messages.
 pub(super) const STORE: &str = "mailbox-store";
@@ -125,8 +126,28 @@ impl<'s> Seer<'s> {
         })
     }
 
+    /// Commands, each with the faults that happen until the next one.
     fn commands(&self, wanted: impl Fn(&Exchange) -> bool) -> Vec<Step> {
-        self.exchanges.iter().filter(|exchange| wanted(exchange)).map(|exchange| self.command(exchange)).collect()
+        let next = |index: usize| self.exchanges.get(index + 1).map_or(u64::MAX, |next| next.record);
+        let wanted = self.exchanges.iter().enumerate().filter(|(_, exchange)| wanted(exchange));
+        let steps = wanted.flat_map(|(index, exchange)| {
+            let first = if index == 0 { 0 } else { exchange.record };
+            std::iter::once(self.command(exchange)).chain(self.faults(first..next(index)))
+        });
+        steps.collect()
+    }
+
+    /// The faults that happen among these records.
+    fn faults(&self, among: Range<u64>) -> impl Iterator<Item = Step> {
+        self.records.records.iter().filter(move |record| among.contains(&record.sequence)).filter_map(|record| {
+            let Seen::Mark(Mark::Fault { name, what }) = &record.what else { return None };
+            Some(Step {
+                name: format!("Fault {name}"),
+                outcome: Outcome::Refused,
+                sentence: format!("It goes wrong on purpose: {what}."),
+                ..self.step(StepKind::Fault, (record.at, record.at), record.sequence)
+            })
+        })
     }
 
     /// A command as a step.
@@ -146,6 +167,7 @@ impl<'s> Seer<'s> {
         };
         (step.outcome, step.sentence) = match &exchange.answer {
             Some(answer) => (self.outcome(answer), self.meaning(exchange, answer)),
+            None if self.records.session.broken => (Outcome::Refused, self.silence(exchange)),
             None => (Outcome::Waiting, self.silence(exchange)),
         };
         step.reply = exchange.answer.as_ref().map(|answer| answer.text.clone());
@@ -184,8 +206,13 @@ impl<'s> Seer<'s> {
     }
 
     fn silence(&self, exchange: &Exchange) -> String {
-        let what = if exchange.verb == GREETING { "There is no greeting" } else { "There is no reply" };
-        match &self.records.session.ended {
+        let session = &self.records.session;
+        let what = match exchange.verb.as_str() {
+            GREETING if session.local.is_none() => "There is no connection",
+            GREETING => "There is no greeting",
+            _ => "There is no reply",
+        };
+        match &session.ended {
             Some(ended) => format!("{what}: {}.", ended.trim_end_matches('.')),
             None => format!("{what} yet."),
         }

@@ -71,12 +71,6 @@ impl Sessions {
     }
 }
 
-/// Something was refused, or a client got no connection.
-fn has_failed(session: &RecordedSession) -> bool {
-    let has_no_connection = session.role == Role::Client && session.local.is_none() && session.closed_at.is_some();
-    session.refusals > 0 || has_no_connection
-}
-
 /// Who is at the other end, and which end that is.
 fn peer(session: &RecordedSession) -> String {
     let way = match session.role {
@@ -110,20 +104,19 @@ fn write_table(sessions: &[RecordedSession], output: &mut impl Write) -> io::Res
     writeln!(output, "{BOLD}{}{BOLD:#}", line(&HEADINGS.map(str::to_owned)))?;
     let indent = widths[0] + 2;
     for (session, row) in sessions.iter().zip(&rows) {
-        let style = if has_failed(session) { REFUSED } else { anstyle::Style::new() };
+        let style = if session.has_failed() { REFUSED } else { anstyle::Style::new() };
         writeln!(output, "{style}{}{style:#}", line(row))?;
-        let last = session.last_refusal.as_deref().or(session.ended.as_deref().filter(|_| has_failed(session)));
-        if let Some(last) = last {
-            writeln!(output, "{:indent$}{DIM}({}){DIM:#}", "", printable(last))?;
+        if let Some(failure) = session.failure() {
+            writeln!(output, "{:indent$}{DIM}({}){DIM:#}", "", printable(failure))?;
         }
     }
-    let failed = sessions.iter().filter(|session| has_failed(session)).count();
+    let failed = sessions.iter().filter(|session| session.has_failed()).count();
     writeln!(output, "\n-- {}, {failed} failed.", count(sessions.len() as u64, "session", "sessions"))?;
     output.flush()
 }
 
 fn row(session: &RecordedSession) -> [String; 6] {
-    let mark = if has_failed(session) { "!" } else { "" };
+    let mark = if session.has_failed() { " !" } else { "" };
     [
         time(session.opened_at),
         format!("{}{mark}", session.id),
@@ -161,11 +154,11 @@ mod tests {
         write_table(&sessions, &mut anstream::StripStream::new(&mut octets)).unwrap();
         let [a, b, c] = sessions.map(|session| session.id);
         let expected = format!(
-            "opened                id                                     server  service       peer                  user
-2026-01-01T00:00:00Z  {a}   a.test  smtp-gateway  from 127.0.0.1:50312  u@a.test
-2026-01-01T00:00:00Z  {b}!  a.test  smtp-gateway  to 127.0.0.1:50312
+            "opened                id                                      server  service       peer                  user
+2026-01-01T00:00:00Z  {a}    a.test  smtp-gateway  from 127.0.0.1:50312  u@a.test
+2026-01-01T00:00:00Z  {b} !  a.test  smtp-gateway  to 127.0.0.1:50312
                       (550 5.1.1 no?[2J)
-2026-01-01T00:00:00Z  {c}!  a.test  smtp-gateway  nobody
+2026-01-01T00:00:00Z  {c} !  a.test  smtp-gateway  nobody
                       (connection refused)
 
 -- 3 sessions, 2 failed.

@@ -6,8 +6,8 @@ use internal_api::{QueuedMessage, QueuedRecipient};
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// How wide the columns are. An id has 13 characters, and a mark after it.
-const ID_WIDTH: usize = 14;
+/// How wide the columns are. An id has 13 characters, and a space and a mark after it.
+const ID_WIDTH: usize = 15;
 const OCTETS_WIDTH: usize = 9;
 const ARRIVED_WIDTH: usize = 20;
 
@@ -159,9 +159,9 @@ impl<W: Write> Listing<W> {
 /// What stands after the id, and how it is coloured.
 fn mark(message: &QueuedMessage) -> (&'static str, Style) {
     if message.held {
-        ("!", HELD)
+        (" !", HELD)
     } else if message.recipients.iter().any(|recipient| recipient.leased) {
-        ("*", ACTIVE)
+        (" *", ACTIVE)
     } else {
         ("", Style::new())
     }
@@ -227,15 +227,15 @@ mod tests {
             listing.end().unwrap();
         });
         let expected = "\
-id                octets  arrived               server       sender and recipients
-0000000000001       1000  2026-01-01T00:00:00Z  a.test       <u@a.test>
-                                                             (451 4.2.0 la?[2Jter)
-                                                             x@b.test, next attempt 2026-01-01T00:01:00Z
-                                                             y@b.test, next attempt 2026-01-01T00:01:00Z
-0000000000002*      1000  2026-01-01T00:00:00Z  a.test       <u@a.test>
-                                                             z@b.test, is being tried
-0000000000003!      1000  2026-01-01T00:00:00Z  longer.test  <u@a.test>
-                                                             z@b.test, on hold
+id                 octets  arrived               server       sender and recipients
+0000000000001        1000  2026-01-01T00:00:00Z  a.test       <u@a.test>
+                                                              (451 4.2.0 la?[2Jter)
+                                                              x@b.test, next attempt 2026-01-01T00:01:00Z
+                                                              y@b.test, next attempt 2026-01-01T00:01:00Z
+0000000000002 *      1000  2026-01-01T00:00:00Z  a.test       <u@a.test>
+                                                              z@b.test, is being tried
+0000000000003 !      1000  2026-01-01T00:00:00Z  longer.test  <u@a.test>
+                                                              z@b.test, on hold
 
 -- 3000 octets in 3 messages.
 ";
@@ -251,7 +251,7 @@ id                octets  arrived               server       sender and recipien
         let held = message(1, true, vec![recipient("x@b.test", true, "451 later")]);
         let text = printed(Form::People, |listing| listing.show("a.test", &held).unwrap());
         let expected = "\
-id         0000000000001!
+id         0000000000001 !
 server     a.test
 sender     <u@a.test>
 octets     1000

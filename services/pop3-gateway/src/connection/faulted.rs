@@ -18,7 +18,7 @@ impl Client {
         shaping.add(outcome.shape);
         gateway.pause(outcome.delay).await;
         if outcome.action.is_some() {
-            recording.ends(format_args!("the fault {}", outcome.names()));
+            recording.breaks(format_args!("the fault {}", outcome.names()));
         }
         let is_readable = !self.port.begins_with_tls();
         let stream = |client: Self| {

@@ -98,6 +98,9 @@ pub struct RecordedSession {
     /// Why it ended, or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
+    /// Whether it broke off: no connection, a connection that was lost or hung, TLS that failed, a fault.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broken: bool,
     /// The version of TLS and the cipher suite; absent in clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "TLS 1.3, TLS13_AES_256_GCM_SHA384")]
@@ -139,6 +142,7 @@ impl RecordedSession {
             opened_at,
             closed_at: None,
             ended: None,
+            broken: false,
             tls: None,
             user: None,
             messages: Vec::new(),
@@ -148,6 +152,19 @@ impl RecordedSession {
             last_refusal: None,
             missing_records: 0,
         }
+    }
+
+    /// Whether something was refused in it, or it broke off, or nobody said anything.
+    pub fn has_failed(&self) -> bool {
+        let is_silent = self.octets_received == 0 && self.octets_sent == 0;
+        self.refusals > 0 || self.broken || (self.closed_at.is_some() && is_silent)
+    }
+
+    /// What went wrong in it: the last refusal, or why it ended.
+    pub fn failure(&self) -> Option<&str> {
+        let (refusal, end) = (self.last_refusal.as_deref(), self.ended.as_deref());
+        let reason = if self.broken { end.or(refusal) } else { refusal.or(end) };
+        reason.filter(|_| self.has_failed())
     }
 }
 
@@ -409,6 +426,24 @@ mod tests {
         }
         assert_eq!(Octets::of(b"\xff\0").bytes().unwrap(), &b"\xff\0"[..]);
         assert_eq!(Octets::Base64("*".to_owned()).bytes(), None);
+    }
+
+    #[test]
+    fn a_session_fails_by_a_refusal_by_a_break_and_by_silence() {
+        let at = Timestamp::UNIX_EPOCH;
+        let id = SessionId::new(at, &crate::ConnectionId::random());
+        let owner = ("a.test".parse().unwrap(), "smtp-gateway".into());
+        let open = RecordedSession::opened((id, at), owner, (Role::Server, Protocol::Smtp));
+        assert_eq!((open.has_failed(), open.failure()), (false, None), "it has just begun");
+        let ended = Some("the connection was closed".to_owned());
+        let silent = RecordedSession { closed_at: Some(at), ended, ..open };
+        assert_eq!((silent.has_failed(), silent.failure()), (true, Some("the connection was closed")));
+        let fine = RecordedSession { octets_sent: 24, ..silent };
+        assert_eq!((fine.has_failed(), fine.failure()), (false, None));
+        let refused = RecordedSession { refusals: 1, last_refusal: Some("550 no".to_owned()), ..fine };
+        assert_eq!((refused.has_failed(), refused.failure()), (true, Some("550 no")));
+        let broken = RecordedSession { broken: true, ..refused };
+        assert_eq!((broken.has_failed(), broken.failure()), (true, Some("the connection was closed")));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Recorder {
     pub fn refused(&self, opening: Opening, refusal: &[u8]) {
         let recording = self.open(opening);
         recording.octets(Direction::Sent, Kind::Line, refusal);
-        recording.ends("too many connections");
+        recording.breaks("too many connections");
     }
 
     /// Records that this neighbour was called for the connection for which the running task works, if that is recorded.

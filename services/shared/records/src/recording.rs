@@ -76,10 +76,19 @@ impl Recording {
         }
     }
 
-    /// Tells why the session is about to end, in a few words. Only the first reason counts.
+    /// Tells why the session is about to end as it should, in a few words. Only the first reason counts.
     pub fn ends(&self, reason: impl fmt::Display) {
         if let Some(log) = &self.0 {
             log.lock().session.ended.get_or_insert_with(|| reason.to_string());
+        }
+    }
+
+    /// Tells why the session breaks off, in a few words. Only the first reason counts.
+    pub fn breaks(&self, reason: impl fmt::Display) {
+        if let Some(log) = &self.0 {
+            let mut state = log.lock();
+            state.session.broken = true;
+            state.session.ended.get_or_insert_with(|| reason.to_string());
         }
     }
 }

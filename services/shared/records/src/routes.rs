@@ -113,7 +113,7 @@ async fn list_sessions(
     let is_wanted = |session: &RecordedSession| {
         recorder.has_seen(session)
             && query.open.is_none_or(|open| session.closed_at.is_none() == open)
-            && query.refused.is_none_or(|refused| has_failed(session) == refused)
+            && query.refused.is_none_or(|refused| session.has_failed() == refused)
             && query.remote.is_none_or(|remote| session.remote.is_some_and(|at| at.ip() == remote))
             && query.user.as_ref().is_none_or(|user| session.user.as_ref() == Some(user))
             && message.is_none_or(|message| session.messages.contains(&message))
@@ -136,11 +136,6 @@ async fn list_sessions(
     sessions.truncate(limit);
     let next_before = sessions.last().map(|session| session.id).filter(|_| has_more);
     Ok(Json(SessionPage { sessions, next_before }))
-}
-
-/// Whether something was refused in a session, or it never was.
-fn has_failed(session: &RecordedSession) -> bool {
-    session.refusals > 0 || (session.closed_at.is_some() && session.octets_received == 0 && session.octets_sent == 0)
 }
 
 /// A session with what was seen of it. What is not kept of a body is counted as missing.

@@ -24,7 +24,7 @@ impl Client {
         shaping.add(outcome.shape);
         gateway.pause(outcome.delay).await;
         if outcome.action.is_some() {
-            recording.ends(format_args!("the fault {}", outcome.names()));
+            recording.breaks(format_args!("the fault {}", outcome.names()));
         }
         let is_readable = !self.port.begins_with_tls();
         match outcome.action {

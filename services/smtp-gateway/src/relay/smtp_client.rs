@@ -146,7 +146,7 @@ impl Connection {
         let verdicts = match &outcome {
             Ok(verdicts) => verdicts,
             Err(BrokenTransaction { broken, verdicts, .. }) => {
-                self.recording.ends(broken);
+                self.recording.breaks(broken);
                 verdicts
             }
         };

@@ -1,7 +1,7 @@
 //! A session as a dialogue: both ends side by side where both are known.
 
 use super::{
-    has_failed, marks,
+    marks,
     pair::{Row, pairs},
     protocol, text,
 };
@@ -129,8 +129,8 @@ fn facts(session: &RecordedSession, other: Option<&RecordedSession>) -> Markup {
             div { dt { "TLS" } dd { (session.tls.as_deref().unwrap_or("none")) } }
             @if let Some(user) = &session.user { div { dt { "User" } dd { (user) } } }
             div { dt { "Octets" } dd { (octets(session.octets_received)) " in, " (octets(session.octets_sent)) " out" } }
-            @if has_failed(session) {
-                div { dt { "Refused" } dd.refusal { (session.last_refusal.as_deref().or(session.ended.as_deref()).unwrap_or_default()) } }
+            @if let Some(failure) = session.failure() {
+                div { dt { "Failed" } dd.refusal { (failure) } }
             }
             @if !session.messages.is_empty() {
                 div { dt { "Messages" } dd {

@@ -1,6 +1,6 @@
 //! The list of sessions.
 
-use super::{OUTSIDE, has_failed, protocol};
+use super::{OUTSIDE, protocol};
 use crate::{
     api::App,
     duration::duration,
@@ -224,7 +224,7 @@ fn table(wanted: &Wanted, found: &SessionPage, now: Timestamp) -> Markup {
 }
 
 fn row(session: &RecordedSession, now: Timestamp) -> Markup {
-    let failed = has_failed(session);
+    let failed = session.has_failed();
     let version = format!("{:?}-{}-{}", session.closed_at, session.refusals, session.messages.len());
     let peer = session.remote.map(|remote| remote.to_string()).unwrap_or_default();
     let lasted = session.closed_at.map(|closed| closed.duration_since(session.opened_at).as_micros());
@@ -243,8 +243,7 @@ fn row(session: &RecordedSession, now: Timestamp) -> Markup {
                         span.state { (count(session.messages.len() as u64, "message", "messages")) }
                     }
                     @if session.tls.is_some() { span.state { "TLS" } }
-                    @if let Some(refusal) = &session.last_refusal { span.refusal { (refusal) } }
-                    @else if failed { span.refusal { (session.ended.as_deref().unwrap_or("no connection")) } }
+                    @if failed { span.refusal { (session.failure().unwrap_or("nobody said anything")) } }
                 }
                 span.peer.mono { (peer) }
                 span.lasted {

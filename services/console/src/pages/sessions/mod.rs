@@ -9,7 +9,7 @@ pub(crate) mod text;
 use super::layout::{Page, Section};
 use crate::api::App;
 use axum::{Router, routing::get};
-use internal_api::{Protocol, RecordedSession, Role};
+use internal_api::Protocol;
 use maud::Markup;
 use std::sync::Arc;
 
@@ -43,10 +43,4 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
         Protocol::DnsUdp => "DNS",
         Protocol::DnsTcp => "DNS over TCP",
     }
-}
-
-/// Whether it went wrong, as far as is known.
-fn has_failed(session: &RecordedSession) -> bool {
-    let got_nowhere = session.role == Role::Client && session.local.is_none() && session.closed_at.is_some();
-    session.refusals > 0 || got_nowhere
 }

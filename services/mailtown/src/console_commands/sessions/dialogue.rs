@@ -1,6 +1,6 @@
 //! One session as a dialogue.
 
-use super::{has_failed, peer};
+use super::peer;
 use crate::{
     console_commands::{BOLD, CLIENT, DIM, REFUSED, TownConsole, WAITS, duration},
     output::{NO_OUTPUT, printable},
@@ -37,7 +37,7 @@ fn write_json(dialogue: &SessionDialogue, output: &mut impl Write) -> io::Result
 
 /// The stream decides over colours.
 fn write(SessionDialogue { session, lines }: &SessionDialogue, output: &mut impl Write) -> io::Result<()> {
-    let (mark, style) = if has_failed(session) { ("!", REFUSED) } else { ("", Style::new()) };
+    let (mark, style) = if session.has_failed() { (" !", REFUSED) } else { ("", Style::new()) };
     writeln!(output, "session    {style}{}{mark}{style:#}", session.id)?;
     writeln!(output, "server     {}, {}", session.stack, session.service)?;
     writeln!(output, "peer       {}", peer(session))?;

@@ -140,7 +140,7 @@ impl Connection {
         let stream = match connect(context, slot, (exchange, stack), (&mut faulted, &recording)).await {
             Ok(stream) => stream.with_taps(recording.taps()),
             Err(broken) => {
-                recording.ends(&broken);
+                recording.breaks(&broken);
                 return Err(broken);
             }
         };
@@ -257,7 +257,7 @@ impl Connection {
                 if is_about_the_certificate(&error) { Broken::Certificate(why) } else { Broken::Tls(why) }
             })
         });
-        let stream = upgraded.inspect_err(|broken| recording.ends(broken))?;
+        let stream = upgraded.inspect_err(|broken| recording.breaks(broken))?;
         recording.mark(|| Mark::Encrypted { tls: stream.tls().unwrap_or_default().to_owned() });
         // A reply of which a part came in the clear does not go on.
         Ok(Self { stream, replies: ReplyReader::default(), is_verified: way.is_verified(), recording, ..self })
@@ -288,7 +288,7 @@ impl Connection {
 
     /// Says goodbye where the dialogue is open.
     async fn abandon(self, broken: Broken) -> Broken {
-        self.recording.ends(&broken);
+        self.recording.breaks(&broken);
         if broken.leaves_an_open_dialogue() {
             self.quit().await;
         }

@@ -1,0 +1,95 @@
+//! What goes wrong on purpose is seen as what it is: a session that has failed, and a step of a journey.
+
+use super::{clear, fired, set, smtp};
+use reqwest::Method;
+use serde_json::{Value, json};
+use town_config::PortKey;
+use town_tests::{ConsoleClient, EXMAIL, GMAIL, HOUR, PATIENCE, Plan, SmtpClient, TestTown, USR, USR1, eventually};
+
+/// Why the newest session that has failed did so, when there are this many.
+async fn failed(console: &ConsoleClient, count: usize) -> (String, bool) {
+    eventually("a failed session", PATIENCE, async || {
+        let page = console.get("/v1/sessions?failed=true&open=false").await;
+        let sessions = page["sessions"].as_array().unwrap();
+        let newest = sessions.first().filter(|_| sessions.len() == count)?;
+        Some((newest["ended"].as_str().unwrap_or_default().to_owned(), newest["broken"] == json!(true)))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_session_that_a_fault_breaks_off_has_failed() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let address = town.address(EXMAIL, PortKey::Smtp);
+    for (number, (verb, what, why)) in [
+        ("CONNECT", json!("refuse"), "the fault f"),
+        ("NOOP", json!({"cut": "before_reply"}), "cut by a fault"),
+        ("CONNECT", json!({"cut": {"after_octets": 10}}), "cut by a fault"),
+        ("NOOP", json!("stall"), "a fault kept the server silent"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        set(&console, "f", smtp(verb, what.clone())).await;
+        let mut client = SmtpClient::connect_silently(address).await;
+        if let Ok(client) = &mut client {
+            client.write(b"NOOP\r\n").await.ok();
+        }
+        eventually("the fault", PATIENCE, async || (fired(&console, "f").await == 1).then_some(())).await;
+        drop(client);
+        let (ended, is_broken) = failed(&console, number + 1).await;
+        assert!(is_broken && ended.contains(why), "{verb} {what}: {ended}");
+        clear(&console).await;
+    }
+    town.stop().await;
+}
+
+/// The steps of an attempt: their kind, how they went, and what they mean.
+fn steps(journey: &Value, kind: &str) -> Vec<(String, String)> {
+    let stages = journey["stages"].as_array().unwrap().iter();
+    let steps = stages.flat_map(|stage| stage["steps"].as_array().unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    steps.filter(|step| step["kind"] == kind).map(|step| (text(&step["outcome"]), text(&step["sentence"]))).collect()
+}
+
+#[tokio::test]
+async fn a_journey_tells_which_fault_has_stopped_it() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let place = |verb: &str| json!({"stack": EXMAIL, "service": "smtp-gateway", "peer": GMAIL, "verb": verb});
+    let refused = json!({"where": place("CONNECT"), "what": "refuse", "when": {"times": 1}});
+    let cut = json!({"where": place("MAIL"), "what": {"cut": "before_reply"}, "when": {"times": 1}});
+    set(&console, "refused", refused).await;
+    set(&console, "cut", cut).await;
+    town.send(USR1, &[USR], b"Subject: in the end\r\n\r\n").await;
+    for attempt in 1..=2 {
+        eventually("the attempt", PATIENCE, async || {
+            let queue = town.queue(EXMAIL).await;
+            queue.first().filter(|entry| entry.attempts == attempt && !entry.leased).map(drop)
+        })
+        .await;
+        town.time.advance(HOUR);
+    }
+    town.mail_of(USR, 1).await;
+    town.drained(EXMAIL).await;
+    let id = eventually("the message", PATIENCE, async || {
+        let page = console.get("/v1/mail?query=state:delivered").await;
+        page["mail"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let journey = eventually("the journey", PATIENCE, async || {
+        let journey = console.json(Method::GET, &format!("/v1/mail/{id}/journey")).await;
+        (steps(&journey, "fault").len() == 2).then_some(journey)
+    })
+    .await;
+    for (step, what) in steps(&journey, "fault").iter().zip(["refuse", "cut before the reply"]) {
+        assert!(step.0 == "refused" && step.1.starts_with(&format!("It goes wrong on purpose: {what}")), "{step:?}");
+    }
+    let broken: Vec<_> = steps(&journey, "connect").into_iter().filter(|(outcome, _)| outcome == "refused").collect();
+    assert_eq!(broken[0].1, "There is no connection: refused by the fault refused.", "{broken:?}");
+    let unanswered: Vec<_> =
+        steps(&journey, "command").into_iter().filter(|(outcome, _)| outcome == "refused").collect();
+    assert!(unanswered[0].1.contains("There is no reply: cut by the fault cut"), "{unanswered:?}");
+    town.stop().await;
+}
