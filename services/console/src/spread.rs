@@ -1,7 +1,7 @@
 //! The faults of the town: the console knows them all and sees to it that each service does.
 
 use crate::{index::Index, services::Service};
-use faults::{Counts, FaultState, Settings};
+use faults::{Counts, Fault, FaultState, Settings};
 use futures_util::future::join_all;
 use internal_api::{ApiError, FaultsClient, Problem, ProblemKind, ServiceFaults};
 use mail_net::IoClock;
@@ -92,6 +92,15 @@ impl TownFaults {
         self.0.last().clone()
     }
 
+    /// Refuses a fault of a stack that the town does not have.
+    ///
+    /// # Errors
+    /// [`ProblemKind::InvalidRequest`].
+    pub(crate) fn check_stacks(&self, fault: &Fault) -> Result<(), Problem> {
+        let stacks: BTreeSet<_> = self.0.services.iter().map(|service| service.stack.as_str()).collect();
+        fault.check_stacks(&Vec::from_iter(stacks)).map_err(|error| invalid(error.to_string()))
+    }
+
     /// Changes what is set, and tells all services. What makes no sense changes nothing.
     ///
     /// # Errors
@@ -131,6 +140,21 @@ impl TownFaults {
         counts: &BTreeMap<String, Counts>,
     ) -> Result<Report, Problem> {
         let report = self.change(|now| *now = settings).await?;
+        self.count_on_from(counts).await;
+        Ok(report)
+    }
+
+    /// Clears all faults, and has magic recipients count anew.
+    ///
+    /// # Errors
+    /// As [`TownFaults::change`].
+    pub(crate) async fn begin_anew(&self) -> Result<Report, Problem> {
+        let report = self.change(|now| now.faults.clear()).await?;
+        self.count_on_from(&BTreeMap::new()).await;
+        Ok(report)
+    }
+
+    async fn count_on_from(&self, counts: &BTreeMap<String, Counts>) {
         let clients = self.clients().await;
         let told = clients.into_iter().map(async |(name, client)| {
             let counts = counts.get(&name).cloned().unwrap_or_default();
@@ -138,7 +162,6 @@ impl TownFaults {
             let _ = self.0.io.timeout(PATIENCE, client.set_counts(&counts)).await;
         });
         join_all(told).await;
-        Ok(report)
     }
 
     /// A client of each process, by a name that it has after a restart as well.

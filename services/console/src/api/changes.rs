@@ -72,7 +72,7 @@ pub(super) async fn reset(State(app): State<Arc<App>>) -> Result<Json<Deletion>,
     app.caught_up().await;
     let deletion = app.delete(app.places(&query::Query::default()).await?).await?;
     app.index.forget_gone().await?;
-    if let Err(problem) = app.faults.change(|settings| settings.faults.clear()).await {
+    if let Err(problem) = app.faults.begin_anew().await {
         // No service has told of any.
         tracing::debug!(%problem, "the faults were not cleared");
     }

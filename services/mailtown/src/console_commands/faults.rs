@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 const EXAMPLES: &str = r#"Examples:
   mailtown faults
-  mailtown faults set grey '{"where": {"service": "smtp-gateway", "verb": "RCPT"},
+  mailtown faults set grey '{"where": {"stack": "gmail.com", "service": "smtp-gateway", "verb": "RCPT"},
       "what": {"reply": "451 4.7.1 greylisted"}, "when": {"first_per_recipient": 1}}'
   mailtown faults remove grey
   mailtown faults clear

@@ -1,12 +1,24 @@
 //! Which faults make sense.
 
-use crate::{Cut, Fault, What};
+use crate::{Cut, Fault, What, glob};
 use mail_net::Hop;
 
 /// The longest name of a fault, in octets.
 const NAME_OCTETS: usize = 64;
 /// What the relay can meet. EHLO is all that is said before the first MAIL.
-const RELAY_VERBS: [&str; 8] = ["CONNECT", "EHLO", "HELO", "MAIL", "RCPT", "DATA", ".", "QUIT"];
+const RELAY_VERBS: &[&str] = &["CONNECT", "EHLO", "HELO", "MAIL", "RCPT", "DATA", ".", "QUIT"];
+/// What an SMTP server can meet. The end of a message is `.`, also of one that comes with BDAT.
+const SMTP_VERBS: &[&str] = &[
+    "CONNECT", "HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "SEND", "SOML", "SAML", "RCPT", "DATA", ".", "RSET", "NOOP",
+    "VRFY", "EXPN", "HELP", "ETRN", "TURN", "QUIT",
+];
+/// What a POP3 server can meet.
+const POP3_VERBS: &[&str] = &[
+    "CONNECT", "CAPA", "STLS", "AUTH", "APOP", "USER", "PASS", "UTF8", "LANG", "STAT", "LIST", "UIDL", "RETR", "TOP",
+    "DELE", "RSET", "NOOP", "QUIT",
+];
+/// The methods that the store knows.
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// The longest reply, in octets.
 const TEXT_OCTETS: usize = 4096;
 
@@ -109,19 +121,37 @@ impl Fault {
             }
             return Ok(());
         };
-        if hop != Hop::SmtpToPeer {
-            return Ok(());
+        let known = match hop {
+            Hop::AgentToSmtp => SMTP_VERBS,
+            Hop::SmtpToPeer => RELAY_VERBS,
+            Hop::ClientToPop3 => POP3_VERBS,
+            Hop::GatewayToStore => METHODS,
+            // There are more types of records than anybody would list.
+            Hop::GatewayToDns => return Ok(()),
+        };
+        if !known.iter().any(|known| known.eq_ignore_ascii_case(verb)) {
+            return invalid(format!("where.verb is {verb:?}; at the hop {hop} give one of {}", known.join(" ")));
         }
-        if !RELAY_VERBS.iter().any(|known| known.eq_ignore_ascii_case(verb)) {
-            return invalid(format!(
-                "where.verb is {verb:?}; at the hop smtp-peer give one of {}",
-                RELAY_VERBS.join(" ")
-            ));
-        }
-        if self.what == What::Cut(Cut::BeforeCommand) && verb != "CONNECT" {
+        if hop == Hop::SmtpToPeer && self.what == What::Cut(Cut::BeforeCommand) && verb != "CONNECT" {
             return invalid("what.cut before_command is for servers; at the hop smtp-peer take before_reply");
         }
         Ok(())
+    }
+
+    /// Checks that the stacks that it names are among these.
+    ///
+    /// # Errors
+    /// [`InvalidFault`].
+    pub fn check_stacks(&self, known: &[&str]) -> Result<(), InvalidFault> {
+        let is_known = |pattern: &str| known.iter().any(|stack| glob::matches(pattern, stack));
+        let other = if let What::Partition(other) = &self.what { Some(other) } else { None };
+        let named = [("where.stack", self.place.stack.as_ref()), ("what.partition", other)];
+        match named.into_iter().find_map(|(key, stack)| Some((key, stack.filter(|stack| !is_known(stack))?))) {
+            Some((key, stack)) => {
+                invalid(format!("{key} is {stack:?}, which is no server of this town; give {}", known.join(" or ")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that it can happen.
@@ -248,6 +278,10 @@ mod tests {
             (r#"{"where":{"service":"smtp-gateway","verb":"DATA"},"what":{"reply":"354 go"}}"#, "is no reply"),
             (r#"{"where":{"hop":"smtp-peer","verb":"AUTH"},"what":"stall"}"#, "give one of CONNECT EHLO"),
             (r#"{"where":{"hop":"smtp-peer","verb":"MAIL"},"what":{"cut":"before_command"}}"#, "before_reply"),
+            (r#"{"where":{"service":"smtp-gateway","verb":"RCTP"},"what":"stall"}"#, "\"RCTP\"; at the hop agent-smtp"),
+            (r#"{"where":{"service":"smtp-gateway","verb":"BDAT"},"what":"stall"}"#, "give one of CONNECT HELO"),
+            (r#"{"where":{"service":"pop3-gateway","verb":"MAIL"},"what":"stall"}"#, "give one of CONNECT CAPA"),
+            (r#"{"where":{"service":"mailbox-store","verb":"RETR"},"what":{"status":503}}"#, "give one of GET"),
             (r#"{"where":{"service":"smtp-gateway","rcpt_to":"a@x"},"what":"refuse"}"#, "give where.verb"),
             (r#"{"what":{"status":200}}"#, "400 to 599"),
             (r#"{"where":{"service":"smtp-gateway"},"what":{"slice":0}}"#, "1 or more"),
@@ -256,6 +290,32 @@ mod tests {
         ] {
             let error = fault(json).check().unwrap_err().to_string();
             assert!(error.contains(words), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn stacks_are_those_of_the_town() {
+        let known = ["exmail.qq.com", "gmail.com"];
+        for (json, words) in [
+            (
+                r#"{"where":{"stack":"gmail.con","service":"smtp-gateway"},"what":"stall"}"#,
+                "where.stack is \"gmail.con\"",
+            ),
+            (
+                r#"{"where":{"stack":"*.org","service":"smtp-gateway"},"what":"stall"}"#,
+                "give exmail.qq.com or gmail.com",
+            ),
+            (r#"{"where":{"stack":"gmail.com"},"what":{"partition":"exmail"}}"#, "what.partition is \"exmail\""),
+        ] {
+            let error = fault(json).check_stacks(&known).unwrap_err().to_string();
+            assert!(error.contains(words), "{json}: {error}");
+        }
+        for json in [
+            r#"{"where":{"stack":"GMAIL.com","service":"smtp-gateway"},"what":"stall"}"#,
+            r#"{"where":{"stack":"*.com","service":"smtp-gateway"},"what":"stall"}"#,
+            r#"{"where":{"service":"smtp-gateway","peer":"elsewhere.test"},"what":"refuse"}"#,
+        ] {
+            assert_eq!(fault(json).check_stacks(&known), Ok(()), "{json}");
         }
     }
 

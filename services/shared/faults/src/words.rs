@@ -1,14 +1,15 @@
 //! Faults in words, for people.
 
-use crate::{Cut, DnsAnswer, Fault, Place, Way, What};
+use crate::{Cut, DnsAnswer, Fault, Place, Way, What, When};
 use std::fmt;
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.what, &self.place.stack) {
-            (What::Partition(other), Some(stack)) => write!(f, "partition between {stack} and {other}"),
-            (what, _) => write!(f, "{what}{}", self.place),
+            (What::Partition(other), Some(stack)) => write!(f, "partition between {stack} and {other}")?,
+            (what, _) => write!(f, "{what}{}", self.place)?,
         }
+        write!(f, "{}", self.when)
     }
 }
 
@@ -79,6 +80,41 @@ impl fmt::Display for Place {
     }
 }
 
+/// What stands at the end, with a comma before each part.
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { times, after, every, first_per_recipient, above_per_minute, probability, seed, until } = self;
+        match times.map(u64::from) {
+            Some(1) => f.write_str(", once")?,
+            Some(times) => write!(f, ", {times} times at most")?,
+            None => {}
+        }
+        match after {
+            Some(1) => f.write_str(", not the first time")?,
+            Some(after) => write!(f, ", not the first {after} times")?,
+            None => {}
+        }
+        if let Some(every) = every {
+            write!(f, ", 1 of {every} times")?;
+        }
+        match first_per_recipient.map(u32::from) {
+            Some(1) => f.write_str(", the first time for each recipient")?,
+            Some(first) => write!(f, ", the first {first} times for each recipient")?,
+            None => {}
+        }
+        if let Some(rate) = above_per_minute {
+            write!(f, ", beyond {rate} in a minute")?;
+        }
+        if let Some(probability) = probability {
+            write!(f, ", with probability {probability} (seed {})", seed.unwrap_or(0))?;
+        }
+        match until {
+            Some(until) => write!(f, ", until {until}"),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +142,18 @@ mod tests {
             (
                 r#"{"where": {"service": "smtp-gateway", "peer": "b.test"}, "what": {"cut": {"after_octets": 9}}}"#,
                 "cut after 9 octets with b.test in the smtp-gateway",
+            ),
+            (
+                r#"{"where": {"service": "smtp-gateway", "verb": "RCPT"}, "what": "stall", "when": {"first_per_recipient": 1}}"#,
+                "stall at RCPT in the smtp-gateway, the first time for each recipient",
+            ),
+            (
+                r#"{"what": {"status": 503}, "when": {"times": 3, "after": 1, "every": 2, "above_per_minute": 9}}"#,
+                "status 503, 3 times at most, not the first time, 1 of 2 times, beyond 9 in a minute",
+            ),
+            (
+                r#"{"what": {"status": 503}, "when": {"probability": 0.25, "until": "2026-01-01T00:00:00Z"}}"#,
+                "status 503, with probability 0.25 (seed 0), until 2026-01-01T00:00:00Z",
             ),
         ] {
             let fault: Fault = serde_json::from_str(json).unwrap();

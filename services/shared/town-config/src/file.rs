@@ -381,8 +381,10 @@ impl File {
     }
 
     fn check_what_goes_wrong(&self, faults: &mut Vec<String>) {
+        let servers: Vec<_> = self.server.keys().map(Domain::as_str).collect();
         for (name, fault) in &self.on_purpose.at_start {
-            let wrong = ::faults::check_name(name).err().or_else(|| fault.check().err());
+            let checked = ::faults::check_name(name).and_then(|()| fault.check());
+            let wrong = checked.and_then(|()| fault.check_stacks(&servers)).err();
             faults.extend(wrong.map(|error| format!("faults.at_start.\"{name}\": {error}")));
         }
     }

@@ -190,7 +190,9 @@ impl LiveConfig {
             let before = Arc::clone(&running.borrow());
             needs_restart.extend(fixed_keys(&before, stack));
             let (ports, port_move) = (before.ports.clone(), before.port_move);
-            let mut stack = self.overrides.apply(Stack { profile: before.profile, ports, port_move, ..stack.clone() });
+            let faults = before.faults.clone();
+            let fixed = Stack { profile: before.profile, ports, port_move, faults, ..stack.clone() };
+            let mut stack = self.overrides.apply(fixed);
             stack.address_rules.ignores_case = before.address_rules.ignores_case;
             running.send_if_modified(|current| {
                 let is_change = **current != stack;
@@ -249,6 +251,9 @@ fn fixed_keys(before: &Stack, after: &Stack) -> Vec<String> {
     if before.profile != after.profile {
         keys.push("profile".to_owned());
     }
+    if before.faults != after.faults {
+        keys.push("faults".to_owned());
+    }
     keys
 }
 
@@ -269,8 +274,10 @@ mod tests {
         let live = LiveConfig::from(parse(TEXT));
         let mut stack = live.stacks().next().unwrap();
         let text = TEXT.replace("smtp = 1", "smtp = 11").replace("\"p\"", "\"p\"\n\"v@y\" = \"q\"");
-        let text = format!("profile = \"tutorial\"\n{text}[limits]\nrecipients = 100\n[server.b]\nsmtp = 3\npop = 4\n");
-        let expected = ["profile", "server.\"a\".smtp", "server.\"b\" (added)"];
+        let text = format!(
+            "profile = \"tutorial\"\n{text}[limits]\nrecipients = 100\n[server.b]\nsmtp = 3\npop = 4\n[faults]\napi = false\n"
+        );
+        let expected = ["faults", "profile", "server.\"a\".smtp", "server.\"b\" (added)"];
         assert_eq!(live.apply(&parse(&text)), expected);
         let after = stack.changed().await;
         assert_eq!((after.limits.recipients, after.accounts.len()), (100, 2));
