@@ -81,7 +81,7 @@ pub struct Args {
     /// The password of the console; without one, the console listens on this machine only (better set in the environment)
     #[arg(long, env = "MAILTOWN_CONSOLE_PASSWORD", hide_env_values = true, value_name = "PASSWORD", global = true)]
     console_password: Option<String>,
-    /// none: the console listens where SMTP does and lets everybody in
+    /// With the value none, the console listens where SMTP does and lets everybody in; there is no other value
     #[arg(long, env = "MAILTOWN_CONSOLE_AUTH", value_name = "HOW")]
     console_auth: Option<String>,
     #[command(flatten)]

@@ -43,23 +43,23 @@ pub(super) struct TownTime {
 /// Where the clocks are to be moved: one of `by`, `to` and `next_due`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Advance {
+pub(crate) struct Advance {
     /// A time to be added, such as `90s`, `10m` or `1h 30m`.
     #[schema(value_type = String, example = "10m")]
-    by: Option<String>,
+    pub(crate) by: Option<String>,
     /// A moment that has not passed.
     #[schema(value_type = String, format = DateTime)]
-    to: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
     /// `true`: the moment at which the next thing happens by itself.
-    next_due: bool,
+    pub(crate) next_due: bool,
     /// How many seconds the call may take; 30 unless given.
     #[schema(value_type = u32, minimum = 0, maximum = 600)]
-    timeout: Option<u32>,
+    pub(crate) timeout: Option<u32>,
 }
 
 /// How far the clocks were moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(super) struct Advanced {
+pub(crate) struct Advanced {
     /// The time of the town.
     #[schema(value_type = String, format = DateTime)]
     now: Timestamp,
@@ -104,22 +104,7 @@ pub(super) async fn advance_clock(
     State(app): State<Arc<App>>,
     extract::Json(wanted): extract::Json<Advance>,
 ) -> Result<Json<Advanced>, Problem> {
-    let timeout = within("timeout", wanted.timeout, TIMEOUT, LONGEST)?;
-    let deadline = app.clock.io.instant() + Duration::from_secs(timeout.into());
-    let mut moving = app.town_clock.together().await?;
-    let now = app.town_clock.now();
-    let target = match wanted.moment(now)? {
-        Some(moment) => moment,
-        // What is under way decides about what is next.
-        None if app.is_at_rest_by(deadline).await => next_due(&moving.clocks, now).await.unwrap_or(now),
-        None => now,
-    };
-    let (steps, reached) = app.advance(&mut moving, target, deadline).await;
-    app.caught_up().await;
-    let (now, (under_way, _)) = (app.town_clock.now(), app.under_way().await?);
-    let under_way = if reached { under_way.at_rest() } else { under_way };
-    let next_due = next_due(&moving.clocks, now).await;
-    Ok(Json(Advanced { now, reached, steps, next_due, under_way, unreachable: moving.unreachable }))
+    Ok(Json(app.advance_clock(wanted).await?))
 }
 
 impl Advance {
@@ -146,6 +131,29 @@ impl Advance {
 }
 
 impl App {
+    /// Moves the clocks, and waits until what became due has happened.
+    pub(crate) async fn advance_clock(&self, wanted: Advance) -> Result<Advanced, Problem> {
+        let timeout = within("timeout", wanted.timeout, TIMEOUT, LONGEST)?;
+        let deadline = self.clock.io.instant() + Duration::from_secs(timeout.into());
+        let mut moving = self.town_clock.together().await?;
+        let now = self.town_clock.now();
+        let target = match wanted.moment(now)? {
+            Some(moment) => moment,
+            // What is under way decides about what is next.
+            None if self.is_at_rest_by(deadline).await => next_due(&moving.clocks, now).await.unwrap_or(now),
+            None => now,
+        };
+        let (steps, reached) = self.advance(&mut moving, target, deadline).await;
+        self.caught_up().await;
+        let (now, (under_way, _)) = (self.town_clock.now(), self.under_way().await?);
+        let under_way = if reached { under_way.at_rest() } else { under_way };
+        let next_due = next_due(&moving.clocks, now).await;
+        let advanced = Advanced { now, reached, steps, next_due, under_way, unreachable: moving.unreachable };
+        // Pages show the time.
+        self.index.touch();
+        Ok(advanced)
+    }
+
     /// Moves the clocks to `target` step by step. Returns how many steps it took, and whether all that became due has
     /// happened by `deadline`.
     async fn advance(&self, moving: &mut Moving<'_>, target: Timestamp, deadline: Instant) -> (u32, bool) {

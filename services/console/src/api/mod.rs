@@ -3,7 +3,7 @@
 mod accounts;
 pub(crate) mod captures;
 mod changes;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod content;
 pub(crate) mod dialogue;
 pub(crate) mod extract;

@@ -1,5 +1,6 @@
 //! The map of the town: stacks, services and agents, and the mail that moves between them.
 
+mod clock;
 mod drawing;
 mod faults;
 mod node;
@@ -24,6 +25,7 @@ use town::TownMap;
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/map/town", get(fragment))
+        .route("/map/clock", post(clock::change))
         .route("/map/faults", post(faults::change))
         .route("/town/{stack}/{service}", get(node::page))
 }
@@ -69,6 +71,7 @@ fn town(map: &TownMap) -> Markup {
             "Each number counts the messages that have gone this way. Click a line for its sessions, and a service for its metrics and its queue."
         }
         (list(map))
+        @if let Some(now) = map.stands_at { (clock::panel(now)) }
         (faults::list(&map.faults))
     }
 }

@@ -14,6 +14,7 @@ use crate::{
 };
 use faults::What;
 use internal_api::Problem;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// The whole town.
@@ -23,6 +24,8 @@ pub(super) struct TownMap {
     pub(super) edges: Vec<Edge>,
     /// What goes wrong on purpose.
     pub(super) faults: Report,
+    /// The time at which a virtual clock stands.
+    pub(super) stands_at: Option<Timestamp>,
 }
 
 /// A stack with its services.
@@ -103,7 +106,8 @@ impl TownMap {
         for seen in traffic.iter_mut().filter(|seen| seen.peer.is_none() && seen.role == "client") {
             seen.peer = seen.domain.as_deref().and_then(|domain| app.stack_of(domain));
         }
-        Ok(Self::new(&app.town.services(), &traffic, app.faults.last()))
+        let stands_at = app.town_clock.is_virtual().then(|| app.town_clock.now());
+        Ok(Self { stands_at, ..Self::new(&app.town.services(), &traffic, app.faults.last()) })
     }
 
     fn new(services: &[FollowedService], traffic: &[Traffic], faults: Report) -> Self {
@@ -125,7 +129,7 @@ impl TownMap {
         for edge in &mut edges {
             edge.is_cut = edge.is_cut_by(&faults);
         }
-        Self { stacks, edges, faults }
+        Self { stacks, edges, faults, stands_at: None }
     }
 
     /// Nothing has gone over any edge.

@@ -8,7 +8,7 @@ use town_config::ClockKind;
 /// What time a program goes by.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct ClockArgs {
-    /// Let time stand still, at the present moment or at TIMESTAMP, until the clock is moved (mailtown clock) [default: clock of the configuration]
+    /// Let time stand still until the clock is moved (mailtown clock), at the present moment or at a TIMESTAMP such as 2026-01-01T00:00:00Z [default: clock of the configuration]
     #[arg(
         long,
         env = "MAILTOWN_CLOCK",
