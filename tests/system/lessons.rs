@@ -213,7 +213,7 @@ async fn the_console_marks_answers_and_tells_none() {
         ("nothing", json!({}), StatusCode::NOT_FOUND, "there is no lesson nothing"),
         ("who-bounced", json!({"x": "y"}), StatusCode::BAD_REQUEST, "no question x"),
         ("who-bounced", json!({"wrote": 3}), StatusCode::BAD_REQUEST, "is no text"),
-        ("who-bounced", json!(["gmail.com"]), StatusCode::BAD_REQUEST, "expected a map"),
+        ("who-bounced", json!(["gmail.com"]), StatusCode::BAD_REQUEST, "expected an object"),
     ] {
         let (found, problem) = mark(lesson, answers.clone()).await;
         assert_eq!(found, status, "{answers}: {problem}");

@@ -134,13 +134,13 @@ pub(super) async fn mark(
     let lesson = built_in.lesson().map_err(broken)?;
     let right = built_in.answers(&lesson).map_err(broken)?;
     let read = |(key, answer): (String, Value)| match answer {
-        _ if lesson.questions.iter().all(|question| question.key != key) => {
-            Err(invalid(format!("the lesson {name} has no question {key}")))
-        }
         Value::String(answer) => Ok((key, answer)),
         _ => Err(invalid(format!("the answer of {key} is no text"))),
     };
     let given: Given = answers.into_iter().map(read).collect::<Result<_, _>>()?;
+    if let Some(key) = given.unknown_key(&lesson.questions) {
+        return Err(invalid(format!("the lesson {name} has no question {key}")));
+    }
     let items = lesson.questions.iter().map(|question| {
         let item = question.mark(&right, &given);
         Mark { key: question.key.clone(), points: item.points, of: item.of, problem: item.problem }

@@ -103,7 +103,7 @@ fn list() -> anyhow::Result<()> {
 impl Run {
     async fn run(&self, config: impl FnOnce() -> anyhow::Result<LiveConfig>) -> anyhow::Result<bool> {
         let opened = open(&self.lesson)?;
-        let given = self.answers.as_deref().map(given).transpose()?;
+        let given = self.answers.as_deref().map(|path| given(path, &opened.lesson)).transpose()?;
         ensure!(
             self.against.is_empty() || opened.lesson.suits_any_server(),
             "{}: this lesson needs a town of its own, with its console; run it without --against",
@@ -190,8 +190,14 @@ fn open(name: &str) -> anyhow::Result<Opened> {
     Ok(Opened { name: stem.to_string_lossy().into_owned(), lesson, answers })
 }
 
-fn given(path: &Path) -> anyhow::Result<Given> {
-    Ok(Given::parse(&read(path)?, &path.display().to_string())?)
+/// The answers in this file, all of them to questions of the lesson.
+fn given(path: &Path, lesson: &Lesson) -> anyhow::Result<Given> {
+    let given = Given::parse(&read(path)?, &path.display().to_string())?;
+    if let Some(key) = given.unknown_key(&lesson.questions) {
+        let keys: Vec<_> = lesson.questions.iter().map(|question| question.key.as_str()).collect();
+        anyhow::bail!("{}: the lesson asks no {key}; its keys are {}", path.display(), keys.join(", "));
+    }
+    Ok(given)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -69,6 +69,11 @@ impl Given {
         self.0.iter().map(line).collect()
     }
 
+    /// A key that none of these questions has.
+    pub fn unknown_key(&self, questions: &[Question]) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|key| questions.iter().all(|question| question.key != *key))
+    }
+
     /// What the student says.
     pub fn answer(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
@@ -79,7 +84,7 @@ impl Question {
     /// The marks of an answer. They never tell the right one.
     pub fn mark(&self, answers: &Answers, given: &Given) -> Item {
         let problem = match given.answer(&self.key) {
-            None => Some("there is no answer".to_owned()),
+            None => Some(format!("there is no answer; its key is `{}`", self.key)),
             Some(answer) if answers.accept(&self.key, answer) => None,
             Some(answer) => Some(format!("the answer `{answer}` is not right")),
         };
