@@ -118,7 +118,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     ),
     responses(
         (status = 200, description = "The file", body = internal_api::text::Octets, content_type = MEDIA_TYPE),
-        (status = 404, description = "The console knows no such session, or not any more"),
+        (status = 404, description = "The console knows no such session or message, or not any more"),
     ),
 )]
 pub(super) async fn file(State(app): State<Arc<App>>, Query(query): Query<CaptureQuery>) -> Result<Response, Problem> {
@@ -204,6 +204,9 @@ impl Selection {
         for id in [id].into_iter().chain(there) {
             let filter = SessionFilter { message: Some(id), ..SessionFilter::default() };
             self.add_newest(app, filter, query.since, |_| true).await?;
+        }
+        if mail.is_none() && self.sessions.is_empty() {
+            return Err(Problem::new(ProblemKind::MessageUnknown, format!("{id}: it is not known, or not any more")));
         }
         Ok(())
     }
