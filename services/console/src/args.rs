@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{Config, Listeners, Login, MailServer, at_urls, on_this_machine, run};
+use crate::{Config, Listeners, Login, MailServer, at_urls, on_this_machine, priority, run};
 use anyhow::Context;
 use clap::Parser;
 use mail_net::Clock;
@@ -64,6 +64,7 @@ enum Command {
 impl Args {
     /// Runs the console until a signal ends it.
     pub fn run(self) -> ExitCode {
+        priority::give_way();
         cli::block_on(&self.log.clone(), async {
             match self.command {
                 Some(Command::Healthcheck) => self.healthcheck().await,

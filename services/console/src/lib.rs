@@ -20,6 +20,7 @@ mod message;
 mod metrics;
 mod model;
 mod pages;
+pub mod priority;
 mod query;
 mod services;
 mod snapshots;

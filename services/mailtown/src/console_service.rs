@@ -1,7 +1,8 @@
 //! The console of the town, from a bound socket to a running task.
 
 use crate::{Layer, Options, StackAddresses};
-use console::{Listeners, Login, MailServer, Service, ServiceKind};
+use anyhow::Context;
+use console::{Listeners, Login, MailServer, Service, ServiceKind, priority::Threads};
 use pseudo_dns::ZoneSource;
 use std::{
     io,
@@ -86,7 +87,9 @@ impl BoundConsole {
         let config = console::Config { services, mail_servers, token, settings, hosts, login, clock, files };
         let listeners = Listeners { http: self.listener.into() };
         let run = console::run(config, listeners, layer.shutdown.clone());
-        layer.spawn("console", "town", run);
+        let threads = Threads::start().context("there are no threads for the console")?;
+        layer.spawn_on(threads.handle(), ("console", "town"), run);
+        layer.threads = Some(threads);
         Ok(())
     }
 }

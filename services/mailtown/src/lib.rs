@@ -43,7 +43,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 use town_config::{LiveConfig, LiveStack, PortKey, Reload, Stack};
 
 /// How long the services may take to become ready.
@@ -258,6 +258,8 @@ async fn answer(service: SocketAddr, key: PortKey) -> anyhow::Result<()> {
 struct Layer {
     shutdown: CancellationToken,
     services: JoinSet<anyhow::Result<()>>,
+    /// Where the console runs, if there is one.
+    threads: Option<console::priority::Threads>,
 }
 
 impl Layer {
@@ -266,11 +268,21 @@ impl Layer {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + Send + Sync + 'static,
     {
+        self.spawn_on(&Handle::current(), (service, server), run);
+    }
+
+    /// Runs a service of a server on these threads.
+    fn spawn_on<F, E>(&mut self, threads: &Handle, (service, server): (&'static str, &str), run: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + Sync + 'static,
+    {
         let server = server.to_owned();
-        self.services.spawn(async move {
+        let running = async move {
             let outcome = telemetry::service(service, &server, run).await;
             outcome.with_context(|| format!("the {service} of {server} failed"))
-        });
+        };
+        self.services.spawn_on(running, threads);
     }
 
     async fn failed(&mut self) -> anyhow::Error {
