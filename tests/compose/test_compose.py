@@ -259,6 +259,21 @@ class Console(ComposeTest):
         finally:
             self.assertEqual(console("DELETE", "/v1/faults")["faults"], {})
 
+    def test_a_snapshot_is_of_all_containers(self):
+        self.send(USR1, [USR, USR2], "Subject: before\n\n")
+        before = {user: town.wait_for_mail(user, 1) for user in (USR, USR2)}
+        try:
+            taken = console("POST", "/v1/snapshots/compose")
+            self.assertEqual(taken["stacks"], ["exmail.qq.com", "gmail.com"])
+            self.send(USR, [USR1, USR2], "Subject: after\n\n")
+            town.wait_for_mail(USR1, 1)
+            restored = console("POST", "/v1/snapshots/compose/restore")
+            self.assertEqual((restored["unsettled"], restored["unreachable"]), (0, []))
+            self.assertEqual({user: town.wait_for_mail(user, 1) for user in before}, before)
+            self.assertEqual(json.loads(api("exmail.qq.com", f"/v1/mailboxes/{USR1}/messages")[2])["messages"], [])
+        finally:
+            console("DELETE", "/v1/snapshots/compose")
+
     def test_the_clock_is_that_of_the_machine(self):
         self.assertIs(console("GET", "/v1/clock")["virtual"], False)
         with self.assertRaises(urllib.error.HTTPError) as refused:
