@@ -50,8 +50,10 @@ async fn a_message_is_captured_over_both_domains() {
     let session = console.get(&format!("/v1/sessions?message={id}")).await["sessions"][0]["id"].clone();
     let session = octets(&console, &format!("/v1/captures.pcapng?session={}", session.as_str().unwrap())).await;
     assert_eq!(fields(&session, "imf.subject").len(), 1);
-    let (status, _) = console.answer(console.request(Method::GET, "/v1/captures.pcapng?session=nonsense")).await;
-    assert_eq!(status, 404);
+    for unknown in ["session=nonsense", "message=nonsense", "message=0000000000001"] {
+        let request = console.request(Method::GET, &format!("/v1/captures.pcapng?{unknown}"));
+        assert_eq!(console.answer(request).await.0, 404, "{unknown}");
+    }
     town.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! The pages of the console: statuses, headers, and nothing of a message that a browser would obey. What scripts do is tested
 //! in a browser (`tests/browser`).
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{
     Client, Response, StatusCode,
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS},
@@ -158,7 +159,7 @@ async fn the_map_shows_faults_and_sets_and_ends_them() {
     let map = page(&town, "/map/town").await;
     for words in [
         "greylist-gmail.com",
-        "reply 451 4.7.1 greylisted, try again at RCPT in the smtp-gateway of gmail.com",
+        "reply 451 4.7.1 greylisted, try again at RCPT in the smtp-gateway of gmail.com, the first time for each recipient",
         "partition between exmail.qq.com and gmail.com",
         "answers, 2 faults",
     ] {
@@ -174,5 +175,23 @@ async fn the_map_shows_faults_and_sets_and_ends_them() {
     assert!(map.contains("answers, 1 fault") && !map.contains("greylist-gmail.com"), "{map}");
     assert_eq!(post(&town, "/map/faults", &[("end_all", "1")]).await.status(), StatusCode::SEE_OTHER);
     assert!(!page(&town, "/map/town").await.contains("id=\"faults\""));
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn the_map_shows_a_virtual_clock_and_moves_it() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let now = async || console.get("/v1/clock").await["now"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let start = now().await;
+    assert!(page(&town, "/").await.contains("The clock stands still until it is moved."));
+    for (by, minutes) in [("10m", 10), ("1h", 70)] {
+        assert_eq!(post(&town, "/map/clock", &[("by", by)]).await.status(), StatusCode::SEE_OTHER);
+        assert_eq!(now().await.duration_since(start), SignedDuration::from_mins(minutes), "{by}");
+    }
+    // Nothing is due.
+    assert_eq!(post(&town, "/map/clock", &[("by", "")]).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(now().await.duration_since(start), SignedDuration::from_mins(70));
+    assert_eq!(post(&town, "/map/clock", &[("by", "soon")]).await.status(), StatusCode::BAD_REQUEST);
     town.stop().await;
 }

@@ -392,7 +392,15 @@ async fn recipients_ask_for_faults_by_their_names() {
     assert_eq!(client.command(&rcpt("slow+200ms")).await.unwrap(), "250 2.1.5 OK");
     assert!(started.elapsed() >= Duration::from_millis(200));
     assert!(client.command(&rcpt("drop")).await.is_err());
-    // Over two domains: deferred twice, and then delivered.
+    // It is counted anew after a reset.
+    town.console_client().json(Method::POST, "/v1/reset").await;
+    let mut client = town.smtp(GMAIL).await;
+    client.hello().await;
+    client.command(&format!("MAIL FROM:<{USR}>")).await.unwrap();
+    for expected in ["451 4.0.0 ", "451 4.0.0 ", "250 2.1.5 "] {
+        let reply = client.command(&rcpt("defer+451x2")).await.unwrap();
+        assert!(reply.starts_with(expected), "{reply}");
+    }
     town.send(USR1, &["defer+451x2@gmail.com"], b"Subject: at last\r\n\r\n").await;
     town.drained(EXMAIL).await;
     town.send(USR1, &["bounce+554@gmail.com"], b"Subject: never\r\n\r\n").await;
