@@ -1,5 +1,6 @@
 //! What goes wrong on purpose: each kind of fault at each edge of the town, set at the console.
 
+mod kinds;
 mod seen;
 
 use reqwest::{Method, StatusCode};
