@@ -113,6 +113,16 @@ impl Fake {
             facts.last = position;
         }
     }
+
+    /// The store has become what it was, which it tells with this number of a record.
+    fn restore(&self, record: i64) {
+        let position = EventPosition { transaction: 0, record, place: 1 };
+        let (message, at) = (MessageId::from_number(0), Timestamp::UNIX_EPOCH);
+        let kind = EventKind::Restored { snapshot: "s".to_owned() };
+        let mut facts = self.lock();
+        facts.events.push(Event { cursor: position.to_string(), at, message, kind });
+        facts.last = position;
+    }
 }
 
 fn opened(id: SessionId) -> Box<RecordedSession> {
@@ -235,6 +245,10 @@ impl Running {
     }
 
     async fn bounded(store: &Fake, gateway: &Fake, bounds: town_config::ConsoleBounds) -> Self {
+        Self::with(store, gateway, Console { bounds, ..Console::default() }).await
+    }
+
+    async fn with(store: &Fake, gateway: &Fake, settings: Console) -> Self {
         let service = |kind, url| Service { stack: "a".to_owned(), kind, url };
         let services =
             vec![service(ServiceKind::Store, store.serve().await), service(ServiceKind::Smtp, gateway.serve().await)];
@@ -242,7 +256,7 @@ impl Running {
             services,
             mail_servers: Vec::new(),
             token: None,
-            settings: Console { bounds, ..Console::default() },
+            settings,
             hosts: Arc::new(OwnHosts::default),
             login: Login::everybody(),
             clock: Clock::system(),
@@ -347,6 +361,49 @@ async fn a_store_with_an_earlier_history_is_read_anew() {
     *store.lock() = Facts::default();
     store.deliver(2, 3);
     town.until("/v1/mail", |page| ids(page) == [id(2)]).await;
+}
+
+/// A webhook; returns its URL, and the ids that it is told.
+async fn webhook() -> (String, tokio::sync::mpsc::UnboundedReceiver<Value>) {
+    let (told, ids) = tokio::sync::mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let take = async move |Json(mail): Json<Value>| told.send(mail["id"].clone()).unwrap();
+    let routes = Router::new().route("/", post(take));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (url, ids)
+}
+
+/// What it had before is known. What it has recorded since is told everywhere, although both are read in one go.
+#[tokio::test]
+async fn what_happens_after_a_restore_is_news_and_what_was_before_is_not() {
+    let (store, gateway) = (Fake::default(), Fake::default());
+    let (url, mut told) = webhook().await;
+    store.deliver(1, 1);
+    let town = Running::with(&store, &gateway, Console { webhook: Some(url), ..Console::default() }).await;
+    let id = |number| json!(MessageId::from_number(number));
+    let ids = |page: &Value| -> Vec<Value> {
+        page["mail"].as_array().unwrap().iter().map(|mail| mail["id"].clone()).collect()
+    };
+    town.until("/v1/mail", |page| ids(page) == [id(1)]).await;
+    let checkpoint = town.post("/v1/checkpoint").await["cursor"].as_str().unwrap().to_owned();
+    {
+        let restored = Fake::default();
+        restored.deliver(1, 1);
+        restored.restore(5);
+        restored.deliver(2, 6);
+        std::mem::swap(&mut *store.lock(), &mut *restored.lock());
+    }
+    town.until("/v1/mail", |page| ids(page) == [id(2), id(1)]).await;
+    let waited = town.get(&format!("/v1/mail/wait?timeout=10&since={checkpoint}")).await;
+    assert_eq!(ids(&waited), [id(2)], "{waited}");
+    let trace = town.get("/v1/trace").await;
+    let happened: Vec<_> = trace["items"].as_array().unwrap().iter().map(|item| item["message"].clone()).collect();
+    let count = |number| happened.iter().filter(|message| **message == id(number)).count();
+    assert_eq!((count(1), count(2)), (2, 2), "{trace}");
+    assert_eq!(told.recv().await, Some(id(2)));
+    store.deliver(3, 7);
+    assert_eq!(told.recv().await, Some(id(3)));
 }
 
 #[tokio::test]

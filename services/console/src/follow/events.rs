@@ -103,30 +103,18 @@ impl StoreFollower {
         self.may_be_another = page.events.is_empty();
         let next = page.next_after.parse().unwrap_or(self.after);
         if let Some((restored, event)) = last_restore(&page.events).filter(|(restored, _)| *restored > self.restored) {
-            self.restored = restored;
             // With nothing read before, nothing is to be forgotten.
             if self.after != EventPosition::default() {
-                self.reads_again = true;
                 self.begin_anew().await?;
+                (self.restored, self.reads_again) = (restored, true);
                 self.follower.index.happenings().add_events(&self.service.stack, vec![event.clone()]);
                 return Ok(());
             }
+            self.restored = restored;
         }
         let arrivals = self.arrivals(page.events).await?;
-        let new: Vec<_> =
-            arrivals.iter().filter(|arrival| arrival.is_new()).map(|arrival| arrival.event.message).collect();
-        if !arrivals.is_empty() {
-            let stack = self.service.stack.clone();
-            let batch = StoreBatch { stack, arrivals };
-            if self.caught_up {
-                self.follower.index.apply(batch).await?;
-            } else {
-                self.follower.index.apply_earlier(batch, !self.reads_again).await?;
-            }
-        }
-        if self.caught_up {
-            self.announce(new).await?;
-        } else if is_last {
+        self.take_in(arrivals).await?;
+        if !self.caught_up && is_last {
             self.add_older().await?;
             (self.caught_up, self.reads_again) = (true, false);
         }
@@ -135,12 +123,37 @@ impl StoreFollower {
         Ok(())
     }
 
+    /// Puts what has happened into the index, and tells of it as far as it is news.
+    async fn take_in(&self, arrivals: Vec<Arrival>) -> Result<(), Failure> {
+        let (earlier, news): (Vec<_>, Vec<_>) = arrivals.into_iter().partition(|arrival| self.is_earlier(arrival));
+        if !earlier.is_empty() {
+            let batch = StoreBatch { stack: self.service.stack.clone(), arrivals: earlier };
+            self.follower.index.apply_earlier(batch, !self.reads_again).await?;
+        }
+        if news.is_empty() {
+            return Ok(());
+        }
+        let new = news.iter().filter(|arrival| arrival.is_new()).map(|arrival| arrival.event.message).collect();
+        let batch = StoreBatch { stack: self.service.stack.clone(), arrivals: news };
+        self.follower.index.apply(batch).await?;
+        self.announce(new).await
+    }
+
+    /// Whether the store had recorded it before it was followed, or before it was restored.
+    fn is_earlier(&self, arrival: &Arrival) -> bool {
+        if self.caught_up {
+            return false;
+        }
+        let position = arrival.event.cursor.parse::<EventPosition>();
+        !(self.reads_again && position.is_ok_and(|position| position > self.restored))
+    }
+
     /// A store whose last event is before those that were read has an earlier history: what the index has of the stack is not
     /// so any more.
     async fn begin_anew_if_another(&mut self) -> Result<(), Failure> {
         if self.store.last_event().await? < self.after {
-            self.restored = EventPosition::default();
             self.begin_anew().await?;
+            (self.restored, self.reads_again) = (EventPosition::default(), false);
         }
         self.may_be_another = false;
         Ok(())
