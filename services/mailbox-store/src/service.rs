@@ -9,7 +9,7 @@ use crate::{
     logins::Logins,
     metrics::Metrics,
     store::{
-        Backlog, Lifecycle, Queue, Store, StoreError,
+        Backlog, Lifecycle, Queue, Snapshots, Store, StoreError,
         postgres::{self, DatabaseUrl, PostgresStore},
         sqlite::{self, SqliteStore},
     },
@@ -146,6 +146,7 @@ async fn serve_store(
         telemetry::spawn(sweep(store.clone(), clock.io)),
         telemetry::spawn(watch_test_bed(stack.clone(), at_start)),
         telemetry::spawn(follow_accounts(Arc::clone(&accounts), stack.clone(), known, store.restores(), clock.io)),
+        telemetry::spawn(stop_waiting(store.clone(), shutdown.clone())),
     ];
     let (api, description) = api::routes(Arc::new(Api {
         accounts: store.clone(),
@@ -294,6 +295,12 @@ async fn follow_accounts(
             }
         }
     }
+}
+
+/// At the end of the service, whoever waits under a hold is told to come again.
+async fn stop_waiting(store: Arc<dyn Snapshots>, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    store.stop_waiting();
 }
 
 /// Returns once the store was restored.

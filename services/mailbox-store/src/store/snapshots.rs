@@ -66,7 +66,11 @@ pub trait Snapshots: Send + Sync {
         Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
     }
 
-    /// Keeps what the store is now, durably. Changes wait meanwhile. `note` is kept with it.
+    /// From now on nothing waits for the end of a hold: changes that are kept back fail. The store stops.
+    fn stop_waiting(&self) {}
+
+    /// Keeps what the store is now, durably. Changes wait meanwhile. `note` is kept with it. It goes on to
+    /// its end, also when the caller does not wait for that.
     async fn take_snapshot(&self, _name: &SnapshotName, _note: String) -> Result<StoreSnapshot> {
         Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
     }
@@ -86,7 +90,8 @@ pub trait Snapshots: Send + Sync {
         Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
     }
 
-    /// Makes the store what it was, as one change, also while it is held. Claims and locks from before end. Ids and event
+    /// Makes the store what it was, as one change, also while it is held. Changes wait meanwhile. It goes on to its end, also
+    /// when the caller does not wait for that. Claims and locks from before end. Ids and event
     /// positions go on from the greatest that were given, so none is given twice. The event that tells of it has the time
     /// `now`, or the present one.
     async fn restore_snapshot(&self, _name: &SnapshotName, _now: Option<Timestamp>) -> Result<StoreSnapshot> {

@@ -28,6 +28,8 @@ pub(super) struct Effects {
     pub(super) admitted: Vec<Mailbox>,
     /// By how much the queue has grown.
     pub(super) queued: i64,
+    /// The store has become what it was: whoever had a maildrop open has it no more.
+    pub(super) restored: bool,
 }
 
 impl Effects {
@@ -46,5 +48,6 @@ impl Effects {
         self.accounts_changed |= other.accounts_changed;
         self.admitted.extend(other.admitted);
         self.queued += other.queued;
+        self.restored |= other.restored;
     }
 }

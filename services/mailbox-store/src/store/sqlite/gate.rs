@@ -1,6 +1,7 @@
-//! What a hold keeps back: claims, or every change. A hold ends with its lease, so that a console that has died keeps no
-//! store from its work.
+//! What a hold keeps back: claims, or every change. A hold of a console ends with its lease, so that a console that has died
+//! keeps no store from its work. One of the store itself ends with its work.
 
+use super::reader_pool::closed;
 use crate::store::{Result, StoreError};
 use internal_api::HoldStage;
 use mail_net::IoClock;
@@ -12,10 +13,21 @@ use tokio::{sync::watch, time::Instant};
 
 /// Lets changes pass, unless the store is held.
 pub(super) struct Gate {
-    hold: Mutex<Option<Hold>>,
-    /// Changes when a hold begins, ends or is renewed.
+    state: Mutex<State>,
+    /// Changes when a hold begins, ends or is renewed, and when the store stops.
     changes: watch::Sender<()>,
+    /// How many changes may wait.
+    most: usize,
     io: IoClock,
+}
+
+#[derive(Default)]
+struct State {
+    hold: Option<Hold>,
+    /// How many snapshots and restores of the store itself keep changes back.
+    own: usize,
+    waiting: usize,
+    is_stopping: bool,
 }
 
 struct Hold {
@@ -24,9 +36,16 @@ struct Hold {
     ends_at: Instant,
 }
 
+/// Until when changes are kept back: until this moment, or for an unknown time.
+enum Kept {
+    Until(Instant),
+    UntilTold,
+}
+
 impl Gate {
-    pub(super) fn new(io: IoClock) -> Self {
-        Self { hold: Mutex::default(), changes: watch::Sender::new(()), io }
+    /// Lets at most `most` changes wait.
+    pub(super) fn new(io: IoClock, most: usize) -> Self {
+        Self { state: Mutex::default(), changes: watch::Sender::new(()), most, io }
     }
 
     /// Begins a hold, or renews it; its stage becomes this one.
@@ -34,12 +53,15 @@ impl Gate {
     /// # Errors
     /// [`StoreError::Held`] while another one holds the store.
     pub(super) fn hold(&self, holder: &str, stage: HoldStage, lease: Duration) -> Result<()> {
-        let mut hold = self.current();
-        if hold.as_ref().is_some_and(|hold| hold.holder != holder) {
+        let mut state = self.current();
+        if state.is_stopping {
+            return Err(closed());
+        }
+        if state.hold.as_ref().is_some_and(|hold| hold.holder != holder) {
             return Err(StoreError::Held);
         }
-        *hold = Some(Hold { holder: holder.to_owned(), stage, ends_at: self.io.instant() + lease });
-        drop(hold);
+        state.hold = Some(Hold { holder: holder.to_owned(), stage, ends_at: self.io.instant() + lease });
+        drop(state);
         self.changes.send_replace(());
         Ok(())
     }
@@ -49,42 +71,103 @@ impl Gate {
     /// # Errors
     /// [`StoreError::LeaseLost`] when it has ended before.
     pub(super) fn release(&self, holder: &str) -> Result<()> {
-        let mut hold = self.current();
-        if hold.as_ref().is_none_or(|hold| hold.holder != holder) {
+        let mut state = self.current();
+        if state.hold.as_ref().is_none_or(|hold| hold.holder != holder) {
             return Err(StoreError::LeaseLost);
         }
-        *hold = None;
-        drop(hold);
+        state.hold = None;
+        drop(state);
         self.changes.send_replace(());
         Ok(())
     }
 
-    /// Whether claims are kept back.
-    pub(super) fn keeps_claims(&self) -> bool {
-        self.current().is_some()
+    /// Keeps changes back until [`Gate::end_own`] is called as often as this.
+    pub(super) fn begin_own(&self) {
+        self.current().own += 1;
+        self.changes.send_replace(());
     }
 
-    /// Until when changes are kept back.
-    pub(super) fn keeps_changes_until(&self) -> Option<Instant> {
-        self.current().as_ref().filter(|hold| hold.stage == HoldStage::Commits).map(|hold| hold.ends_at)
+    /// See [`Gate::begin_own`].
+    pub(super) fn end_own(&self) {
+        self.current().own -= 1;
+        self.changes.send_replace(());
+    }
+
+    /// From now on nothing waits: changes that are kept back fail.
+    pub(super) fn stop(&self) {
+        self.current().is_stopping = true;
+        self.changes.send_replace(());
+    }
+
+    /// Whether claims are kept back.
+    pub(super) fn keeps_claims(&self) -> bool {
+        self.current().hold.is_some()
+    }
+
+    /// Whether changes are kept back.
+    pub(super) fn keeps_changes(&self) -> bool {
+        self.current().kept().is_some()
     }
 
     /// Returns once changes may pass.
-    pub(super) async fn open(&self) {
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] when too many wait; [`StoreError::Unavailable`] when the store stops.
+    pub(super) async fn open(&self) -> Result<()> {
+        let _place = self.take_place()?;
         let mut changes = self.changes.subscribe();
-        while let Some(ends_at) = self.keeps_changes_until() {
+        loop {
+            let kept = {
+                let state = self.current();
+                match state.kept() {
+                    Some(_) if state.is_stopping => return Err(closed()),
+                    Some(kept) => kept,
+                    None => return Ok(()),
+                }
+            };
             // Either way it is looked again; the sender lives as long as this.
-            let _ = self.io.timeout_at(ends_at, changes.changed()).await;
+            match kept {
+                Kept::Until(ends_at) => drop(self.io.timeout_at(ends_at, changes.changed()).await),
+                Kept::UntilTold => drop(changes.changed().await),
+            }
         }
     }
 
-    /// The hold that has not run out.
-    fn current(&self) -> MutexGuard<'_, Option<Hold>> {
-        let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
-        if hold.as_ref().is_some_and(|hold| hold.ends_at <= self.io.instant()) {
-            *hold = None;
+    fn take_place(&self) -> Result<Place<'_>> {
+        let mut state = self.current();
+        if state.waiting >= self.most {
+            return Err(StoreError::Overloaded("to be written"));
         }
-        hold
+        state.waiting += 1;
+        Ok(Place(self))
+    }
+
+    /// The state, with no hold that has run out.
+    fn current(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.hold.as_ref().is_some_and(|hold| hold.ends_at <= self.io.instant()) {
+            state.hold = None;
+        }
+        state
+    }
+}
+
+impl State {
+    fn kept(&self) -> Option<Kept> {
+        if self.own > 0 {
+            return Some(Kept::UntilTold);
+        }
+        let hold = self.hold.as_ref().filter(|hold| hold.stage == HoldStage::Commits);
+        hold.map(|hold| Kept::Until(hold.ends_at))
+    }
+}
+
+/// A change that waits.
+struct Place<'gate>(&'gate Gate);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.current().waiting -= 1;
     }
 }
 
@@ -99,26 +182,62 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_ends_when_it_is_released_or_with_its_lease() {
-        let gate = Gate::new(Clock::system().io);
-        gate.open().await;
+        let gate = Gate::new(Clock::system().io, 1);
+        gate.open().await.unwrap();
         gate.hold("a", HoldStage::Claims, SECOND).unwrap();
         assert!(gate.keeps_claims());
-        gate.open().await;
+        gate.open().await.unwrap();
         gate.hold("a", HoldStage::Commits, 2 * SECOND).unwrap();
         assert_eq!(gate.hold("b", HoldStage::Claims, SECOND), Err(StoreError::Held));
         assert_eq!(gate.release("b"), Err(StoreError::LeaseLost));
-        let mut waiting = pin!(gate.open());
-        assert!(poll!(&mut waiting).is_pending());
-        gate.release("a").unwrap();
-        waiting.await;
+        {
+            let mut waiting = pin!(gate.open());
+            assert!(poll!(&mut waiting).is_pending());
+            gate.release("a").unwrap();
+            waiting.await.unwrap();
+        }
         assert!(!gate.keeps_claims());
 
         gate.hold("a", HoldStage::Commits, SECOND).unwrap();
         gate.hold("a", HoldStage::Commits, 3 * SECOND).unwrap();
         let started = gate.io.instant();
-        gate.open().await;
+        gate.open().await.unwrap();
         assert_eq!(gate.io.since(started), 3 * SECOND);
         assert_eq!(gate.release("a"), Err(StoreError::LeaseLost));
         gate.hold("b", HoldStage::Claims, SECOND).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_of_the_store_itself_ends_with_its_work_and_not_with_time() {
+        let gate = Gate::new(Clock::system().io, 1);
+        gate.begin_own();
+        gate.begin_own();
+        gate.hold("a", HoldStage::Commits, SECOND).unwrap();
+        let mut waiting = pin!(gate.open());
+        assert!(gate.io.timeout(10_000 * SECOND, &mut waiting).await.is_err());
+        gate.end_own();
+        assert!(poll!(&mut waiting).is_pending());
+        gate.end_own();
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_changes_wait_as_may_and_none_while_the_store_stops() {
+        let gate = Gate::new(Clock::system().io, 2);
+        gate.hold("a", HoldStage::Commits, SECOND).unwrap();
+        let mut waiting = [Box::pin(gate.open()), Box::pin(gate.open())];
+        for one in &mut waiting {
+            assert!(poll!(one).is_pending());
+        }
+        let full = StoreError::Overloaded("to be written");
+        assert_eq!(gate.open().await, Err(full));
+        gate.stop();
+        for one in waiting {
+            assert_eq!(one.await, Err(closed()));
+        }
+        assert_eq!(gate.hold("a", HoldStage::Commits, SECOND), Err(closed()));
+        // What is not kept back is finished.
+        gate.release("a").unwrap();
+        gate.open().await.unwrap();
     }
 }

@@ -175,7 +175,8 @@ impl SqliteStore {
         metrics.queue_entries.set(queue::length(&connection)?);
         let (queue_changes, deletions, event_changes) =
             (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(()));
-        let known = Arc::new(KnownAccounts::default());
+        let (known, restores) = (Arc::new(KnownAccounts::default()), watch::Sender::new(()));
+        let (rules, leases) = (LiveRules::default(), Arc::new(Leases::new(clock.wall.clone())));
         let snapshots = Arc::new(SnapshotDirectory::open(&directory, stack, Arc::clone(&bodies)));
         let context = WriterContext {
             path: path.clone(),
@@ -187,6 +188,8 @@ impl SqliteStore {
             deletions: deletions.clone(),
             event_changes: event_changes.clone(),
             known: Arc::clone(&known),
+            leases: Arc::clone(&leases),
+            restores: restores.clone(),
         };
         let (writer, readers) = if is_lone {
             let readers = Arc::new(ReaderPool::lone(path, connection));
@@ -195,7 +198,6 @@ impl SqliteStore {
             (Writer::start(context, connection)?, Arc::new(ReaderPool::new(path)))
         };
         let writer = Arc::new(writer);
-        let (rules, leases) = (LiveRules::default(), Arc::new(Leases::new(clock.wall.clone())));
         Ok(Self {
             writer,
             readers,
@@ -209,7 +211,7 @@ impl SqliteStore {
             deletions,
             event_changes,
             snapshots,
-            restores: watch::Sender::new(()),
+            restores,
         })
     }
 }

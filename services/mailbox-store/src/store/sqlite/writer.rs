@@ -10,6 +10,7 @@ use super::{
     events,
     gate::Gate,
     known_accounts::KnownAccounts,
+    leases::Leases,
     reader_pool::{ReaderPool, closed},
 };
 use crate::{
@@ -70,6 +71,8 @@ pub(super) struct WriterContext {
     pub(super) deletions: watch::Sender<()>,
     pub(super) event_changes: watch::Sender<()>,
     pub(super) known: Arc<KnownAccounts>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) restores: watch::Sender<()>,
 }
 
 /// What a change works with.
@@ -86,14 +89,14 @@ pub(super) struct WriteTransaction<'group> {
 impl Writer {
     /// Starts the writing thread.
     pub(super) fn start(context: WriterContext, connection: Connection) -> Result<Self> {
-        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io));
+        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io, WAITING));
         let (thread, last_id) = (IdleThread::spawn()?, last_id(&connection)?);
         Ok(Self { state: RwLock::new(State::Running(thread.start(context, connection, last_id)?)), gate, metrics })
     }
 
     /// Starts the writing thread as soon as the storage allows. Until then changes fail.
     pub(super) fn start_pending(context: WriterContext, readers: Arc<ReaderPool>) -> Self {
-        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io));
+        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io, WAITING));
         Self { state: RwLock::new(State::Pending { readers, context: Some(context) }), gate, metrics }
     }
 
@@ -176,7 +179,7 @@ impl Writer {
         let mut job: Box<dyn Job> = Box::new(Change { change: Some(change), outcome: None, answer });
         while let Some(kept_back) = self.send(job, is_under_hold)? {
             job = kept_back;
-            self.gate.open().await;
+            self.gate.open().await?;
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::Internal("the writing thread ended".to_owned())))
     }
@@ -188,6 +191,14 @@ impl Writer {
         self.gate.hold(holder, stage, lease)
     }
 
+    /// Keeps changes back until the hold is dropped. What was sent to the thread before is on its way.
+    pub(super) fn hold_itself(self: &Arc<Self>) -> OwnHold {
+        // As above.
+        let _alone = self.write_state();
+        self.gate.begin_own();
+        OwnHold(Arc::clone(self))
+    }
+
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -196,7 +207,7 @@ impl Writer {
     fn send(&self, job: Box<dyn Job>, is_under_hold: bool) -> Result<Option<Box<dyn Job>>> {
         let state = self.read_state();
         let State::Running(running) = &*state else { return Err(closed()) };
-        if !is_under_hold && self.gate.keeps_changes_until().is_some() {
+        if !is_under_hold && self.gate.keeps_changes() {
             return Ok(Some(job));
         }
         self.metrics.waiting_writes.inc();
@@ -227,6 +238,15 @@ impl Writer {
 
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A hold of the store itself.
+pub(super) struct OwnHold(Arc<Writer>);
+
+impl Drop for OwnHold {
+    fn drop(&mut self) {
+        self.0.gate.end_own();
     }
 }
 
@@ -438,6 +458,10 @@ impl WriterThread {
     /// Tells metrics and waiting callers of a commit; returns the files that can go.
     fn publish(&self, effects: Effects) -> Vec<String> {
         effects.kept_files.into_iter().for_each(SpooledFile::keep);
+        if effects.restored {
+            self.context.leases.end_all();
+            self.context.restores.send_replace(());
+        }
         let metrics = &self.context.metrics;
         metrics.submitted.inc_by(effects.submitted);
         metrics.delivered.inc_by(effects.delivered);

@@ -2,9 +2,11 @@
 
 use super::{body_files, crash, fixture, in_directory, open, tamper};
 use crate::store::{
-    EventRetention, Events, Lifecycle, Queue, SnapshotName, Snapshots, StoreError,
-    contract::{Fixture, HOUR, MINUTE, SECOND, columns, dump, finished, furnish, mailbox, manual_clock, octets},
-    sqlite::{SqliteSnapshot, SqliteStore},
+    Accounts, EventRetention, Events, Lifecycle, Maildrops, Queue, SnapshotName, Snapshots, StoreError,
+    contract::{
+        Fixture, HOUR, MINUTE, SECOND, account, columns, dump, finished, furnish, mailbox, manual_clock, octets,
+    },
+    sqlite::{SqliteSnapshot, SqliteStore, snapshots::restore},
 };
 use futures_util::{StreamExt, poll};
 use internal_api::{EventKind, EventPosition, HoldStage};
@@ -248,4 +250,82 @@ async fn an_update_that_waited_for_a_restore_is_lost() {
     store.release_hold("console").await.unwrap();
     assert_eq!(quit.await, Err(StoreError::LeaseLost));
     assert_eq!(fixture.listed("a@local.test").await, [id]);
+}
+
+/// A caller that goes away leaves no hold, and nothing that is half done.
+#[tokio::test]
+async fn what_was_begun_goes_on_when_its_caller_has_gone() {
+    let fixture = fixture().await;
+    let store = &fixture.store;
+    {
+        let name = name("s");
+        let mut taking = pin!(store.take_snapshot(&name, String::new()));
+        assert!(poll!(&mut taking).is_pending());
+    }
+    fixture.send("one", &["a@local.test"]).await;
+    assert_eq!(store.snapshots().await.unwrap().len(), 1);
+    store.take_snapshot(&name("one"), String::new()).await.unwrap();
+    fixture.send("two", &["a@local.test"]).await;
+    let mut restores = store.restores().unwrap();
+    {
+        let name = name("one");
+        let mut restoring = pin!(store.restore_snapshot(&name, None));
+        assert!(poll!(&mut restoring).is_pending());
+    }
+    restores.changed().await.unwrap();
+    assert_eq!(fixture.listed("a@local.test").await.len(), 1);
+    fixture.send("three", &["a@local.test"]).await;
+}
+
+/// A change that comes during a restore waits for it, although nobody else holds the store.
+#[tokio::test]
+async fn nothing_changes_during_a_restore() {
+    let fixture = fixture().await;
+    let store = &fixture.store;
+    fixture.send("one", &["a@local.test"]).await;
+    store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    let kept = name("s");
+    let mut restoring = pin!(store.restore_snapshot(&kept, None));
+    assert!(poll!(&mut restoring).is_pending());
+    // It begins.
+    tokio::task::yield_now().await;
+    let (restored, sent) = tokio::join!(restoring, fixture.send("two", &["a@local.test"]));
+    restored.unwrap();
+    assert_eq!(fixture.listed("a@local.test").await.last(), Some(&sent));
+}
+
+/// A commit that fails changes nothing, and sessions go on.
+#[tokio::test]
+async fn a_restore_that_is_not_committed_ends_no_session() {
+    let directory = TempDir::new().unwrap();
+    let store = store_at(directory.path());
+    store.put_accounts(vec![account("a@local.test")]).await.unwrap();
+    store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    let address = mailbox("a@local.test");
+    store.open_maildrop(&address, "session", MINUTE, 100).await.unwrap();
+    let restores = store.restores().unwrap();
+    let prepared = store.snapshots.prepare(&name("s")).unwrap();
+    let failed = store.writer.write_held(move |tx| {
+        restore(tx, prepared, None)?;
+        Err::<(), _>(StoreError::Unavailable("the disk is full".to_owned()))
+    });
+    failed.await.unwrap_err();
+    assert_eq!(store.renew_maildrop(&address, "session", MINUTE).await, Ok(()));
+    assert!(!restores.has_changed().unwrap());
+    store.restore_snapshot(&name("s"), None).await.unwrap();
+    assert_eq!(store.renew_maildrop(&address, "session", MINUTE).await, Err(StoreError::LeaseLost));
+    assert!(restores.has_changed().unwrap());
+    store.close().await;
+}
+
+/// Those who wait under a hold when the store stops are told to come again.
+#[tokio::test]
+async fn a_store_that_stops_keeps_nobody_waiting() {
+    let fixture = fixture().await;
+    fixture.store.hold("console", HoldStage::Commits, MINUTE).await.unwrap();
+    let mut waiting = pin!(fixture.submit("one", &["a@local.test"], b"Subject: x\r\n\r\n"));
+    assert!(poll!(&mut waiting).is_pending());
+    fixture.store.stop_waiting();
+    let closed = StoreError::Unavailable("the store is closed".to_owned());
+    assert_eq!(waiting.await, Err(closed));
 }
