@@ -12,7 +12,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use internal_api::{
-    Problem, RestoreRequest, SNAPSHOT_MEDIA_TYPE, SnapshotRequest, StoreSnapshot, StoreSnapshots, text,
+    Problem, RestoreRequest, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_NOTE_OCTETS, SnapshotRequest, StoreSnapshot, StoreSnapshots,
+    text,
 };
 use std::sync::Arc;
 use utoipa_axum::{
@@ -20,10 +21,8 @@ use utoipa_axum::{
     routes,
 };
 
-/// The longest note of a snapshot.
-const NOTE_OCTETS: usize = 1024 * 1024;
-/// The longest body with a note, in which JSON takes up to six octets for one.
-const BODY_OCTETS: usize = 6 * NOTE_OCTETS + 1024;
+/// The longest body with a note, in which JSON takes two octets for a quotation mark.
+const BODY_OCTETS: usize = 2 * SNAPSHOT_NOTE_OCTETS + 1024;
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -52,6 +51,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<axum::Json<Store
     responses(
         (status = 201, description = "It is durable", body = StoreSnapshot),
         (status = 409, description = "There is one of this name, or too many, or the storage takes none"),
+        (status = 500, description = "A message has no body"),
+        (status = 507, description = "The disk has no room"),
     ),
 )]
 pub(super) async fn take(
@@ -59,8 +60,8 @@ pub(super) async fn take(
     Path(name): Path<String>,
     Json(SnapshotRequest { note }): Json<SnapshotRequest>,
 ) -> Result<(StatusCode, axum::Json<StoreSnapshot>), Problem> {
-    if note.len() > NOTE_OCTETS {
-        return Err(invalid(format!("note has {} octets; give {NOTE_OCTETS} at most", note.len())));
+    if note.len() > SNAPSHOT_NOTE_OCTETS {
+        return Err(invalid(format!("note has {} octets; give {SNAPSHOT_NOTE_OCTETS} at most", note.len())));
     }
     let taken = api.snapshots.take_snapshot(&read(&name)?, note).await?;
     facts::StoreSnapshotTaken { snapshot: &name, messages: taken.messages, octets: taken.octets }.log();
@@ -100,21 +101,26 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, Path(name): Path<String>
 }
 
 /// Makes the store what it was: messages, maildrops, queue, accounts and events. Ids that were given since are not given
-/// again, and events go on with `restored`. Claims and locks end. It happens as a whole or not at all.
+/// again, and events go on with `restored`. Claims and locks end. Changes wait meanwhile. It happens as a whole or not at all.
 #[utoipa::path(
     post, path = "/v1/snapshots/{name}/restore", operation_id = "restore_snapshot", tag = "snapshots",
     params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")), request_body = RestoreRequest,
     responses(
-        (status = 200, description = "The store is what it was then", body = StoreSnapshot),
+        (status = 200, description = "The store is what it was then, or could be", body = StoreSnapshot),
         (status = 404, description = "No such snapshot"),
         (status = 409, description = "The storage takes no snapshots"),
+        (status = 500, description = "The snapshot has a message without its body; nothing has changed"),
+        (status = 507, description = "The disk has no room, or the snapshot is of another stack; nothing has changed"),
     ),
 )]
 pub(super) async fn restore(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
-    Json(RestoreRequest { now }): Json<RestoreRequest>,
+    Json(RestoreRequest { now, check_only }): Json<RestoreRequest>,
 ) -> Result<axum::Json<StoreSnapshot>, Problem> {
+    if check_only {
+        return Ok(axum::Json(api.snapshots.check_snapshot(&read(&name)?).await?));
+    }
     let restored = api.snapshots.restore_snapshot(&read(&name)?, now).await?;
     facts::StoreRestored { snapshot: &name, messages: restored.messages }.log();
     Ok(axum::Json(restored))

@@ -90,6 +90,12 @@ pub trait Snapshots: Send + Sync {
         Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
     }
 
+    /// Fails as [`Snapshots::restore_snapshot`] would: the snapshot is missing, not whole or another stack's, or the disk has
+    /// no room. Changes nothing.
+    async fn check_snapshot(&self, _name: &SnapshotName) -> Result<StoreSnapshot> {
+        Err(StoreError::SnapshotsUnsupported(UNSUPPORTED))
+    }
+
     /// Makes the store what it was, as one change, also while it is held. Changes wait meanwhile. It goes on to its end, also
     /// when the caller does not wait for that. Claims and locks from before end. Ids and event
     /// positions go on from the greatest that were given, so none is given twice. The event that tells of it has the time

@@ -63,7 +63,7 @@ pub use records::{
 pub use records_client::RecordsClient;
 pub use session_id::{InvalidSessionId, SessionId};
 pub use snapshots::{
-    Held, HoldRequest, HoldStage, RestoreRequest, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_NAMES, SnapshotRequest, StoreSnapshot,
-    StoreSnapshots, is_snapshot_name,
+    Held, HoldRequest, HoldStage, RestoreRequest, SNAPSHOT_MEDIA_TYPE, SNAPSHOT_NAMES, SNAPSHOT_NOTE_OCTETS,
+    SnapshotRequest, StoreSnapshot, StoreSnapshots, is_snapshot_name,
 };
 pub use store_client::{BroughtClaim, OpenedMaildrop, RawMessage, StoreClient};

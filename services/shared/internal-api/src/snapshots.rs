@@ -7,6 +7,10 @@ use utoipa::ToSchema;
 /// The media type of a snapshot's file: an SQLite database.
 pub const SNAPSHOT_MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
+/// The longest note of a snapshot. The console's has the counts of faults: 10,000 recipients of 320 octets, counted by two
+/// gateways for one fault and for the addresses that ask for one, are 14 MiB.
+pub const SNAPSHOT_NOTE_OCTETS: usize = 16 * 1024 * 1024;
+
 /// What a name of a snapshot is like.
 pub const SNAPSHOT_NAMES: &str =
     "a snapshot's name is 1 to 64 of a to z, 0 to 9, '.', '_' and '-', and begins with a letter or a digit";
@@ -53,7 +57,7 @@ pub struct Held {
 #[serde(deny_unknown_fields, default)]
 pub struct SnapshotRequest {
     /// A text that the store keeps in the snapshot and does not read.
-    #[schema(max_length = 1_048_576)]
+    #[schema(max_length = 16_777_216)]
     pub note: String,
 }
 
@@ -91,4 +95,7 @@ pub struct RestoreRequest {
     /// given.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub now: Option<Timestamp>,
+    /// Only look whether the store could become that: it changes nothing, and fails as the restore would.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub check_only: bool,
 }

@@ -6,13 +6,15 @@
 mod directory;
 mod restore;
 
-pub(super) use directory::SnapshotDirectory;
 #[cfg(test)]
 pub(super) use restore::restore;
+
+pub(super) use directory::SnapshotDirectory;
 
 use super::{SqliteStore, queue, writer::Writer};
 use crate::store::{Result, SnapshotFile, SnapshotName, Snapshots, StoreError};
 use async_trait::async_trait;
+use directory::Label;
 use futures_util::{StreamExt, stream};
 use internal_api::{HoldStage, StoreSnapshot};
 use jiff::Timestamp;
@@ -53,8 +55,13 @@ impl Snapshots for SqliteStore {
     }
 
     async fn take_snapshot(&self, name: &SnapshotName, note: String) -> Result<StoreSnapshot> {
-        let (name, taken_at) = (name.clone(), self.clock.wall.now());
-        self.held(async move |_, directory| blocking(move || directory.take(&name, &note, taken_at)).await).await
+        let (name, wall) = (name.clone(), self.clock.wall.clone());
+        let taking = async move |writer: Arc<Writer>, directory: Arc<SnapshotDirectory>| {
+            let last_id = writer.write_held(|tx| Ok(tx.last_id())).await?;
+            let label = Label { note, taken_at: wall.now(), last_id };
+            blocking(move || directory.take(&name, &label)).await
+        };
+        self.held(taking).await
     }
 
     async fn snapshots(&self) -> Result<Vec<StoreSnapshot>> {
@@ -79,6 +86,11 @@ impl Snapshots for SqliteStore {
     async fn remove_snapshot(&self, name: &SnapshotName) -> Result<()> {
         let name = name.clone();
         self.alone(move |directory| Ok(fs::remove_file(directory.whole(&name)?)?)).await
+    }
+
+    async fn check_snapshot(&self, name: &SnapshotName) -> Result<StoreSnapshot> {
+        let name = name.clone();
+        self.alone(move |directory| Ok(directory.check(&name)?.0)).await
     }
 
     async fn restore_snapshot(&self, name: &SnapshotName, now: Option<Timestamp>) -> Result<StoreSnapshot> {

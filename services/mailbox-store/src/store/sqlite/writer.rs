@@ -48,7 +48,7 @@ enum State {
     Pending {
         readers: Arc<ReaderPool>,
         /// What the thread needs. `None` for as long as a change tries to start it.
-        context: Option<WriterContext>,
+        context: Option<Box<WriterContext>>,
     },
     Running(Running),
     Closed,
@@ -97,7 +97,7 @@ impl Writer {
     /// Starts the writing thread as soon as the storage allows. Until then changes fail.
     pub(super) fn start_pending(context: WriterContext, readers: Arc<ReaderPool>) -> Self {
         let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io, WAITING));
-        Self { state: RwLock::new(State::Pending { readers, context: Some(context) }), gate, metrics }
+        Self { state: RwLock::new(State::Pending { readers, context: Some(Box::new(context)) }), gate, metrics }
     }
 
     /// Starts the writing thread where that was put off.
@@ -136,7 +136,7 @@ impl Writer {
         match opened {
             Ok((last_id, connection)) => {
                 tracing::info!(path = %context.path.display(), "the database can be written again");
-                *state = State::Running(thread.start(context, connection, last_id)?);
+                *state = State::Running(thread.start(*context, connection, last_id)?);
                 readers.join_writer();
                 Ok(())
             }
@@ -281,7 +281,7 @@ impl IdleThread {
 }
 
 /// The greatest id that was given: that of the last submission, or one that a restore has taken back.
-fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
     let select = "SELECT MAX(
              COALESCE((SELECT MAX(message_id) FROM submissions), 0),
              COALESCE((SELECT CAST(value AS INTEGER) FROM properties WHERE name = 'last_id'), 0)
@@ -305,6 +305,11 @@ impl WriteTransaction<'_> {
     pub(super) fn next_id(&mut self) -> MessageId {
         *self.last_id = ids::next_key(*self.last_id, self.now());
         super::values::id(*self.last_id)
+    }
+
+    /// The greatest id that was given.
+    pub(super) fn last_id(&self) -> i64 {
+        *self.last_id
     }
 
     /// No id up to this one is given any more. Returns the greatest that was given.

@@ -42,6 +42,14 @@ impl StoreClient {
         Ok(self.send(request.json(&SnapshotRequest { note })).await?.json().await?)
     }
 
+    /// Whether the store could become what it was: fails as [`StoreClient::restore_snapshot`] would, and changes nothing.
+    ///
+    /// # Errors
+    /// [`ApiError`] with [`ProblemKind::SnapshotUnknown`](crate::ProblemKind::SnapshotUnknown) among others.
+    pub async fn check_snapshot(&self, name: &str) -> Result<StoreSnapshot, ApiError> {
+        self.restore_snapshot(name, RestoreRequest { check_only: true, now: None }).await
+    }
+
     /// Makes the store what it was.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::store::{
     sqlite::{
         bodies::{IN_DATABASE_OCTETS, SpooledFile},
         queue,
-        writer::WriteTransaction,
+        writer::{WriteTransaction, last_id},
     },
 };
 use internal_api::StoreSnapshot;
@@ -31,6 +31,9 @@ const TABLES: [(&str, Option<(&str, &str)>); 8] = [
 /// A large body has become a file before.
 const IN_MEMORY: &str = "CASE WHEN length(body) > 262144 THEN NULL ELSE body END";
 const _: () = assert!(IN_DATABASE_OCTETS == 262_144, "see above");
+
+/// The property with the greatest id that was given.
+pub(super) const LAST_ID: &str = "last_id";
 
 /// A snapshot that is about to become the store.
 pub(in crate::store::sqlite) struct Prepared {
@@ -64,10 +67,9 @@ pub(in crate::store::sqlite) fn restore(
     for (message, file) in &files {
         store.execute("UPDATE messages SET body_file = ?2 WHERE id = ?1", params![message, file.name])?;
     }
-    let greatest = "SELECT COALESCE(MAX(message_id), 0) FROM submissions";
-    let last_id = tx.reserve_ids(store.query_row(greatest, [], |row| row.get(0))?);
-    let property = "INSERT OR REPLACE INTO properties (name, value) VALUES ('last_id', ?1)";
-    store.execute(property, [last_id.to_string()])?;
+    let last_id = tx.reserve_ids(last_id(&source)?);
+    let property = "INSERT OR REPLACE INTO properties (name, value) VALUES (?1, ?2)";
+    store.execute(property, [LAST_ID, &last_id.to_string()])?;
     let at_ms = now.unwrap_or_else(|| tx.now()).as_millisecond();
     let told = "INSERT INTO events (seq, message_id, at_ms, detail) VALUES (?1, 0, ?2, ?3)";
     store.execute(told, params![event, at_ms, events::restored(&snapshot.name)?])?;

@@ -2,7 +2,7 @@
 
 use super::{body_files, crash, fixture, in_directory, open, tamper};
 use crate::store::{
-    Accounts, EventRetention, Events, Lifecycle, Maildrops, Queue, SnapshotName, Snapshots, StoreError,
+    Accounts, EventRetention, Events, Lifecycle, Maildrops, Messages, Queue, SnapshotName, Snapshots, StoreError,
     contract::{
         Fixture, HOUR, MINUTE, SECOND, account, columns, dump, finished, furnish, mailbox, manual_clock, octets,
     },
@@ -328,4 +328,91 @@ async fn a_store_that_stops_keeps_nobody_waiting() {
     fixture.store.stop_waiting();
     let closed = StoreError::Unavailable("the store is closed".to_owned());
     assert_eq!(waiting.await, Err(closed));
+}
+
+fn change_snapshot(store: &Path, sql: &str) {
+    Connection::open(store.join("snapshots/s.db")).unwrap().execute_batch(sql).unwrap();
+}
+
+/// It fails before anything has changed.
+#[tokio::test]
+async fn a_message_without_its_body_is_neither_kept_nor_restored() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let store = &fixture.store;
+    let large = fixture.submit("large", &["a@local.test"], &octets(300_000)).await.unwrap().id;
+    store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    change_snapshot(&path, "UPDATE messages SET body = NULL");
+    fixture.send("small", &["a@local.test"]).await;
+    let (before, session) = (columns(&path), fixture.open("a@local.test").await.unwrap().session);
+    assert_eq!(store.check_snapshot(&name("s")).await, Err(StoreError::Damaged(large)));
+    assert_eq!(store.restore_snapshot(&name("s"), None).await, Err(StoreError::Damaged(large)));
+    assert_eq!(columns(&path), before);
+    assert_eq!(store.renew_maildrop(&mailbox("a@local.test"), &session, MINUTE).await, Ok(()));
+
+    // The same is true of a message that has lost its body in the store, until it is in quarantine.
+    let body = fs::read_dir(path.join("bodies")).unwrap().next().unwrap().unwrap();
+    fs::remove_file(body.path()).unwrap();
+    assert_eq!(store.take_snapshot(&name("t"), String::new()).await, Err(StoreError::Damaged(large)));
+    assert_eq!(fs::read_dir(path.join("snapshots")).unwrap().count(), 1, "nothing is left of it");
+    fixture.raw(large).await.unwrap_err();
+    let before = columns(&path);
+    store.take_snapshot(&name("t"), String::new()).await.unwrap();
+    store.restore_snapshot(&name("t"), None).await.unwrap();
+    assert_eq!(columns(&path), before);
+}
+
+#[tokio::test]
+async fn room_is_needed_for_bodies_too_and_on_the_disk() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    let store = &fixture.store;
+    store.take_snapshot(&name("s"), String::new()).await.unwrap();
+    // It has holes, and takes no room.
+    let database = fs::metadata(path.join("store.db")).unwrap().len();
+    let kept = fs::File::options().write(true).open(path.join("snapshots/s.db")).unwrap();
+    kept.set_len(8 * 1024 * 1024 * 1024 - database - 500_000).unwrap();
+    store.take_snapshot(&name("small"), String::new()).await.unwrap();
+    store.remove_snapshot(&name("small")).await.unwrap();
+    fixture.submit("large", &["a@local.test"], &octets(700_000)).await.unwrap();
+    let full = store.take_snapshot(&name("large"), String::new()).await.unwrap_err();
+    assert!(matches!(full, StoreError::SnapshotsFull(_)), "{full}");
+
+    kept.set_len(1 << 43).unwrap();
+    for failed in [store.check_snapshot(&name("s")).await, store.restore_snapshot(&name("s"), None).await] {
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("the disk of ") && said.contains("is full ("), "{said}");
+    }
+    store.remove_snapshot(&name("s")).await.unwrap();
+    tamper(&path, "UPDATE messages SET octets = 1 << 50 WHERE body_file IS NOT NULL");
+    let said = store.take_snapshot(&name("s"), String::new()).await.unwrap_err().to_string();
+    assert!(said.contains("is full ("), "{said}");
+}
+
+/// A file that breaks off is no snapshot. The ids of the source are not given again, although it has forgotten what they were
+/// of.
+#[tokio::test]
+async fn a_store_of_a_file_goes_on_from_the_ids_of_its_source() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let fixture = in_directory(directory, false).await;
+    fixture.send("one", &["a@local.test"]).await;
+    fixture.store.take_snapshot(&name("before"), String::new()).await.unwrap();
+    let gone = fixture.send("gone", &["a@local.test"]).await;
+    fixture.store.restore_snapshot(&name("before"), None).await.unwrap();
+    fixture.store.take_snapshot(&name("s"), String::new()).await.unwrap();
+
+    let elsewhere = TempDir::new().unwrap();
+    let (store, now) = (store_at(elsewhere.path()), manual_clock().now());
+    store.take_in_snapshot(&name("s"), path.clone(), now).await.unwrap_err();
+    assert_eq!(fs::read_dir(elsewhere.path().join("snapshots")).unwrap().count(), 0);
+    store.take_in_snapshot(&name("s"), path.join("snapshots/s.db"), now).await.unwrap();
+    let again = store.take_in_snapshot(&name("s"), path.join("snapshots/s.db"), now).await;
+    assert_eq!(again, Err(StoreError::SnapshotExists));
+    let submission = super::submission("new", &["a@local.test"]);
+    let new = store.submit(submission, super::body(b"Subject: new\r\n\r\n")).await.unwrap().id;
+    assert!(new > gone, "{new} {gone}");
+    store.close().await;
 }
