@@ -11,6 +11,7 @@
 mod accounts;
 mod action;
 mod aliases;
+mod attempts;
 mod bodies;
 mod claims;
 mod database;
@@ -50,6 +51,7 @@ use super::{
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
+use attempts::Attempts;
 use bodies::Bodies;
 use bytes::Bytes;
 use internal_api::{
@@ -98,6 +100,7 @@ pub struct SqliteStore {
     event_changes: watch::Sender<()>,
     snapshots: Arc<SnapshotDirectory>,
     restores: watch::Sender<()>,
+    attempts: Arc<Attempts>,
 }
 
 #[async_trait]
@@ -356,10 +359,20 @@ impl Queue for SqliteStore {
         local: LocalMail,
         abilities: Abilities,
     ) -> Result<ClaimOutcome> {
-        let writer = Arc::clone(&self.writer);
-        let claim = move |tx: &mut WriteTransaction<'_>| match writer.gate().keeps_claims() {
-            true => Ok(ClaimOutcome::NothingDue { next_due_at: None }),
-            false => claims::claim(tx, lease, limit, &except, &local, abilities),
+        let (writer, attempts) = (Arc::clone(&self.writer), Arc::clone(&self.attempts));
+        let claim = move |tx: &mut WriteTransaction<'_>| {
+            if writer.gate().keeps_claims() {
+                return Ok(ClaimOutcome::NothingDue { next_due_at: None });
+            }
+            let outcome = claims::claim(tx, lease, limit, &except, &local, abilities)?;
+            if let ClaimOutcome::Claimed(claim) = &outcome {
+                attempts.begin(
+                    &claim.lease,
+                    lease,
+                    claim.messages.iter().map(|message| message.recipients.len()).sum(),
+                );
+            }
+            Ok(outcome)
         };
         self.writer.write(claim).await
     }
@@ -369,8 +382,10 @@ impl Queue for SqliteStore {
     }
 
     async fn renew_claim(&self, lease: &str, duration: Duration) -> Result<()> {
-        let lease = lease.to_owned();
-        self.writer.write(move |tx| claims::renew(tx, &lease, duration)).await
+        let (lease, attempts) = (lease.to_owned(), Arc::clone(&self.attempts));
+        self.writer
+            .write(move |tx| claims::renew(tx, &lease, duration).inspect(|()| attempts.renew(&lease, duration)))
+            .await
     }
 
     async fn settle(&self, lease: &str, settlement: Settlement, failure_message: MessageStream) -> Result<()> {
@@ -382,8 +397,13 @@ impl Queue for SqliteStore {
         if settlement.outcomes.is_empty() {
             return Err(StoreError::Invalid("a settlement has at least one outcome".to_owned()));
         }
-        let (lease, ways) = (lease.to_owned(), self.ways());
-        self.writer.write(move |tx| claims::settle(tx, &lease, &settlement, body, ways)).await
+        let (lease, ways, attempts) = (lease.to_owned(), self.ways(), Arc::clone(&self.attempts));
+        let settle = move |tx: &mut WriteTransaction<'_>| {
+            claims::settle(tx, &lease, &settlement, body, ways)?;
+            attempts.settle(&lease, settlement.outcomes.len());
+            Ok(())
+        };
+        self.writer.write(settle).await
     }
 
     async fn flush_queue(&self) -> Result<Flushed> {

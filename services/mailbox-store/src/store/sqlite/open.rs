@@ -2,6 +2,7 @@
 
 use super::{
     Options, SqliteStore,
+    attempts::Attempts,
     bodies::Bodies,
     database,
     known_accounts::KnownAccounts,
@@ -197,7 +198,7 @@ impl SqliteStore {
         } else {
             (Writer::start(context, connection)?, Arc::new(ReaderPool::new(path)))
         };
-        let writer = Arc::new(writer);
+        let (writer, attempts) = (Arc::new(writer), Arc::new(Attempts::new(clock.io)));
         Ok(Self {
             writer,
             readers,
@@ -212,6 +213,7 @@ impl SqliteStore {
             event_changes,
             snapshots,
             restores,
+            attempts,
         })
     }
 }

@@ -139,11 +139,16 @@ pub(super) fn length(connection: &Connection) -> Result<i64> {
     Ok(connection.query_row("SELECT COUNT(*) FROM queue WHERE quarantined_at_ms IS NULL", [], |row| row.get(0))?)
 }
 
-/// How many entries relay workers are trying.
-pub(super) fn claimed(connection: &Connection, now: Timestamp) -> Result<u64> {
-    let select = "SELECT COUNT(*) FROM queue WHERE lease IS NOT NULL AND next_attempt_at_ms > ?1";
-    let claimed = connection.query_row(select, [now.as_millisecond()], |row| row.get::<_, i64>(0))?;
-    Ok(claimed.unsigned_abs())
+/// How many entries relay workers are trying: those of leases that last, and those of which `is_under_way` says so although the
+/// clock was moved beyond them.
+pub(super) fn claimed(connection: &Connection, now: Timestamp, is_under_way: impl Fn(&str) -> bool) -> Result<u64> {
+    let select =
+        "SELECT lease, COUNT(*), TOTAL(next_attempt_at_ms > ?1) > 0 FROM queue WHERE lease IS NOT NULL GROUP BY lease";
+    let mut select = connection.prepare_cached(select)?;
+    let leases = select.query_map([now.as_millisecond()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let leases: Vec<(RawText, i64, bool)> = collect(leases)?;
+    let tried = leases.iter().filter(|(lease, _, lasts)| *lasts || is_under_way(&lease.to_string()));
+    Ok(tried.map(|(_, entries, _)| entries.unsigned_abs()).sum())
 }
 
 #[cfg(test)]

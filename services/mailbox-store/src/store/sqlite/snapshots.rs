@@ -11,7 +11,10 @@ pub(super) use restore::restore;
 
 pub(super) use directory::SnapshotDirectory;
 
-use super::{SqliteStore, queue, writer::Writer};
+use super::{
+    SqliteStore, queue,
+    writer::{WriteTransaction, Writer},
+};
 use crate::store::{Result, SnapshotFile, SnapshotName, Snapshots, StoreError};
 use async_trait::async_trait;
 use directory::Label;
@@ -36,7 +39,11 @@ impl Snapshots for SqliteStore {
     async fn hold(&self, holder: &str, stage: HoldStage, lease: Duration) -> Result<u64> {
         self.writer.hold(holder, stage, lease)?;
         // It comes to this one after all that was sent before.
-        let claimed = self.writer.write_held(|tx| queue::claimed(tx.connection, tx.now())).await;
+        let attempts = Arc::clone(&self.attempts);
+        let count = move |tx: &mut WriteTransaction<'_>| {
+            queue::claimed(tx.connection, tx.now(), |lease| attempts.is_under_way(lease))
+        };
+        let claimed = self.writer.write_held(count).await;
         if claimed.is_err() {
             let _ = self.writer.gate().release(holder);
         }

@@ -416,3 +416,16 @@ async fn a_store_of_a_file_goes_on_from_the_ids_of_its_source() {
     assert!(new > gone, "{new} {gone}");
     store.close().await;
 }
+
+/// Its worker still tries it, although the lease has ended by the clock that was moved.
+#[tokio::test]
+async fn an_attempt_is_counted_after_its_clock_was_moved() {
+    let fixture = fixture().await;
+    fixture.send("one", &["x@far.test", "y@far.test"]).await;
+    let claim = fixture.claim().await.unwrap();
+    fixture.clock.advance(HOUR);
+    assert_eq!(fixture.store.hold("console", HoldStage::Claims, MINUTE).await, Ok(2));
+    let settlement = finished(claim.messages[0].id, &["x@far.test", "y@far.test"]);
+    fixture.store.settle(&claim.lease, settlement, super::body(b"")).await.unwrap();
+    assert_eq!(fixture.store.hold("console", HoldStage::Claims, MINUTE).await, Ok(0));
+}
