@@ -15,7 +15,9 @@ use crate::{
 use ::faults::{Counts, Settings};
 use futures_util::future::join_all;
 use hold::Hold;
-use internal_api::{Problem, ProblemKind, RestoreRequest, SNAPSHOT_NAMES, StoreSnapshot, is_snapshot_name};
+use internal_api::{
+    Problem, ProblemKind, RestoreRequest, SNAPSHOT_NAMES, SNAPSHOT_NOTE_OCTETS, StoreSnapshot, is_snapshot_name,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -130,7 +132,7 @@ impl App {
         let held = async {
             hold.settle(self, SETTLED.0).await?.require()?;
             hold.keep_changes(self).await?;
-            let note = serde_json::to_string(&self.manifest(seed).await).map_err(|error| bug(&error))?;
+            let note = note(&self.manifest(seed).await)?;
             let taking = self.town.stores().iter().map(async |store| {
                 let taken = store.client.take_snapshot(name, note.clone()).await;
                 (store, taken.map_err(|error| store.problem(error)))
@@ -142,10 +144,10 @@ impl App {
         drop(still);
         let taken = taken?;
         // An older snapshot of this name is kept.
-        let is_ours = |taken: &Result<_, Problem>| {
-            taken.as_ref().map_or_else(|problem| problem.kind != ProblemKind::SnapshotExists, |_| true)
-        };
-        let ours: Vec<_> = taken.iter().filter(|(_, taken)| is_ours(taken)).map(|(store, _)| *store).collect();
+        let ours = taken
+            .iter()
+            .filter(|(_, taken)| !matches!(taken, Err(problem) if problem.kind == ProblemKind::SnapshotExists));
+        let ours: Vec<_> = ours.map(|(store, _)| *store).collect();
         let whole = taken.into_iter().map(|(store, taken)| Ok((store, taken?))).collect::<Result<Vec<_>, Problem>>();
         match whole.and_then(|whole| released.map(|()| whole)) {
             Ok(whole) => Ok(together(&whole, &[])?),
@@ -232,8 +234,9 @@ impl App {
         let held = async {
             let unsettled = hold.settle(self, SETTLED.1).await?.claimed();
             hold.keep_changes(self).await?;
+            hold.during(self, self.require_restorable(&snapshot)).await?;
             let restores = self.town.stores().iter().map(async |store| {
-                let restored = store.client.restore_snapshot(name, RestoreRequest { now }).await;
+                let restored = store.client.restore_snapshot(name, RestoreRequest { now, check_only: false }).await;
                 restored.map_err(|error| store.problem(error))
             });
             let outcomes = hold.during(self, join_all(restores)).await;
@@ -260,6 +263,21 @@ impl App {
         Ok(TownRestored { snapshot, unsettled, unreachable, zone_differs })
     }
 
+    /// Fails unless all stores can become what they were. None is restored when another one could not be.
+    async fn require_restorable(&self, snapshot: &TownSnapshot) -> Result<(), Problem> {
+        let checks = self.town.stores().iter().map(async |store| {
+            let found = store.client.check_snapshot(&snapshot.name).await.map_err(|error| store.problem(error))?;
+            match serde_json::from_str::<Manifest>(&found.note) {
+                Ok(manifest) if manifest == snapshot.manifest => Ok(()),
+                _ => {
+                    let detail = format!("{}, at {}: it is of another moment", snapshot.name, store.stack);
+                    Err(Problem::new(ProblemKind::SnapshotUnknown, detail))
+                }
+            }
+        });
+        join_all(checks).await.into_iter().collect()
+    }
+
     /// Does this to its end, also when the caller goes away: no store is to be left held.
     pub(crate) async fn to_its_end<T, F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> Result<T, Problem>
     where
@@ -278,6 +296,18 @@ impl App {
         let id = uuid::Uuid::new_v4().to_string();
         Manifest { format: FORMAT, id, version, now, is_virtual, seed, faults, counts, zone }
     }
+}
+
+/// What a store keeps of the manifest.
+fn note(manifest: &Manifest) -> Result<String, Problem> {
+    let note = serde_json::to_string(manifest).map_err(|error| bug(&error))?;
+    if note.len() <= SNAPSHOT_NOTE_OCTETS {
+        return Ok(note);
+    }
+    let (octets, most) = (note.len(), SNAPSHOT_NOTE_OCTETS >> 20);
+    let detail =
+        format!("what faults have counted has {octets} octets, and {most} MiB are kept at most; remove faults");
+    Err(Problem::new(ProblemKind::SnapshotsFull, detail))
 }
 
 /// The snapshot of the town that these of its stores make. One of another moment is missing.
@@ -300,4 +330,39 @@ fn together(taken: &[(&FollowedStore, StoreSnapshot)], missing: &[String]) -> Re
 fn bug(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a snapshot failed");
     Problem::new(ProblemKind::Internal, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::faults::Count;
+
+    fn manifest(services: usize) -> Manifest {
+        let recipient = |number: usize| (format!("{number:0>320}"), u32::MAX);
+        let recipients: BTreeMap<String, u32> = (0..=10_000).map(recipient).collect();
+        let fault = Count { matched: u64::MAX, fired: u64::MAX, recipients: recipients.clone(), ..Count::default() };
+        let faults = BTreeMap::from([("f".repeat(64), fault)]);
+        let counts = Counts { faults, deferred: recipients };
+        Manifest {
+            format: FORMAT,
+            id: uuid::Uuid::nil().to_string(),
+            version: "1.0.0".to_owned(),
+            now: Timestamp::UNIX_EPOCH,
+            is_virtual: true,
+            seed: Some("s".repeat(200)),
+            faults: Settings::default(),
+            counts: (0..services).map(|service| (format!("smtp-gateway of {service}"), counts.clone())).collect(),
+            zone: None,
+        }
+    }
+
+    /// As many recipients as are told apart, all as long as an address can be, at both gateways of a town.
+    #[test]
+    fn all_that_two_gateways_count_fits_in_a_note_and_more_is_a_problem() {
+        let whole = manifest(2);
+        assert_eq!(serde_json::from_str::<Manifest>(&note(&whole).unwrap()).unwrap(), whole);
+        let problem = note(&manifest(3)).unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::SnapshotsFull);
+        assert!(problem.detail.contains("remove faults"), "{problem:?}");
+    }
 }
