@@ -59,7 +59,10 @@ impl SnapshotDirectory {
     pub(in crate::store::sqlite) fn open(store: &Path, stack: String, bodies: Arc<Bodies>) -> Self {
         let path = store.join("snapshots");
         for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().ends_with(PARTIAL) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // SQLite may have left a journal of it.
+            if name.contains(PARTIAL) && !name.ends_with(SUFFIX) {
                 // It is in nobody's way, and the next start tries again.
                 let _ = fs::remove_file(entry.path());
             }

@@ -178,13 +178,16 @@ async fn what_a_crash_or_another_store_has_left_is_no_snapshot() {
     fixture.store.take_snapshot(&name("s"), String::new()).await.unwrap();
     fixture.store.close().await;
     let snapshots = path.join("snapshots");
-    fs::write(snapshots.join("half.db.partial"), b"half").unwrap();
+    for half in ["half.db.partial", "half.db.partial-journal"] {
+        fs::write(snapshots.join(half), b"half").unwrap();
+    }
     fs::write(snapshots.join("strange.db"), b"no database at all, but some text that is long enough").unwrap();
     let foreign = Connection::open(snapshots.join("s.db")).unwrap();
     foreign.execute("UPDATE properties SET value = 'other.test' WHERE name = 'stack'", []).unwrap();
     drop(foreign);
     let store = store_at(&path);
-    assert!(!snapshots.join("half.db.partial").exists());
+    let left = fs::read_dir(&snapshots).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!left.into_iter().any(|name| name.starts_with("half")));
     let known = store.snapshots().await.unwrap();
     assert_eq!(known.iter().map(|snapshot| snapshot.name.as_str()).collect::<Vec<_>>(), ["s"]);
     let error = store.restore_snapshot(&name("s"), None).await.unwrap_err().to_string();
