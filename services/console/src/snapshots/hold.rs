@@ -3,6 +3,7 @@
 use crate::{api::App, follow::StoreFailure};
 use futures_util::future::join_all;
 use internal_api::{Held, HoldRequest, HoldStage, Problem, ProblemKind};
+use mail_net::IoClock;
 use std::{pin::pin, time::Duration};
 
 /// How long a store is held without being told again.
@@ -73,14 +74,9 @@ impl Hold {
 
     /// Does this, and keeps changes back until it has ended.
     pub(super) async fn during<T>(&self, app: &App, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        loop {
-            match app.clock.io.timeout(RENEW, &mut work).await {
-                Ok(done) => return done,
-                // A store that has gone on is noticed at the end.
-                Err(_) => drop(self.all(app, HoldStage::Commits).await),
-            }
-        }
+        // A store that has gone on is noticed at the end.
+        let renew = || async move { drop(self.all(app, HoldStage::Commits).await) };
+        renewing(app.clock.io, work, renew).await
     }
 
     /// Lets all stores go on; fails when one has gone on before.
@@ -99,5 +95,39 @@ impl Hold {
             held.map(|Held { claimed }| (store.stack.clone(), claimed)).map_err(|error| store.problem(error))
         });
         join_all(holds).await.into_iter().collect()
+    }
+}
+
+/// Does this, and renews often enough meanwhile.
+async fn renewing<T, F: Future<Output = ()>>(
+    io: IoClock,
+    work: impl Future<Output = T>,
+    mut renew: impl FnMut() -> F,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        match io.timeout(RENEW, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => renew().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_net::Clock;
+    use std::cell::Cell;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_longer_than_a_lease_is_held_to_its_end() {
+        let (io, lease) = (Clock::system().io, Duration::from_secs(LEASE_SECONDS.into()));
+        let held_until = &Cell::new(io.instant() + lease);
+        let renew = || async move {
+            assert!(io.instant() < held_until.get(), "it has run out");
+            held_until.set(io.instant() + lease);
+        };
+        renewing(io, io.sleep(10 * lease), renew).await;
+        assert!(io.instant() < held_until.get());
     }
 }
