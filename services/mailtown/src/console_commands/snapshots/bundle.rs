@@ -16,8 +16,8 @@ const CONFIG: &str = "config.toml";
 const MANIFEST: &str = "manifest.json";
 /// The name of the zone file that is written.
 const ZONE: &str = "fdns.toml";
-/// The longest manifest and configuration.
-const TEXT_OCTETS: u64 = 16 * 1024 * 1024;
+/// The longest manifest and configuration: a note of a snapshot, with space for people's eyes, and the zone.
+const TEXT_OCTETS: u64 = 64 * 1024 * 1024;
 /// Nobody else reads people's mail.
 const PRIVATE: u32 = 0o600;
 
@@ -87,21 +87,34 @@ pub(super) async fn open(file: &Path, state: &Path) -> anyhow::Result<String> {
     }
     // All of it is made beside its place first: what breaks off leaves no town that lacks mail.
     let whole = unpacked.path().join("whole");
+    fs::create_dir(&whole).with_context(|| cannot_make(state))?;
     for (stack, store) in stores {
         let (directory, now) = (whole.join(&stack), snapshot.manifest.now);
         let name = snapshot.name.clone();
         mailbox_store::unpack(Unpacked { directory, stack, name, file: store, now }).await?;
     }
-    for (name, text) in files {
-        let path = state.join(name);
-        let written = File::options().write(true).create_new(true).mode(0o600).open(&path);
-        let written = written.and_then(|mut file| file.write_all(text.as_bytes()));
+    for (name, text) in &files {
+        let path = whole.join(name);
+        let written = File::options().write(true).create_new(true).mode(PRIVATE).open(&path);
+        let written = written.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
-    for stack in stacks {
-        fs::rename(whole.join(&stack), state.join(&stack)).with_context(|| cannot_make(state))?;
-    }
+    let names: Vec<_> = stacks.iter().map(String::as_str).chain(files.iter().map(|(name, _)| *name)).collect();
+    put_in_place(&names, &whole, state).with_context(|| cannot_make(state))?;
     Ok(how_to_start(&snapshot, config.is_some(), state))
+}
+
+/// Moves these from one directory to another: all of them, or none.
+fn put_in_place(names: &[&str], from: &Path, to: &Path) -> io::Result<()> {
+    for (count, name) in names.iter().enumerate() {
+        let Err(error) = fs::rename(from.join(name), to.join(name)) else { continue };
+        for moved in &names[..count] {
+            // The failure is told.
+            let _ = fs::rename(to.join(moved), from.join(moved));
+        }
+        return Err(error);
+    }
+    File::open(to)?.sync_all()
 }
 
 fn cannot_make(state: &Path) -> String {
@@ -130,7 +143,8 @@ fn read(input: File, directory: &Path) -> anyhow::Result<Contents> {
                     bail!("it has a store of \"{stack}\", which is no name of a server");
                 }
                 let store = directory.join(format!("{}.db", contents.stores.len()));
-                io::copy(&mut entry, &mut File::create_new(&store)?)?;
+                let octets = io::copy(&mut entry, &mut File::create_new(&store)?)?;
+                ensure!(octets == entry.size(), "the store of {stack} breaks off");
                 contents.stores.push((stack.to_owned(), store));
             }
         }
@@ -155,4 +169,28 @@ fn how_to_start(snapshot: &TownSnapshot, has_config: bool, state: &Path) -> Stri
         manifest.version,
         stacks.join(" and "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_town_is_put_in_place_whole_or_not_at_all() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in ["a", "b"] {
+            fs::write(from.path().join(name), name).unwrap();
+        }
+        put_in_place(&["a", "b", "missing"], from.path(), to.path()).unwrap_err();
+        assert_eq!((names(from.path()), names(to.path())), (vec!["a".to_owned(), "b".to_owned()], vec![]));
+        put_in_place(&["a", "b"], from.path(), to.path()).unwrap();
+        assert_eq!((names(from.path()), names(to.path())), (vec![], vec!["a".to_owned(), "b".to_owned()]));
+    }
 }
