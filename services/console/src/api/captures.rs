@@ -142,11 +142,11 @@ pub(super) async fn file(State(app): State<Arc<App>>, Query(query): Query<Captur
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-/// All recorded sessions as a file.
-pub(crate) async fn all(app: &Arc<App>) -> Result<Vec<u8>, Problem> {
+/// These sessions as a file.
+pub(crate) async fn of(app: &Arc<App>, wanted: &BTreeSet<SessionId>) -> Result<Vec<u8>, Problem> {
     let look = Look { ports: ShownPorts::default(), vantage: ShownEnd::default() };
     let mut selection = Selection { sessions: BTreeSet::new(), options: look.options("all sessions".to_owned()) };
-    selection.add_newest(app, SessionFilter::default(), None, |_| true).await?;
+    selection.add_newest(app, SessionFilter::default(), None, |session| wanted.contains(&session.id)).await?;
     let Selection { sessions, options } = selection;
     let mut writing = Writing {
         capture: Some(Capture::new(options)),
