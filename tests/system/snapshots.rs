@@ -1,5 +1,7 @@
 //! Snapshots of a running town, and what becomes of it when they are restored.
 
+mod killed;
+mod live;
 mod load;
 mod state;
 
@@ -15,6 +17,7 @@ use state::StoreFile;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    fs,
     process::Command,
     time::{Duration, Instant},
 };
@@ -352,6 +355,16 @@ async fn an_exported_town_is_opened_elsewhere() {
         "captures/town.pcapng",
     ];
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().collect::<Vec<_>>(), expected);
+
+    // One that was cut off makes no town, and leaves nothing.
+    let octets = fs::read(&archive).unwrap();
+    fs::write(town.directory().join("half.tar"), &octets[..octets.len() / 2]).unwrap();
+    let nothing = town.directory().join("nothing");
+    let mut half = mailtown::command("mailtown");
+    half.args(["snapshot", "open", "half.tar", "--state"]).arg(&nothing).current_dir(town.directory());
+    let output = half.output().await.unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(nothing).unwrap().count(), 0);
 
     let state = town.directory().join("elsewhere");
     let state = state.to_str().unwrap();
