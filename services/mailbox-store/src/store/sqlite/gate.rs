@@ -5,6 +5,7 @@ use super::reader_pool::closed;
 use crate::store::{Result, StoreError};
 use internal_api::HoldStage;
 use mail_net::IoClock;
+use prometheus_client::metrics::gauge::Gauge;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,6 +19,8 @@ pub(super) struct Gate {
     changes: watch::Sender<()>,
     /// How many changes may wait.
     most: usize,
+    /// How many do, with those that wait for the writer.
+    waiting: Gauge,
     io: IoClock,
 }
 
@@ -44,8 +47,8 @@ enum Kept {
 
 impl Gate {
     /// Lets at most `most` changes wait.
-    pub(super) fn new(io: IoClock, most: usize) -> Self {
-        Self { state: Mutex::default(), changes: watch::Sender::new(()), most, io }
+    pub(super) fn new(io: IoClock, most: usize, waiting: Gauge) -> Self {
+        Self { state: Mutex::default(), changes: watch::Sender::new(()), most, waiting, io }
     }
 
     /// Begins a hold, or renews it; its stage becomes this one.
@@ -139,6 +142,7 @@ impl Gate {
             return Err(StoreError::Overloaded("to be written"));
         }
         state.waiting += 1;
+        self.waiting.inc();
         Ok(Place(self))
     }
 
@@ -168,6 +172,7 @@ struct Place<'gate>(&'gate Gate);
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.current().waiting -= 1;
+        self.0.waiting.dec();
     }
 }
 
@@ -182,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_ends_when_it_is_released_or_with_its_lease() {
-        let gate = Gate::new(Clock::system().io, 1);
+        let gate = Gate::new(Clock::system().io, 1, Gauge::default());
         gate.open().await.unwrap();
         gate.hold("a", HoldStage::Claims, SECOND).unwrap();
         assert!(gate.keeps_claims());
@@ -209,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_of_the_store_itself_ends_with_its_work_and_not_with_time() {
-        let gate = Gate::new(Clock::system().io, 1);
+        let gate = Gate::new(Clock::system().io, 1, Gauge::default());
         gate.begin_own();
         gate.begin_own();
         gate.hold("a", HoldStage::Commits, SECOND).unwrap();
@@ -223,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn as_many_changes_wait_as_may_and_none_while_the_store_stops() {
-        let gate = Gate::new(Clock::system().io, 2);
+        let gate = Gate::new(Clock::system().io, 2, Gauge::default());
         gate.hold("a", HoldStage::Commits, SECOND).unwrap();
         let mut waiting = [Box::pin(gate.open()), Box::pin(gate.open())];
         for one in &mut waiting {
@@ -231,10 +236,12 @@ mod tests {
         }
         let full = StoreError::Overloaded("to be written");
         assert_eq!(gate.open().await, Err(full));
+        assert_eq!(gate.waiting.get(), 2);
         gate.stop();
         for one in waiting {
             assert_eq!(one.await, Err(closed()));
         }
+        assert_eq!(gate.waiting.get(), 0);
         assert_eq!(gate.hold("a", HoldStage::Commits, SECOND), Err(closed()));
         // What is not kept back is finished.
         gate.release("a").unwrap();

@@ -89,14 +89,14 @@ pub(super) struct WriteTransaction<'group> {
 impl Writer {
     /// Starts the writing thread.
     pub(super) fn start(context: WriterContext, connection: Connection) -> Result<Self> {
-        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io, WAITING));
+        let (metrics, gate) = (context.metrics.clone(), gate(&context));
         let (thread, last_id) = (IdleThread::spawn()?, last_id(&connection)?);
         Ok(Self { state: RwLock::new(State::Running(thread.start(context, connection, last_id)?)), gate, metrics })
     }
 
     /// Starts the writing thread as soon as the storage allows. Until then changes fail.
     pub(super) fn start_pending(context: WriterContext, readers: Arc<ReaderPool>) -> Self {
-        let (metrics, gate) = (context.metrics.clone(), Gate::new(context.clock.io, WAITING));
+        let (metrics, gate) = (context.metrics.clone(), gate(&context));
         Self { state: RwLock::new(State::Pending { readers, context: Some(Box::new(context)) }), gate, metrics }
     }
 
@@ -278,6 +278,10 @@ impl IdleThread {
         taken.map_err(|_| StoreError::Internal("the writing thread ended".to_owned()))?;
         Ok(Running { jobs, thread: self.thread })
     }
+}
+
+fn gate(context: &WriterContext) -> Gate {
+    Gate::new(context.clock.io, WAITING, context.metrics.waiting_writes.clone())
 }
 
 /// The greatest id that was given: that of the last submission, or one that a restore has taken back.
