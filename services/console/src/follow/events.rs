@@ -225,11 +225,65 @@ fn last_restore(events: &[Event]) -> Option<(EventPosition, &Event)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{index::Index, services::ServiceKind};
+    use axum::{Json, Router, routing::get};
+    use internal_api::EventPage;
+    use jiff::Timestamp;
+    use mail_net::Clock;
+    use service_kit::shutdown::CancellationToken;
+    use tokio::net::TcpListener;
+    use town_config::ConsoleBounds;
 
     #[tokio::test]
     async fn a_follower_survives_a_panic() {
         assert!(if_no_panic(async { Ok(()) }).await.is_ok());
         let failed = if_no_panic(async { panic!("on purpose") }).await;
         assert!(matches!(failed, Err(Failure::Panicked)), "{failed:?}");
+    }
+
+    /// A store that tells of a restore behind what was read.
+    async fn restored_store() -> String {
+        let position = EventPosition { transaction: 0, record: 5, place: 1 }.to_string();
+        let kind = EventKind::Restored { snapshot: "s".to_owned() };
+        let message = MessageId::from_number(0);
+        let event = Event { cursor: position.clone(), at: Timestamp::UNIX_EPOCH, message, kind };
+        let page = EventPage { events: vec![event], next_after: position };
+        let routes = Router::new().route("/v1/events", get(async move || Json(page.clone())));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_restore_is_heeded_although_the_index_could_not_forget_at_first() {
+        let (url, clock) = (restored_store().await, Clock::system());
+        let index = Index::open(ConsoleBounds::default(), &clock).unwrap();
+        let follower = Follower {
+            index: index.clone().stopped(),
+            states: Default::default(),
+            traces: Default::default(),
+            token: None,
+            io: clock.io,
+            shutdown: CancellationToken::new(),
+            announcements: None,
+        };
+        let store = StoreClient::new(follower.endpoint(&url).unwrap(), clock.io);
+        let mut following = StoreFollower {
+            follower,
+            service: Service { stack: "a".to_owned(), kind: ServiceKind::Store, url },
+            fetcher: Fetcher::new(store.clone()),
+            store,
+            after: EventPosition { transaction: 0, record: 3, place: 1 },
+            tell: watch::Sender::new(EventPosition::default()),
+            caught_up: true,
+            may_be_another: false,
+            restored: EventPosition::default(),
+            reads_again: false,
+        };
+        following.step().await.unwrap_err();
+        following.follower.index = index;
+        following.step().await.unwrap();
+        assert_eq!((following.after, following.reads_again), (EventPosition::default(), true));
     }
 }

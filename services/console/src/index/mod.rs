@@ -143,6 +143,12 @@ impl Index {
         })
     }
 
+    /// One that has failed: each call of it does.
+    #[cfg(test)]
+    pub(crate) fn stopped(self) -> Self {
+        Self { jobs: mpsc::channel(1).0, ..self }
+    }
+
     /// Whether it takes calls.
     ///
     /// # Errors
