@@ -58,12 +58,16 @@ async fn a_journey_tells_which_fault_has_stopped_it() {
     let town = TestTown::start_with_console(Plan::default()).await;
     let console = town.console_client();
     let place = |verb: &str| json!({"stack": EXMAIL, "service": "smtp-gateway", "peer": GMAIL, "verb": verb});
+    // At the other server, and at the relay.
+    let there = json!({"stack": GMAIL, "service": "smtp-gateway", "verb": "RCPT"});
+    let grey = json!({"where": there, "what": {"reply": "451 4.7.1 greylisted"}, "when": {"first_per_recipient": 1}});
+    set(&console, "grey", grey).await;
     let refused = json!({"where": place("CONNECT"), "what": "refuse", "when": {"times": 1}});
     let cut = json!({"where": place("MAIL"), "what": {"cut": "before_reply"}, "when": {"times": 1}});
     set(&console, "refused", refused).await;
     set(&console, "cut", cut).await;
     town.send(USR1, &[USR], b"Subject: in the end\r\n\r\n").await;
-    for attempt in 1..=2 {
+    for attempt in 1..=3 {
         eventually("the attempt", PATIENCE, async || {
             let queue = town.queue(EXMAIL).await;
             queue.first().filter(|entry| entry.attempts == attempt && !entry.leased).map(drop)
@@ -80,10 +84,12 @@ async fn a_journey_tells_which_fault_has_stopped_it() {
     .await;
     let journey = eventually("the journey", PATIENCE, async || {
         let journey = console.json(Method::GET, &format!("/v1/mail/{id}/journey")).await;
-        (steps(&journey, "fault").len() == 2).then_some(journey)
+        (steps(&journey, "fault").len() == 3).then_some(journey)
     })
     .await;
-    for (step, what) in steps(&journey, "fault").iter().zip(["refuse", "cut before the reply"]) {
+    for (step, what) in
+        steps(&journey, "fault").iter().zip(["refuse", "cut before the reply", "reply 451 4.7.1 greylisted"])
+    {
         assert!(step.0 == "refused" && step.1.starts_with(&format!("It goes wrong on purpose: {what}")), "{step:?}");
     }
     let broken: Vec<_> = steps(&journey, "connect").into_iter().filter(|(outcome, _)| outcome == "refused").collect();

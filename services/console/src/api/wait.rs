@@ -67,6 +67,10 @@ pub struct Why {
     pub refusals: Vec<Refusal>,
     /// Services that do not answer now.
     pub unreachable: Vec<String>,
+    /// The time at which a virtual clock stands: until it is moved, nothing that waits is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub clock_stands_at: Option<Timestamp>,
 }
 
 /// A message that nearly matches.
@@ -160,7 +164,8 @@ impl App {
         if summary.is_empty() {
             summary.push("no server of the town has seen such a message, nor an attempt to send one".to_owned());
         }
-        Ok(Why { summary, near_misses, queue, refusals, unreachable })
+        let clock_stands_at = self.town_clock.is_virtual().then(|| self.town_clock.now());
+        Ok(Why { summary, near_misses, queue, refusals, unreachable, clock_stands_at })
     }
 
     async fn near_misses(
@@ -174,7 +179,8 @@ impl App {
         let mut number = 0;
         let mut candidates =
             vec![(query.including_gone(), since, "it is in no maildrop and no queue any more".to_owned())];
-        while let Some((rest, left_out)) = query.without(number) {
+        // Without its only word, a query matches all.
+        while let Some((rest, left_out)) = query.without(number).filter(|(rest, _)| !rest.is_empty()) {
             candidates.push((rest, since, left_out));
             number += 1;
         }

@@ -201,6 +201,9 @@ impl<'k> Builder<'k> {
             });
             let sending = sending.map(|handling| (handling.transaction, handling.record));
             stage.steps.extend(Seer::of(client).attempt(attempt.claimed_at, sending));
+            if let Some(server) = hop.server {
+                stage.steps.extend(Seer::of(server).faults_of(hop.transaction));
+            }
         }
         let committed = hop.there.and_then(|there| join::accepting(self.known, there));
         if let Some(committed) =

@@ -90,6 +90,15 @@ impl<'s> Seer<'s> {
         steps
     }
 
+    /// The faults of a transaction at the end that takes the message; without a number, those of the whole session.
+    pub(super) fn faults_of(&self, transaction: u32) -> impl Iterator<Item = Step> {
+        let steps = match transaction {
+            0 => self.commands(|_| true),
+            number => self.transaction(number, number == 1),
+        };
+        steps.into_iter().filter(|step| step.kind == StepKind::Fault)
+    }
+
     /// From the claim to TLS, as marks tell.
     fn way(&self, claimed_at: Timestamp) -> Vec<Step> {
         let steps = self.records.records.iter().filter_map(|Record { sequence, at, what }| match what {

@@ -44,7 +44,7 @@ impl IntoResponse for Failure {
                 main #main.page {
                     h1 { (title) }
                     p.quiet { (detail) }
-                    p { a.button href="/mail" { (icon(Icon::Back)) "To all mail" } }
+                    p { a.button href="/mail" { (icon(Icon::Back)) "To all mail" } " " a.button href="/" { "To the map" } }
                 }
             },
         }

@@ -24,6 +24,7 @@ mod parse;
 mod sql;
 
 use jiff::Timestamp;
+use parse::NoFilter;
 
 /// How many words a query has at most.
 const MOST_TERMS: usize = 50;
@@ -115,17 +116,19 @@ impl Query {
     /// # Errors
     /// Says which word means nothing, or which filter has a value that it cannot have.
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidQuery> {
-        let terms: Vec<_> = parse::words(text).map(|word| parse::term(&word)).take(MOST_TERMS + 1).collect();
+        let terms: Vec<_> =
+            parse::words(text).map(|word| parse::term(&word, NoFilter::Error)).take(MOST_TERMS + 1).collect();
         if terms.len() > MOST_TERMS {
             return Err(InvalidQuery(format!("the query has too many words; give at most {MOST_TERMS}")));
         }
         Ok(Self { terms: terms.into_iter().collect::<Result<_, _>>()?, with_gone: false })
     }
 
-    /// Reads a query as Mailpit does, which ignores a filter with a wrong value. It may match more than is meant: what changes or
+    /// Reads a query as Mailpit does, which ignores a filter with a wrong value, and takes one that does not exist for a text. It
+    /// may match more than is meant: what changes or
     /// deletes messages uses [`Query::parse`].
     pub(crate) fn lenient(text: &str) -> Self {
-        let terms = parse::words(text).filter_map(|word| parse::term(&word).ok()).take(MOST_TERMS);
+        let terms = parse::words(text).filter_map(|word| parse::term(&word, NoFilter::Text).ok()).take(MOST_TERMS);
         Self { terms: terms.collect(), with_gone: false }
     }
 

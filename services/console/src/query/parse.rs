@@ -44,11 +44,20 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = Word> {
     })
 }
 
+/// What a word means that looks like a filter, and is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoFilter {
+    /// A mistake: a query that was mistyped would match something else.
+    Error,
+    /// A text, as for Mailpit.
+    Text,
+}
+
 /// What a word means.
 ///
 /// # Errors
 /// Says why it means nothing.
-pub(super) fn term(word: &Word) -> Result<Term, InvalidQuery> {
+pub(super) fn term(word: &Word, no_filter: NoFilter) -> Result<Term, InvalidQuery> {
     let text = word.text.trim().to_lowercase();
     if text.is_empty() {
         return Err(InvalidQuery("quotes without a text match nothing; leave them out".to_owned()));
@@ -61,9 +70,19 @@ pub(super) fn term(word: &Word) -> Result<Term, InvalidQuery> {
         Some((name, value)) => filtered(name, value.trim())?,
         None => Some(Criterion::Text(text.clone())),
     };
-    // Mailpit takes a filter that it does not know for a text.
-    let criterion = criterion.unwrap_or(Criterion::Text(text));
-    Ok(Term { negated: word.negated, criterion })
+    match (criterion, filter) {
+        (Some(criterion), _) => Ok(Term { negated: word.negated, criterion }),
+        (None, Some((name, value))) if no_filter == NoFilter::Error && looks_like_filter(name, value) => {
+            Err(InvalidQuery(format!("{name}: is no filter; to look for the text, write \"{text}\" in quotes")))
+        }
+        (None, _) => Ok(Term { negated: word.negated, criterion: Criterion::Text(text) }),
+    }
+}
+
+/// A URL and a time have a colon, too.
+fn looks_like_filter(name: &str, value: &str) -> bool {
+    let is_name = |octet: u8| octet.is_ascii_lowercase() || octet == b'-';
+    !name.is_empty() && name.bytes().all(is_name) && !value.starts_with("//")
 }
 
 /// The criterion of a filter; `None` when there is no such filter.

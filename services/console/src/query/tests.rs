@@ -18,7 +18,7 @@ fn queries_are_read() {
         ("subject:\"Hello World\" from:a", "subject:\"hello world\" from:a"),
         ("!subject:x", "-subject:x"),
         ("\"to:x\"", "to:x"),
-        ("unknown:x", "unknown:x"),
+        ("\"unknown:x\" 10:30 ::1", "unknown:x 10:30 ::1"),
         ("http://a.test/b", "http://a.test/b"),
         ("message-id:<1@x>", "message-id:1@x"),
         ("before:2026-11-28", "before:2026-11-28T00:00:00Z"),
@@ -63,6 +63,16 @@ fn what_a_filter_cannot_be_is_told_and_mailpits_way_ignores_it() {
         assert_eq!(Query::parse(text).unwrap_err().to_string(), expected);
         assert!(Query::lenient(text).is_empty(), "{text}");
         assert_eq!(Query::lenient(&format!("{text} x")).terms.len(), 1);
+    }
+}
+
+/// `-rctp:a@x` would match nearly all mail.
+#[test]
+fn a_filter_that_does_not_exist_is_an_error_and_mailpits_way_takes_it_for_a_text() {
+    for text in ["rctp:a@x", "-rctp:a@x", "x rctp:a@x", "rctp:\"a@x\""] {
+        let expected = "rctp: is no filter; to look for the text, write \"rctp:a@x\" in quotes";
+        assert_eq!(Query::parse(text).unwrap_err().to_string(), expected, "{text}");
+        assert!(!Query::lenient(text).is_empty(), "{text}");
     }
 }
 

@@ -124,7 +124,7 @@ fn write_why(head: &str, why: &Why, output: &mut impl Write) -> io::Result<()> {
     write(BOLD, "time is up", head.to_owned())?;
     for miss in &why.near_misses {
         let (mail, differs_in) = (&miss.mail, &miss.differs_in);
-        write(WAITS, "nearly", format!("{} \"{}\": {differs_in}", mail.id, mail.subject))?;
+        write(WAITS, "nearly", format!("{} \"{}\" does not match: {differs_in}", mail.id, mail.subject))?;
     }
     for waiting in &why.queue {
         let (stack, entry) = (&waiting.stack, &waiting.entry);
@@ -133,6 +133,10 @@ fn write_why(head: &str, why: &Why, output: &mut impl Write) -> io::Result<()> {
         let (id, recipient) = (entry.message, &entry.recipient);
         let state = if entry.held { "on hold".to_owned() } else { format!("next attempt {next}") };
         write(WAITS, "in the queue", format!("{stack}: {id} for {recipient}, {attempts}, {state}: {reply}"))?;
+    }
+    if let Some(at) = why.clock_stands_at.filter(|_| !why.queue.is_empty()) {
+        let text = format!("it stands still at {}; `mailtown clock advance --next-due` moves it", time(at));
+        write(WAITS, "the clock", text)?;
     }
     for refusal in &why.refusals {
         let (session, verb, address, reply) = (refusal.session, &refusal.verb, &refusal.address, &refusal.reply);

@@ -184,6 +184,12 @@ impl Fault {
             What::Cut(Cut::AfterDot) if !matches!(hop, Hop::AgentToSmtp | Hop::SmtpToPeer) => {
                 return invalid("what.cut after_dot is for SMTP");
             }
+            What::Cut(Cut::AfterDot) if self.place.verb.as_deref().is_some_and(|verb| verb != ".") => {
+                return invalid("what.cut after_dot happens at the end of a message; leave where.verb out");
+            }
+            What::Partition(other) if self.place.stack.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(other)) => {
+                return invalid("what.partition and where.stack are one server; name two");
+            }
             What::Throttle(0) | What::Slice(0) => return invalid("what.throttle and what.slice are 1 or more octets"),
             What::Partition(_) if self.place.stack.as_deref().is_none_or(|stack| stack.contains('*')) => {
                 return invalid("what.partition names one stack; name the other as where.stack");
@@ -216,7 +222,8 @@ fn check_reply(hop: Hop, text: &str) -> Result<(), InvalidFault> {
             let digits = text.bytes().take_while(u8::is_ascii_digit).count();
             // 3xx would have the client send what nobody waits for.
             let in_range = text.bytes().next().is_some_and(|first| b"245".contains(&first));
-            digits == 3 && in_range && matches!(text.as_bytes().get(3), None | Some(b' '))
+            let is_code = digits == 3 && in_range && matches!(text.as_bytes().get(3), None | Some(b' '));
+            is_code && has_fitting_status(text)
         }
         Hop::GatewayToStore | Hop::GatewayToDns => {
             return invalid("what.reply is for SMTP and POP3; take status for the store and dns for the name server");
@@ -227,6 +234,14 @@ fn check_reply(hop: Hop, text: &str) -> Result<(), InvalidFault> {
     }
     let example = if hop == Hop::ClientToPop3 { "\"-ERR not today\"" } else { "\"451 4.7.1 greylisted\"" };
     invalid(format!("what.reply {text:?} is no reply such as {example}; what is none can be sent with corrupt"))
+}
+
+/// Whether an enhanced status code, if there is one, is of the class of the code (RFC 3463 §2).
+fn has_fitting_status(reply: &str) -> bool {
+    let status = reply.split(' ').nth(1).unwrap_or_default();
+    let parts: Vec<_> = status.split('.').collect();
+    let is_status = parts.len() == 3 && parts.iter().all(|part| part.parse::<u16>().is_ok());
+    !is_status || status.as_bytes().first() == reply.as_bytes().first()
 }
 
 #[cfg(test)]
@@ -284,6 +299,12 @@ mod tests {
             (r#"{"where":{"service":"mailbox-store","verb":"RETR"},"what":{"status":503}}"#, "give one of GET"),
             (r#"{"where":{"service":"smtp-gateway","rcpt_to":"a@x"},"what":"refuse"}"#, "give where.verb"),
             (r#"{"what":{"status":200}}"#, "400 to 599"),
+            (r#"{"where":{"service":"smtp-gateway"},"what":{"reply":"451 5.7.1 no"}}"#, "is no reply"),
+            (
+                r#"{"where":{"service":"smtp-gateway","verb":"RCPT"},"what":{"cut":"after_dot"}}"#,
+                "leave where.verb out",
+            ),
+            (r#"{"where":{"stack":"b"},"what":{"partition":"B"}}"#, "name two"),
             (r#"{"where":{"service":"smtp-gateway"},"what":{"slice":0}}"#, "1 or more"),
             (r#"{"what":{"partition":"b"}}"#, "name the other as where.stack"),
             (r#"{"what":{"status":503},"when":{"probability":1.5}}"#, "0 to 1"),

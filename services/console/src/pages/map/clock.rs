@@ -29,14 +29,20 @@ pub(super) async fn change(State(app): State<Arc<App>>, Form(wanted): Form<Move>
     Ok(Redirect::to("/"))
 }
 
-/// The time, and the buttons.
-pub(super) fn panel(now: Timestamp) -> Markup {
+/// The time, when the next thing happens by itself, and the buttons.
+pub(super) fn panel((now, next_due): (Timestamp, Option<Timestamp>)) -> Markup {
     html! {
         section #clock.panel.town-clock aria-label="The clock" {
             p { "In this town it is " strong { (full_time(now)) } ". The clock stands still until it is moved." }
+            p.small.quiet {
+                @match next_due {
+                    Some(due) => { "Something is due at " (full_time(due)) "." }
+                    None => { "Nothing is due." }
+                }
+            }
             form method="post" action="/map/clock" {
-                @for (by, label) in STEPS { button.plain name="by" value=(by) { (label) } }
-                button name="by" value="" { "To what is due next" }
+                @for (by, label) in STEPS { button name="by" value=(by) { (label) } }
+                @if next_due.is_some() { button.primary name="by" value="" { "To what is due next" } }
             }
         }
     }

@@ -162,7 +162,7 @@ struct Label {
     y: i32,
     /// On which side of `x` they are.
     class: &'static str,
-    /// How far below the number of messages that of failures is.
+    /// How far below the number of messages that of failures is; above it, where it is negative.
     below: i32,
 }
 
@@ -184,7 +184,8 @@ fn label(edge: &Edge, (x, y): Place, (to_x, to_y): Place) -> Label {
             let (near, far) = if y < to_y { ((x, y), (to_x, to_y)) } else { ((to_x, to_y), (x, y)) };
             let (class, aside) = if far.0 > near.0 { ("after", 8) } else { ("before", -8) };
             let (x, y) = (near.0 + (far.0 - near.0) / 3 + aside, near.1 + (far.1 - near.1) / 3 + 4);
-            Label { x, y, class, below: 15 }
+            // The line comes nearer below.
+            Label { x, y, class, below: -16 }
         }
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn list(report: &Report) -> Markup {
                 form method="post" action="/map/faults" {
                     header {
                         h2 { "What goes wrong on purpose" }
-                        @if set.len() > 1 { button.plain name="end_all" value="1" { "End all" } }
+                        @if set.len() > 1 { button name="end_all" value="1" { "End all" } }
                     }
                     ul {
                         @for (name, fault) in set {
@@ -160,7 +160,7 @@ pub(super) fn list(report: &Report) -> Markup {
                                         ", last in " a href={ "/sessions/" (last) } { "this session" }
                                     }
                                 }
-                                button.plain name="end" value=(name) { "End" }
+                                button name="end" value=(name) { "End" }
                             }
                         }
                     }
@@ -189,7 +189,7 @@ pub(super) fn offer(map: &TownMap) -> Markup {
                 form method="post" action="/map/faults" {
                     h3 { (stack) }
                     input type="hidden" name="stack" value=(stack);
-                    @for offer in &OFFERS { button.plain name="offer" value=(offer.name) title=(offer.shows) { (offer.label) } }
+                    @for offer in &OFFERS { button name="offer" value=(offer.name) title=(offer.shows) { (offer.label) } }
                 }
             }
         }

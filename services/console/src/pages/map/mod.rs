@@ -71,7 +71,7 @@ fn town(map: &TownMap) -> Markup {
             "Each number counts the messages that have gone this way. Click a line for its sessions, and a service for its metrics and its queue."
         }
         (list(map))
-        @if let Some(now) = map.stands_at { (clock::panel(now)) }
+        @if let Some(times) = map.stands_at { (clock::panel(times)) }
         (faults::list(&map.faults))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     api::App,
-    follow::{FollowState, FollowedService},
+    follow::{FollowState, FollowedService, clocks::next_due},
     index::Traffic,
     mail_servers::MailServer,
     pages::{
@@ -24,8 +24,8 @@ pub(super) struct TownMap {
     pub(super) edges: Vec<Edge>,
     /// What goes wrong on purpose.
     pub(super) faults: Report,
-    /// The time at which a virtual clock stands.
-    pub(super) stands_at: Option<Timestamp>,
+    /// The time at which a virtual clock stands, and that of what is due next.
+    pub(super) stands_at: Option<(Timestamp, Option<Timestamp>)>,
 }
 
 /// A stack with its services.
@@ -106,7 +106,10 @@ impl TownMap {
         for seen in traffic.iter_mut().filter(|seen| seen.peer.is_none() && seen.role == "client") {
             seen.peer = seen.domain.as_deref().and_then(|domain| app.stack_of(domain));
         }
-        let stands_at = app.town_clock.is_virtual().then(|| app.town_clock.now());
+        let stands_at = match app.town_clock.is_virtual().then(|| app.town_clock.now()) {
+            Some(now) => Some((now, next_due(&app.town.clocks().await, now).await)),
+            None => None,
+        };
         Ok(Self { stands_at, ..Self::new(&app.town.services(), &traffic, app.faults.last()) })
     }
 
