@@ -3,14 +3,14 @@
 use super::{Api, within};
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, FromRequestParts, Request},
-    http::{header, request::Parts},
+    extract::{FromRequest, Request},
+    http::header,
 };
 use internal_api::{BATCH_MEDIA_TYPE, FRAME_MEDIA_TYPE, MessageId, Patience, Problem, ProblemKind};
 use mail_proto::Mailbox;
 use serde::{Deserialize, de::DeserializeOwned};
 use service_kit::http::extract::refused;
-use std::{convert::Infallible, str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 pub(super) use service_kit::http::extract::{Json, Path, Query, invalid};
 
@@ -31,8 +31,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonList<T> {
     }
 }
 
-/// How much longer a gateway may stand still than its client, or than the server to which it relays: time for the gateway to
-/// give up first.
+/// How much longer a frame may stand still than the client of the gateway that sends it: time for the gateway to give up
+/// first.
 const GATEWAY_MARGIN: Duration = Duration::from_secs(60);
 
 /// The octets of a frame, still arriving, as fast as the gateway's client sends them.
@@ -47,26 +47,6 @@ impl FromRequest<Arc<Api>> for Frame {
             patience.allow(api.stack.current().limits.smtp_idle + GATEWAY_MARGIN);
         }
         Ok(Self(request.into_body()))
-    }
-}
-
-/// The gateway that reads the answer.
-pub(super) struct Reader(Option<Patience>);
-
-impl Reader {
-    /// Lets it stand still for as long as whoever it reads for.
-    pub(super) fn may_stand_still(&self, limit: Duration) {
-        if let Some(patience) = &self.0 {
-            patience.allow_reader(limit + GATEWAY_MARGIN);
-        }
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Reader {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get().cloned()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    extract::{PageQuery, Path, Query, Reader, invalid, message},
+    extract::{PageQuery, Path, Query, invalid, message},
 };
 use crate::store::StoredMessage;
 use axum::{
@@ -105,10 +105,8 @@ pub(super) async fn messages(
 )]
 pub(super) async fn raw(
     State(api): State<Arc<Api>>,
-    reader: Reader,
     Path((address, id)): Path<(String, String)>,
 ) -> Result<StoredMessage, Problem> {
-    reader.may_stand_still(api.stack.current().limits.pop3_idle);
     let raw = api.maildrops.delivered_raw(&api.mailbox(&address).await?, message(&id)?).await;
     raw.map_err(|error| api.problem(error))
 }

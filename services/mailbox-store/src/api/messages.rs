@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    extract::{Frame, PageQuery, Path, Query, Reader, message},
+    extract::{Frame, PageQuery, Path, Query, message},
     frames,
 };
 use crate::store::StoredMessage;
@@ -84,11 +84,6 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
         (status = 500, description = "The message is damaged"),
     ),
 )]
-pub(super) async fn raw(
-    State(api): State<Arc<Api>>,
-    reader: Reader,
-    Path(id): Path<String>,
-) -> Result<StoredMessage, Problem> {
-    reader.may_stand_still(api.stack.current().relay.patience().block);
+pub(super) async fn raw(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<StoredMessage, Problem> {
     Ok(api.messages.raw(message(&id)?).await?)
 }

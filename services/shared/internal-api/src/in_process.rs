@@ -1,9 +1,6 @@
 //! Calls to a service of the same process, without a connection: the same requests, checks and answers.
 
-use crate::{
-    ApiError,
-    patience::{StallLimit, patient},
-};
+use crate::{ApiError, patience::patient};
 use axum::{
     Error, Router,
     body::{Body, Bytes, HttpBody},
@@ -100,8 +97,7 @@ impl Serving {
         if let Ok(host) = HeaderValue::from_str(&host) {
             request.headers_mut().insert(header::HOST, host);
         }
-        let (router, request, span) =
-            (&mut self.router, patient(request, io, StallLimit::default()), self.span.clone());
+        let (router, request, span) = (&mut self.router, patient(request, io), self.span.clone());
         let answering = async {
             let Ok(response) = router.call(request).await;
             let response = response.map(|body| Body::new(Answer { body, span, _under_way: under_way }));

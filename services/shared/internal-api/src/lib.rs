@@ -50,7 +50,7 @@ pub use maildrops::{
     listing_lines,
 };
 pub use messages::{Accepted, BatchItem, BatchOutcome, Message, MessagePage, Submission};
-pub use patience::{Patience, STALL, StallLimit, patient};
+pub use patience::{Patience, STALL, patient};
 pub use problem::{PROBLEM_MEDIA_TYPE, Problem, ProblemKind};
 pub use queue::{
     Claim, ClaimRequest, ClaimSettlement, ClaimedMessage, ClaimedRecipient, Ending, Flushed, Outcome, QueueEntry,

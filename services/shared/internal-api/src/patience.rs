@@ -1,5 +1,4 @@
-//! How long the body of a request may stand still, over a connection and within a process alike; and how long the reader of
-//! a response may.
+//! How long the body of a request may stand still, over a connection and within a process alike.
 
 use axum::{
     Error,
@@ -22,65 +21,36 @@ use tokio::time::Sleep;
 /// How long a body may stand still, unless its handler allows more.
 pub const STALL: Duration = Duration::from_secs(30);
 
-/// A limit of time that changes: [`STALL`] at first. Clones are the same.
-#[derive(Debug, Clone)]
-pub struct StallLimit(Arc<AtomicU64>);
-
-impl StallLimit {
-    /// Makes it this long from the next wait on.
-    pub fn set(&self, duration: Duration) {
-        self.0.store(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// How long it is.
-    pub fn get(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-impl Default for StallLimit {
-    fn default() -> Self {
-        let limit = Self(Arc::default());
-        limit.set(STALL);
-        limit
-    }
-}
-
-/// How long the body of one request and the reader of its response may stand still. It is an extension of the request, so
-/// that a handler which knows the caller can allow more than [`STALL`]: messages come as fast as SMTP clients send them, and
-/// go as fast as POP3 clients read them.
+/// How long the body of one request may stand still. It is an extension of the request, so that a handler which knows the
+/// caller can allow more than [`STALL`]: the messages of SMTP clients come as fast as those send them.
 ///
 /// Whoever waits longer takes more only of what is bounded anyway: a place among the connections of the process, and the
 /// memory for messages that are arriving.
-#[derive(Debug, Clone, Default)]
-pub struct Patience {
-    body: StallLimit,
-    reader: StallLimit,
-}
+#[derive(Debug, Clone)]
+pub struct Patience(Arc<AtomicU64>);
 
 impl Patience {
     /// Lets the body stand still for this long from its next wait on.
     pub fn allow(&self, duration: Duration) {
-        self.body.set(duration);
+        self.0.store(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Lets the reader of the response stand still for this long.
-    pub fn allow_reader(&self, duration: Duration) {
-        self.reader.set(duration);
+    fn current(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
-/// The same request, whose body breaks when it stands still for too long. `reader` limits how long the response may.
-pub fn patient(mut request: Request, io: IoClock, reader: StallLimit) -> Request {
-    let patience = Patience { reader, ..Patience::default() };
-    let limit = patience.body.clone();
-    request.extensions_mut().insert(patience);
-    request.map(|body| Body::new(PatientBody { body, limit, io, waiting: None }))
+/// The same request, whose body breaks when it stands still for too long.
+pub fn patient(mut request: Request, io: IoClock) -> Request {
+    let patience = Patience(Arc::default());
+    patience.allow(STALL);
+    request.extensions_mut().insert(patience.clone());
+    request.map(|body| Body::new(PatientBody { body, patience, io, waiting: None }))
 }
 
 struct PatientBody {
     body: Body,
-    limit: StallLimit,
+    patience: Patience,
     io: IoClock,
     /// There while nothing comes.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -96,12 +66,12 @@ impl HttpBody for PatientBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Self { body, limit, io, waiting } = &mut *self;
+        let Self { body, patience, io, waiting } = &mut *self;
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             *waiting = None;
             return Poll::Ready(frame);
         }
-        let limit = limit.get();
+        let limit = patience.current();
         let sleep = waiting.get_or_insert_with(|| Box::pin(io.sleep(limit)));
         sleep.as_mut().poll(context).map(|()| Some(Err(Error::new(StoodStill(limit)))))
     }
@@ -132,7 +102,7 @@ mod tests {
             io.sleep(pause).await;
             Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), sent + 1))
         });
-        patient(Request::new(Body::from_stream(pieces)), io, StallLimit::default())
+        patient(Request::new(Body::from_stream(pieces)), io)
     }
 
     /// Each piece has as long as the whole silence may be.
@@ -153,7 +123,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_whole_is_what_was_sent() {
-        let request = patient(Request::new(Body::from("octets")), Clock::system().io, StallLimit::default());
+        let request = patient(Request::new(Body::from("octets")), Clock::system().io);
         assert_eq!(request.body().size_hint().exact(), Some(6));
         assert_eq!(to_bytes(request.into_body(), usize::MAX).await.unwrap(), "octets");
     }

@@ -21,7 +21,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use internal_api::{STALL, StallLimit, patient};
+use internal_api::{STALL, patient};
 use mail_net::{IoClock, accept_local, accept_one};
 use std::{
     convert::Infallible,
@@ -81,21 +81,20 @@ impl Listen for TcpListener {
 
     async fn accept(&self, clock: IoClock) -> TcpStream {
         let (stream, _) = accept_one(self, clock).await;
-        // Without it, a connection is served as well.
-        let _ = stream.set_nodelay(true);
+        prepare(&stream);
         stream
     }
 }
 
 impl Listen for HttpSocket {
-    type Stream = UnixStream;
+    type Stream = WriteTimeout<UnixStream>;
 
     fn address(&self) -> io::Result<impl Display> {
         Ok(format!("unix:{}", self.file.path().display()))
     }
 
-    async fn accept(&self, clock: IoClock) -> UnixStream {
-        accept_local(&self.listener, clock).await
+    async fn accept(&self, clock: IoClock) -> Self::Stream {
+        WriteTimeout::new(accept_local(&self.listener, clock).await, STALL, clock)
     }
 }
 
@@ -129,9 +128,7 @@ async fn connection<S>(stream: S, place: Place, router: Router, shutdown: Cancel
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let reader = StallLimit::default();
-    let stream = WriteTimeout::new(stream, reader.clone(), place.connection.clock);
-    let requests = Requests { router, connection: Arc::clone(&place.connection), reader };
+    let requests = Requests { router, connection: Arc::clone(&place.connection) };
     let builder = builder();
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(requests));
     let mut serving = std::pin::pin!(serving);
@@ -175,6 +172,14 @@ async fn overdue(connection: &Connection) {
     }
 }
 
+/// What the kernel does for a connection.
+fn prepare(stream: &TcpStream) {
+    // Neither keeps a connection from being served.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, STALL.as_millis() as u32);
+}
+
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().max_buf_size(BUFFER_OCTETS);
@@ -193,8 +198,6 @@ fn builder() -> Builder<TokioExecutor> {
 struct Requests {
     router: Router,
     connection: Arc<Connection>,
-    /// How long the reader of what is written to it may stand still.
-    reader: StallLimit,
 }
 
 impl Service<hyper::Request<hyper::body::Incoming>> for Requests {
@@ -208,8 +211,7 @@ impl Service<hyper::Request<hyper::body::Incoming>> for Requests {
 
     fn call(&mut self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
         let under_way = self.connection.request();
-        self.reader.set(STALL);
-        let request = patient(request.map(Body::new), self.connection.clock, self.reader.clone());
+        let request = patient(request.map(Body::new), self.connection.clock);
         let answering = self.router.call(request);
         Box::pin(async move {
             let response = answering.await?;
@@ -247,36 +249,21 @@ impl HttpBody for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::{Extension, routing::get};
-    use internal_api::Patience;
+    use crate::http::listener::HttpSocket;
     use mail_net::Clock;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::AsyncWriteExt;
 
-    /// How long a reader may stand still after its request.
-    async fn patience_with_readers(path: &str) -> Duration {
-        let clock = Clock::system().io;
-        let long = || async { vec![0; 16 << 20] };
-        let patient = |Extension(patience): Extension<Patience>| async move {
-            patience.allow_reader(STALL * 20);
-            vec![0; 16 << 20]
-        };
-        let router = Router::new().route("/long", get(long)).route("/patient", get(patient));
-        let room = Arc::new(Room::new(1));
-        let place = room.enter(clock).await;
-        let (stream, mut reader) = duplex(1024);
-        let serving = tokio::spawn(connection(stream, place, router, CancellationToken::new()));
-        reader.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
-        reader.read_u8().await.unwrap();
-        let started = clock.instant();
-        serving.await.unwrap();
-        clock.since(started)
-    }
-
+    /// As TCP_USER_TIMEOUT does for a TCP connection.
     #[tokio::test(start_paused = true)]
-    async fn a_reader_may_stand_still_for_as_long_as_its_handler_allows() {
-        for (path, expected) in [("/long", STALL), ("/patient", STALL * 20)] {
-            let stood_still = patience_with_readers(path).await;
-            assert!(stood_still >= expected && stood_still < expected + STALL, "{path}: {stood_still:?}");
-        }
+    async fn a_reader_over_a_unix_socket_may_not_stand_still() {
+        let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::system().io);
+        let path = directory.path().join("store.sock");
+        let socket = HttpSocket::bind(&path).await.unwrap();
+        let _reader = UnixStream::connect(&path).await.unwrap();
+        let mut stream = Listen::accept(&socket, clock).await;
+        let started = clock.instant();
+        let written = clock.timeout(STALL * 2, stream.write_all(&vec![0; 16 << 20])).await.unwrap();
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(clock.since(started) >= STALL);
     }
 }

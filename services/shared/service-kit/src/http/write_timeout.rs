@@ -1,11 +1,13 @@
 //! A stream whose writer does not wait for ever for a reader that stands still.
+//!
+//! Over TCP, the kernel sees to that (TCP_USER_TIMEOUT). Over a Unix socket, it does not.
 
-use internal_api::StallLimit;
 use mail_net::IoClock;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -16,7 +18,7 @@ use tokio::{
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     stream: S,
-    limit: StallLimit,
+    limit: Duration,
     clock: IoClock,
     /// There while nothing can be written.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -24,7 +26,7 @@ pub(super) struct WriteTimeout<S> {
 
 impl<S> WriteTimeout<S> {
     /// Whoever reads from the other end of `stream` may stand still for `limit`.
-    pub(super) fn new(stream: S, limit: StallLimit, clock: IoClock) -> Self {
+    pub(super) fn new(stream: S, limit: Duration, clock: IoClock) -> Self {
         Self { stream, limit, clock, waiting: None }
     }
 
@@ -34,8 +36,8 @@ impl<S> WriteTimeout<S> {
             self.waiting = None;
             return written;
         }
-        let Self { limit, clock, waiting, .. } = self;
-        let sleep = waiting.get_or_insert_with(|| Box::pin(clock.sleep(limit.get())));
+        let (clock, limit) = (self.clock, self.limit);
+        let sleep = self.waiting.get_or_insert_with(|| Box::pin(clock.sleep(limit)));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the other side has stopped reading")))
     }
@@ -84,18 +86,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 mod tests {
     use super::*;
     use mail_net::Clock;
-    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    const LIMIT: Duration = Duration::from_secs(600);
+    const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_may_be_slow_and_not_stand_still() {
         let clock = Clock::system().io;
         let (stream, mut reader) = duplex(1);
-        let limit = StallLimit::default();
-        let mut stream = WriteTimeout::new(stream, limit.clone(), clock);
-        limit.set(LIMIT);
+        let mut stream = WriteTimeout::new(stream, LIMIT, clock);
         let writing = async move { stream.write_all(b"12345").await };
         let reading = async {
             for _ in 0..3 {
