@@ -31,6 +31,7 @@ impl Beside {
         });
         let config = Config {
             services: services.collect(),
+            servers: Vec::new(),
             mail_servers: Vec::new(),
             token: Some(Token::from(TOKEN)),
             settings: town_config::Console { bounds, ..town_config::Console::default() },

@@ -103,7 +103,8 @@ impl Args {
         let token = self.token.as_deref().filter(|token| !token.is_empty()).map(Token::from);
         let mail_servers = stacks.iter().map(|stack| MailServer::of(stack, &services, |key| stack.port(key))).collect();
         let files = Some(Files { zone: Some(self.config.with_file_name("fdns.toml")), config: Some(self.config) });
-        let configured = Config { services, mail_servers, token, settings, hosts, login, clock, files };
+        let servers = config.servers();
+        let configured = Config { services, servers, mail_servers, token, settings, hosts, login, clock, files };
         telemetry::spawn(config.watch(reload, shutdown.clone()));
         Ok(run(configured, Listeners { http: HttpListener::from(http) }, shutdown).await?)
     }

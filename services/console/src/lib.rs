@@ -54,6 +54,8 @@ use town_config::{Console, Files, Hosts};
 pub struct Config {
     /// The services that it follows.
     pub services: Vec<Service>,
+    /// The names of all servers of the configuration.
+    pub servers: Vec<String>,
     /// Where mail is sent to and read from: one for each stack.
     pub mail_servers: Vec<MailServer>,
     /// Opens their APIs. Nobody sees it.
@@ -93,12 +95,12 @@ pub enum ServiceError {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), ServiceError> {
-    let Config { services, mail_servers, token, settings, hosts, login, clock, files } = config;
+    let Config { services, servers, mail_servers, token, settings, hosts, login, clock, files } = config;
     // Whichever way this call ends, no follower outlives it.
     let _stop = shutdown.clone().drop_guard();
     let index = Index::open(settings.bounds, &clock)?;
     let announcements = settings.webhook.as_deref().map(|url| webhook::start(url, clock.io, &shutdown)).transpose()?;
-    let faults = TownFaults::start(services.clone(), token.clone(), &index, clock.io, &shutdown);
+    let faults = TownFaults::start((services.clone(), servers), token.clone(), &index, clock.io, &shutdown);
     let town = Town::follow(services, &index, token, clock.io, &shutdown, announcements)?;
     let mut registry = service_kit::metrics::registry("console");
     metrics::register(&mut registry, &town);

@@ -32,6 +32,8 @@ pub(crate) struct TownFaults(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     services: Vec<Service>,
+    /// The servers of the configuration, of those too whose services nobody follows here.
+    servers: Vec<String>,
     token: Option<Token>,
     io: IoClock,
     /// What was set. `None` until it is known what services were started with.
@@ -55,10 +57,10 @@ pub(crate) struct Report {
 }
 
 impl TownFaults {
-    /// The faults of these services. Until `shutdown`, each one that is started anew is told of them. Who follows the index is
+    /// The faults of these services, and of these servers of the configuration. Until `shutdown`, each one that is started anew is told of them. Who follows the index is
     /// woken when something has changed.
     pub(crate) fn start(
-        services: Vec<Service>,
+        (services, servers): (Vec<Service>, Vec<String>),
         token: Option<Token>,
         index: &Index,
         io: IoClock,
@@ -66,6 +68,7 @@ impl TownFaults {
     ) -> Self {
         let shared = Shared {
             services,
+            servers,
             token,
             io,
             wanted: AsyncMutex::default(),
@@ -92,32 +95,43 @@ impl TownFaults {
         self.0.last().clone()
     }
 
-    /// Refuses a fault of a stack that the town does not have.
-    ///
-    /// # Errors
-    /// [`ProblemKind::InvalidRequest`].
-    pub(crate) fn check_stacks(&self, fault: &Fault) -> Result<(), Problem> {
-        let stacks: BTreeSet<_> = self.0.services.iter().map(|service| service.stack.as_str()).collect();
-        fault.check_stacks(&Vec::from_iter(stacks)).map_err(|error| invalid(error.to_string()))
-    }
-
     /// Changes what is set, and tells all services. What makes no sense changes nothing.
     ///
     /// # Errors
     /// [`ProblemKind::InvalidRequest`]; [`ProblemKind::Overloaded`] while it is not known with which faults the services
     /// were started.
     pub(crate) async fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<Report, Problem> {
+        self.change_if(change, |faults, fault| faults.check_stacks(fault)).await
+    }
+
+    /// Changes what is set if each fault that is new or another one passes.
+    async fn change_if(
+        &self,
+        change: impl FnOnce(&mut Settings),
+        check: impl Fn(&Self, (&String, &Fault)) -> Result<(), Problem>,
+    ) -> Result<Report, Problem> {
         let mut wanted = self.0.wanted.lock().await;
         if wanted.is_none() {
             self.told(&mut wanted).await;
         }
         let unknown = || Problem::new(ProblemKind::Overloaded, "no service has told its faults yet; try again soon");
-        let mut settings = wanted.clone().ok_or_else(unknown)?;
+        let before = wanted.clone().ok_or_else(unknown)?;
+        let mut settings = before.clone();
         change(&mut settings);
         settings.check().map_err(|error| invalid(error.to_string()))?;
+        for fault in settings.faults.iter().filter(|(name, fault)| before.faults.get(*name) != Some(fault)) {
+            check(self, fault)?;
+        }
         *wanted = Some(settings);
         self.0.changed.notify_one();
         Ok(self.told(&mut wanted).await)
+    }
+
+    /// Refuses a fault of a server that the town does not have.
+    fn check_stacks(&self, (name, fault): (&String, &Fault)) -> Result<(), Problem> {
+        let stacks = self.0.services.iter().map(|service| service.stack.as_str());
+        let known: BTreeSet<_> = stacks.chain(self.0.servers.iter().map(String::as_str)).collect();
+        fault.check_stacks(&Vec::from_iter(known)).map_err(|error| invalid(format!("{name}: {error}")))
     }
 
     /// What all services have counted, by their names. Those that do not tell are missing.
@@ -139,7 +153,8 @@ impl TownFaults {
         settings: Settings,
         counts: &BTreeMap<String, Counts>,
     ) -> Result<Report, Problem> {
-        let report = self.change(|now| *now = settings).await?;
+        // The town of the snapshot may have had other servers.
+        let report = self.change_if(|now| *now = settings, |_, _| Ok(())).await?;
         self.count_on_from(counts).await;
         Ok(report)
     }

@@ -84,7 +84,8 @@ impl BoundConsole {
         let mail_servers = stacks.iter().map(|stack| MailServer::of(&stack.stack, &services, |key| port(stack, key)));
         let mail_servers = mail_servers.collect();
         let files = files(options, &configured);
-        let config = console::Config { services, mail_servers, token, settings, hosts, login, clock, files };
+        let servers = options.config.servers();
+        let config = console::Config { services, servers, mail_servers, token, settings, hosts, login, clock, files };
         let listeners = Listeners { http: self.listener.into() };
         let run = console::run(config, listeners, layer.shutdown.clone());
         let threads = Threads::start().context("there are no threads for the console")?;

@@ -79,6 +79,7 @@ async fn converse(mut connection: Connection<'_>) {
     match &end {
         Ok(End::Fault) => recording.breaks(End::Fault.reason()),
         Ok(end) => recording.ends(end.reason()),
+        Err(error @ Broken::Stream(_)) => recording.is_lost(error),
         Err(error) => recording.breaks(error),
     }
     // The lock goes first: the client may be back before this socket is closed.

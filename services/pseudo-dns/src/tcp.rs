@@ -78,8 +78,15 @@ struct Connection {
 impl Connection {
     /// The next message without its length; `None` at the end of the connection.
     async fn message(&mut self) -> io::Result<Option<BytesMut>> {
-        if self.input.is_empty() && self.io.timeout(IDLE, self.read()).await?? == 0 {
-            return Ok(None);
+        if self.input.is_empty() {
+            match self.io.timeout(IDLE, self.read()).await {
+                Ok(Ok(0)) => return Ok(None),
+                Ok(read) => read?,
+                Err(_) => {
+                    self.recording.ends("idle for too long");
+                    return Ok(None);
+                }
+            };
         }
         self.io.timeout(PATIENCE, self.rest_of_message()).await?
     }
@@ -95,7 +102,7 @@ impl Connection {
                 }
             }
             if self.read().await? == 0 {
-                return Ok(None);
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }

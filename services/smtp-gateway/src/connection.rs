@@ -377,7 +377,11 @@ impl<'a> Dialogue<'a> {
             (None, Some(envelope)) => Box::new(Incoming::new(self.gateway, envelope, (self.port, self.peer))),
             (None, None) => return Ok(Reply::new(503, (5, 1), "say MAIL FROM first")),
         };
-        incoming.read(&mut self.stream, framing).await?;
+        if let Err(closed) = incoming.read(&mut self.stream, framing).await {
+            // Also where the client has closed it as it should: a part of the message is missing.
+            self.recording.breaks(format_args!("{closed}, in a message"));
+            return Err(closed);
+        }
         let wrong = if self.gateway.faults.is_on_at(Hop::AgentToSmtp) { self.session.envelope() } else { None };
         Ok(match self.session.received() {
             Received::Chunk(reply) => {
@@ -421,7 +425,7 @@ async fn end(stream: LineStream, recording: &Recording, closed: Closed) -> Resul
         Closed::Idle => (4, 2),
         Closed::Room => (3, 2),
         Closed::Unread | Closed::Truncated | Closed::Io(_) => {
-            recording.breaks(&closed);
+            recording.is_lost(&closed);
             return Err(closed);
         }
     };

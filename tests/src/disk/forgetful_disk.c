@@ -10,7 +10,7 @@
  * So a new file needs an fsync of its own and one of its directory, which POSIX asks for, though many file systems give
  * more. A memory map is never synced. An fsync takes what was written by whoever it was, a process that was killed
  * included. One that fails loses what was to be synced, as Linux does: a second one, which succeeds, says nothing of it,
- * in whatever process.
+ * in whatever process. After that, each process syncs of the file what it has written itself.
  *
  * DISK_FAULTS is a file of `struct faults`, read at every call: what calls on the live directory are to fail with.
  */

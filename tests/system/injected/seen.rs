@@ -1,6 +1,7 @@
 //! What goes wrong on purpose is seen as what it is: a session that has failed, and a step of a journey.
 
 use super::{clear, fired, set, smtp};
+use mail_proto::pop3::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 use town_config::PortKey;
@@ -42,6 +43,39 @@ async fn a_session_that_a_fault_breaks_off_has_failed() {
         assert!(is_broken && ended.contains(why), "{verb} {what}: {ended}");
         clear(&console).await;
     }
+    town.stop().await;
+}
+
+/// Whoever looks whether somebody listens has broken nothing; whoever leaves in the middle of a message has.
+#[tokio::test]
+async fn a_client_that_leaves_has_failed_where_something_is_missing() {
+    let town = TestTown::start_with_console(Plan::default()).await;
+    let console = town.console_client();
+    let address = town.address(EXMAIL, PortKey::Smtp);
+    drop(SmtpClient::connect_silently(address).await.unwrap());
+    drop(SmtpClient::connect(address).await.unwrap());
+    let mut client = SmtpClient::connect(address).await.unwrap();
+    client.hello().await;
+    for command in [&*format!("MAIL FROM:<{USR1}>"), &format!("RCPT TO:<{USR}>"), "DATA"] {
+        client.command(command).await.unwrap();
+    }
+    client.write(b"Subject: half of it\r\n").await.unwrap();
+    drop(client);
+    let (ended, is_broken) = failed(&console, 1).await;
+    assert!(is_broken && ended.ends_with(", in a message"), "{ended}");
+    let closed = eventually("all have ended", PATIENCE, async || {
+        let page = console.get("/v1/sessions?open=false").await;
+        Some(page["sessions"].as_array().unwrap().len()).filter(|number| *number == 3)
+    });
+    closed.await;
+    failed(&console, 1).await;
+
+    // What is said last is not why it failed.
+    let pop3 = json!({"service": "pop3-gateway", "verb": "QUIT"});
+    set(&console, "f", json!({"where": pop3, "what": {"cut": "before_reply"}})).await;
+    let mut client = town.pop3(USR1).await;
+    assert!(client.command(Command::Quit).await.is_err());
+    assert_eq!(failed(&console, 2).await, ("cut by a fault".to_owned(), true));
     town.stop().await;
 }
 

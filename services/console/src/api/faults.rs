@@ -97,7 +97,6 @@ pub(super) async fn set(
     extract::Json(fault): extract::Json<Fault>,
 ) -> Result<Json<TownFaults>, Problem> {
     check_name(&name).and_then(|()| fault.check()).map_err(|error| invalid(error.to_string()))?;
-    app.faults.check_stacks(&fault)?;
     change(&app, |faults| drop(faults.insert(name, fault))).await
 }
 

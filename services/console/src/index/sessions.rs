@@ -23,7 +23,7 @@ pub(crate) struct SessionFilter {
     pub(crate) stack: Option<String>,
     /// Only those that this service has seen.
     pub(crate) service: Option<String>,
-    /// Only those that have failed: something was refused, or a client got no connection.
+    /// Only those that have failed, as [`internal_api::RecordedSession::has_failed`] says.
     pub(crate) failed: bool,
     /// Only those that last, or only those that have ended.
     pub(crate) open: Option<bool>,

@@ -43,15 +43,6 @@ impl Settings {
         }
         if self.faults.len() > FAULTS { Err(InvalidFault::too_many(FAULTS)) } else { Ok(()) }
     }
-
-    /// Checks that the stacks that faults name are among these.
-    ///
-    /// # Errors
-    /// [`InvalidFault`], which names the fault.
-    pub fn check_stacks(&self, known: &[&str]) -> Result<(), InvalidFault> {
-        let mut checks = self.faults.iter().map(|(name, fault)| (name, fault.check_stacks(known)));
-        checks.try_for_each(|(name, check)| check.map_err(|error| error.of(name)))
-    }
 }
 
 /// How often a fault has happened at a service.

@@ -154,6 +154,13 @@ impl RecordedSession {
         }
     }
 
+    /// Notes that it breaks off, and why. Only the first such reason counts.
+    pub fn break_off(&mut self, reason: String) {
+        if !self.broken {
+            (self.broken, self.ended) = (true, Some(reason));
+        }
+    }
+
     /// Whether something was refused in it, or it broke off, or nobody said anything.
     pub fn has_failed(&self) -> bool {
         let is_silent = self.octets_received == 0 && self.octets_sent == 0;

@@ -83,12 +83,24 @@ impl Recording {
         }
     }
 
-    /// Tells why the session breaks off, in a few words. Only the first reason counts.
+    /// Tells why the session breaks off, in a few words. Only the first such reason counts, and it replaces that of an end which
+    /// did not come.
     pub fn breaks(&self, reason: impl fmt::Display) {
         if let Some(log) = &self.0 {
-            let mut state = log.lock();
-            state.session.broken = true;
-            state.session.ended.get_or_insert_with(|| reason.to_string());
+            log.lock().session.break_off(reason.to_string());
+        }
+    }
+
+    /// As [`Recording::breaks`] where the connection is lost. A client that leaves before it has said anything breaks nothing:
+    /// it has looked whether somebody listens.
+    pub fn is_lost(&self, reason: impl fmt::Display) {
+        if let Some(log) = &self.0 {
+            let session = &mut log.lock().session;
+            if session.octets_received > 0 {
+                session.break_off(reason.to_string());
+            } else {
+                session.ended.get_or_insert_with(|| reason.to_string());
+            }
         }
     }
 }
@@ -255,7 +267,9 @@ impl Log {
             let mut state = self.lock();
             self.finish_body(&mut state, at, true);
             state.session.closed_at = Some(at);
-            state.session.ended.get_or_insert_with(|| "cut off".to_owned());
+            if state.session.ended.is_none() {
+                state.session.break_off("cut off".to_owned());
+            }
             if state.data.capacity() > 2 * state.data.len() + OCTETS {
                 state.data.shrink_to_fit();
             }

@@ -86,7 +86,7 @@ struct SessionsQuery {
         ("before" = Option<SessionId>, Query, description = "The last page's next_before; without it, the newest"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "100 unless given"),
         ("open" = Option<bool>, Query, description = "Only those that last, or only those that have ended"),
-        ("refused" = Option<bool>, Query, description = "Only those in which something was refused or that never were, or only the others"),
+        ("refused" = Option<bool>, Query, description = "Only those in which something was refused, that broke off, or in which nobody said anything; or only the others"),
         ("remote" = Option<text::IpAddress>, Query, description = "Only those with this IP address at the other end"),
         ("user" = Option<String>, Query, description = "Only those of this user"),
         ("message" = Option<MessageId>, Query, description = "Only those that handled this message"),

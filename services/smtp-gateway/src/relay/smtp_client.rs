@@ -122,7 +122,11 @@ impl Connection {
 
     /// The connection, if the exchange has neither closed it nor said anything that nobody asked for.
     pub(crate) fn if_quiet(mut self) -> Option<Self> {
-        self.stream.is_quiet().then_some(self)
+        if self.stream.is_quiet() {
+            return Some(self);
+        }
+        self.recording.ends("the exchange has closed it while it was kept");
+        None
     }
 
     /// Sends one message to these recipients. Returns a verdict for each, in their order.
