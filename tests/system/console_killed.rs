@@ -98,8 +98,12 @@ async fn a_killed_console_costs_no_mail_and_has_all_again() {
     // A new one has all that the stores have, and the way of what was relayed.
     let last = Console::start(&town).await;
     let expected: BTreeSet<_> = near.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(listed(&last.client, "subject:load%20stack:exmail.qq.com").await, expected);
-    assert_eq!(listed(&last.client, "subject:load%20stack:gmail.com").await.len(), far.len());
+    eventually("all mail is there again", PATIENCE, async || {
+        let here = listed(&last.client, "subject:load%20stack:exmail.qq.com").await;
+        let there = listed(&last.client, "subject:load%20stack:gmail.com").await;
+        (here == expected && there.len() == far.len()).then_some(())
+    })
+    .await;
     let relayed: BTreeSet<_> = far.into_iter().map(|(id, _)| id).collect();
     assert_eq!(listed(&last.client, "state:relayed%20is:gone").await, relayed);
     last.kill().await;
