@@ -202,7 +202,8 @@ impl std::str::FromStr for Pause {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let duration: SignedDuration = text.parse().map_err(|error| format!("{text:?} is no duration: {error}"))?;
+        let duration: SignedDuration =
+            text.parse().map_err(|_| format!("{text:?} is no duration such as 5s or 250ms"))?;
         let duration = Duration::try_from(duration).ok().filter(|duration| *duration <= Self::LONGEST);
         duration.map(Self).ok_or_else(|| format!("{text:?} is not within 0 and one hour"))
     }
@@ -224,5 +225,16 @@ impl Serialize for Pause {
 impl<'de> Deserialize<'de> for Pause {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_pause_is_told_with_examples() {
+        assert_eq!("250ms".parse(), Ok(Pause(Duration::from_millis(250))));
+        assert_eq!("2 weeks".parse::<Pause>(), Err("\"2 weeks\" is no duration such as 5s or 250ms".to_owned()));
     }
 }

@@ -97,10 +97,10 @@ pub enum ProblemKind {
     /// No snapshot of this name.
     #[serde(rename = "urn:mailtown:problem:snapshot-unknown")]
     SnapshotUnknown,
-    /// There is a snapshot of this name already. Remove it, or choose another name.
+    /// There is a snapshot of this name already. Delete it first, or take another name.
     #[serde(rename = "urn:mailtown:problem:snapshot-exists")]
     SnapshotExists,
-    /// There is no room for a further snapshot. Remove one.
+    /// There is no room for a further snapshot. Delete one.
     #[serde(rename = "urn:mailtown:problem:snapshots-full")]
     SnapshotsFull,
     /// The storage of this store takes no snapshots.
@@ -198,8 +198,8 @@ impl ProblemKind {
             Self::LeaseLost => "The lease has been lost",
             Self::ClockReal => "The clock is that of the machine; start with --virtual-clock to move it",
             Self::SnapshotUnknown => "No such snapshot",
-            Self::SnapshotExists => "There is a snapshot of this name already; remove it, or choose another name",
-            Self::SnapshotsFull => "There is no room for a further snapshot; remove one",
+            Self::SnapshotExists => "There is a snapshot of this name already; delete it first, or take another name",
+            Self::SnapshotsFull => "There is no room for a further snapshot; delete one",
             Self::SnapshotsUnsupported => "This storage takes no snapshots",
             Self::StoreHeld => "The store is held for a snapshot or a restore, try again soon",
             Self::StillRelaying => "Attempts to relay are under way, try again soon",
@@ -257,5 +257,18 @@ impl IntoResponse for Problem {
             _ => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_snapshots_has_the_word_of_the_command() {
+        for kind in [ProblemKind::SnapshotExists, ProblemKind::SnapshotsFull] {
+            let title = kind.title();
+            assert!(title.contains("delete") && !title.contains("remove"), "{title}");
+        }
     }
 }
