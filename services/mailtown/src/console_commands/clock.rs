@@ -2,7 +2,7 @@
 
 use super::{ConsoleArgs, TownConsole};
 use crate::output;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -49,7 +49,7 @@ struct Advance {
     by: Option<String>,
     /// To this moment, such as 2026-01-01T12:00:00Z
     #[arg(long, value_name = "MOMENT", conflicts_with = "next_due")]
-    to: Option<Timestamp>,
+    to: Option<String>,
     /// To the moment at which the next thing happens by itself
     #[arg(long)]
     next_due: bool,
@@ -111,9 +111,16 @@ impl ClockCommand {
 
 impl Advance {
     fn request(&self) -> anyhow::Result<Value> {
-        let mut request = match (&self.by, self.to) {
-            (Some(by), _) => json!({"by": by}),
-            (None, Some(to)) => json!({"to": to}),
+        let mut request = match (&self.by, &self.to) {
+            (Some(by), _) => {
+                // The console reads it so, too.
+                humantime::parse_duration(by).map_err(|_| anyhow!("{by:?} is no time such as 90s, 10m or '1h 30m'"))?;
+                json!({"by": by})
+            }
+            (None, Some(to)) => {
+                let moment: Result<Timestamp, _> = to.parse();
+                json!({"to": moment.map_err(|_| anyhow!("{to:?} is no moment such as 2026-01-01T00:00:00Z"))?})
+            }
             (None, None) if self.next_due => json!({"next_due": true}),
             (None, None) => bail!("give a TIME such as 1h, --to MOMENT or --next-due"),
         };
@@ -160,6 +167,22 @@ mod tests {
 
     fn read(answer: Value) -> Told {
         told(&answer).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_time_is_told_with_an_example() {
+        let request = |by: Option<&str>, to: Option<&str>| {
+            let [by, to] = [by, to].map(|text| text.map(str::to_owned));
+            let request = Advance { by, to, next_due: false, timeout: 30, json: false }.request();
+            request.map_err(|error| error.to_string())
+        };
+        let wrong = "\"banana\" is no time such as 90s, 10m or '1h 30m'";
+        assert_eq!(request(Some("banana"), None), Err(wrong.to_owned()));
+        let wrong = "\"tomorrow\" is no moment such as 2026-01-01T00:00:00Z";
+        assert_eq!(request(None, Some("tomorrow")), Err(wrong.to_owned()));
+        assert_eq!(request(Some("1h 30m"), None), Ok(json!({"by": "1h 30m", "timeout": 30})));
+        let moment = "2026-01-01T00:00:00Z";
+        assert_eq!(request(None, Some(moment)), Ok(json!({"to": moment, "timeout": 30})));
     }
 
     #[test]
