@@ -3,7 +3,7 @@
 use super::{BOLD, ConsoleArgs, REFUSED, TownConsole};
 use crate::output::{NO_OUTPUT, padded, printable, say};
 use ::faults::Fault;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use console::client::TownFaults;
 use serde_json::Value;
 use std::io::{self, Write};
@@ -40,8 +40,8 @@ enum Change {
         #[arg(value_name = "NAME")]
         name: String,
         /// Where, what and when, in JSON
-        #[arg(value_name = "JSON", value_parser = fault)]
-        fault: Box<Fault>,
+        #[arg(value_name = "JSON")]
+        fault: String,
     },
     /// Let this go wrong no more
     Remove {
@@ -53,10 +53,14 @@ enum Change {
     Clear,
 }
 
-fn fault(text: &str) -> Result<Box<Fault>, String> {
-    let fault: Fault = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    fault.check().map_err(|error| error.to_string())?;
-    Ok(Box::new(fault))
+/// Reads a fault. Says only what is wrong with it: clap would repeat all of it first.
+fn fault(text: &str) -> anyhow::Result<Fault> {
+    let fault: Fault = serde_json::from_str(text).map_err(|error| {
+        let kind = if error.is_data() { "this is no fault" } else { "this is no JSON" };
+        anyhow!("{kind}: {}", printable(&error.to_string()))
+    })?;
+    fault.check()?;
+    Ok(fault)
 }
 
 impl FaultsCommand {
@@ -68,7 +72,7 @@ impl FaultsCommand {
         let client = &console.client;
         let outcome = match &self.change {
             None | Some(Change::List) => client.faults().await,
-            Some(Change::Set { name, fault }) => client.set_fault(name, fault).await,
+            Some(Change::Set { name, fault: text }) => client.set_fault(name, &fault(text)?).await,
             Some(Change::Remove { name }) => match client.remove_fault(name).await {
                 Ok(()) => client.faults().await,
                 Err(error) => Err(error),
@@ -113,4 +117,27 @@ fn said(fault: &Fault) -> String {
         Some(format!("{word}{value}"))
     });
     parts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_fault_is_one_line_with_the_reason() {
+        for (json, expected) in [
+            ("{what: stall}", "this is no JSON: key must be a string at line 1 column 2"),
+            ("", "this is no JSON: EOF while parsing a value at line 1 column 0"),
+            (
+                r#"{"what": {"delay": "2 weeks"}}"#,
+                "this is no fault: \"2 weeks\" is no duration such as 5s or 250ms at line 1 column 29",
+            ),
+            (r#"{"what": {"throttle": 0}}"#, "what.throttle and what.slice are 1 or more octets"),
+        ] {
+            assert_eq!(fault(json).unwrap_err().to_string(), expected, "{json}");
+        }
+        let strange = fault("{\"what\": \"stall\", \"a\\nb\": 1}").unwrap_err().to_string();
+        assert!(!strange.contains('\n'), "{strange}");
+        assert_eq!(fault(r#"{"what": "stall"}"#).unwrap().what, ::faults::What::Stall);
+    }
 }
