@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
-    process::Command,
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 use town_config::PortKey;
@@ -313,10 +313,14 @@ async fn what_cannot_be_is_a_problem() {
     town.stop().await;
 }
 
-async fn command(town: &Mailtown, arguments: &[&str]) -> String {
+async fn said(town: &Mailtown, arguments: &[&str]) -> Output {
     let mut command = mailtown::command("mailtown");
     command.args(["--ports-file", "ports.json", "snapshot"]).args(arguments).current_dir(town.directory());
-    let output = command.output().await.unwrap();
+    command.output().await.unwrap()
+}
+
+async fn command(town: &Mailtown, arguments: &[&str]) -> String {
+    let output = said(town, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -337,11 +341,18 @@ async fn an_exported_town_is_opened_elsewhere() {
     assert_eq!(took, "took failed: 1 message and 0 recipients of the queue in 2 stores, at 2026-01-01T00:00:00Z\n");
     assert!(command(&town, &["list"]).await.contains("\nfailed "), "it is listed");
     let config = site.config().to_str().unwrap();
-    command(&town, &["export", "failed", "town.tar", "--config", config]).await;
+    let export = ["export", "failed", "town.tar", "--config", config];
+    let output = said(&town, &export).await;
+    let octets = fs::metadata(town.directory().join("town.tar")).unwrap().len();
+    let told = [output.stdout, output.stderr].map(|octets| String::from_utf8(octets).unwrap());
+    assert_eq!(told, [String::new(), format!("town.tar: {octets} octets\n")]);
+    // What another run has uploaded is not lost.
+    let refused = String::from_utf8(said(&town, &export).await.stderr).unwrap();
+    assert_eq!(refused, "error: town.tar exists; remove it, or give another name\n");
     client.send(USR1, &[USR2], b"Subject: late\r\n\r\n").await.unwrap();
     let restored = command(&town, &["restore", "failed"]).await;
     assert_eq!(restored, took.replace("took", "restored"));
-    command(&town, &["delete", "failed"]).await;
+    assert_eq!(command(&town, &["delete", "failed"]).await, "failed is deleted\n");
     assert!(command(&town, &[]).await.starts_with("no snapshots; "));
     let archive = town.directory().join("town.tar");
     let mut listed = Command::new("tar");
@@ -364,7 +375,7 @@ async fn an_exported_town_is_opened_elsewhere() {
     half.args(["snapshot", "open", "half.tar", "--state"]).arg(&nothing).current_dir(town.directory());
     let output = half.output().await.unwrap();
     assert!(!output.status.success(), "{output:?}");
-    assert_eq!(fs::read_dir(nothing).unwrap().count(), 0);
+    assert!(!nothing.exists());
 
     let state = town.directory().join("elsewhere");
     let state = state.to_str().unwrap();

@@ -1,11 +1,14 @@
 //! `mailtown snapshot`: what the whole town was at one moment.
 
 mod bundle;
+mod new;
+mod opened;
 
 use super::{BOLD, ConsoleArgs, TownConsole, count};
 use crate::output::{NO_OUTPUT, padded, printable, say};
 use anyhow::{Context, ensure};
 use console::client::{TownRestored, TownSnapshot};
+use serde_json::json;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -93,7 +96,8 @@ impl SnapshotCommand {
         state: &Path,
     ) -> anyhow::Result<()> {
         if let Some(Action::Open { file }) = &self.action {
-            return say(&bundle::open(file, state).await?);
+            let opened = bundle::open(file, state).await?;
+            return say(&if self.json { serde_json::to_string(&opened)? } else { opened.to_text() });
         }
         let console = console()?;
         let (client, failed) = (&console.client, |error| console.failed(error));
@@ -113,13 +117,20 @@ impl SnapshotCommand {
                 ensure!(behind.is_empty(), "these services do not have the time or the faults of then: {behind}");
                 Ok(())
             }
-            Some(Action::Delete { name }) => client.remove_snapshot(name).await.map_err(failed),
+            Some(Action::Delete { name }) => {
+                client.remove_snapshot(name).await.map_err(failed)?;
+                say(&if self.json { json!({"deleted": name}).to_string() } else { format!("{name} is deleted") })
+            }
             Some(Action::Export { name, file, without_config }) => {
                 let export = client.export_snapshot(name).await.map_err(failed)?;
                 let config = (!without_config).then(|| files.config_text()).transpose();
                 let config =
                     config.context("the configuration cannot be read; give --config FILE or --without-config")?;
-                bundle::write(export, config, file, failed).await
+                if let Some(octets) = bundle::write(export, config, file, failed).await? {
+                    // Nobody reads what cannot be written there.
+                    let _ = writeln!(io::stderr(), "{}: {}", file.display(), count(octets, "octet", "octets"));
+                }
+                Ok(())
             }
         }
     }
