@@ -1,13 +1,33 @@
 //! What a lesson asks the console of its town.
 
+use crate::output::printable;
 use anyhow::{Context, ensure};
 use lessons::Fault;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
 
 /// The longest that the console may take, beyond what it is asked to wait.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a problem document says to people, whatever its type is.
+#[derive(Deserialize)]
+struct Problem {
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// What an answer says that is no success: the words of its problem; of another answer, the status and the text.
+fn words(status: StatusCode, text: &str) -> String {
+    let words = match serde_json::from_str(text) {
+        Ok(Problem { title, detail }) if detail.is_empty() => title,
+        Ok(Problem { title, detail }) => format!("{title}: {detail}"),
+        Err(_) => format!("{status}: {}", text.trim_end()),
+    };
+    printable(&words)
+}
 
 /// A client of the console.
 #[derive(Debug, Clone)]
@@ -33,7 +53,7 @@ impl Console {
     async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
         let answer = request.send().await.context("the console of the town")?;
         let (status, text) = (answer.status(), answer.text().await?);
-        ensure!(status.is_success(), "the console of the town says {status}: {text}");
+        ensure!(status.is_success(), "the console of the town says {}", words(status, &text));
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
@@ -52,7 +72,7 @@ impl Console {
             status != StatusCode::NOT_FOUND,
             "this town has no faults (/v1/faults answers 404), and the lesson sets one: {name}"
         );
-        ensure!(status.is_success(), "faults.{name}: {status}: {text}");
+        ensure!(status.is_success(), "faults.{name}: {}", words(status, &text));
         Ok(())
     }
 
@@ -107,5 +127,20 @@ impl Console {
         self.json(self.request(Method::GET, "/v1/idle?timeout=10")).await?;
         let page = self.json(self.request(Method::GET, "/v1/mail").query(&[("query", query)])).await?;
         Ok(page["mail"].as_array().map_or(0, Vec::len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_its_problem() {
+        let status = StatusCode::BAD_REQUEST;
+        let problem = |detail: &str| json!({"type": "urn:x", "title": "It is wrong", "status": 400, "detail": detail});
+        assert_eq!(words(status, &problem("there is no x").to_string()), "It is wrong: there is no x");
+        assert_eq!(words(status, &json!({"type": "urn:x", "title": "It is wrong"}).to_string()), "It is wrong");
+        assert_eq!(words(status, &problem("\u{1b}[1m").to_string()), "It is wrong: ?[1m");
+        assert_eq!(words(status, "no\n"), "400 Bad Request: no");
     }
 }

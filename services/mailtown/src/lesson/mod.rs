@@ -115,7 +115,7 @@ impl Run {
             output::say(&format!("{}\n\n{}", opened.lesson.title, opened.lesson.text.trim_end()))?;
         }
         let report = if self.against.is_empty() {
-            let town = LessonTown::start(&opened.lesson.town).await?;
+            let town = LessonTown::start(&self.lesson, &opened.lesson).await?;
             if let Some(console) = town.console().filter(|_| is_told) {
                 output::say(&format!("\nThe console of this town: http://{console}/\n"))?;
             }

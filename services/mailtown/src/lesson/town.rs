@@ -2,9 +2,13 @@
 
 use super::against::Servers;
 use crate::{ConsoleOptions, InternalCalls, Options, Town};
+use anyhow::Context;
+use faults::Fault;
+use lessons::Lesson;
 use mail_net::Clock;
 use pseudo_dns::ZoneSource;
 use records::Records;
+use serde_json::json;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
@@ -47,11 +51,12 @@ pub(super) struct LessonTown {
 }
 
 impl LessonTown {
-    /// Starts it.
+    /// Starts it. `file` is what the lesson was read from.
     ///
     /// # Errors
-    /// When configuration or zone of the lesson are wrong, or the town cannot start.
-    pub(super) async fn start(wanted: &lessons::Town) -> anyhow::Result<Self> {
+    /// When configuration, zone or faults of the lesson are wrong, or the town cannot start.
+    pub(super) async fn start(file: &str, lesson: &Lesson) -> anyhow::Result<Self> {
+        let wanted = &lesson.town;
         let state = tempfile::Builder::new().prefix("mailtown-lesson-").tempdir()?;
         let profile = wanted.profile.as_deref().unwrap_or("tutorial");
         let text = format!(
@@ -59,10 +64,12 @@ impl LessonTown {
             wanted.config
         );
         let config = Config::parse(&text, Path::new("the lesson's town.config"))?;
+        let config = LiveConfig::from(config);
+        check_faults(file, lesson, &config)?;
         let zone = Zone::parse(wanted.zone.as_deref().unwrap_or(ZONE), Path::new("the lesson's town.zone"))?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let options = Options {
-            config: LiveConfig::from(config),
+            config,
             zone: ZoneSource::Fixed(zone),
             state: state.path().to_owned(),
             bind: loopback,
@@ -94,5 +101,50 @@ impl LessonTown {
     /// What a service could not finish.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.town.stop().await
+    }
+}
+
+/// Checks that this town can have each fault of the lesson. `file` is what the lesson was read from.
+///
+/// # Errors
+/// One line that names the file, the key and what to change.
+fn check_faults(file: &str, lesson: &Lesson, config: &LiveConfig) -> anyhow::Result<()> {
+    let names: Vec<_> = config.stacks().map(|stack| stack.current().name.to_string()).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    for (name, fault) in &lesson.faults {
+        let key = || format!("{file}: faults.{name}");
+        let when = fault.when.clone().unwrap_or_else(|| json!({}));
+        let written = json!({"where": fault.place, "what": fault.what, "when": when});
+        let fault: Fault = serde_json::from_value(written).with_context(key)?;
+        fault.check().and_then(|()| fault.check_stacks(&names)).with_context(key)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_that_the_town_cannot_have_is_told_before_it_starts() {
+        let started = async |fault: &str| {
+            let text = format!("title = \"t\"\ntext = \"x\"\n[[checkpoints]]\ntitle = \"c\"\n[faults]\ng = {fault}\n");
+            let lesson = Lesson::parse(&text, "mine.toml").unwrap();
+            LessonTown::start("mine.toml", &lesson).await.err().map(|error| format!("{error:#}"))
+        };
+        for (fault, expected) in [
+            (
+                r#"{where = {stack = "yahoo.com", service = "smtp-gateway"}, what = "stall"}"#,
+                "where.stack is \"yahoo.com\", which is no server of this town; give ",
+            ),
+            (r#"{where = {servce = "x"}, what = "stall"}"#, "unknown field `servce`"),
+            (
+                r#"{where = {service = "smtp-gateway"}, what = {slice = 0}}"#,
+                "what.throttle and what.slice are 1 or more",
+            ),
+        ] {
+            let error = started(fault).await.unwrap_or_default();
+            assert!(error.starts_with(&format!("mine.toml: faults.g: {expected}")), "{error}");
+        }
     }
 }
