@@ -67,6 +67,7 @@ async fn wrong_answers_and_missing_ones_lose_their_marks_and_no_report_tells_the
     let (code, printed, error) = lesson(&arguments).await;
     assert_eq!((code, error.as_str()), (Some(1), ""), "{printed}");
     assert!(printed.starts_with("A failure message never causes another one\n"), "{printed}");
+    assert!(printed.ends_with(&format!("\n2 of 5 points; {out} has the report\n")), "{printed}");
     let xml = fs::read_to_string(out).unwrap();
     assert!(xml.contains("tests=\"3\" failures=\"1\""), "{xml}");
     assert!(xml.contains("<failure message=\"the answer `&lt;me &amp; you&gt;` is not right\">"), "{xml}");
@@ -156,6 +157,16 @@ async fn what_cannot_be_run_says_why() {
     let expected = format!("error: {path}:4: checkpoints[0].titel: unknown field `titel`");
     let (code, _, error) = lesson(&["run", path]).await;
     assert!(code == Some(1) && error.starts_with(&expected), "{error}");
+    let fault = "[faults]\ng = {where = {stack = \"x.test\", service = \"smtp-gateway\"}, what = \"stall\"}\n";
+    fs::write(&file, format!("title = \"t\"\ntext = \"x\"\n[[checkpoints]]\ntitle = \"c\"\n{fault}")).unwrap();
+    let (code, _, error) = lesson(&["run", path]).await;
+    let expected =
+        format!("error: {path}: faults.g: where.stack is \"x.test\", which is no server of this town; give ");
+    assert!(code == Some(1) && error.starts_with(&expected) && error.lines().count() == 1, "{error}");
+    // That is told before the lesson is played.
+    let (code, printed, error) = lesson(&["run", "grading", "--report", "junit", "--out", "nowhere/x.xml"]).await;
+    assert_eq!((code, printed.as_str()), (Some(1), ""));
+    assert_eq!(error, "error: cannot write nowhere/x.xml: No such file or directory (os error 2)\n");
     for (arguments, expected) in [
         (&["run", "nothing"][..], "error: there is no lesson nothing; `mailtown lesson list` prints their names"),
         (

@@ -3,6 +3,7 @@
 mod against;
 mod client;
 mod console;
+mod out;
 mod play;
 mod questions;
 mod town;
@@ -11,6 +12,7 @@ use crate::output;
 use against::{Against, Servers};
 use anyhow::{Context, bail, ensure};
 use lessons::{Answers, Given, Item, Kind, Lesson, Report};
+use out::Out;
 use play::Player;
 use std::{
     fs,
@@ -109,6 +111,8 @@ impl Run {
             "{}: this lesson needs a town of its own, with its console; run it without --against",
             self.lesson
         );
+        // The marks are not to be lost because there is no such directory.
+        let out = self.out.as_deref().map(Out::open).transpose()?;
         // Whoever reads a report for programs reads nothing else.
         let is_told = self.out.is_some() || self.report == Format::Text;
         if is_told {
@@ -125,20 +129,19 @@ impl Run {
         } else {
             opened.marked(Servers::new(&config()?, &self.against)?, given).await?
         };
-        self.write(&report)?;
+        self.write(&report, out)?;
         Ok(report.is_full())
     }
 
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
+    fn write(&self, report: &Report, out: Option<Out>) -> anyhow::Result<()> {
         let text = match self.report {
             Format::Text => report.to_text(),
             Format::Json => report.to_json(),
             Format::Junit => report.to_junit(),
         };
-        match &self.out {
-            Some(path) => fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
-            None => output::say(text.trim_end()),
-        }
+        let Some(out) = out else { return output::say(text.trim_end()) };
+        let file = out.write(&text)?;
+        output::say(&format!("{} of {} points; {} has the report", report.points, report.of, file.display()))
     }
 }
 
