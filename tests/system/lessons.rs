@@ -67,7 +67,7 @@ async fn wrong_answers_and_missing_ones_lose_their_marks_and_no_report_tells_the
     let (code, printed, error) = lesson(&arguments).await;
     assert_eq!((code, error.as_str()), (Some(1), ""), "{printed}");
     assert!(printed.starts_with("A failure message never causes another one\n"), "{printed}");
-    assert!(printed.ends_with(&format!("\n2 of 5 points; {out} has the report\n")), "{printed}");
+    assert!(printed.ends_with(&format!("\n4 of 5 points; {out} has the report\n")), "{printed}");
     let xml = fs::read_to_string(out).unwrap();
     assert!(xml.contains("tests=\"3\" failures=\"1\""), "{xml}");
     assert!(xml.contains("<failure message=\"the answer `&lt;me &amp; you&gt;` is not right\">"), "{xml}");
