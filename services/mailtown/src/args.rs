@@ -159,7 +159,7 @@ impl Args {
                 Some(Command::Queue(queue)) => queue.run(stores(&self)?).await,
                 Some(Command::Sessions(sessions)) => sessions.run(console(&self, &sessions.console)?).await,
                 Some(Command::Trace(trace)) => trace.run(console(&self, &trace.console)?).await,
-                Some(Command::Faults(faults)) => faults.run(console(&self, &faults.console)?).await,
+                Some(Command::Faults(faults)) => faults.run(|| console(&self, &faults.console)).await,
                 Some(Command::Capture(capture)) => capture.run(console(&self, &capture.console)?).await,
                 Some(Command::Wait(wait)) => {
                     exit = Some(NOT_ASKED);
@@ -167,7 +167,7 @@ impl Args {
                     exit = has_come.as_ref().map_or(exit, |has_come| Some(TIME_IS_UP).filter(|_| !has_come));
                     has_come.map(drop)
                 }
-                Some(Command::Clock(clock)) => clock.run(console(&self, &clock.console)?).await,
+                Some(Command::Clock(clock)) => clock.run(|| console(&self, &clock.console)).await,
                 Some(Command::Snapshot(snapshot)) => {
                     snapshot.run(|| console(&self, &snapshot.console), &self.files.files(), &self.state).await
                 }

@@ -90,13 +90,17 @@ impl ClockCommand {
     ///
     /// # Errors
     /// One line that says why it cannot.
-    pub(crate) async fn run(&self, console: TownConsole) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self, console: impl FnOnce() -> anyhow::Result<TownConsole>) -> anyhow::Result<()> {
         let Some(Action::Advance(advance)) = &self.action else {
+            let console = console()?;
             let answer = console.client.clock().await.map_err(|error| console.failed(error))?;
             return output::say(&if self.json { answer.to_string() } else { shown(&told(&answer)?) });
         };
+        // What is wrong in the command is told first.
+        let request = advance.request()?;
+        let console = console()?;
         let within = Duration::from_secs(advance.timeout.into());
-        let answer = console.client.advance_clock(&advance.request()?, within).await;
+        let answer = console.client.advance_clock(&request, within).await;
         let answer = answer.map_err(|error| console.failed(error))?;
         let told = told(&answer)?;
         if self.json || advance.json {

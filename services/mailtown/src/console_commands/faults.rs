@@ -68,16 +68,22 @@ impl FaultsCommand {
     ///
     /// # Errors
     /// One line that says what to do.
-    pub(crate) async fn run(&self, console: TownConsole) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self, console: impl FnOnce() -> anyhow::Result<TownConsole>) -> anyhow::Result<()> {
+        // What is wrong in the command is told first.
+        let new = match &self.change {
+            Some(Change::Set { fault: text, .. }) => Some(fault(text)?),
+            _ => None,
+        };
+        let console = console()?;
         let client = &console.client;
-        let outcome = match &self.change {
-            None | Some(Change::List) => client.faults().await,
-            Some(Change::Set { name, fault: text }) => client.set_fault(name, &fault(text)?).await,
-            Some(Change::Remove { name }) => match client.remove_fault(name).await {
+        let outcome = match (&self.change, &new) {
+            (Some(Change::Set { name, .. }), Some(fault)) => client.set_fault(name, fault).await,
+            (None | Some(Change::List | Change::Set { .. }), _) => client.faults().await,
+            (Some(Change::Remove { name }), _) => match client.remove_fault(name).await {
                 Ok(()) => client.faults().await,
                 Err(error) => Err(error),
             },
-            Some(Change::Clear) => client.clear_faults().await,
+            (Some(Change::Clear), _) => client.clear_faults().await,
         };
         let faults = outcome.map_err(|error| console.failed(error))?;
         if self.json {
