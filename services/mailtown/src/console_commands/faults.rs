@@ -138,12 +138,15 @@ mod tests {
                 r#"{"what": {"delay": "2 weeks"}}"#,
                 "this is no fault: \"2 weeks\" is no duration such as 5s or 250ms at line 1 column 29",
             ),
-            (r#"{"what": {"throttle": 0}}"#, "what.throttle and what.slice are 1 or more octets"),
+            (r#"{"what": "stall"}"#, "where says neither service nor hop; give one of them, such as smtp-gateway"),
         ] {
             assert_eq!(fault(json).unwrap_err().to_string(), expected, "{json}");
         }
         let strange = fault("{\"what\": \"stall\", \"a\\nb\": 1}").unwrap_err().to_string();
         assert!(!strange.contains('\n'), "{strange}");
-        assert_eq!(fault(r#"{"what": "stall"}"#).unwrap().what, ::faults::What::Stall);
+        assert_eq!(
+            fault(r#"{"where": {"service": "smtp-gateway"}, "what": "stall"}"#).unwrap().what,
+            ::faults::What::Stall
+        );
     }
 }
