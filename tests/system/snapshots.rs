@@ -31,8 +31,6 @@ use town_tests::{
 const ROUNDS: u64 = 3;
 /// The exchange of far.test is busy: its mail waits.
 const RETRIES: &str = "retry = [\"10m\"]\nexpiry = \"30d\"\n";
-/// How long a restore of a small town takes at most, in the middle.
-const RESTORE: Duration = Duration::from_secs(1);
 
 async fn call(console: &ConsoleClient, method: Method, path: &str) -> (StatusCode, Value) {
     let (status, text) = console.answer(console.request(method, path)).await;
@@ -124,7 +122,6 @@ async fn a_town_under_load_is_restored_as_it_was() {
         "{rounds} rounds; restores without attempts under way: {middle:?} in the middle, {:?} at most",
         took[took.len() - 1]
     );
-    assert!(middle < RESTORE, "{took:?}");
     town.stop().await;
 }
 
