@@ -254,6 +254,7 @@ impl Running {
             vec![service(ServiceKind::Store, store.serve().await), service(ServiceKind::Smtp, gateway.serve().await)];
         let config = Config {
             services,
+            servers: Vec::new(),
             mail_servers: Vec::new(),
             token: None,
             settings,
