@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use town_config::PortKey;
 use town_tests::{
-    ConsoleClient, EXMAIL, GMAIL, HOUR, PATIENCE, Plan, Pop3Client, TOKEN, TestTown, USR, USR1, eventually,
+    ConsoleClient, EXMAIL, FakePeer, GMAIL, HOUR, PATIENCE, Plan, Pop3Client, TOKEN, TestTown, USR, USR1, eventually,
+    polite,
 };
 
 /// How long nothing comes where nothing is to come.
@@ -81,6 +82,26 @@ async fn the_relay_loses_connections_and_delivers() {
         copies += more;
         assert_eq!(town.mail_of(USR, copies).await.len(), copies, "{verb} {what}");
     }
+    town.stop().await;
+}
+
+#[tokio::test]
+async fn the_relay_loses_the_recipient_that_a_fault_names() {
+    let peer = FakePeer::start(polite).await;
+    let town = TestTown::start_with_console(Plan::default().peer("peer.example", peer.port())).await;
+    let console = town.console_client();
+    let place = json!({"service": "smtp-gateway", "peer": "peer.example", "verb": "RCPT", "rcpt_to": "b@*"});
+    set(&console, "f", json!({"where": place, "what": {"reply": "450 4.2.0 busy"}})).await;
+    town.send(USR1, &["a@peer.example", "b@peer.example", "c@peer.example"], b"Subject: x\r\n\r\n").await;
+    let queue = eventually("the end of the attempt", PATIENCE, async || {
+        let queue = town.queue(EXMAIL).await;
+        queue.iter().all(|entry| entry.attempts == 1 && !entry.leased).then_some(queue)
+    })
+    .await;
+    // The server has taken b, so the message is not sent: nobody else heard the reply.
+    let refused = queue.iter().filter(|entry| entry.last_reply == "450 4.2.0 busy");
+    assert_eq!(refused.map(|entry| entry.recipient.to_string()).collect::<Vec<_>>(), ["b@peer.example"]);
+    assert_eq!((queue.len(), fired(&console, "f").await), (3, 1));
     town.stop().await;
 }
 

@@ -338,7 +338,7 @@ impl Connection {
         let patience = match self.client.awaited() {
             Awaited::Greeting => greeting,
             Awaited::Mail => mail,
-            Awaited::Rcpt => rcpt,
+            Awaited::Rcpt(_) => rcpt,
             Awaited::Data => data,
             Awaited::FinalDot => final_dot,
             Awaited::Quit => quit,

@@ -59,8 +59,8 @@ pub enum Awaited {
     Greeting,
     /// MAIL or RSET.
     Mail,
-    /// RCPT.
-    Rcpt,
+    /// RCPT, of the recipient with this place in the transaction.
+    Rcpt(usize),
     /// DATA.
     Data,
     /// The end of the message.
@@ -281,7 +281,7 @@ impl Client {
         match &self.state {
             State::Commands(progress) => progress.pending.front().map_or(Awaited::Data, |(pending, _)| match pending {
                 Pending::Mail => Awaited::Mail,
-                Pending::Rcpt(_) => Awaited::Rcpt,
+                Pending::Rcpt(index) => Awaited::Rcpt(*index),
                 Pending::Data => Awaited::Data,
             }),
             State::Body(_) => Awaited::FinalDot,

@@ -58,10 +58,15 @@ impl Faulted {
         self.faults.is_on_at(Hop::SmtpToPeer)
     }
 
-    fn at(&self, verbs: &[&str], recording: &Recording) -> Option<Box<Outcome>> {
+    /// What goes wrong at a command. `recipient` is the place of the one that RCPT names; every other command is about all.
+    fn at(&self, verbs: &[&str], recipient: Option<usize>, recording: &Recording) -> Option<Box<Outcome>> {
         let peers = self.peers.each_ref().map(String::as_str);
         let (mail_from, recipients) = match &self.transaction {
-            Some(addresses) => (Some(addresses.mail_from.as_str()), addresses.recipients.as_slice()),
+            Some(addresses) => {
+                let all = addresses.recipients.as_slice();
+                let named = recipient.and_then(|index| all.get(index)).map(std::slice::from_ref);
+                (Some(addresses.mail_from.as_str()), named.unwrap_or(all))
+            }
             None => (None, [].as_slice()),
         };
         let peer_stack = self.peer_stack.as_deref();
@@ -84,7 +89,7 @@ impl Faulted {
         recording: &Recording,
         dialing: impl Future<Output = io::Result<Box<dyn Io>>>,
     ) -> io::Result<Box<dyn Io>> {
-        let outcome = self.at(&["CONNECT"], recording).unwrap_or_default();
+        let outcome = self.at(&["CONNECT"], None, recording).unwrap_or_default();
         context.clock.io.sleep(outcome.delay).await;
         match &outcome.action {
             Some(Action::Refuse | Action::Cut(_)) => {
@@ -116,17 +121,19 @@ impl Connection {
 
     /// The next reply, while there are faults.
     pub(super) async fn reply_or_fault(&mut self, patience: Duration) -> io::Result<Reply> {
-        let verbs: &[&str] = match self.client.awaited() {
+        let awaited = self.client.awaited();
+        let recipient = if let Awaited::Rcpt(index) = awaited { Some(index) } else { None };
+        let verbs: &[&str] = match awaited {
             Awaited::Greeting => &["EHLO", "HELO"],
             Awaited::Mail => &["MAIL"],
-            Awaited::Rcpt => &["RCPT"],
+            Awaited::Rcpt(_) => &["RCPT"],
             Awaited::Data => &["DATA"],
             Awaited::FinalDot => &["."],
             Awaited::Quit => &["QUIT"],
         };
         let outcome = match self.faulted.next.take() {
             Some(action) => Outcome { action: Some(action), ..Outcome::default() },
-            None => match self.faulted.at(verbs, &self.recording) {
+            None => match self.faulted.at(verbs, recipient, &self.recording) {
                 Some(outcome) => *outcome,
                 None => return self.unspoilt_reply(patience).await,
             },

@@ -381,7 +381,7 @@ fn it_is_known_what_a_reply_will_be_to() {
         awaited.push(client.awaited());
         feed(&mut client, &[wire]);
     }
-    assert_eq!(awaited, [Awaited::Mail, Awaited::Rcpt, Awaited::Data, Awaited::FinalDot]);
+    assert_eq!(awaited, [Awaited::Mail, Awaited::Rcpt(0), Awaited::Data, Awaited::FinalDot]);
     client.quit();
     assert_eq!(client.awaited(), Awaited::Quit);
 }
