@@ -163,8 +163,10 @@ async fn what_happens_is_read_in_pages_and_as_a_stream() {
     assert!(of_message["items"].as_array().unwrap().iter().all(|it| it["message"] == json!(id)), "{of_message}");
     let whole = console.get(&format!("/v1/trace?after={next}&limit=1000")).await;
     assert_eq!(whole["missed"], 0);
-    let session =
-        whole["items"].as_array().unwrap().iter().find(|it| it["kind"] == "client").unwrap()["session"].clone();
+    // The relay writes its commands in small letters.
+    let is_of_agent =
+        |it: &Value| it["kind"] == "client" && it["text"].as_str().unwrap().starts_with("MAIL FROM:<usr1@");
+    let session = whole["items"].as_array().unwrap().iter().find(|it| is_of_agent(it)).unwrap()["session"].clone();
     let session = session.as_str().unwrap();
     let dialogue = console.get(&format!("/v1/trace?after={next}&session={session}")).await;
     let texts: Vec<_> = dialogue["items"].as_array().unwrap().iter().map(|it| it["text"].as_str().unwrap()).collect();

@@ -63,6 +63,7 @@ impl Recording {
     /// Records that faults happen in this session, and tells them so.
     pub fn fault(&self, faults: &Faults, outcome: &Outcome) {
         let Some(log) = &self.0 else { return };
+        log.lock().has_fault = true;
         for (name, what) in &outcome.fired {
             log.mark(Mark::Fault { name: name.clone(), what: what.clone() });
         }
@@ -91,15 +92,15 @@ impl Recording {
         }
     }
 
-    /// As [`Recording::breaks`] where the connection is lost. A client that leaves before it has said anything breaks nothing:
-    /// it has looked whether somebody listens.
+    /// As [`Recording::breaks`] where the connection is lost. A client that leaves before it has said anything breaks nothing,
+    /// unless a fault has driven it away: it has looked whether somebody listens.
     pub fn is_lost(&self, reason: impl fmt::Display) {
         if let Some(log) = &self.0 {
-            let session = &mut log.lock().session;
-            if session.octets_received > 0 {
-                session.break_off(reason.to_string());
+            let mut state = log.lock();
+            if state.session.octets_received > 0 || state.has_fault {
+                state.session.break_off(reason.to_string());
             } else {
-                session.ended.get_or_insert_with(|| reason.to_string());
+                state.session.ended.get_or_insert_with(|| reason.to_string());
             }
         }
     }
@@ -147,6 +148,8 @@ struct State {
     body: Option<Body>,
     /// AUTH was said last: what follows may be a password, also where AUTH was refused.
     is_after_auth: bool,
+    /// Something has gone wrong in it on purpose.
+    has_fault: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -192,7 +195,7 @@ impl Log {
     ) -> Self {
         let id = session.id;
         let (entries, data) = (Vec::with_capacity(ENTRIES), Vec::with_capacity(OCTETS));
-        let state = State { session, entries, data, marks: 0, body: None, is_after_auth: false };
+        let state = State { session, entries, data, marks: 0, body: None, is_after_auth: false, has_fault: false };
         Self { id, connection, records, limits, clock, octets: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
