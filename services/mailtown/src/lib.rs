@@ -14,6 +14,7 @@ mod health;
 mod help;
 mod lesson;
 mod listeners;
+mod new;
 mod output;
 mod password;
 mod ports_file;

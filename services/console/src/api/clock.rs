@@ -223,5 +223,7 @@ mod tests {
             let problem = moment(text).unwrap_err();
             assert!(problem.starts_with(said), "{text}: {problem}");
         }
+        let unknown = serde_json::from_str::<Advance>(r#"{"for": "10m"}"#).unwrap_err().to_string();
+        assert!(unknown.starts_with("unknown field"), "{unknown}");
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(
         ("stack" = Option<String>, Query, description = "Only those of this server's stack"),
         ("service" = Option<String>, Query, description = "Only those that this service has seen, such as smtp-gateway"),
-        ("failed" = Option<bool>, Query, description = "true: only those in which something was refused, that broke off, or in which nobody said anything. That one which lasts breaks off is known at its end"),
+        ("failed" = Option<bool>, Query, description = "true: only those in which something was refused, that broke off, or in which nobody said anything. Whether one that lasts breaks off is known at its end"),
         ("open" = Option<bool>, Query, description = "true: only those that last; false: only those that have ended"),
         ("protocol" = Option<Protocol>, Query, description = "Only those in this protocol"),
         ("peer" = Option<String>, Query, description = "Only those with a peer whose address begins so"),

@@ -1,7 +1,6 @@
 //! `mailtown snapshot`: what the whole town was at one moment.
 
 mod bundle;
-mod new;
 mod opened;
 
 use super::{BOLD, ConsoleArgs, TownConsole, count};

@@ -1,8 +1,9 @@
 //! The file of a report, which is opened before the lesson is played.
 
+use crate::new::New;
 use anyhow::Context;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -12,8 +13,8 @@ use std::{
 pub(super) struct Out {
     path: PathBuf,
     file: File,
-    /// Whether the file is to be removed unless a report is written.
-    is_removed: bool,
+    /// The file, if it was made here: it is removed unless a report is written.
+    new: Option<New>,
 }
 
 impl Out {
@@ -22,14 +23,15 @@ impl Out {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let (file, is_removed) = match File::create_new(path) {
+        let (file, new) = match File::create_new(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                (File::options().write(true).open(path), false)
+                (File::options().write(true).open(path), None)
             }
-            created => (created, true),
+            Ok(file) => (Ok(file), Some(New::file(path))),
+            failed => (failed, None),
         };
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, is_removed })
+        Ok(Self { path: path.to_owned(), file, new })
     }
 
     /// Writes the report. Returns where.
@@ -43,23 +45,17 @@ impl Out {
             self.file.set_len(0).with_context(cannot_write)?;
         }
         self.file.write_all(text.as_bytes()).with_context(cannot_write)?;
-        self.is_removed = false;
-        Ok(self.path.clone())
-    }
-}
-
-impl Drop for Out {
-    fn drop(&mut self) {
-        if self.is_removed {
-            // An empty file does no harm.
-            let _ = fs::remove_file(&self.path);
+        if let Some(new) = self.new.take() {
+            new.keep();
         }
+        Ok(self.path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_report_replaces_an_older_one_and_without_it_nothing_changes() {

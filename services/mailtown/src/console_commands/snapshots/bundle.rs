@@ -1,7 +1,10 @@
 //! A snapshot as one file: written, and opened on another machine.
 
-use super::{new::New, opened::OpenedTown};
-use crate::output::{NO_OUTPUT, printable};
+use super::opened::OpenedTown;
+use crate::{
+    new::New,
+    output::{NO_OUTPUT, printable},
+};
 use anyhow::{Context, anyhow, bail, ensure};
 use console::client::{CaptureStream, ClientError, TownSnapshot};
 use mailbox_store::Unpacked;

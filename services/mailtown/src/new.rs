@@ -7,7 +7,7 @@ use std::{
 
 /// A new file or new directories. They are removed at the end, unless they are kept.
 #[derive(Debug)]
-pub(super) struct New {
+pub(crate) struct New {
     file: Option<PathBuf>,
     /// The innermost one first.
     directories: Vec<PathBuf>,
@@ -15,18 +15,18 @@ pub(super) struct New {
 
 impl New {
     /// A file that was just made.
-    pub(super) fn file(path: &Path) -> Self {
+    pub(crate) fn file(path: &Path) -> Self {
         Self { file: Some(path.to_owned()), directories: Vec::new() }
     }
 
     /// A directory that will be made, with those above it that are not there now.
-    pub(super) fn directory(path: &Path) -> Self {
+    pub(crate) fn directory(path: &Path) -> Self {
         let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         Self { file: None, directories: missing.map(Path::to_owned).collect() }
     }
 
     /// Keeps all of it.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         (self.file, self.directories) = (None, Vec::new());
     }
 }
